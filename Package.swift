@@ -1,0 +1,60 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Plugins are Embedded Swift: small libraries that need libc and libm only, so that they load in a
+// process on a machine without Swift. The version script hides every symbol but the entry.
+let embedded: [SwiftSetting] = [.enableExperimentalFeature("Embedded"), .unsafeFlags(["-wmo", "-Osize"])]
+let pluginLinking: [LinkerSetting] = [
+    .linkedLibrary("m"),
+    .unsafeFlags(["-Xlinker", "--version-script=\(Context.packageDirectory)/Plugins/exports.map"]),
+]
+
+func plugin(_ name: String) -> Target {
+    .target(
+        name: name, dependencies: ["SeamPlugin", "CSeam"], path: "Plugins/\(name)",
+        swiftSettings: embedded, linkerSettings: pluginLinking)
+}
+
+let package = Package(
+    name: "SeamKit",
+    products: [
+        .library(name: "Seam", type: .dynamic, targets: ["CAPI"]),
+        .executable(name: "seam", targets: ["seam"]),
+        .library(name: "RepCali", type: .dynamic, targets: ["RepCali"]),
+        .library(name: "Transformer", type: .dynamic, targets: ["Transformer"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+    ],
+    targets: [
+        // The contract and the system libraries.
+        .systemLibrary(name: "CSeam", path: "include"),
+        .systemLibrary(name: "CJansson", path: "Sources/CJansson", pkgConfig: "jansson"),
+        .systemLibrary(name: "CFFI", path: "Sources/CFFI", pkgConfig: "libffi"),
+
+        // The core, lowest layer first.
+        .target(name: "Support"),
+        .target(
+            name: "Kernels",
+            cSettings: [.unsafeFlags(["-O3", "-fno-math-errno", "-fno-trapping-math"])],
+            linkerSettings: [.linkedLibrary("m")]),
+        .target(name: "Engine", dependencies: ["Support", "Kernels"]),
+        .target(name: "Files", dependencies: ["Support", "CJansson"]),
+        .target(name: "Text", dependencies: ["Support", "Files"]),
+        .target(name: "Generation", dependencies: ["Support"]),
+        .target(name: "Session", dependencies: ["Support", "Engine", "Files", "Generation", "CSeam", "CFFI"]),
+        .target(name: "Trainer", dependencies: ["Session", "Text"]),
+        .target(
+            name: "CAPI", dependencies: ["Trainer"],
+            linkerSettings: [.unsafeFlags(["-static-stdlib"])]),
+        .executableTarget(
+            name: "seam",
+            dependencies: ["Trainer", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+
+        // Plugins: they know include/seam and the helper, nothing else.
+        .target(name: "SeamPlugin", dependencies: ["CSeam"], swiftSettings: embedded),
+        plugin("RepCali"),
+        plugin("Transformer"),
+    ],
+    swiftLanguageModes: [.v6]
+)
