@@ -1,1 +1,26 @@
-#include <stdint.h>
+/* SeamKit: small trainable adapters on the seams of pretrained models.
+ *
+ * This is the whole public C interface. A program that uses models and adapters calls the functions of
+ * client.h and links libSeam.so. A plugin (an adapter or a backbone) includes this same header, exports
+ * the one function declared at the end of plugin.h, and links nothing of SeamKit.
+ *
+ * Notation used by every comment:
+ *   [thread-safe]             may be called from any thread at any time
+ *   [one thread per session]  calls on one object, and on objects created from it, must not overlap;
+ *                             different sessions may run on different threads
+ *   [during forward]          only between the start and the return of a forward, method or vjp call,
+ *                             with the context passed to it
+ *   owned by ...              who releases the object; "borrowed" pointers name how long they live
+ *   nullable                  may be NULL; every other pointer must not be
+ */
+#ifndef SEAM_SEAM_H
+#define SEAM_SEAM_H
+
+#include "base.h"
+#include "dlpack.h"
+#include "ops.h"
+#include "plugin.h"
+#include "client.h"
+
+
+#endif

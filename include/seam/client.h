@@ -1,0 +1,3 @@
+#ifndef SEAM_CLIENT_H
+#define SEAM_CLIENT_H
+#endif

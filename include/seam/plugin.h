@@ -1,0 +1,309 @@
+/* What a plugin offers: adapters and backbones, as const tables behind one exported function.
+ *
+ * The host reads the tables after dlopen and may keep pointers into them until it unloads the library.
+ * Arrays are arrays of pointers, so that structs can grow. Strings are UTF-8. Everything in the tables
+ * is const, may be read from any thread, and has no initialisation of its own: calling the entry again
+ * gives the same pointer. */
+#ifndef SEAM_PLUGIN_H
+#define SEAM_PLUGIN_H
+
+#include "base.h"
+#include "ops.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- What the host gives a plugin */
+
+/* Options of an adapter or backbone, or a model's config.json: names to values. Keys of nested objects
+ * are joined by dots ("rope_scaling.factor"). Owned by the host. */
+typedef struct seam_config seam_config;
+
+/* A pretrained model on disk: its config.json and its tensors, already validated. Owned by the host. */
+typedef struct seam_model seam_model;
+
+/* [thread-safe] The host's services outside a forward. */
+typedef struct seam_host {
+  uint32_t struct_size;
+  uint32_t abi_major;
+  uint32_t abi_minor;
+
+  /* Sets *error (nullable: then nothing happens) to a new error; `message` is copied. Returns `code`, so that
+   * a failing function can `return host->set_error(...)`. */
+  seam_status (*set_error)(seam_error **error, seam_status code, const char *message);
+  void (*log)(seam_log_level level, const char *message);
+
+  /* Typed reads. SEAM_NOT_FOUND when the key is absent or null, and *out is left alone;
+   * SEAM_INVALID_ARGUMENT when it has another type (config_double accepts integers). No error object is
+   * made. Strings are borrowed from the config and live as long as it. */
+  seam_status (*config_bool)(const seam_config *config, const char *key, int32_t *out);
+  seam_status (*config_int)(const seam_config *config, const char *key, int64_t *out);
+  seam_status (*config_double)(const seam_config *config, const char *key, double *out);
+  seam_status (*config_string)(const seam_config *config, const char *key, const char **out);
+  /* During create only: replaces a declared option by what the plugin resolved it to ("auto" to its
+   * choice), so that the saved adapter is rebuilt the same. */
+  seam_status (*config_set_string)(seam_config *config, const char *key, const char *value);
+
+  /* The model's config.json. */
+  const seam_config *(*model_config)(const seam_model *model);
+  /* Shape of a tensor; *rank is its rank. SEAM_NOT_FOUND when the model has no such tensor. */
+  seam_status (*model_tensor)(const seam_model *model, const char *name, int64_t shape[SEAM_MAX_RANK], int32_t *rank);
+} seam_host;
+
+/* ---- What a plugin declares */
+
+/* One option of a factory. The host refuses unknown keys and wrong values before the plugin sees them,
+ * and fills in defaults, so a plugin only reads. */
+typedef int32_t seam_option_kind;
+enum { SEAM_OPTION_BOOL = 0, SEAM_OPTION_INT = 1, SEAM_OPTION_DOUBLE = 2, SEAM_OPTION_STRING = 3 };
+
+typedef struct seam_option {
+  uint32_t struct_size;
+  seam_option_kind kind;
+  const char *name;
+  const char *default_value; /* as JSON: "1.0", "\"ones\"", "true" */
+  const char *choices;       /* nullable; the allowed strings, joined by '|' */
+  double minimum, maximum;   /* allowed range of a number; both 0: any */
+  const char *doc;           /* one sentence */
+} seam_option;
+
+/* How the host fills a parameter before training. The generator is seeded by the session, one stream a
+ * parameter, so that adding a parameter does not change another. */
+typedef int32_t seam_init;
+enum {
+  SEAM_INIT_ZEROS = 0,
+  SEAM_INIT_ONES = 1,
+  SEAM_INIT_CONSTANT = 2,       /* a */
+  SEAM_INIT_NORMAL = 3,         /* mean a, standard deviation b */
+  SEAM_INIT_UNIFORM = 4,        /* from a to b */
+  SEAM_INIT_XAVIER_UNIFORM = 5, /* Glorot and Bengio 2010, gain a, from the last two sizes */
+  SEAM_INIT_XAVIER_NORMAL = 6,
+  SEAM_INIT_DATA = 7,           /* copied from `data` */
+  SEAM_INIT_MODEL = 8           /* backbones: the model's tensor of this name, mapped, not copied */
+};
+
+enum { SEAM_PARAMETER_FROZEN = 1 }; /* a constant that is saved with the others but never trained */
+
+typedef struct seam_parameter {
+  uint32_t struct_size;
+  uint32_t flags;
+  const char *name; /* unique in the instance; borrowed until the instance is destroyed, as are shape and data */
+  int32_t rank;
+  seam_init init;
+  int64_t shape[SEAM_MAX_RANK];
+  double a, b;
+  const float *data;
+} seam_parameter;
+
+/* ---- Methods: functions of a plugin's own, called by name through libffi */
+
+/* The first argument of every method. [during forward] */
+typedef struct seam_call {
+  uint32_t struct_size;
+  seam_context *ctx;
+  const seam_ops *ops;
+  void *self;                       /* the adapter's instance */
+  seam_tensor *const *parameters;   /* in declared order */
+  size_t parameter_count;
+} seam_call;
+
+/* `signature` is the C prototype without names, first the result, e.g.
+ *   "seam_tensor *(const seam_call *, double)"
+ * Results: void, int64_t, double, const char * (borrowed until the next call on the adapter), seam_tensor *.
+ * Arguments after the first: int64_t, double, const char *, seam_tensor *. A method fails with
+ * seam_ops.fail. */
+typedef struct seam_method {
+  uint32_t struct_size;
+  const char *name;
+  const char *signature;
+  const char *doc;
+  void (*function)(void);
+} seam_method;
+
+/* ---- Adapters */
+
+/* The seams of version 1.0, by name. A backbone lists those it has, an adapter those it can attach to.
+ *
+ * "encoder.output": inputs hidden [batch, source, d_model] f32 and mask [batch, source] i32 (1: a token,
+ * 0: padding); one output, hidden of the same shape. */
+#define SEAM_ENCODER_OUTPUT "encoder.output"
+enum { SEAM_ENCODER_OUTPUT_HIDDEN = 0, SEAM_ENCODER_OUTPUT_MASK = 1 };
+
+/* Where an adapter is attached. Zero: unknown or unlimited. */
+typedef struct seam_site {
+  uint32_t struct_size;
+  int32_t backbone_frozen;   /* 1: only adapters are trained; 0: the backbone is trained with them */
+  const char *seam;          /* borrowed during create */
+  int64_t d_model;
+  int64_t encoder_layers, decoder_layers;
+  int64_t heads, kv_heads, head_dim;
+  int64_t max_source_positions, max_target_positions;
+  int64_t vocab_size;
+} seam_site;
+
+/* One pass through an adapter. The plugin reads inputs and parameters and fills every outputs[i]. */
+typedef struct seam_forward {
+  uint32_t struct_size;
+  int32_t training;
+  seam_context *ctx;
+  const seam_ops *ops;
+  seam_tensor *const *parameters; /* in declared order */
+  size_t parameter_count;
+  seam_tensor *const *inputs; /* as the seam defines */
+  size_t input_count;
+  seam_tensor **outputs;
+  size_t output_count;
+} seam_forward;
+
+/* Calls on one instance never overlap; different instances may run on different threads. */
+typedef struct seam_adapter_factory {
+  uint32_t struct_size;
+  const char *id;      /* unique among all loaded plugins; what users type: "repcali" */
+  const char *summary; /* one sentence, with the paper */
+  const char *const *seams; /* those it can attach to; the first is the default */
+  size_t seam_count;
+  const seam_option *const *options;
+  size_t option_count;
+  const seam_method *const *methods;
+  size_t method_count;
+
+  /* Makes an instance for a site, or fails through host->set_error. *self (nullable) is the plugin's own. */
+  seam_status (*create)(const seam_host *host, seam_config *options, const seam_site *site, void **self,
+                        seam_error **error);
+  void (*destroy)(void *self);
+  size_t (*parameter_count)(void *self);
+  /* Fills *out, whose struct_size the caller has set; index < parameter_count. */
+  void (*parameter)(void *self, size_t index, seam_parameter *out);
+  void (*forward)(void *self, const seam_forward *forward);
+} seam_adapter_factory;
+
+/* ---- Backbones */
+
+typedef int32_t seam_backbone_kind;
+enum {
+  SEAM_BACKBONE_TRACED = 0, /* computes with seam_ops: gradients flow wherever the engine offers them */
+  SEAM_BACKBONE_OPAQUE = 1  /* computes by itself; gradients flow only through `vjp` */
+};
+
+/* What a backbone is. Zero: none, unknown, unlimited; token ids: -1 for none. Strings and arrays are borrowed
+ * until the backbone is destroyed. */
+typedef struct seam_backbone_info {
+  uint32_t struct_size;
+  seam_backbone_kind kind;
+  const char *family; /* "t5", "bart", "marian" ... */
+  const char *const *seams;
+  size_t seam_count;
+  int64_t d_model;
+  int64_t encoder_layers, decoder_layers;
+  int64_t heads, kv_heads, head_dim;
+  int64_t max_source_positions, max_target_positions;
+  int64_t vocab_size;
+  int64_t decoder_start_token_id, eos_token_id, pad_token_id;
+} seam_backbone_info;
+
+/* Decoding state (past keys and values): the backbone's own. */
+typedef struct seam_state seam_state;
+
+/* Source tokens to hidden states. */
+typedef struct seam_encode {
+  uint32_t struct_size;
+  int32_t training;
+  seam_context *ctx;
+  const seam_ops *ops;
+  seam_tensor *const *parameters;
+  size_t parameter_count;
+  seam_tensor *input_ids;      /* [batch, source] i32, ids checked against vocab_size */
+  seam_tensor *attention_mask; /* [batch, source] i32 */
+  seam_tensor *hidden;         /* out: [batch, source, d_model] */
+} seam_encode;
+
+/* Target tokens, given what left the encoder.output seam, to scores. */
+typedef struct seam_decode {
+  uint32_t struct_size;
+  int32_t training;
+  seam_context *ctx;
+  const seam_ops *ops;
+  seam_tensor *const *parameters;
+  size_t parameter_count;
+  seam_tensor *decoder_input_ids;      /* [batch, target] i32 */
+  seam_tensor *encoder_hidden;         /* [batch, source, d_model]; NULL on later steps of a state */
+  seam_tensor *encoder_attention_mask; /* [batch, source] i32 */
+  seam_state *state;                   /* nullable. Given: decoder_input_ids continue what the state has seen;
+                                        * the first call also stores what it needs of encoder_hidden */
+  seam_tensor *logits;                 /* out: [batch, target, vocab_size] */
+  seam_tensor *hidden;                 /* out: [batch, target, d_model], what the head reads */
+} seam_decode;
+
+/* The gradient of an opaque backbone's decode: from that of its logits to that of encoder_hidden. */
+typedef struct seam_decode_vjp {
+  uint32_t struct_size;
+  seam_context *ctx; /* a new pass: not the one decode ran in */
+  const seam_ops *ops;
+  seam_tensor *decoder_input_ids; /* the same values that decode was given */
+  seam_tensor *encoder_hidden;
+  seam_tensor *encoder_attention_mask;
+  seam_tensor *logits_gradient;         /* [batch, target, vocab_size] */
+  seam_tensor *encoder_hidden_gradient; /* out: [batch, source, d_model] */
+} seam_decode_vjp;
+
+/* Calls on one instance never overlap. Failures inside encode, decode and decode_vjp go through seam_ops.fail. */
+typedef struct seam_backbone_factory {
+  uint32_t struct_size;
+  const char *id; /* "transformer" */
+  const char *summary;
+  const seam_option *const *options;
+  size_t option_count;
+
+  /* 1 if this factory can open the model (judged by its config.json), else 0. Nullable: only by id. */
+  int32_t (*accepts)(const seam_host *host, const seam_model *model);
+  /* model is NULL for a backbone opened without a folder. */
+  seam_status (*create)(const seam_host *host, seam_config *options, const seam_model *model, void **self,
+                        seam_error **error);
+  void (*destroy)(void *self);
+  void (*info)(void *self, seam_backbone_info *out);
+  size_t (*parameter_count)(void *self);
+  void (*parameter)(void *self, size_t index, seam_parameter *out);
+
+  void (*encode)(void *self, seam_encode *io);
+  void (*decode)(void *self, seam_decode *io);
+  /* Opaque backbones; nullable: then no gradient passes. */
+  void (*decode_vjp)(void *self, seam_decode_vjp *io);
+
+  /* Incremental decoding; all three or none. Without them the host runs whole prefixes. capacity: the most
+   * target tokens the state will see. Returns NULL after seam_ops.fail. */
+  seam_state *(*state_create)(void *self, seam_context *ctx, const seam_ops *ops, int64_t batch, int64_t capacity);
+  void (*state_destroy)(void *self, seam_state *state);
+  /* New row i continues old row rows[i] (beam search, finished rows). */
+  void (*state_select)(void *self, seam_context *ctx, const seam_ops *ops, seam_state *state, const int32_t *rows,
+                       int64_t count);
+} seam_backbone_factory;
+
+/* ---- The entry */
+
+typedef struct seam_plugin {
+  uint32_t struct_size;
+  uint32_t abi_major; /* SEAM_ABI_MAJOR, SEAM_ABI_MINOR of the header it was compiled with */
+  uint32_t abi_minor;
+  const char *id; /* reverse DNS: "org.seamkit.repcali" */
+  const char *version;
+  const char *license; /* SPDX */
+  const char *summary;
+  const seam_adapter_factory *const *adapters;
+  size_t adapter_count;
+  const seam_backbone_factory *const *backbones;
+  size_t backbone_count;
+} seam_plugin;
+
+/* The one symbol a plugin exports. [thread-safe] May be called again and returns the same pointer, valid
+ * until dlclose. */
+#define SEAM_PLUGIN_ENTRY "seam_plugin_entry"
+#if defined(__GNUC__)
+__attribute__((visibility("default")))
+#endif
+const seam_plugin *seam_plugin_entry(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
