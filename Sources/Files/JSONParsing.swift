@@ -16,11 +16,16 @@ extension JSON {
     /// As above for bytes, which must be UTF-8 (a byte order mark is skipped). `bytes` is read only
     /// during the call.
     public static func parse(_ bytes: UnsafeRawBufferPointer, name: String) throws -> JSON {
+        try parse(bytes, name: name, firstLine: 1)
+    }
+
+    /// As above for a text that starts on line `firstLine` of a larger file.
+    static func parse(_ bytes: UnsafeRawBufferPointer, name: String, firstLine: Int) throws -> JSON {
         let text = try UTF8Text(bytes, name: name)
         guard !text.isBlank else {
             throw SeamError(.format, "\(name): expected JSON, found an empty text")
         }
-        return try load(text.bytes, name: name, repairs: 0)
+        return try load(text.bytes, name: name, firstLine: firstLine, repairs: 0)
     }
 
     /// Reads and parses a file. Throws as `FileSystem.readBytes` and `parse` do.
@@ -31,7 +36,9 @@ extension JSON {
 
     /// `repairs` counts the integers beyond 64 bits that were already rewritten as decimals. It has a
     /// limit as each one costs another pass over the text.
-    private static func load(_ bytes: UnsafeRawBufferPointer, name: String, repairs: Int) throws -> JSON {
+    private static func load(
+        _ bytes: UnsafeRawBufferPointer, name: String, firstLine: Int, repairs: Int
+    ) throws -> JSON {
         var error = json_error_t()
         let flags = Int(JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL)
         if let root = json_loadb(bytes.bindMemory(to: CChar.self).baseAddress, bytes.count, flags, &error) {
@@ -42,10 +49,12 @@ extension JSON {
         if failure.text.hasPrefix("too big"), repairs < 64 {
             var repaired = Array(bytes)
             repaired.insert(contentsOf: Array(".0".utf8), at: failure.offset)
-            return try repaired.withUnsafeBytes { try load($0, name: name, repairs: repairs + 1) }
+            return try repaired.withUnsafeBytes {
+                try load($0, name: name, firstLine: firstLine, repairs: repairs + 1)
+            }
         }
-        throw SeamError(
-            .format, "\(name), line \(failure.line), column \(failure.column): \(failure.sentence(in: bytes))")
+        let place = "line \(firstLine + failure.line - 1), column \(failure.column)"
+        throw SeamError(.format, "\(name), \(place): \(failure.sentence(in: bytes))")
     }
 
     private static func convert(_ node: UnsafeMutablePointer<json_t>) -> JSON {

@@ -62,7 +62,14 @@ public final class SafetensorsFile: Sendable {
         let header = try SafetensorsHeader(file.bytes, path: path)
         tensors = header.tensors
         metadata = header.metadata
-        index = Dictionary(uniqueKeysWithValues: header.tensors.enumerated().map { ($1.name, $0) })
+        var index: [String: Int] = [:]
+        for (number, tensor) in tensors.enumerated() {
+            // Names of different bytes can still be equal as Unicode strings.
+            guard index.updateValue(number, forKey: tensor.name) == nil else {
+                throw SeamError(.format, "\(path): two tensors have the name \"\(tensor.name)\"")
+            }
+        }
+        self.index = index
     }
 
     /// The tensor of that name, or nil.

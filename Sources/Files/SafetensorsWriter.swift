@@ -39,7 +39,7 @@ public enum SafetensorsWriter {
     /// and bytes that do not fit the shape, `.format` for a negative or overflowing shape, and `.io` when
     /// the disk fails or is full.
     public static func write(_ tensors: [Tensor], metadata: [String: String] = [:], to path: String) throws {
-        let sorted = tensors.sorted { rank($0) < rank($1) }
+        let sorted = tensors.sorted(by: isBefore)
         let header = try header(of: sorted, metadata, path)
         try FileSystem.atomicWriteFile(path) { file in
             try header.withUnsafeBytes { try file.write($0) }
@@ -57,8 +57,10 @@ public enum SafetensorsWriter {
         }
     }
 
-    private static func rank(_ tensor: Tensor) -> (Int, String) {
-        (-StoredType.allCases.firstIndex(of: tensor.type)!, tensor.name)
+    private static func isBefore(_ one: Tensor, _ other: Tensor) -> Bool {
+        let ranks = StoredType.allCases
+        if one.type != other.type { return ranks.firstIndex(of: one.type)! > ranks.firstIndex(of: other.type)! }
+        return one.name.utf8.lexicographicallyPrecedes(other.name.utf8)
     }
 
     private static func header(of tensors: [Tensor], _ metadata: [String: String], _ path: String) throws -> [UInt8] {
