@@ -34,6 +34,7 @@ let package = Package(
 
         // The core, lowest layer first.
         .target(name: "Support"),
+        .target(name: "Platform"),
         .target(
             name: "Kernels",
             cSettings: [.unsafeFlags(["-O3", "-fno-math-errno", "-fno-trapping-math"])],
@@ -42,7 +43,7 @@ let package = Package(
         .target(name: "Files", dependencies: ["Support", "CJansson"]),
         .target(name: "Text", dependencies: ["Support", "Files"]),
         .target(name: "Generation", dependencies: ["Support"]),
-        .target(name: "Session", dependencies: ["Support", "Engine", "Files", "Generation", "CSeam", "CFFI"]),
+        .target(name: "Session", dependencies: ["Support", "Engine", "Files", "Generation", "Platform", "CSeam", "CFFI"]),
         .target(name: "Trainer", dependencies: ["Session", "Text"]),
         .target(
             name: "CAPI", dependencies: ["Trainer"],
