@@ -67,7 +67,8 @@ public enum SafetensorsWriter {
         var members: [(key: String, value: JSON)] = []
         if !metadata.isEmpty {
             let sorted = metadata.sorted { $0.key < $1.key }
-            members.append((key: "__metadata__", value: .object(sorted.map { (key: $0.key, value: .string($0.value)) })))
+            let strings = sorted.map { (key: $0.key, value: JSON.string($0.value)) }
+            members.append((key: "__metadata__", value: .object(strings)))
         }
         var names: Set<String> = ["__metadata__"]
         var position = 0

@@ -87,7 +87,7 @@ import Testing
     }
 
     @Test func malformedTextNamesThePlace() {
-        expectError(.format, "c.json, line 2, column 8", "not valid JSON") {
+        expectError(.format, "c.json, line 2, column 7", "not valid JSON") {
             try JSON.parse("{\n \"a\": ?}", name: "c.json")
         }
         expectError(.format, "c.json, line 3", "\"k\" appears twice") {
@@ -96,6 +96,8 @@ import Testing
         expectError(.format, "c.json", "empty text") { try JSON.parse(" \n", name: "c.json") }
         expectError(.format, "c.json, line 1", "not valid JSON") { try JSON.parse("{} {}", name: "c.json") }
         expectError(.format, "c.json, line 1", "not valid JSON") { try JSON.parse("[1", name: "c.json") }
+        let nested = String(repeating: "[", count: 2000) + String(repeating: "]", count: 2000)
+        #expect(throws: Never.self) { try JSON.parse(nested, name: "c.json").serialized() }
         let deep = String(repeating: "[", count: 5000)
         expectError(.format, "c.json", "not valid JSON", "depth") { try JSON.parse(deep, name: "c.json") }
     }

@@ -155,4 +155,26 @@ import Testing
         let file = try SafetensorsFile(scratch.file("swapped", bytes: safetensors(swapped, data: 8)))
         #expect(file.tensors.map(\.name) == ["v", "w"])
     }
+
+    @Test func damagedFilesNeverCrash() throws {
+        let good = try FileSystem.readBytes(fixture("python.safetensors"))
+        var random = SystemRandomNumberGenerator()
+        for _ in 0..<300 {
+            var bytes = good
+            for _ in 0..<Int.random(in: 1...3, using: &random) {
+                bytes[.random(in: 0..<bytes.count)] = "0123456789{}[]:,\"-e \u{7}".utf8.randomElement()!
+            }
+            if Bool.random() { bytes.removeLast(.random(in: 1..<bytes.count)) }
+            let path = try scratch.file("damaged.safetensors", bytes: bytes)
+            do {
+                let file = try SafetensorsFile(path)
+                for tensor in file.tensors {
+                    let sum = file.withBytes(of: tensor) { $0.reduce(0) { $0 &+ Int($1) } }
+                    #expect(sum >= 0)
+                }
+            } catch {
+                #expect(error is SeamError, "\(bytes)")
+            }
+        }
+    }
 }

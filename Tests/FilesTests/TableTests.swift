@@ -80,7 +80,7 @@ import Testing
         refuse("expected rows of data, found an empty text", "", .jsonl)
         refuse("line 3, column", "{\"a\": 1}\n\n{\"a\": }", .jsonl)
         refuse("line 2: expected a JSON object, found an array", "{\"a\": 1}\n[1]", .jsonl)
-        refuse("line 2, column 16: the key \"a\" appears twice", "{\"a\": 1}\n{\"a\": 1, \"a\": 2}", .jsonl)
+        refuse("line 2, column 12: the key \"a\" appears twice", "{\"a\": 1}\n{\"a\": 1, \"a\": 2}", .jsonl)
     }
 
     @Test func filesAreNamed() throws {
