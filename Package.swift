@@ -56,6 +56,8 @@ let package = Package(
         .target(name: "SeamPlugin", dependencies: ["CSeam"], swiftSettings: embedded),
         plugin("RepCali"),
         plugin("Transformer"),
+
+        .testTarget(name: "FilesTests", dependencies: ["Files", "Support"], exclude: ["Fixtures"]),
     ],
     swiftLanguageModes: [.v6]
 )
