@@ -55,6 +55,8 @@ let package = Package(
         .target(name: "SeamPlugin", dependencies: ["CSeam"], swiftSettings: embedded),
         plugin("RepCali"),
         plugin("Transformer"),
+
+        .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),
     ],
     swiftLanguageModes: [.v6]
 )
