@@ -57,7 +57,11 @@ let package = Package(
         plugin("RepCali"),
         plugin("Transformer"),
 
+        // Tests: one target a module or plugin.
+        .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),
         .testTarget(name: "FilesTests", dependencies: ["Files", "Support"], exclude: ["Fixtures"]),
+        .testTarget(name: "GenerationTests", dependencies: ["Generation"], exclude: ["Fixtures"]),
+        .testTarget(name: "TextTests", dependencies: ["Text"], exclude: ["Fixtures"]),
     ],
     swiftLanguageModes: [.v6]
 )
