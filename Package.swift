@@ -55,6 +55,10 @@ let package = Package(
         .target(name: "SeamPlugin", dependencies: ["CSeam"], swiftSettings: embedded),
         plugin("RepCali"),
         plugin("Transformer"),
+
+        // Tests. Fixtures are read from the source tree.
+        .testTarget(name: "GenerationTests", dependencies: ["Generation"], exclude: ["Fixtures"]),
+        .testTarget(name: "TextTests", dependencies: ["Text"], exclude: ["Fixtures"]),
     ],
     swiftLanguageModes: [.v6]
 )

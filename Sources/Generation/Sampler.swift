@@ -1,7 +1,7 @@
 import Glibc
 
 /// Draws tokens from the distribution that temperature, top k and top p leave.
-struct Sampler {
+package struct Sampler {
     private let options: GenerationOptions
     private let generator: Philox
     /// Tokens with their scaled scores; first a heap with the best at the root, and the tokens taken
@@ -10,9 +10,9 @@ struct Sampler {
     private var heapCount = 0
     /// The tokens that may be drawn, best first if `topK` or `topP` chose them and in token order
     /// otherwise, with their probabilities relative to the best token.
-    private(set) var kept: [(token: Int32, weight: Double)] = []
+    package private(set) var kept: [(token: Int32, weight: Double)] = []
 
-    init(options: GenerationOptions) {
+    package init(options: GenerationOptions) {
         self.options = options
         generator = Philox(seed: options.seed)
     }
@@ -43,7 +43,7 @@ struct Sampler {
     }
 
     /// Fills `kept` from a row of logits.
-    mutating func filter(_ row: Span<Float>, largest: Float) {
+    package mutating func filter(_ row: Span<Float>, largest: Float) {
         kept.removeAll(keepingCapacity: true)
         let best = largest / options.temperature
         func weight(_ score: Float) -> Double { exp(Double(score - best)) }
