@@ -28,7 +28,8 @@ func exponential(_ x: Double) -> Double { exp(x) }
             ("beams", { $0.beams = 0 }), ("lengthPenalty", { $0.lengthPenalty = .nan }),
             ("temperature", { $0.temperature = 0 }), ("topK", { $0.topK = -1 }), ("topP", { $0.topP = 1.5 }),
             ("repetitionPenalty", { $0.repetitionPenalty = 0 }), ("noRepeatNgramSize", { $0.noRepeatNgramSize = -2 }),
-            ("numReturnSequences", { $0.numReturnSequences = 0 }), ("numReturnSequences", { $0.numReturnSequences = 2 }),
+            ("numReturnSequences", { $0.numReturnSequences = 0 }),
+            ("numReturnSequences", { $0.numReturnSequences = 2 }),
             ("decoderStartToken", { $0.decoderStartToken = 20 }), ("padToken", { $0.padToken = -1 }),
             ("eosTokens", { $0.eosTokens = [99] }), ("badTokens", { $0.badTokens = [20] }),
             ("forcedBosToken", { $0.forcedBosToken = 20 }), ("forcedEosToken", { $0.forcedEosToken = 20 }),
@@ -40,7 +41,7 @@ func exponential(_ x: Double) -> Double { exp(x) }
             change(&options)
             let error = failure(options)
             #expect(error?.code == .invalidArgument)
-            #expect(error?.message.hasPrefix("option \(name): expected ") == true, "\(name): \(String(describing: error))")
+            #expect(error?.message.hasPrefix("option \(name): expected ") == true, "\(name): \(error?.message ?? "")")
         }
         var both = greedy
         (both.beams, both.sample) = (2, true)
@@ -117,7 +118,9 @@ func exponential(_ x: Double) -> Double { exp(x) }
                 try base.reorder(rows: [Int32(item)])
             }
             var vocabularySize: Int { base.vocabularySize }
-            func step(tokens: [Int32], into logits: inout [Float]) throws { try base.step(tokens: tokens, into: &logits) }
+            func step(tokens: [Int32], into logits: inout [Float]) throws {
+                try base.step(tokens: tokens, into: &logits)
+            }
             func reorder(rows: [Int32]) throws { try base.reorder(rows: rows) }
         }
         for beams in [1, 4] {

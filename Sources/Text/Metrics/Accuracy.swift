@@ -40,7 +40,8 @@ public struct TokenAccuracy: Sendable, Equatable {
     public mutating func add(predictions: [Int32], labels: [Int32], ignoredLabel: Int32 = -100) throws {
         guard predictions.count == labels.count else {
             throw SeamError(
-                .shape, "argument predictions: expected \(labels.count) tokens, one per label, found \(predictions.count)")
+                .shape,
+                "argument predictions: expected \(labels.count) tokens, one per label, found \(predictions.count)")
         }
         for (prediction, label) in zip(predictions, labels) where label != ignoredLabel {
             total += 1
