@@ -28,11 +28,12 @@ typedef struct seam_host {
   uint32_t struct_size;
   uint32_t abi_major;
   uint32_t abi_minor;
+  void *runtime; /* the host's own; plugins leave it alone */
 
   /* Sets *error (nullable: then nothing happens) to a new error; `message` is copied. Returns `code`, so that
    * a failing function can `return host->set_error(...)`. */
   seam_status (*set_error)(seam_error **error, seam_status code, const char *message);
-  void (*log)(seam_log_level level, const char *message);
+  void (*log)(const struct seam_host *host, seam_log_level level, const char *message);
 
   /* Typed reads. SEAM_NOT_FOUND when the key is absent or null, and *out is left alone;
    * SEAM_INVALID_ARGUMENT when it has another type (config_double accepts integers). No error object is

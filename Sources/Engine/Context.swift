@@ -1,0 +1,175 @@
+import Kernels
+import Support
+
+/// One forward pass on the native engine: makes tensors, runs operations, and, when asked, records what a
+/// backward pass needs.
+///
+/// Operations are methods in the `Operations` folder; they check shapes and dtypes, throw one sentence on a
+/// misfit, and record a gradient only if an operand has a gradient slot, so frozen weights and everything before
+/// the earliest trained seam cost nothing. Not thread-safe: one thread per session.
+public final class Context {
+    private struct Step {
+        let output: GradientSlot
+        let backward: (Tensor) throws(SeamError) -> Void
+    }
+
+    public let pool: MemoryPool
+    /// The first failure latched at the C border; later operations there do nothing.
+    public var failure: SeamError?
+    private let recordsGradients: Bool
+    private var tape: [Step] = []
+    private var handles: [Tensor] = []
+    private var scopes: [Int] = []
+
+    /// - Parameter recordsGradients: false computes only, for inference.
+    public init(pool: MemoryPool, recordsGradients: Bool) {
+        self.pool = pool
+        self.recordsGradients = recordsGradients
+    }
+
+    // MARK: Tensors
+
+    /// A contiguous tensor with undefined values.
+    public func makeTensor(_ shape: Shape, _ dtype: DType = .f32, requiresGradient: Bool = false)
+        throws(SeamError) -> Tensor
+    {
+        let storage = try Storage(byteCount: Swift.max(1, shape.elementCount) * dtype.byteCount, pool: pool)
+        return Tensor(shape: shape, dtype: dtype, storage: storage, requiresGradient: requiresGradient)
+    }
+
+    /// A contiguous result tensor, with a slot if any operand wants a gradient and this pass records.
+    func makeResult(_ shape: Shape, from operands: Tensor?...) throws(SeamError) -> Tensor {
+        try makeTensor(shape, requiresGradient: wantsGradient(operands))
+    }
+
+    func wantsGradient(_ operands: [Tensor?]) -> Bool {
+        recordsGradients && operands.contains { $0?.gradient != nil }
+    }
+
+    /// A view of `source` as the result of an operation, with a slot if `source` has one.
+    func makeView(of source: Tensor, shape: Shape, strides: Shape, offset: Int) -> Tensor {
+        source.view(
+            shape: shape, strides: strides, offset: offset,
+            gradient: wantsGradient([source]) ? GradientSlot(shape: shape) : nil)
+    }
+
+    /// Copies values into a new tensor; `values` must have the shape's element count.
+    public func constant(_ values: [Float], _ shape: Shape) throws(SeamError) -> Tensor {
+        let tensor = try makeTensor(shape)
+        tensor.assign(values)
+        return tensor
+    }
+
+    public func constant(_ values: [Int32], _ shape: Shape) throws(SeamError) -> Tensor {
+        precondition(values.count == shape.elementCount)
+        let tensor = try makeTensor(shape, .i32)
+        tensor.i32.update(from: values, count: values.count)
+        return tensor
+    }
+
+    /// Every element `value` (truncated for i32).
+    public func full(_ value: Double, _ dtype: DType, _ shape: Shape) throws(SeamError) -> Tensor {
+        let tensor = try makeTensor(shape, dtype)
+        switch dtype {
+        case .f32: sk_fill(tensor.f32, Float(value), Int64(shape.elementCount))
+        case .i32:
+            guard let integer = Int32(exactly: value.rounded(.towardZero)) else {
+                throw SeamError(.invalidArgument, "full: \(value) does not fit i32")
+            }
+            tensor.i32.update(repeating: integer, count: shape.elementCount)
+        case .bf16, .f16: throw SeamError(.unsupported, "full: dtype must be f32 or i32, found \(dtype.name)")
+        }
+        return tensor
+    }
+
+    /// `x` itself if row-major, else a row-major copy, without history.
+    public func contiguous(_ x: Tensor) throws(SeamError) -> Tensor {
+        if x.isContiguous { return x }
+        let result = try makeTensor(x.shape, x.dtype)
+        copy(x, into: result)
+        return result
+    }
+
+    /// Copies 4-byte elements of `source`, read through its strides, into a contiguous tensor of its shape.
+    func copy(_ source: Tensor, into target: Tensor) {
+        source.strides.withInt64 { strides in
+            source.shape.withInt64 { shape in
+                sk_copy_strided(target.baseAddress, source.baseAddress, strides, shape, Int32(source.rank))
+            }
+        }
+    }
+
+    // MARK: Gradients
+
+    /// Records how the gradient of `result` becomes gradients of the operands. The closure must hold what it
+    /// needs and no more: values and slots, not whole tensors whose values are unused.
+    func record(_ result: Tensor, _ backward: @escaping (Tensor) throws(SeamError) -> Void) {
+        guard let slot = result.gradient else { return }
+        tape.append(Step(output: slot, backward: backward))
+    }
+
+    /// Gradients of `loss` (a scalar, or any tensor with `seed` as its own gradient) with respect to every leaf
+    /// that this pass used, gathered in the leaves' slots. Frees the recorded pass as it goes.
+    public func backward(_ loss: Tensor, seed: Tensor? = nil) throws(SeamError) {
+        guard let slot = loss.gradient else {
+            throw SeamError(.invalidArgument, "backward: nothing that the loss depends on wants a gradient")
+        }
+        if let seed {
+            guard seed.shape == loss.shape else {
+                throw SeamError(.shape, "backward: the seed is \(seed.shape), the loss \(loss.shape)")
+            }
+            try slot.add(shared: seed, in: self)
+        } else {
+            guard loss.elementCount == 1 else {
+                throw SeamError(.shape, "backward: the loss must be a scalar, found shape \(loss.shape)")
+            }
+            try slot.add(shared: try full(1, .f32, loss.shape), in: self)
+        }
+        while let step = tape.popLast() {
+            guard let gradient = step.output.value else { continue }
+            step.output.clear()
+            try step.backward(gradient)
+        }
+    }
+
+    /// An operation computed elsewhere (an opaque backbone): `backward` receives the gradient of the result,
+    /// contiguous, and returns that of `operand`.
+    public func custom(
+        result: Tensor, operand: Tensor, backward: @escaping (Tensor) throws(SeamError) -> Tensor
+    ) -> Tensor {
+        guard wantsGradient([operand]), let slot = operand.gradient else { return result }
+        let output = result.asLeaf
+        record(output) { (gradient) throws(SeamError) in
+            try slot.add(shared: try backward(try self.contiguous(gradient)), in: self)
+        }
+        return output
+    }
+
+    // MARK: Handles at the C border
+
+    /// Keeps `tensor` alive until the pass or its scope ends, and returns it.
+    public func retain(_ tensor: Tensor) -> Tensor {
+        handles.append(tensor)
+        return tensor
+    }
+
+    public func beginScope() { scopes.append(handles.count) }
+
+    /// Releases what was retained since the matching `beginScope`, but for `kept`.
+    public func endScope(keeping kept: [Tensor]) {
+        guard let mark = scopes.popLast() else {
+            failure = failure ?? SeamError(.plugin, "scope_end: there is no open scope")
+            return
+        }
+        handles.removeLast(handles.count - mark)
+        handles.append(contentsOf: kept)
+    }
+
+    /// Ends the pass: releases every handle and all that was recorded. The context can be used for a new pass.
+    public func reset() {
+        handles.removeAll(keepingCapacity: true)
+        scopes.removeAll(keepingCapacity: true)
+        tape.removeAll(keepingCapacity: true)
+        failure = nil
+    }
+}

@@ -1,0 +1,29 @@
+import Kernels
+import Support
+
+/// The native engine's process-wide parts: the BLAS and the thread pool.
+public enum NativeEngine {
+    /// Loads the BLAS; later calls return at once. Thread-safe.
+    public static func start() throws(SeamError) {
+        var message = [CChar](repeating: 0, count: 512)
+        let status = message.withUnsafeMutableBufferPointer { sk_blas_load($0.baseAddress!, $0.count) }
+        guard status == 0 else {
+            throw SeamError(.notFound, String(decoding: message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self))
+        }
+    }
+
+    /// Threads that kernels use, the caller's included. Setting 0 means one per core. Not while a kernel runs.
+    public static var threadCount: Int {
+        get { Int(sk_thread_count()) }
+        set { sk_set_thread_count(Int32(clamping: newValue)) }
+    }
+
+    /// The BLAS kernels in use ("SkylakeX", "Haswell" ...).
+    public static var blasCoreName: String { String(cString: sk_blas_core_name()) }
+
+    /// The position of the first NaN or infinity in memory of the given dtype, or nil.
+    public static func firstNonFinite(_ pointer: UnsafeRawPointer, _ dtype: DType, count: Int) -> Int? {
+        let position = sk_first_nonfinite(pointer, dtype.storageKind, Int64(count))
+        return position < 0 ? nil : Int(position)
+    }
+}

@@ -1,0 +1,185 @@
+import Kernels
+import Support
+
+/// Element types, numbered as in the C ABI (`seam_dtype`).
+public enum DType: Int32, Sendable {
+    case f32 = 0
+    case bf16 = 1
+    case f16 = 2
+    case i32 = 3
+
+    public var byteCount: Int { self == .bf16 || self == .f16 ? 2 : 4 }
+    public var name: String {
+        switch self {
+        case .f32: "f32"
+        case .bf16: "bf16"
+        case .f16: "f16"
+        case .i32: "i32"
+        }
+    }
+
+    /// The kernels' name for the storage of a floating-point table.
+    var storageKind: Int32 {
+        switch self {
+        case .bf16: Int32(SK_BF16.rawValue)
+        case .f16: Int32(SK_F16.rawValue)
+        case .f32, .i32: Int32(SK_F32.rawValue)
+        }
+    }
+}
+
+/// Where the gradient of one tensor gathers during a backward pass. Separate from the tensor, so that an
+/// operation that needs its operand's gradient but not its values does not keep the values alive.
+public final class GradientSlot {
+    let shape: Shape
+    public internal(set) var value: Tensor?
+    /// The value is also some other slot's or operation's: it must be replaced, never written.
+    private var isShared = false
+
+    init(shape: Shape) { self.shape = shape }
+
+    /// Adds a gradient that others may hold too.
+    func add(shared gradient: Tensor, in context: Context) throws(SeamError) {
+        guard let current = value else {
+            value = gradient
+            isShared = true
+            return
+        }
+        if isShared || !current.isContiguous {
+            let sum = try context.makeTensor(shape)
+            binary(SK_ADD, into: sum, current, gradient)
+            value = sum
+            isShared = false
+        } else {
+            let contiguous = try context.contiguous(gradient)
+            sk_axpy(current.f32, contiguous.f32, 1, Int64(shape.elementCount))
+        }
+    }
+
+    /// A contiguous gradient that the caller may add into; `isFresh` tells that it holds garbage and must be
+    /// overwritten instead.
+    func accumulator(in context: Context) throws(SeamError) -> (tensor: Tensor, isFresh: Bool) {
+        if let current = value, !isShared, current.isContiguous { return (current, false) }
+        let buffer = try context.makeTensor(shape)
+        if let current = value {
+            context.copy(current, into: buffer)
+            value = buffer
+            isShared = false
+            return (buffer, false)
+        }
+        value = buffer
+        isShared = false
+        return (buffer, true)
+    }
+
+    /// As `accumulator`, zero-filled when fresh.
+    func zeroedAccumulator(in context: Context) throws(SeamError) -> Tensor {
+        let (tensor, isFresh) = try accumulator(in: context)
+        if isFresh { sk_fill(tensor.f32, 0, Int64(shape.elementCount)) }
+        return tensor
+    }
+
+    public func clear() {
+        value = nil
+        isShared = false
+    }
+}
+
+/// A view of a block of memory: shape, strides and dtype over a `Storage`, and, when a gradient is wanted,
+/// the slot where it gathers. Immutable metadata; not thread-safe (one thread per session).
+public final class Tensor {
+    public let shape: Shape
+    let strides: Shape
+    let offset: Int
+    public let dtype: DType
+    let storage: Storage
+    public let gradient: GradientSlot?
+
+    init(
+        shape: Shape, strides: Shape, offset: Int, dtype: DType, storage: Storage, gradient: GradientSlot? = nil
+    ) {
+        self.shape = shape
+        self.strides = strides
+        self.offset = offset
+        self.dtype = dtype
+        self.storage = storage
+        self.gradient = gradient
+    }
+
+    /// A contiguous tensor over the whole of `storage`, which must be large enough.
+    public convenience init(shape: Shape, dtype: DType, storage: Storage, requiresGradient: Bool = false) {
+        precondition(storage.byteCount >= shape.elementCount * dtype.byteCount)
+        self.init(
+            shape: shape, strides: shape.contiguousStrides, offset: 0, dtype: dtype, storage: storage,
+            gradient: requiresGradient ? GradientSlot(shape: shape) : nil)
+    }
+
+    public var rank: Int { shape.count }
+    public var elementCount: Int { shape.elementCount }
+    public var requiresGradient: Bool { gradient != nil }
+
+    /// Row-major without gaps. Strides of axes of size 1 do not matter.
+    public var isContiguous: Bool {
+        var expected = 1
+        for axis in stride(from: rank - 1, through: 0, by: -1) {
+            if shape[axis] != 1 && strides[axis] != expected { return false }
+            expected *= shape[axis]
+        }
+        return true
+    }
+
+    /// The same memory seen with other metadata, without history.
+    func view(shape: Shape, strides: Shape, offset: Int, gradient: GradientSlot? = nil) -> Tensor {
+        Tensor(shape: shape, strides: strides, offset: offset, dtype: dtype, storage: storage, gradient: gradient)
+    }
+
+    /// The same values without history.
+    public var detached: Tensor {
+        gradient == nil ? self : view(shape: shape, strides: strides, offset: offset)
+    }
+
+    /// The same values as a new leaf of the gradient.
+    public var asLeaf: Tensor {
+        view(shape: shape, strides: strides, offset: offset, gradient: GradientSlot(shape: shape))
+    }
+
+    // Raw access for kernel calls. Valid while the tensor is alive; the caller has checked dtype and layout.
+    var f32: UnsafeMutablePointer<Float> {
+        storage.pointer.assumingMemoryBound(to: Float.self) + offset
+    }
+    var i32: UnsafeMutablePointer<Int32> {
+        storage.pointer.assumingMemoryBound(to: Int32.self) + offset
+    }
+    var u16: UnsafeMutablePointer<UInt16> {
+        storage.pointer.assumingMemoryBound(to: UInt16.self) + offset
+    }
+    /// The first element, whatever the dtype.
+    public var baseAddress: UnsafeMutableRawPointer { storage.pointer + offset * dtype.byteCount }
+}
+
+extension Tensor {
+    /// The values of a contiguous f32 tensor, copied out.
+    public var floats: [Float] {
+        precondition(dtype == .f32 && isContiguous)
+        return Array(UnsafeBufferPointer(start: f32, count: elementCount))
+    }
+
+    /// The values of a contiguous i32 tensor, copied out.
+    public var integers: [Int32] {
+        precondition(dtype == .i32 && isContiguous)
+        return Array(UnsafeBufferPointer(start: i32, count: elementCount))
+    }
+
+    /// Overwrites a contiguous f32 tensor.
+    public func assign(_ values: [Float]) {
+        precondition(dtype == .f32 && isContiguous && values.count == elementCount)
+        f32.update(from: values, count: values.count)
+    }
+
+    /// Copies a contiguous f32 tensor into the caller's array, which keeps its memory from call to call.
+    public func copy(into array: inout [Float]) {
+        precondition(dtype == .f32 && isContiguous)
+        if array.count != elementCount { array = [Float](repeating: 0, count: elementCount) }
+        array.withUnsafeMutableBufferPointer { _ = $0.update(fromContentsOf: UnsafeBufferPointer(start: f32, count: elementCount)) }
+    }
+}

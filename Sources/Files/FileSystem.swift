@@ -1,0 +1,152 @@
+import Glibc
+import Support
+
+/// Paths and folders. Every function may be called from any thread; paths are UTF-8.
+///
+/// Errors are `SeamError`: `.notFound` for a missing file or folder, `.invalidArgument` for a folder
+/// where a file is expected or the reverse, `.io` for permissions, a full disk and the rest.
+public enum FileSystem {
+    /// The whole content of a regular file, which may be empty.
+    public static func readBytes(_ path: String) throws -> [UInt8] {
+        let file = try InputDescriptor(path)
+        return try [UInt8](unsafeUninitializedCapacity: file.size) { buffer, count in
+            while count < file.size {
+                let got = read(file.descriptor, buffer.baseAddress! + count, file.size - count)
+                if got < 0 && errno == EINTR { continue }
+                guard got >= 0 else { throw fileError("cannot read", path, errno) }
+                guard got > 0 else { break }
+                count += got
+            }
+        }
+    }
+
+    /// The whole content of a UTF-8 text file without its byte order mark.
+    ///
+    /// Also throws `.format`, naming the line, when the content is not UTF-8.
+    public static func readText(_ path: String) throws -> String {
+        try readBytes(path).withUnsafeBytes { try UTF8Text($0, name: path).string }
+    }
+
+    /// Whether something is at `path`, links followed.
+    public static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+    /// Whether a folder is at `path`, links followed.
+    public static func isDirectory(_ path: String) -> Bool {
+        var info = stat()
+        return stat(path, &info) == 0 && info.st_mode & S_IFMT == S_IFDIR
+    }
+
+    /// The names in a folder, sorted, without `.` and `..`.
+    public static func list(_ path: String) throws -> [String] {
+        guard let folder = opendir(path) else { throw fileError("cannot list", path, errno) }
+        defer { closedir(folder) }
+        var names: [String] = []
+        while true {
+            errno = 0
+            guard let entry = readdir(folder) else { break }
+            // The record is shorter than the type says, so its name is read in place.
+            let name = UnsafeRawPointer(entry) + MemoryLayout<dirent>.offset(of: \.d_name)!
+            names.append(String(cString: name.assumingMemoryBound(to: CChar.self)))
+        }
+        guard errno == 0 else { throw fileError("cannot list", path, errno) }
+        return names.filter { $0 != "." && $0 != ".." }.sorted()
+    }
+
+    /// Creates a folder and those above it; one that exists already is fine.
+    public static func createDirectories(_ path: String) throws {
+        if isDirectory(path) { return }
+        let above = parent(path)
+        if above != path && !isDirectory(above) { try createDirectories(above) }
+        guard mkdir(path, 0o777) == 0 else {
+            let reason = errno
+            if reason == EEXIST && isDirectory(path) { return }
+            throw fileError("cannot create the folder", path, reason == EEXIST ? ENOTDIR : reason)
+        }
+    }
+
+    /// Removes a file or a folder with all it holds; a link is removed, not what it points to.
+    public static func remove(_ path: String) throws {
+        var info = stat()
+        guard lstat(path, &info) == 0 else { throw fileError("cannot remove", path, errno) }
+        guard info.st_mode & S_IFMT == S_IFDIR else {
+            guard unlink(path) == 0 else { throw fileError("cannot remove", path, errno) }
+            return
+        }
+        for name in try list(path) { try remove(join(path, name)) }
+        guard rmdir(path) == 0 else { throw fileError("cannot remove", path, errno) }
+    }
+
+    /// The parts with one `/` between each; an absolute part discards those before it.
+    public static func join(_ parts: String...) -> String {
+        parts.reduce("") { path, part in
+            if path.isEmpty || part.hasPrefix("/") { part } else { path + (path.hasSuffix("/") ? "" : "/") + part }
+        }
+    }
+
+    /// The last part of a path: `"c"` for `a/b/c` and `a/b/c/`, `"/"` for the root.
+    public static func baseName(_ path: String) -> String {
+        path.split(separator: "/").last.map(String.init) ?? (path.isEmpty ? "" : "/")
+    }
+
+    /// The folder that holds a path: `"a/b"` for `a/b/c`, `"."` for `c`, `"/"` for `/c` and the root.
+    public static func parent(_ path: String) -> String {
+        let parts = path.split(separator: "/")
+        let isAbsolute = path.hasPrefix("/")
+        guard parts.count > 1 else { return isAbsolute ? "/" : "." }
+        return (isAbsolute ? "/" : "") + parts.dropLast().joined(separator: "/")
+    }
+
+    /// Writes `bytes` to a file so that a crash or a full disk leaves the file that was there before.
+    ///
+    /// The bytes go to a temporary file in the same folder, to the disk, and then take the name; a link
+    /// at `path` is replaced, not followed. On failure the temporary file is removed and `SeamError(.io)`
+    /// says why, "the disk is full" for instance.
+    public static func atomicWriteFile(_ path: String, _ bytes: some Sequence<UInt8>) throws {
+        try atomicWriteFile(path) { file in
+            let written: Void? = try bytes.withContiguousStorageIfAvailable {
+                try file.write(UnsafeRawBufferPointer($0))
+            }
+            if written == nil { try Array(bytes).withUnsafeBytes { try file.write($0) } }
+        }
+    }
+
+    /// As above for a text, written as UTF-8.
+    public static func atomicWriteFile(_ path: String, text: String) throws {
+        try atomicWriteFile(path, text.utf8)
+    }
+
+    /// As above for content that is produced piece by piece; `body` writes it through the file.
+    ///
+    /// When `body` throws, nothing is at `path` that was not there before.
+    public static func atomicWriteFile(_ path: String, _ body: (OutputFile) throws -> Void) throws {
+        let folder = parent(path)
+        guard isDirectory(folder) else {
+            throw SeamError(.notFound, "cannot write \"\(path)\", there is no folder \"\(folder)\"")
+        }
+        let file = try OutputFile(temporary: temporaryName(beside: path), for: path)
+        do {
+            try body(file)
+            try file.finish()
+            guard rename(file.location, path) == 0 else { throw fileError("cannot write", path, errno) }
+        } catch {
+            unlink(file.location)
+            throw error
+        }
+        try synchronize(folder: folder)
+    }
+
+    /// A name in the same folder that nobody else uses.
+    static func temporaryName(beside path: String) -> String {
+        let unique = String(UInt32.random(in: .min ... .max), radix: 36)
+        return join(parent(path), ".\(baseName(path)).tmp-\(getpid())-\(unique)")
+    }
+
+    /// Brings a folder's list of names to the disk, without which a rename may be lost in a crash.
+    static func synchronize(folder path: String) throws {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_DIRECTORY)
+        guard descriptor >= 0 else { throw fileError("cannot open", path, errno) }
+        defer { close(descriptor) }
+        // Some network file systems refuse fsync on folders; the data itself is safe by then.
+        guard fsync(descriptor) == 0 || errno == EINVAL else { throw fileError("cannot write", path, errno) }
+    }
+}

@@ -1,0 +1,227 @@
+import Support
+
+/// How one element of a stored tensor is encoded, under the names of the safetensors format.
+public enum StoredType: String, Sendable, CaseIterable {
+    // In the order in which the format's own library lays tensors out, last first.
+    case bool = "BOOL"
+    case uint8 = "U8"
+    case int8 = "I8"
+    case int16 = "I16"
+    case float16 = "F16"
+    case bfloat16 = "BF16"
+    case int32 = "I32"
+    case float32 = "F32"
+    case float64 = "F64"
+    case int64 = "I64"
+
+    /// Bytes of one element.
+    public var size: Int {
+        switch self {
+        case .bool, .uint8, .int8: 1
+        case .int16, .float16, .bfloat16: 2
+        case .int32, .float32: 4
+        case .float64, .int64: 8
+        }
+    }
+}
+
+/// One tensor of a safetensors file: its name, encoding, shape and place.
+public struct StoredTensor: Sendable, Equatable {
+    public let name: String
+    public let type: StoredType
+    /// Row-major extents; empty for a scalar.
+    public let shape: [Int]
+    /// The tensor's bytes, counted from the start of the file. Files of other programs may place a tensor
+    /// at an offset that is not a multiple of its element size.
+    public let range: Range<Int>
+
+    /// The number of elements.
+    public var count: Int { range.count / type.size }
+}
+
+/// A safetensors file, mapped into memory and checked as a whole when it is opened.
+///
+/// Thread rules: any thread may read. The bytes live as long as `file`.
+public final class SafetensorsFile: Sendable {
+    /// The mapping that owns the bytes.
+    public let file: MappedFile
+    /// The tensors in the order of their bytes.
+    public let tensors: [StoredTensor]
+    /// The `__metadata__` strings; empty when the file has none.
+    public let metadata: [String: String]
+    private let index: [String: Int]
+
+    public var path: String { file.path }
+
+    /// Maps the file and checks its header; the tensors' values are not read.
+    ///
+    /// Throws as `MappedFile` does, `SeamError(.format)` when the header is malformed or does not fit the
+    /// file, and `.unsupported` for an element type that SeamKit does not know.
+    public init(_ path: String) throws {
+        file = try MappedFile(path)
+        let header = try SafetensorsHeader(file.bytes, path: path)
+        tensors = header.tensors
+        metadata = header.metadata
+        var index: [String: Int] = [:]
+        for (number, tensor) in tensors.enumerated() {
+            // Names of different bytes can still be equal as Unicode strings.
+            guard index.updateValue(number, forKey: tensor.name) == nil else {
+                throw SeamError(.format, "\(path): two tensors have the name \"\(tensor.name)\"")
+            }
+        }
+        self.index = index
+    }
+
+    /// The tensor of that name, or nil.
+    public subscript(_ name: String) -> StoredTensor? {
+        index[name].map { tensors[$0] }
+    }
+
+    /// The bytes of one of this file's tensors, little endian, valid while `file` lives.
+    public func bytes(of tensor: StoredTensor) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(rebasing: file.bytes[tensor.range])
+    }
+
+    /// Calls `body` with the bytes of one of this file's tensors; the pointer must not leave `body`.
+    public func withBytes<Result>(
+        of tensor: StoredTensor, _ body: (UnsafeRawBufferPointer) throws -> Result
+    ) rethrows -> Result {
+        try withExtendedLifetime(self) { try body(bytes(of: tensor)) }
+    }
+}
+
+/// The parsed and checked header of a safetensors file.
+struct SafetensorsHeader {
+    /// The limit of the format's own library.
+    static let maximumLength = 100_000_000
+
+    let tensors: [StoredTensor]
+    let metadata: [String: String]
+
+    init(_ bytes: UnsafeRawBufferPointer, path: String) throws {
+        func malformed(_ sentence: String) -> SeamError {
+            SeamError(.format, "\(path) is not a safetensors file, \(sentence)")
+        }
+        guard bytes.count >= 8 else {
+            throw malformed("expected at least 8 bytes, found \(bytes.count)")
+        }
+        let length = UInt64(littleEndian: bytes.loadUnaligned(as: UInt64.self))
+        guard length <= UInt64(Self.maximumLength) else {
+            throw malformed("its header of \(length) bytes exceeds the limit of \(Self.maximumLength)")
+        }
+        let dataStart = 8 + Int(length)
+        guard dataStart <= bytes.count else {
+            throw malformed("its header of \(length) bytes reaches beyond the file of \(bytes.count) bytes")
+        }
+        let json: JSON
+        do {
+            json = try JSON.parse(UnsafeRawBufferPointer(rebasing: bytes[8..<dataStart]), name: "header")
+        } catch let error as SeamError {
+            throw malformed(error.message)
+        }
+        guard let members = json.objectValue else {
+            throw malformed("its header must be an object, found \(json.kind)")
+        }
+        var metadata: [String: String] = [:]
+        var tensors: [StoredTensor] = []
+        for (name, value) in members {
+            if name == "__metadata__" {
+                metadata = try Self.strings(value, path)
+            } else {
+                tensors.append(try Self.tensor(name, value, dataStart, path))
+            }
+        }
+        tensors.sort { ($0.range.lowerBound, $0.range.upperBound) < ($1.range.lowerBound, $1.range.upperBound) }
+        try Self.checkLayout(tensors, dataStart, bytes.count, path)
+        self.tensors = tensors
+        self.metadata = metadata
+    }
+
+    private static func strings(_ value: JSON, _ path: String) throws -> [String: String] {
+        guard let members = value.objectValue else {
+            throw SeamError(.format, "\(path): \"__metadata__\" must be an object, found \(value.kind)")
+        }
+        var strings: [String: String] = [:]
+        for (key, value) in members {
+            guard let string = value.stringValue else {
+                throw SeamError(.format, "\(path): metadata \"\(key)\" must be a string, found \(value.kind)")
+            }
+            strings[key] = string
+        }
+        return strings
+    }
+
+    private static func tensor(
+        _ name: String, _ value: JSON, _ dataStart: Int, _ path: String
+    ) throws -> StoredTensor {
+        let place = "\(path), tensor \"\(name)\""
+        guard value.objectValue != nil else {
+            throw SeamError(.format, "\(place): its entry must be an object, found \(value.kind)")
+        }
+        let typeName = try value.requireString("dtype", in: place)
+        guard let type = StoredType(rawValue: typeName) else {
+            let known = StoredType.allCases.map(\.rawValue).sorted().joined(separator: ", ")
+            throw SeamError(.unsupported, "\(place): unknown dtype \"\(typeName)\", known are \(known)")
+        }
+        let shape = try value.requireInts("shape", in: place)
+        let offsets = try value.requireInts("data_offsets", in: place)
+        let length = try byteCount(shape, type, place)
+        guard offsets.count == 2, offsets[0] >= 0, offsets[1] >= offsets[0], offsets[1] <= Int.max - dataStart else {
+            throw SeamError(
+                .format, "\(place): \"data_offsets\" must be a begin and an end at or after it, found \(offsets)")
+        }
+        guard offsets[1] - offsets[0] == length else {
+            throw SeamError(
+                .format,
+                "\(place): shape \(shape) of \(type.rawValue) takes \(length) bytes, \"data_offsets\" span"
+                    + " \(offsets[1] - offsets[0])")
+        }
+        return StoredTensor(
+            name: name, type: type, shape: shape, range: dataStart + offsets[0]..<dataStart + offsets[1])
+    }
+
+    /// The bytes that a tensor takes; `place` names it in the error for a negative or too large extent.
+    static func byteCount(_ shape: [Int], _ type: StoredType, _ place: String) throws -> Int {
+        var count = type.size
+        for extent in shape {
+            guard extent >= 0 else {
+                throw SeamError(.format, "\(place): shape \(shape) has the negative extent \(extent)")
+            }
+            let (product, overflow) = count.multipliedReportingOverflow(by: extent)
+            guard !overflow else {
+                throw SeamError(.format, "\(place): shape \(shape) is too large to address")
+            }
+            count = product
+        }
+        return count
+    }
+
+    /// The tensors, sorted by place, must fill the data part without holes or overlap.
+    private static func checkLayout(
+        _ tensors: [StoredTensor], _ dataStart: Int, _ end: Int, _ path: String
+    ) throws {
+        var position = dataStart
+        for (number, tensor) in tensors.enumerated() {
+            let place = "\(path), tensor \"\(tensor.name)\""
+            guard tensor.range.lowerBound >= position else {
+                throw SeamError(
+                    .format, "\(place): its bytes overlap those of \"\(tensors[number - 1].name)\"")
+            }
+            guard tensor.range.lowerBound == position else {
+                throw SeamError(
+                    .format,
+                    "\(place): \(tensor.range.lowerBound - position) bytes before it belong to no tensor")
+            }
+            guard tensor.range.upperBound <= end else {
+                throw SeamError(
+                    .format,
+                    "\(place): its bytes end \(tensor.range.upperBound - end) bytes beyond the file, which may be"
+                        + " an incomplete download")
+            }
+            position = tensor.range.upperBound
+        }
+        guard position == end else {
+            throw SeamError(.format, "\(path): \(end - position) bytes at its end belong to no tensor")
+        }
+    }
+}

@@ -1,0 +1,99 @@
+import Support
+
+/// One generated sequence.
+public struct GeneratedSequence: Sendable, Equatable {
+    /// The generated tokens: without the start token, with the end token if one was produced.
+    public var tokens: [Int32]
+    /// Sum of `tokenLogProbabilities`; beam search divides it by `length^lengthPenalty`.
+    public var score: Float
+    /// Natural logarithm of the probability of each token, after the rules of the options. Beam
+    /// search takes the probability before the rules and applies them to its logarithm, as Hugging
+    /// Face does; a forced token has 0. Empty without `wantsLogProbabilities`.
+    public var tokenLogProbabilities: [Float]
+
+    /// A sequence from its parts.
+    public init(tokens: [Int32], score: Float, tokenLogProbabilities: [Float]) {
+        self.tokens = tokens
+        self.score = score
+        self.tokenLogProbabilities = tokenLogProbabilities
+    }
+}
+
+/// Generates sequences for a batch of items with greedy search, sampling or beam search.
+///
+/// For the same logits, greedy and beam search give the tokens that `generate` of Hugging Face
+/// transformers 5 gives. Beams are scored as in Wu et al., "Google's Neural Machine Translation
+/// System" (2016), with the plain power of the length in place of their equation 14. Sampling
+/// divides by the temperature, keeps the top k (Fan et al. 2018) and then the nucleus (Holtzman et
+/// al. 2020), and draws with its own random stream (`Philox`), so its tokens are repeatable but not
+/// those of PyTorch.
+///
+/// - Parameters:
+///   - stepper: the decoder, with one row per item and nothing decoded. It is left in the state of
+///     the last step; a thrown error leaves it in any state.
+///   - batch: number of items, 1 or more.
+///   - options: how to search.
+///   - shouldContinue: called before each step with the number of tokens generated so far in the
+///     rows still running; `false` ends the call with `cancelled`.
+/// - Returns: for each item its sequences, best first for beam search and in drawing order for
+///   sampling. There are `numReturnSequences`, or fewer if beam search found fewer.
+/// - Throws: `SeamError`: `invalidArgument` or `unsupported` for the options, `shape` if the stepper
+///   shrinks the logits, `numeric` for logits without a largest number or when the rules forbid every
+///   token, `cancelled`; and what the stepper throws.
+///
+/// Runs on the calling thread and keeps no state between calls.
+public func generate(
+    stepper: some DecoderStepper, batch: Int, options: GenerationOptions,
+    shouldContinue: (_ tokensSoFar: Int) -> Bool = { _ in true }
+) throws -> [[GeneratedSequence]] {
+    guard batch >= 1 else {
+        throw SeamError(.invalidArgument, "argument batch: expected 1 or more, found \(batch)")
+    }
+    try options.validate(vocabularySize: stepper.vocabularySize)
+    let driver = StepDriver(stepper: stepper, batch: batch, options: options)
+    if options.beams > 1 {
+        var search = BeamSearch(batch: batch, options: options, vocabulary: stepper.vocabularySize)
+        return try search.run(driver, shouldContinue)
+    }
+    var search = StepwiseSearch(batch: batch, options: options, vocabulary: stepper.vocabularySize)
+    return try search.run(driver, shouldContinue)
+}
+
+/// The stepper with the buffers of a search, and the checks that every step needs.
+final class StepDriver<Stepper: DecoderStepper> {
+    private let stepper: Stepper
+    private let vocabulary: Int
+    private(set) var rows: Int
+    /// Logits of the last step, `[rows, vocabulary]` from index 0; the search changes them in place.
+    var logits: [Float]
+
+    init(stepper: Stepper, batch: Int, options: GenerationOptions) {
+        self.stepper = stepper
+        vocabulary = stepper.vocabularySize
+        rows = batch
+        logits = [Float](repeating: 0, count: batch * options.rowsPerItem * vocabulary)
+    }
+
+    /// One decoder step; `tokens` has one token per row.
+    func step(_ tokens: [Int32], tokensSoFar: Int, _ shouldContinue: (Int) -> Bool) throws {
+        guard shouldContinue(tokensSoFar) else {
+            throw SeamError(.cancelled, "generation was cancelled after \(tokensSoFar) tokens")
+        }
+        let size = logits.count
+        try stepper.step(tokens: tokens, into: &logits)
+        guard logits.count == size else {
+            throw SeamError(
+                .shape, "logits of the decoder step: expected the buffer to keep \(size) numbers, found \(logits.count)"
+            )
+        }
+    }
+
+    /// Gathers rows; does nothing for the identity.
+    func reorder(_ newRows: [Int32]) throws {
+        var identity = newRows.count == rows
+        for (index, row) in newRows.enumerated() where Int(row) != index { identity = false }
+        guard !identity else { return }
+        try stepper.reorder(rows: newRows)
+        rows = newRows.count
+    }
+}

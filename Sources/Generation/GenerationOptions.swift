@@ -1,0 +1,130 @@
+import Support
+
+/// When a beam search of one item ends before `maxNewTokens`.
+///
+/// The search keeps the `beams` best finished hypotheses of the item. All three rules are those of
+/// `early_stopping` in Hugging Face transformers (`False`, `True`, `"never"`).
+public enum EarlyStopping: Sendable, Equatable {
+    /// `False`: ends when the best running beam, scored as if it ended now, cannot enter the list.
+    case heuristic
+    /// `True`: ends as soon as the list is full.
+    case whenFull
+    /// `"never"`: ends when the best running beam cannot enter the list at any length it may still
+    /// reach; with a positive length penalty that is judged at `maxNewTokens`.
+    case never
+}
+
+/// How `generate` searches. Defaults are those of Hugging Face transformers.
+public struct GenerationOptions: Sendable, Equatable {
+    /// Most tokens to generate, 1 or more; the start token does not count and an end token does.
+    /// A Hugging Face `max_length` of an encoder-decoder model counts the start token as well, so it
+    /// is `maxNewTokens + 1`.
+    public var maxNewTokens = 20
+    /// Number of tokens before which no end token may come; 0 for no such rule. Counted as `maxNewTokens`.
+    public var minNewTokens = 0
+    /// Beams per item; 1 means greedy search or sampling.
+    public var beams = 1
+    /// Exponent `p` of the length in the score of a finished beam, `sum(log P) / length^p`. Positive
+    /// values favour long output. Beam search only.
+    public var lengthPenalty = 1.0
+    /// When the search of an item ends. Beam search only.
+    public var earlyStopping = EarlyStopping.heuristic
+    /// Draw each token at random instead of taking the best; needs `beams == 1`.
+    public var sample = false
+    /// Divisor of the logits before sampling, above 0. Sampling only.
+    public var temperature: Float = 1
+    /// Sample among this many best tokens (and those that tie with the last of them); 0 for all.
+    public var topK = 50
+    /// Sample among the fewest best tokens whose probabilities reach this sum, in 0...1; 1 for all.
+    /// Applied after `topK`, on the probabilities of the tokens it left.
+    public var topP = 1.0
+    /// Above 1 makes tokens already in the sequence (the start token included) less likely: a
+    /// positive score is divided by it and a negative one multiplied. 1 for no such rule.
+    public var repetitionPenalty: Float = 1
+    /// No run of this many tokens may come twice in a sequence; 0 for no such rule.
+    public var noRepeatNgramSize = 0
+    /// Seed of the random stream of sampling. The same seed, options and logits give the same tokens.
+    public var seed: UInt64 = 0
+    /// Sequences to return per item: at most `beams` for beam search, any number when sampling, 1
+    /// for greedy search.
+    public var numReturnSequences = 1
+    /// Token that every row starts with.
+    public var decoderStartToken: Int32
+    /// Tokens that end a sequence; empty to always generate `maxNewTokens`.
+    public var eosTokens: [Int32]
+    /// Token fed to a row that has ended while it waits for others. Never part of a result.
+    public var padToken: Int32
+    /// First token of every sequence (the target language of a multilingual model), if any.
+    public var forcedBosToken: Int32?
+    /// Token that must come at position `maxNewTokens` of a sequence that reaches it, if any.
+    public var forcedEosToken: Int32?
+    /// Tokens never generated, except an end token, which this list cannot forbid. Marian models
+    /// list their pad token here.
+    public var badTokens: [Int32] = []
+    /// Whether greedy search and sampling report log-probabilities, which costs a pass of
+    /// exponentials over the vocabulary. Beam search always reports them.
+    public var wantsLogProbabilities = true
+
+    /// Greedy search of up to 20 tokens.
+    public init(decoderStartToken: Int32, eosTokens: [Int32], padToken: Int32) {
+        self.decoderStartToken = decoderStartToken
+        self.eosTokens = eosTokens
+        self.padToken = padToken
+    }
+
+    /// Rows that a search holds per batch item at most.
+    public var rowsPerItem: Int { sample ? numReturnSequences : beams }
+
+    /// Checks every option against the others and the vocabulary.
+    ///
+    /// - Parameter vocabularySize: number of logits per row.
+    /// - Throws: `SeamError` (`invalidArgument`, or `unsupported` for sampling with beams) that names
+    ///   the option.
+    public func validate(vocabularySize: Int) throws {
+        try require(vocabularySize >= 1, "vocabularySize", "1 or more", vocabularySize)
+        try require(maxNewTokens >= 1, "maxNewTokens", "1 or more", maxNewTokens)
+        try require(minNewTokens >= 0, "minNewTokens", "0 or more", minNewTokens)
+        try require(beams >= 1, "beams", "1 or more", beams)
+        try require(lengthPenalty.isFinite, "lengthPenalty", "a finite number", lengthPenalty)
+        try require(temperature > 0 && temperature.isFinite, "temperature", "above 0 and finite", temperature)
+        try require(topK >= 0, "topK", "0 or more", topK)
+        try require(topP >= 0 && topP <= 1, "topP", "in 0...1", topP)
+        try require(
+            repetitionPenalty > 0 && repetitionPenalty.isFinite, "repetitionPenalty", "above 0 and finite",
+            repetitionPenalty)
+        try require(noRepeatNgramSize >= 0, "noRepeatNgramSize", "0 or more", noRepeatNgramSize)
+        try require(numReturnSequences >= 1, "numReturnSequences", "1 or more", numReturnSequences)
+        if beams > 1 {
+            guard !sample else {
+                throw SeamError(.unsupported, "option sample: expected false with beams above 1, found true")
+            }
+            try require(
+                numReturnSequences <= beams, "numReturnSequences", "at most beams (\(beams))", numReturnSequences)
+            try require(
+                candidatesPerItem <= beams * vocabularySize, "eosTokens",
+                "fewer end tokens than the vocabulary of \(vocabularySize) has tokens", eosTokens.count)
+        } else if !sample {
+            try require(numReturnSequences == 1, "numReturnSequences", "1 for greedy search", numReturnSequences)
+        }
+        let named: [(String, [Int32])] = [
+            ("decoderStartToken", [decoderStartToken]), ("padToken", [padToken]), ("eosTokens", eosTokens),
+            ("badTokens", badTokens), ("forcedBosToken", forcedBosToken.map { [$0] } ?? []),
+            ("forcedEosToken", forcedEosToken.map { [$0] } ?? []),
+        ]
+        for (name, tokens) in named {
+            for token in tokens {
+                try require(token >= 0 && Int(token) < vocabularySize, name, "a token in 0..<\(vocabularySize)", token)
+            }
+        }
+    }
+
+    /// Continuations that beam search looks at per item and step: even if every beam ends in every
+    /// possible way, `beams` of them go on.
+    var candidatesPerItem: Int { max(2, 1 + eosTokens.count) * beams }
+}
+
+private func require(_ holds: Bool, _ option: String, _ expected: String, _ found: some Any) throws {
+    guard holds else {
+        throw SeamError(.invalidArgument, "option \(option): expected \(expected), found \(found)")
+    }
+}

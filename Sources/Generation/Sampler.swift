@@ -1,0 +1,126 @@
+import Glibc
+
+/// Draws tokens from the distribution that temperature, top k and top p leave.
+struct Sampler {
+    private let options: GenerationOptions
+    private let generator: Philox
+    /// Tokens with their scaled scores; first a heap with the best at the root, and the tokens taken
+    /// from it behind `heapCount`.
+    private var heap: [(score: Float, token: Int32)] = []
+    private var heapCount = 0
+    /// The tokens that may be drawn, best first if `topK` or `topP` chose them and in token order
+    /// otherwise, with their probabilities relative to the best token.
+    private(set) var kept: [(token: Int32, weight: Double)] = []
+
+    init(options: GenerationOptions) {
+        self.options = options
+        generator = Philox(seed: options.seed)
+    }
+
+    /// Draws one token: the first whose sum of weights, in the order of `kept`, exceeds `u` times the
+    /// sum of all, with `u = Philox.uniform(sequence, step)`.
+    ///
+    /// - Parameters:
+    ///   - row: logits after the rules, `[vocabulary]`.
+    ///   - largest: the largest of them, finite.
+    mutating func draw(
+        _ row: Span<Float>, largest: Float, sequence: Int, step: Int
+    ) -> (token: Int32, logProbability: Float) {
+        filter(row, largest: largest)
+        let total = kept.reduce(0.0) { $0 + $1.weight }
+        let target = generator.uniform(sequence: sequence, step: step) * total
+        var sum = 0.0
+        // Rounding can leave the sum below the target; then the last token is the one.
+        var chosen = kept[kept.count - 1]
+        for entry in kept {
+            sum += entry.weight
+            if sum > target {
+                chosen = entry
+                break
+            }
+        }
+        return (chosen.token, options.wantsLogProbabilities ? Float(log(chosen.weight / total)) : 0)
+    }
+
+    /// Fills `kept` from a row of logits.
+    mutating func filter(_ row: Span<Float>, largest: Float) {
+        kept.removeAll(keepingCapacity: true)
+        let best = largest / options.temperature
+        func weight(_ score: Float) -> Double { exp(Double(score - best)) }
+
+        let takesAll = options.topK == 0 || options.topK >= row.count
+        if takesAll, options.topP == 1 {
+            for token in row.indices where row[token] > -.infinity {
+                kept.append((Int32(token), weight(row[token] / options.temperature)))
+            }
+            return
+        }
+        fillHeap(row)
+        var total = 0.0
+        if takesAll {
+            for entry in heap { total += weight(entry.score) }
+        } else {
+            var last = -Float.infinity
+            while heapCount > 0, kept.count < options.topK || heap[0].score == last {
+                let entry = popBest()
+                last = entry.score
+                kept.append((entry.token, weight(entry.score)))
+                total += kept[kept.count - 1].weight
+            }
+        }
+        guard options.topP < 1 else { return }
+        // A token stays while the tokens above it hold less than topP; the best always stays.
+        let limit = options.topP * total
+        if takesAll {
+            var above = 0.0
+            while heapCount > 0, kept.isEmpty || above < limit {
+                let entry = popBest()
+                kept.append((entry.token, weight(entry.score)))
+                above += kept[kept.count - 1].weight
+            }
+        } else {
+            var above = kept[0].weight
+            var count = 1
+            while count < kept.count, above < limit {
+                above += kept[count].weight
+                count += 1
+            }
+            kept.removeSubrange(count...)
+        }
+    }
+
+    /// Heap order: higher score first, then lower token, so that equal scores have one order.
+    private func precedes(_ left: Int, _ right: Int) -> Bool {
+        let (a, b) = (heap[left], heap[right])
+        return a.score > b.score || (a.score == b.score && a.token < b.token)
+    }
+
+    private mutating func fillHeap(_ row: Span<Float>) {
+        heap.removeAll(keepingCapacity: true)
+        for token in row.indices where row[token] > -.infinity {
+            heap.append((row[token] / options.temperature, Int32(token)))
+        }
+        heapCount = heap.count
+        for node in stride(from: heapCount / 2 - 1, through: 0, by: -1) { siftDown(node) }
+    }
+
+    private mutating func popBest() -> (score: Float, token: Int32) {
+        heapCount -= 1
+        heap.swapAt(0, heapCount)
+        siftDown(0)
+        return heap[heapCount]
+    }
+
+    private mutating func siftDown(_ start: Int) {
+        var node = start
+        while true {
+            let left = 2 * node + 1
+            guard left < heapCount else { return }
+            let right = left + 1
+            let child = right < heapCount && precedes(right, left) ? right : left
+            guard precedes(child, node) else { return }
+            heap.swapAt(child, node)
+            node = child
+        }
+    }
+}

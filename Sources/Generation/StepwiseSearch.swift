@@ -1,0 +1,115 @@
+import Support
+
+/// Greedy search and sampling: each row takes one token per step and never looks back.
+struct StepwiseSearch {
+    private let options: GenerationOptions
+    private let vocabulary: Int
+    private let batch: Int
+    private var rules: LogitRules
+    private var sampler: Sampler
+    private var histories: Histories
+    /// The sequence of each row: `item * numReturnSequences + which`, or nil once it has ended.
+    private var sequences: [Int?]
+    private var results: [GeneratedSequence?]
+    private var tokens: [Int32]
+    private var logProbabilities: [Float]
+
+    init(batch: Int, options: GenerationOptions, vocabulary: Int) {
+        self.options = options
+        self.vocabulary = vocabulary
+        self.batch = batch
+        let count = batch * options.numReturnSequences
+        rules = LogitRules(options: options, vocabulary: vocabulary)
+        sampler = Sampler(options: options)
+        histories = Histories(rows: batch, maxRows: count, options: options)
+        sequences = Array(0..<count)
+        results = Array(repeating: nil, count: count)
+        tokens = [Int32](repeating: options.decoderStartToken, count: batch)
+        logProbabilities = []
+    }
+
+    mutating func run<Stepper>(
+        _ driver: StepDriver<Stepper>, _ shouldContinue: (Int) -> Bool
+    ) throws -> [[GeneratedSequence]] {
+        let perItem = options.numReturnSequences
+        while true {
+            try driver.step(tokens, tokensSoFar: histories.length - 1, shouldContinue)
+            for row in 0..<histories.rows {
+                rules.apply(
+                    to: &driver.logits, in: row * vocabulary..<(row + 1) * vocabulary, histories: histories,
+                    historyRow: row)
+            }
+            if histories.length == 1, perItem > 1 {
+                // The sequences of an item share its row up to here and part with their first draw.
+                let sources = sequences.indices.map { Int32($0 / perItem) }
+                try choose(driver.logits, rowOf: { $0 / perItem })
+                try driver.reorder(sources)
+                histories.gather(sources)
+            } else {
+                try choose(driver.logits, rowOf: { $0 })
+            }
+            histories.append(tokens, logProbabilities)
+            let running = collectFinished()
+            if running == 0 { break }
+            // Dropping rows copies the whole cache, so it waits until it saves a quarter of the work.
+            if sequences.count - running >= max(1, sequences.count / 4) {
+                let keep = sequences.indices.filter { sequences[$0] != nil }
+                let sources = keep.map { Int32($0) }
+                tokens = keep.map { tokens[$0] }
+                sequences = keep.map { sequences[$0] }
+                try driver.reorder(sources)
+                histories.gather(sources)
+            }
+        }
+        return (0..<batch).map { item in
+            results[item * perItem..<(item + 1) * perItem].compactMap { $0 }
+        }
+    }
+
+    /// Sets `tokens` and `logProbabilities` of every running sequence; an ended one gets the pad token.
+    private mutating func choose(_ logits: [Float], rowOf: (Int) -> Int) throws {
+        tokens.removeAll(keepingCapacity: true)
+        logProbabilities.removeAll(keepingCapacity: true)
+        for (index, sequence) in sequences.enumerated() {
+            guard let sequence else {
+                tokens.append(options.padToken)
+                logProbabilities.append(0)
+                continue
+            }
+            let row = rowOf(index)
+            let scores = logits.span.extracting(row * vocabulary..<(row + 1) * vocabulary)
+            let largest = try RowMath.largest(scores)
+            if options.sample {
+                let draw = sampler.draw(scores, largest: largest.value, sequence: sequence, step: histories.length - 1)
+                tokens.append(draw.token)
+                logProbabilities.append(draw.logProbability)
+            } else {
+                tokens.append(Int32(largest.index))
+                logProbabilities.append(
+                    options.wantsLogProbabilities ? -RowMath.logSumExp(scores, largest: largest.value) : 0)
+            }
+        }
+    }
+
+    /// Stores the sequences that their newest token ends; returns how many still run.
+    private mutating func collectFinished() -> Int {
+        let atLimit = histories.length > options.maxNewTokens
+        var running = 0
+        for (row, sequence) in sequences.enumerated() {
+            guard let sequence else { continue }
+            guard atLimit || options.eosTokens.contains(tokens[row]) else {
+                running += 1
+                continue
+            }
+            var result = histories.sequence(row, score: 0)
+            if options.wantsLogProbabilities {
+                result.score = Float(result.tokenLogProbabilities.reduce(0.0) { $0 + Double($1) })
+            } else {
+                result.tokenLogProbabilities = []
+            }
+            results[sequence] = result
+            sequences[row] = nil
+        }
+        return running
+    }
+}
