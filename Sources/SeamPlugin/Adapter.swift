@@ -1,0 +1,126 @@
+import CSeam
+
+/// A trainable block on a seam of a backbone. A conforming type is the whole method; `AdapterFactory`
+/// turns it into the C table that the host reads.
+public protocol Adapter: AnyObject {
+    /// What users see. Read once, when the library is loaded.
+    static var descriptor: AdapterDescriptor { get }
+
+    /// Makes the adapter for a place in a backbone, or throws a sentence for the user.
+    init(options: Options, site: Site) throws(PluginError)
+
+    /// What the host stores, trains and saves. Read once, after `init`.
+    var parameters: [Parameter] { get }
+
+    /// From what flows into the seam to what flows out of it; the seam's description says how many
+    /// tensors of which shapes (`Seam`).
+    func forward(_ inputs: [Tensor], in context: Context) -> [Tensor]
+}
+
+extension Adapter {
+    /// The C side of `init`; see `AdapterFactory`.
+    public static func create(
+        _ host: UnsafePointer<seam_host>?, _ options: OpaquePointer?, _ site: UnsafePointer<seam_site>?,
+        _ out: UnsafeMutablePointer<UnsafeMutableRawPointer?>?, _ error: UnsafeMutablePointer<OpaquePointer?>?
+    ) -> seam_status {
+        guard let host = compatible(host), let options, let site, let out, site.pointee.struct_size >= Version1.site
+        else { return Status.incompatible.rawValue }
+        do throws(PluginError) {
+            let options = Options(host: host, raw: options, kind: "the option")
+            let instance = AdapterInstance(try Self(options: options, site: Site(site)))
+            out.pointee = Unmanaged.passRetained(instance).toOpaque()
+            return Status.ok.rawValue
+        } catch let failure {
+            return report(failure, host, error)
+        }
+    }
+
+    /// The body of a method that gives a tensor: finds the adapter that it was called on. Null after a
+    /// failure.
+    public static func call(
+        _ call: UnsafePointer<seam_call>?, _ body: (Self, Context) -> Tensor
+    ) -> OpaquePointer? {
+        enter(call) { body($0, $1).handle } ?? nil
+    }
+
+    /// The body of a method that gives a number; NaN when the host's call is incomplete.
+    public static func call(_ call: UnsafePointer<seam_call>?, _ body: (Self, Context) -> Double) -> Double {
+        enter(call, body) ?? .nan
+    }
+
+    private static func enter<Result>(
+        _ call: UnsafePointer<seam_call>?, _ body: (Self, Context) -> Result
+    ) -> Result? {
+        guard let call, call.pointee.struct_size >= Version1.call, let pass = Pass(call.pointee.ops, call.pointee.ctx)
+        else { return nil }
+        let adapter = unsafeDowncast(AdapterInstance.at(call.pointee.`self`).adapter, to: Self.self)
+        return body(adapter, Context(pass, parameters: call.pointee.parameters, count: call.pointee.parameter_count))
+    }
+}
+
+/// The C table of one adapter type:
+///
+///     AdapterFactory(RepCali.self) { RepCali.create($0, $1, $2, $3, $4) }
+///
+/// The closure is spelled out because `create` is a C function without a pointer to the plugin's data,
+/// and a C function cannot be made from a generic one.
+public struct AdapterFactory {
+    public typealias Create = @convention(c) (
+        UnsafePointer<seam_host>?, OpaquePointer?, UnsafePointer<seam_site>?,
+        UnsafeMutablePointer<UnsafeMutableRawPointer?>?, UnsafeMutablePointer<OpaquePointer?>?
+    ) -> seam_status
+
+    let table: UnsafePointer<seam_adapter_factory>?
+
+    public init<A: Adapter>(_ type: A.Type, create: Create) {
+        let descriptor = A.descriptor
+        var factory = seam_adapter_factory()
+        factory.struct_size = UInt32(MemoryLayout<seam_adapter_factory>.size)
+        factory.id = descriptor.id.cString
+        factory.summary = descriptor.summary.cString
+        factory.seams = permanent(descriptor.seams.map { $0.cString })
+        factory.seam_count = descriptor.seams.count
+        factory.options = permanent(descriptor.options.map { $0.table })
+        factory.option_count = descriptor.options.count
+        factory.methods = permanent(descriptor.methods.map { $0.table })
+        factory.method_count = descriptor.methods.count
+        factory.create = create
+        factory.destroy = { Unmanaged<AdapterInstance>.fromOpaque($0!).release() }
+        factory.parameter_count = { AdapterInstance.at($0).parameters.count }
+        factory.parameter = { AdapterInstance.at($0).parameters[$1].describe($2!) }
+        factory.forward = { AdapterInstance.at($0).forward($1) }
+        table = permanent(factory)
+    }
+}
+
+/// What the host holds as `self`: the adapter behind one class, so that the C functions above serve
+/// every adapter type.
+final class AdapterInstance {
+    let adapter: any Adapter
+    let parameters: [Parameter]
+
+    init(_ adapter: any Adapter) {
+        self.adapter = adapter
+        parameters = adapter.parameters
+        Parameter.number(parameters)
+    }
+
+    static func at(_ pointer: UnsafeMutableRawPointer?) -> AdapterInstance {
+        Unmanaged<AdapterInstance>.fromOpaque(pointer!).takeUnretainedValue()
+    }
+
+    func forward(_ io: UnsafePointer<seam_forward>?) {
+        guard let io, io.pointee.struct_size >= Version1.forward, let pass = Pass(io.pointee.ops, io.pointee.ctx)
+        else { return }
+        let context = Context(
+            pass, parameters: io.pointee.parameters, count: io.pointee.parameter_count,
+            training: io.pointee.training != 0)
+        let inputs = (0..<io.pointee.input_count).map { pass.tensor(io.pointee.inputs[$0]) }
+        let outputs = adapter.forward(inputs, in: context)
+        guard outputs.count == io.pointee.output_count else {
+            _ = context.fail(.plugin, "\(outputs.count) outputs where the seam has \(io.pointee.output_count)")
+            return
+        }
+        for (index, output) in outputs.enumerated() { io.pointee.outputs[index] = output.handle }
+    }
+}

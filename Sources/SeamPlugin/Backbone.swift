@@ -1,0 +1,119 @@
+import CSeam
+
+/// A pretrained encoder-decoder written with the compute table, so that gradients come for free on every
+/// engine. `BackboneFactory` turns a conforming type into the C table that the host reads. (An opaque
+/// backbone, which computes by itself, fills that table in C: Tests/Fixtures/opaque-backbone.)
+public protocol Backbone: AnyObject {
+    /// What users see. Read once, when the library is loaded.
+    static var descriptor: BackboneDescriptor { get }
+
+    /// Whether this type can open the model, judged by its config.json.
+    static func accepts(_ model: Model) -> Bool
+
+    /// Opens a model, or throws a sentence for the user. `model` is nil when the user named no folder.
+    init(options: Options, model: Model?) throws(PluginError)
+
+    /// What the opened model is. Read once, after `init`.
+    var info: BackboneInfo { get }
+
+    /// The weights, mostly `.model` ones, which the host maps from the file. Read once, after `init`.
+    var parameters: [Parameter] { get }
+
+    /// Token ids [batch, source] and their mask (1 a token, 0 padding) to hidden states
+    /// [batch, source, d_model].
+    func encode(_ ids: Tensor, mask: Tensor, in context: Context) -> Tensor
+
+    /// Target ids [batch, target], and what left the encoder.output seam, to logits
+    /// [batch, target, vocabulary] and to what the head reads [batch, target, d_model].
+    ///
+    /// With a state the ids continue what it has seen; `encoder` is given on its first call only, which
+    /// stores what it needs of it.
+    func decode(
+        _ ids: Tensor, encoder: Tensor?, mask: Tensor, state: (any DecodingState)?, in context: Context
+    ) -> (logits: Tensor, hidden: Tensor)
+
+    /// A state for at most `capacity` target tokens of `batch` rows; nil after `context.fail`.
+    func makeState(batch: Int, capacity: Int, in context: Context) -> (any DecodingState)?
+}
+
+/// What a backbone remembers between decoding steps (past keys and values).
+public protocol DecodingState: AnyObject {
+    /// New row i continues old row rows[i]: beam search, or finished rows that leave.
+    func select(_ rows: UnsafeBufferPointer<Int32>, in context: Context)
+}
+
+/// What an opened model is. Zero: none or unlimited; token ids: -1 for none.
+public struct BackboneInfo {
+    public var family: StaticString
+    public var seams: [StaticString] = [Seam.encoderOutput]
+    public var dModel = 0
+    public var encoderLayers = 0, decoderLayers = 0
+    public var heads = 0, keyValueHeads = 0, headDim = 0
+    public var maxSourcePositions = 0, maxTargetPositions = 0
+    public var vocabSize = 0
+    public var decoderStartToken = -1, endToken = -1, padToken = -1
+
+    public init(family: StaticString) { self.family = family }
+}
+
+extension Backbone {
+    /// The C side of `init`; see `BackboneFactory`.
+    public static func create(
+        _ host: UnsafePointer<seam_host>?, _ options: OpaquePointer?, _ model: OpaquePointer?,
+        _ out: UnsafeMutablePointer<UnsafeMutableRawPointer?>?, _ error: UnsafeMutablePointer<OpaquePointer?>?
+    ) -> seam_status {
+        guard let host = compatible(host), let options, let out else { return Status.incompatible.rawValue }
+        do throws(PluginError) {
+            let backbone = try Self(
+                options: Options(host: host, raw: options, kind: "the option"),
+                model: model.map { Model(host: host, raw: $0) })
+            out.pointee = Unmanaged.passRetained(BackboneInstance(backbone)).toOpaque()
+            return Status.ok.rawValue
+        } catch let failure {
+            return report(failure, host, error)
+        }
+    }
+
+    /// The C side of `accepts`.
+    public static func accepts(_ host: UnsafePointer<seam_host>?, _ model: OpaquePointer?) -> Int32 {
+        guard let host = compatible(host), let model else { return 0 }
+        return accepts(Model(host: host, raw: model)) ? 1 : 0
+    }
+}
+
+/// The C table of one backbone type:
+///
+///     BackboneFactory(Mine.self, accepts: { Mine.accepts($0, $1) }) { Mine.create($0, $1, $2, $3, $4) }
+///
+/// Both closures are spelled out for the reason given at `AdapterFactory`.
+public struct BackboneFactory {
+    public typealias Accepts = @convention(c) (UnsafePointer<seam_host>?, OpaquePointer?) -> Int32
+    public typealias Create = @convention(c) (
+        UnsafePointer<seam_host>?, OpaquePointer?, OpaquePointer?,
+        UnsafeMutablePointer<UnsafeMutableRawPointer?>?, UnsafeMutablePointer<OpaquePointer?>?
+    ) -> seam_status
+
+    let table: UnsafePointer<seam_backbone_factory>?
+
+    public init<B: Backbone>(_ type: B.Type, accepts: Accepts, create: Create) {
+        let descriptor = B.descriptor
+        var factory = seam_backbone_factory()
+        factory.struct_size = UInt32(MemoryLayout<seam_backbone_factory>.size)
+        factory.id = descriptor.id.cString
+        factory.summary = descriptor.summary.cString
+        factory.options = permanent(descriptor.options.map { $0.table })
+        factory.option_count = descriptor.options.count
+        factory.accepts = accepts
+        factory.create = create
+        factory.destroy = { Unmanaged<BackboneInstance>.fromOpaque($0!).release() }
+        factory.info = { BackboneInstance.at($0).describe($1!) }
+        factory.parameter_count = { BackboneInstance.at($0).parameters.count }
+        factory.parameter = { BackboneInstance.at($0).parameters[$1].describe($2!) }
+        factory.encode = { BackboneInstance.at($0).encode($1) }
+        factory.decode = { BackboneInstance.at($0).decode($1) }
+        factory.state_create = { BackboneInstance.at($0).makeState($1, $2, batch: Int($3), capacity: Int($4)) }
+        factory.state_destroy = { StateInstance.release($1) }
+        factory.state_select = { StateInstance.select($3, $1, $2, $4, Int($5)) }
+        table = permanent(factory)
+    }
+}

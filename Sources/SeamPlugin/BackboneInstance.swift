@@ -1,0 +1,102 @@
+import CSeam
+
+/// What the host holds as `self` of a backbone: any backbone behind one class, so that the same C
+/// functions serve every type.
+final class BackboneInstance {
+    let backbone: any Backbone
+    let parameters: [Parameter]
+    private let info: BackboneInfo
+    private let seams: UnsafeMutablePointer<UnsafePointer<CChar>?>
+
+    init(_ backbone: any Backbone) {
+        self.backbone = backbone
+        parameters = backbone.parameters
+        info = backbone.info
+        seams = .allocate(capacity: max(info.seams.count, 1))
+        seams.initialize(from: info.seams.map { $0.cString }, count: info.seams.count)
+        Parameter.number(parameters)
+    }
+
+    deinit { seams.deallocate() }
+
+    static func at(_ pointer: UnsafeMutableRawPointer?) -> BackboneInstance {
+        Unmanaged<BackboneInstance>.fromOpaque(pointer!).takeUnretainedValue()
+    }
+
+    func describe(_ out: UnsafeMutablePointer<seam_backbone_info>) {
+        var value = seam_backbone_info()
+        value.kind = seam_backbone_kind(SEAM_BACKBONE_TRACED)
+        value.family = info.family.cString
+        value.seams = UnsafePointer(seams)
+        value.seam_count = info.seams.count
+        value.d_model = Int64(info.dModel)
+        value.encoder_layers = Int64(info.encoderLayers)
+        value.decoder_layers = Int64(info.decoderLayers)
+        value.heads = Int64(info.heads)
+        value.kv_heads = Int64(info.keyValueHeads)
+        value.head_dim = Int64(info.headDim)
+        value.max_source_positions = Int64(info.maxSourcePositions)
+        value.max_target_positions = Int64(info.maxTargetPositions)
+        value.vocab_size = Int64(info.vocabSize)
+        value.decoder_start_token_id = Int64(info.decoderStartToken)
+        value.eos_token_id = Int64(info.endToken)
+        value.pad_token_id = Int64(info.padToken)
+        fill(out, out.pointee.struct_size, with: &value)
+    }
+
+    func encode(_ io: UnsafeMutablePointer<seam_encode>?) {
+        guard let io, io.pointee.struct_size >= Version1.encode, let pass = Pass(io.pointee.ops, io.pointee.ctx)
+        else { return }
+        let context = Context(
+            pass, parameters: io.pointee.parameters, count: io.pointee.parameter_count,
+            training: io.pointee.training != 0)
+        io.pointee.hidden = backbone.encode(
+            pass.tensor(io.pointee.input_ids), mask: pass.tensor(io.pointee.attention_mask), in: context).handle
+    }
+
+    func decode(_ io: UnsafeMutablePointer<seam_decode>?) {
+        guard let io, io.pointee.struct_size >= Version1.decode, let pass = Pass(io.pointee.ops, io.pointee.ctx)
+        else { return }
+        let context = Context(
+            pass, parameters: io.pointee.parameters, count: io.pointee.parameter_count,
+            training: io.pointee.training != 0)
+        let (logits, hidden) = backbone.decode(
+            pass.tensor(io.pointee.decoder_input_ids), encoder: io.pointee.encoder_hidden.map(pass.tensor),
+            mask: pass.tensor(io.pointee.encoder_attention_mask), state: StateInstance.at(io.pointee.state)?.state,
+            in: context)
+        io.pointee.logits = logits.handle
+        io.pointee.hidden = hidden.handle
+    }
+
+    func makeState(
+        _ context: OpaquePointer?, _ ops: UnsafePointer<seam_ops>?, batch: Int, capacity: Int
+    ) -> OpaquePointer? {
+        guard let pass = Pass(ops, context) else { return nil }
+        return backbone.makeState(batch: batch, capacity: capacity, in: Context(pass)).map {
+            OpaquePointer(Unmanaged.passRetained(StateInstance($0)).toOpaque())
+        }
+    }
+}
+
+/// What the host holds as a decoding state.
+final class StateInstance {
+    let state: any DecodingState
+
+    init(_ state: any DecodingState) { self.state = state }
+
+    static func at(_ pointer: OpaquePointer?) -> StateInstance? {
+        pointer.map { Unmanaged<StateInstance>.fromOpaque(UnsafeRawPointer($0)).takeUnretainedValue() }
+    }
+
+    static func release(_ pointer: OpaquePointer?) {
+        if let pointer { Unmanaged<StateInstance>.fromOpaque(UnsafeRawPointer(pointer)).release() }
+    }
+
+    static func select(
+        _ pointer: OpaquePointer?, _ context: OpaquePointer?, _ ops: UnsafePointer<seam_ops>?,
+        _ rows: UnsafePointer<Int32>?, _ count: Int
+    ) {
+        guard let instance = at(pointer), let pass = Pass(ops, context) else { return }
+        instance.state.select(UnsafeBufferPointer(start: rows, count: count), in: Context(pass))
+    }
+}

@@ -1,0 +1,66 @@
+import CSeam
+
+// What every struct and string needs on its way through the C border.
+
+/// Sizes in bytes of the host's structs in version 1.0 of the headers, on 64 bits. They are numbers, not
+/// MemoryLayout: built with later headers, whose structs are larger, a plugin must go on working in a
+/// host of version 1.0.
+enum Version1 {
+    static let host: UInt32 = 88
+    static let ops: UInt32 = 512
+    static let site: UInt32 = 88
+    static let forward: UInt32 = 72
+    static let call: UInt32 = 48
+    static let encode: UInt32 = 64
+    static let decode: UInt32 = 88
+}
+
+/// Fills a struct of the caller's, who may have been built with headers that know fewer or more members:
+/// only what both know is written, and the caller's struct_size stays.
+func fill<Struct>(_ out: UnsafeMutablePointer<Struct>, _ callerSize: UInt32, with value: inout Struct) {
+    let count = min(Int(callerSize), MemoryLayout<Struct>.size)
+    withUnsafeBytes(of: &value) { bytes in
+        UnsafeMutableRawPointer(out).advanced(by: 4).copyMemory(
+            from: bytes.baseAddress!.advanced(by: 4), byteCount: max(count, 4) - 4)
+    }
+}
+
+extension StaticString {
+    /// The literal itself: NUL-terminated, in the library's constants.
+    var cString: UnsafePointer<CChar> { UnsafeRawPointer(utf8Start).assumingMemoryBound(to: CChar.self) }
+}
+
+/// A NUL-terminated copy; the caller deallocates it.
+func copyCString(_ string: String) -> UnsafeMutablePointer<CChar> {
+    string.withCString { source in
+        let count = string.utf8.count + 1
+        let copy = UnsafeMutablePointer<CChar>.allocate(capacity: count)
+        copy.initialize(from: source, count: count)
+        return copy
+    }
+}
+
+/// A C array for a table; the host may read it until the library is unloaded, so it is never freed.
+func permanent<Element>(_ elements: [Element]) -> UnsafePointer<Element> {
+    let array = UnsafeMutablePointer<Element>.allocate(capacity: max(elements.count, 1))
+    array.initialize(from: elements, count: elements.count)
+    return UnsafePointer(array)
+}
+
+/// One struct for a table, likewise never freed.
+func permanent<Struct>(_ value: Struct) -> UnsafePointer<Struct>? { permanent([value]) }
+
+/// Hands an error to the host.
+func report(
+    _ error: PluginError, _ host: UnsafePointer<seam_host>, _ out: UnsafeMutablePointer<OpaquePointer?>?
+) -> seam_status {
+    error.message.withCString { host.pointee.set_error(out, error.code.rawValue, $0) }
+}
+
+/// The host's services, unless they are another major version's or incomplete.
+func compatible(_ host: UnsafePointer<seam_host>?) -> UnsafePointer<seam_host>? {
+    guard let host, host.pointee.struct_size >= Version1.host, host.pointee.abi_major == SEAM_ABI_MAJOR else {
+        return nil
+    }
+    return host
+}

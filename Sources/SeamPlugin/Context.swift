@@ -1,0 +1,89 @@
+import CSeam
+
+/// One forward pass: where constants are made, parameters are read and failures are reported. Valid
+/// until the function it was given to returns.
+public struct Context {
+    let pass: Pass
+    let parameters: UnsafePointer<OpaquePointer?>?
+    let parameterCount: Int
+    /// Whether this pass will be differentiated. Inference may take short cuts that training may not.
+    public let training: Bool
+
+    init(_ pass: Pass, parameters: UnsafePointer<OpaquePointer?>? = nil, count: Int = 0, training: Bool = false) {
+        (self.pass, self.parameters, parameterCount, self.training) = (pass, parameters, count, training)
+    }
+
+    /// The value of a parameter that the adapter or backbone declared.
+    public subscript(_ parameter: Parameter) -> Tensor {
+        guard let parameters, parameter.index >= 0, parameter.index < parameterCount else {
+            return fail(.plugin, "the parameter '\(parameter.name)' is used but not listed in `parameters`")
+        }
+        return pass.tensor(parameters[parameter.index])
+    }
+
+    /// True once anything in this pass has failed.
+    public var failed: Bool { pass.ops.pointee.status(pass.raw) != Status.ok.rawValue }
+
+    /// Ends the pass with a sentence for the user, and gives the null tensor to return. Only the first
+    /// failure of a pass is reported.
+    public func fail(_ code: Status, _ message: String) -> Tensor {
+        pass.tensor(message.withCString { pass.ops.pointee.fail(pass.raw, code.rawValue, $0) })
+    }
+
+    /// A constant; the values are copied.
+    public func constant(_ values: [Float], _ shape: [Int]) -> Tensor {
+        pass.tensor(withSizes(shape) { pass.ops.pointee.constant_f32(pass.raw, values, $0, $1) })
+    }
+    /// A constant of ids, a mask or an index; the values are copied.
+    public func constant(_ values: [Int32], _ shape: [Int]) -> Tensor {
+        pass.tensor(withSizes(shape) { pass.ops.pointee.constant_i32(pass.raw, values, $0, $1) })
+    }
+    /// Every element `value`.
+    public func full(_ value: Double, _ shape: [Int], _ type: ElementType = .f32) -> Tensor {
+        pass.tensor(withSizes(shape) { pass.ops.pointee.full(pass.raw, value, type.rawValue, $0, $1) })
+    }
+
+    /// Runs `body` and releases every tensor it made except its result, unless a gradient needs them: a
+    /// long forward then reuses its memory layer by layer.
+    public func scope(_ body: () -> Tensor) -> Tensor {
+        pass.ops.pointee.scope_begin(pass.raw)
+        let result = body()
+        var kept = result.handle
+        pass.ops.pointee.scope_end(pass.raw, &kept, 1)
+        return result
+    }
+
+    /// Zero-filled memory that outlives the pass, for a decoding cache. Nil after a failure.
+    public func buffer(_ shape: [Int], _ type: ElementType = .f32) -> Buffer? {
+        withSizes(shape) { pass.ops.pointee.buffer_create(pass.raw, type.rawValue, $0, $1) }
+            .map { Buffer(raw: $0, release: pass.ops.pointee.buffer_release) }
+    }
+}
+
+/// Memory of the host's that outlives a pass; given back when the object goes. Values written carry no
+/// gradient.
+public final class Buffer {
+    let raw: OpaquePointer
+    let release: @convention(c) (OpaquePointer?) -> Void
+
+    init(raw: OpaquePointer, release: @escaping @convention(c) (OpaquePointer?) -> Void) {
+        (self.raw, self.release) = (raw, release)
+    }
+
+    deinit { release(raw) }
+
+    /// Overwrites the elements from `start` along `axis`; the other sizes of `x` equal the buffer's.
+    public func write(_ x: Tensor, axis: Int, at start: Int) {
+        _ = x.pass.ops.pointee.buffer_write(x.pass.raw, raw, Int32(axis), Int64(start), x.handle)
+    }
+    /// The first `length` elements along `axis`, without a copy: valid in this pass, until the next write.
+    public func read(axis: Int, length: Int, in context: Context) -> Tensor {
+        let pass = context.pass
+        return pass.tensor(pass.ops.pointee.buffer_read(pass.raw, raw, Int32(axis), Int64(length)))
+    }
+    /// Along axis 0: new row i is old row rows[i]; the buffer then has `rows.count` rows.
+    public func select(_ rows: UnsafeBufferPointer<Int32>, in context: Context) {
+        let pass = context.pass
+        _ = pass.ops.pointee.buffer_select(pass.raw, raw, rows.baseAddress, Int64(rows.count))
+    }
+}

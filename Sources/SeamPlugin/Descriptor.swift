@@ -1,0 +1,98 @@
+import CSeam
+
+/// An option that users may set, with its type, default and allowed values. The host refuses unknown
+/// keys and wrong values before the plugin sees them.
+public struct Option {
+    let table: UnsafePointer<seam_option>?
+
+    public static func bool(_ name: StaticString, default value: Bool, _ doc: StaticString) -> Option {
+        Option(SEAM_OPTION_BOOL, name, value ? "true" : "false", doc)
+    }
+    /// `value` as written in JSON: "30".
+    public static func int(
+        _ name: StaticString, default value: StaticString, in range: ClosedRange<Double>? = nil, _ doc: StaticString
+    ) -> Option {
+        Option(SEAM_OPTION_INT, name, value, doc, range: range)
+    }
+    /// `value` as written in JSON: "1.0".
+    public static func double(
+        _ name: StaticString, default value: StaticString, in range: ClosedRange<Double>? = nil, _ doc: StaticString
+    ) -> Option {
+        Option(SEAM_OPTION_DOUBLE, name, value, doc, range: range)
+    }
+    /// `value` as written in JSON, with its quotes; `choices` joined by '|'.
+    public static func string(
+        _ name: StaticString, default value: StaticString, choices: StaticString? = nil, _ doc: StaticString
+    ) -> Option {
+        Option(SEAM_OPTION_STRING, name, value, doc, choices: choices)
+    }
+
+    private init(
+        _ kind: Int, _ name: StaticString, _ value: StaticString, _ doc: StaticString,
+        choices: StaticString? = nil, range: ClosedRange<Double>? = nil
+    ) {
+        table = permanent(seam_option(
+            struct_size: UInt32(MemoryLayout<seam_option>.size), kind: seam_option_kind(kind), name: name.cString,
+            default_value: value.cString, choices: choices?.cString, minimum: range?.lowerBound ?? 0,
+            maximum: range?.upperBound ?? 0, doc: doc.cString))
+    }
+}
+
+/// A function of the plugin's own that users call by name, from the command line, C or Python.
+public struct Method {
+    let table: UnsafePointer<seam_method>?
+
+    public typealias TensorFunction = @convention(c) (UnsafePointer<seam_call>?) -> OpaquePointer?
+    public typealias NumberFunction = @convention(c) (UnsafePointer<seam_call>?) -> Double
+
+    /// A method without arguments that gives a tensor. The function is one line, because a C function
+    /// cannot be generic: `{ MyAdapter.call($0) { adapter, context in ... } }`.
+    public static func tensor(_ name: StaticString, _ doc: StaticString, _ function: TensorFunction) -> Method {
+        Method(name, "seam_tensor *(const seam_call *)", doc, unsafeBitCast(function, to: Address.self))
+    }
+    /// A method without arguments that gives a number.
+    public static func number(_ name: StaticString, _ doc: StaticString, _ function: NumberFunction) -> Method {
+        Method(name, "double (const seam_call *)", doc, unsafeBitCast(function, to: Address.self))
+    }
+
+    private typealias Address = @convention(c) () -> Void
+
+    private init(_ name: StaticString, _ signature: StaticString, _ doc: StaticString, _ function: Address) {
+        table = permanent(seam_method(
+            struct_size: UInt32(MemoryLayout<seam_method>.size), name: name.cString, signature: signature.cString,
+            doc: doc.cString, function: function))
+    }
+}
+
+/// The seams of version 1.0.
+public enum Seam {
+    /// Inputs: hidden [batch, source, d_model] and mask [batch, source] (i32; 1 a token, 0 padding).
+    /// One output: hidden of the same shape.
+    public static let encoderOutput: StaticString = "encoder.output"
+}
+
+/// What users see of an adapter before they attach it.
+public struct AdapterDescriptor {
+    let id, summary: StaticString
+    let seams: [StaticString]
+    let options: [Option]
+    let methods: [Method]
+
+    /// `id`: what users type. `summary`: one sentence, with the paper. `seams`: those it can attach to;
+    /// the first is the default.
+    public init(
+        id: StaticString, summary: StaticString, seams: [StaticString], options: [Option] = [], methods: [Method] = []
+    ) {
+        (self.id, self.summary, self.seams, self.options, self.methods) = (id, summary, seams, options, methods)
+    }
+}
+
+/// What users see of a kind of backbone before they open a model with it.
+public struct BackboneDescriptor {
+    let id, summary: StaticString
+    let options: [Option]
+
+    public init(id: StaticString, summary: StaticString, options: [Option] = []) {
+        (self.id, self.summary, self.options) = (id, summary, options)
+    }
+}

@@ -1,0 +1,50 @@
+import CSeam
+
+/// A pretrained model on disk: its config.json and the shapes of its tensors. Valid during `accepts` and
+/// `init`; the host maps the tensors themselves when it fills parameters (`Parameter.Initial.model`).
+public struct Model {
+    let host: UnsafePointer<seam_host>
+    let raw: OpaquePointer
+
+    /// The model's config.json.
+    public var config: Options {
+        Options(host: host, raw: host.pointee.model_config(raw)!, kind: "config.json:")
+    }
+
+    /// The shape of a tensor, or nil when the model has none of this name.
+    public func shape(of tensor: String) -> [Int]? {
+        var rank: Int32 = 0
+        return withUnsafeTemporaryAllocation(of: Int64.self, capacity: Int(SEAM_MAX_RANK)) { sizes in
+            guard host.pointee.model_tensor(raw, tensor, sizes.baseAddress, &rank) == Status.ok.rawValue else {
+                return nil
+            }
+            return sizes.prefix(Int(rank)).map { Int($0) }
+        }
+    }
+}
+
+/// Where an adapter is attached. Zero: unknown or unlimited.
+public struct Site {
+    public let seam: String
+    /// Only adapters are trained; false: the backbone is trained with them.
+    public let backboneFrozen: Bool
+    public let dModel: Int
+    public let encoderLayers, decoderLayers: Int
+    public let heads, keyValueHeads, headDim: Int
+    public let maxSourcePositions, maxTargetPositions: Int
+    public let vocabSize: Int
+
+    init(_ site: UnsafePointer<seam_site>) {
+        seam = String(cString: site.pointee.seam)
+        backboneFrozen = site.pointee.backbone_frozen != 0
+        dModel = Int(site.pointee.d_model)
+        encoderLayers = Int(site.pointee.encoder_layers)
+        decoderLayers = Int(site.pointee.decoder_layers)
+        heads = Int(site.pointee.heads)
+        keyValueHeads = Int(site.pointee.kv_heads)
+        headDim = Int(site.pointee.head_dim)
+        maxSourcePositions = Int(site.pointee.max_source_positions)
+        maxTargetPositions = Int(site.pointee.max_target_positions)
+        vocabSize = Int(site.pointee.vocab_size)
+    }
+}

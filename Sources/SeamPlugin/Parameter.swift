@@ -1,0 +1,86 @@
+import CSeam
+
+/// A tensor that the host stores, trains and saves for an adapter or backbone: declared once, listed in
+/// `parameters`, read in a forward as `context[parameter]`.
+public final class Parameter {
+    /// How the host fills it before training, reproducibly from the session's seed.
+    public enum Initial {
+        case zeros, ones
+        case constant(Double)
+        case normal(mean: Double, deviation: Double)
+        case uniform(from: Double, to: Double)
+        /// Glorot and Bengio 2010, from the last two sizes.
+        case xavierUniform(gain: Double)
+        case xavierNormal(gain: Double)
+        /// These values, row-major.
+        case data([Float])
+        /// Backbones: the model's tensor of the parameter's name.
+        case model
+    }
+
+    public let name: String
+    public let shape: [Int]
+    /// A constant that is saved with the others but never trained.
+    public let frozen: Bool
+    /// Place in the list of parameters; set when the instance is made.
+    var index = -1
+
+    private let initial: Initial
+    private let cName: UnsafeMutablePointer<CChar>
+    private let data: UnsafeMutablePointer<Float>?
+
+    /// `name` is unique in the instance; `shape` has at most 8 sizes.
+    public init(_ name: String, _ shape: [Int], _ initial: Initial, frozen: Bool = false) {
+        (self.name, self.shape, self.initial, self.frozen) = (name, shape, initial, frozen)
+        cName = copyCString(name)
+        if case .data(let values) = initial {
+            data = .allocate(capacity: values.count)
+            data?.initialize(from: values, count: values.count)
+        } else {
+            data = nil
+        }
+    }
+
+    deinit {
+        cName.deallocate()
+        data?.deallocate()
+    }
+
+    /// Gives each parameter its place, before the host asks for them.
+    static func number(_ parameters: [Parameter]) {
+        for (index, parameter) in parameters.enumerated() { parameter.index = index }
+    }
+
+    /// Describes the parameter to the host; what it points to lives as long as this object.
+    func describe(_ out: UnsafeMutablePointer<seam_parameter>) {
+        var value = seam_parameter()
+        value.flags = frozen ? UInt32(SEAM_PARAMETER_FROZEN) : 0
+        value.name = UnsafePointer(cName)
+        value.rank = Int32(shape.count)
+        withUnsafeMutableBytes(of: &value.shape) { bytes in
+            for (size, axis) in zip(shape, bytes.bindMemory(to: Int64.self).indices) {
+                bytes.storeBytes(of: Int64(size), toByteOffset: axis * 8, as: Int64.self)
+            }
+        }
+        (value.`init`, value.a, value.b) = initial.cValues
+        value.data = UnsafePointer(data)
+        fill(out, out.pointee.struct_size, with: &value)
+    }
+}
+
+extension Parameter.Initial {
+    /// The ABI's kind and its numbers a and b.
+    fileprivate var cValues: (seam_init, Double, Double) {
+        switch self {
+        case .zeros: (seam_init(SEAM_INIT_ZEROS), 0, 0)
+        case .ones: (seam_init(SEAM_INIT_ONES), 0, 0)
+        case .constant(let value): (seam_init(SEAM_INIT_CONSTANT), value, 0)
+        case .normal(let mean, let deviation): (seam_init(SEAM_INIT_NORMAL), mean, deviation)
+        case .uniform(let from, let to): (seam_init(SEAM_INIT_UNIFORM), from, to)
+        case .xavierUniform(let gain): (seam_init(SEAM_INIT_XAVIER_UNIFORM), gain, 0)
+        case .xavierNormal(let gain): (seam_init(SEAM_INIT_XAVIER_NORMAL), gain, 0)
+        case .data: (seam_init(SEAM_INIT_DATA), 0, 0)
+        case .model: (seam_init(SEAM_INIT_MODEL), 0, 0)
+        }
+    }
+}
