@@ -148,8 +148,8 @@ public final class Adapter {
         }
         let context = Context(pool: runtime.pool, recordsGradients: false)
         return try parameters.handles.withUnsafeBufferPointer { handles in
-            var frame = seam_call()
-            frame.struct_size = UInt32(MemoryLayout<seam_call>.size)
+            var frame = seam_method_call()
+            frame.struct_size = UInt32(MemoryLayout<seam_method_call>.size)
             frame.ctx = context.handle
             frame.ops = OpsTable.native
             frame.`self` = instance

@@ -48,7 +48,7 @@ public struct Method: @unchecked Sendable {
         guard let (result, arguments) = Self.parse(signature) else {
             throw SeamError(
                 .plugin,
-                "method \"\(name)\": the signature must be like \"seam_tensor *(const seam_call *, double)\", found \"\(signature)\"",
+                "method \"\(name)\": the signature must be like \"seam_tensor *(const seam_method_call *, double)\", found \"\(signature)\"",
                 origin: origin)
         }
         self.name = name
@@ -59,7 +59,7 @@ public struct Method: @unchecked Sendable {
         doc = source.doc.map { String(cString: $0) } ?? ""
     }
 
-    /// Result and arguments after the leading `const seam_call *` of a prototype without names; nil if it is none.
+    /// Result and arguments after the leading `const seam_method_call *` of a prototype without names; nil if it is none.
     static func parse(_ signature: String) -> (ValueType, [ValueType])? {
         func type(_ text: Substring) -> ValueType? {
             let words = text.replacing("*", with: " * ").split(separator: " ").joined(separator: " ")
@@ -71,7 +71,7 @@ public struct Method: @unchecked Sendable {
         let inside = signature[signature.index(after: open)...].dropLast()
         let parts = inside.split(separator: ",")
         guard let first = parts.first,
-            first.replacing("*", with: " * ").split(separator: " ").joined(separator: " ") == "const seam_call *"
+            first.replacing("*", with: " * ").split(separator: " ").joined(separator: " ") == "const seam_method_call *"
         else { return nil }
         var arguments: [ValueType] = []
         for part in parts.dropFirst() {
@@ -82,7 +82,7 @@ public struct Method: @unchecked Sendable {
     }
 
     /// Calls the function through libffi. Failures that the method latched are the caller's to check on the context.
-    func call(_ frame: seam_call, _ given: [Value], origin: String) throws -> Value {
+    func call(_ frame: seam_method_call, _ given: [Value], origin: String) throws -> Value {
         guard given.count == arguments.count else {
             throw SeamError(
                 .invalidArgument, "method \"\(name)\" takes \(arguments.count) argument\(arguments.count == 1 ? "" : "s") (\(signature)), found \(given.count)",
