@@ -133,7 +133,7 @@ extension RepCali {
                 .double("epsilon", default: "1e-5", in: 1e-12...1, "Added to the variance before its square root."),
             ],
             methods: [
-                .tensor("shift", "The vectors added to the hidden states, lambda included: [1 or positions, d_model].") {
+                .tensor("shift", "What is added to the hidden states, lambda included: [1 or positions, d_model].") {
                     RepCali.call($0) { $0.shift(in: $1) }
                 },
                 .number("lambda", "The weight of the learned vectors.") {
