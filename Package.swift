@@ -37,6 +37,7 @@ let package = Package(
 
         // The core, lowest layer first.
         .target(name: "Support"),
+        .target(name: "Platform"),
         .target(
             name: "Kernels",
             cSettings: [.unsafeFlags(["-O3", "-fno-math-errno", "-fno-trapping-math"])],
@@ -45,7 +46,7 @@ let package = Package(
         .target(name: "Files", dependencies: ["Support", "CJansson"]),
         .target(name: "Text", dependencies: ["Support", "Files"]),
         .target(name: "Generation", dependencies: ["Support"]),
-        .target(name: "Session", dependencies: ["Support", "Engine", "Files", "Generation", "CSeam", "CFFI"]),
+        .target(name: "Session", dependencies: ["Support", "Engine", "Files", "Generation", "Platform", "CSeam", "CFFI"]),
         .target(name: "Trainer", dependencies: ["Session", "Text"]),
         .target(
             name: "CAPI", dependencies: ["Trainer"],
@@ -58,6 +59,12 @@ let package = Package(
         .target(name: "SeamPlugin", dependencies: ["CSeam"], swiftSettings: embedded),
         plugin("RepCali"),
         plugin("Transformer", needs: ["CMath"]),
+
+        // Tests: one target a module or plugin.
+        .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),
+        .testTarget(name: "FilesTests", dependencies: ["Files", "Support"], exclude: ["Fixtures"]),
+        .testTarget(name: "GenerationTests", dependencies: ["Generation"], exclude: ["Fixtures"]),
+        .testTarget(name: "TextTests", dependencies: ["Text"], exclude: ["Fixtures"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -90,6 +90,13 @@ public final class Context {
         return result
     }
 
+    /// A row-major copy of `x` in memory of its own, without history.
+    public func copied(_ x: Tensor) throws(SeamError) -> Tensor {
+        let result = try makeTensor(x.shape, x.dtype)
+        copy(x, into: result)
+        return result
+    }
+
     /// Copies 4-byte elements of `source`, read through its strides, into a contiguous tensor of its shape.
     func copy(_ source: Tensor, into target: Tensor) {
         source.strides.withInt64 { strides in

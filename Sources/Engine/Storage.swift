@@ -108,6 +108,18 @@ public final class Storage {
         self.release = release
     }
 
+    /// A copy of `bytes` in memory of its own, outside any pool.
+    public init(copying bytes: UnsafeRawBufferPointer) throws(SeamError) {
+        guard let copy = aligned_alloc(64, (bytes.count + 63) / 64 * 64) else {
+            throw SeamError(.outOfMemory, "out of memory: could not allocate \(bytes.count) bytes for a tensor")
+        }
+        copy.copyMemory(from: bytes.baseAddress!, byteCount: bytes.count)
+        pointer = copy
+        byteCount = bytes.count
+        pool = nil
+        release = { Glibc.free(copy) }
+    }
+
     deinit {
         pool?.recycle(pointer, byteCount: byteCount)
         release?()

@@ -55,8 +55,9 @@ public enum AtomicFolder {
             throw error
         }
         try FileSystem.synchronize(folder: FileSystem.parent(target))
-        // After an exchange the old folder has the temporary name.
-        if FileSystem.exists(temporary) { try FileSystem.remove(temporary) }
+        // After an exchange the old folder has the temporary name. The new one is in place, so a failure to
+        // clear the old one away must not be reported as a failure to write.
+        try? FileSystem.remove(temporary)
         return result
     }
 
@@ -75,7 +76,7 @@ public enum AtomicFolder {
             rename(setAside, target)
             throw fileError("cannot write", target, reason)
         }
-        try FileSystem.remove(setAside)
+        try? FileSystem.remove(setAside)
     }
 
     /// `renameat2` is looked up at run time: the Glibc module hides it, and older C libraries lack it.
@@ -95,7 +96,7 @@ public enum AtomicFolder {
     }
 
     private static func setAsideName(_ path: String) -> String {
-        FileSystem.join(FileSystem.parent(path), ".\(FileSystem.baseName(path)).old")
+        FileSystem.join(FileSystem.parent(path), ".\(FileSystem.baseName(path)).seam-old")
     }
 
     /// The path with links followed when something is there, so that the folder itself is swapped.

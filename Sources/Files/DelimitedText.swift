@@ -29,7 +29,8 @@ struct DelimitedText {
         }
         var seen: Set<String> = []
         if let twice = header.cells.first(where: { !seen.insert($0).inserted }) {
-            throw SeamError(.format, "\(name), line \(header.line): the column \"\(twice)\" appears twice in the header")
+            throw SeamError(
+                .format, "\(name), line \(header.line): the column \"\(twice)\" appears twice in the header")
         }
         var cells = [[JSON]](repeating: [], count: header.cells.count)
         var lines: [Int] = []
@@ -105,7 +106,8 @@ struct DelimitedText {
                 guard current == Self.quote else {
                     guard atLineEnd || current == comma else {
                         throw SeamError(
-                            .format, "\(name), line \(line): expected a comma or the end of the line after a closing quote")
+                            .format,
+                            "\(name), line \(line): expected a comma or the end of the line after a closing quote")
                     }
                     return String(decoding: content, as: UTF8.self)
                 }

@@ -17,6 +17,7 @@ public struct ContentHash: Sendable {
     private var pending = [UInt8]()
     private var total: UInt64 = 0
 
+    /// A hash to which nothing was added yet.
     public init() { pending.reserveCapacity(32) }
 
     /// The hash of one piece of memory.

@@ -8,7 +8,8 @@ enum JSONLines {
         var places: [String: Int] = [:]
         var cells: [[JSON]] = []
         var lines: [Int] = []
-        for (number, line) in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated() {
+        let texts = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+        for (number, line) in texts.enumerated() {
             if line.allSatisfy({ $0 == 0x20 || $0 == 0x09 || $0 == 0x0D }) { continue }
             let value = try JSON.parse(UnsafeRawBufferPointer(rebasing: line), name: name, firstLine: number + 1)
             guard let members = value.objectValue else {

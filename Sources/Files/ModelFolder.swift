@@ -73,7 +73,8 @@ public final class ModelFolder: Sendable {
         var listed: [String: [String]] = [:]
         for (tensor, value) in map {
             guard let shard = value.stringValue else {
-                throw SeamError(.format, "\(indexPath): the shard of \"\(tensor)\" must be a string, found \(value.kind)")
+                throw SeamError(
+                    .format, "\(indexPath): the shard of \"\(tensor)\" must be a string, found \(value.kind)")
             }
             // A name with a path in it would let an index reach files outside of its folder.
             guard !shard.isEmpty, shard != "..", !shard.contains("/") else {

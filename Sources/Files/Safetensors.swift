@@ -27,7 +27,9 @@ public enum StoredType: String, Sendable, CaseIterable {
 
 /// One tensor of a safetensors file: its name, encoding, shape and place.
 public struct StoredTensor: Sendable, Equatable {
+    /// Unique within its file.
     public let name: String
+    /// The encoding of one element.
     public let type: StoredType
     /// Row-major extents; empty for a scalar.
     public let shape: [Int]
@@ -51,6 +53,7 @@ public final class SafetensorsFile: Sendable {
     public let metadata: [String: String]
     private let index: [String: Int]
 
+    /// The path as given to `init`.
     public var path: String { file.path }
 
     /// Maps the file and checks its header; the tensors' values are not read.

@@ -5,10 +5,14 @@ import Support
 /// The layout is that of the format's own library: tensors by falling element size, then by name, so that
 /// each starts at a multiple of its element size; the header is padded to 8 bytes.
 public enum SafetensorsWriter {
-    /// A tensor to be written.
+    /// A tensor to be written. It holds on to the bytes or the closure until it is released, and belongs to
+    /// the thread that made it.
     public struct Tensor {
+        /// Unique within the file.
         public let name: String
+        /// The encoding of one element.
         public let type: StoredType
+        /// Row-major extents; empty for a scalar.
         public let shape: [Int]
         /// Lends the values, row-major and little endian, for one call.
         let withBytes: ((UnsafeRawBufferPointer) throws -> Void) throws -> Void
@@ -67,7 +71,8 @@ public enum SafetensorsWriter {
         var members: [(key: String, value: JSON)] = []
         if !metadata.isEmpty {
             let sorted = metadata.sorted { $0.key < $1.key }
-            members.append((key: "__metadata__", value: .object(sorted.map { (key: $0.key, value: .string($0.value)) })))
+            let strings = sorted.map { (key: $0.key, value: JSON.string($0.value)) }
+            members.append((key: "__metadata__", value: .object(strings)))
         }
         var names: Set<String> = ["__metadata__"]
         var position = 0

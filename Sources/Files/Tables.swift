@@ -80,7 +80,9 @@ public struct Table: Sendable {
     public func require(columns names: [String]) throws {
         let absent = names.filter { !columns.contains($0) }
         guard absent.isEmpty else {
-            throw SeamError(.notFound, "\(name) has no column \(Self.quoted(absent)), its columns are \(Self.quoted(columns))")
+            throw SeamError(
+                .notFound,
+                "\(name) has no column \(Self.quoted(absent)), its columns are \(Self.quoted(columns))")
         }
     }
 

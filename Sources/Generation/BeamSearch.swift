@@ -4,6 +4,9 @@ import Support
 /// A finished beam of one item.
 private struct Hypothesis {
     var score: Float
+    /// False for what is left when the rules allow fewer sequences than beams: a copy, or a sequence
+    /// that ran on after its end. It counts as Hugging Face counts it but is not a result.
+    var isResult: Bool
     var sequence: GeneratedSequence
 }
 
@@ -71,11 +74,12 @@ struct BeamSearch {
             histories.append(tokens, logProbabilities)
         }
         return try finished.enumerated().map { item, hypotheses in
-            guard !hypotheses.isEmpty else {
+            let results = hypotheses.filter(\.isResult)
+            guard !results.isEmpty else {
                 throw SeamError(
                     .numeric, "beam search of item \(item): expected a finished sequence, found every token forbidden")
             }
-            return hypotheses.prefix(options.numReturnSequences).map(\.sequence)
+            return results.prefix(options.numReturnSequences).map(\.sequence)
         }
     }
 
@@ -148,7 +152,9 @@ struct BeamSearch {
             sequence.tokenLogProbabilities.append(scores[row * vocabulary + Int(candidate.token)])
             let position = finished[item].firstIndex { $0.score < score } ?? finished[item].count
             if isFull { finished[item].removeLast() }
-            finished[item].insert(Hypothesis(score: score, sequence: sequence), at: position)
+            finished[item].insert(
+                Hypothesis(score: score, isResult: candidate.score > Self.removed / 2, sequence: sequence),
+                at: position)
         }
     }
 
@@ -175,6 +181,8 @@ struct BeamSearch {
     private func isDone(_ item: Int, bestRunning: Float) -> Bool {
         let length = histories.length
         if length >= options.maxNewTokens { return true }
+        // What runs on after its end gives no result.
+        if bestRunning <= Self.removed / 2 { return true }
         let isFull = finished[item].count == beams
         if options.earlyStopping == .whenFull, isFull { return true }
         let reached = options.earlyStopping == .never && options.lengthPenalty > 0 ? options.maxNewTokens : length

@@ -1,20 +1,25 @@
 import Glibc
 
 /// Draws tokens from the distribution that temperature, top k and top p leave.
-struct Sampler {
+package struct Sampler {
+    /// Longest sorted list kept to find the top k; insertion into a longer one costs more than a heap.
+    private static let largestList = 256
+
     private let options: GenerationOptions
     private let generator: Philox
     /// Tokens with their scaled scores; first a heap with the best at the root, and the tokens taken
     /// from it behind `heapCount`.
     private var heap: [(score: Float, token: Int32)] = []
     private var heapCount = 0
+    private var best: TopCandidates
     /// The tokens that may be drawn, best first if `topK` or `topP` chose them and in token order
     /// otherwise, with their probabilities relative to the best token.
-    private(set) var kept: [(token: Int32, weight: Double)] = []
+    package private(set) var kept: [(token: Int32, weight: Double)] = []
 
-    init(options: GenerationOptions) {
+    package init(options: GenerationOptions) {
         self.options = options
         generator = Philox(seed: options.seed)
+        best = TopCandidates(capacity: min(max(1, options.topK), Self.largestList))
     }
 
     /// Draws one token: the first whose sum of weights, in the order of `kept`, exceeds `u` times the
@@ -43,10 +48,10 @@ struct Sampler {
     }
 
     /// Fills `kept` from a row of logits.
-    mutating func filter(_ row: Span<Float>, largest: Float) {
+    package mutating func filter(_ row: Span<Float>, largest: Float) {
         kept.removeAll(keepingCapacity: true)
-        let best = largest / options.temperature
-        func weight(_ score: Float) -> Double { exp(Double(score - best)) }
+        let scaledLargest = largest / options.temperature
+        func weight(_ score: Float) -> Double { exp(Double(score - scaledLargest)) }
 
         let takesAll = options.topK == 0 || options.topK >= row.count
         if takesAll, options.topP == 1 {
@@ -55,7 +60,7 @@ struct Sampler {
             }
             return
         }
-        fillHeap(row)
+        fillHeap(row, from: takesAll ? -.infinity : smallestOfTopK(row))
         var total = 0.0
         if takesAll {
             for entry in heap { total += weight(entry.score) }
@@ -95,10 +100,23 @@ struct Sampler {
         return a.score > b.score || (a.score == b.score && a.token < b.token)
     }
 
-    private mutating func fillHeap(_ row: Span<Float>) {
+    /// The `topK`-th best logit, or minus infinity if finding it would cost more than a heap of all.
+    private mutating func smallestOfTopK(_ row: Span<Float>) -> Float {
+        guard options.topK <= Self.largestList else { return -.infinity }
+        best.removeAll()
+        best.offer(row, plus: 0, group: 0)
+        return best[best.count - 1].score
+    }
+
+    /// Makes a heap of the tokens whose scaled score is that of the logit `smallest` or more.
+    private mutating func fillHeap(_ row: Span<Float>, from smallest: Float) {
         heap.removeAll(keepingCapacity: true)
-        for token in row.indices where row[token] > -.infinity {
-            heap.append((row[token] / options.temperature, Int32(token)))
+        let limit = smallest / options.temperature
+        // Division can make a slightly smaller logit equal, so the cheap first test leaves a margin.
+        let nearly = smallest > -.infinity ? smallest - smallest.magnitude * 0x1p-20 - .leastNormalMagnitude : smallest
+        for token in row.indices where row[token] >= nearly && row[token] > -.infinity {
+            let score = row[token] / options.temperature
+            if score >= limit { heap.append((score, Int32(token))) }
         }
         heapCount = heap.count
         for node in stride(from: heapCount / 2 - 1, through: 0, by: -1) { siftDown(node) }

@@ -9,6 +9,9 @@ typedef struct {
 } Adam;
 
 SK_CLONES static void adam_body(void *context, int64_t begin, int64_t end) {
+#pragma clang fp contract(off)
+  // PyTorch's order of roundings, without fused multiply-adds: over many steps they are what tells two
+  // correct implementations apart.
   const Adam s = *(const Adam *)context;
   SK_VECTORIZE for (int64_t i = begin; i < end; i++) {
     float g = s.gradient[i] * s.gradient_scale + s.decay * s.parameter[i];
@@ -16,7 +19,7 @@ SK_CLONES static void adam_body(void *context, int64_t begin, int64_t end) {
     float v = s.v[i] * s.beta2 + g * g * s.rest2;
     s.m[i] = m;
     s.v[i] = v;
-    s.parameter[i] = s.parameter[i] * s.keep - s.step_size * m / (sqrtf(v) * s.root + s.epsilon);
+    s.parameter[i] = s.parameter[i] * s.keep - s.step_size * m / (sqrtf(v) / s.root + s.epsilon);
   }
 }
 
@@ -37,7 +40,7 @@ void sk_adam(float *parameter, float *m, float *v, const float *gradient, float 
       .rest1 = (float)(1.0 - (double)beta1),
       .rest2 = (float)(1.0 - (double)beta2),
       .step_size = (float)((double)lr / correction1),
-      .root = (float)(1.0 / sqrt(correction2)),
+      .root = (float)sqrt(correction2),
       .epsilon = epsilon,
   };
   sk_parallel_for(n, SK_GRAIN, adam_body, &state);

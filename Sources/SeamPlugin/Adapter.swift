@@ -38,18 +38,18 @@ extension Adapter {
     /// The body of a method that gives a tensor: finds the adapter that it was called on. Null after a
     /// failure.
     public static func call(
-        _ call: UnsafePointer<seam_call>?, _ body: (Self, Context) -> Tensor
+        _ call: UnsafePointer<seam_method_call>?, _ body: (Self, Context) -> Tensor
     ) -> OpaquePointer? {
         enter(call) { body($0, $1).handle } ?? nil
     }
 
     /// The body of a method that gives a number; NaN when the host's call is incomplete.
-    public static func call(_ call: UnsafePointer<seam_call>?, _ body: (Self, Context) -> Double) -> Double {
+    public static func call(_ call: UnsafePointer<seam_method_call>?, _ body: (Self, Context) -> Double) -> Double {
         enter(call, body) ?? .nan
     }
 
     private static func enter<Result>(
-        _ call: UnsafePointer<seam_call>?, _ body: (Self, Context) -> Result
+        _ call: UnsafePointer<seam_method_call>?, _ body: (Self, Context) -> Result
     ) -> Result? {
         guard let call, call.pointee.struct_size >= Version1.call, let pass = Pass(call.pointee.ops, call.pointee.ctx)
         else { return nil }

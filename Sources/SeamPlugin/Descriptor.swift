@@ -42,17 +42,17 @@ public struct Option {
 public struct Method {
     let table: UnsafePointer<seam_method>?
 
-    public typealias TensorFunction = @convention(c) (UnsafePointer<seam_call>?) -> OpaquePointer?
-    public typealias NumberFunction = @convention(c) (UnsafePointer<seam_call>?) -> Double
+    public typealias TensorFunction = @convention(c) (UnsafePointer<seam_method_call>?) -> OpaquePointer?
+    public typealias NumberFunction = @convention(c) (UnsafePointer<seam_method_call>?) -> Double
 
     /// A method without arguments that gives a tensor. The function is one line, because a C function
     /// cannot be generic: `{ MyAdapter.call($0) { adapter, context in ... } }`.
     public static func tensor(_ name: StaticString, _ doc: StaticString, _ function: TensorFunction) -> Method {
-        Method(name, "seam_tensor *(const seam_call *)", doc, unsafeBitCast(function, to: Address.self))
+        Method(name, "seam_tensor *(const seam_method_call *)", doc, unsafeBitCast(function, to: Address.self))
     }
     /// A method without arguments that gives a number.
     public static func number(_ name: StaticString, _ doc: StaticString, _ function: NumberFunction) -> Method {
-        Method(name, "double (const seam_call *)", doc, unsafeBitCast(function, to: Address.self))
+        Method(name, "double (const seam_method_call *)", doc, unsafeBitCast(function, to: Address.self))
     }
 
     private typealias Address = @convention(c) () -> Void

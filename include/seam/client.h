@@ -1,3 +1,301 @@
+/* The functions of libSeam.so: load plugins, open a backbone, attach adapters to its seams, run, train and
+ * save them.
+ *
+ * Every object is released with its own _release function; NULL is allowed there. An object keeps alive what it
+ * was made from: the order of releases does not matter. All functions that take `seam_error **error` return
+ * SEAM_OK or the code of the error they set (see base.h); outputs are written on success only.
+ * Calls are [one thread per session] unless said otherwise: calls on a runtime, its backbones, adapters and
+ * sessions must not overlap, except that different sessions on different backbones may run on different threads. */
 #ifndef SEAM_CLIENT_H
 #define SEAM_CLIENT_H
+
+#include "base.h"
+#include "dlpack.h"
+#include "ops.h"
+#include "plugin.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define SEAM_API __attribute__((visibility("default")))
+#else
+#define SEAM_API
+#endif
+
+typedef struct seam_runtime seam_runtime;
+typedef struct seam_backbone seam_backbone;
+typedef struct seam_adapter seam_adapter;
+typedef struct seam_session seam_session;
+typedef struct seam_tokenizer seam_tokenizer;
+typedef struct seam_sequences seam_sequences;
+
+/* ---- Versions, errors, strings. [thread-safe] */
+
+/* The ABI of the loaded library; any pointer nullable. */
+SEAM_API void seam_abi_version(uint32_t *major, uint32_t *minor);
+/* The version of the library ("0.1.0"); a constant string. */
+SEAM_API const char *seam_version(void);
+
+SEAM_API seam_status seam_error_code(const seam_error *error);
+/* One sentence; borrowed, lives as long as the error. */
+SEAM_API const char *seam_error_message(const seam_error *error);
+/* The id of the plugin that failed, or "" for the core; borrowed likewise. */
+SEAM_API const char *seam_error_origin(const seam_error *error);
+SEAM_API void seam_error_release(seam_error *error);
+
+/* Releases a string that a function of this header returned as `char **`. */
+SEAM_API void seam_string_release(char *string);
+
+/* ---- Runtime: plugins, memory, log */
+
+/* Called on the thread that runs the failing or reporting call. */
+typedef void (*seam_log_callback)(void *user, seam_log_level level, const char *message);
+
+/* Fails when OpenBLAS cannot be loaded. */
+SEAM_API seam_status seam_runtime_create(seam_runtime **out, seam_error **error);
+SEAM_API void seam_runtime_release(seam_runtime *runtime);
+/* callback nullable: nothing is reported. */
+SEAM_API void seam_runtime_set_log(seam_runtime *runtime, seam_log_callback callback, void *user);
+/* Threads of the native engine for the whole process; 0: one per core. Not while anything runs. */
+SEAM_API void seam_set_thread_count(int32_t count);
+
+/* Loads one plugin library. SEAM_NOT_FOUND, SEAM_FORMAT (not a library), SEAM_PLUGIN (no entry, broken tables),
+ * SEAM_INCOMPATIBLE (another ABI major), SEAM_ALREADY_EXISTS (an id that is already there). */
+SEAM_API seam_status seam_load_plugin(seam_runtime *runtime, const char *path, seam_error **error);
+/* Loads every plugin found in the folders of search_path (joined by ':'); NULL: those of the environment's
+ * SEAM_PLUGIN_PATH, then the folder of libSeam.so. A plugin that cannot be loaded is logged as a warning and passed
+ * over; so is silently one whose id an earlier folder offered. *loaded (nullable) is the number of new plugins. */
+SEAM_API seam_status seam_load_plugins(seam_runtime *runtime, const char *search_path, size_t *loaded,
+                                       seam_error **error);
+/* SEAM_INVALID_ARGUMENT while a backbone or adapter of the plugin is alive. */
+SEAM_API seam_status seam_unload_plugin(seam_runtime *runtime, const char *id, seam_error **error);
+
+/* Strings are borrowed until the plugin is unloaded. */
+typedef struct seam_plugin_info {
+  uint32_t struct_size; /* set by the caller */
+  uint32_t abi_major, abi_minor;
+  const char *id, *version, *license, *summary, *path;
+} seam_plugin_info;
+
+SEAM_API size_t seam_plugin_count(seam_runtime *runtime);
+SEAM_API seam_status seam_plugin_get(seam_runtime *runtime, size_t index, seam_plugin_info *out, seam_error **error);
+/* A JSON object that describes a plugin, an adapter or a backbone by its id: what it is, its seams, options with
+ * defaults and ranges, methods with signatures. *json is owned by the caller (seam_string_release). */
+SEAM_API seam_status seam_describe(seam_runtime *runtime, const char *id, char **json, seam_error **error);
+
+/* ---- Backbones */
+
+/* Opens a pretrained model.
+ * id: the backbone's id, or NULL to ask the loaded backbones which of them accepts the model.
+ * path: a Hugging Face folder, or NULL for a backbone that needs none.
+ * options_json: nullable; unknown keys are an error. */
+SEAM_API seam_status seam_backbone_open(seam_runtime *runtime, const char *id, const char *path,
+                                        const char *options_json, seam_backbone **out, seam_error **error);
+SEAM_API void seam_backbone_release(seam_backbone *backbone);
+/* Fills *out, whose struct_size the caller has set. Strings and arrays live as long as the backbone. */
+SEAM_API void seam_backbone_get_info(seam_backbone *backbone, seam_backbone_info *out);
+/* Writes the backbone, with its trained weights, as a Hugging Face folder: config and tokenizer files are copied, the
+ * weights keep their names; trained ones are f32. Atomic: the old folder or the new one. */
+SEAM_API seam_status seam_backbone_save(seam_backbone *backbone, const char *path, seam_error **error);
+
+/* ---- Adapters */
+
+/* Makes an adapter for a backbone and initialises its parameters.
+ * id: "repcali". seam: nullable, the adapter's default. options_json: nullable.
+ * backbone_frozen: 0 if the backbone will be trained with it (some adapters start differently then). */
+SEAM_API seam_status seam_adapter_create(seam_backbone *backbone, const char *id, const char *seam,
+                                         const char *options_json, int32_t backbone_frozen, uint64_t seed,
+                                         seam_adapter **out, seam_error **error);
+/* Reads a saved adapter; SEAM_INCOMPATIBLE when it was made for a backbone of another shape. */
+SEAM_API seam_status seam_adapter_load(seam_backbone *backbone, const char *path, seam_adapter **out,
+                                       seam_error **error);
+/* Writes a folder with adapter_config.json, adapter_model.safetensors and a model card; `notes` (nullable) are
+ * Markdown lines for the card. Atomic. Nothing is written when a parameter holds NaN or infinity. */
+SEAM_API seam_status seam_adapter_save(seam_adapter *adapter, const char *path, const char *notes,
+                                       seam_error **error);
+SEAM_API void seam_adapter_release(seam_adapter *adapter);
+/* The options in force as a JSON object; owned by the caller. */
+SEAM_API seam_status seam_adapter_options(seam_adapter *adapter, char **json, seam_error **error);
+
+SEAM_API size_t seam_adapter_parameter_count(seam_adapter *adapter);
+/* *name is borrowed from the adapter. *tensor views the parameter's memory, not a copy: what is written there is the new
+ * value; owned by the caller, who calls its deleter. A view taken before training starts or ends goes stale then. */
+SEAM_API seam_status seam_adapter_parameter(seam_adapter *adapter, size_t index, const char **name,
+                                            DLManagedTensorVersioned **tensor, seam_error **error);
+
+/* A value of a method call. */
+typedef int32_t seam_value_kind;
+enum {
+  SEAM_VALUE_NONE = 0,
+  SEAM_VALUE_INT = 1,
+  SEAM_VALUE_DOUBLE = 2,
+  SEAM_VALUE_STRING = 3,
+  SEAM_VALUE_TENSOR = 4
+};
+typedef struct seam_value {
+  seam_value_kind kind;
+  int64_t integer;
+  double number;
+  const char *string;               /* argument: borrowed; result: owned by the caller (seam_string_release) */
+  DLManagedTensorVersioned *tensor; /* argument: taken over; result: owned by the caller */
+} seam_value;
+
+/* Calls a method of the adapter's plugin by name ("shift"), with checked arguments. result nullable. */
+SEAM_API seam_status seam_call(seam_adapter *adapter, const char *method, const seam_value *arguments,
+                               size_t argument_count, seam_value *result, seam_error **error);
+
+/* ---- Sessions */
+
+SEAM_API seam_status seam_session_create(seam_backbone *backbone, seam_session **out, seam_error **error);
+SEAM_API void seam_session_release(seam_session *session);
+
+/* position: among the attached adapters, which run in that order; -1: last. */
+SEAM_API seam_status seam_session_attach(seam_session *session, seam_adapter *adapter, int32_t position,
+                                         seam_error **error);
+SEAM_API seam_status seam_session_detach(seam_session *session, seam_adapter *adapter, seam_error **error);
+SEAM_API seam_status seam_session_move(seam_session *session, seam_adapter *adapter, int32_t position,
+                                       seam_error **error);
+
+/* Token ids, row-major, borrowed during the call. */
+typedef struct seam_batch {
+  uint32_t struct_size; /* set by the caller */
+  int64_t batch;
+  int64_t source_length;
+  int64_t target_length;            /* 0: no targets */
+  const int32_t *input_ids;         /* [batch, source_length] */
+  const int32_t *attention_mask;    /* [batch, source_length] of 0 and 1; nullable: all 1 */
+  const int32_t *labels;            /* [batch, target_length], -100 counts nothing; nullable for forward */
+  const int32_t *decoder_input_ids; /* [batch, target_length]; nullable: labels shifted right */
+} seam_batch;
+
+/* What leaves the encoder.output seam, adapters applied: *hidden [batch, source_length, d_model] f32, owned by the
+ * caller. */
+SEAM_API seam_status seam_session_encode(seam_session *session, const seam_batch *batch,
+                                         DLManagedTensorVersioned **hidden, seam_error **error);
+/* Teacher-forced: *logits [batch, target_length, vocab_size], *hidden (nullable) [batch, target_length, d_model];
+ * owned by the caller. */
+SEAM_API seam_status seam_session_forward(seam_session *session, const seam_batch *batch,
+                                          DLManagedTensorVersioned **logits, DLManagedTensorVersioned **hidden,
+                                          seam_error **error);
+
+typedef struct seam_score {
+  double log_probability; /* sum over the labels, natural logarithm */
+  int64_t token_count;    /* labels that count */
+  int64_t correct_count;  /* of them, the model's first choice given the labels before */
+} seam_score;
+
+/* scores: batch->batch entries, filled in order. */
+SEAM_API seam_status seam_session_score(seam_session *session, const seam_batch *batch, seam_score *scores,
+                                        seam_error **error);
+
+enum { SEAM_EARLY_STOPPING_HEURISTIC = 0, SEAM_EARLY_STOPPING_WHEN_FULL = 1, SEAM_EARLY_STOPPING_NEVER = 2 };
+
+/* Names and meanings are those of Hugging Face generate. */
+typedef struct seam_generate_options {
+  uint32_t struct_size; /* set by seam_generate_options_init */
+  int32_t max_new_tokens, min_new_tokens;
+  int32_t num_beams;
+  int32_t num_return_sequences;
+  int32_t early_stopping;
+  double length_penalty;
+  int32_t do_sample;
+  int32_t top_k;
+  double temperature, top_p;
+  double repetition_penalty;
+  int32_t no_repeat_ngram_size;
+  uint64_t seed;
+} seam_generate_options;
+
+/* The model's own settings (generation_config.json, then config.json). */
+SEAM_API seam_status seam_generate_options_init(seam_backbone *backbone, seam_generate_options *options,
+                                                seam_error **error);
+/* Asked before every step; 0 stops the call with SEAM_CANCELLED. */
+typedef int32_t (*seam_continue_callback)(void *user, int64_t tokens_so_far);
+/* Generates targets for the batch's sources. options nullable: the model's own; should_continue nullable. */
+SEAM_API seam_status seam_session_generate(seam_session *session, const seam_batch *batch,
+                                           const seam_generate_options *options,
+                                           seam_continue_callback should_continue, void *user, seam_sequences **out,
+                                           seam_error **error);
+/* Sequences of item `item`, best first for beams. */
+SEAM_API size_t seam_sequences_count(const seam_sequences *sequences, size_t item);
+/* Borrowed from `sequences`; NULL and 0 out of range. Without the start token, with the end token if one came.
+ * score nullable: the sum of log-probabilities, over length^length_penalty for beams. */
+SEAM_API const int32_t *seam_sequences_tokens(const seam_sequences *sequences, size_t item, size_t index,
+                                              size_t *length, double *score);
+SEAM_API void seam_sequences_release(seam_sequences *sequences);
+
+/* ---- Training */
+
+enum { SEAM_OPTIMIZER_ADAMW = 0, SEAM_OPTIMIZER_ADAM = 1 };
+enum { SEAM_SCHEDULE_CONSTANT = 0, SEAM_SCHEDULE_LINEAR = 1, SEAM_SCHEDULE_COSINE = 2 };
+
+typedef struct seam_train_options {
+  uint32_t struct_size; /* set by seam_train_options_init */
+  int32_t optimizer;
+  int32_t schedule;
+  int32_t train_backbone; /* 0: only the adapters; 1: the backbone with them */
+  double learning_rate;          /* of the adapters */
+  double backbone_learning_rate; /* of the backbone, where it is trained */
+  double beta1, beta2, epsilon, weight_decay;
+  double max_grad_norm; /* 2-norm over all gradients; 0: no clipping */
+  double label_smoothing;
+  int64_t warmup_steps;
+  int64_t total_steps; /* where a linear or cosine schedule reaches 0 */
+} seam_train_options;
+
+/* AdamW, 1e-3 (backbone 1e-4), betas 0.9 and 0.999, epsilon 1e-8, weight decay 0.01, clipping at 1, constant rate. */
+SEAM_API void seam_train_options_init(seam_train_options *options);
+
+typedef struct seam_step {
+  int64_t step;         /* counted from 1 */
+  double loss;          /* mean over the labels that count, before the update */
+  double gradient_norm; /* before clipping */
+  double learning_rate; /* of the adapters, in this step */
+} seam_step;
+
+/* Starts training of the attached adapters (and the backbone); attach and detach are refused until it ends. */
+SEAM_API seam_status seam_session_begin_training(seam_session *session, const seam_train_options *options,
+                                                 seam_error **error);
+/* One forward, backward and update. SEAM_NUMERIC, without an update, when the loss or the gradient is not finite. */
+SEAM_API seam_status seam_session_train_step(seam_session *session, const seam_batch *batch, seam_step *out,
+                                             seam_error **error);
+/* Ends training; the trained values stay. Nothing happens when none was started. */
+SEAM_API void seam_session_end_training(seam_session *session);
+
+/* ---- Tokenizers */
+
+/* Opens the tokenizer.json of a model folder. */
+SEAM_API seam_status seam_tokenizer_open(const char *path, seam_tokenizer **out, seam_error **error);
+SEAM_API void seam_tokenizer_release(seam_tokenizer *tokenizer);
+/* Ids of a text, special tokens included. Writes at most `capacity` ids; *count is how many there are, which may be
+ * more: call again with room for them. ids nullable when capacity is 0. */
+SEAM_API seam_status seam_tokenizer_encode(seam_tokenizer *tokenizer, const char *text, int32_t *ids, size_t capacity,
+                                           size_t *count, seam_error **error);
+/* Text of ids, special tokens left out; owned by the caller. */
+SEAM_API seam_status seam_tokenizer_decode(seam_tokenizer *tokenizer, const int32_t *ids, size_t count, char **text,
+                                           seam_error **error);
+
+/* ---- The native engine by itself: for other bindings, and for testing plugins */
+
+/* The compute table of the native engine; constant, lives as long as the library. [thread-safe] */
+SEAM_API const seam_ops *seam_native_ops(void);
+/* A forward pass. record_gradients 0: values only. */
+SEAM_API seam_status seam_context_create(seam_runtime *runtime, int32_t record_gradients, seam_context **out,
+                                         seam_error **error);
+/* Releases the pass and every handle made in it. */
+SEAM_API void seam_context_release(seam_context *ctx);
+/* The error latched in the pass, as an error object; SEAM_OK when there is none. */
+SEAM_API seam_status seam_context_error(seam_context *ctx, seam_error **error);
+/* x as a leaf that wants a gradient: same values. NULL on failure, latched. */
+SEAM_API seam_tensor *seam_context_leaf(seam_context *ctx, seam_tensor *x);
+/* Gradients of `y` with respect to every leaf. seed (nullable for a scalar): the gradient of y. Once per pass. */
+SEAM_API seam_status seam_context_backward(seam_context *ctx, seam_tensor *y, seam_tensor *seed, seam_error **error);
+/* The gradient of a leaf after backward; NULL when none reached it. */
+SEAM_API seam_tensor *seam_context_gradient(seam_context *ctx, seam_tensor *leaf);
+
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -100,17 +100,17 @@ typedef struct seam_parameter {
 /* ---- Methods: functions of a plugin's own, called by name through libffi */
 
 /* The first argument of every method. [during forward] */
-typedef struct seam_call {
+typedef struct seam_method_call {
   uint32_t struct_size;
   seam_context *ctx;
   const seam_ops *ops;
   void *self;                       /* the adapter's instance */
   seam_tensor *const *parameters;   /* in declared order */
   size_t parameter_count;
-} seam_call;
+} seam_method_call;
 
 /* `signature` is the C prototype without names, first the result, e.g.
- *   "seam_tensor *(const seam_call *, double)"
+ *   "seam_tensor *(const seam_method_call *, double)"
  * Results: void, int64_t, double, const char * (borrowed until the next call on the adapter), seam_tensor *.
  * Arguments after the first: int64_t, double, const char *, seam_tensor *. A method fails with
  * seam_ops.fail. */

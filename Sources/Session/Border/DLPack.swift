@@ -62,7 +62,7 @@ public enum DLPack {
                 "from_dlpack: dtype must be f32, bf16, f16 or i32, found code \(tensor.dtype.code), \(tensor.dtype.bits) bits, \(tensor.dtype.lanes) lanes"
             )
         }
-        let shape = try sizes(tensor.shape, tensor.ndim, "from_dlpack")
+        let shape = try checkedSizes(tensor.shape, tensor.ndim, "from_dlpack")
         guard let data = tensor.data ?? (shape.elementCount == 0 ? UnsafeMutableRawPointer(bitPattern: 64) : nil) else {
             throw SeamError(.invalidArgument, "from_dlpack: the data pointer is NULL")
         }

@@ -46,7 +46,7 @@ extension Buffer {
 }
 
 /// A shape given by a plugin: rank and pointer checked.
-func shape(_ sizes: UnsafePointer<Int64>?, _ rank: Int32, _ operation: String) throws(SeamError) -> Shape {
+func readShape(_ sizes: UnsafePointer<Int64>?, _ rank: Int32, _ operation: String) throws(SeamError) -> Shape {
     guard rank >= 0, rank <= Int32(maxRank), let sizes = rank == 0 ? UnsafePointer(bitPattern: 8) : sizes else {
         throw SeamError(.shape, "\(operation): rank must be 0 ... \(maxRank) with a shape, found rank \(rank)")
     }
@@ -56,8 +56,8 @@ func shape(_ sizes: UnsafePointer<Int64>?, _ rank: Int32, _ operation: String) t
 }
 
 /// A shape whose sizes must be non-negative and whose element count must fit memory.
-func sizes(_ values: UnsafePointer<Int64>?, _ rank: Int32, _ operation: String) throws(SeamError) -> Shape {
-    let result = try shape(values, rank, operation)
+func checkedSizes(_ values: UnsafePointer<Int64>?, _ rank: Int32, _ operation: String) throws(SeamError) -> Shape {
+    let result = try readShape(values, rank, operation)
     var count = 1
     for size in result {
         let (product, overflow) = count.multipliedReportingOverflow(by: size)

@@ -65,14 +65,14 @@ enum OpsTable {
     private static func fillTransfer(_ ops: inout seam_ops) {
         ops.constant_f32 = { context, data, shape, rank in
             run(context) { (pass) throws(SeamError) in
-                let shape = try sizes(shape, rank, "constant_f32")
+                let shape = try checkedSizes(shape, rank, "constant_f32")
                 guard let data else { throw SeamError(.plugin, "constant_f32: data is NULL") }
                 return try pass.constant(Array(UnsafeBufferPointer(start: data, count: shape.elementCount)), shape)
             }
         }
         ops.constant_i32 = { context, data, shape, rank in
             run(context) { (pass) throws(SeamError) in
-                let shape = try sizes(shape, rank, "constant_i32")
+                let shape = try checkedSizes(shape, rank, "constant_i32")
                 guard let data else { throw SeamError(.plugin, "constant_i32: data is NULL") }
                 return try pass.constant(Array(UnsafeBufferPointer(start: data, count: shape.elementCount)), shape)
             }
@@ -82,7 +82,7 @@ enum OpsTable {
                 guard let type = DType(rawValue: dtype) else {
                     throw SeamError(.invalidArgument, "full: unknown dtype \(dtype)")
                 }
-                return try pass.full(value, type, try sizes(shape, rank, "full"))
+                return try pass.full(value, type, try checkedSizes(shape, rank, "full"))
             }
         }
         ops.from_dlpack = { context, source in
@@ -216,7 +216,7 @@ enum OpsTable {
     private static func fillShapes(_ ops: inout seam_ops) {
         ops.reshape = { context, x, sizes, rank in
             unary(context, x, "reshape") { (pass, x) throws(SeamError) in
-                try pass.reshape(x, try shape(sizes, rank, "reshape"))
+                try pass.reshape(x, try readShape(sizes, rank, "reshape"))
             }
         }
         ops.permute = { context, x, axes, rank in
@@ -229,7 +229,7 @@ enum OpsTable {
         }
         ops.expand = { context, x, sizes, rank in
             unary(context, x, "expand") { (pass, x) throws(SeamError) in
-                try pass.expand(x, to: try shape(sizes, rank, "expand"))
+                try pass.expand(x, to: try readShape(sizes, rank, "expand"))
             }
         }
         ops.concat = { context, parts, count, axis in
@@ -266,7 +266,7 @@ enum OpsTable {
                 guard let type = DType(rawValue: dtype) else {
                     throw SeamError(.invalidArgument, "buffer_create: unknown dtype \(dtype)")
                 }
-                return try Buffer(type, try sizes(shape, rank, "buffer_create"), pool: pass.pool).retainedHandle
+                return try Buffer(type, try checkedSizes(shape, rank, "buffer_create"), pool: pass.pool).retainedHandle
             } catch {
                 pass.latch(error)
                 return nil

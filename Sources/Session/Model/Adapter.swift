@@ -1,0 +1,167 @@
+import CSeam
+import Engine
+import Files
+import Support
+
+/// An adapter made for a seam of a backbone. One thread per session.
+public final class Adapter {
+    public let runtime: Runtime
+    public let factory: AdapterFactory
+    public let seam: String
+    /// The options in force, defaults filled in and "auto" resolved by the plugin.
+    public let options: Configuration
+    public let parameters: ParameterSet
+    /// The description of the backbone it was made for.
+    public let site: BackboneInfo
+    private let instance: UnsafeMutableRawPointer?
+
+    private var table: seam_adapter_factory { factory.table.pointee }
+    public var origin: String { factory.plugin.id }
+
+    /// Makes an adapter for a backbone and initialises its parameters.
+    /// - Parameters:
+    ///   - id: the adapter's factory ("repcali").
+    ///   - seam: nil for the factory's first.
+    ///   - options: a JSON object; unknown keys are an error.
+    ///   - backboneFrozen: false when the backbone will be trained with it.
+    ///   - seed: of the initial values.
+    /// - Throws: when the backbone has no such seam, or no gradient reaches it.
+    public init(
+        backbone: Backbone, id: String, seam: String? = nil, options: JSON = .null, backboneFrozen: Bool = true,
+        seed: UInt64 = 0
+    ) throws {
+        runtime = backbone.runtime
+        factory = try runtime.adapterFactory(id)
+        site = backbone.info
+        self.seam = seam ?? factory.seams[0]
+        guard factory.seams.contains(self.seam) else {
+            throw SeamError(
+                .invalidArgument,
+                "adapter \"\(id)\" attaches to \(factory.seams.joined(separator: ", ")), not to \"\(self.seam)\"")
+        }
+        guard site.seams.contains(self.seam) else {
+            throw SeamError(
+                .unsupported,
+                "backbone \"\(backbone.factory.id)\" has no seam \"\(self.seam)\", which adapter \"\(id)\" needs; it has \(site.seams.isEmpty ? "none" : site.seams.joined(separator: ", "))"
+            )
+        }
+        let origin = factory.plugin.id
+        let table = factory.table.pointee
+        let resolved = try Option.resolve(options, against: factory.options, owner: "adapter \"\(id)\"")
+        self.options = resolved
+        let site = self.site
+        var instance: UnsafeMutableRawPointer?
+        var failure: OpaquePointer?
+        let status = self.seam.withCString { [runtime] name in
+            var raw = seam_site()
+            raw.struct_size = UInt32(MemoryLayout<seam_site>.size)
+            raw.backbone_frozen = backboneFrozen ? 1 : 0
+            raw.seam = name
+            raw.d_model = Int64(site.dModel)
+            raw.encoder_layers = Int64(site.encoderLayers)
+            raw.decoder_layers = Int64(site.decoderLayers)
+            raw.heads = Int64(site.heads)
+            raw.kv_heads = Int64(site.kvHeads)
+            raw.head_dim = Int64(site.headDim)
+            raw.max_source_positions = Int64(site.maxSourcePositions)
+            raw.max_target_positions = Int64(site.maxTargetPositions)
+            raw.vocab_size = Int64(site.vocabSize)
+            return table.create(runtime.host, resolved.handle, &raw, &instance, &failure)
+        }
+        guard status == 0 else {
+            throw ErrorObject.take(failure, status: status, origin: origin, during: "creating adapter \"\(id)\"")
+        }
+        do {
+            parameters = ParameterSet(
+                try (0..<table.parameter_count(instance)).map { index in
+                    var raw = seam_parameter()
+                    raw.struct_size = UInt32(MemoryLayout<seam_parameter>.size)
+                    table.parameter(instance, index, &raw)
+                    let declaration = try ParameterDeclaration(raw, origin: origin)
+                    return .init(
+                        name: declaration.name, isFrozen: declaration.isFrozen,
+                        tensor: try declaration.makeTensor(seed: seed, pool: backbone.runtime.pool))
+                })
+        } catch {
+            table.destroy(instance)
+            throw error
+        }
+        self.instance = instance
+        factory.plugin.liveInstances += 1
+    }
+
+    deinit {
+        table.destroy(instance)
+        factory.plugin.liveInstances -= 1
+    }
+
+    /// Makes the parameters leaves of the gradient.
+    public func unfreeze() throws { try parameters.makeTrainable(pool: runtime.pool) }
+
+    public func freeze() { parameters.freeze() }
+
+    /// Runs the adapter; the outputs must have the shapes in `expected`.
+    func forward(_ context: Context, inputs: [Tensor], expected: [Shape], training: Bool) throws -> [Tensor] {
+        var outputs = [OpaquePointer?](repeating: nil, count: expected.count)
+        let inputHandles: [OpaquePointer?] = inputs.map(\.handle)
+        var io = seam_forward()
+        io.struct_size = UInt32(MemoryLayout<seam_forward>.size)
+        io.training = training ? 1 : 0
+        io.ctx = context.handle
+        io.ops = OpsTable.native
+        parameters.handles.withUnsafeBufferPointer { handles in
+            inputHandles.withUnsafeBufferPointer { inputs in
+                outputs.withUnsafeMutableBufferPointer { outputs in
+                    io.parameters = handles.baseAddress
+                    io.parameter_count = handles.count
+                    io.inputs = inputs.baseAddress
+                    io.input_count = inputs.count
+                    io.outputs = outputs.baseAddress
+                    io.output_count = outputs.count
+                    table.forward(instance, &io)
+                }
+            }
+        }
+        try context.check(origin: origin)
+        return try zip(outputs, expected).enumerated().map { index, pair in
+            guard let handle = pair.0 else {
+                throw SeamError(.plugin, "adapter \"\(factory.id)\" returned NULL for output \(index)", origin: origin)
+            }
+            let tensor = Tensor.from(handle)
+            guard tensor.shape == pair.1, tensor.dtype == .f32 else {
+                throw SeamError(
+                    .plugin,
+                    "adapter \"\(factory.id)\" must return output \(index) as f32 \(pair.1), found \(tensor.dtype.name) \(tensor.shape)",
+                    origin: origin)
+            }
+            return tensor
+        }
+    }
+
+    /// Calls a method of the plugin by name. A tensor result is a contiguous copy that outlives the call.
+    public func call(_ name: String, _ arguments: [Method.Value] = []) throws -> Method.Value {
+        guard let method = factory.methods.first(where: { $0.name == name }) else {
+            let known = factory.methods.map(\.name).joined(separator: ", ")
+            throw SeamError(
+                .notFound, "adapter \"\(factory.id)\" has no method \"\(name)\"; it has \(known.isEmpty ? "none" : known)",
+                origin: origin)
+        }
+        let context = Context(pool: runtime.pool, recordsGradients: false)
+        return try parameters.handles.withUnsafeBufferPointer { handles in
+            var frame = seam_method_call()
+            frame.struct_size = UInt32(MemoryLayout<seam_method_call>.size)
+            frame.ctx = context.handle
+            frame.ops = OpsTable.native
+            frame.`self` = instance
+            frame.parameters = handles.baseAddress
+            frame.parameter_count = handles.count
+            let value = try method.call(frame, arguments, origin: origin)
+            try context.check(origin: origin)
+            if case .void = value, method.result == .tensor {
+                throw SeamError(.plugin, "method \"\(name)\" returned NULL", origin: origin)
+            }
+            guard case .tensor(let tensor) = value else { return value }
+            return .tensor(try context.copied(tensor))
+        }
+    }
+}

@@ -1,0 +1,199 @@
+import Engine
+import Files
+import Support
+
+/// Reading and writing a trained adapter: a folder with `adapter_config.json`, `adapter_model.safetensors` and a model
+/// card, replaced as a whole or not at all.
+public enum AdapterFolder {
+    public static let configName = "adapter_config.json"
+    public static let weightsName = "adapter_model.safetensors"
+    /// The revision of adapter_config.json; a newer one is refused.
+    static let schema = 1
+
+    /// What an adapter_config.json says.
+    public struct Config {
+        public let adapterID: String
+        public let pluginID: String
+        public let pluginVersion: String
+        public let seam: String
+        public let options: JSON
+        public let backboneFamily: String
+        public let dModel: Int
+        public let encoderLayers: Int
+        public let decoderLayers: Int
+        public let vocabSize: Int
+        /// `ModelFolder.fingerprint` of the weights it was trained on, as hex; nil for a backbone without a folder.
+        public let fingerprint: String?
+        public let isBackboneTrained: Bool
+    }
+
+    /// Writes an adapter.
+    /// - Parameters:
+    ///   - isBackboneTrained: the backbone was trained with it.
+    ///   - weights: the folder of the weights it belongs to; nil for the one the backbone was opened from.
+    ///   - notes: further lines of the model card (data, metrics), Markdown.
+    public static func save(
+        _ adapter: Adapter, backbone: Backbone, isBackboneTrained: Bool, weights: ModelFolder? = nil, notes: String,
+        to path: String
+    ) throws {
+        let fingerprint = (weights ?? backbone.model?.folder).map { ContentHash.hex($0.fingerprint()) }
+        let site = adapter.site
+        let plugin = adapter.factory.plugin
+        let config: JSON = [
+            "schema": .int(Int64(schema)),
+            "abi": .string("\(plugin.abi.major).\(plugin.abi.minor)"),
+            "plugin": ["id": .string(plugin.id), "version": .string(plugin.version)],
+            "adapter": .string(adapter.factory.id),
+            "seam": .string(adapter.seam),
+            "options": adapter.options.json,
+            "backbone": [
+                "family": .string(site.family),
+                "d_model": .int(Int64(site.dModel)),
+                "encoder_layers": .int(Int64(site.encoderLayers)),
+                "decoder_layers": .int(Int64(site.decoderLayers)),
+                "vocab_size": .int(Int64(site.vocabSize)),
+                "fingerprint": fingerprint.map { .string($0) } ?? .null,
+                "trained": .bool(isBackboneTrained),
+            ],
+        ]
+        for entry in adapter.parameters.entries {
+            if let position = NativeEngine.firstNonFinite(entry.tensor.baseAddress, .f32, count: entry.tensor.elementCount) {
+                throw SeamError(
+                    .numeric,
+                    "adapter \"\(adapter.factory.id)\" is not saved: parameter \"\(entry.name)\" holds NaN or infinity at element \(position)")
+            }
+        }
+        try AtomicFolder.write(path, marker: configName) { folder in
+            try FileSystem.atomicWriteFile(
+                FileSystem.join(folder, configName), text: try config.serialized(indent: 2) + "\n")
+            try SafetensorsWriter.write(
+                adapter.parameters.entries.map { entry in
+                    SafetensorsWriter.Tensor(name: entry.name, type: .float32, shape: Array(entry.tensor.shape)) { body in
+                        try body(
+                            UnsafeRawBufferPointer(
+                                start: entry.tensor.baseAddress, count: entry.tensor.elementCount * 4))
+                    }
+                }, metadata: ["format": "seamkit"], to: FileSystem.join(folder, weightsName))
+            try FileSystem.atomicWriteFile(
+                FileSystem.join(folder, "README.md"), text: card(adapter, backbone, isBackboneTrained, notes))
+        }
+    }
+
+    /// Reads and checks adapter_config.json.
+    public static func readConfig(_ path: String) throws -> Config {
+        try AtomicFolder.recover(path)
+        let name = FileSystem.join(path, configName)
+        guard FileSystem.isDirectory(path) else {
+            throw SeamError(.notFound, "adapter folder \"\(path)\": there is no such folder")
+        }
+        let json = try JSON.read(name)
+        let known: [String: [String]] = [
+            "": ["schema", "abi", "plugin", "adapter", "seam", "options", "backbone"], "plugin": ["id", "version"],
+            "backbone": [
+                "family", "d_model", "encoder_layers", "decoder_layers", "vocab_size", "fingerprint", "trained",
+            ],
+        ]
+        let revision = try json.requireInt("schema", in: name)
+        guard revision <= schema else {
+            throw SeamError(
+                .incompatible, "\(name): schema \(revision) is newer than \(schema), which this version reads")
+        }
+        for (section, keys) in known {
+            let object = section.isEmpty ? json.objectValue ?? [] : try json.requireObject(section, in: name)
+            if let stranger = object.first(where: { !keys.contains($0.key) }) {
+                throw SeamError(
+                    .format, "\(name): unknown key \"\(section.isEmpty ? "" : section + ".")\(stranger.key)\"; known are \(keys.joined(separator: ", "))")
+            }
+        }
+        return Config(
+            adapterID: try json.requireString("adapter", in: name),
+            pluginID: try json.requireString("plugin.id", in: name),
+            pluginVersion: try json.requireString("plugin.version", in: name),
+            seam: try json.requireString("seam", in: name),
+            options: .object(try json.requireObject("options", in: name)),
+            backboneFamily: try json.requireString("backbone.family", in: name),
+            dModel: try json.requireInt("backbone.d_model", in: name),
+            encoderLayers: try json.requireInt("backbone.encoder_layers", in: name),
+            decoderLayers: try json.requireInt("backbone.decoder_layers", in: name),
+            vocabSize: try json.requireInt("backbone.vocab_size", in: name),
+            fingerprint: try json.optionalString("backbone.fingerprint", in: name),
+            isBackboneTrained: try json.requireBool("backbone.trained", in: name))
+    }
+
+    /// Makes the saved adapter for a backbone. An adapter that was made for a backbone of another shape is refused; other
+    /// weights of the same shape are a warning in the log.
+    public static func load(_ path: String, backbone: Backbone) throws -> Adapter {
+        let config = try readConfig(path)
+        let info = backbone.info
+        for (name, saved, found) in [
+            ("d_model", config.dModel, info.dModel), ("encoder_layers", config.encoderLayers, info.encoderLayers),
+            ("decoder_layers", config.decoderLayers, info.decoderLayers),
+        ] where saved != found {
+            throw SeamError(
+                .incompatible,
+                "adapter folder \"\(path)\" was trained for a backbone with \(name) \(saved), this one has \(found)")
+        }
+        if let saved = config.fingerprint, let model = backbone.model {
+            let found = ContentHash.hex(model.folder.fingerprint())
+            if saved != found {
+                backbone.runtime.log?(
+                    .warning,
+                    "adapter folder \"\(path)\" was trained on other weights (\(saved)) than \"\(model.folder.path)\" holds (\(found))"
+                )
+            }
+        }
+        let adapter = try Adapter(
+            backbone: backbone, id: config.adapterID, seam: config.seam, options: config.options,
+            backboneFrozen: !config.isBackboneTrained)
+        let file = try SafetensorsFile(FileSystem.join(path, weightsName))
+        let names = adapter.parameters.entries.map(\.name)
+        if let missing = names.first(where: { file[$0] == nil }) {
+            throw SeamError(.format, "\(file.path) has no tensor \"\(missing)\", which adapter \"\(config.adapterID)\" needs")
+        }
+        if let stranger = file.tensors.first(where: { !names.contains($0.name) }) {
+            throw SeamError(
+                .format, "\(file.path) holds tensor \"\(stranger.name)\", which adapter \"\(config.adapterID)\" does not have")
+        }
+        for entry in adapter.parameters.entries {
+            let stored = file[entry.name]!
+            guard stored.type == .float32, stored.shape == Array(entry.tensor.shape) else {
+                throw SeamError(
+                    .shape,
+                    "\(file.path): tensor \"\(entry.name)\" must be F32 \(entry.tensor.shape), found \(stored.type.rawValue) \(Shape(stored.shape))")
+            }
+            try adapter.parameters.load(entry.name, file.bytes(of: stored))
+            if let position = NativeEngine.firstNonFinite(
+                entry.tensor.baseAddress, .f32, count: entry.tensor.elementCount)
+            {
+                throw SeamError(
+                    .numeric, "\(file.path): tensor \"\(entry.name)\" holds NaN or infinity at element \(position)")
+            }
+        }
+        return adapter
+    }
+
+    private static func card(_ adapter: Adapter, _ backbone: Backbone, _ isBackboneTrained: Bool, _ notes: String) -> String {
+        let options = (adapter.options.json.objectValue ?? [])
+            .map { "- \($0.key): \((try? $0.value.serialized()) ?? "")" }.joined(separator: "\n")
+        return """
+            # \(adapter.factory.id) adapter
+
+            \(adapter.factory.summary)
+
+            - plugin: \(adapter.factory.plugin.id) \(adapter.factory.plugin.version)
+            - seam: \(adapter.seam)
+            - backbone: \(adapter.site.family), d_model \(adapter.site.dModel), \(isBackboneTrained ? "trained with the adapter" : "frozen")
+            - parameters: \(adapter.parameters.entries.map { "\($0.name) \($0.tensor.shape)" }.joined(separator: ", "))
+            - trained numbers: \(adapter.parameters.trainableCount)
+
+            ## Options
+
+            \(options)
+
+            ## Training
+
+            \(notes.isEmpty ? "No notes were given." : notes)
+
+            """
+    }
+}

@@ -1,0 +1,98 @@
+import CSeam
+import Files
+import Support
+
+/// Names to values, as plugins read them: an adapter's resolved options, or a model's config.json with the keys of
+/// nested objects joined by dots. One thread per session.
+public final class Configuration {
+    private var values: [String: JSON]
+    private let order: [String]
+    /// C copies of the strings handed to plugins, alive as long as this object.
+    private var strings: [String: UnsafeMutablePointer<CChar>] = [:]
+
+    /// Every leaf of a JSON object.
+    public init(flattening json: JSON) {
+        var flat: [(String, JSON)] = []
+        func visit(_ prefix: String, _ value: JSON) {
+            if case .object(let members) = value {
+                for member in members { visit(prefix.isEmpty ? member.key : prefix + "." + member.key, member.value) }
+            } else {
+                flat.append((prefix, value))
+            }
+        }
+        visit("", json)
+        values = Dictionary(flat, uniquingKeysWith: { first, _ in first })
+        order = flat.map(\.0)
+    }
+
+    deinit { for (_, string) in strings { string.deallocate() } }
+
+    public subscript(key: String) -> JSON? {
+        guard let value = values[key], value != .null else { return nil }
+        return value
+    }
+
+    /// The values in declared order, as a JSON object.
+    public var json: JSON { .object(order.map { (key: $0, value: values[$0] ?? .null) }) }
+
+    func set(_ key: String, _ value: JSON) -> Bool {
+        guard values[key] != nil else { return false }
+        values[key] = value
+        return true
+    }
+
+    fileprivate func cString(_ key: String, _ text: String) -> UnsafePointer<CChar> {
+        if let known = strings[key], String(cString: known) == text { return UnsafePointer(known) }
+        let copy = copyCString(text)
+        // A replaced value's old copy may still be in a plugin's hands: keep it under another name.
+        if let old = strings.updateValue(copy, forKey: key) { strings[key + "\u{0}\(strings.count)"] = old }
+        return UnsafePointer(copy)
+    }
+
+    var handle: OpaquePointer { OpaquePointer(Unmanaged.passUnretained(self).toOpaque()) }
+
+    static func from(_ handle: OpaquePointer?) -> Configuration? {
+        handle.map { Unmanaged<Configuration>.fromOpaque(UnsafeRawPointer($0)).takeUnretainedValue() }
+    }
+
+    /// The typed reads of `seam_host`.
+    static func install(in host: inout seam_host) {
+        host.config_bool = { config, key, out in
+            read(config, key, out) { if case .bool(let value) = $0 { Int32(value ? 1 : 0) } else { nil } }
+        }
+        host.config_int = { config, key, out in
+            read(config, key, out) { if case .int(let value) = $0 { value } else { nil } }
+        }
+        host.config_double = { config, key, out in read(config, key, out) { $0.doubleValue } }
+        host.config_string = { config, key, out in
+            guard let configuration = Configuration.from(config), let key, let out else {
+                return ErrorCode.invalidArgument.rawValue
+            }
+            let name = String(cString: key)
+            guard let value = configuration[name] else { return ErrorCode.notFound.rawValue }
+            guard case .string(let text) = value else { return ErrorCode.invalidArgument.rawValue }
+            out.pointee = configuration.cString(name, text)
+            return 0
+        }
+        host.config_set_string = { config, key, value in
+            guard let configuration = Configuration.from(config), let key, let value else {
+                return ErrorCode.invalidArgument.rawValue
+            }
+            return configuration.set(String(cString: key), .string(String(cString: value)))
+                ? 0 : ErrorCode.notFound.rawValue
+        }
+    }
+}
+
+private func read<Value>(
+    _ config: OpaquePointer?, _ key: UnsafePointer<CChar>?, _ out: UnsafeMutablePointer<Value>?,
+    _ convert: (JSON) -> Value?
+) -> seam_status {
+    guard let configuration = Configuration.from(config), let key, let out else {
+        return ErrorCode.invalidArgument.rawValue
+    }
+    guard let value = configuration[String(cString: key)] else { return ErrorCode.notFound.rawValue }
+    guard let converted = convert(value) else { return ErrorCode.invalidArgument.rawValue }
+    out.pointee = converted
+    return 0
+}

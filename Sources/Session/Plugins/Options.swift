@@ -1,0 +1,95 @@
+import CSeam
+import Files
+import Support
+
+/// One option that a factory declares (`seam_option`).
+public struct Option: Sendable {
+    public enum Kind: Int32, Sendable {
+        case bool = 0
+        case int = 1
+        case double = 2
+        case string = 3
+
+        public var name: String {
+            switch self {
+            case .bool: "boolean"
+            case .int: "integer"
+            case .double: "number"
+            case .string: "string"
+            }
+        }
+    }
+
+    public let name: String
+    public let kind: Kind
+    public let defaultValue: JSON
+    public let choices: [String]
+    public let range: ClosedRange<Double>?
+    public let doc: String
+
+    init(_ source: seam_option, origin: String) throws {
+        guard let name = source.name.map({ String(cString: $0) }), let kind = Kind(rawValue: source.kind),
+            let fallback = source.default_value.map({ String(cString: $0) })
+        else { throw SeamError(.plugin, "an option lacks its name, kind or default value", origin: origin) }
+        self.name = name
+        self.kind = kind
+        // A lone value is no JSON document to every parser: wrap it.
+        defaultValue = try JSON.parse("[\(fallback)]", name: "default of option \"\(name)\"").arrayValue?.first ?? .null
+        choices = source.choices.map { String(cString: $0).split(separator: "|").map(String.init) } ?? []
+        range = source.minimum == 0 && source.maximum == 0 ? nil : source.minimum...max(source.minimum, source.maximum)
+        doc = source.doc.map { String(cString: $0) } ?? ""
+        do { _ = try check(defaultValue, owner: origin) } catch {
+            throw SeamError(.plugin, "the default of option \"\(name)\" is not valid: \(error)", origin: origin)
+        }
+    }
+
+    /// `value` if it has the option's type and range, integers widened for a number.
+    func check(_ value: JSON, owner: String) throws -> JSON {
+        func wrong(_ expected: String) -> SeamError {
+            let found = (try? value.serialized()) ?? value.kind
+            return SeamError(.invalidArgument, "\(owner): option \"\(name)\" must be \(expected), found \(found)")
+        }
+        switch (kind, value) {
+        case (.bool, .bool): return value
+        case (.string, .string(let text)):
+            guard choices.isEmpty || choices.contains(text) else {
+                throw wrong("one of \(choices.joined(separator: ", "))")
+            }
+            return value
+        case (.int, .int(let number)):
+            if let range, !range.contains(Double(number)) {
+                throw wrong("an integer from \(Int(range.lowerBound)) to \(Int(range.upperBound))")
+            }
+            return value
+        case (.double, .int), (.double, .double):
+            let number = value.doubleValue!
+            guard number.isFinite, range?.contains(number) ?? true else {
+                throw wrong(range.map { "a number from \($0.lowerBound) to \($0.upperBound)" } ?? "a finite number")
+            }
+            return .double(number)
+        default: throw wrong("a \(kind.name)")
+        }
+    }
+
+    /// All options of `declared` with the given values or their defaults, in declared order. Unknown keys are an
+    /// error that lists the known ones.
+    static func resolve(_ given: JSON, against declared: [Option], owner: String) throws -> Configuration {
+        guard let members = given == .null ? [] : given.objectValue else {
+            throw SeamError(.invalidArgument, "\(owner): the options must be a JSON object, found \(given.kind)")
+        }
+        let unknown = members.map(\.key).filter { key in !declared.contains { $0.name == key } }
+        guard unknown.isEmpty else {
+            let names = declared.map(\.name).joined(separator: ", ")
+            throw SeamError(
+                .invalidArgument,
+                "\(owner): unknown option \(unknown.map { "\"\($0)\"" }.joined(separator: ", ")); known are \(names.isEmpty ? "none" : names)"
+            )
+        }
+        return Configuration(
+            flattening: .object(
+                try declared.map { option in
+                    let value = given[option.name]
+                    return (key: option.name, value: try option.check(value ?? option.defaultValue, owner: owner))
+                }))
+    }
+}

@@ -1,0 +1,195 @@
+import CSeam
+import Files
+import Glibc
+import Support
+
+/// A loaded plugin library and what it declares, validated. Kept open until it is unloaded by the runtime.
+public final class Plugin {
+    public let path: String
+    public let id: String
+    public let version: String
+    public let license: String
+    public let summary: String
+    /// The header version it was compiled with.
+    public let abi: (major: UInt32, minor: UInt32)
+    public private(set) var adapters: [AdapterFactory] = []
+    public private(set) var backbones: [BackboneFactory] = []
+    /// Adapters and backbones that are alive: the library must stay.
+    var liveInstances = 0
+    private let library: UnsafeMutableRawPointer
+
+    /// Opens a library with local binding and checks everything that the host will rely on, before any of it runs.
+    init(path: String) throws {
+        guard FileSystem.exists(path) else { throw SeamError(.notFound, "plugin \"\(path)\": there is no such file") }
+        // dlopen searches the system for a name without a slash.
+        let location = path.contains("/") ? path : "./" + path
+        guard let library = dlopen(location, RTLD_NOW | RTLD_LOCAL) else {
+            let reason = dlerror().map { String(cString: $0) } ?? "unknown reason"
+            throw SeamError(.format, "plugin \"\(path)\" cannot be loaded as a dynamic library: \(reason)")
+        }
+        do {
+            guard let symbol = dlsym(library, SEAM_PLUGIN_ENTRY) else {
+                throw SeamError(
+                    .plugin, "plugin \"\(path)\" is a library but no plugin: it does not export \(SEAM_PLUGIN_ENTRY)")
+            }
+            typealias Entry = @convention(c) () -> UnsafePointer<seam_plugin>?
+            guard let table = unsafeBitCast(symbol, to: Entry.self)() else {
+                throw SeamError(.plugin, "plugin \"\(path)\": \(SEAM_PLUGIN_ENTRY) returned NULL")
+            }
+            let needed = MemoryLayout<seam_plugin>.offset(of: \.backbone_count)! + MemoryLayout<Int>.size
+            guard table.pointee.struct_size >= needed else {
+                throw SeamError(
+                    .plugin,
+                    "plugin \"\(path)\": struct_size of seam_plugin must be at least \(needed), found \(table.pointee.struct_size)"
+                )
+            }
+            let source = table.pointee
+            guard source.abi_major == SEAM_ABI_MAJOR else {
+                throw SeamError(
+                    .incompatible,
+                    "plugin \"\(path)\" was built for ABI \(source.abi_major).\(source.abi_minor), this core has \(SEAM_ABI_MAJOR).\(SEAM_ABI_MINOR): the major versions must be equal"
+                )
+            }
+            guard let id = source.id.map({ String(cString: $0) }), !id.isEmpty else {
+                throw SeamError(.plugin, "plugin \"\(path)\" has no id")
+            }
+            self.path = path
+            self.id = id
+            self.library = library
+            abi = (source.abi_major, source.abi_minor)
+            version = source.version.map { String(cString: $0) } ?? ""
+            license = source.license.map { String(cString: $0) } ?? ""
+            summary = source.summary.map { String(cString: $0) } ?? ""
+            for index in 0..<source.adapter_count {
+                guard let factory = source.adapters?[index] else {
+                    throw SeamError(.plugin, "adapter factory \(index) is NULL", origin: id)
+                }
+                adapters.append(try AdapterFactory(factory, plugin: self))
+            }
+            for index in 0..<source.backbone_count {
+                guard let factory = source.backbones?[index] else {
+                    throw SeamError(.plugin, "backbone factory \(index) is NULL", origin: id)
+                }
+                backbones.append(try BackboneFactory(factory, plugin: self))
+            }
+        } catch {
+            dlclose(library)
+            throw error
+        }
+    }
+
+    /// Closes the library. Nothing of it may be used afterwards.
+    func close() {
+        adapters = []
+        backbones = []
+        dlclose(library)
+    }
+}
+
+/// An adapter method a plugin declares; valid while the plugin is loaded.
+public final class AdapterFactory {
+    public let id: String
+    public let summary: String
+    public let seams: [String]
+    public let options: [Option]
+    public let methods: [Method]
+    let table: UnsafePointer<seam_adapter_factory>
+    public unowned let plugin: Plugin
+
+    init(_ table: UnsafePointer<seam_adapter_factory>, plugin: Plugin) throws {
+        let source = table.pointee
+        let origin = plugin.id
+        let needed = MemoryLayout<seam_adapter_factory>.offset(of: \.forward)! + MemoryLayout<Int>.size
+        guard source.struct_size >= needed else {
+            throw SeamError(
+                .plugin, "struct_size of seam_adapter_factory must be at least \(needed), found \(source.struct_size)",
+                origin: origin)
+        }
+        id = try requiredString(source.id, "adapter factory", "id", origin)
+        let name = "adapter \"\(id)\""
+        try requireFunctions(
+            [
+                ("create", source.create != nil), ("destroy", source.destroy != nil),
+                ("parameter_count", source.parameter_count != nil), ("parameter", source.parameter != nil),
+                ("forward", source.forward != nil),
+            ], name, origin)
+        summary = source.summary.map { String(cString: $0) } ?? ""
+        seams = (0..<source.seam_count).compactMap { source.seams?[$0].map { String(cString: $0) } }
+        guard !seams.isEmpty else { throw SeamError(.plugin, "\(name) names no seam", origin: origin) }
+        options = try declaredOptions(source.options, source.option_count, origin)
+        methods = try (0..<source.method_count).map { index in
+            guard let method = source.methods?[index] else {
+                throw SeamError(.plugin, "method \(index) of \(name) is NULL", origin: origin)
+            }
+            return try Method(method.pointee, origin: origin)
+        }
+        self.table = table
+        self.plugin = plugin
+    }
+}
+
+/// A backbone a plugin declares; valid while the plugin is loaded.
+public final class BackboneFactory {
+    public let id: String
+    public let summary: String
+    public let options: [Option]
+    let table: UnsafePointer<seam_backbone_factory>
+    public unowned let plugin: Plugin
+
+    init(_ table: UnsafePointer<seam_backbone_factory>, plugin: Plugin) throws {
+        let source = table.pointee
+        let origin = plugin.id
+        let needed = MemoryLayout<seam_backbone_factory>.offset(of: \.state_select)! + MemoryLayout<Int>.size
+        guard source.struct_size >= needed else {
+            throw SeamError(
+                .plugin, "struct_size of seam_backbone_factory must be at least \(needed), found \(source.struct_size)",
+                origin: origin)
+        }
+        id = try requiredString(source.id, "backbone factory", "id", origin)
+        let name = "backbone \"\(id)\""
+        try requireFunctions(
+            [
+                ("create", source.create != nil), ("destroy", source.destroy != nil), ("info", source.info != nil),
+                ("parameter_count", source.parameter_count != nil), ("parameter", source.parameter != nil),
+                ("encode", source.encode != nil), ("decode", source.decode != nil),
+            ], name, origin)
+        let stateful = [source.state_create != nil, source.state_destroy != nil, source.state_select != nil]
+        guard Set(stateful).count == 1 else {
+            throw SeamError(
+                .plugin, "\(name) must have all of state_create, state_destroy and state_select, or none", origin: origin)
+        }
+        summary = source.summary.map { String(cString: $0) } ?? ""
+        options = try declaredOptions(source.options, source.option_count, origin)
+        self.table = table
+        self.plugin = plugin
+    }
+}
+
+private func requiredString(_ text: UnsafePointer<CChar>?, _ what: String, _ field: String, _ origin: String) throws
+    -> String
+{
+    guard let value = text.map({ String(cString: $0) }), !value.isEmpty else {
+        throw SeamError(.plugin, "an \(what) has no \(field)", origin: origin)
+    }
+    return value
+}
+
+private func requireFunctions(_ functions: [(String, Bool)], _ name: String, _ origin: String) throws {
+    let missing = functions.filter { !$0.1 }.map(\.0)
+    guard missing.isEmpty else {
+        throw SeamError(
+            .plugin, "\(name) lacks the required function\(missing.count > 1 ? "s" : "") \(missing.joined(separator: ", "))",
+            origin: origin)
+    }
+}
+
+private func declaredOptions(
+    _ source: UnsafePointer<UnsafePointer<seam_option>?>?, _ count: Int, _ origin: String
+) throws -> [Option] {
+    try (0..<count).map { index in
+        guard let option = source?[index] else {
+            throw SeamError(.plugin, "option \(index) is NULL", origin: origin)
+        }
+        return try Option(option.pointee, origin: origin)
+    }
+}

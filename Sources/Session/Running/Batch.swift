@@ -1,0 +1,140 @@
+import Engine
+import Support
+
+/// Token ids of sources, and of targets when there are any, padded to rectangles.
+public struct Batch: Sendable {
+    /// [batch, sourceLength]
+    public let inputIDs: [Int32]
+    /// [batch, sourceLength], 1 for a token and 0 for padding.
+    public let attentionMask: [Int32]
+    public let count: Int
+    public let sourceLength: Int
+    /// [batch, targetLength], `ignoredLabel` for padding; empty without targets.
+    public let labels: [Int32]
+    /// [batch, targetLength]; empty without targets.
+    public let decoderInputIDs: [Int32]
+    public let targetLength: Int
+
+    /// The label that counts nothing, as in PyTorch and transformers.
+    public static let ignoredLabel: Int32 = -100
+
+    /// Rectangles as a client gives them.
+    /// - Parameters:
+    ///   - attentionMask: nil for all ones.
+    ///   - decoderInputIDs: nil for the labels shifted right behind the start token, as transformers does.
+    /// - Throws: for an empty batch, arrays of other sizes than said, mask values other than 0 and 1, a source without
+    ///   a token, and targets where the backbone names no start token.
+    public init(
+        count: Int, sourceLength: Int, inputIDs: [Int32], attentionMask: [Int32]? = nil, targetLength: Int = 0,
+        labels: [Int32] = [], decoderInputIDs: [Int32]? = nil, info: BackboneInfo
+    ) throws {
+        guard count > 0, sourceLength > 0 else {
+            throw SeamError(
+                .invalidArgument, "the batch is empty: batch size \(count), source length \(sourceLength); both must be positive")
+        }
+        func require(_ array: [Int32], _ length: Int, _ name: String) throws {
+            guard array.count == count * length else {
+                throw SeamError(.shape, "\(name) must hold \(count) x \(length) values, found \(array.count)")
+            }
+        }
+        try require(inputIDs, sourceLength, "input_ids")
+        let mask = attentionMask ?? [Int32](repeating: 1, count: inputIDs.count)
+        try require(mask, sourceLength, "attention_mask")
+        for row in 0..<count {
+            var hasToken = false
+            for column in 0..<sourceLength {
+                let value = mask[row * sourceLength + column]
+                guard value == 0 || value == 1 else {
+                    throw SeamError(.invalidArgument, "attention_mask must hold 0 and 1, found \(value) in row \(row)")
+                }
+                hasToken = hasToken || value == 1
+            }
+            guard hasToken else {
+                throw SeamError(.invalidArgument, "attention_mask hides every token of row \(row)")
+            }
+        }
+        try Self.checkTokens(inputIDs, "input_ids", sourceLength, info.vocabSize)
+        try Self.checkLength(sourceLength, info.maxSourcePositions, "source")
+        self.count = count
+        self.sourceLength = sourceLength
+        self.inputIDs = inputIDs
+        self.attentionMask = mask
+        self.targetLength = targetLength
+        self.labels = labels
+        guard targetLength > 0 else {
+            self.decoderInputIDs = []
+            return
+        }
+        try Self.checkLength(targetLength, info.maxTargetPositions, "target")
+        if !labels.isEmpty { try require(labels, targetLength, "labels") }
+        try Self.checkTokens(labels.filter { $0 != Self.ignoredLabel }, "labels", targetLength, info.vocabSize)
+        if let decoderInputIDs {
+            try require(decoderInputIDs, targetLength, "decoder_input_ids")
+            try Self.checkTokens(decoderInputIDs, "decoder_input_ids", targetLength, info.vocabSize)
+            self.decoderInputIDs = decoderInputIDs
+        } else {
+            self.decoderInputIDs = try Self.shiftedRight(labels, count, targetLength, info)
+        }
+    }
+
+    /// Ragged sequences, padded.
+    public init(sources: [[Int32]], targets: [[Int32]]? = nil, info: BackboneInfo) throws {
+        let pad = info.padToken ?? 0
+        let sourceLength = sources.map(\.count).max() ?? 0
+        let targetLength = targets?.map(\.count).max() ?? 0
+        if let targets, targets.count != sources.count {
+            throw SeamError(.shape, "there are \(sources.count) sources and \(targets.count) targets")
+        }
+        if let row = sources.firstIndex(where: \.isEmpty) {
+            throw SeamError(.invalidArgument, "source \(row) has no token")
+        }
+        if let row = targets?.firstIndex(where: \.isEmpty) {
+            throw SeamError(.invalidArgument, "target \(row) has no token")
+        }
+        func padded(_ rows: [[Int32]], _ length: Int, _ filler: Int32) -> [Int32] {
+            rows.flatMap { $0 + [Int32](repeating: filler, count: length - $0.count) }
+        }
+        try self.init(
+            count: sources.count, sourceLength: sourceLength, inputIDs: padded(sources, sourceLength, pad),
+            attentionMask: padded(sources.map { $0.map { _ in 1 } }, sourceLength, 0), targetLength: targetLength,
+            labels: targets.map { padded($0, targetLength, Self.ignoredLabel) } ?? [], info: info)
+    }
+
+    /// The number of labels that count.
+    public var labelCount: Int { labels.reduce(0) { $0 + ($1 == Self.ignoredLabel ? 0 : 1) } }
+
+    private static func shiftedRight(_ labels: [Int32], _ count: Int, _ length: Int, _ info: BackboneInfo) throws -> [Int32] {
+        guard labels.count == count * length else {
+            throw SeamError(.invalidArgument, "a target needs labels or decoder_input_ids")
+        }
+        guard let start = info.decoderStartToken else {
+            throw SeamError(
+                .invalidArgument, "the backbone names no decoder_start_token_id, so decoder_input_ids must be given")
+        }
+        let pad = info.padToken ?? 0
+        var shifted = [Int32](repeating: start, count: labels.count)
+        for row in 0..<count {
+            for column in 1..<max(length, 1) {
+                let label = labels[row * length + column - 1]
+                shifted[row * length + column] = label == ignoredLabel ? pad : label
+            }
+        }
+        return shifted
+    }
+
+    private static func checkTokens(_ ids: [Int32], _ name: String, _ length: Int, _ vocabSize: Int) throws {
+        if let position = ids.firstIndex(where: { $0 < 0 || Int($0) >= vocabSize }) {
+            throw SeamError(
+                .invalidArgument,
+                "\(name): token id \(ids[position]) in row \(position / max(length, 1)) is outside the vocabulary of \(vocabSize) (0 ... \(vocabSize - 1))"
+            )
+        }
+    }
+
+    private static func checkLength(_ length: Int, _ limit: Int, _ what: String) throws {
+        guard limit == 0 || length <= limit else {
+            throw SeamError(
+                .invalidArgument, "the \(what) has \(length) tokens, the backbone takes at most \(limit) positions")
+        }
+    }
+}

@@ -1,0 +1,100 @@
+import Engine
+import Session
+import Support
+
+/// What one training step reports.
+public struct StepReport: Sendable, Equatable {
+    /// Counted from 1.
+    public let step: Int
+    /// Mean over the labels that count, before the update.
+    public let loss: Double
+    /// Before clipping.
+    public let gradientNorm: Double
+    /// Of the adapters, in this step.
+    public let learningRate: Double
+    /// Labels that counted.
+    public let tokenCount: Int
+}
+
+/// Training of a session, step by step: forward, backward, clip, update. One thread per session.
+///
+/// While it lives, the session's adapters (and its backbone, if the options say so) are leaves of the gradient; `end`
+/// freezes them again with their trained values.
+public final class Optimisation {
+    public let session: Session
+    public let options: TrainingOptions
+    /// Steps done so far.
+    public private(set) var step = 0
+    private let adapterVariables: [Variable]
+    private let backboneVariables: [Variable]
+
+    /// - Throws: for options out of range, nothing to train, or a backbone that passes no gradient to a trained seam.
+    public init(session: Session, options: TrainingOptions) throws {
+        try options.validate()
+        guard !session.adapters.isEmpty || options.trainsBackbone else {
+            throw SeamError(.invalidArgument, "there is nothing to train: no adapter is attached and the backbone is frozen")
+        }
+        guard session.adapters.isEmpty || session.backbone.backpropagates else {
+            throw SeamError(
+                .unsupported,
+                "adapter \"\(session.adapters[0].factory.id)\" needs gradients through backbone \"\(session.backbone.factory.id)\", which offers none")
+        }
+        self.session = session
+        self.options = options
+        for adapter in session.adapters { try adapter.unfreeze() }
+        if options.trainsBackbone { try session.backbone.unfreeze() }
+        adapterVariables = session.adapters.flatMap(\.parameters.variables)
+        backboneVariables = session.backbone.parameters.variables
+    }
+
+    /// All trained leaves, the adapters' first.
+    public var variables: [Variable] { adapterVariables + backboneVariables }
+
+    /// Continues from a checkpoint's step count.
+    public func resume(at step: Int) { self.step = step }
+
+    /// One update from a batch with labels.
+    /// - Parameter encoded: the encoder's output from a seam cache; nil runs the encoder.
+    /// - Throws: `.numeric`, with everything unchanged, when the loss or a gradient is not finite.
+    public func update(_ batch: Batch, encoded: Tensor? = nil) throws -> StepReport {
+        let pool = session.runtime.pool
+        let context = session.makeContext(recordsGradients: true)
+        let variables = self.variables
+        defer { clearGradients(variables) }
+        let logits = try session.forward(context, batch, encoded: encoded, training: true).logits
+        guard batch.labels.count == batch.count * batch.targetLength else {
+            throw SeamError(.invalidArgument, "a training step needs labels")
+        }
+        let targets = try context.constant(batch.labels, [batch.count, batch.targetLength])
+        let loss = try context.crossEntropy(
+            logits, targets: targets, ignoreIndex: Batch.ignoredLabel, labelSmoothing: options.labelSmoothing,
+            reduction: .mean)
+        let value = Double(loss.floats[0])
+        guard value.isFinite else {
+            throw SeamError(.numeric, "the loss of step \(step + 1) is \(value); the learning rate may be too high")
+        }
+        try context.backward(loss)
+        let norm = try gradientNorm(variables, pool: pool)
+        guard norm.isFinite else {
+            throw SeamError(.numeric, "the gradient of step \(step + 1) is not finite; the learning rate may be too high")
+        }
+        // As torch.nn.utils.clip_grad_norm_ scales.
+        let scale = options.maxGradientNorm > 0 ? min(1, options.maxGradientNorm / (norm + 1e-6)) : 1
+        let factor = options.schedule.factor(step: step, warmup: options.warmupSteps, total: options.totalSteps)
+        step += 1
+        try options.optimizer.step(
+            adapterVariables, learningRate: options.learningRate * factor, gradientScale: scale, number: step, pool: pool)
+        try options.optimizer.step(
+            backboneVariables, learningRate: options.backboneLearningRate * factor, gradientScale: scale, number: step,
+            pool: pool)
+        return StepReport(
+            step: step, loss: value, gradientNorm: norm, learningRate: options.learningRate * factor,
+            tokenCount: batch.labelCount)
+    }
+
+    /// Freezes what was trained, keeping its values.
+    public func end() {
+        for adapter in session.adapters { adapter.freeze() }
+        session.backbone.freeze()
+    }
+}

@@ -1,0 +1,147 @@
+import Generation
+import Glibc
+import Support
+import Testing
+
+func exponential(_ x: Double) -> Double { exp(x) }
+
+/// Errors, cancellation and the calls a stepper gets.
+@Suite struct ContractTests {
+    private var greedy: GenerationOptions {
+        GenerationOptions(decoderStartToken: 0, eosTokens: [2], padToken: 1)
+    }
+
+    private func failure(
+        _ options: GenerationOptions, batch: Int = 2, stepper: some DecoderStepper = HashModel(batch: 2, vocabulary: 20)
+    ) -> SeamError? {
+        do {
+            _ = try generate(stepper: stepper, batch: batch, options: options)
+            return nil
+        } catch {
+            return error as? SeamError
+        }
+    }
+
+    @Test func refusesWrongOptionsByName() {
+        let wrong: [(String, (inout GenerationOptions) -> Void)] = [
+            ("maxNewTokens", { $0.maxNewTokens = 0 }), ("minNewTokens", { $0.minNewTokens = -1 }),
+            ("beams", { $0.beams = 0 }), ("lengthPenalty", { $0.lengthPenalty = .nan }),
+            ("temperature", { $0.temperature = 0 }), ("topK", { $0.topK = -1 }), ("topP", { $0.topP = 1.5 }),
+            ("repetitionPenalty", { $0.repetitionPenalty = 0 }), ("noRepeatNgramSize", { $0.noRepeatNgramSize = -2 }),
+            ("numReturnSequences", { $0.numReturnSequences = 0 }),
+            ("numReturnSequences", { $0.numReturnSequences = 2 }),
+            ("decoderStartToken", { $0.decoderStartToken = 20 }), ("padToken", { $0.padToken = -1 }),
+            ("eosTokens", { $0.eosTokens = [99] }), ("badTokens", { $0.badTokens = [20] }),
+            ("forcedBosToken", { $0.forcedBosToken = 20 }), ("forcedEosToken", { $0.forcedEosToken = 20 }),
+            ("numReturnSequences", { ($0.beams, $0.numReturnSequences) = (2, 3) }),
+            ("eosTokens", { ($0.beams, $0.eosTokens) = (2, Array(0..<20)) }),
+        ]
+        for (name, change) in wrong {
+            var options = greedy
+            change(&options)
+            let error = failure(options)
+            #expect(error?.code == .invalidArgument)
+            #expect(error?.message.hasPrefix("option \(name): expected ") == true, "\(name): \(error?.message ?? "")")
+        }
+        var both = greedy
+        (both.beams, both.sample) = (2, true)
+        #expect(failure(both)?.code == .unsupported)
+        #expect(failure(greedy, batch: 0)?.message == "argument batch: expected 1 or more, found 0")
+    }
+
+    @Test func forbiddenEverythingIsAnError() {
+        var options = greedy
+        options.badTokens = Array(0..<20)
+        options.minNewTokens = 5
+        for beams in [1, 3] {
+            options.beams = beams
+            #expect(failure(options)?.code == .numeric)
+        }
+    }
+
+    @Test func badLogitsAreAnError() {
+        final class Broken: DecoderStepper {
+            let vocabularySize = 11
+            let value: Float
+            let size: Int?
+            init(_ value: Float, size: Int? = nil) { (self.value, self.size) = (value, size) }
+            func step(tokens: [Int32], into logits: inout [Float]) {
+                if let size { logits = [Float](repeating: 0, count: size) }
+                logits[3] = value
+                logits[10] = value
+            }
+            func reorder(rows: [Int32]) {}
+        }
+        var options = greedy
+        for beams in [1, 3] {
+            options.beams = beams
+            #expect(failure(options, stepper: Broken(.nan))?.code == .numeric)
+            #expect(failure(options, stepper: Broken(.infinity))?.code == .numeric)
+            #expect(failure(options, stepper: Broken(0, size: 12))?.code == .shape)
+        }
+    }
+
+    @Test func cancelsBeforeAStep() {
+        var options = greedy
+        options.eosTokens = []
+        for beams in [1, 2] {
+            options.beams = beams
+            let model = HashModel(batch: 1, vocabulary: 20)
+            var error: SeamError?
+            do {
+                _ = try generate(stepper: model, batch: 1, options: options) { $0 < 4 }
+            } catch let found {
+                error = found as? SeamError
+            }
+            #expect(error?.code == .cancelled)
+            #expect(model.stepRows.count == 4)
+        }
+    }
+
+    @Test func firstStepHasOneRowPerItemAndFinishedItemsLeave() throws {
+        var options = greedy
+        options.beams = 3
+        options.maxNewTokens = 30
+        let model = HashModel(batch: 6, vocabulary: 20, bonus: 4, bonusToken: 2)
+        _ = try generate(stepper: model, batch: 6, options: options)
+        #expect(model.stepRows[0] == 6)
+        #expect(model.stepRows[1] == 18)
+        #expect(model.stepRows.dropFirst() == model.stepRows.dropFirst().sorted(by: >)[...])
+        #expect(model.stepRows.last! < 18)
+    }
+
+    @Test func anItemDoesNotDependOnItsBatch() throws {
+        final class OneItem: DecoderStepper {
+            let base: HashModel
+            init(_ item: Int) throws {
+                base = HashModel(batch: item + 1, vocabulary: 30, bonus: 4, bonusToken: 2)
+                try base.reorder(rows: [Int32(item)])
+            }
+            var vocabularySize: Int { base.vocabularySize }
+            func step(tokens: [Int32], into logits: inout [Float]) throws {
+                try base.step(tokens: tokens, into: &logits)
+            }
+            func reorder(rows: [Int32]) throws { try base.reorder(rows: rows) }
+        }
+        for beams in [1, 4] {
+            var options = greedy
+            options.beams = beams
+            options.maxNewTokens = 25
+            let together = try generate(
+                stepper: HashModel(batch: 8, vocabulary: 30, bonus: 4, bonusToken: 2), batch: 8, options: options)
+            for item in 0..<8 {
+                #expect(try generate(stepper: OneItem(item), batch: 1, options: options) == [together[item]])
+            }
+        }
+    }
+
+    @Test func logProbabilitiesCanBeLeftOut() throws {
+        var options = greedy
+        options.wantsLogProbabilities = false
+        let without = try generate(stepper: HashModel(batch: 2, vocabulary: 20), batch: 2, options: options)
+        options.wantsLogProbabilities = true
+        let with = try generate(stepper: HashModel(batch: 2, vocabulary: 20), batch: 2, options: options)
+        #expect(without.map { $0[0].tokens } == with.map { $0[0].tokens })
+        #expect(without.allSatisfy { $0[0].tokenLogProbabilities.isEmpty && $0[0].score == 0 })
+    }
+}
