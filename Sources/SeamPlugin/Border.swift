@@ -6,7 +6,7 @@ import CSeam
 /// MemoryLayout: built with later headers, whose structs are larger, a plugin must go on working in a
 /// host of version 1.0.
 enum Version1 {
-    static let host: UInt32 = 88
+    static let host: UInt32 = 96
     static let ops: UInt32 = 512
     static let site: UInt32 = 88
     static let forward: UInt32 = 72
