@@ -96,6 +96,6 @@ public func seam_describe(
     attempt(error) {
         let handle = try object(runtime, "runtime", as: RuntimeHandle.self)
         let out = try required(json, "json")
-        out.pointee = copyCString(try handle.runtime.describe(try text(id, "id")).serialized(indent: 2))
+        out.pointee = copyCString(try Description.of(try text(id, "id"), in: handle.runtime).serialized(indent: 2))
     }
 }
