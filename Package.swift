@@ -8,7 +8,7 @@ let embedded: [SwiftSetting] = [.enableExperimentalFeature("Embedded"), .unsafeF
 let pluginLinking: [LinkerSetting] = [
     .linkedLibrary("m"),
     .unsafeFlags(["-Xlinker", "--version-script=\(Context.packageDirectory)/Plugins/exports.map"]),
-    .unsafeFlags(["-Xlinker", "-z", "-Xlinker", "defs"]),
+    .unsafeFlags(["-Xlinker", "-z", "-Xlinker", "defs", "-use-ld=lld"]),
 ]
 
 func plugin(_ name: String, needs: [Target.Dependency] = []) -> Target {

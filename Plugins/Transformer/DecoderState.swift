@@ -62,6 +62,11 @@ final class DecoderState: DecodingState {
     }
 
     func select(_ rows: UnsafeBufferPointer<Int32>, in context: Context) {
+        guard rows.allSatisfy({ origins.indices.contains(Int($0)) }) else {
+            _ = context.fail(
+                .invalidArgument, "the decoding state has \(origins.count) rows and was asked for one beyond them")
+            return
+        }
         for cache in layers { cache.select(rows, in: context) }
         // Beams of one sentence share their source: when a step only exchanges them, the source's keys and
         // values, the larger part of the memory, stay where they are.

@@ -15,17 +15,17 @@ struct Embedding {
         norm = family.embeddingNorm ? Norm(weights, names.stack + "layernorm_embedding", family) : nil
     }
 
-    /// The vectors of the source's and the target's tokens, one parameter when the family shares them.
+    /// The vectors of the source's and the target's tokens, one parameter when both are one tensor.
     static func tables(_ weights: Weights, _ family: Family) -> (source: Parameter, target: Parameter) {
-        guard family.sharedEmbedding else {
+        // A shared table is usually saved once, as "shared"; some files have it under a stack's name.
+        let (shared, encoder, decoder) = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+        if !family.sharedEmbedding, weights.has(decoder) {
             return (
-                weights.parameter("encoder.embed_tokens.weight", [family.sourceVocabulary, family.dModel]),
-                weights.parameter("decoder.embed_tokens.weight", [family.targetVocabulary, family.dModel])
+                weights.parameter(encoder, [family.sourceVocabulary, family.dModel]),
+                weights.parameter(decoder, [family.targetVocabulary, family.dModel])
             )
         }
-        // Usually saved once, as "shared"; some files have it under a stack's name instead.
-        let names = ["shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight"]
-        let name = names.first { weights.has($0) } ?? names[0]
+        let name = [shared, encoder, decoder].first { weights.has($0) } ?? shared
         let table = weights.parameter(name, [family.sourceVocabulary, family.dModel])
         return (table, table)
     }

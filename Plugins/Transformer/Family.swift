@@ -53,7 +53,7 @@ struct Family {
     let embeddingScale: Double
     /// Factor on the last hidden state before the head.
     let headScale: Double
-    /// One embedding for encoder and decoder.
+    /// One embedding for encoder and decoder; otherwise each has its own, if the file does.
     let sharedEmbedding: Bool
     /// Whether the head is the decoder's embedding.
     let head: Head
@@ -150,12 +150,18 @@ enum Activation {
 }
 
 extension Options {
-    /// A size from config.json: an integer above 0.
-    func size(_ key: String, default value: Int? = nil) throws(PluginError) -> Int {
+    /// A size from config.json. The upper bound is far above any model's: it keeps a damaged file from
+    /// asking for memory, or for a product, that does not exist.
+    func size(_ key: String, default value: Int? = nil, most: Int = 1 << 20) throws(PluginError) -> Int {
         let size = try int(key, default: value)
-        guard size > 0 else {
-            throw PluginError(.invalidArgument, "config.json: '\(key)' is \(size); expected a number above 0")
+        guard size > 0, size <= most else {
+            throw PluginError(.invalidArgument, "config.json: '\(key)' is \(size); expected 1 to \(most)")
         }
         return size
+    }
+
+    /// A number of layers.
+    func layers(_ key: String, default value: Int? = nil) throws(PluginError) -> Int {
+        try size(key, default: value, most: 1000)
     }
 }

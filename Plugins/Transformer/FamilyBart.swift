@@ -30,11 +30,12 @@ extension Family {
             throw PluginError(
                 .unsupported,
                 "config.json: 'd_model' is \(dModel), 'encoder_attention_heads' \(encoder.heads) and "
-                    + "'decoder_attention_heads' \(decoder.heads); expected equal numbers of heads that divide the width")
+                    + "'decoder_attention_heads' \(decoder.heads); expected equal numbers that divide the width")
         }
         let limit = try config.size("max_position_embeddings")
         let vocabulary = try config.size("vocab_size")
         let shared = try config.bool("share_encoder_decoder_embeddings", default: true)
+        let tied = try config.bool("tie_word_embeddings", default: true)
         return Family(
             name: name, dModel: dModel, headDim: dModel / encoder.heads, encoder: encoder, decoder: decoder,
             // The first two rows of the learned tables are a leftover of the padding index.
@@ -45,15 +46,14 @@ extension Family {
                 named: try config.string("activation_function", default: "gelu"), key: "activation_function"),
             gated: false, attentionScale: 1 / sqrt(Double(dModel / encoder.heads)),
             embeddingScale: try config.bool("scale_embedding", default: false) ? sqrt(Double(dModel)) : 1,
-            headScale: 1, sharedEmbedding: shared,
-            head: try config.bool("tie_word_embeddings", default: true) ? .tied : .separate,
+            headScale: 1, sharedEmbedding: shared && tied, head: tied ? .tied : .separate,
             sourceVocabulary: vocabulary,
             targetVocabulary: shared ? vocabulary : try config.size("decoder_vocab_size", default: vocabulary))
     }
 
     private static func stack(_ config: Options, _ side: String) throws(PluginError) -> Stack {
         Stack(
-            layers: try config.size(side + "_layers"), heads: try config.size(side + "_attention_heads"),
+            layers: try config.layers(side + "_layers"), heads: try config.size(side + "_attention_heads"),
             feedForward: try config.size(side + "_ffn_dim"), names: .bart(side + "."))
     }
 }

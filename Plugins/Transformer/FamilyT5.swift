@@ -7,7 +7,7 @@ extension Family {
     static func t5(_ config: Options, multilingual: Bool) throws(PluginError) -> Family {
         let dModel = try config.size("d_model")
         let heads = try config.size("num_heads")
-        let layers = try config.size("num_layers")
+        let layers = try config.layers("num_layers")
         let width = try config.size("d_ff")
         let vocabulary = try config.size("vocab_size")
         let (activation, gated) = try feedForward(
@@ -23,7 +23,7 @@ extension Family {
                 layers: layers, heads: heads, feedForward: width,
                 names: .t5("encoder.", sublayer: 1, gated: gated)),
             decoder: Stack(
-                layers: try config.size("num_decoder_layers", default: layers), heads: heads, feedForward: width,
+                layers: try config.layers("num_decoder_layers", default: layers), heads: heads, feedForward: width,
                 names: .t5("decoder.", sublayer: 2, gated: gated)),
             positions: try relativePositions(config), norm: .rms,
             epsilon: try config.double("layer_norm_epsilon", default: 1e-6), normFirst: true, finalNorm: true,

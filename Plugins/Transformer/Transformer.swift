@@ -3,8 +3,8 @@ import SeamPlugin
 
 /// A pretrained encoder-decoder Transformer, as its family describes it.
 ///
-/// Dropout is not applied, in training either: what trains here are a few thousand adapter parameters
-/// over a constant backbone, and the same input must give the same states in every epoch.
+/// Dropout is not applied, in training either: SeamKit trains without it, because a frozen backbone must
+/// give the same states for the same input in every epoch, which are then computed once and kept.
 final class Transformer: Backbone {
     static var descriptor: BackboneDescriptor {
         BackboneDescriptor(
@@ -35,7 +35,7 @@ final class Transformer: Backbone {
         }
         let family = try Family(model.config)
         let (encoder, decoder) = (family.encoder.names, family.decoder.names)
-        let weights = Weights(model, probe: encoder.layer(0) + encoder.selfNorm + ".weight")
+        let weights = try Weights(model, probe: encoder.layer(0) + encoder.selfNorm + ".weight", family)
         (self.family, self.weights) = (family, weights)
         let tables = Embedding.tables(weights, family)
         sourceEmbedding = Embedding(weights, encoder, tables.source, family)

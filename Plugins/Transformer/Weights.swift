@@ -8,10 +8,19 @@ final class Weights {
     private let prefix: String
     private(set) var parameters: [Parameter] = []
 
-    /// `probe`: a tensor that every file of the family has.
-    init(_ model: Model, probe: String) {
+    /// `probe`: the name of a vector as wide as the model that every file of the family has.
+    init(_ model: Model, probe: String, _ family: Family) throws(PluginError) {
         self.model = model
-        prefix = ["", "model.", "transformer."].first { model.shape(of: $0 + probe) != nil } ?? ""
+        let found = ["", "model.", "transformer."].first { model.shape(of: $0 + probe) != nil }
+        guard let found, let shape = model.shape(of: found + probe) else {
+            throw PluginError(.notFound, "the model has no tensor '\(probe)', which every \(family.name) model has")
+        }
+        guard shape == [family.dModel] else {
+            throw PluginError(
+                .shape,
+                "config.json: 'd_model' is \(family.dModel), but the tensor '\(probe)' is \(shape.last ?? 1) wide")
+        }
+        prefix = found
     }
 
     /// A tensor of the file. The host reports those that it lacks or has in another shape, all at once.
