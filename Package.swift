@@ -50,8 +50,13 @@ let package = Package(
         .target(name: "Session", dependencies: ["Support", "Engine", "Files", "Generation", "Platform", "CSeam", "CFFI"]),
         .target(name: "Trainer", dependencies: ["Session", "Text"]),
         .target(
-            name: "CAPI", dependencies: ["Trainer"],
-            linkerSettings: [.unsafeFlags(["-static-stdlib"])]),
+            name: "CAPI", dependencies: ["Trainer"], exclude: ["exports.map"],
+            linkerSettings: [
+                .unsafeFlags([
+                    "-static-stdlib", "-Xlinker",
+                    "--version-script=\(Context.packageDirectory)/Sources/CAPI/exports.map",
+                ])
+            ]),
         .executableTarget(
             name: "seam",
             dependencies: ["Trainer", .product(name: "ArgumentParser", package: "swift-argument-parser")]),

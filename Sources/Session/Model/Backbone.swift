@@ -55,6 +55,8 @@ public final class Backbone {
     /// Nil for a backbone opened without a folder.
     public let model: PretrainedModel?
     public let parameters: ParameterSet
+    /// Whether its weights were ever made trainable, so that they may differ from those of its folder.
+    public private(set) var isTrained = false
     private let instance: UnsafeMutableRawPointer?
 
     private var table: seam_backbone_factory { factory.table.pointee }
@@ -148,6 +150,7 @@ public final class Backbone {
             throw SeamError(.unsupported, "backbone \"\(factory.id)\" is opaque: its weights cannot be trained", origin: origin)
         }
         try parameters.makeTrainable(pool: runtime.pool)
+        isTrained = true
     }
 
     public func freeze() { parameters.freeze() }

@@ -23,7 +23,7 @@ public enum BackboneFolder {
         }
         let tensors = try source.tensorNames.map { name -> SafetensorsWriter.Tensor in
             let (stored, file) = try source.requireTensor(name)
-            if let tensor = trained[name], tensor.dtype == .f32 {
+            if let tensor = trained[try twin(of: name, among: trained, in: source) ?? name], tensor.dtype == .f32 {
                 return SafetensorsWriter.Tensor(name: name, type: .float32, shape: stored.shape) { body in
                     try body(UnsafeRawBufferPointer(start: tensor.baseAddress, count: tensor.elementCount * 4))
                 }
@@ -42,10 +42,22 @@ public enum BackboneFolder {
         }
     }
 
+    /// The backbone's tensor that `name`, which the backbone does not read, is another copy of: some writers store tied
+    /// embeddings twice, and the second copy must not keep the old values.
+    private static func twin(of name: String, among read: [String: Tensor], in source: ModelFolder) throws -> String? {
+        guard read[name] == nil else { return nil }
+        let (copy, copyFile) = try source.requireTensor(name)
+        return try read.keys.sorted().first { candidate in
+            let (original, file) = try source.requireTensor(candidate)
+            return original.type == copy.type && original.shape == copy.shape
+                && file.bytes(of: original).elementsEqual(copyFile.bytes(of: copy))
+        }
+    }
+
     /// Configuration and tokenizer files, not weights in any format.
     private static func isCompanion(_ name: String, in folder: String) -> Bool {
         !FileSystem.isDirectory(FileSystem.join(folder, name))
-            && [".json", ".txt", ".model", ".md"].contains { name.hasSuffix($0) }
+            && [".json", ".txt", ".model", ".spm", ".md"].contains { name.hasSuffix($0) }
             && !name.hasSuffix(".safetensors.index.json") && !name.hasSuffix(".bin.index.json")
     }
 }
