@@ -52,7 +52,7 @@ static void forward(void *self, const seam_forward *pass) {
 }
 
 /* A method of the adapter's own, which users call by its name: how far it is from the identity. */
-static seam_tensor *distance(const seam_call *call) {
+static seam_tensor *distance(const seam_method_call *call) {
   const seam_ops *ops = call->ops;
   seam_tensor *scale = ops->square(call->ctx, ops->affine(call->ctx, call->parameters[SCALE], 1.0, -1.0));
   seam_tensor *shift = ops->square(call->ctx, call->parameters[SHIFT]);
@@ -62,7 +62,7 @@ static seam_tensor *distance(const seam_call *call) {
 static const seam_method distance_method = {
     .struct_size = sizeof(seam_method),
     .name = "distance",
-    .signature = "seam_tensor *(const seam_call *)",
+    .signature = "seam_tensor *(const seam_method_call *)",
     .doc = "Euclidean distance of scale and shift from the identity.",
     .function = (void (*)(void))distance,
 };
