@@ -33,6 +33,7 @@ let package = Package(
         .systemLibrary(name: "CSeam", path: "include"),
         .systemLibrary(name: "CJansson", path: "Sources/CJansson", pkgConfig: "jansson"),
         .systemLibrary(name: "CMath", path: "Sources/CMath"),
+        .systemLibrary(name: "COnig", path: "Sources/COnig", pkgConfig: "oniguruma"),
         .systemLibrary(name: "CFFI", path: "Sources/CFFI", pkgConfig: "libffi"),
 
         // The core, lowest layer first.
@@ -44,7 +45,7 @@ let package = Package(
             linkerSettings: [.linkedLibrary("m")]),
         .target(name: "Engine", dependencies: ["Support", "Kernels"]),
         .target(name: "Files", dependencies: ["Support", "CJansson"]),
-        .target(name: "Text", dependencies: ["Support", "Files"]),
+        .target(name: "Text", dependencies: ["Support", "Files", "COnig"]),
         .target(name: "Generation", dependencies: ["Support"]),
         .target(name: "Session", dependencies: ["Support", "Engine", "Files", "Generation", "Platform", "CSeam", "CFFI"]),
         .target(name: "Trainer", dependencies: ["Session", "Text"]),
@@ -69,7 +70,7 @@ let package = Package(
         .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),
         .testTarget(name: "FilesTests", dependencies: ["Files", "Support"], exclude: ["Fixtures"]),
         .testTarget(name: "GenerationTests", dependencies: ["Generation"], exclude: ["Fixtures"]),
-        .testTarget(name: "TextTests", dependencies: ["Text"], exclude: ["Fixtures"]),
+        .testTarget(name: "TextTests", dependencies: ["Text", "Files", "Support"], exclude: ["Fixtures"]),
     ],
     swiftLanguageModes: [.v6]
 )
