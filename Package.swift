@@ -66,6 +66,8 @@ let package = Package(
         plugin("RepCali"),
         plugin("Transformer", needs: ["CMath"]),
 
+        .executableTarget(name: "border-benchmark", dependencies: ["Session"], path: "benchmarks/border"),
+
         // Tests: one target a module or plugin.
         .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),
         .testTarget(name: "FilesTests", dependencies: ["Files", "Support"], exclude: ["Fixtures"]),

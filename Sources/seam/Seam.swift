@@ -1,4 +1,5 @@
 import ArgumentParser
+import Engine
 import Session
 import Support
 
@@ -14,7 +15,7 @@ struct Seam: ParsableCommand {
 
             Start with: seam plugins
             """,
-        version: seamVersion,
+        version: "\(seamVersion)",
         subcommands: [
             PluginsCommand.self, DescribeCommand.self, TrainCommand.self, EvaluateCommand.self, GenerateCommand.self,
             CallCommand.self,
@@ -36,7 +37,7 @@ struct CommonOptions: ParsableArguments {
             if level == .warning || level == .error { printError("\(level): \(message)") }
         }
         guard threads >= 0 else { throw SeamError(.invalidArgument, "--threads must be 0 or more, found \(threads)") }
-        setThreadCount(threads)
+        NativeEngine.threadCount = threads
         for path in plugins { try runtime.loadPlugin(path) }
         try runtime.loadPlugins()
         return runtime

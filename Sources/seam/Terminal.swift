@@ -3,8 +3,12 @@ import Support
 import Synchronization
 
 /// A line to standard error.
-func printError(_ line: String) {
-    fputs(line + "\n", stderr)
+func printError(_ line: String) { writeError(line + "\n") }
+
+/// Unbuffered, in one call: C's `stderr` is a variable, which strict concurrency does not let through.
+private func writeError(_ text: String) {
+    var text = text
+    text.withUTF8 { _ = write(2, $0.baseAddress, $0.count) }
 }
 
 /// One line on a terminal, rewritten in place; plain lines, at most one in a few seconds, elsewhere.
@@ -18,17 +22,16 @@ struct ProgressLine {
         guard isLast || now - lastShown >= (isTerminal ? 0.1 : 5) else { return }
         lastShown = now
         if isTerminal {
-            fputs("\r\u{1B}[K\(text)\(isLast ? "\n" : "")", stderr)
+            writeError("\r\u{1B}[K\(text)\(isLast ? "\n" : "")")
         } else {
-            fputs(text + "\n", stderr)
+            writeError(text + "\n")
         }
-        fflush(stderr)
     }
 
     /// Ends a rewritten line, so that what follows starts on its own.
     mutating func interrupt() {
         guard isTerminal, lastShown > -Double.infinity else { return }
-        fputs("\r\u{1B}[K", stderr)
+        writeError("\r\u{1B}[K")
     }
 }
 

@@ -75,7 +75,7 @@ public final class Backbone {
         factory = try id.map { try runtime.backboneFactory($0) } ?? Self.factory(accepting: model, in: runtime)
         let origin = factory.plugin.id
         let table = factory.table.pointee
-        self.options = try Option.resolve(options, against: factory.options, owner: "backbone \"\(factory.id)\"")
+        self.options = try DeclaredOption.resolve(options, against: factory.options, owner: "backbone \"\(factory.id)\"")
         var instance: UnsafeMutableRawPointer?
         var failure: OpaquePointer?
         let status = table.create(runtime.host, self.options.handle, model?.handle, &instance, &failure)

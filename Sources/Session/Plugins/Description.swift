@@ -73,7 +73,7 @@ extension BackboneFactory {
     }
 }
 
-extension Option {
+extension DeclaredOption {
     /// `choices`, `minimum` and `maximum` are there only where the option has them.
     var description: JSON {
         var members: [(key: String, value: JSON)] = [
