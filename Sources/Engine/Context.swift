@@ -20,6 +20,8 @@ public final class Context {
     private var tape: [Step] = []
     private var handles: [Tensor] = []
     private var scopes: [Int] = []
+    /// The recorded pass has been walked back and is gone.
+    private var isSpent = false
 
     /// - Parameter recordsGradients: false computes only, for inference.
     public init(pool: MemoryPool, recordsGradients: Bool) {
@@ -124,6 +126,7 @@ public final class Context {
     /// Gradients of `loss` (a scalar, or any tensor with `seed` as its own gradient) with respect to every leaf
     /// that this pass used, gathered in the leaves' slots. Frees the recorded pass as it goes.
     public func backward(_ loss: Tensor, seed: Tensor? = nil) throws(SeamError) {
+        guard !isSpent else { throw SeamError(.invalidArgument, "backward: a pass can be walked back only once") }
         guard let slot = loss.gradient else {
             throw SeamError(.invalidArgument, "backward: nothing that the loss depends on wants a gradient")
         }
@@ -138,6 +141,7 @@ public final class Context {
             }
             try slot.add(shared: try full(1, .f32, loss.shape), in: self)
         }
+        isSpent = true
         while let step = tape.popLast() {
             guard let gradient = step.output.value else { continue }
             step.output.clear()
@@ -183,6 +187,7 @@ public final class Context {
         handles.removeAll(keepingCapacity: true)
         scopes.removeAll(keepingCapacity: true)
         tape.removeAll(keepingCapacity: true)
+        isSpent = false
         failure = nil
     }
 }
