@@ -117,7 +117,8 @@ public final class Context {
     // MARK: Gradients
 
     /// Records how the gradient of `result` becomes gradients of the operands. The closure must hold what it
-    /// needs and no more: values and slots, not whole tensors whose values are unused.
+    /// needs and no more: values and slots, not whole tensors whose values are unused, and this context unowned, since
+    /// a pass that is never walked back would keep itself alive.
     func record(_ result: Tensor, _ backward: @escaping (Tensor) throws(SeamError) -> Void) {
         guard let slot = result.gradient else { return }
         tape.append(Step(output: slot, backward: backward))
@@ -156,7 +157,7 @@ public final class Context {
     ) -> Tensor {
         guard wantsGradient([operand]), let slot = operand.gradient else { return result }
         let output = result.asLeaf
-        record(output) { (gradient) throws(SeamError) in
+        record(output) { [unowned self] (gradient) throws(SeamError) in
             try slot.add(shared: try backward(try self.contiguous(gradient)), in: self)
         }
         return output
