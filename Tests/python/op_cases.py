@@ -206,7 +206,7 @@ def reductions() -> Iterator[Case]:
 
 
 def first_index(x: torch.Tensor, axis: int, keep: bool) -> torch.Tensor:
-    return torch.from_numpy(np.argmax(x.detach().numpy(), axis, keepdims=keep))
+    return torch.from_numpy(np.asarray(np.argmax(x.detach().numpy(), axis, keepdims=keep)))
 
 
 def first_maximum(x: torch.Tensor, axis: int, keep: bool) -> torch.Tensor:
@@ -232,6 +232,24 @@ def shapes() -> Iterator[Case]:
     for shape, axis, start, length in [((5, 3), 0, 1, 3), ((2, 7), -1, 6, 1), ((4,), 0, 0, 4), ((2, 3, 4), 1, 1, 2)]:
         yield case("slice", f"{shape}{axis}{start}{length}", (normal(*shape),),
                    lambda x, a=axis, s=start, n=length: x.narrow(a, s, n), axis, start, length)
+    for kind, x in {"i32": ids(99, 2, 3, 4), **halves(2, 3, 4)}.items():
+        yield from shapes_of(kind, x)
+
+
+def shapes_of(kind: str, x: Operand) -> Iterator[Case]:
+    """The shape operations take any dtype; what comes out is compared as f32."""
+    to_f32 = constant("SEAM_F32")
+    operations: dict[str, tuple[tuple[Any, ...], Any]] = {
+        "reshape": ((sizes([4, -1]), 2), lambda x: x.reshape(4, -1)),
+        "permute": ((integers([2, 0, 1]), 3), lambda x: x.permute(2, 0, 1)),
+        "expand": ((sizes([2, 2, 3, 4]), 4), lambda x: x.expand(2, 2, 3, 4)),
+        "slice": ((1, 1, 2), lambda x: x.narrow(1, 1, 2)),
+    }
+    for name, (arguments, reference) in operations.items():
+        yield case(name, kind, (x,), lambda x, r=reference: r(x).double(),
+                   run=lambda p, x, n=name, a=arguments: p.op("cast", p.op(n, x, *a), to_f32))
+    yield case("concat", kind, (x, x), lambda *x: torch.cat(x, 1).double(),
+               run=lambda p, *x: p.op("cast", p.op("concat", (type(x[0]) * 2)(*x), 2, 1), to_f32))
 
 
 def indices() -> Iterator[Case]:
@@ -243,6 +261,8 @@ def indices() -> Iterator[Case]:
         index = np.array([1, 0, 1], np.int32)
         yield case("index_select", f"{shape}{axis}", (normal(*shape), index),
                    lambda x, i, a=axis: x.index_select(a, i), run=lambda p, x, i, a=axis: p.op("index_select", x, a, i))
+    yield case("index_select", "i32", (ids(9, 4, 3), ids(4, 5)), lambda x, i: x.index_select(0, i),
+               run=lambda p, x, i: p.op("index_select", x, 0, i))
     for shape, axis, count in [((4, 3), 0, 2), ((2, 5, 3), 1, 7), ((2, 5), -1, 1), ((6,), 0, 3)]:
         index = ids(2, *[count if i == axis % len(shape) else n for i, n in enumerate(shape)])
         yield case("gather", f"{shape}{axis}", (normal(*shape), index), lambda x, i, a=axis: x.gather(a, i.long()),
