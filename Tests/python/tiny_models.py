@@ -103,6 +103,15 @@ def randomise(model: PreTrainedModel, seed: int) -> None:
                 value.copy_(noise * 0.2)
             else:
                 value.copy_(noise * 0.2 + ("norm" in name and name.endswith("weight")))
+            likely_end(value)
+
+
+def likely_end(value: torch.Tensor) -> None:
+    """Makes the end token come often, and so sequences of several lengths."""
+    if value.dim() == 2 and value.shape[0] == VOCABULARY:
+        value[END] *= 1.7
+    elif value.shape == (1, VOCABULARY):
+        value[0, END] += 0.5
 
 
 def save(variant: str, path: Path, seed: int = 0, dtype: torch.dtype = torch.float32, **options: Any) -> Path:
@@ -119,6 +128,7 @@ def save(variant: str, path: Path, seed: int = 0, dtype: torch.dtype = torch.flo
 def add_head(path: Path, dtype: torch.dtype, seed: int) -> None:
     file, config = path / "model.safetensors", json.loads((path / "config.json").read_text())
     head = torch.randn(config["vocab_size"], config["d_model"], generator=torch.Generator().manual_seed(seed + 1)) * 0.2
+    likely_end(head)
     save_file(load_file(file) | {"lm_head.weight": head.to(dtype)}, file, {"format": "pt"})
     (path / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
 
@@ -157,10 +167,10 @@ class Tokens:
         return {name: torch.from_numpy(getattr(self, name)).long() for name in names}
 
 
-def tokens(seed: int, count: int = 4, source: int = 17, target: int = 9) -> Tokens:
+def tokens(seed: int, count: int = 4, source: int = 17, target: int = 9, vocabulary: int = VOCABULARY) -> Tokens:
     random = np.random.default_rng(seed)
-    ids = random.integers(FIRST_WORD, VOCABULARY, (count, source)).astype(np.int32)
-    labels = random.integers(FIRST_WORD, VOCABULARY, (count, target)).astype(np.int32)
+    ids = random.integers(FIRST_WORD, vocabulary, (count, source)).astype(np.int32)
+    labels = random.integers(FIRST_WORD, vocabulary, (count, target)).astype(np.int32)
     mask = np.ones_like(ids)
     for row in range(1, count):
         length = int(random.integers(2, source + 1))
