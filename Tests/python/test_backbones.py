@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -178,10 +179,12 @@ def test_real_model(runtime: Runtime) -> None:
     if not (folder := os.environ.get("SEAM_REAL_MODEL")):
         pytest.skip("SEAM_REAL_MODEL names no model folder: the published model is not compared")
     hugging_face, backbone = reference(Path(folder)), runtime.open(Path(folder))
-    given = tokens(3, vocabulary=hugging_face.config.vocab_size)
+    config = hugging_face.config
+    given = replace(
+        tokens(3, vocabulary=config.vocab_size), start=config.decoder_start_token_id, pad=config.pad_token_id)
     assert logits_error(backbone, hugging_face, given) <= TOLERANCE
     for beams in (1, 4):
         options = backbone.generate_options(max_new_tokens=20, num_beams=beams)
         found = [item[0].tokens for item in backbone.session().generate(given.source, options)]
         assert found == expected_generation(
-            hugging_face, given, end=hugging_face.config.eos_token_id, max_new_tokens=20, num_beams=beams)[0]
+            hugging_face, given, end=config.eos_token_id, max_new_tokens=20, num_beams=beams)[0]

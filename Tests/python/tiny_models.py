@@ -146,6 +146,8 @@ class Tokens:
     input_ids: Array
     attention_mask: Array
     labels: Array
+    start: int = START
+    pad: int = PAD
 
     @property
     def batch(self) -> Batch:
@@ -158,8 +160,8 @@ class Tokens:
     @property
     def decoder_input_ids(self) -> Array:
         """The labels shifted right, which is what SeamKit makes of them too."""
-        start = np.full((len(self.labels), 1), START, np.int32)
-        return np.hstack([start, np.where(self.labels < 0, PAD, self.labels)[:, :-1]]).astype(np.int32)
+        start = np.full((len(self.labels), 1), self.start, np.int32)
+        return np.hstack([start, np.where(self.labels < 0, self.pad, self.labels)[:, :-1]]).astype(np.int32)
 
     @property
     def inputs(self) -> dict[str, torch.Tensor]:
