@@ -11,6 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoModelForSeq2SeqLM,
     BartConfig,
@@ -131,6 +135,16 @@ def add_head(path: Path, dtype: torch.dtype, seed: int) -> None:
     likely_end(head)
     save_file(load_file(file) | {"lm_head.weight": head.to(dtype)}, file, {"format": "pt"})
     (path / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
+
+
+def add_tokenizer(path: Path) -> None:
+    """Words w4, w5 ... by their ids; an end token closes every text."""
+    names = ["<unk>", "<pad>", "</s>", "<s>"] + [f"w{index}" for index in range(FIRST_WORD, VOCABULARY)]
+    tokenizer = Tokenizer(WordLevel({name: index for index, name in enumerate(names)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", END)])
+    tokenizer.add_special_tokens(names[:FIRST_WORD])
+    tokenizer.save(str(path / "tokenizer.json"))
 
 
 def reference(path: Path) -> PreTrainedModel:
