@@ -35,6 +35,7 @@ public final class Context {
     public func makeTensor(_ shape: Shape, _ dtype: DType = .f32, requiresGradient: Bool = false)
         throws(SeamError) -> Tensor
     {
+        guard shape.isAddressable else { throw SeamError(.outOfMemory, "a tensor of shape \(shape) is too large") }
         let storage = try Storage(byteCount: Swift.max(1, shape.elementCount) * dtype.byteCount, pool: pool)
         return Tensor(shape: shape, dtype: dtype, storage: storage, requiresGradient: requiresGradient)
     }
@@ -105,11 +106,30 @@ public final class Context {
         return result
     }
 
-    /// Copies 4-byte elements of `source`, read through its strides, into a contiguous tensor of its shape.
+    /// Copies `source`, read through its strides, into a contiguous tensor of its shape and element size.
     func copy(_ source: Tensor, into target: Tensor) {
+        guard source.dtype.byteCount == 4 else { return copyHalves(source, into: target) }
         source.strides.withInt64 { strides in
             source.shape.withInt64 { shape in
                 sk_copy_strided(target.baseAddress, source.baseAddress, strides, shape, Int32(source.rank))
+            }
+        }
+    }
+
+    /// As `copy` for half-precision weights, whose views are rare: one element at a time.
+    private func copyHalves(_ source: Tensor, into target: Tensor) {
+        var index = Shape(repeating: 0, count: source.rank)
+        var from = 0
+        for position in 0..<source.elementCount {
+            target.u16[position] = source.u16[from]
+            var axis = source.rank - 1
+            while axis >= 0 {
+                index[axis] += 1
+                from += source.strides[axis]
+                if index[axis] < source.shape[axis] { break }
+                from -= index[axis] * source.strides[axis]
+                index[axis] = 0
+                axis -= 1
             }
         }
     }

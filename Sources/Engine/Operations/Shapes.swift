@@ -15,18 +15,13 @@ extension Context {
     /// allows it, else a copy.
     public func reshape(_ x: Tensor, _ requested: Shape) throws(SeamError) -> Tensor {
         var shape = requested
-        var known = 1
-        var open: Int?
-        for index in 0..<shape.count {
-            if shape[index] == -1 && open == nil {
-                open = index
-            } else if shape[index] < 0 {
-                throw SeamError(.shape, "reshape: shape \(requested) has more than one unknown or a negative size")
-            } else {
-                known *= shape[index]
-            }
+        let open = shape.firstIndex(of: -1)
+        if let open { shape[open] = 1 }
+        guard shape.isAddressable else {
+            throw SeamError(
+                .shape, "reshape: shape \(requested) has more than one unknown, a negative size or too many elements")
         }
-        if let open { shape[open] = known == 0 ? 0 : x.elementCount / known }
+        if let open { shape[open] = shape.elementCount == 0 ? 0 : x.elementCount / shape.elementCount }
         guard shape.elementCount == x.elementCount else {
             throw SeamError(.shape, "reshape: \(x.shape) has \(x.elementCount) elements, \(requested) does not")
         }
@@ -34,7 +29,6 @@ extension Context {
         if let strides = viewStrides(of: x, as: shape) {
             result = makeView(of: x, shape: shape, strides: strides, offset: x.offset)
         } else {
-            try requireFourBytes(x, "reshape")
             let copied = try makeTensor(x.shape, x.dtype)
             copy(x, into: copied)
             result = copied.view(
@@ -80,13 +74,6 @@ extension Context {
         return strides
     }
 
-    private func requireFourBytes(_ x: Tensor, _ operation: String) throws(SeamError) {
-        guard x.dtype.byteCount == 4 else {
-            throw SeamError(
-                .unsupported, "\(operation): a \(x.dtype.name) weight must be contiguous here; cast it to f32 first")
-        }
-    }
-
     /// Result axis i is x's axis `axes[i]`. A view.
     public func permute(_ x: Tensor, _ axes: Shape) throws(SeamError) -> Tensor {
         var inverse = Shape(repeating: -1, count: x.rank)
@@ -109,7 +96,7 @@ extension Context {
 
     /// Broadcasts x to `shape`. A view.
     public func expand(_ x: Tensor, to shape: Shape) throws(SeamError) -> Tensor {
-        guard Shape.broadcast(x.shape, shape) == shape else {
+        guard shape.isAddressable, Shape.broadcast(x.shape, shape) == shape else {
             throw SeamError(.shape, "expand: \(x.shape) does not broadcast to \(shape)")
         }
         let result = makeView(of: x, shape: shape, strides: broadcastStrides(x, to: shape), offset: x.offset)
@@ -155,7 +142,6 @@ extension Context {
     public func concat(_ parts: [Tensor], axis requested: Int) throws(SeamError) -> Tensor {
         guard let first = parts.first else { throw SeamError(.invalidArgument, "concat: no parts") }
         let axis = try axis(requested, of: first, "concat")
-        try requireFourBytes(first, "concat")
         var shape = first.shape
         shape[axis] = 0
         for part in parts {
@@ -172,13 +158,14 @@ extension Context {
         let result = try makeTensor(shape, first.dtype, requiresGradient: wantsGradient(parts))
         let outer = shape.prefix(axis).reduce(1, *)
         let inner = shape.dropFirst(axis + 1).reduce(1, *)
+        let width = first.dtype.byteCount
         var position = 0
         for part in parts {
             let source = try contiguous(part)
             let run = part.shape[axis] * inner
             for index in 0..<outer {
-                (result.i32 + index * shape[axis] * inner + position * inner)
-                    .update(from: source.i32 + index * run, count: run)
+                (result.baseAddress + (index * shape[axis] + position) * inner * width)
+                    .copyMemory(from: source.baseAddress + index * run * width, byteCount: run * width)
             }
             position += part.shape[axis]
         }
