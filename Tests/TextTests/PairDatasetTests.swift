@@ -85,9 +85,15 @@ private func dataset(lengths: [Int]) throws -> PairDataset {
             try PairDataset(table(text, format), tokenizer: tokenizer, options: options)
         }
         let good = "{\"source\": \"a\", \"target\": \"b\"}\n"
-        expectError(.format, "pairs, line 2", "\"source\"", "empty") { try read(good + "{\"source\": \"\", \"target\": \"b\"}") }
-        expectError(.format, "pairs, line 2", "\"target\"", "empty") { try read(good + "{\"source\": \"a\", \"target\": \" \"}") }
-        expectError(.format, "line 3", "\"source\"", "at most 3", "4") { try read(good + "\n{\"source\": \"a b\", \"target\": \"b\"}") }
+        expectError(.format, "pairs, line 2", "\"source\"", "empty") {
+            try read(good + "{\"source\": \"\", \"target\": \"b\"}")
+        }
+        expectError(.format, "pairs, line 2", "\"target\"", "empty") {
+            try read(good + "{\"source\": \"a\", \"target\": \" \"}")
+        }
+        expectError(.format, "line 3", "\"source\"", "at most 3", "4") {
+            try read(good + "\n{\"source\": \"a b\", \"target\": \"b\"}")
+        }
         expectError(.format, "line 2", "\"target\"", "at most 3", "5") { try read("source,target\na,a b b\n", .csv) }
         expectError(.format, "line 1", "\"source\"", "a string") { try read("{\"source\": 3, \"target\": \"b\"}") }
         expectError(.notFound, "pairs", "\"source\"", "\"text\"") { try read("{\"text\": \"a\", \"target\": \"b\"}") }
@@ -95,10 +101,14 @@ private func dataset(lengths: [Int]) throws -> PairDataset {
         func ids(_ row: String) throws -> PairDataset {
             try PairDataset(idsIn: table(row, .jsonl), vocabularySize: 5, options: options)
         }
-        expectError(.format, "line 1", "\"input_ids\"", "from 0 to 4", "5") { try ids("{\"input_ids\": [5], \"labels\": [1]}") }
+        expectError(.format, "line 1", "\"input_ids\"", "from 0 to 4", "5") {
+            try ids("{\"input_ids\": [5], \"labels\": [1]}")
+        }
         expectError(.format, "line 1", "\"labels\"", "-100") { try ids("{\"input_ids\": [1], \"labels\": [-100]}") }
         expectError(.format, "line 1", "\"labels\"", "none") { try ids("{\"input_ids\": [1], \"labels\": []}") }
-        expectError(.format, "line 1", "\"input_ids\"", "at most 3") { try ids("{\"input_ids\": [1, 1, 1, 1], \"labels\": [1]}") }
+        expectError(.format, "line 1", "\"input_ids\"", "at most 3") {
+            try ids("{\"input_ids\": [1, 1, 1, 1], \"labels\": [1]}")
+        }
     }
 }
 

@@ -42,13 +42,22 @@ private func split(_ pattern: JSON, behavior: String = "Isolated") -> JSON {
         ("model", .null, .format, ["\"model\""]),
         ("model", ["type": "WordLevel", "vocab": ["a": -1], "unk_token": "a"], .format, ["\"a\"", "-1"]),
         ("model", ["type": "WordLevel", "vocab": ["a": 2_147_483_648], "unk_token": "a"], .format, ["2147483648"]),
-        ("model", ["type": "WordLevel", "vocab": ["a": 1, "b": 1], "unk_token": "a"], .format, ["id 1", "\"a\"", "\"b\""]),
+        (
+            "model", ["type": "WordLevel", "vocab": ["a": 1, "b": 1], "unk_token": "a"], .format,
+            ["id 1", "\"a\"", "\"b\""]
+        ),
         ("model", ["type": "WordLevel", "vocab": ["a": 1]], .format, ["unk_token"]),
         ("model", ["type": "WordLevel", "vocab": [:], "unk_token": "a", "dropout": 1], .unsupported, ["\"dropout\""]),
-        ("pre_tokenizer", ["type": "BertPreTokenizer"], .unsupported, ["\"pre_tokenizer\"", "\"BertPreTokenizer\"", "\"Split\""]),
+        (
+            "pre_tokenizer", ["type": "BertPreTokenizer"], .unsupported,
+            ["\"pre_tokenizer\"", "\"BertPreTokenizer\"", "\"Split\""]
+        ),
         ("pre_tokenizer", ["type": "Whitespace", "extra": 1], .unsupported, ["\"extra\""]),
         ("pre_tokenizer", ["type": 3], .format, ["an integer"]),
-        ("pre_tokenizer", ["type": "Sequence", "pretokenizers": [["type": "ByteLevel"]]], .unsupported, ["pre_tokenizer.pretokenizers.0", "ByteLevel"]),
+        (
+            "pre_tokenizer", ["type": "Sequence", "pretokenizers": [["type": "ByteLevel"]]], .unsupported,
+            ["pre_tokenizer.pretokenizers.0", "ByteLevel"]
+        ),
         ("pre_tokenizer", split(["Regex": "a("]), .format, ["a(", "Oniguruma", "parenthes"]),
         ("pre_tokenizer", split(["Regex": "a", "String": "a"]), .format, ["pattern"]),
         ("pre_tokenizer", split([:]), .format, ["pattern"]),
@@ -61,12 +70,18 @@ private func split(_ pattern: JSON, behavior: String = "Isolated") -> JSON {
         ("post_processor", ["type": "BertProcessing"], .unsupported, ["\"post_processor\"", "\"BertProcessing\""]),
         (
             "post_processor",
-            ["type": "TemplateProcessing", "single": [["SpecialToken": ["id": "</s>", "type_id": 0]]], "pair": [], "special_tokens": [:]],
+            [
+                "type": "TemplateProcessing", "single": [["SpecialToken": ["id": "</s>", "type_id": 0]]], "pair": [],
+                "special_tokens": [:],
+            ],
             .format, ["</s>"]
         ),
         (
             "post_processor",
-            ["type": "TemplateProcessing", "single": [["Sequence": ["id": "B", "type_id": 0]]], "pair": [], "special_tokens": [:]],
+            [
+                "type": "TemplateProcessing", "single": [["Sequence": ["id": "B", "type_id": 0]]], "pair": [],
+                "special_tokens": [:],
+            ],
             .unsupported, ["\"B\""]
         ),
         ("added_tokens", [added(7, "a")], .incompatible, ["\"a\"", "7", "expected 1"]),
@@ -106,7 +121,8 @@ private func split(_ pattern: JSON, behavior: String = "Isolated") -> JSON {
 
     @Test func truncationWithoutRoomForTheTemplate() {
         let template: JSON = [
-            "type": "TemplateProcessing", "pair": [], "special_tokens": ["a": ["id": "a", "ids": [1, 1], "tokens": ["a", "a"]]],
+            "type": "TemplateProcessing", "pair": [],
+            "special_tokens": ["a": ["id": "a", "ids": [1, 1], "tokens": ["a", "a"]]],
             "single": [["Sequence": ["id": "A", "type_id": 0]], ["SpecialToken": ["id": "a", "type_id": 0]]],
         ]
         let file = plain.setting("post_processor", template)
@@ -140,7 +156,7 @@ private func split(_ pattern: JSON, behavior: String = "Isolated") -> JSON {
         let tokenizer = try makeTokenizer(
             plain,
             beside: [
-                "tokenizer_config.json": #"{"eos_token": "a", "bos_token": null, "pad_token": {"content": "b", "lstrip": false}}"#,
+                "tokenizer_config.json": #"{"eos_token": "a", "bos_token": null, "pad_token": {"content": "b"}}"#,
                 "special_tokens_map.json": #"{"eos_token": "b", "bos_token": "b", "unk_token": "<unk>"}"#,
             ])
         #expect(tokenizer.eosToken == 1)

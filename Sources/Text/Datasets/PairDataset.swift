@@ -33,7 +33,8 @@ public struct PairDataset: Sendable {
     /// Reads a JSONL, CSV or TSV file of texts.
     ///
     /// Throws `SeamError`: as `Table.read` and `Tokenizer.encode`, and `.format` with the line for a text that is
-    /// empty or white space only, or has more ids than the options allow. Nothing is cut off, unless the tokenizer's own file says so (`truncationLength`).
+    /// empty or white space only, or has more ids than the options allow. Nothing is cut off, unless the
+    /// tokenizer's own file says so (`truncationLength`).
     public init(_ path: String, tokenizer: Tokenizer, options: Options = Options()) throws {
         try self.init(Table.read(path), tokenizer: tokenizer, options: options)
     }

@@ -59,7 +59,8 @@ struct AddedTokens: Sendable {
                 let normalized = try normalizer.normalize(text)
                 if normalized != text {
                     guard !normalized.isEmpty else {
-                        throw part.error(.unsupported, "is \"\(token.content)\", of which the normalizer leaves nothing")
+                        throw part.error(
+                            .unsupported, "is \"\(token.content)\", of which the normalizer leaves nothing")
                     }
                     text = normalized
                     normalizedTexts[token.id] = String(decoding: text, as: UTF8.self)
@@ -106,7 +107,7 @@ struct AddedTokens: Sendable {
             let token = tokens[number]
             if token.singleWord && touchesWord(text, match) { continue }
             var (start, end) = (match.lowerBound, match.upperBound)
-            if token.stripsLeft { start = max(startOfSpace(in: text, to: start), done) }
+            if token.stripsLeft { start = startOfSpace(in: text, to: start) }
             if token.stripsRight { end = endOfSpace(in: text, from: end) }
             if done < start { segments.append(.text(done..<start)) }
             segments.append(.token(token.id))
