@@ -2,16 +2,18 @@
 import PackageDescription
 
 // Plugins are Embedded Swift: small libraries that need libc and libm only, so that they load in a
-// process on a machine without Swift. The version script hides every symbol but the entry.
+// process on a machine without Swift. The version script hides every symbol but the entry, and `-z defs`
+// makes the linker name what is missing (say, Unicode's tables) instead of the loader.
 let embedded: [SwiftSetting] = [.enableExperimentalFeature("Embedded"), .unsafeFlags(["-wmo", "-Osize"])]
 let pluginLinking: [LinkerSetting] = [
     .linkedLibrary("m"),
     .unsafeFlags(["-Xlinker", "--version-script=\(Context.packageDirectory)/Plugins/exports.map"]),
+    .unsafeFlags(["-Xlinker", "-z", "-Xlinker", "defs", "-use-ld=lld"]),
 ]
 
-func plugin(_ name: String) -> Target {
+func plugin(_ name: String, needs: [Target.Dependency] = []) -> Target {
     .target(
-        name: name, dependencies: ["SeamPlugin", "CSeam"], path: "Plugins/\(name)",
+        name: name, dependencies: ["SeamPlugin", "CSeam"] + needs, path: "Plugins/\(name)",
         swiftSettings: embedded, linkerSettings: pluginLinking)
 }
 
@@ -30,6 +32,7 @@ let package = Package(
         // The contract and the system libraries.
         .systemLibrary(name: "CSeam", path: "include"),
         .systemLibrary(name: "CJansson", path: "Sources/CJansson", pkgConfig: "jansson"),
+        .systemLibrary(name: "CMath", path: "Sources/CMath"),
         .systemLibrary(name: "COnig", path: "Sources/COnig", pkgConfig: "oniguruma"),
         .systemLibrary(name: "CFFI", path: "Sources/CFFI", pkgConfig: "libffi"),
 
@@ -47,8 +50,13 @@ let package = Package(
         .target(name: "Session", dependencies: ["Support", "Engine", "Files", "Generation", "Platform", "CSeam", "CFFI"]),
         .target(name: "Trainer", dependencies: ["Session", "Text"]),
         .target(
-            name: "CAPI", dependencies: ["Trainer"],
-            linkerSettings: [.unsafeFlags(["-static-stdlib"])]),
+            name: "CAPI", dependencies: ["Trainer"], exclude: ["exports.map"],
+            linkerSettings: [
+                .unsafeFlags([
+                    "-static-stdlib", "-Xlinker",
+                    "--version-script=\(Context.packageDirectory)/Sources/CAPI/exports.map",
+                ])
+            ]),
         .executableTarget(
             name: "seam",
             dependencies: ["Trainer", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
@@ -56,7 +64,9 @@ let package = Package(
         // Plugins: they know include/seam and the helper, nothing else.
         .target(name: "SeamPlugin", dependencies: ["CSeam"], swiftSettings: embedded),
         plugin("RepCali"),
-        plugin("Transformer"),
+        plugin("Transformer", needs: ["CMath"]),
+
+        .executableTarget(name: "border-benchmark", dependencies: ["Session"], path: "benchmarks/border"),
 
         // Tests: one target a module or plugin.
         .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),

@@ -20,11 +20,10 @@ import SeamPlugin
 /// The second line is what is computed: at the start (d = 0, gamma = 1, beta = 0) the bracket is zero to
 /// the last bit, so p is h exactly and not up to rounding.
 final class RepCali: Adapter {
-    private enum Start { case identity, paper }
-
     private let lambda: Double
     private let epsilon: Double
-    private let start: Start
+    /// Starts as the identity, and keeps the form above that can; else the paper's plain LayerNorm.
+    private let identity: Bool
     private let perPosition: Bool
     /// The learned vectors d, one row or one row a position.
     private let embedding: Parameter
@@ -39,18 +38,16 @@ final class RepCali: Adapter {
     init(options: Options, site: Site) throws(PluginError) {
         lambda = try options.double("lambda")
         epsilon = try options.double("epsilon")
-        start = try Self.start(options, site)
+        identity = try Self.identity(options, site)
         perPosition = try options.string("seed") == "positions"
         // Standard normal is what an embedding layer starts from in the framework of the paper. It is also
         // the one scale that needs no look at the backbone: the sum is normalised right after, and a unit
-        // deviation is what a state has once it is normalised. Encoders with small outputs (T5: about 0.2)
-        // start better from a smaller `deviation`, which keeps h visible in h + lambda d.
-        let initial: Parameter.Initial = switch start {
-        case .identity: .zeros
-        case .paper: .normal(mean: 0, deviation: try options.double("deviation"))
-        }
+        // deviation is what a state has once it is normalised. Where an encoder's outputs are small next to
+        // 1, a smaller `deviation` keeps h visible in h + lambda d.
+        let deviation = try options.double("deviation")
         let rows = perPosition ? try Self.positions(options, site) : 1
-        embedding = Parameter("embedding.weight", [rows, site.dModel], initial)
+        embedding = Parameter(
+            "embedding.weight", [rows, site.dModel], identity ? .zeros : .normal(mean: 0, deviation: deviation))
         norm = try options.string("norm") == "none" ? nil : (
             Parameter("norm.weight", [site.dModel], .ones), Parameter("norm.bias", [site.dModel], .zeros))
     }
@@ -59,15 +56,11 @@ final class RepCali: Adapter {
         let hidden = inputs[0]
         let moved = hidden + shift(in: context, positions: hidden.size(1))
         guard let norm else { return [moved] }
-        switch start {
-        case .paper:
-            return [moved.layerNorm(context[norm.gain], context[norm.bias], epsilon: epsilon)]
-        case .identity:
-            let calibrated = moved.layerNorm(epsilon: epsilon) * context[norm.gain] + context[norm.bias]
-            let centred = hidden - hidden.mean(-1, keep: true)
-            let deviation = (centred.square().mean(-1, keep: true) + epsilon).sqrt()
-            return [hidden + deviation * (calibrated - hidden.layerNorm(epsilon: epsilon))]
-        }
+        if !identity { return [moved.layerNorm(context[norm.gain], context[norm.bias], epsilon: epsilon)] }
+        let calibrated = moved.layerNorm(epsilon: epsilon) * context[norm.gain] + context[norm.bias]
+        let centred = hidden - hidden.mean(-1, keep: true)
+        let deviation = (centred.square().mean(-1, keep: true) + epsilon).sqrt()
+        return [hidden + deviation * (calibrated - hidden.layerNorm(epsilon: epsilon))]
     }
 
     /// The vectors that are added, lambda d: [rows, d_model].
@@ -84,16 +77,16 @@ final class RepCali: Adapter {
         return shift.concat([context.full(0, [positions - rows, width])], axis: 0)
     }
 
-    /// How the block starts; `auto` is written back as what it became, because the form of the block, not
-    /// only its first values, depends on it.
-    private static func start(_ options: Options, _ site: Site) throws(PluginError) -> Start {
+    /// Whether the block starts as the identity; `auto` is written back as what it became, because the
+    /// form of the block, not only its first values, depends on it.
+    private static func identity(_ options: Options, _ site: Site) throws(PluginError) -> Bool {
         let identity = switch try options.string("initialization") {
         case "identity": true
         case "paper": false
         default: site.backboneFrozen
         }
         try options.resolve("initialization", to: identity ? "identity" : "paper")
-        return identity ? .identity : .paper
+        return identity
     }
 
     /// How many positions get a vector of their own.
@@ -140,7 +133,7 @@ extension RepCali {
                 .double("epsilon", default: "1e-5", in: 1e-12...1, "Added to the variance before its square root."),
             ],
             methods: [
-                .tensor("shift", "The vectors added to the hidden states, lambda included: [1 or positions, d_model].") {
+                .tensor("shift", "What is added to the hidden states, lambda included: [1 or positions, d_model].") {
                     RepCali.call($0) { $0.shift(in: $1) }
                 },
                 .number("lambda", "The weight of the learned vectors.") {

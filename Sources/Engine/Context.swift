@@ -90,6 +90,12 @@ public final class Context {
         return result
     }
 
+    /// `x` itself if row-major and in memory of the pool, else such a copy, without history: what may outlive the plugin
+    /// that made it.
+    public func owned(_ x: Tensor) throws(SeamError) -> Tensor {
+        x.isContiguous && !x.storage.isBorrowed ? x : try copied(x)
+    }
+
     /// A row-major copy of `x` in memory of its own, without history.
     public func copied(_ x: Tensor) throws(SeamError) -> Tensor {
         let result = try makeTensor(x.shape, x.dtype)

@@ -91,6 +91,8 @@ public final class Storage {
     public let byteCount: Int
     private let pool: MemoryPool?
     private let release: (() -> Void)?
+    /// Whether the memory is somebody else's, who hears of it when this object is gone.
+    var isBorrowed: Bool { pool == nil }
 
     /// Uninitialised memory from `pool`.
     init(byteCount: Int, pool: MemoryPool) throws(SeamError) {

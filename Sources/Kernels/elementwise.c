@@ -19,12 +19,11 @@ typedef struct {
 
 // ---- Functions of one operand
 
-SK_INLINE float gelu(float x) { return 0.5f * x * (1.0f + sk_erf(x * 0.70710678118654752f)); }
+SK_INLINE float gelu(float x) { return x * sk_normal_cdf(x, sk_exp(-0.5f * x * x)); }
 
 SK_INLINE float gelu_gradient(float x) {
-  float cdf = 0.5f * (1.0f + sk_erf(x * 0.70710678118654752f));
-  float density = 0.39894228040143268f * sk_exp(-0.5f * x * x);
-  return cdf + x * density;
+  float gauss = sk_exp(-0.5f * x * x);
+  return sk_normal_cdf(x, gauss) + x * 0.39894228040143268f * gauss;
 }
 
 SK_INLINE float gelu_tanh(float x) {

@@ -1,12 +1,8 @@
-// Layer norm, RMS norm and L2 normalisation, with their gradients. The gradient towards x goes by rows, the
-// gradients towards the weights by columns, so that no thread adds to another's sums.
+// Layer norm, RMS norm and L2 normalisation, with their gradients.
 
 #include "internal.h"
 
-enum {
-  BLOCK_ROWS = 64, // rows of a column sum kept in f32; the blocks are added in f64
-  TILE = 256       // columns summed together
-};
+enum { BLOCK_ROWS = 64 }; // rows of a weight's gradient summed in f32
 
 typedef struct {
   float *y, *mean, *rstd; // in a gradient y is dx, and mean and rstd are read
@@ -14,6 +10,9 @@ typedef struct {
   float *dweight, *dbias;
   float epsilon;
   int64_t rows, cols;
+  int64_t pieces; // a gradient's division of the rows, with sums [pieces, 2, cols] for weight and bias
+  double *totals;
+  float *parts;
 } Norm;
 
 // ---- Layer norm
@@ -51,75 +50,6 @@ void sk_layer_norm(float *y, float *mean, float *rstd, const float *x, const flo
   sk_parallel_for(rows, sk_row_grain(cols), layer_norm_body, &n);
 }
 
-SK_INLINE void layer_norm_gradient_row(const Norm *n, int weighted, int64_t row) {
-  SK_REASSOCIATE
-  const float *x = n->x + row * n->cols, *dy = n->dy + row * n->cols, *weight = n->weight;
-  float *dx = n->y + row * n->cols;
-  float mean = n->mean[row], rstd = n->rstd[row];
-  float sum = 0.0f, dot = 0.0f;
-  for (int64_t i = 0; i < n->cols; i++) {
-    float g = weighted ? dy[i] * weight[i] : dy[i];
-    sum += g;
-    dot += g * (x[i] - mean);
-  }
-  float shift = sum / (float)n->cols;
-  float slope = dot * rstd * rstd / (float)n->cols;
-  SK_VECTORIZE for (int64_t i = 0; i < n->cols; i++) {
-    float g = weighted ? dy[i] * weight[i] : dy[i];
-    dx[i] += rstd * (g - shift - (x[i] - mean) * slope);
-  }
-}
-
-SK_CLONES static void layer_norm_gradient_body(void *context, int64_t begin, int64_t end) {
-  const Norm *n = context;
-  if (n->weight)
-    for (int64_t row = begin; row < end; row++) layer_norm_gradient_row(n, 1, row);
-  else
-    for (int64_t row = begin; row < end; row++) layer_norm_gradient_row(n, 0, row);
-}
-
-// dweight += sum over rows of dy * (x - mean) * rstd and dbias += sum of dy, for columns [begin, end).
-SK_INLINE void weight_columns(const Norm *n, int centred, int64_t begin, int64_t end) {
-  double weight_total[TILE], bias_total[TILE];
-  float weight_part[TILE], bias_part[TILE];
-  for (int64_t column = begin; column < end; column += TILE) {
-    int64_t columns = sk_min64(TILE, end - column);
-    memset(weight_total, 0, sizeof weight_total);
-    memset(bias_total, 0, sizeof bias_total);
-    for (int64_t first = 0; first < n->rows; first += BLOCK_ROWS) {
-      memset(weight_part, 0, sizeof weight_part);
-      memset(bias_part, 0, sizeof bias_part);
-      int64_t last = sk_min64(first + BLOCK_ROWS, n->rows);
-      for (int64_t row = first; row < last; row++) {
-        const float *x = n->x + row * n->cols + column, *dy = n->dy + row * n->cols + column;
-        float mean = centred ? n->mean[row] : 0.0f, rstd = n->rstd[row];
-        SK_VECTORIZE for (int64_t j = 0; j < columns; j++) {
-          weight_part[j] += dy[j] * ((x[j] - mean) * rstd);
-          if (centred) bias_part[j] += dy[j];
-        }
-      }
-      for (int64_t j = 0; j < columns; j++) weight_total[j] += (double)weight_part[j];
-      for (int64_t j = 0; j < columns; j++) bias_total[j] += (double)bias_part[j];
-    }
-    if (n->dweight)
-      for (int64_t j = 0; j < columns; j++) n->dweight[column + j] += (float)weight_total[j];
-    if (n->dbias)
-      for (int64_t j = 0; j < columns; j++) n->dbias[column + j] += (float)bias_total[j];
-  }
-}
-
-SK_CLONES static void layer_norm_weights_body(void *context, int64_t begin, int64_t end) {
-  weight_columns(context, 1, begin, end);
-}
-
-void sk_layer_norm_gradient(float *dx, float *dweight, float *dbias, const float *dy, const float *x,
-                            const float *mean, const float *rstd, const float *weight, int64_t rows, int64_t cols) {
-  Norm n = {.y = dx, .mean = (float *)mean, .rstd = (float *)rstd, .x = x, .weight = weight, .dy = dy,
-            .dweight = dweight, .dbias = dbias, .rows = rows, .cols = cols};
-  if (dx) sk_parallel_for(rows, sk_row_grain(cols), layer_norm_gradient_body, &n);
-  if (dweight || dbias) sk_parallel_for(cols, sk_row_grain(rows), layer_norm_weights_body, &n);
-}
-
 // ---- RMS norm
 
 SK_CLONES static void rms_norm_body(void *context, int64_t begin, int64_t end) {
@@ -144,38 +74,96 @@ void sk_rms_norm(float *y, float *rstd, const float *x, const float *weight, flo
   sk_parallel_for(rows, sk_row_grain(cols), rms_norm_body, &n);
 }
 
-SK_INLINE void rms_norm_gradient_row(const Norm *n, int weighted, int64_t row) {
+// ---- The gradients of both; RMS norm's is layer norm's without the terms of the mean
+
+SK_INLINE void gradient_towards_x(const Norm *n, int centred, int weighted, int64_t row) {
   SK_REASSOCIATE
   const float *x = n->x + row * n->cols, *dy = n->dy + row * n->cols, *weight = n->weight;
   float *dx = n->y + row * n->cols;
-  float rstd = n->rstd[row];
-  float dot = 0.0f;
-  for (int64_t i = 0; i < n->cols; i++) dot += (weighted ? dy[i] * weight[i] : dy[i]) * x[i];
+  float mean = centred ? n->mean[row] : 0.0f, rstd = n->rstd[row];
+  float sum = 0.0f, dot = 0.0f;
+  for (int64_t i = 0; i < n->cols; i++) {
+    float g = weighted ? dy[i] * weight[i] : dy[i];
+    sum += g;
+    dot += g * (x[i] - mean);
+  }
+  float shift = centred ? sum / (float)n->cols : 0.0f;
   float slope = dot * rstd * rstd / (float)n->cols;
   SK_VECTORIZE for (int64_t i = 0; i < n->cols; i++) {
     float g = weighted ? dy[i] * weight[i] : dy[i];
-    dx[i] += rstd * (g - x[i] * slope);
+    dx[i] += rstd * (g - shift - (x[i] - mean) * slope);
   }
 }
 
-SK_CLONES static void rms_norm_gradient_body(void *context, int64_t begin, int64_t end) {
-  const Norm *n = context;
-  if (n->weight)
-    for (int64_t row = begin; row < end; row++) rms_norm_gradient_row(n, 1, row);
-  else
-    for (int64_t row = begin; row < end; row++) rms_norm_gradient_row(n, 0, row);
+SK_INLINE void gradient_towards_weights(const Norm *n, int centred, int64_t row, float *dweight, float *dbias) {
+  const float *x = n->x + row * n->cols, *dy = n->dy + row * n->cols;
+  float mean = centred ? n->mean[row] : 0.0f, rstd = n->rstd[row];
+  SK_VECTORIZE for (int64_t i = 0; i < n->cols; i++) {
+    dweight[i] += dy[i] * ((x[i] - mean) * rstd);
+    if (centred) dbias[i] += dy[i];
+  }
 }
 
-SK_CLONES static void rms_norm_weights_body(void *context, int64_t begin, int64_t end) {
-  weight_columns(context, 0, begin, end);
+// The range counts pieces of the rows. The weights' sums are taken while a row is in the cache, in f32 over
+// a block and in f64 over the piece's blocks; every piece has sums of its own.
+SK_INLINE void gradient_pieces(const Norm *n, int centred, int64_t begin, int64_t end) {
+  for (int64_t piece = begin; piece < end; piece++) {
+    double *total = n->totals + piece * 2 * n->cols;
+    float *part = n->parts + piece * 2 * n->cols;
+    int64_t last = n->rows * (piece + 1) / n->pieces;
+    memset(total, 0, (size_t)(2 * n->cols) * sizeof *total);
+    for (int64_t first = n->rows * piece / n->pieces; first < last; first += BLOCK_ROWS) {
+      int64_t stop = sk_min64(first + BLOCK_ROWS, last);
+      memset(part, 0, (size_t)(2 * n->cols) * sizeof *part);
+      for (int64_t row = first; row < stop; row++) {
+        if (n->y && n->weight) gradient_towards_x(n, centred, 1, row);
+        if (n->y && !n->weight) gradient_towards_x(n, centred, 0, row);
+        if (n->dweight || n->dbias) gradient_towards_weights(n, centred, row, part, part + n->cols);
+      }
+      for (int64_t i = 0; i < 2 * n->cols; i++) total[i] += (double)part[i];
+    }
+  }
+}
+
+SK_CLONES static void layer_norm_gradient_body(void *context, int64_t begin, int64_t end) {
+  gradient_pieces(context, 1, begin, end);
+}
+
+SK_CLONES static void rms_norm_gradient_body(void *context, int64_t begin, int64_t end) {
+  gradient_pieces(context, 0, begin, end);
+}
+
+static void add_totals(float *to, const Norm *n, int64_t offset) {
+  for (int64_t i = 0; i < n->cols; i++) {
+    double sum = 0;
+    for (int64_t piece = 0; piece < n->pieces; piece++) sum += n->totals[piece * 2 * n->cols + offset + i];
+    to[i] += (float)sum;
+  }
+}
+
+static void norm_gradient(Norm *n, void (*body)(void *, int64_t, int64_t)) {
+  n->pieces = sk_min64(sk_thread_count(), n->rows / sk_row_grain(n->cols));
+  if (n->pieces < 1) n->pieces = 1;
+  size_t sums = (size_t)(n->pieces * 2 * n->cols);
+  n->totals = sk_scratch(sums * (sizeof *n->totals + sizeof *n->parts));
+  n->parts = (float *)(n->totals + sums);
+  sk_parallel_for(n->pieces, 1, body, n);
+  if (n->dweight) add_totals(n->dweight, n, 0);
+  if (n->dbias) add_totals(n->dbias, n, n->cols);
+}
+
+void sk_layer_norm_gradient(float *dx, float *dweight, float *dbias, const float *dy, const float *x,
+                            const float *mean, const float *rstd, const float *weight, int64_t rows, int64_t cols) {
+  Norm n = {.y = dx, .mean = (float *)mean, .rstd = (float *)rstd, .x = x, .weight = weight, .dy = dy,
+            .dweight = dweight, .dbias = dbias, .rows = rows, .cols = cols};
+  norm_gradient(&n, layer_norm_gradient_body);
 }
 
 void sk_rms_norm_gradient(float *dx, float *dweight, const float *dy, const float *x, const float *rstd,
                           const float *weight, int64_t rows, int64_t cols) {
   Norm n = {.y = dx, .rstd = (float *)rstd, .x = x, .weight = weight, .dy = dy, .dweight = dweight,
             .rows = rows, .cols = cols};
-  if (dx) sk_parallel_for(rows, sk_row_grain(cols), rms_norm_gradient_body, &n);
-  if (dweight) sk_parallel_for(cols, sk_row_grain(rows), rms_norm_weights_body, &n);
+  norm_gradient(&n, rms_norm_gradient_body);
 }
 
 // ---- L2 normalisation (rstd holds the norms, x the forward result in the gradient)

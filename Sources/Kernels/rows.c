@@ -9,15 +9,34 @@ typedef struct {
   int64_t cols;
 } Rows;
 
+enum { LANES = 16 };
+
+// The exponentials of a row's last LANES elements, of which the first `counted` are in the sum already. The
+// vector loop stops short of a partial vector, and element by element that would cost as much as the rest
+// of a row of attention scores.
+SK_INLINE float exp_last(float *e, const float *x, float shift, int64_t counted) {
+  SK_REASSOCIATE
+  float sum = 0.0f;
+  for (int i = 0; i < LANES; i++) {
+    e[i] = sk_exp(x[i] - shift);
+    sum += i < counted ? 0.0f : e[i];
+  }
+  return sum;
+}
+
 // y = exp(x - shift); returns the sum.
 SK_INLINE float exp_row(float *y, const float *x, float shift, int64_t n) {
   SK_REASSOCIATE
-  float sum = 0.0f;
-  SK_VECTORIZE for (int64_t i = 0; i < n; i++) {
+  float sum = 0.0f, last[LANES];
+  int64_t whole = n >= LANES ? n / LANES * LANES : n;
+  // Before the loop, which overwrites x when y is x.
+  if (whole < n) sum = exp_last(last, x + n - LANES, shift, LANES - (n - whole));
+  SK_VECTORIZE for (int64_t i = 0; i < whole; i++) {
     float e = sk_exp(x[i] - shift);
     y[i] = e;
     sum += e;
   }
+  if (whole < n) memcpy(y + n - LANES, last, sizeof last);
   return sum;
 }
 
@@ -29,7 +48,7 @@ SK_INLINE float exp_sum(const float *x, float shift, int64_t n) {
 }
 
 SK_INLINE void scale_row(float *y, float scale, int64_t n) {
-  for (int64_t i = 0; i < n; i++) y[i] *= scale;
+  SK_VECTORIZE_SHORT for (int64_t i = 0; i < n; i++) y[i] *= scale;
 }
 
 // ---- Softmax
@@ -174,15 +193,24 @@ SK_CLONES static void attention_body(void *context, int64_t begin, int64_t end) 
     float *scores = a->scores + row * a->keys;
     int64_t seen = a->causal ? sk_min64(a->keys, query + a->causal_offset + 1) : a->keys;
     if (seen < 0) seen = 0;
-    if (a->bias) {
-      const float *bias = a->bias + batch * a->bias_strides[0] + head * a->bias_strides[1] + query * a->bias_strides[2];
-      SK_VECTORIZE for (int64_t i = 0; i < seen; i++) scores[i] = scores[i] * a->scale + bias[i];
+    float scale = a->scale;
+    const int64_t *strides = a->bias_strides;
+    const float *bias = a->bias ? a->bias + batch * strides[0] + head * strides[1] + query * strides[2] : NULL;
+    const int32_t *mask = a->mask ? a->mask + batch * a->keys : NULL;
+    if (bias && mask) {
+      SK_VECTORIZE_SHORT for (int64_t i = 0; i < seen; i++) {
+        float score = scores[i] * scale + bias[i];
+        scores[i] = mask[i] != 0 ? score : -INFINITY;
+      }
+    } else if (bias) {
+      SK_VECTORIZE_SHORT for (int64_t i = 0; i < seen; i++) scores[i] = scores[i] * scale + bias[i];
+    } else if (mask) {
+      SK_VECTORIZE_SHORT for (int64_t i = 0; i < seen; i++) {
+        float score = scores[i] * scale;
+        scores[i] = mask[i] != 0 ? score : -INFINITY;
+      }
     } else {
-      SK_VECTORIZE for (int64_t i = 0; i < seen; i++) scores[i] *= a->scale;
-    }
-    if (a->mask) {
-      const int32_t *mask = a->mask + batch * a->keys;
-      SK_VECTORIZE for (int64_t i = 0; i < seen; i++) scores[i] = mask[i] != 0 ? scores[i] : -INFINITY;
+      SK_VECTORIZE_SHORT for (int64_t i = 0; i < seen; i++) scores[i] *= scale;
     }
     // With every key hidden the maximum is -inf: against zero all terms vanish, and a NaN still shows.
     float highest = sk_row_max(scores, seen);

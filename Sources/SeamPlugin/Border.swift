@@ -6,7 +6,7 @@ import CSeam
 /// MemoryLayout: built with later headers, whose structs are larger, a plugin must go on working in a
 /// host of version 1.0.
 enum Version1 {
-    static let host: UInt32 = 88
+    static let host: UInt32 = 96
     static let ops: UInt32 = 512
     static let site: UInt32 = 88
     static let forward: UInt32 = 72
@@ -63,4 +63,12 @@ func compatible(_ host: UnsafePointer<seam_host>?) -> UnsafePointer<seam_host>? 
         return nil
     }
     return host
+}
+
+/// Swift seeds its hashing with this function, which glibc has only since 2.36. With one of its own, hidden
+/// like every symbol but the entry, a plugin loads on older systems too; and since nothing in a plugin may
+/// depend on chance (parameters are drawn by the host), its seeds are constant.
+@c(arc4random_buf)
+public func fixedHashingSeed(_ bytes: UnsafeMutableRawPointer, _ count: Int) {
+    bytes.initializeMemory(as: UInt8.self, repeating: 0x5a, count: count)
 }

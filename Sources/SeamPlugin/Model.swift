@@ -23,9 +23,9 @@ public struct Model {
     }
 }
 
-/// Where an adapter is attached. Zero: unknown or unlimited.
+/// Where an adapter is attached, valid during `init`. Zero: unknown or unlimited.
 public struct Site {
-    public let seam: String
+    public let seam: Text
     /// Only adapters are trained; false: the backbone is trained with them.
     public let backboneFrozen: Bool
     public let dModel: Int
@@ -35,7 +35,7 @@ public struct Site {
     public let vocabSize: Int
 
     init(_ site: UnsafePointer<seam_site>) {
-        seam = String(cString: site.pointee.seam)
+        seam = Text(site.pointee.seam)
         backboneFrozen = site.pointee.backbone_frozen != 0
         dModel = Int(site.pointee.d_model)
         encoderLayers = Int(site.pointee.encoder_layers)

@@ -25,12 +25,12 @@ public struct Options {
         var out = 0.0
         return try read(host.pointee.config_double(raw, key, &out), key, "a number") ? out : absent(key, value)
     }
-    public func string(_ key: String, default value: String? = nil) throws(PluginError) -> String {
+    public func string(_ key: String, default value: StaticString? = nil) throws(PluginError) -> Text {
         var out: UnsafePointer<CChar>?
         guard try read(host.pointee.config_string(raw, key, &out), key, "a string"), let out else {
-            return try absent(key, value)
+            return Text(try absent(key, value).cString)
         }
-        return String(cString: out)
+        return Text(out)
     }
 
     /// Replaces an option by what it was resolved to ("auto" to the choice), so that a saved adapter is

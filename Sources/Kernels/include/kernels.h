@@ -22,17 +22,19 @@ int sk_thread_count(void);
 void sk_parallel_for(int64_t count, int64_t grain, void (*body)(void *context, int64_t begin, int64_t end),
                      void *context);
 
-// ---- Matrix products (gemm.c)
+// ---- Matrix products (gemm.c; blas.c loads OpenBLAS, few.c has products of up to eight rows)
 
 /// Loads OpenBLAS once (directory of this library first, then the system's), after choosing the kernels
 /// this processor deserves unless OPENBLAS_CORETYPE is already set. Returns 0, or -1 with a sentence
-/// in message. Thread-safe; later calls return the first result.
+/// in message. Thread-safe; later calls return the first result. The products below load by themselves, but
+/// end the process when there is nothing to load: call this first to report it. Dimensions and leading
+/// dimensions are below 2^31.
 int sk_blas_load(char *message, size_t message_size);
 /// The name of the kernels in use, as OpenBLAS reports it ("SkylakeX", "Haswell"...).
 const char *sk_blas_core_name(void);
 
 /// C[m,n] = alpha * op(A)[m,k] * op(B)[k,n] + beta * C; leading dimensions in elements.
-/// One-row products go through gemv. Parallel over m or n.
+/// C is not read when beta is 0. One-row products go through gemv. Parallel over m or n.
 void sk_gemm(int transpose_a, int transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
              int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
 /// `count` independent products of one shape. Offsets are elements from the base pointers; parallel over
@@ -47,7 +49,8 @@ void sk_gemm_half(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, 
 void sk_gemm_half_nn(int64_t m, int64_t k, int64_t n, const float *a, int64_t lda, int kind, const uint16_t *w,
                      int64_t ldw, float *c, int64_t ldc);
 
-// ---- Element-wise (elementwise.c)
+// ---- Element-wise (elementwise.c; strided.c for what takes strides)
+// Outputs may be the same array as an input, or disjoint from it, but not overlap it shifted.
 
 enum { SK_MAX_RANK = 8 };
 enum sk_storage { SK_F32 = 0, SK_BF16 = 1, SK_F16 = 2 };
@@ -99,7 +102,7 @@ double sk_sum_f64(const float *x, int64_t n);
 /// Index of the first non-finite element, or -1. Whole-tensor check of loaded weights, by storage kind.
 int64_t sk_first_nonfinite(const void *x, int kind, int64_t n);
 
-// ---- Rows: softmax, norms, cross-entropy (rows.c)
+// ---- Rows: softmax, cross-entropy (rows.c), norms (norms.c)
 
 void sk_softmax(float *y, const float *x, int64_t rows, int64_t cols);
 void sk_log_softmax(float *y, const float *x, int64_t rows, int64_t cols);

@@ -5,7 +5,7 @@ import Support
 // The frame of every entry of the compute table: a failed context or a NULL operand does nothing, a thrown error is
 // latched, a result is kept by the context.
 
-func run(_ context: OpaquePointer?, _ body: (Context) throws(SeamError) -> Tensor) -> OpaquePointer? {
+public func run(_ context: OpaquePointer?, _ body: (Context) throws(SeamError) -> Tensor) -> OpaquePointer? {
     guard let context else { return nil }
     let pass = Context.from(context)
     guard pass.failure == nil else { return nil }
@@ -17,7 +17,7 @@ func run(_ context: OpaquePointer?, _ body: (Context) throws(SeamError) -> Tenso
     }
 }
 
-func operand(_ handle: OpaquePointer?, _ operation: String) throws(SeamError) -> Tensor {
+public func operand(_ handle: OpaquePointer?, _ operation: String) throws(SeamError) -> Tensor {
     guard let handle else { throw SeamError(.plugin, "\(operation): an operand is NULL") }
     return Tensor.from(handle)
 }

@@ -6,17 +6,17 @@ import Support
 // object alive is said by the header: the context keeps its tensors, the session its contexts.
 
 extension Tensor {
-    var handle: OpaquePointer { OpaquePointer(Unmanaged.passUnretained(self).toOpaque()) }
+    public var handle: OpaquePointer { OpaquePointer(Unmanaged.passUnretained(self).toOpaque()) }
 
-    static func from(_ handle: OpaquePointer) -> Tensor {
+    public static func from(_ handle: OpaquePointer) -> Tensor {
         Unmanaged<Tensor>.fromOpaque(UnsafeRawPointer(handle)).takeUnretainedValue()
     }
 }
 
 extension Context {
-    var handle: OpaquePointer { OpaquePointer(Unmanaged.passUnretained(self).toOpaque()) }
+    public var handle: OpaquePointer { OpaquePointer(Unmanaged.passUnretained(self).toOpaque()) }
 
-    static func from(_ handle: OpaquePointer) -> Context {
+    public static func from(_ handle: OpaquePointer) -> Context {
         Unmanaged<Context>.fromOpaque(UnsafeRawPointer(handle)).takeUnretainedValue()
     }
 

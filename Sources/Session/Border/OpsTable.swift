@@ -5,10 +5,10 @@ import Support
 /// The native engine as the ABI's compute table (include/seam/ops.h).
 ///
 /// The entries are `Context`'s methods in the common frame (Frame.swift).
-enum OpsTable {
+public enum OpsTable {
     /// The one table of the process.
     /// `nonisolated(unsafe)` is safe: the table is written before this initialiser returns and never again.
-    nonisolated(unsafe) static let native: UnsafePointer<seam_ops> = {
+    nonisolated(unsafe) public static let native: UnsafePointer<seam_ops> = {
         let table = UnsafeMutablePointer<seam_ops>.allocate(capacity: 1)
         var ops = seam_ops()
         ops.struct_size = UInt32(MemoryLayout<seam_ops>.size)

@@ -47,7 +47,7 @@ public final class Adapter {
         }
         let origin = factory.plugin.id
         let table = factory.table.pointee
-        let resolved = try Option.resolve(options, against: factory.options, owner: "adapter \"\(id)\"")
+        let resolved = try DeclaredOption.resolve(options, against: factory.options, owner: "adapter \"\(id)\"")
         self.options = resolved
         let site = self.site
         var instance: UnsafeMutableRawPointer?

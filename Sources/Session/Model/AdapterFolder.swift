@@ -29,12 +29,14 @@ public enum AdapterFolder {
 
     /// Writes an adapter.
     /// - Parameters:
-    ///   - isBackboneTrained: the backbone was trained with it, so that it belongs to those weights.
+    ///   - isBackboneTrained: the backbone was trained with it.
+    ///   - weights: the folder of the weights it belongs to; nil for the one the backbone was opened from.
     ///   - notes: further lines of the model card (data, metrics), Markdown.
     public static func save(
-        _ adapter: Adapter, backbone: Backbone, isBackboneTrained: Bool, notes: String, to path: String
+        _ adapter: Adapter, backbone: Backbone, isBackboneTrained: Bool, weights: ModelFolder? = nil, notes: String,
+        to path: String
     ) throws {
-        let fingerprint = backbone.model.map { ContentHash.hex($0.folder.fingerprint()) }
+        let fingerprint = (weights ?? backbone.model?.folder).map { ContentHash.hex($0.fingerprint()) }
         let site = adapter.site
         let plugin = adapter.factory.plugin
         let config: JSON = [

@@ -55,6 +55,8 @@ public final class Backbone {
     /// Nil for a backbone opened without a folder.
     public let model: PretrainedModel?
     public let parameters: ParameterSet
+    /// Whether its weights were ever made trainable, so that they may differ from those of its folder.
+    public private(set) var isTrained = false
     private let instance: UnsafeMutableRawPointer?
 
     private var table: seam_backbone_factory { factory.table.pointee }
@@ -73,7 +75,7 @@ public final class Backbone {
         factory = try id.map { try runtime.backboneFactory($0) } ?? Self.factory(accepting: model, in: runtime)
         let origin = factory.plugin.id
         let table = factory.table.pointee
-        self.options = try Option.resolve(options, against: factory.options, owner: "backbone \"\(factory.id)\"")
+        self.options = try DeclaredOption.resolve(options, against: factory.options, owner: "backbone \"\(factory.id)\"")
         var instance: UnsafeMutableRawPointer?
         var failure: OpaquePointer?
         let status = table.create(runtime.host, self.options.handle, model?.handle, &instance, &failure)
@@ -148,6 +150,7 @@ public final class Backbone {
             throw SeamError(.unsupported, "backbone \"\(factory.id)\" is opaque: its weights cannot be trained", origin: origin)
         }
         try parameters.makeTrainable(pool: runtime.pool)
+        isTrained = true
     }
 
     public func freeze() { parameters.freeze() }

@@ -3,7 +3,7 @@ import Files
 import Support
 
 /// One option that a factory declares (`seam_option`).
-public struct Option: Sendable {
+public struct DeclaredOption: Sendable {
     public enum Kind: Int32, Sendable {
         case bool = 0
         case int = 1
@@ -73,7 +73,7 @@ public struct Option: Sendable {
 
     /// All options of `declared` with the given values or their defaults, in declared order. Unknown keys are an
     /// error that lists the known ones.
-    static func resolve(_ given: JSON, against declared: [Option], owner: String) throws -> Configuration {
+    static func resolve(_ given: JSON, against declared: [DeclaredOption], owner: String) throws -> Configuration {
         guard let members = given == .null ? [] : given.objectValue else {
             throw SeamError(.invalidArgument, "\(owner): the options must be a JSON object, found \(given.kind)")
         }

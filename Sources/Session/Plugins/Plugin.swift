@@ -91,7 +91,7 @@ public final class AdapterFactory {
     public let id: String
     public let summary: String
     public let seams: [String]
-    public let options: [Option]
+    public let options: [DeclaredOption]
     public let methods: [Method]
     let table: UnsafePointer<seam_adapter_factory>
     public unowned let plugin: Plugin
@@ -132,7 +132,7 @@ public final class AdapterFactory {
 public final class BackboneFactory {
     public let id: String
     public let summary: String
-    public let options: [Option]
+    public let options: [DeclaredOption]
     let table: UnsafePointer<seam_backbone_factory>
     public unowned let plugin: Plugin
 
@@ -185,11 +185,11 @@ private func requireFunctions(_ functions: [(String, Bool)], _ name: String, _ o
 
 private func declaredOptions(
     _ source: UnsafePointer<UnsafePointer<seam_option>?>?, _ count: Int, _ origin: String
-) throws -> [Option] {
+) throws -> [DeclaredOption] {
     try (0..<count).map { index in
         guard let option = source?[index] else {
             throw SeamError(.plugin, "option \(index) is NULL", origin: origin)
         }
-        return try Option(option.pointee, origin: origin)
+        return try DeclaredOption(option.pointee, origin: origin)
     }
 }

@@ -83,6 +83,13 @@ public final class Session {
         return current
     }
 
+    /// What leaves the `encoder.output` seam, adapters applied: [batch, source, d_model], alive as long as the context.
+    public func encodeAdapted(_ context: Context, _ batch: Batch) throws -> Tensor {
+        let hidden = try encode(context, batch)
+        let mask = context.retain(try context.constant(batch.attentionMask, [batch.count, batch.sourceLength]))
+        return try adapt(context, hidden: hidden, mask: mask, training: false)
+    }
+
     /// Teacher-forced scores of a batch with targets.
     /// - Parameter encoded: the encoder's output, when a cache has it; else the encoder runs.
     /// - Returns: logits [batch, target, vocab_size] and the decoder's hidden states [batch, target, d_model], alive as

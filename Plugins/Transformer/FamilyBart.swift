@@ -1,0 +1,71 @@
+import CMath
+import SeamPlugin
+
+/// The BART line: one layout of config.json and of tensor names, and three choices that differ.
+extension Family {
+    /// BART (Lewis et al. 2020): norm after the sum, a norm on the embeddings, learned positions.
+    static func bart(_ config: Options) throws(PluginError) -> Family {
+        try bartLike(config, "bart", learned: true, normFirst: false, embeddingNorm: true)
+    }
+    /// mBART (Liu et al. 2020): as BART, with the norms first and one at each end.
+    static func mbart(_ config: Options) throws(PluginError) -> Family {
+        try bartLike(config, "mbart", learned: true, normFirst: true, embeddingNorm: true)
+    }
+    /// Marian and the OPUS-MT models: the original Transformer, sinusoidal positions, norm after the sum.
+    static func marian(_ config: Options) throws(PluginError) -> Family {
+        try bartLike(config, "marian", learned: false, normFirst: false, embeddingNorm: false)
+    }
+    /// PEGASUS (Zhang et al. 2020): sinusoidal positions, norms first.
+    static func pegasus(_ config: Options) throws(PluginError) -> Family {
+        try bartLike(config, "pegasus", learned: false, normFirst: true, embeddingNorm: false)
+    }
+
+    private static func bartLike(
+        _ config: Options, _ name: StaticString, learned: Bool, normFirst: Bool, embeddingNorm: Bool
+    ) throws(PluginError) -> Family {
+        let dModel = try config.size("d_model")
+        let encoder = try stack(config, "encoder")
+        let decoder = try stack(config, "decoder")
+        guard encoder.heads == decoder.heads, dModel % encoder.heads == 0 else {
+            throw PluginError(
+                .unsupported,
+                "config.json: 'd_model' is \(dModel), 'encoder_attention_heads' \(encoder.heads) and "
+                    + "'decoder_attention_heads' \(decoder.heads); expected equal numbers that divide the width")
+        }
+        let limit = try config.size("max_position_embeddings")
+        let vocabulary = try config.size("vocab_size")
+        let shared = try config.bool("share_encoder_decoder_embeddings", default: true)
+        let tied = try config.bool("tie_word_embeddings", default: true)
+        return Family(
+            name: name, dModel: dModel, headDim: dModel / encoder.heads, encoder: encoder, decoder: decoder,
+            // The first two rows of the learned tables are a leftover of the padding index.
+            positions: learned ? .learned(limit: limit, offset: 2) : .sinusoidal(limit: limit),
+            norm: .layer, epsilon: 1e-5, normFirst: normFirst, finalNorm: normFirst, embeddingNorm: embeddingNorm,
+            biases: true,
+            activation: try Activation(
+                named: try config.string("activation_function", default: "gelu"), key: "activation_function"),
+            gated: false, attentionScale: 1 / sqrt(Double(dModel / encoder.heads)),
+            embeddingScale: try config.bool("scale_embedding", default: false) ? sqrt(Double(dModel)) : 1,
+            headScale: 1, sharedEmbedding: shared && tied, head: tied ? .tied : .separate,
+            sourceVocabulary: vocabulary,
+            targetVocabulary: shared ? vocabulary : try config.size("decoder_vocab_size", default: vocabulary))
+    }
+
+    private static func stack(_ config: Options, _ side: String) throws(PluginError) -> Stack {
+        Stack(
+            layers: try config.layers(side + "_layers"), heads: try config.size(side + "_attention_heads"),
+            feedForward: try config.size(side + "_ffn_dim"), names: .bart(side + "."))
+    }
+}
+
+extension StackNames {
+    fileprivate static func bart(_ stack: String) -> StackNames {
+        StackNames(
+            stack: stack, layers: "layers.",
+            selfAttention: "self_attn.", selfNorm: "self_attn_layer_norm",
+            crossAttention: "encoder_attn.", crossNorm: "encoder_attn_layer_norm",
+            query: "q_proj", key: "k_proj", value: "v_proj", output: "out_proj",
+            up: "fc1", gate: "", down: "fc2",
+            feedForwardNorm: "final_layer_norm", finalNorm: "layer_norm")
+    }
+}

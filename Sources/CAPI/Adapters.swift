@@ -1,0 +1,140 @@
+import CSeam
+import Engine
+import Files
+import Session
+import Support
+
+@c @implementation
+public func seam_adapter_create(
+    _ backbone: OpaquePointer?, _ id: UnsafePointer<CChar>?, _ seam: UnsafePointer<CChar>?,
+    _ optionsJSON: UnsafePointer<CChar>?, _ backboneFrozen: Int32, _ seed: UInt64,
+    _ out: UnsafeMutablePointer<OpaquePointer?>?, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let owner = try object(backbone, "backbone", as: BackboneHandle.self)
+        let out = try required(out, "out")
+        let adapter = try Adapter(
+            backbone: owner.backbone, id: try text(id, "id"), seam: try optionalText(seam, "seam"),
+            options: try options(optionsJSON), backboneFrozen: backboneFrozen != 0, seed: seed)
+        out.pointee = handOver(AdapterHandle(adapter, owner: owner))
+    }
+}
+
+@c @implementation
+public func seam_adapter_load(
+    _ backbone: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ out: UnsafeMutablePointer<OpaquePointer?>?,
+    _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let owner = try object(backbone, "backbone", as: BackboneHandle.self)
+        let out = try required(out, "out")
+        let adapter = try AdapterFolder.load(try text(path, "path"), backbone: owner.backbone)
+        out.pointee = handOver(AdapterHandle(adapter, owner: owner))
+    }
+}
+
+@c @implementation
+public func seam_adapter_save(
+    _ adapter: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ notes: UnsafePointer<CChar>?, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let handle = try object(adapter, "adapter", as: AdapterHandle.self)
+        let backbone = handle.owner.backbone
+        try AdapterFolder.save(
+            handle.adapter, backbone: backbone, isBackboneTrained: backbone.isTrained,
+            notes: try optionalText(notes, "notes") ?? "", to: try text(path, "path"))
+    }
+}
+
+@c @implementation
+public func seam_adapter_release(_ adapter: OpaquePointer?) { release(adapter, AdapterHandle.self) }
+
+@c @implementation
+public func seam_adapter_options(
+    _ adapter: OpaquePointer?, _ json: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let handle = try object(adapter, "adapter", as: AdapterHandle.self)
+        let out = try required(json, "json")
+        out.pointee = copyCString(try handle.adapter.options.json.serialized())
+    }
+}
+
+@c @implementation
+public func seam_adapter_parameter_count(_ adapter: OpaquePointer?) -> Int {
+    (try? object(adapter, "adapter", as: AdapterHandle.self))?.adapter.parameters.entries.count ?? 0
+}
+
+@c @implementation
+public func seam_adapter_parameter(
+    _ adapter: OpaquePointer?, _ index: Int, _ name: UnsafeMutablePointer<UnsafePointer<CChar>?>?,
+    _ tensor: UnsafeMutablePointer<UnsafeMutablePointer<DLManagedTensorVersioned>?>?, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let handle = try object(adapter, "adapter", as: AdapterHandle.self)
+        let entries = handle.adapter.parameters.entries
+        guard entries.indices.contains(index) else {
+            throw SeamError(
+                .notFound, "argument index must be below \(entries.count), the number of parameters, found \(index)")
+        }
+        name?.pointee = handle.owner.owner.lend(entries[index].name)
+        tensor?.pointee = DLPack.exporting(entries[index].tensor)
+    }
+}
+
+// MARK: Methods
+
+@c @implementation
+public func seam_call(
+    _ adapter: OpaquePointer?, _ method: UnsafePointer<CChar>?, _ arguments: UnsafePointer<seam_value>?,
+    _ argumentCount: Int, _ result: UnsafeMutablePointer<seam_value>?, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        // Before anything else can fail: tensors among the arguments are taken over in any case.
+        let values = Result { try methodValues(arguments, argumentCount) }
+        let handle = try object(adapter, "adapter", as: AdapterHandle.self)
+        let value = try handle.adapter.call(try text(method, "method"), try values.get())
+        result?.pointee = cValue(value)
+    }
+}
+
+/// The arguments of a method call; every tensor is taken over, even when another argument is wrong.
+private func methodValues(_ arguments: UnsafePointer<seam_value>?, _ count: Int) throws -> [Method.Value] {
+    guard count > 0 else { return [] }
+    let source = UnsafeBufferPointer(start: try required(arguments, "arguments"), count: count)
+    let converted = source.enumerated().map { index, value in
+        Result { try methodValue(value, "arguments[\(index)]") }
+    }
+    return try converted.map { try $0.get() }
+}
+
+private func methodValue(_ value: seam_value, _ name: String) throws -> Method.Value {
+    switch Int(value.kind) {
+    case SEAM_VALUE_INT: return .int(value.integer)
+    case SEAM_VALUE_DOUBLE: return .double(value.number)
+    case SEAM_VALUE_STRING: return .string(try text(value.string, "\(name).string"))
+    case SEAM_VALUE_TENSOR: return .tensor(try DLPack.importing(try required(value.tensor, "\(name).tensor")))
+    case SEAM_VALUE_NONE: return .void
+    default: throw SeamError(.invalidArgument, "\(name) has the unknown kind \(value.kind)")
+    }
+}
+
+private func cValue(_ value: Method.Value) -> seam_value {
+    var result = seam_value()
+    switch value {
+    case .void: result.kind = seam_value_kind(SEAM_VALUE_NONE)
+    case .int(let integer):
+        result.kind = seam_value_kind(SEAM_VALUE_INT)
+        result.integer = integer
+    case .double(let number):
+        result.kind = seam_value_kind(SEAM_VALUE_DOUBLE)
+        result.number = number
+    case .string(let text):
+        result.kind = seam_value_kind(SEAM_VALUE_STRING)
+        result.string = UnsafePointer(copyCString(text))
+    case .tensor(let tensor):
+        result.kind = seam_value_kind(SEAM_VALUE_TENSOR)
+        result.tensor = DLPack.exporting(tensor)
+    }
+    return result
+}

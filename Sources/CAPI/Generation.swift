@@ -1,0 +1,103 @@
+import CSeam
+import Generation
+import Session
+import Support
+
+@c @implementation
+public func seam_generate_options_init(
+    _ backbone: OpaquePointer?, _ options: UnsafeMutablePointer<seam_generate_options>?, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let handle = try object(backbone, "backbone", as: BackboneHandle.self)
+        let out = try required(options, "options")
+        out.pointee = cOptions(try Session(backbone: handle.backbone).defaultGenerationOptions())
+    }
+}
+
+@c @implementation
+public func seam_session_generate(
+    _ session: OpaquePointer?, _ batch: UnsafePointer<seam_batch>?, _ options: UnsafePointer<seam_generate_options>?,
+    _ shouldContinue: seam_continue_callback?, _ user: UnsafeMutableRawPointer?,
+    _ out: UnsafeMutablePointer<OpaquePointer?>?, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let handle = try object(session, "session", as: SessionHandle.self)
+        let (source, out) = (try handle.batch(batch), try required(out, "out"))
+        var settings = try handle.session.defaultGenerationOptions()
+        if let options {
+            let given = try read(
+                options, "options", atLeast: extent(through: \seam_generate_options.seed), defaults: cOptions(settings))
+            try apply(given, to: &settings)
+        }
+        let result = try handle.session.generate(source, options: settings) { tokens in
+            shouldContinue.map { $0(user, Int64(tokens)) != 0 } ?? true
+        }
+        out.pointee = handOver(SequencesHandle(result))
+    }
+}
+
+@c @implementation
+public func seam_sequences_count(_ sequences: OpaquePointer?, _ item: Int) -> Int {
+    (try? object(sequences, "sequences", as: SequencesHandle.self))?.count(item) ?? 0
+}
+
+@c @implementation
+public func seam_sequences_tokens(
+    _ sequences: OpaquePointer?, _ item: Int, _ index: Int, _ length: UnsafeMutablePointer<Int>?,
+    _ score: UnsafeMutablePointer<Double>?
+) -> UnsafePointer<Int32>? {
+    let found = (try? object(sequences, "sequences", as: SequencesHandle.self))?.sequence(item, index)
+    length?.pointee = found?.length ?? 0
+    if let found { score?.pointee = found.score }
+    return found?.tokens
+}
+
+@c @implementation
+public func seam_sequences_release(_ sequences: OpaquePointer?) { release(sequences, SequencesHandle.self) }
+
+// MARK: Options
+
+private func cOptions(_ source: GenerationOptions) -> seam_generate_options {
+    var options = seam_generate_options()
+    options.struct_size = UInt32(MemoryLayout<seam_generate_options>.size)
+    options.max_new_tokens = Int32(clamping: source.maxNewTokens)
+    options.min_new_tokens = Int32(clamping: source.minNewTokens)
+    options.num_beams = Int32(clamping: source.beams)
+    options.num_return_sequences = Int32(clamping: source.numReturnSequences)
+    options.early_stopping =
+        switch source.earlyStopping {
+        case .heuristic: Int32(SEAM_EARLY_STOPPING_HEURISTIC)
+        case .whenFull: Int32(SEAM_EARLY_STOPPING_WHEN_FULL)
+        case .never: Int32(SEAM_EARLY_STOPPING_NEVER)
+        }
+    options.length_penalty = source.lengthPenalty
+    options.do_sample = source.sample ? 1 : 0
+    options.top_k = Int32(clamping: source.topK)
+    options.temperature = Double(source.temperature)
+    options.top_p = source.topP
+    options.repetition_penalty = Double(source.repetitionPenalty)
+    options.no_repeat_ngram_size = Int32(clamping: source.noRepeatNgramSize)
+    options.seed = source.seed
+    return options
+}
+
+private func apply(_ source: seam_generate_options, to options: inout GenerationOptions) throws {
+    options.maxNewTokens = Int(source.max_new_tokens)
+    options.minNewTokens = Int(source.min_new_tokens)
+    options.beams = Int(source.num_beams)
+    options.numReturnSequences = Int(source.num_return_sequences)
+    switch Int(source.early_stopping) {
+    case SEAM_EARLY_STOPPING_HEURISTIC: options.earlyStopping = .heuristic
+    case SEAM_EARLY_STOPPING_WHEN_FULL: options.earlyStopping = .whenFull
+    case SEAM_EARLY_STOPPING_NEVER: options.earlyStopping = .never
+    default: throw SeamError(.invalidArgument, "early_stopping must be 0, 1 or 2, found \(source.early_stopping)")
+    }
+    options.lengthPenalty = source.length_penalty
+    options.sample = source.do_sample != 0
+    options.topK = Int(source.top_k)
+    options.temperature = Float(source.temperature)
+    options.topP = source.top_p
+    options.repetitionPenalty = Float(source.repetition_penalty)
+    options.noRepeatNgramSize = Int(source.no_repeat_ngram_size)
+    options.seed = source.seed
+}

@@ -1,0 +1,142 @@
+import CSeam
+import Engine
+import Generation
+import Session
+import Support
+import Trainer
+
+// What the opaque pointers of client.h point at: retained boxes that hold what they were made from, so that the order
+// of releases does not matter.
+
+final class RuntimeHandle {
+    let runtime: Runtime
+    /// Strings lent to the caller, one copy each.
+    private var strings: [String: UnsafeMutablePointer<CChar>] = [:]
+
+    init(_ runtime: Runtime) { self.runtime = runtime }
+
+    deinit { for (_, string) in strings { string.deallocate() } }
+
+    func lend(_ text: String) -> UnsafePointer<CChar> {
+        if let known = strings[text] { return UnsafePointer(known) }
+        let copy = copyCString(text)
+        strings[text] = copy
+        return UnsafePointer(copy)
+    }
+}
+
+final class BackboneHandle {
+    let owner: RuntimeHandle
+    let backbone: Backbone
+    private let seams: UnsafeMutablePointer<UnsafePointer<CChar>?>
+
+    init(_ backbone: Backbone, owner: RuntimeHandle) {
+        self.backbone = backbone
+        self.owner = owner
+        let names = backbone.info.seams
+        seams = .allocate(capacity: max(names.count, 1))
+        for (index, name) in names.enumerated() { (seams + index).initialize(to: owner.lend(name)) }
+    }
+
+    deinit { seams.deallocate() }
+
+    /// The description in the form of the ABI; its pointers live as long as this object.
+    var info: seam_backbone_info {
+        let source = backbone.info
+        var info = seam_backbone_info()
+        info.struct_size = UInt32(MemoryLayout<seam_backbone_info>.size)
+        info.kind = seam_backbone_kind(source.isOpaque ? SEAM_BACKBONE_OPAQUE : SEAM_BACKBONE_TRACED)
+        info.family = owner.lend(source.family)
+        info.seams = UnsafePointer(seams)
+        info.seam_count = source.seams.count
+        info.d_model = Int64(source.dModel)
+        info.encoder_layers = Int64(source.encoderLayers)
+        info.decoder_layers = Int64(source.decoderLayers)
+        info.heads = Int64(source.heads)
+        info.kv_heads = Int64(source.kvHeads)
+        info.head_dim = Int64(source.headDim)
+        info.max_source_positions = Int64(source.maxSourcePositions)
+        info.max_target_positions = Int64(source.maxTargetPositions)
+        info.vocab_size = Int64(source.vocabSize)
+        info.decoder_start_token_id = source.decoderStartToken.map(Int64.init) ?? -1
+        info.eos_token_id = source.eosToken.map(Int64.init) ?? -1
+        info.pad_token_id = source.padToken.map(Int64.init) ?? -1
+        return info
+    }
+}
+
+final class AdapterHandle {
+    let owner: BackboneHandle
+    let adapter: Adapter
+
+    init(_ adapter: Adapter, owner: BackboneHandle) {
+        self.adapter = adapter
+        self.owner = owner
+    }
+}
+
+final class SessionHandle {
+    let owner: BackboneHandle
+    let session: Session
+    /// Present from begin_training to end_training.
+    var training: Optimisation?
+
+    init(_ owner: BackboneHandle) {
+        self.owner = owner
+        session = Session(backbone: owner.backbone)
+    }
+
+    deinit { training?.end() }
+
+    func refuseWhileTraining(_ action: String) throws {
+        guard training == nil else {
+            throw SeamError(.invalidArgument, "an adapter cannot be \(action) during training: end the training first")
+        }
+    }
+}
+
+final class SequencesHandle {
+    /// One block for all tokens, so that lent pointers stay put.
+    private let tokens: UnsafeMutablePointer<Int32>
+    private let places: [[(start: Int, length: Int, score: Double)]]
+
+    init(_ items: [[GeneratedSequence]]) {
+        let total = items.joined().reduce(0) { $0 + $1.tokens.count }
+        let block = UnsafeMutablePointer<Int32>.allocate(capacity: max(total, 1))
+        var start = 0
+        places = items.map { sequences in
+            sequences.map { sequence in
+                (block + start).update(from: sequence.tokens, count: sequence.tokens.count)
+                defer { start += sequence.tokens.count }
+                return (start, sequence.tokens.count, Double(sequence.score))
+            }
+        }
+        tokens = block
+    }
+
+    deinit { tokens.deallocate() }
+
+    func count(_ item: Int) -> Int { places.indices.contains(item) ? places[item].count : 0 }
+
+    func sequence(_ item: Int, _ index: Int) -> (tokens: UnsafePointer<Int32>, length: Int, score: Double)? {
+        guard places.indices.contains(item), places[item].indices.contains(index) else { return nil }
+        let place = places[item][index]
+        return (UnsafePointer(tokens + place.start), place.length, place.score)
+    }
+}
+
+// MARK: Crossing the border
+
+/// A pointer that the caller owns, until `release`.
+func handOver(_ object: AnyObject) -> OpaquePointer { OpaquePointer(Unmanaged.passRetained(object).toOpaque()) }
+
+func object<Object: AnyObject>(_ handle: OpaquePointer?, _ name: String, as type: Object.Type = Object.self) throws
+    -> Object
+{
+    Unmanaged<Object>.fromOpaque(UnsafeRawPointer(try required(handle, name))).takeUnretainedValue()
+}
+
+func release<Object: AnyObject>(_ handle: OpaquePointer?, _ type: Object.Type) {
+    guard let handle else { return }
+    Unmanaged<Object>.fromOpaque(UnsafeRawPointer(handle)).release()
+}

@@ -1,0 +1,101 @@
+import CSeam
+import Engine
+import Files
+import Session
+import Support
+
+@c @implementation
+public func seam_runtime_create(_ out: UnsafeMutablePointer<OpaquePointer?>?, _ error: ErrorSlot) -> seam_status {
+    attempt(error) {
+        let out = try required(out, "out")
+        out.pointee = handOver(RuntimeHandle(try Runtime()))
+    }
+}
+
+@c @implementation
+public func seam_runtime_release(_ runtime: OpaquePointer?) { release(runtime, RuntimeHandle.self) }
+
+@c @implementation
+public func seam_runtime_set_log(
+    _ runtime: OpaquePointer?, _ callback: seam_log_callback?, _ user: UnsafeMutableRawPointer?
+) {
+    guard let handle = try? object(runtime, "runtime", as: RuntimeHandle.self) else { return }
+    guard let callback else {
+        handle.runtime.log = nil
+        return
+    }
+    handle.runtime.log = { level, message in message.withCString { callback(user, level.rawValue, $0) } }
+}
+
+@c @implementation
+public func seam_set_thread_count(_ count: Int32) { NativeEngine.threadCount = Int(max(count, 0)) }
+
+@c @implementation
+public func seam_load_plugin(_ runtime: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ error: ErrorSlot) -> seam_status {
+    attempt(error) {
+        let handle = try object(runtime, "runtime", as: RuntimeHandle.self)
+        try handle.runtime.loadPlugin(try text(path, "path"))
+    }
+}
+
+@c @implementation
+public func seam_load_plugins(
+    _ runtime: OpaquePointer?, _ searchPath: UnsafePointer<CChar>?, _ loaded: UnsafeMutablePointer<Int>?,
+    _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let handle = try object(runtime, "runtime", as: RuntimeHandle.self)
+        let plugins = try handle.runtime.loadPlugins(searchPath: try optionalText(searchPath, "search_path"))
+        loaded?.pointee = plugins.count
+    }
+}
+
+@c @implementation
+public func seam_unload_plugin(_ runtime: OpaquePointer?, _ id: UnsafePointer<CChar>?, _ error: ErrorSlot) -> seam_status {
+    attempt(error) {
+        let handle = try object(runtime, "runtime", as: RuntimeHandle.self)
+        try handle.runtime.unloadPlugin(try text(id, "id"))
+    }
+}
+
+@c @implementation
+public func seam_plugin_count(_ runtime: OpaquePointer?) -> Int {
+    (try? object(runtime, "runtime", as: RuntimeHandle.self))?.runtime.plugins.count ?? 0
+}
+
+@c @implementation
+public func seam_plugin_get(
+    _ runtime: OpaquePointer?, _ index: Int, _ out: UnsafeMutablePointer<seam_plugin_info>?, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let handle = try object(runtime, "runtime", as: RuntimeHandle.self)
+        let out = try required(out, "out")
+        try check(Int(out.pointee.struct_size), atLeast: extent(through: \seam_plugin_info.path), "out")
+        let plugins = handle.runtime.plugins
+        guard plugins.indices.contains(index) else {
+            throw SeamError(.notFound, "argument index must be below \(plugins.count), the number of plugins, found \(index)")
+        }
+        let plugin = plugins[index]
+        var info = seam_plugin_info()
+        info.abi_major = plugin.abi.major
+        info.abi_minor = plugin.abi.minor
+        info.id = handle.lend(plugin.id)
+        info.version = handle.lend(plugin.version)
+        info.license = handle.lend(plugin.license)
+        info.summary = handle.lend(plugin.summary)
+        info.path = handle.lend(plugin.path)
+        write(info, to: out)
+    }
+}
+
+@c @implementation
+public func seam_describe(
+    _ runtime: OpaquePointer?, _ id: UnsafePointer<CChar>?, _ json: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?,
+    _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let handle = try object(runtime, "runtime", as: RuntimeHandle.self)
+        let out = try required(json, "json")
+        out.pointee = copyCString(try Description.of(try text(id, "id"), in: handle.runtime).serialized(indent: 2))
+    }
+}

@@ -1,0 +1,130 @@
+import CSeam
+import Engine
+import Session
+import Support
+
+@c @implementation
+public func seam_session_create(
+    _ backbone: OpaquePointer?, _ out: UnsafeMutablePointer<OpaquePointer?>?, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let owner = try object(backbone, "backbone", as: BackboneHandle.self)
+        try required(out, "out").pointee = handOver(SessionHandle(owner))
+    }
+}
+
+@c @implementation
+public func seam_session_release(_ session: OpaquePointer?) { release(session, SessionHandle.self) }
+
+// MARK: Adapters
+
+@c @implementation
+public func seam_session_attach(
+    _ session: OpaquePointer?, _ adapter: OpaquePointer?, _ position: Int32, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let handle = try object(session, "session", as: SessionHandle.self)
+        let adapter = try object(adapter, "adapter", as: AdapterHandle.self).adapter
+        try handle.refuseWhileTraining("attached")
+        try handle.session.attach(adapter, at: position == -1 ? nil : Int(position))
+    }
+}
+
+@c @implementation
+public func seam_session_detach(_ session: OpaquePointer?, _ adapter: OpaquePointer?, _ error: ErrorSlot) -> seam_status {
+    attempt(error) {
+        let handle = try object(session, "session", as: SessionHandle.self)
+        let adapter = try object(adapter, "adapter", as: AdapterHandle.self).adapter
+        try handle.refuseWhileTraining("detached")
+        try handle.session.detach(adapter)
+    }
+}
+
+@c @implementation
+public func seam_session_move(
+    _ session: OpaquePointer?, _ adapter: OpaquePointer?, _ position: Int32, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let handle = try object(session, "session", as: SessionHandle.self)
+        let adapter = try object(adapter, "adapter", as: AdapterHandle.self).adapter
+        try handle.refuseWhileTraining("moved")
+        try handle.session.move(adapter, to: position == -1 ? handle.session.adapters.count - 1 : Int(position))
+    }
+}
+
+// MARK: Running
+
+public typealias TensorSlot = UnsafeMutablePointer<UnsafeMutablePointer<DLManagedTensorVersioned>?>?
+
+@c @implementation
+public func seam_session_encode(
+    _ session: OpaquePointer?, _ batch: UnsafePointer<seam_batch>?, _ hidden: TensorSlot, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let handle = try object(session, "session", as: SessionHandle.self)
+        let (source, hidden) = (try handle.batch(batch), try required(hidden, "hidden"))
+        let context = handle.session.makeContext(recordsGradients: false)
+        let result = try handle.session.encodeAdapted(context, source)
+        hidden.pointee = DLPack.exporting(try context.owned(result))
+    }
+}
+
+@c @implementation
+public func seam_session_forward(
+    _ session: OpaquePointer?, _ batch: UnsafePointer<seam_batch>?, _ logits: TensorSlot, _ hidden: TensorSlot,
+    _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let handle = try object(session, "session", as: SessionHandle.self)
+        let (source, logits) = (try handle.batch(batch), try required(logits, "logits"))
+        let context = handle.session.makeContext(recordsGradients: false)
+        let result = try handle.session.forward(context, source)
+        let (scores, states) = (try context.owned(result.logits), try context.owned(result.hidden))
+        logits.pointee = DLPack.exporting(scores)
+        hidden?.pointee = DLPack.exporting(states)
+    }
+}
+
+@c @implementation
+public func seam_session_score(
+    _ session: OpaquePointer?, _ batch: UnsafePointer<seam_batch>?, _ scores: UnsafeMutablePointer<seam_score>?,
+    _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let handle = try object(session, "session", as: SessionHandle.self)
+        let (source, out) = (try handle.batch(batch), try required(scores, "scores"))
+        for (index, score) in try handle.session.score(source).enumerated() {
+            out[index] = seam_score(
+                log_probability: score.logProbability, token_count: Int64(score.tokenCount),
+                correct_count: Int64(score.correctCount))
+        }
+    }
+}
+
+extension SessionHandle {
+    /// A caller's batch, copied and checked against the backbone.
+    func batch(_ pointer: UnsafePointer<seam_batch>?) throws -> Batch {
+        let raw = try read(
+            pointer, "batch", atLeast: extent(through: \seam_batch.decoder_input_ids), defaults: seam_batch())
+        let sizes = [raw.batch, raw.source_length, raw.target_length]
+        // Beyond this the arrays cannot be what the caller meant, and their product could overflow.
+        let limit = Int64(1) << 20
+        guard sizes.allSatisfy({ $0 >= 0 && $0 <= limit }) else {
+            throw SeamError(
+                .invalidArgument,
+                "batch, source_length and target_length must be 0 ... \(limit), found \(sizes[0]), \(sizes[1]), \(sizes[2])")
+        }
+        let count = Int(raw.batch)
+        func values(_ pointer: UnsafePointer<Int32>?, _ length: Int64) -> [Int32]? {
+            pointer.map { Array(UnsafeBufferPointer(start: $0, count: count * Int(length))) }
+        }
+        let hasTargets = raw.target_length > 0
+        return try Batch(
+            count: count, sourceLength: Int(raw.source_length),
+            inputIDs: values(try required(raw.input_ids, "batch.input_ids"), raw.source_length)!,
+            attentionMask: values(raw.attention_mask, raw.source_length), targetLength: Int(raw.target_length),
+            labels: (hasTargets ? values(raw.labels, raw.target_length) : nil) ?? [],
+            decoderInputIDs: hasTargets ? values(raw.decoder_input_ids, raw.target_length) : nil,
+            info: session.backbone.info)
+    }
+}

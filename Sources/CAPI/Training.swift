@@ -1,0 +1,103 @@
+import CSeam
+import Session
+import Support
+import Trainer
+
+@c @implementation
+public func seam_train_options_init(_ options: UnsafeMutablePointer<seam_train_options>?) {
+    options?.pointee = cOptions(TrainingOptions())
+}
+
+@c @implementation
+public func seam_session_begin_training(
+    _ session: OpaquePointer?, _ options: UnsafePointer<seam_train_options>?, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let handle = try object(session, "session", as: SessionHandle.self)
+        let given = try read(
+            options, "options", atLeast: extent(through: \seam_train_options.total_steps),
+            defaults: cOptions(TrainingOptions()))
+        guard handle.training == nil else {
+            throw SeamError(.invalidArgument, "training of this session has begun already: end it first")
+        }
+        handle.training = try Optimisation(session: handle.session, options: try trainingOptions(given))
+    }
+}
+
+@c @implementation
+public func seam_session_train_step(
+    _ session: OpaquePointer?, _ batch: UnsafePointer<seam_batch>?, _ out: UnsafeMutablePointer<seam_step>?,
+    _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let handle = try object(session, "session", as: SessionHandle.self)
+        let (source, out) = (try handle.batch(batch), try required(out, "out"))
+        guard let training = handle.training else {
+            throw SeamError(.invalidArgument, "training of this session has not begun")
+        }
+        let report = try training.update(source)
+        out.pointee = seam_step(
+            step: Int64(report.step), loss: report.loss, gradient_norm: report.gradientNorm,
+            learning_rate: report.learningRate)
+    }
+}
+
+@c @implementation
+public func seam_session_end_training(_ session: OpaquePointer?) {
+    guard let handle = try? object(session, "session", as: SessionHandle.self) else { return }
+    handle.training?.end()
+    handle.training = nil
+}
+
+// MARK: Options
+
+private func cOptions(_ source: TrainingOptions) -> seam_train_options {
+    var options = seam_train_options()
+    options.struct_size = UInt32(MemoryLayout<seam_train_options>.size)
+    options.optimizer = Int32(source.optimizer.isDecoupled ? SEAM_OPTIMIZER_ADAMW : SEAM_OPTIMIZER_ADAM)
+    options.schedule =
+        switch source.schedule {
+        case .constant: Int32(SEAM_SCHEDULE_CONSTANT)
+        case .linear: Int32(SEAM_SCHEDULE_LINEAR)
+        case .cosine: Int32(SEAM_SCHEDULE_COSINE)
+        }
+    options.train_backbone = source.trainsBackbone ? 1 : 0
+    options.learning_rate = source.learningRate
+    options.backbone_learning_rate = source.backboneLearningRate
+    options.beta1 = source.optimizer.beta1
+    options.beta2 = source.optimizer.beta2
+    options.epsilon = source.optimizer.epsilon
+    options.weight_decay = source.optimizer.weightDecay
+    options.max_grad_norm = source.maxGradientNorm
+    options.label_smoothing = source.labelSmoothing
+    options.warmup_steps = Int64(source.warmupSteps)
+    options.total_steps = Int64(source.totalSteps)
+    return options
+}
+
+private func trainingOptions(_ source: seam_train_options) throws -> TrainingOptions {
+    var options = TrainingOptions()
+    switch Int(source.optimizer) {
+    case SEAM_OPTIMIZER_ADAMW: options.optimizer.isDecoupled = true
+    case SEAM_OPTIMIZER_ADAM: options.optimizer.isDecoupled = false
+    default: throw SeamError(.invalidArgument, "optimizer must be 0 or 1, found \(source.optimizer)")
+    }
+    switch Int(source.schedule) {
+    case SEAM_SCHEDULE_CONSTANT: options.schedule = .constant
+    case SEAM_SCHEDULE_LINEAR: options.schedule = .linear
+    case SEAM_SCHEDULE_COSINE: options.schedule = .cosine
+    default: throw SeamError(.invalidArgument, "schedule must be 0, 1 or 2, found \(source.schedule)")
+    }
+    options.trainsBackbone = source.train_backbone != 0
+    options.learningRate = source.learning_rate
+    options.backboneLearningRate = source.backbone_learning_rate
+    options.optimizer.beta1 = source.beta1
+    options.optimizer.beta2 = source.beta2
+    options.optimizer.epsilon = source.epsilon
+    options.optimizer.weightDecay = source.weight_decay
+    options.maxGradientNorm = source.max_grad_norm
+    options.labelSmoothing = source.label_smoothing
+    options.warmupSteps = Int(source.warmup_steps)
+    options.totalSteps = Int(source.total_steps)
+    return options
+}

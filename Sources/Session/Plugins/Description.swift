@@ -1,0 +1,95 @@
+import Files
+import Support
+
+/// Descriptions for people and tools, as JSON objects (`seam_describe`, `seam describe`).
+public enum Description {
+    /// What a plugin, an adapter or a backbone is, found by its id: seams, options with defaults and ranges, methods
+    /// with signatures.
+    /// - Throws: `.notFound` with the ids that there are.
+    public static func of(_ id: String, in runtime: Runtime) throws -> JSON {
+        let adapters = runtime.plugins.flatMap(\.adapters)
+        let backbones = runtime.plugins.flatMap(\.backbones)
+        if let adapter = adapters.first(where: { $0.id == id }) { return adapter.description }
+        if let backbone = backbones.first(where: { $0.id == id }) { return backbone.description }
+        if let plugin = runtime.plugins.first(where: { $0.id == id }) { return plugin.description }
+        let known = (runtime.plugins.map(\.id) + adapters.map(\.id) + backbones.map(\.id)).sorted()
+        throw SeamError(
+            .notFound,
+            "no loaded plugin, adapter or backbone has the id \"\(id)\"; there are \(known.isEmpty ? "none" : known.joined(separator: ", "))"
+        )
+    }
+
+    /// What an open backbone is.
+    public static func of(_ backbone: Backbone) -> JSON {
+        let info = backbone.info
+        func id(_ token: Int32?) -> JSON { token.map { .int(Int64($0)) } ?? .null }
+        return [
+            "kind": "open backbone", "id": .string(backbone.factory.id), "plugin": .string(backbone.factory.plugin.id),
+            "path": backbone.model.map { .string($0.folder.path) } ?? .null, "family": .string(info.family),
+            "computation": .string(info.isOpaque ? "opaque" : "traced"),
+            "gradients": .bool(backbone.backpropagates), "seams": .array(info.seams.map { .string($0) }),
+            "d_model": .int(Int64(info.dModel)), "encoder_layers": .int(Int64(info.encoderLayers)),
+            "decoder_layers": .int(Int64(info.decoderLayers)), "heads": .int(Int64(info.heads)),
+            "kv_heads": .int(Int64(info.kvHeads)), "head_dim": .int(Int64(info.headDim)),
+            "max_source_positions": .int(Int64(info.maxSourcePositions)),
+            "max_target_positions": .int(Int64(info.maxTargetPositions)), "vocab_size": .int(Int64(info.vocabSize)),
+            "decoder_start_token_id": id(info.decoderStartToken), "eos_token_id": id(info.eosToken),
+            "pad_token_id": id(info.padToken), "options": backbone.options.json,
+        ]
+    }
+}
+
+extension Plugin {
+    var description: JSON {
+        [
+            "kind": "plugin", "id": .string(id), "version": .string(version), "license": .string(license),
+            "summary": .string(summary), "abi": .string("\(abi.major).\(abi.minor)"), "path": .string(path),
+            "adapters": .array(adapters.map { .string($0.id) }), "backbones": .array(backbones.map { .string($0.id) }),
+        ]
+    }
+}
+
+extension AdapterFactory {
+    var description: JSON {
+        [
+            "kind": "adapter", "id": .string(id), "summary": .string(summary), "plugin": .string(plugin.id),
+            "seams": .array(seams.map { .string($0) }), "options": .array(options.map(\.description)),
+            "methods": .array(
+                methods.map { method in
+                    [
+                        "name": .string(method.name), "signature": .string(method.signature), "doc": .string(method.doc),
+                    ]
+                }),
+        ]
+    }
+}
+
+extension BackboneFactory {
+    var description: JSON {
+        [
+            "kind": "backbone", "id": .string(id), "summary": .string(summary), "plugin": .string(plugin.id),
+            "options": .array(options.map(\.description)),
+        ]
+    }
+}
+
+extension DeclaredOption {
+    /// `choices`, `minimum` and `maximum` are there only where the option has them.
+    var description: JSON {
+        var members: [(key: String, value: JSON)] = [
+            ("name", .string(name)), ("type", .string(kind.name)), ("default", defaultValue),
+        ]
+        if !choices.isEmpty { members.append(("choices", .array(choices.map { .string($0) }))) }
+        if let range {
+            members.append(("minimum", number(range.lowerBound)))
+            members.append(("maximum", number(range.upperBound)))
+        }
+        members.append(("doc", .string(doc)))
+        return .object(members)
+    }
+
+    private func number(_ value: Double) -> JSON {
+        if kind == .int, let integer = Int64(exactly: value) { return .int(integer) }
+        return .double(value)
+    }
+}

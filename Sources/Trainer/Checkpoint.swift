@@ -1,0 +1,85 @@
+import Engine
+import Files
+import Session
+import Support
+
+/// What a run needs to go on exactly where it stopped: the trained values, the optimiser's moments, and the position.
+/// The order of examples follows from the seed and the position, so it need not be stored.
+enum Checkpoint {
+    static let stateName = "trainer_state.json"
+    private static let weightsName = "trainer_state.safetensors"
+
+    /// Replaces the checkpoint at `path` as a whole.
+    /// - Parameter settings: of the run; a resumed run must have the same.
+    static func save(_ optimisation: Optimisation, settings: JSON, history: [JSON], to path: String) throws {
+        let state: JSON = [
+            "schema": 1, "step": .int(Int64(optimisation.step)), "settings": settings, "history": .array(history),
+        ]
+        let tensors = named(optimisation).flatMap { name, variable -> [SafetensorsWriter.Tensor] in
+            var parts = [tensor("value." + name, variable.tensor)]
+            if let moments = variable.moments {
+                parts.append(tensor("first." + name, moments.first))
+                parts.append(tensor("second." + name, moments.second))
+            }
+            return parts
+        }
+        try AtomicFolder.write(path, marker: stateName) { folder in
+            try SafetensorsWriter.write(tensors, to: FileSystem.join(folder, weightsName))
+            try FileSystem.atomicWriteFile(
+                FileSystem.join(folder, stateName), text: try state.serialized(indent: 2) + "\n")
+        }
+    }
+
+    static func exists(at path: String) -> Bool { FileSystem.exists(FileSystem.join(path, stateName)) }
+
+    /// Restores a checkpoint into a fresh optimisation.
+    /// - Returns: the log entries up to it.
+    /// - Throws: naming the first setting that differs from the checkpoint's.
+    static func load(_ path: String, into optimisation: Optimisation, settings: JSON) throws -> [JSON] {
+        try AtomicFolder.recover(path)
+        let name = FileSystem.join(path, stateName)
+        let state = try JSON.read(name)
+        for (key, value) in try state.requireObject("settings", in: name) where settings[key] != value {
+            throw SeamError(
+                .invalidArgument,
+                "\(name): the run was started with \(key) \(try value.serialized()), it cannot be resumed with \(try settings[key]?.serialized() ?? "none")"
+            )
+        }
+        let file = try SafetensorsFile(FileSystem.join(path, weightsName))
+        func restored(_ name: String, like variable: Variable) throws -> Tensor {
+            guard let stored = file[name], stored.type == .float32, stored.shape == Array(variable.tensor.shape) else {
+                throw SeamError(.format, "\(file.path): tensor \"\(name)\" with shape \(variable.tensor.shape) is missing")
+            }
+            return Tensor(
+                shape: variable.tensor.shape, dtype: .f32, storage: try Storage(copying: file.bytes(of: stored)))
+        }
+        for (name, variable) in named(optimisation) {
+            variable.tensor.assign(try restored("value." + name, like: variable).floats)
+            if file["first." + name] != nil {
+                variable.restore(
+                    first: try restored("first." + name, like: variable),
+                    second: try restored("second." + name, like: variable))
+            }
+        }
+        optimisation.resume(at: try state.requireInt("step", in: name))
+        return try state.requireArray("history", in: name)
+    }
+
+    /// Names that stay apart when two adapters have parameters of the same name.
+    private static func named(_ optimisation: Optimisation) -> [(String, Variable)] {
+        var result: [(String, Variable)] = []
+        for (index, adapter) in optimisation.session.adapters.enumerated() {
+            for variable in adapter.parameters.variables { result.append(("adapter.\(index).\(variable.name)", variable)) }
+        }
+        for variable in optimisation.session.backbone.parameters.variables {
+            result.append(("backbone.\(variable.name)", variable))
+        }
+        return result
+    }
+
+    private static func tensor(_ name: String, _ tensor: Tensor) -> SafetensorsWriter.Tensor {
+        SafetensorsWriter.Tensor(name: name, type: .float32, shape: Array(tensor.shape)) { body in
+            try body(UnsafeRawBufferPointer(start: tensor.baseAddress, count: tensor.elementCount * 4))
+        }
+    }
+}

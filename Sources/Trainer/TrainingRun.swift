@@ -1,0 +1,224 @@
+import Engine
+import Files
+import Session
+import Support
+import Text
+
+/// What a run does besides single steps.
+public struct RunOptions: Sendable {
+    public var training = TrainingOptions()
+    public var batchSize = 32
+    /// Of the order of examples, and of the adapters' initial values.
+    public var seed: UInt64 = 0
+    /// Keep the frozen encoder's outputs; off, the encoder runs for every batch.
+    public var usesSeamCache = true
+    /// Steps between scorings of the development set; 0: only at the end.
+    public var evaluationInterval = 0
+    /// Steps between checkpoints; 0: only when stopped.
+    public var checkpointInterval = 0
+    /// Folder for everything the run writes.
+    public var output: String
+    /// Lines of the adapters' model cards: data, command.
+    public var notes = ""
+
+    public init(output: String) { self.output = output }
+}
+
+/// What a run tells while it goes on.
+public enum RunEvent: Sendable {
+    case started(steps: Int, resumedAt: Int)
+    case step(StepReport, total: Int, secondsPerStep: Double)
+    case evaluated(step: Int, ScoreSummary)
+    case checkpoint(step: Int, path: String)
+}
+
+public struct RunResult: Sendable {
+    /// False when it was asked to stop; a checkpoint was written then.
+    public let isComplete: Bool
+    public let steps: Int
+    public let development: ScoreSummary?
+    /// Folders of the saved adapters, in the order they run; empty when stopped.
+    public let adapterPaths: [String]
+    /// Folder of the saved backbone, where it was trained.
+    public let backbonePath: String?
+    /// Examples the frozen encoder ran on; nil without a seam cache.
+    public let encodedExamples: Int?
+}
+
+/// A whole training: order of examples, seam cache, scoring, log, checkpoints, resuming, and what is saved at the end.
+///
+/// In `output`: log.jsonl (one JSON object a line), loss.svg, checkpoint/ while unfinished, adapter/ (adapter-0/ ... for
+/// several), backbone/ where it was trained. With the same seed, data and machine a run repeats bit for bit, resumed or
+/// not.
+public final class TrainingRun {
+    private let session: Session
+    private let data: TokenPairs
+    private let development: TokenPairs?
+    private let options: RunOptions
+    private var history: [JSON] = []
+    private var order: (epoch: Int, batches: [[Int]]) = (-1, [])
+
+    /// - Parameter development: scored at the end and every `evaluationInterval` steps.
+    public init(session: Session, data: TokenPairs, development: TokenPairs?, options: RunOptions) throws {
+        guard data.count > 0 else { throw SeamError(.invalidArgument, "the training data has no examples") }
+        guard options.batchSize > 0 else {
+            throw SeamError(.invalidArgument, "batch_size must be positive, found \(options.batchSize)")
+        }
+        guard options.training.totalSteps > 0 else {
+            throw SeamError(.invalidArgument, "steps must be positive, found \(options.training.totalSteps)")
+        }
+        self.session = session
+        self.data = data
+        self.development = development
+        self.options = options
+    }
+
+    private var checkpointPath: String { FileSystem.join(options.output, "checkpoint") }
+
+    /// Whether `output` holds an unfinished run.
+    public static func isResumable(_ output: String) -> Bool {
+        Checkpoint.exists(at: FileSystem.join(output, "checkpoint"))
+    }
+
+    /// Runs to the end, or until `shouldContinue` says no.
+    /// - Parameters:
+    ///   - resumes: goes on from the checkpoint in `output`.
+    ///   - observe: called on this thread.
+    public func run(
+        resumes: Bool, observe: (RunEvent) throws -> Void, shouldContinue: () -> Bool
+    ) throws -> RunResult {
+        let total = options.training.totalSteps
+        try FileSystem.createDirectories(options.output)
+        let optimisation = try Optimisation(session: session, options: options.training)
+        defer { optimisation.end() }
+        let settings = try self.settings()
+        history = resumes ? try Checkpoint.load(checkpointPath, into: optimisation, settings: settings) : []
+        let first = optimisation.step
+        try observe(.started(steps: total, resumedAt: first))
+        let cachesEncoder = options.usesSeamCache && !options.training.trainsBackbone
+        let cache = cachesEncoder ? SeamCache(session: session) : nil
+        let developmentCache = cachesEncoder && development != nil ? SeamCache(session: session) : nil
+
+        let start = monotonicSeconds()
+        var summary: ScoreSummary?
+        while optimisation.step < total {
+            guard shouldContinue() else {
+                try save(optimisation, settings, observe)
+                return RunResult(
+                    isComplete: false, steps: optimisation.step, development: nil, adapterPaths: [], backbonePath: nil,
+                    encodedExamples: cache?.encodedCount)
+            }
+            let indices = batchIndices(step: optimisation.step)
+            let batch = try data.batch(indices, info: session.backbone.info)
+            let encoded = try cache?.encoded(batch, examples: indices)
+            let report = try optimisation.update(batch, encoded: encoded)
+            history.append([
+                "event": "step", "step": .int(Int64(report.step)), "loss": .double(report.loss),
+                "grad_norm": .double(report.gradientNorm), "learning_rate": .double(report.learningRate),
+                "tokens": .int(Int64(report.tokenCount)),
+            ])
+            try observe(
+                .step(
+                    report, total: total,
+                    secondsPerStep: (monotonicSeconds() - start) / Double(optimisation.step - first)))
+            let interval = options.evaluationInterval
+            if let development, report.step == total || (interval > 0 && report.step % interval == 0) {
+                let result = try score(session, development, batchSize: options.batchSize, cache: developmentCache)
+                history.append([
+                    "event": "evaluation", "step": .int(Int64(report.step)), "loss": .double(result.loss),
+                    "token_accuracy": .double(result.tokenAccuracy),
+                ])
+                summary = result
+                try observe(.evaluated(step: report.step, result))
+            }
+            if options.checkpointInterval > 0, report.step % options.checkpointInterval == 0, report.step < total {
+                try save(optimisation, settings, observe)
+            }
+        }
+        return try finish(optimisation, summary, encoded: cache?.encodedCount)
+    }
+
+    /// The examples of a step: every epoch is a seeded shuffle, cut into batches; a last short batch is kept.
+    private func batchIndices(step: Int) -> [Int] {
+        let perEpoch = (data.count + options.batchSize - 1) / options.batchSize
+        let epoch = step / perEpoch
+        if order.epoch != epoch {
+            var random = SeededGenerator(seed: options.seed, stream: "order of epoch \(epoch)")
+            let shuffled = shuffledOrder(data.count, by: &random)
+            order = (
+                epoch,
+                stride(from: 0, to: data.count, by: options.batchSize).map {
+                    Array(shuffled[$0..<min($0 + options.batchSize, data.count)])
+                }
+            )
+        }
+        return order.batches[step % perEpoch]
+    }
+
+    /// What must be equal for a checkpoint to be resumed.
+    private func settings() throws -> JSON {
+        let training = options.training
+        var hash = ContentHash()
+        for row in data.sources + data.targets { row.withUnsafeBytes { hash.update($0) } }
+        return [
+            "adapters": .array(
+                session.adapters.map { ["id": .string($0.factory.id), "seam": .string($0.seam), "options": $0.options.json] }),
+            "backbone_fingerprint": session.backbone.model.map { .string(ContentHash.hex($0.folder.fingerprint())) } ?? .null,
+            "data": .string(hash.hex), "batch_size": .int(Int64(options.batchSize)), "seed": .string("\(options.seed)"),
+            "steps": .int(Int64(training.totalSteps)), "train_backbone": .bool(training.trainsBackbone),
+            "learning_rate": .double(training.learningRate),
+            "backbone_learning_rate": .double(training.backboneLearningRate),
+            "schedule": .string(training.schedule.rawValue), "warmup_steps": .int(Int64(training.warmupSteps)),
+            "weight_decay": .double(training.optimizer.weightDecay),
+            "max_grad_norm": .double(training.maxGradientNorm), "label_smoothing": .double(training.labelSmoothing),
+        ]
+    }
+
+    private func save(_ optimisation: Optimisation, _ settings: JSON, _ observe: (RunEvent) throws -> Void) throws {
+        try Checkpoint.save(optimisation, settings: settings, history: history, to: checkpointPath)
+        try writeLog()
+        try observe(.checkpoint(step: optimisation.step, path: checkpointPath))
+    }
+
+    private func writeLog() throws {
+        let lines = try history.map { try $0.serialized() + "\n" }.joined()
+        try FileSystem.atomicWriteFile(FileSystem.join(options.output, "log.jsonl"), text: lines)
+        var plot = LossPlot(title: session.adapters.isEmpty ? "backbone" : session.adapters.map(\.factory.id).joined(separator: " + "))
+        for entry in history {
+            guard let step = entry["step"]?.intValue, let loss = entry["loss"]?.doubleValue else { continue }
+            let point = LossPlot.Point(step: step, loss: loss)
+            if entry["event"]?.stringValue == "step" { plot.training.append(point) } else { plot.development.append(point) }
+        }
+        try FileSystem.atomicWriteFile(FileSystem.join(options.output, "loss.svg"), text: plot.svg)
+    }
+
+    private func finish(_ optimisation: Optimisation, _ summary: ScoreSummary?, encoded: Int?) throws -> RunResult {
+        try writeLog()
+        var backbonePath: String?
+        var weights: ModelFolder?
+        if options.training.trainsBackbone, session.backbone.model != nil {
+            let path = FileSystem.join(options.output, "backbone")
+            try BackboneFolder.save(session.backbone, to: path)
+            backbonePath = path
+            weights = try ModelFolder(path)
+        }
+        var notes = options.notes
+        if let summary {
+            notes += "\n- development loss: \(fixed(summary.loss, 4)) nats per token, token accuracy \(fixed(100 * summary.tokenAccuracy, 1)) %"
+        }
+        notes += "\n- steps: \(optimisation.step), batch size \(options.batchSize), seed \(options.seed)"
+        var paths: [String] = []
+        for (index, adapter) in session.adapters.enumerated() {
+            let name = session.adapters.count == 1 ? "adapter" : "adapter-\(index)"
+            let path = FileSystem.join(options.output, name)
+            try AdapterFolder.save(
+                adapter, backbone: session.backbone, isBackboneTrained: options.training.trainsBackbone, weights: weights,
+                notes: notes, to: path)
+            paths.append(path)
+        }
+        if FileSystem.exists(checkpointPath) { try FileSystem.remove(checkpointPath) }
+        return RunResult(
+            isComplete: true, steps: optimisation.step, development: summary, adapterPaths: paths,
+            backbonePath: backbonePath, encodedExamples: encoded)
+    }
+}

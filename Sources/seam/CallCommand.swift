@@ -1,0 +1,76 @@
+import ArgumentParser
+import Files
+import Session
+import Support
+
+struct CallCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "call",
+        abstract: "Call a method of a saved adapter, such as the learned shift of RepCali.",
+        discussion: """
+            Example: seam call --model model run/adapter shift
+
+            seam describe ADAPTER lists the methods and their signatures.
+            """)
+
+    @OptionGroup(title: "Model") var model: ModelFolderOption
+
+    @Argument(help: "Folder of the saved adapter.")
+    var adapter: String
+
+    @Argument(help: "Name of the method.")
+    var method: String
+
+    @Argument(help: "Its arguments: numbers and texts.")
+    var arguments: [String] = []
+
+    @OptionGroup var common: CommonOptions
+
+    func run() throws {
+        let runtime = try common.makeRuntime()
+        let backbone = try Backbone(runtime: runtime, id: model.backbone, path: model.model)
+        let loaded = try AdapterFolder.load(adapter, backbone: backbone)
+        let expected = loaded.factory.methods.first { $0.name == method }?.arguments ?? []
+        let values = try arguments.enumerated().map { index, text in
+            try Self.value(text, index < expected.count ? expected[index] : .string, position: index + 1)
+        }
+        switch try loaded.call(method, values) {
+        case .void: break
+        case .int(let number): print(number)
+        case .double(let number): print(number)
+        case .string(let text): print(text)
+        case .tensor(let tensor):
+            let numbers = tensor.dtype == .i32 ? tensor.integers.map(Double.init) : tensor.floats.map(Double.init)
+            let json: JSON = [
+                "shape": .array(tensor.shape.map { .int(Int64($0)) }), "values": .array(numbers.map { .double($0) }),
+            ]
+            print(try json.serialized())
+        }
+    }
+
+    private static func value(_ text: String, _ type: Method.ValueType, position: Int) throws -> Method.Value {
+        switch type {
+        case .int:
+            guard let number = Int64(text) else {
+                throw SeamError(.invalidArgument, "argument \(position) must be an integer, found \"\(text)\"")
+            }
+            return .int(number)
+        case .double:
+            guard let number = Double(text) else {
+                throw SeamError(.invalidArgument, "argument \(position) must be a number, found \"\(text)\"")
+            }
+            return .double(number)
+        case .tensor:
+            throw SeamError(.unsupported, "argument \(position) is a tensor, which the command line cannot give; call it from C or Python")
+        case .string, .void: return .string(text)
+        }
+    }
+}
+
+struct ModelFolderOption: ParsableArguments {
+    @Option(name: .long, help: "Folder of the pretrained model.")
+    var model: String
+
+    @Option(name: .long, help: "Backbone to open it with, when several accept it.")
+    var backbone: String?
+}

@@ -1,0 +1,3 @@
+/* An id that a bundled plugin has. */
+#define ID "repcali"
+#include "identity.h"

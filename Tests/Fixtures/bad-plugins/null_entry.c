@@ -1,0 +1,4 @@
+/* The entry gives nothing. */
+#define ID "test-null-entry"
+#define ENTRY NULL
+#include "identity.h"

@@ -1,0 +1,4 @@
+/* Leaves its output empty without saying why. */
+#define ID "test-null-output"
+#define OUTPUT(pass, hidden) NULL
+#include "identity.h"
