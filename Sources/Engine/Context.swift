@@ -20,6 +20,8 @@ public final class Context {
     private var tape: [Step] = []
     private var handles: [Tensor] = []
     private var scopes: [Int] = []
+    /// The recorded pass has been walked back and is gone.
+    private var isSpent = false
 
     /// - Parameter recordsGradients: false computes only, for inference.
     public init(pool: MemoryPool, recordsGradients: Bool) {
@@ -115,7 +117,8 @@ public final class Context {
     // MARK: Gradients
 
     /// Records how the gradient of `result` becomes gradients of the operands. The closure must hold what it
-    /// needs and no more: values and slots, not whole tensors whose values are unused.
+    /// needs and no more: values and slots, not whole tensors whose values are unused, and this context unowned, since
+    /// a pass that is never walked back would keep itself alive.
     func record(_ result: Tensor, _ backward: @escaping (Tensor) throws(SeamError) -> Void) {
         guard let slot = result.gradient else { return }
         tape.append(Step(output: slot, backward: backward))
@@ -124,6 +127,7 @@ public final class Context {
     /// Gradients of `loss` (a scalar, or any tensor with `seed` as its own gradient) with respect to every leaf
     /// that this pass used, gathered in the leaves' slots. Frees the recorded pass as it goes.
     public func backward(_ loss: Tensor, seed: Tensor? = nil) throws(SeamError) {
+        guard !isSpent else { throw SeamError(.invalidArgument, "backward: a pass can be walked back only once") }
         guard let slot = loss.gradient else {
             throw SeamError(.invalidArgument, "backward: nothing that the loss depends on wants a gradient")
         }
@@ -138,6 +142,7 @@ public final class Context {
             }
             try slot.add(shared: try full(1, .f32, loss.shape), in: self)
         }
+        isSpent = true
         while let step = tape.popLast() {
             guard let gradient = step.output.value else { continue }
             step.output.clear()
@@ -152,7 +157,7 @@ public final class Context {
     ) -> Tensor {
         guard wantsGradient([operand]), let slot = operand.gradient else { return result }
         let output = result.asLeaf
-        record(output) { (gradient) throws(SeamError) in
+        record(output) { [unowned self] (gradient) throws(SeamError) in
             try slot.add(shared: try backward(try self.contiguous(gradient)), in: self)
         }
         return output
@@ -183,6 +188,7 @@ public final class Context {
         handles.removeAll(keepingCapacity: true)
         scopes.removeAll(keepingCapacity: true)
         tape.removeAll(keepingCapacity: true)
+        isSpent = false
         failure = nil
     }
 }

@@ -72,7 +72,7 @@ extension Context {
         try multiply(probabilities, valueValues, false, false, into: result)
 
         let slots = (query: query.gradient, key: key.gradient, value: value.gradient, bias: bias?.gradient)
-        record(result) { (gradient) throws(SeamError) in
+        record(result) { [unowned self] (gradient) throws(SeamError) in
             if let slot = slots.value {
                 let product = try self.makeLike(valueValues.shape, heads: heads)
                 try self.multiply(probabilities, gradient, true, false, into: product)

@@ -84,7 +84,7 @@ extension Context {
         let result = try makeResult(try broadcastShape(a, b, "add"), from: a, b)
         binary(SK_ADD, into: result, a, b)
         let slots = (a.gradient, b.gradient)
-        record(result) { (gradient) throws(SeamError) in
+        record(result) { [unowned self] (gradient) throws(SeamError) in
             for case let slot? in [slots.0, slots.1] {
                 try slot.add(shared: try self.unbroadcast(gradient, to: slot.shape), in: self)
             }
@@ -97,7 +97,7 @@ extension Context {
         let result = try makeResult(try broadcastShape(a, b, "sub"), from: a, b)
         binary(SK_SUB, into: result, a, b)
         let slots = (a.gradient, b.gradient)
-        record(result) { (gradient) throws(SeamError) in
+        record(result) { [unowned self] (gradient) throws(SeamError) in
             try slots.0?.add(shared: try self.unbroadcast(gradient, to: slots.0!.shape), in: self)
             if let slot = slots.1 {
                 let negated = try self.affine(try self.unbroadcast(gradient, to: slot.shape), scale: -1, shift: 0)
@@ -115,7 +115,7 @@ extension Context {
         let valueA = b.gradient == nil ? nil : a.detached
         let valueB = a.gradient == nil ? nil : b.detached
         let slots = (a.gradient, b.gradient)
-        record(result) { (gradient) throws(SeamError) in
+        record(result) { [unowned self] (gradient) throws(SeamError) in
             if let slot = slots.0 { try self.addProduct(gradient, valueB!, to: slot) }
             if let slot = slots.1 { try self.addProduct(gradient, valueA!, to: slot) }
         }
@@ -135,7 +135,7 @@ extension Context {
         let slots = (a.gradient, b.gradient)
         let divisor = b.detached
         let quotient = result.detached
-        record(result) { (gradient) throws(SeamError) in
+        record(result) { [unowned self] (gradient) throws(SeamError) in
             let overB = try self.makeTensor(gradient.shape)
             binary(SK_DIV, into: overB, gradient, divisor)
             try slots.0?.add(shared: try self.unbroadcast(overB, to: slots.0!.shape), in: self)
@@ -167,7 +167,7 @@ extension Context {
         let fullA = try contiguous(try expand(a.detached, to: result.shape))
         let fullB = try contiguous(try expand(b.detached, to: result.shape))
         let slots = (a.gradient, b.gradient)
-        record(result) { (gradient) throws(SeamError) in
+        record(result) { [unowned self] (gradient) throws(SeamError) in
             let upstream = try self.contiguous(gradient)
             for (slot, sign) in [(slots.0, Float(1)), (slots.1, Float(-1))] {
                 guard let slot else { continue }
@@ -190,7 +190,7 @@ extension Context {
         let result = try makeResult(x.shape, from: x)
         sk_affine(result.f32, input.f32, Float(scale), Float(shift), Int64(x.elementCount))
         let slot = x.gradient
-        record(result) { (gradient) throws(SeamError) in
+        record(result) { [unowned self] (gradient) throws(SeamError) in
             let accumulated = try slot!.zeroedAccumulator(in: self)
             let upstream = try self.contiguous(gradient)
             sk_axpy(accumulated.f32, upstream.f32, Float(scale), Int64(upstream.elementCount))
@@ -214,7 +214,7 @@ extension Context {
         let count = Int64(shape.elementCount)
         sk_select(result.f32, mask.i32, first.f32, second.f32, count)
         let slots = (a.gradient, b.gradient)
-        record(result) { (gradient) throws(SeamError) in
+        record(result) { [unowned self] (gradient) throws(SeamError) in
             let upstream = try self.contiguous(gradient)
             let zeros = try self.full(0, .f32, shape)
             if let slot = slots.0 {
@@ -239,7 +239,7 @@ extension Context {
         sk_unary(operation.kernel, result.f32, input.f32, Int64(x.elementCount))
         let slot = x.gradient
         let (inputValues, outputValues) = (input.detached, result.detached)
-        record(result) { (gradient) throws(SeamError) in
+        record(result) { [unowned self] (gradient) throws(SeamError) in
             let accumulated = try slot!.zeroedAccumulator(in: self)
             let upstream = try self.contiguous(gradient)
             sk_unary_gradient(

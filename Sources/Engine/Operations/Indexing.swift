@@ -36,7 +36,7 @@ extension Context {
             result.f32, table.baseAddress, table.dtype.storageKind, indices.i32, Int64(indices.elementCount),
             Int64(width))
         let slot = weight.gradient
-        record(result) { (gradient) throws(SeamError) in
+        record(result) { [unowned self] (gradient) throws(SeamError) in
             let target = try slot!.zeroedAccumulator(in: self)
             sk_scatter_add_rows(
                 target.f32, try self.contiguous(gradient).f32, indices.i32, Int64(indices.elementCount), Int64(width))
@@ -64,7 +64,7 @@ extension Context {
             (result.i32 + target).update(from: input.i32 + source, count: inner)
         }
         let slot = x.gradient
-        record(result) { (gradient) throws(SeamError) in
+        record(result) { [unowned self] (gradient) throws(SeamError) in
             let accumulated = try slot!.zeroedAccumulator(in: self)
             let upstream = try self.contiguous(gradient)
             for (from, to) in self.sliceOffsets(indices, outer: outer, size: slot!.shape[axis], inner: inner) {
@@ -104,7 +104,7 @@ extension Context {
                 input.f32[(outer * size + Int(indices.i32[position])) * inner + position % inner]
         }
         let slot = x.gradient
-        record(result) { (gradient) throws(SeamError) in
+        record(result) { [unowned self] (gradient) throws(SeamError) in
             try self.scatter(gradient, index: indices, axis: axis, into: slot!)
         }
         return result

@@ -61,7 +61,7 @@ extension Context {
             result.f32[0] = Float(sk_sum_f64(losses.f32, Int64(rows)) / divisor)
         }
         let slot = logits.gradient
-        record(result) { (gradient) throws(SeamError) in
+        record(result) { [unowned self] (gradient) throws(SeamError) in
             let weights: Tensor
             if reduction == .none {
                 weights = try self.contiguous(gradient)

@@ -52,7 +52,7 @@ extension Context {
         let slots = (a.gradient, b.gradient)
         let valueA = b.gradient == nil ? nil : a.detached
         let valueB = a.gradient == nil ? nil : b.detached
-        record(result) { (gradient) throws(SeamError) in
+        record(result) { [unowned self] (gradient) throws(SeamError) in
             if let slot = slots.0 {
                 let product =
                     transposeA
@@ -166,7 +166,7 @@ extension Context {
 
         let slots = (x: x.gradient, weight: weight.gradient, bias: bias?.gradient)
         let keptInput = weight.gradient == nil ? nil : input
-        record(result) { (gradient) throws(SeamError) in
+        record(result) { [unowned self] (gradient) throws(SeamError) in
             let upstream = try self.contiguous(gradient)
             if let slot = slots.x {
                 if matrix.dtype == .f32 {

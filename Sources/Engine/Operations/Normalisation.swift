@@ -31,7 +31,7 @@ extension Context {
             sk_softmax(result.f32, values.f32, rows, columns)
             let output = result.detached
             let slot = input.gradient
-            self.record(result) { (gradient) throws(SeamError) in
+            self.record(result) { [unowned self] (gradient) throws(SeamError) in
                 let target = try slot!.zeroedAccumulator(in: self)
                 sk_softmax_gradient(target.f32, try self.contiguous(gradient).f32, output.f32, rows, columns)
             }
@@ -48,7 +48,7 @@ extension Context {
             sk_log_softmax(result.f32, values.f32, rows, columns)
             let output = result.detached
             let slot = input.gradient
-            self.record(result) { (gradient) throws(SeamError) in
+            self.record(result) { [unowned self] (gradient) throws(SeamError) in
                 let target = try slot!.zeroedAccumulator(in: self)
                 sk_log_softmax_gradient(target.f32, try self.contiguous(gradient).f32, output.f32, rows, columns)
             }
@@ -80,7 +80,7 @@ extension Context {
         sk_layer_norm(
             result.f32, mean.f32, deviation.f32, input.f32, scale?.f32, shift?.f32, Float(epsilon), rows, columns)
         let slots = (x: x.gradient, weight: weight?.gradient, bias: bias?.gradient)
-        record(result) { (gradient) throws(SeamError) in
+        record(result) { [unowned self] (gradient) throws(SeamError) in
             let upstream = try self.contiguous(gradient)
             let dx = try slots.x?.zeroedAccumulator(in: self)
             let dweight = try slots.weight?.zeroedAccumulator(in: self)
@@ -101,7 +101,7 @@ extension Context {
         let deviation = try makeTensor([Int(rows)])
         sk_rms_norm(result.f32, deviation.f32, input.f32, scale?.f32, Float(epsilon), rows, columns)
         let slots = (x: x.gradient, weight: weight?.gradient)
-        record(result) { (gradient) throws(SeamError) in
+        record(result) { [unowned self] (gradient) throws(SeamError) in
             let upstream = try self.contiguous(gradient)
             let dx = try slots.x?.zeroedAccumulator(in: self)
             let dweight = try slots.weight?.zeroedAccumulator(in: self)
@@ -120,7 +120,7 @@ extension Context {
         sk_l2_normalize(result.f32, norm.f32, input.f32, Float(epsilon), rows, columns)
         let output = result.detached
         let slot = x.gradient
-        record(result) { (gradient) throws(SeamError) in
+        record(result) { [unowned self] (gradient) throws(SeamError) in
             let target = try slot!.zeroedAccumulator(in: self)
             sk_l2_normalize_gradient(
                 target.f32, try self.contiguous(gradient).f32, output.f32, norm.f32, Float(epsilon), rows, columns)

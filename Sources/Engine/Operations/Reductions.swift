@@ -32,7 +32,7 @@ extension Context {
             shape: shape, strides: shape.contiguousStrides, offset: 0,
             gradient: wantsGradient([x]) ? GradientSlot(shape: shape) : nil)
         let slot = x.gradient
-        record(result) { (gradient) throws(SeamError) in
+        record(result) { [unowned self] (gradient) throws(SeamError) in
             try backward(try self.reshape(gradient, kept), axis, slot!)
         }
         return result

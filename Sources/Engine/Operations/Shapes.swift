@@ -42,7 +42,7 @@ extension Context {
                 gradient: wantsGradient([x]) ? GradientSlot(shape: shape) : nil)
         }
         let slot = x.gradient
-        record(result) { (gradient) throws(SeamError) in
+        record(result) { [unowned self] (gradient) throws(SeamError) in
             try slot!.add(shared: try self.reshape(gradient, slot!.shape), in: self)
         }
         return result
@@ -101,7 +101,7 @@ extension Context {
             of: x, shape: Shape(axes.map { x.shape[$0] }), strides: Shape(axes.map { x.strides[$0] }),
             offset: x.offset)
         let slot = x.gradient
-        record(result) { (gradient) throws(SeamError) in
+        record(result) { [unowned self] (gradient) throws(SeamError) in
             try slot!.add(shared: try self.permute(gradient, inverse), in: self)
         }
         return result
@@ -114,7 +114,7 @@ extension Context {
         }
         let result = makeView(of: x, shape: shape, strides: broadcastStrides(x, to: shape), offset: x.offset)
         let slot = x.gradient
-        record(result) { (gradient) throws(SeamError) in
+        record(result) { [unowned self] (gradient) throws(SeamError) in
             try slot!.add(shared: try self.unbroadcast(gradient, to: slot!.shape), in: self)
         }
         return result
@@ -131,7 +131,7 @@ extension Context {
         shape[axis] = length
         let result = makeView(of: x, shape: shape, strides: x.strides, offset: x.offset + start * x.strides[axis])
         let slot = x.gradient
-        record(result) { (gradient) throws(SeamError) in
+        record(result) { [unowned self] (gradient) throws(SeamError) in
             let accumulated = try slot!.zeroedAccumulator(in: self)
             try self.accumulate(
                 gradient, into: accumulated.view(
@@ -183,7 +183,7 @@ extension Context {
             position += part.shape[axis]
         }
         let pieces = parts.map { ($0.gradient, $0.shape[axis]) }
-        record(result) { (gradient) throws(SeamError) in
+        record(result) { [unowned self] (gradient) throws(SeamError) in
             var start = 0
             for (slot, length) in pieces {
                 try slot?.add(

@@ -67,7 +67,7 @@ public struct DeclaredOption: Sendable {
                 throw wrong(range.map { "a number from \($0.lowerBound) to \($0.upperBound)" } ?? "a finite number")
             }
             return .double(number)
-        default: throw wrong("a \(kind.name)")
+        default: throw wrong("\(kind == .int ? "an" : "a") \(kind.name)")
         }
     }
 

@@ -1,0 +1,45 @@
+import CSeam
+import Session
+import Support
+import Text
+
+@c @implementation
+public func seam_tokenizer_open(
+    _ path: UnsafePointer<CChar>?, _ out: UnsafeMutablePointer<OpaquePointer?>?, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let folder = try text(path, "path")
+        try required(out, "out").pointee = handOver(try Tokenizer(folder: folder))
+    }
+}
+
+@c @implementation
+public func seam_tokenizer_release(_ tokenizer: OpaquePointer?) { release(tokenizer, Tokenizer.self) }
+
+@c @implementation
+public func seam_tokenizer_encode(
+    _ tokenizer: OpaquePointer?, _ source: UnsafePointer<CChar>?, _ ids: UnsafeMutablePointer<Int32>?, _ capacity: Int,
+    _ count: UnsafeMutablePointer<Int>?, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let tokenizer = try object(tokenizer, "tokenizer", as: Tokenizer.self)
+        let (source, count) = (try text(source, "text"), try required(count, "count"))
+        let target = capacity > 0 ? try required(ids, "ids") : nil
+        let found = try tokenizer.encode(source)
+        target?.update(from: found, count: min(found.count, capacity))
+        count.pointee = found.count
+    }
+}
+
+@c @implementation
+public func seam_tokenizer_decode(
+    _ tokenizer: OpaquePointer?, _ ids: UnsafePointer<Int32>?, _ count: Int,
+    _ text: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let tokenizer = try object(tokenizer, "tokenizer", as: Tokenizer.self)
+        let out = try required(text, "text")
+        let source = count > 0 ? Array(UnsafeBufferPointer(start: try required(ids, "ids"), count: count)) : []
+        out.pointee = copyCString(try tokenizer.decode(source))
+    }
+}

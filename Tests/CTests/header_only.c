@@ -1,0 +1,12 @@
+/* The one include is enough, in C and in C++, and an empty program links and runs. */
+#include <seam/seam.h>
+
+#include <stdio.h>
+
+int main(void) {
+  uint32_t major = 0, minor = 0;
+  seam_abi_version(&major, &minor);
+  seam_abi_version(NULL, NULL);
+  printf("header_only: SeamKit %s, ABI %u.%u: passed\n", seam_version(), major, minor);
+  return major == SEAM_ABI_MAJOR && minor == SEAM_ABI_MINOR ? 0 : 1;
+}
