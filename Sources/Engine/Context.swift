@@ -105,12 +105,25 @@ public final class Context {
         return result
     }
 
-    /// Copies 4-byte elements of `source`, read through its strides, into a contiguous tensor of its shape.
+    /// Copies `source`, read through its strides, into a contiguous tensor of its shape and dtype.
     func copy(_ source: Tensor, into target: Tensor) {
+        guard source.dtype.byteCount == 4 else { return copyHalves(source, into: target) }
         source.strides.withInt64 { strides in
             source.shape.withInt64 { shape in
                 sk_copy_strided(target.baseAddress, source.baseAddress, strides, shape, Int32(source.rank))
             }
+        }
+    }
+
+    /// The same for 2-byte elements, one by one: half precision is for weights, which are hardly ever rearranged.
+    private func copyHalves(_ source: Tensor, into target: Tensor) {
+        for position in 0..<source.elementCount {
+            var (rest, offset) = (position, 0)
+            for axis in stride(from: source.rank - 1, through: 0, by: -1) {
+                offset += rest % source.shape[axis] * source.strides[axis]
+                rest /= source.shape[axis]
+            }
+            target.u16[position] = source.u16[offset]
         }
     }
 

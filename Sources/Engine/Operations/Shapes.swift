@@ -34,10 +34,7 @@ extension Context {
         if let strides = viewStrides(of: x, as: shape) {
             result = makeView(of: x, shape: shape, strides: strides, offset: x.offset)
         } else {
-            try requireFourBytes(x, "reshape")
-            let copied = try makeTensor(x.shape, x.dtype)
-            copy(x, into: copied)
-            result = copied.view(
+            result = try copied(x).view(
                 shape: shape, strides: shape.contiguousStrides, offset: 0,
                 gradient: wantsGradient([x]) ? GradientSlot(shape: shape) : nil)
         }
@@ -78,13 +75,6 @@ extension Context {
             source -= 1
         }
         return strides
-    }
-
-    private func requireFourBytes(_ x: Tensor, _ operation: String) throws(SeamError) {
-        guard x.dtype.byteCount == 4 else {
-            throw SeamError(
-                .unsupported, "\(operation): a \(x.dtype.name) weight must be contiguous here; cast it to f32 first")
-        }
     }
 
     /// Result axis i is x's axis `axes[i]`. A view.
@@ -155,7 +145,6 @@ extension Context {
     public func concat(_ parts: [Tensor], axis requested: Int) throws(SeamError) -> Tensor {
         guard let first = parts.first else { throw SeamError(.invalidArgument, "concat: no parts") }
         let axis = try axis(requested, of: first, "concat")
-        try requireFourBytes(first, "concat")
         var shape = first.shape
         shape[axis] = 0
         for part in parts {
@@ -171,14 +160,14 @@ extension Context {
         }
         let result = try makeTensor(shape, first.dtype, requiresGradient: wantsGradient(parts))
         let outer = shape.prefix(axis).reduce(1, *)
-        let inner = shape.dropFirst(axis + 1).reduce(1, *)
+        let inner = shape.dropFirst(axis + 1).reduce(first.dtype.byteCount, *)
         var position = 0
         for part in parts {
             let source = try contiguous(part)
             let run = part.shape[axis] * inner
             for index in 0..<outer {
-                (result.i32 + index * shape[axis] * inner + position * inner)
-                    .update(from: source.i32 + index * run, count: run)
+                (result.baseAddress + (index * shape[axis] + position) * inner)
+                    .copyMemory(from: source.baseAddress + index * run, byteCount: run)
             }
             position += part.shape[axis]
         }
