@@ -24,10 +24,11 @@ public final class Buffer {
     }
 
     /// self[..., start ..< start + n, ...] = x along `axis`.
-    public func write(_ x: Tensor, axis: Int, start: Int, in context: Context) throws(SeamError) {
+    public func write(_ x: Tensor, axis requested: Int, start: Int, in context: Context) throws(SeamError) {
         var expected = shape
+        let axis = requested < 0 ? requested + shape.count : requested
         guard axis >= 0, axis < shape.count, x.rank == shape.count else {
-            throw SeamError(.shape, "buffer_write: axis \(axis) of \(x.shape) does not fit buffer \(shape)")
+            throw SeamError(.shape, "buffer_write: axis \(requested) of \(x.shape) does not fit buffer \(shape)")
         }
         expected[axis] = x.shape[axis]
         guard x.shape == expected, x.dtype == dtype, start >= 0, start + x.shape[axis] <= shape[axis] else {
@@ -46,9 +47,10 @@ public final class Buffer {
     }
 
     /// The first `length` elements along `axis`: a view, valid until the next write or selection.
-    public func read(axis: Int, length: Int) throws(SeamError) -> Tensor {
+    public func read(axis requested: Int, length: Int) throws(SeamError) -> Tensor {
+        let axis = requested < 0 ? requested + shape.count : requested
         guard axis >= 0, axis < shape.count, length >= 0, length <= shape[axis] else {
-            throw SeamError(.shape, "buffer_read: \(length) along axis \(axis) does not fit buffer \(shape)")
+            throw SeamError(.shape, "buffer_read: \(length) along axis \(requested) does not fit buffer \(shape)")
         }
         var view = shape
         view[axis] = length

@@ -106,7 +106,7 @@ public final class Context {
         return result
     }
 
-    /// Copies `source`, read through its strides, into a contiguous tensor of its shape and element size.
+    /// Copies `source`, read through its strides, into a contiguous tensor of its shape and dtype.
     func copy(_ source: Tensor, into target: Tensor) {
         guard source.dtype.byteCount == 4 else { return copyHalves(source, into: target) }
         source.strides.withInt64 { strides in
@@ -116,21 +116,15 @@ public final class Context {
         }
     }
 
-    /// As `copy` for half-precision weights, whose views are rare: one element at a time.
+    /// The same for 2-byte elements, one by one: half precision is for weights, which are hardly ever rearranged.
     private func copyHalves(_ source: Tensor, into target: Tensor) {
-        var index = Shape(repeating: 0, count: source.rank)
-        var from = 0
         for position in 0..<source.elementCount {
-            target.u16[position] = source.u16[from]
-            var axis = source.rank - 1
-            while axis >= 0 {
-                index[axis] += 1
-                from += source.strides[axis]
-                if index[axis] < source.shape[axis] { break }
-                from -= index[axis] * source.strides[axis]
-                index[axis] = 0
-                axis -= 1
+            var (rest, offset) = (position, 0)
+            for axis in stride(from: source.rank - 1, through: 0, by: -1) {
+                offset += rest % source.shape[axis] * source.strides[axis]
+                rest /= source.shape[axis]
             }
+            target.u16[position] = source.u16[offset]
         }
     }
 

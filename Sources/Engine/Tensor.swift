@@ -114,6 +114,18 @@ public final class Tensor {
             gradient: requiresGradient ? GradientSlot(shape: shape) : nil)
     }
 
+    /// A tensor over `storage`, read through strides, none negative, in elements.
+    public convenience init(shape: Shape, strides: Shape, dtype: DType, storage: Storage) {
+        precondition(storage.byteCount >= Self.extent(shape, strides) * dtype.byteCount)
+        self.init(shape: shape, strides: strides, offset: 0, dtype: dtype, storage: storage)
+    }
+
+    /// The number of elements from the first to the last, gaps included.
+    public static func extent(_ shape: Shape, _ strides: Shape) -> Int {
+        if shape.elementCount == 0 { return 0 }
+        return zip(shape, strides).reduce(1) { $0 + ($1.0 - 1) * $1.1 }
+    }
+
     public var rank: Int { shape.count }
     public var elementCount: Int { shape.elementCount }
     public var requiresGradient: Bool { gradient != nil }

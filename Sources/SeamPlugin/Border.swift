@@ -64,3 +64,11 @@ func compatible(_ host: UnsafePointer<seam_host>?) -> UnsafePointer<seam_host>? 
     }
     return host
 }
+
+/// Swift seeds its hashing with this function, which glibc has only since 2.36. With one of its own, hidden
+/// like every symbol but the entry, a plugin loads on older systems too; and since nothing in a plugin may
+/// depend on chance (parameters are drawn by the host), its seeds are constant.
+@c(arc4random_buf)
+public func fixedHashingSeed(_ bytes: UnsafeMutableRawPointer, _ count: Int) {
+    bytes.initializeMemory(as: UInt8.self, repeating: 0x5a, count: count)
+}

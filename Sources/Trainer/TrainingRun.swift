@@ -2,6 +2,7 @@ import Engine
 import Files
 import Session
 import Support
+import Text
 
 /// What a run does besides single steps.
 public struct RunOptions: Sendable {
@@ -143,7 +144,7 @@ public final class TrainingRun {
         let epoch = step / perEpoch
         if order.epoch != epoch {
             var random = SeededGenerator(seed: options.seed, stream: "order of epoch \(epoch)")
-            let shuffled = (0..<data.count).shuffled(using: &random)
+            let shuffled = shuffledOrder(data.count, by: &random)
             order = (
                 epoch,
                 stride(from: 0, to: data.count, by: options.batchSize).map {

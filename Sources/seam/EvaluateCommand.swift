@@ -67,7 +67,7 @@ struct EvaluateCommand: ParsableCommand {
         let (backbone, tokenizer) = try model.open(runtime)
         let session = Session(backbone: backbone)
         try adapters.attach(to: session)
-        let data = TokenPairs(try pairs.read(data, tokenizer, backbone))
+        let data = try pairs.read(data, tokenizer, backbone)
         Interruption.watch()
         let summary = try score(session, data, batchSize: batchSize, shouldContinue: { !Interruption.isRequested })
         var results: [(key: String, value: JSON)] = [

@@ -38,11 +38,16 @@ struct PairOptions: ParsableArguments {
     @Option(help: "Column of the target text.")
     var targetColumn = "target"
 
-    func read(_ path: String, _ tokenizer: Tokenizer, _ backbone: Backbone) throws -> PairDataset {
-        try PairDataset(
-            path: path, tokenizer: tokenizer, sourceColumn: sourceColumn, targetColumn: targetColumn,
-            maxSourceLength: backbone.info.maxSourcePositions, maxTargetLength: backbone.info.maxTargetPositions,
-            decoderStartToken: backbone.info.decoderStartToken)
+    func read(_ path: String, _ tokenizer: Tokenizer, _ backbone: Backbone) throws -> TokenPairs {
+        let info = backbone.info
+        var options = PairDataset.Options()
+        options.sourceColumn = sourceColumn
+        options.targetColumn = targetColumn
+        if info.maxSourcePositions > 0 { options.maxSourceLength = info.maxSourcePositions }
+        if info.maxTargetPositions > 0 { options.maxTargetLength = info.maxTargetPositions }
+        options.decoderStartToken = info.decoderStartToken
+        let data = try PairDataset(path, tokenizer: tokenizer, options: options)
+        return TokenPairs(sources: data.sources, targets: data.targets)
     }
 }
 

@@ -121,8 +121,7 @@ struct TrainCommand: ParsableCommand {
         options.checkpointInterval = checkpointEvery
         options.notes = "- model: \(model.model)\n- training pairs: \(train) (\(training.count))"
         let run = try TrainingRun(
-            session: session, data: TokenPairs(training), development: development.map(TokenPairs.init),
-            options: options)
+            session: session, data: training, development: development, options: options)
         try report(try execute(run), session)
     }
 

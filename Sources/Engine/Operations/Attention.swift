@@ -44,11 +44,13 @@ extension Context {
             biasStrides = broadcastStrides(read, to: scoreShape)
             biasValues = read
         }
+        var visible: Tensor?
         if let mask {
-            guard mask.dtype == .i32, mask.shape == [batch, keys], mask.isContiguous else {
+            guard mask.dtype == .i32, mask.shape == [batch, keys] else {
                 throw SeamError(
                     .shape, "attention: mask must be i32 [\(batch), \(keys)], found \(mask.dtype.name) \(mask.shape)")
             }
+            visible = try contiguous(mask)
         }
 
         let queryValues = query.detached
@@ -58,7 +60,7 @@ extension Context {
         try multiply(queryValues, keyValues, false, true, into: probabilities)
         biasStrides.withInt64 { strides in
             sk_attention_softmax(
-                probabilities.f32, Float(scale), biasValues?.f32, strides, mask?.i32, causal ? 1 : 0,
+                probabilities.f32, Float(scale), biasValues?.f32, strides, visible?.i32, causal ? 1 : 0,
                 Int64(keys - queries), Int64(batch), Int64(heads), Int64(queries), Int64(keys))
         }
 

@@ -29,9 +29,7 @@ extension Context {
         if let strides = viewStrides(of: x, as: shape) {
             result = makeView(of: x, shape: shape, strides: strides, offset: x.offset)
         } else {
-            let copied = try makeTensor(x.shape, x.dtype)
-            copy(x, into: copied)
-            result = copied.view(
+            result = try copied(x).view(
                 shape: shape, strides: shape.contiguousStrides, offset: 0,
                 gradient: wantsGradient([x]) ? GradientSlot(shape: shape) : nil)
         }
@@ -157,15 +155,14 @@ extension Context {
         }
         let result = try makeTensor(shape, first.dtype, requiresGradient: wantsGradient(parts))
         let outer = shape.prefix(axis).reduce(1, *)
-        let inner = shape.dropFirst(axis + 1).reduce(1, *)
-        let width = first.dtype.byteCount
+        let inner = shape.dropFirst(axis + 1).reduce(first.dtype.byteCount, *)
         var position = 0
         for part in parts {
             let source = try contiguous(part)
             let run = part.shape[axis] * inner
             for index in 0..<outer {
-                (result.baseAddress + (index * shape[axis] + position) * inner * width)
-                    .copyMemory(from: source.baseAddress + index * run * width, byteCount: run * width)
+                (result.baseAddress + (index * shape[axis] + position) * inner)
+                    .copyMemory(from: source.baseAddress + index * run, byteCount: run)
             }
             position += part.shape[axis]
         }

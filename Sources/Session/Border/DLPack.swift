@@ -66,21 +66,22 @@ public enum DLPack {
         guard let data = tensor.data ?? (shape.elementCount == 0 ? UnsafeMutableRawPointer(bitPattern: 64) : nil) else {
             throw SeamError(.invalidArgument, "from_dlpack: the data pointer is NULL")
         }
-        if let strides = tensor.strides {
-            let expected = shape.contiguousStrides
-            for axis in 0..<shape.count where shape[axis] != 1 && Int(strides[axis]) != expected[axis] {
-                throw SeamError(.unsupported, "from_dlpack: the tensor must be row-major and contiguous")
+        var strides = shape.contiguousStrides
+        if let given = tensor.strides {
+            for axis in 0..<shape.count where shape[axis] > 1 { strides[axis] = Int(given[axis]) }
+            guard strides.allSatisfy({ $0 >= 0 && $0 <= 1 << 40 }) else {
+                throw SeamError(.unsupported, "from_dlpack: strides must be 0 ... 2^40, found \(strides)")
             }
         }
         keepsSource = true
         let address = UInt(bitPattern: source)
         let storage = Storage(
-            borrowing: data + Int(tensor.byte_offset), byteCount: shape.elementCount * dtype.byteCount,
+            borrowing: data + Int(tensor.byte_offset), byteCount: Tensor.extent(shape, strides) * dtype.byteCount,
             release: {
                 let source = UnsafeMutablePointer<DLManagedTensorVersioned>(bitPattern: address)
                 source?.pointee.deleter?(source)
             })
-        return Tensor(shape: shape, dtype: dtype, storage: storage)
+        return Tensor(shape: shape, strides: strides, dtype: dtype, storage: storage)
     }
 
     private static func code(of dtype: DType) -> DLDataType {
