@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from seam_abi import library_path
 from seam_objects import Runtime
+
+# The models are tiny: more threads would only wait for each other, and for those of the engine.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

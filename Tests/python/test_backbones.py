@@ -1,0 +1,176 @@
+"""Every family and variant of the Transformer backbone against transformers: scores, generation, gradients, files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from seam_abi import Array, constant
+from seam_objects import Backbone, Batch, Runtime
+from tiny_models import END, VARIANTS, Tokens, reference, save, tokens
+
+# Of the largest score. Both sides compute in f32 with sums in another order; through some ten layers that stays well
+# below this, while any wrong constant (an epsilon, a scale, a bucket edge) is far above it.
+TOLERANCE = 1e-5
+
+largest: dict[str, float] = {}
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, runtime: Runtime) -> Any:
+    path = save(request.param, tmp_path_factory.mktemp(request.param))
+    return request.param, reference(path), runtime.open(path)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def report() -> Iterator[None]:
+    yield
+    for name, error in largest.items():
+        print(f"\n{name}: logits within {error:.1e} of the largest", end="")
+
+
+def reference_logits(hugging_face: PreTrainedModel, given: Tokens) -> Array:
+    with torch.no_grad():
+        return hugging_face(**given.inputs).logits.numpy()
+
+
+def logits_error(backbone: Backbone, hugging_face: PreTrainedModel, given: Tokens) -> float:
+    expected = reference_logits(hugging_face, given)
+    found = backbone.session().forward(given.batch)
+    assert found.shape == expected.shape
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+def test_logits(model: Any) -> None:
+    name, hugging_face, backbone = model
+    error = max(logits_error(backbone, hugging_face, tokens(seed)) for seed in range(3))
+    largest[name] = error
+    assert error <= TOLERANCE
+
+
+def test_encoder_output(model: Any) -> None:
+    _, hugging_face, backbone = model
+    given = tokens(5)
+    with torch.no_grad():
+        inputs = given.inputs
+        expected = hugging_face.get_encoder()(inputs["input_ids"], inputs["attention_mask"]).last_hidden_state.numpy()
+    found = backbone.session().encode(given.source)
+    visible = given.attention_mask == 1
+    assert np.abs(found - expected)[visible].max() <= TOLERANCE * np.abs(expected).max()
+
+
+def test_score(model: Any) -> None:
+    _, hugging_face, backbone = model
+    given = tokens(6)
+    logs = torch.log_softmax(torch.from_numpy(reference_logits(hugging_face, given)).double(), -1).numpy()
+    for row, score in enumerate(backbone.session().score(given.batch)):
+        counts = given.labels[row] >= 0
+        labels, logs_of_row = given.labels[row][counts], logs[row][counts]
+        assert score.token_count == counts.sum()
+        assert score.correct_count == (logs_of_row.argmax(-1) == labels).sum()
+        assert score.log_probability == pytest.approx(np.take_along_axis(logs_of_row, labels[:, None], 1).sum(), rel=1e-5)
+
+
+def test_labels_are_shifted_as_transformers_does(model: Any) -> None:
+    name, hugging_face, _ = model
+    if name == "mbart":
+        return  # takes the last label for the start token: in its own data sets that is the same token
+    given = tokens(7)
+    shifted = hugging_face.prepare_decoder_input_ids_from_labels(torch.from_numpy(given.labels).long())
+    assert shifted.tolist() == given.decoder_input_ids.tolist()
+
+
+# ---- Generation
+
+SEARCHES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "greedy": ({}, {}),
+    "repetition": ({"repetition_penalty": 1.7}, {}),
+    "ngrams": ({"no_repeat_ngram_size": 2, "min_new_tokens": 6}, {}),
+    "beams": ({"num_beams": 4}, {}),
+    "long beams": ({"num_beams": 4, "length_penalty": 2.0}, {"early_stopping": True}),
+    "short beams": ({"num_beams": 3, "length_penalty": -0.5, "num_return_sequences": 3}, {"early_stopping": "never"}),
+    "beams with rules": ({"num_beams": 4, "no_repeat_ngram_size": 3, "repetition_penalty": 1.3}, {"early_stopping": False}),
+}
+FOR_ALL = ("greedy", "beams")
+EARLY_STOPPING = {False: "HEURISTIC", True: "WHEN_FULL", "never": "NEVER"}
+
+
+def expected_tokens(hugging_face: PreTrainedModel, given: Tokens, options: dict[str, Any]) -> list[list[int]]:
+    """What transformers generates, without the start token and what follows the end token."""
+    inputs = given.inputs
+    with torch.no_grad():
+        rows = hugging_face.generate(
+            inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens=12, do_sample=False, **options)
+    return [until_end(row[1:]) for row in rows.tolist()]
+
+
+def until_end(row: list[int]) -> list[int]:
+    return row[: row.index(END) + 1] if END in row else row
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_generation(model: Any, search: str) -> None:
+    name, hugging_face, backbone = model
+    if search not in FOR_ALL and name not in ("t5-1.0", "marian"):
+        return  # the rules of a search do not depend on the family
+    common, stopping = SEARCHES[search]
+    given = tokens(11)
+    early = constant("SEAM_EARLY_STOPPING_" + EARLY_STOPPING[stopping.get("early_stopping", False)])
+    options = backbone.generate_options(max_new_tokens=12, **({"num_beams": 1, "early_stopping": early} | common))
+    found = [each.tokens for item in backbone.session().generate(given.source, options) for each in item]
+    assert found == expected_tokens(hugging_face, given, {"num_beams": 1} | common | stopping)
+
+
+def test_padding_does_not_matter(model: Any) -> None:
+    """A source generates the same tokens alone as in a padded batch."""
+    _, _, backbone = model
+    given, session = tokens(12), backbone.session()
+    options = backbone.generate_options(max_new_tokens=12, num_beams=1)
+    together = [item[0].tokens for item in session.generate(given.source, options)]
+    for row in range(1, len(together)):
+        length = int(given.attention_mask[row].sum())
+        alone = session.generate(Batch(given.input_ids[row : row + 1, :length]), options)
+        assert alone[0][0].tokens == together[row]
+
+
+# ---- Files
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "f16"])
+@pytest.mark.parametrize("name", ["t5-1.1", "bart", "mbart", "marian", "pegasus"])
+def test_half_precision_files(runtime: Runtime, tmp_path: Path, name: str, dtype: torch.dtype) -> None:
+    """The rounded weights are the model; the computation is in f32 on both sides."""
+    path = save(name, tmp_path / "model", dtype=dtype)
+    assert logits_error(runtime.open(path), reference(path), tokens(1)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["t5-1.0", "marian"])
+def test_sharded_files(runtime: Runtime, tmp_path: Path, name: str) -> None:
+    path = save(name, tmp_path / "model", max_shard_size="20KB")
+    assert len(list(path.glob("*.safetensors"))) > 2
+    assert logits_error(runtime.open(path), reference(path), tokens(1)) <= TOLERANCE
+
+
+def test_real_model(runtime: Runtime) -> None:
+    """A published model: its logits, greedy and beam search on random sources."""
+    if not (folder := os.environ.get("SEAM_REAL_MODEL")):
+        pytest.skip("SEAM_REAL_MODEL names no model folder: the published model is not compared")
+    hugging_face, backbone = reference(Path(folder)), runtime.open(Path(folder))
+    given = tokens(3)
+    assert logits_error(backbone, hugging_face, given) <= TOLERANCE
+    for beams in (1, 4):
+        options = backbone.generate_options(max_new_tokens=20, num_beams=beams)
+        found = [item[0].tokens for item in backbone.session().generate(given.source, options)]
+        inputs = given.inputs
+        rows = hugging_face.generate(
+            inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens=20, num_beams=beams,
+            do_sample=False).tolist()
+        end = hugging_face.config.eos_token_id
+        assert found == [row[1 : row.index(end) + 1] if end in row else row[1:] for row in rows]
