@@ -14,8 +14,8 @@ import SeamPlugin
 /// position, undo that. The `identity` form therefore gives each state its own mean mu(h) and deviation
 /// sigma(h) back. With N the LayerNorm without weights,
 ///
-///     p = (gamma N(h + lambda d) + beta) sigma(h) + mu(h)
-///       = h + sigma(h) (gamma N(h + lambda d) + beta - N(h))        since h = sigma(h) N(h) + mu(h)
+///     p = gamma N(h + lambda d) sigma(h) + mu(h) + beta
+///       = h + sigma(h) (gamma N(h + lambda d) - N(h)) + beta        since h = sigma(h) N(h) + mu(h)
 ///
 /// The second line is what is computed: at the start (d = 0, gamma = 1, beta = 0) the bracket is zero to
 /// the last bit, so p is h exactly and not up to rounding.
@@ -57,10 +57,10 @@ final class RepCali: Adapter {
         let moved = hidden + shift(in: context, positions: hidden.size(1))
         guard let norm else { return [moved] }
         if !identity { return [moved.layerNorm(context[norm.gain], context[norm.bias], epsilon: epsilon)] }
-        let calibrated = moved.layerNorm(epsilon: epsilon) * context[norm.gain] + context[norm.bias]
+        let calibrated = moved.layerNorm(epsilon: epsilon) * context[norm.gain]
         let centred = hidden - hidden.mean(-1, keep: true)
         let deviation = (centred.square().mean(-1, keep: true) + epsilon).sqrt()
-        return [hidden + deviation * (calibrated - hidden.layerNorm(epsilon: epsilon))]
+        return [hidden + deviation * (calibrated - hidden.layerNorm(epsilon: epsilon)) + context[norm.bias]]
     }
 
     /// The vectors that are added, lambda d: [rows, d_model].

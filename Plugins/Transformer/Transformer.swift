@@ -133,6 +133,7 @@ final class Transformer: Backbone {
         (info.heads, info.keyValueHeads, info.headDim) = (family.decoder.heads, family.decoder.heads, family.headDim)
         (info.maxSourcePositions, info.maxTargetPositions) = (family.limit, family.limit)
         info.vocabSize = family.targetVocabulary
+        info.sourceVocabSize = family.sourceVocabulary
         info.decoderStartToken = token("decoder_start_token_id")
         info.endToken = token("eos_token_id")
         info.padToken = token("pad_token_id")

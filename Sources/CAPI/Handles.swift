@@ -58,6 +58,7 @@ final class BackboneHandle {
         info.max_source_positions = Int64(source.maxSourcePositions)
         info.max_target_positions = Int64(source.maxTargetPositions)
         info.vocab_size = Int64(source.vocabSize)
+        info.source_vocab_size = Int64(source.sourceVocabSize)
         info.decoder_start_token_id = source.decoderStartToken.map(Int64.init) ?? -1
         info.eos_token_id = source.eosToken.map(Int64.init) ?? -1
         info.pad_token_id = source.padToken.map(Int64.init) ?? -1

@@ -35,6 +35,7 @@ public final class Context {
     public func makeTensor(_ shape: Shape, _ dtype: DType = .f32, requiresGradient: Bool = false)
         throws(SeamError) -> Tensor
     {
+        guard shape.isAddressable else { throw SeamError(.outOfMemory, "a tensor of shape \(shape) is too large") }
         let storage = try Storage(byteCount: Swift.max(1, shape.elementCount) * dtype.byteCount, pool: pool)
         return Tensor(shape: shape, dtype: dtype, storage: storage, requiresGradient: requiresGradient)
     }

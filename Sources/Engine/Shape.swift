@@ -65,6 +65,17 @@ public struct Shape: Sendable, Equatable, RandomAccessCollection, MutableCollect
         return product
     }
 
+    /// Whether the sizes are no negative numbers and few enough elements that no later arithmetic on them overflows.
+    public var isAddressable: Bool {
+        var product = 1
+        for index in 0..<count {
+            let (next, overflow) = product.multipliedReportingOverflow(by: values[index])
+            guard values[index] >= 0, !overflow, next <= 1 << 40 else { return false }
+            product = next
+        }
+        return true
+    }
+
     /// Row-major strides, in elements.
     public var contiguousStrides: Shape {
         var strides = Shape(repeating: 1, count: count)

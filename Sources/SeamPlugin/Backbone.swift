@@ -51,6 +51,8 @@ public struct BackboneInfo {
     public var heads = 0, keyValueHeads = 0, headDim = 0
     public var maxSourcePositions = 0, maxTargetPositions = 0
     public var vocabSize = 0
+    /// Where sources have a vocabulary of their own; 0: `vocabSize` serves both.
+    public var sourceVocabSize = 0
     public var decoderStartToken = -1, endToken = -1, padToken = -1
 
     public init(family: StaticString) { self.family = family }

@@ -38,6 +38,7 @@ final class BackboneInstance {
         value.max_source_positions = Int64(info.maxSourcePositions)
         value.max_target_positions = Int64(info.maxTargetPositions)
         value.vocab_size = Int64(info.vocabSize)
+        value.source_vocab_size = Int64(info.sourceVocabSize)
         value.decoder_start_token_id = Int64(info.decoderStartToken)
         value.eos_token_id = Int64(info.endToken)
         value.pad_token_id = Int64(info.padToken)

@@ -84,7 +84,7 @@ extension JSON {
     }
 }
 
-func tokenizer(_ file: JSON, beside files: [String: String] = [:]) throws -> Tokenizer {
+func makeTokenizer(_ file: JSON, beside files: [String: String] = [:]) throws -> Tokenizer {
     let folder = try ScratchFolder(files)
     try folder.write("tokenizer.json", file.serialized())
     return try Tokenizer(folder: folder.path)
@@ -96,7 +96,7 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
 @Suite struct TokenizerEquality {
     @Test(arguments: TokenizerFixture.all)
     func idsAndTextsAreThoseOfTokenizers(_ fixture: TokenizerFixture) throws {
-        let tokenizer = try tokenizer(fixture.file)
+        let tokenizer = try makeTokenizer(fixture.file)
         #expect(tokenizer.vocabularySize == fixture.size)
         #expect(fixture.texts.count == fixture.ids.count)
         for (text, expected) in zip(fixture.texts, fixture.ids) {

@@ -201,6 +201,7 @@ typedef struct seam_backbone_info {
   int64_t max_source_positions, max_target_positions;
   int64_t vocab_size;
   int64_t decoder_start_token_id, eos_token_id, pad_token_id;
+  int64_t source_vocab_size; /* where sources have a vocabulary of their own; 0: vocab_size serves both */
 } seam_backbone_info;
 
 /* Decoding state (past keys and values): the backbone's own. */
@@ -214,7 +215,7 @@ typedef struct seam_encode {
   const seam_ops *ops;
   seam_tensor *const *parameters;
   size_t parameter_count;
-  seam_tensor *input_ids;      /* [batch, source] i32, ids checked against vocab_size */
+  seam_tensor *input_ids;      /* [batch, source] i32, ids checked against the source's vocabulary */
   seam_tensor *attention_mask; /* [batch, source] i32 */
   seam_tensor *hidden;         /* out: [batch, source, d_model] */
 } seam_encode;

@@ -40,7 +40,7 @@ extension Context {
         }
         if b.rank == 2 && a.rank > 2 && !transposeA {
             // One product over all rows instead of one a batch entry.
-            let flat = try reshape(a, [-1, a.shape[a.rank - 1]])
+            let flat = try reshape(a, [a.shape.dropLast().reduce(1, *), a.shape[a.rank - 1]])
             let product = try matmul(flat, b, transposeB: transposeB)
             var shape = a.shape
             shape[a.rank - 1] = product.shape[1]
@@ -150,7 +150,7 @@ extension Context {
                 throw SeamError(.shape, "linear: bias must be [\(outputs)], found \(bias.shape)")
             }
         }
-        let rows = x.elementCount / Swift.max(inputs, 1)
+        let rows = x.shape.dropLast().reduce(1, *)
         let input = try contiguous(x.detached)
         var shape = x.shape
         shape[x.rank - 1] = outputs

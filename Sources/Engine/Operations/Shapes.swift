@@ -15,18 +15,13 @@ extension Context {
     /// allows it, else a copy.
     public func reshape(_ x: Tensor, _ requested: Shape) throws(SeamError) -> Tensor {
         var shape = requested
-        var known = 1
-        var open: Int?
-        for index in 0..<shape.count {
-            if shape[index] == -1 && open == nil {
-                open = index
-            } else if shape[index] < 0 {
-                throw SeamError(.shape, "reshape: shape \(requested) has more than one unknown or a negative size")
-            } else {
-                known *= shape[index]
-            }
+        let open = shape.firstIndex(of: -1)
+        if let open { shape[open] = 1 }
+        guard shape.isAddressable else {
+            throw SeamError(
+                .shape, "reshape: shape \(requested) has more than one unknown, a negative size or too many elements")
         }
-        if let open { shape[open] = known == 0 ? 0 : x.elementCount / known }
+        if let open { shape[open] = shape.elementCount == 0 ? 0 : x.elementCount / shape.elementCount }
         guard shape.elementCount == x.elementCount else {
             throw SeamError(.shape, "reshape: \(x.shape) has \(x.elementCount) elements, \(requested) does not")
         }
@@ -99,7 +94,7 @@ extension Context {
 
     /// Broadcasts x to `shape`. A view.
     public func expand(_ x: Tensor, to shape: Shape) throws(SeamError) -> Tensor {
-        guard Shape.broadcast(x.shape, shape) == shape else {
+        guard shape.isAddressable, Shape.broadcast(x.shape, shape) == shape else {
             throw SeamError(.shape, "expand: \(x.shape) does not broadcast to \(shape)")
         }
         let result = makeView(of: x, shape: shape, strides: broadcastStrides(x, to: shape), offset: x.offset)

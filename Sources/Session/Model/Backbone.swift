@@ -16,7 +16,9 @@ public struct BackboneInfo: Sendable, Equatable {
     public let headDim: Int
     public let maxSourcePositions: Int
     public let maxTargetPositions: Int
+    /// Of targets, and of sources unless they have their own.
     public let vocabSize: Int
+    public let sourceVocabSize: Int
     public let decoderStartToken: Int32?
     public let eosToken: Int32?
     public let padToken: Int32?
@@ -34,6 +36,7 @@ public struct BackboneInfo: Sendable, Equatable {
         maxSourcePositions = Int(source.max_source_positions)
         maxTargetPositions = Int(source.max_target_positions)
         vocabSize = Int(source.vocab_size)
+        sourceVocabSize = source.source_vocab_size > 0 ? Int(source.source_vocab_size) : vocabSize
         func token(_ id: Int64) -> Int32? { id < 0 ? nil : Int32(exactly: id) }
         decoderStartToken = token(source.decoder_start_token_id)
         eosToken = token(source.eos_token_id)

@@ -53,7 +53,7 @@ public struct Batch: Sendable {
                 throw SeamError(.invalidArgument, "attention_mask hides every token of row \(row)")
             }
         }
-        try Self.checkTokens(inputIDs, "input_ids", sourceLength, info.vocabSize)
+        try Self.checkTokens(inputIDs, "input_ids", sourceLength, info.sourceVocabSize)
         try Self.checkLength(sourceLength, info.maxSourcePositions, "source")
         self.count = count
         self.sourceLength = sourceLength

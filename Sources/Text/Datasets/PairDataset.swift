@@ -10,7 +10,8 @@ public struct PairDataset: Sendable {
         /// The columns of texts.
         public var sourceColumn = "source"
         public var targetColumn = "target"
-        /// The greatest number of ids of a source and of a target, special tokens included; nil is no limit.
+        /// The greatest number of ids of a source and of a target as they are in the data set, special tokens
+        /// included; nil is no limit.
         public var maxSourceLength: Int?
         public var maxTargetLength: Int?
         /// The token that the model itself puts in front of the labels: a target that the tokenizer begins with it
@@ -32,7 +33,8 @@ public struct PairDataset: Sendable {
     /// Reads a JSONL, CSV or TSV file of texts.
     ///
     /// Throws `SeamError`: as `Table.read` and `Tokenizer.encode`, and `.format` with the line for a text that is
-    /// empty or white space only, or has more ids than the options allow: nothing is cut off silently.
+    /// empty or white space only, or has more ids than the options allow. Nothing is cut off, unless the
+    /// tokenizer's own file says so (`truncationLength`).
     public init(_ path: String, tokenizer: Tokenizer, options: Options = Options()) throws {
         try self.init(Table.read(path), tokenizer: tokenizer, options: options)
     }

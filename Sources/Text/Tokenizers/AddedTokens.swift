@@ -38,24 +38,20 @@ struct AddedTokens: Sendable {
     private(set) var countBeyondModel = 0
 
     /// Throws `SeamError` when a token's id is not the one that the model gives it or, for a token that the model
-    /// does not have, the next one after the model's tokens: `tokenizers` would give it another id without a word.
+    /// does not have, the next one after the model's tokens: `tokenizers` goes by these and not by the file.
     init(_ parts: [TokenizerPart], model: any TokenizerModel, normalizer: (any Normalizer)?) throws {
         for part in parts {
             let token = try Token(part)
-            guard byContent.id(of: token.content) == nil else {
-                throw part.error(.format, "is \"\(token.content)\", which an earlier added token is, too")
-            }
             let modelID = model.id(of: token.content)
-            guard let expected = modelID ?? Int32(exactly: model.size + countBeyondModel), token.id == expected else {
-                let source = modelID == nil ? "is the next free one after the vocabulary" : "it has in the vocabulary"
+            let expected = modelID ?? Int32(clamping: model.size + countBeyondModel)
+            guard token.id == expected else {
+                let source = modelID == nil ? "the next one after the vocabulary" : "its id in the vocabulary"
                 throw part.error(
-                    .incompatible,
-                    "gives \"\(token.content)\" the id \(token.id), expected \(modelID ?? Int32(truncatingIfNeeded: model.size + countBeyondModel)), which \(source)"
-                )
+                    .incompatible, "gives \"\(token.content)\" the id \(token.id), expected \(expected), \(source)")
             }
             if modelID == nil { countBeyondModel += 1 }
-            if byContent.insert(token.content, id: token.id) == .id {
-                throw part.error(.format, "has the id \(token.id), which an earlier added token has, too")
+            guard byContent.insert(token.content, id: token.id) == nil else {
+                throw part.error(.format, "is \"\(token.content)\", which an earlier added token is, too")
             }
             if token.isSpecial { _ = specialTexts.insert(token.content, id: token.id) }
             var text = Array(token.content.utf8)
@@ -63,7 +59,8 @@ struct AddedTokens: Sendable {
                 let normalized = try normalizer.normalize(text)
                 if normalized != text {
                     guard !normalized.isEmpty else {
-                        throw part.error(.unsupported, "is \"\(token.content)\", of which the normalizer leaves nothing")
+                        throw part.error(
+                            .unsupported, "is \"\(token.content)\", of which the normalizer leaves nothing")
                     }
                     text = normalized
                     normalizedTexts[token.id] = String(decoding: text, as: UTF8.self)
@@ -110,7 +107,7 @@ struct AddedTokens: Sendable {
             let token = tokens[number]
             if token.singleWord && touchesWord(text, match) { continue }
             var (start, end) = (match.lowerBound, match.upperBound)
-            if token.stripsLeft { start = max(startOfSpace(in: text, to: start), done) }
+            if token.stripsLeft { start = startOfSpace(in: text, to: start) }
             if token.stripsRight { end = endOfSpace(in: text, from: end) }
             if done < start { segments.append(.text(done..<start)) }
             segments.append(.token(token.id))

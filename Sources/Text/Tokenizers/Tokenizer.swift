@@ -7,6 +7,9 @@ import Support
 /// those names list. Anything else in the file, also a key that is not known, is refused with a sentence that
 /// names the file, the part and its type.
 ///
+/// Patterns know the characters of Oniguruma's version of Unicode (14 in release 6.9.8) and "Whitespace" those of
+/// Swift's (16): texts with characters that are newer than that may be cut elsewhere than by `tokenizers`.
+///
 /// Thread rules: any thread may use it, several at a time.
 public final class Tokenizer: Sendable {
     /// The path of `tokenizer.json`, for error sentences.
@@ -19,6 +22,9 @@ public final class Tokenizer: Sendable {
     public let eosToken: Int32?
     public let padToken: Int32?
     public let unknownToken: Int32?
+
+    /// To how many ids, special tokens included, the file itself makes `encode` cut a text; nil where it does not.
+    public var truncationLength: Int? { truncation?.maxLength }
 
     private let model: any TokenizerModel
     private let addedTokens: AddedTokens
@@ -147,7 +153,7 @@ public final class Tokenizer: Sendable {
 
 /// The `truncation` of a `tokenizer.json`: the greatest number of ids of a text, special tokens included.
 struct Truncation: Sendable {
-    private let maxLength: Int
+    let maxLength: Int
     private let removesLeft: Bool
 
     init(_ part: TokenizerPart, addedCount: Int) throws {

@@ -80,7 +80,10 @@ struct TokenizerPart {
         }
     }
 
-    func member(_ key: String) -> JSON? { value[key] }
+    /// The value under `key`, compared as bytes since a token can be a key.
+    func member(_ key: String) -> JSON? {
+        value.objectValue?.first { $0.key.utf8.elementsEqual(key.utf8) }?.value
+    }
 
     private func require<Value>(_ key: String, _ expected: String, _ convert: (JSON) -> Value?) throws -> Value {
         guard let found = member(key) else { throw error(.format, "has no \"\(key)\", it must be \(expected)") }
