@@ -95,7 +95,7 @@ def test_the_saved_backbone_opens_everywhere(runtime: Runtime, tmp_path: Path, n
     assert np.abs(scores - first).max() > 0.01
     again = runtime.open(tmp_path / "trained")
     assert np.array_equal(again.session().forward(given.batch), scores)
-    assert logits_error(again, reference(tmp_path / "trained"), given) <= 2e-5
+    assert logits_error(again, reference(tmp_path / "trained", "auto"), given) <= 2e-5
 
 
 def test_sharded_weights_are_saved_as_one_file(runtime: Runtime, tmp_path: Path) -> None:

@@ -147,9 +147,9 @@ def add_tokenizer(path: Path) -> None:
     tokenizer.save(str(path / "tokenizer.json"))
 
 
-def reference(path: Path) -> PreTrainedModel:
-    """The folder as transformers reads it, computing in f32."""
-    model = AutoModelForSeq2SeqLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager")
+def reference(path: Path, dtype: torch.dtype | str = torch.float32) -> PreTrainedModel:
+    """The folder as transformers reads it, computing in f32 unless another type is asked for."""
+    model = AutoModelForSeq2SeqLM.from_pretrained(path, dtype=dtype, attn_implementation="eager")
     return model.eval()
 
 
