@@ -67,7 +67,9 @@ func parseOptions(_ settings: [String], for factory: AdapterFactory, among all: 
             name = String(name.dropFirst(owner.id.count + 1))
         }
         let isText = factory.options.first { $0.name == name }?.kind == .string
-        let value = isText ? JSON.string(text) : try JSON.parse("[\(text)]", name: "--option \(name)").arrayValue?.first ?? .null
+        // What is no number or boolean goes on as a text, which the option then refuses by its name.
+        let parsed = isText ? nil : try? JSON.parse("[\(text)]", name: name).arrayValue?.first
+        let value = parsed ?? .string(text)
         members.append((key: name, value: value))
     }
     return .object(members)
