@@ -66,6 +66,8 @@ let package = Package(
         plugin("RepCali"),
         plugin("Transformer", needs: ["CMath"]),
 
+        .executableTarget(
+            name: "ExampleTrain", dependencies: ["Trainer", "Session", "Text", "Support"], path: "examples/swift"),
         .executableTarget(name: "border-benchmark", dependencies: ["Session"], path: "benchmarks/border"),
 
         // Tests: one target a module or plugin.
