@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from transformers import PreTrainedModel
 
 from seam_abi import Array, constant
 from seam_objects import Backbone, Batch, Runtime
-from tiny_models import END, VARIANTS, Tokens, reference, save, tokens
+from tiny_models import END, PAD, VARIANTS, Tokens, reference, save, tokens
 
 # Of the largest score. Both sides compute in f32 with sums in another order; through some ten layers that stays well
 # below this, while any wrong constant (an epsilon, a scale, a bucket edge) is far above it.
@@ -98,34 +100,48 @@ SEARCHES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "short beams": ({"num_beams": 3, "length_penalty": -0.5, "num_return_sequences": 3}, {"early_stopping": "never"}),
     "beams with rules": ({"num_beams": 4, "no_repeat_ngram_size": 3, "repetition_penalty": 1.3}, {"early_stopping": False}),
 }
-FOR_ALL = ("greedy", "beams")
 EARLY_STOPPING = {False: "HEURISTIC", True: "WHEN_FULL", "never": "NEVER"}
 
 
-def expected_tokens(hugging_face: PreTrainedModel, given: Tokens, options: dict[str, Any]) -> list[list[int]]:
-    """What transformers generates, without the start token and what follows the end token."""
-    inputs = given.inputs
+def expected_generation(hugging_face: PreTrainedModel, given: Tokens, end: int = END, **options: Any) -> tuple[list[list[int]], Any]:
+    """What transformers generates, without the start token and what follows the end token, and the beams' scores."""
+    source = {name: given.inputs[name] for name in ("input_ids", "attention_mask")}
     with torch.no_grad():
-        rows = hugging_face.generate(
-            inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens=12, do_sample=False, **options)
-    return [until_end(row[1:]) for row in rows.tolist()]
+        found = hugging_face.generate(**source, **options, return_dict_in_generate=True, output_scores=True)
+    return [until(end, row[1:]) for row in found.sequences.tolist()], found.get("sequences_scores")
 
 
-def until_end(row: list[int]) -> list[int]:
-    return row[: row.index(END) + 1] if END in row else row
+def until(end: int, row: list[int]) -> list[int]:
+    return row[: row.index(end) + 1] if end in row else row
 
 
 @pytest.mark.parametrize("search", SEARCHES)
 def test_generation(model: Any, search: str) -> None:
-    name, hugging_face, backbone = model
-    if search not in FOR_ALL and name not in ("t5-1.0", "marian"):
-        return  # the rules of a search do not depend on the family
+    _, hugging_face, backbone = model
     common, stopping = SEARCHES[search]
-    given = tokens(11)
+    common = {"num_beams": 1, "max_new_tokens": 16} | common
+    given = tokens(11, count=6)
     early = constant("SEAM_EARLY_STOPPING_" + EARLY_STOPPING[stopping.get("early_stopping", False)])
-    options = backbone.generate_options(max_new_tokens=12, **({"num_beams": 1, "early_stopping": early} | common))
-    found = [each.tokens for item in backbone.session().generate(given.source, options) for each in item]
-    assert found == expected_tokens(hugging_face, given, {"num_beams": 1} | common | stopping)
+    options = backbone.generate_options(early_stopping=early, **common)
+    found = [each for item in backbone.session().generate(given.source, options) for each in item]
+    expected, scores = expected_generation(hugging_face, given, do_sample=False, **common, **stopping)
+    assert [each.tokens for each in found] == expected
+    if scores is not None:
+        assert [each.score for each in found] == pytest.approx(scores.tolist(), rel=1e-4, abs=1e-5)
+
+
+def test_generation_as_the_model_asks(runtime: Runtime, tmp_path: Path) -> None:
+    """Without options the settings are those of generation_config.json."""
+    path = save("marian", tmp_path / "model", seed=3)
+    settings = {
+        "num_beams": 3, "max_length": 10, "length_penalty": 0.7, "early_stopping": True, "bad_words_ids": [[PAD], [9]],
+        "forced_bos_token_id": 7, "forced_eos_token_id": END, "no_repeat_ngram_size": 2,
+    }
+    file = path / "generation_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+    given = tokens(13)
+    found = [item[0].tokens for item in runtime.open(path).session().generate(given.source)]
+    assert found == expected_generation(reference(path), given)[0]
 
 
 def test_padding_does_not_matter(model: Any) -> None:
@@ -163,14 +179,12 @@ def test_real_model(runtime: Runtime) -> None:
     if not (folder := os.environ.get("SEAM_REAL_MODEL")):
         pytest.skip("SEAM_REAL_MODEL names no model folder: the published model is not compared")
     hugging_face, backbone = reference(Path(folder)), runtime.open(Path(folder))
-    given = tokens(3)
+    config = hugging_face.config
+    given = replace(
+        tokens(3, vocabulary=config.vocab_size), start=config.decoder_start_token_id, pad=config.pad_token_id)
     assert logits_error(backbone, hugging_face, given) <= TOLERANCE
     for beams in (1, 4):
         options = backbone.generate_options(max_new_tokens=20, num_beams=beams)
         found = [item[0].tokens for item in backbone.session().generate(given.source, options)]
-        inputs = given.inputs
-        rows = hugging_face.generate(
-            inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens=20, num_beams=beams,
-            do_sample=False).tolist()
-        end = hugging_face.config.eos_token_id
-        assert found == [row[1 : row.index(end) + 1] if end in row else row[1:] for row in rows]
+        assert found == expected_generation(
+            hugging_face, given, end=config.eos_token_id, max_new_tokens=20, num_beams=beams)[0]

@@ -11,6 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoModelForSeq2SeqLM,
     BartConfig,
@@ -103,6 +107,15 @@ def randomise(model: PreTrainedModel, seed: int) -> None:
                 value.copy_(noise * 0.2)
             else:
                 value.copy_(noise * 0.2 + ("norm" in name and name.endswith("weight")))
+            likely_end(value)
+
+
+def likely_end(value: torch.Tensor) -> None:
+    """Makes the end token come often, and so sequences of several lengths."""
+    if value.dim() == 2 and value.shape[0] == VOCABULARY:
+        value[END] *= 1.7
+    elif value.shape == (1, VOCABULARY):
+        value[0, END] += 0.5
 
 
 def save(variant: str, path: Path, seed: int = 0, dtype: torch.dtype = torch.float32, **options: Any) -> Path:
@@ -119,8 +132,19 @@ def save(variant: str, path: Path, seed: int = 0, dtype: torch.dtype = torch.flo
 def add_head(path: Path, dtype: torch.dtype, seed: int) -> None:
     file, config = path / "model.safetensors", json.loads((path / "config.json").read_text())
     head = torch.randn(config["vocab_size"], config["d_model"], generator=torch.Generator().manual_seed(seed + 1)) * 0.2
+    likely_end(head)
     save_file(load_file(file) | {"lm_head.weight": head.to(dtype)}, file, {"format": "pt"})
     (path / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
+
+
+def add_tokenizer(path: Path) -> None:
+    """Words w4, w5 ... by their ids; an end token closes every text."""
+    names = ["<unk>", "<pad>", "</s>", "<s>"] + [f"w{index}" for index in range(FIRST_WORD, VOCABULARY)]
+    tokenizer = Tokenizer(WordLevel({name: index for index, name in enumerate(names)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", END)])
+    tokenizer.add_special_tokens(names[:FIRST_WORD])
+    tokenizer.save(str(path / "tokenizer.json"))
 
 
 def reference(path: Path) -> PreTrainedModel:
@@ -136,6 +160,8 @@ class Tokens:
     input_ids: Array
     attention_mask: Array
     labels: Array
+    start: int = START
+    pad: int = PAD
 
     @property
     def batch(self) -> Batch:
@@ -148,8 +174,8 @@ class Tokens:
     @property
     def decoder_input_ids(self) -> Array:
         """The labels shifted right, which is what SeamKit makes of them too."""
-        start = np.full((len(self.labels), 1), START, np.int32)
-        return np.hstack([start, np.where(self.labels < 0, PAD, self.labels)[:, :-1]]).astype(np.int32)
+        start = np.full((len(self.labels), 1), self.start, np.int32)
+        return np.hstack([start, np.where(self.labels < 0, self.pad, self.labels)[:, :-1]]).astype(np.int32)
 
     @property
     def inputs(self) -> dict[str, torch.Tensor]:
@@ -157,10 +183,10 @@ class Tokens:
         return {name: torch.from_numpy(getattr(self, name)).long() for name in names}
 
 
-def tokens(seed: int, count: int = 4, source: int = 17, target: int = 9) -> Tokens:
+def tokens(seed: int, count: int = 4, source: int = 17, target: int = 9, vocabulary: int = VOCABULARY) -> Tokens:
     random = np.random.default_rng(seed)
-    ids = random.integers(FIRST_WORD, VOCABULARY, (count, source)).astype(np.int32)
-    labels = random.integers(FIRST_WORD, VOCABULARY, (count, target)).astype(np.int32)
+    ids = random.integers(FIRST_WORD, vocabulary, (count, source)).astype(np.int32)
+    labels = random.integers(FIRST_WORD, vocabulary, (count, target)).astype(np.int32)
     mask = np.ones_like(ids)
     for row in range(1, count):
         length = int(random.integers(2, source + 1))
