@@ -67,8 +67,16 @@ func parseOptions(_ settings: [String], for factory: AdapterFactory, among all: 
             name = String(name.dropFirst(owner.id.count + 1))
         }
         let isText = factory.options.first { $0.name == name }?.kind == .string
-        let value = isText ? JSON.string(text) : try JSON.parse("[\(text)]", name: "--option \(name)").arrayValue?.first ?? .null
-        members.append((key: name, value: value))
+        members.append((key: name, value: isText ? .string(text) : try parseValue(text, of: name)))
     }
     return .object(members)
+}
+
+/// One JSON value: a number, true or false.
+private func parseValue(_ text: String, of name: String) throws -> JSON {
+    // A lone value is no JSON document to every parser: wrap it. "0,5" must not pass as a list of two.
+    guard let values = try? JSON.parse("[\(text)]", name: name).arrayValue, values.count == 1 else {
+        throw SeamError(.invalidArgument, "--option \(name) must be a number, true or false, found \"\(text)\"")
+    }
+    return values[0]
 }
