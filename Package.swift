@@ -71,10 +71,17 @@ let package = Package(
         .executableTarget(name: "border-benchmark", dependencies: ["Session"], path: "benchmarks/border"),
 
         // Tests: one target a module or plugin.
+        .target(
+            name: "TestSupport", dependencies: ["Session", "Files", "Engine", "Support"], path: "Tests/TestSupport"),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),
         .testTarget(name: "FilesTests", dependencies: ["Files", "Support"], exclude: ["Fixtures"]),
         .testTarget(name: "GenerationTests", dependencies: ["Generation"], exclude: ["Fixtures"]),
         .testTarget(name: "TextTests", dependencies: ["Text", "Files", "Support"], exclude: ["Fixtures"]),
+        .testTarget(name: "EngineTests", dependencies: ["Engine", "Support", "TestSupport"]),
+        .testTarget(name: "SessionTests", dependencies: ["Session", "TestSupport"]),
+        .testTarget(name: "TrainerTests", dependencies: ["Trainer", "TestSupport"]),
+        .testTarget(name: "RepCaliTests", dependencies: ["Session", "Trainer", "TestSupport"]),
+        .testTarget(name: "ToolTests", dependencies: ["Files", "TestSupport"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -43,17 +43,19 @@ public struct LossPlot {
             "<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>",
             "<text x=\"\(fixed(margin.left, 0))\" y=\"26\" font-size=\"16\">\(escaped(title))</text>",
         ]
-        for tick in ticks(low, high) {
+        let lossTicks = ticks(low, high)
+        for tick in lossTicks.values {
             let position = fixed(y(tick), 1)
             lines.append(
                 "<line x1=\"\(fixed(margin.left, 0))\" x2=\"\(fixed(size.width - margin.right, 0))\" y1=\"\(position)\" y2=\"\(position)\" stroke=\"#ddd\"/>"
             )
             lines.append(
-                "<text x=\"\(fixed(margin.left - 8, 0))\" y=\"\(fixed(y(tick) + 4, 1))\" text-anchor=\"end\">\(label(tick))</text>")
+                "<text x=\"\(fixed(margin.left - 8, 0))\" y=\"\(fixed(y(tick) + 4, 1))\" text-anchor=\"end\">\(fixed(tick, lossTicks.decimals))</text>"
+            )
         }
-        for tick in ticks(0, Double(steps)) {
+        for tick in ticks(0, Double(steps)).values where tick == tick.rounded() {
             lines.append(
-                "<text x=\"\(fixed(x(tick), 1))\" y=\"\(fixed(size.height - margin.bottom + 20, 0))\" text-anchor=\"middle\">\(label(tick))</text>"
+                "<text x=\"\(fixed(x(tick), 1))\" y=\"\(fixed(size.height - margin.bottom + 20, 0))\" text-anchor=\"middle\">\(Int(tick))</text>"
             )
         }
         lines.append(
@@ -94,17 +96,15 @@ public struct LossPlot {
         return (max(0, low - 0.05 * span), high + 0.05 * span)
     }
 
-    /// Four to eight round numbers in a range.
-    private func ticks(_ low: Double, _ high: Double) -> [Double] {
-        let rough = (high - low) / 6
+    /// Four to nine round numbers in a range, and the decimals that tell them apart.
+    private func ticks(_ low: Double, _ high: Double) -> (values: [Double], decimals: Int) {
+        let rough = (high - low) / 8
         let power = pow(10, floor(log10(max(rough, 1e-12))))
-        let step = [1, 2, 5, 10].map { $0 * power }.first { $0 >= rough } ?? rough
-        return stride(from: ceil(low / step) * step, through: high, by: step).map { $0 }
-    }
-
-    private func label(_ value: Double) -> String {
-        if value == value.rounded() { return "\(Int(value))" }
-        return fixed(value, abs(value) < 0.1 ? 3 : 2)
+        let step = [1, 2, 5].map { $0 * power }.first { $0 >= rough } ?? 10 * power
+        return (
+            stride(from: ceil(low / step) * step, through: high, by: step).map { $0 },
+            max(0, Int(-floor(log10(step * 1.0001))))
+        )
     }
 
     private func escaped(_ text: String) -> String {

@@ -65,7 +65,7 @@ typedef struct seam_option {
   const char *name;
   const char *default_value; /* as JSON: "1.0", "\"ones\"", "true" */
   const char *choices;       /* nullable; the allowed strings, joined by '|' */
-  double minimum, maximum;   /* allowed range of a number; both 0: any */
+  double minimum, maximum;   /* allowed range of a number, an end may be infinite; both 0: any */
   const char *doc;           /* one sentence */
 } seam_option;
 

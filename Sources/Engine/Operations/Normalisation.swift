@@ -24,48 +24,43 @@ extension Context {
 
     /// exp(x) / sum exp(x) along an axis.
     public func softmax(_ x: Tensor, axis: Int) throws(SeamError) -> Tensor {
-        try alongLastAxis(x, axis, "softmax") { (input) throws(SeamError) in
-            let (rows, columns) = try self.rowsAndColumns(input, "softmax")
-            let values = try self.contiguous(input)
-            let result = try self.makeResult(input.shape, from: input)
-            sk_softmax(result.f32, values.f32, rows, columns)
-            let output = result.detached
-            let slot = input.gradient
-            self.record(result) { [unowned self] (gradient) throws(SeamError) in
-                let target = try slot!.zeroedAccumulator(in: self)
-                sk_softmax_gradient(target.f32, try self.contiguous(gradient).f32, output.f32, rows, columns)
-            }
-            return result
-        }
+        try overRows(x, axis, "softmax", sk_softmax, sk_softmax_gradient)
     }
 
     /// x - log sum exp(x) along an axis.
     public func logSoftmax(_ x: Tensor, axis: Int) throws(SeamError) -> Tensor {
-        try alongLastAxis(x, axis, "log_softmax") { (input) throws(SeamError) in
-            let (rows, columns) = try self.rowsAndColumns(input, "log_softmax")
-            let values = try self.contiguous(input)
-            let result = try self.makeResult(input.shape, from: input)
-            sk_log_softmax(result.f32, values.f32, rows, columns)
-            let output = result.detached
-            let slot = input.gradient
-            self.record(result) { [unowned self] (gradient) throws(SeamError) in
-                let target = try slot!.zeroedAccumulator(in: self)
-                sk_log_softmax_gradient(target.f32, try self.contiguous(gradient).f32, output.f32, rows, columns)
-            }
-            return result
-        }
+        try overRows(x, axis, "log_softmax", sk_log_softmax, sk_log_softmax_gradient)
     }
 
-    /// Runs `body` with the wanted axis moved last, and moves it back.
-    private func alongLastAxis(
-        _ x: Tensor, _ requested: Int, _ operation: String, _ body: (Tensor) throws(SeamError) -> Tensor
+    private typealias RowKernel = (UnsafeMutablePointer<Float>, UnsafePointer<Float>, Int64, Int64) -> Void
+    private typealias RowGradient = (
+        UnsafeMutablePointer<Float>, UnsafePointer<Float>, UnsafePointer<Float>, Int64, Int64
+    ) -> Void
+
+    /// A function of each row along an axis, whose gradient needs the result but not x.
+    private func overRows(
+        _ x: Tensor, _ requested: Int, _ operation: String, _ kernel: RowKernel, _ gradientKernel: @escaping RowGradient
     ) throws(SeamError) -> Tensor {
         let axis = try axis(requested, of: x, operation)
-        if axis == x.rank - 1 { return try body(x) }
-        var axes = Shape(0..<x.rank)
-        axes[axis] = x.rank - 1
-        axes[x.rank - 1] = axis
-        return try permute(try body(try permute(x, axes)), axes)
+        guard axis == x.rank - 1 else {
+            // The kernels want the axis last: there and back are views.
+            var axes = Shape(0..<x.rank)
+            axes[axis] = x.rank - 1
+            axes[x.rank - 1] = axis
+            return try permute(
+                try overRows(try permute(x, axes), -1, operation, kernel, gradientKernel), axes)
+        }
+        let (rows, columns) = try rowsAndColumns(x, operation)
+        let values = try contiguous(x)
+        let result = try makeResult(x.shape, from: x)
+        kernel(result.f32, values.f32, rows, columns)
+        let output = result.detached
+        let slot = x.gradient
+        record(result) { [unowned self] (gradient) throws(SeamError) in
+            let target = try slot!.zeroedAccumulator(in: self)
+            gradientKernel(target.f32, try self.contiguous(gradient).f32, output.f32, rows, columns)
+        }
+        return result
     }
 
     /// (x - mean) / sqrt(var + epsilon) * weight + bias over the last axis (Ba et al. 2016).

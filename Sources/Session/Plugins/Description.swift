@@ -81,8 +81,8 @@ extension DeclaredOption {
         ]
         if !choices.isEmpty { members.append(("choices", .array(choices.map { .string($0) }))) }
         if let range {
-            members.append(("minimum", number(range.lowerBound)))
-            members.append(("maximum", number(range.upperBound)))
+            if range.lowerBound.isFinite { members.append(("minimum", number(range.lowerBound))) }
+            if range.upperBound.isFinite { members.append(("maximum", number(range.upperBound))) }
         }
         members.append(("doc", .string(doc)))
         return .object(members)

@@ -69,7 +69,7 @@ public struct Method: @unchecked Sendable {
             let result = type(signature[..<open])
         else { return nil }
         let inside = signature[signature.index(after: open)...].dropLast()
-        let parts = inside.split(separator: ",")
+        let parts = inside.split(separator: ",", omittingEmptySubsequences: false)
         guard let first = parts.first,
             first.replacing("*", with: " * ").split(separator: " ").joined(separator: " ") == "const seam_method_call *"
         else { return nil }

@@ -34,9 +34,16 @@ public struct DeclaredOption: Sendable {
         self.name = name
         self.kind = kind
         // A lone value is no JSON document to every parser: wrap it.
-        defaultValue = try JSON.parse("[\(fallback)]", name: "default of option \"\(name)\"").arrayValue?.first ?? .null
+        guard let values = try? JSON.parse("[\(fallback)]", name: name).arrayValue, values.count == 1 else {
+            throw SeamError(.plugin, "the default of option \"\(name)\" must be one JSON value, found \(fallback)", origin: origin)
+        }
+        defaultValue = values[0]
         choices = source.choices.map { String(cString: $0).split(separator: "|").map(String.init) } ?? []
-        range = source.minimum == 0 && source.maximum == 0 ? nil : source.minimum...max(source.minimum, source.maximum)
+        guard source.minimum <= source.maximum else {
+            throw SeamError(
+                .plugin, "option \"\(name)\" allows \(source.minimum) to \(source.maximum), which is no range", origin: origin)
+        }
+        range = source.minimum == 0 && source.maximum == 0 ? nil : source.minimum...source.maximum
         doc = source.doc.map { String(cString: $0) } ?? ""
         do { _ = try check(defaultValue, owner: origin) } catch {
             throw SeamError(.plugin, "the default of option \"\(name)\" is not valid: \(error)", origin: origin)
@@ -58,17 +65,24 @@ public struct DeclaredOption: Sendable {
             return value
         case (.int, .int(let number)):
             if let range, !range.contains(Double(number)) {
-                throw wrong("an integer from \(Int(range.lowerBound)) to \(Int(range.upperBound))")
+                throw wrong("an integer \(Self.words(range) { Int64(exactly: $0).map { "\($0)" } ?? "\($0)" })")
             }
             return value
         case (.double, .int), (.double, .double):
             let number = value.doubleValue!
             guard number.isFinite, range?.contains(number) ?? true else {
-                throw wrong(range.map { "a number from \($0.lowerBound) to \($0.upperBound)" } ?? "a finite number")
+                throw wrong(range.map { range in "a number \(Self.words(range) { "\($0)" })" } ?? "a finite number")
             }
             return .double(number)
         default: throw wrong("\(kind == .int ? "an" : "a") \(kind.name)")
         }
+    }
+
+    /// A range for a sentence; a plugin may leave an end open with an infinity.
+    private static func words(_ range: ClosedRange<Double>, _ number: (Double) -> String) -> String {
+        if range.upperBound == .infinity { return "of \(number(range.lowerBound)) or more" }
+        if range.lowerBound == -.infinity { return "of \(number(range.upperBound)) or less" }
+        return "from \(number(range.lowerBound)) to \(number(range.upperBound))"
     }
 
     /// All options of `declared` with the given values or their defaults, in declared order. Unknown keys are an
