@@ -81,7 +81,7 @@ import Trainer
             try FileSystem.atomicWriteFile(configPath, text: JSON.object(members).serialized())
         }
         try replace("schema", 2)
-        expectError(.incompatible, "schema 2 is newer than 1") { try load() }
+        expectError(.incompatible, "schema must be 1, which this version reads, found 2") { try load() }
         try replace("colour", "blue")
         expectError(.format, "unknown key \"colour\"") { try load() }
         try replace("adapter", "nothing")

@@ -181,7 +181,8 @@ def normalisation() -> Iterator[Case]:
     for shape in [(3, 5), (2, 3, 8), (6,), (2, 67)]:
         x, weight, bias, d = normal(*shape) * 3 + 1, normal(shape[-1]), normal(shape[-1]), shape[-1:]
         yield case("layer_norm", f"{shape}", (x, weight, bias), lambda x, w, b, d=d: F.layer_norm(x, d, w, b, 1e-5), 1e-5)
-        yield case("layer_norm", f"{shape} weight", (x, weight), lambda x, w, d=d: F.layer_norm(x, d, w, None, 1e-5), None, 1e-5)
+        yield case("layer_norm", f"{shape} weight", (x, weight), lambda x, w, d=d: F.layer_norm(x, d, w, None, 1e-5),
+                   None, 1e-5)
         yield case("layer_norm", f"{shape} none", (x,), lambda x, d=d: F.layer_norm(x, d, eps=1e-5), None, None, 1e-5)
         yield case("layer_norm", f"{shape} bias", (x, bias), lambda x, b, d=d: F.layer_norm(x, d, None, b, 1e-5),
                    run=lambda p, x, b: p.op("layer_norm", x, None, b, 1e-5))
@@ -284,7 +285,9 @@ def losses() -> Iterator[Case]:
                                lambda x, t, a=arguments: cross_entropy(x, t, *a), *arguments)
 
 
-def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, ignored: int, smoothing: float, kind: int) -> torch.Tensor:
+def cross_entropy(
+    logits: torch.Tensor, targets: torch.Tensor, ignored: int, smoothing: float, kind: int
+) -> torch.Tensor:
     """The loss as ops.h defines it, written out."""
     logs = torch.log_softmax(logits, -1)
     counts = targets != ignored

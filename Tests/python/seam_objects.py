@@ -79,7 +79,8 @@ class Backbone(Object):
         checked("seam_backbone_save", self.pointer, utf8(path))
 
     def adapter(
-        self, id: str, options: dict[str, Any] | None = None, frozen: bool = True, seed: int = 0, seam: str | None = None
+        self, id: str, options: dict[str, Any] | None = None, frozen: bool = True, seed: int = 0,
+        seam: str | None = None,
     ) -> Adapter:
         arguments = (self.pointer, utf8(id), utf8(seam), options_json(options), int(frozen), seed)
         return Adapter(self, self.made("seam_adapter", "seam_adapter_create", *arguments))

@@ -103,11 +103,13 @@ MODELS: dict[str, Case] = {
     "unknown type": (config("config.json", model_type="gpt2"), "UNSUPPORTED", ["config.json", '"gpt2"', "transformer"]),
     "no type": (config("config.json", model_type=None), "UNSUPPORTED", ["config.json", "absent"]),
     "a number for a type": (config("config.json", model_type=3), "UNSUPPORTED", ["config.json", "3"]),
-    "activation": (config("config.json", activation_function="mish"), "UNSUPPORTED", ["/model/config.json", "mish", "gelu"]),
+    "activation": (
+        config("config.json", activation_function="mish"), "UNSUPPORTED", ["/model/config.json", "mish", "gelu"]),
     "heads": (config("config.json", encoder_attention_heads=5), "UNSUPPORTED", ["/model/config.json", "5", "24"]),
     "width": (config("config.json", d_model=48), "SHAPE", ["/model/config.json", "48", "24"]),
     "vocabulary": (config("config.json", vocab_size=70), "SHAPE", ["/model/model.safetensors", "[70, 24]", "[61, 24]"]),
-    "a text for a number": (config("config.json", vocab_size="many"), "INVALID_ARGUMENT", ["/model/config.json", "vocab_size"]),
+    "a text for a number": (
+        config("config.json", vocab_size="many"), "INVALID_ARGUMENT", ["/model/config.json", "vocab_size"]),
     "not JSON": (content("config.json", lambda text: text[:-3]), "FORMAT", ["config.json", "line"]),
     "no config": (lambda folder: (folder / "config.json").unlink(), "NOT_FOUND", ["/model", "config.json"]),
     "missing tensors": (tensors(MODEL, without(*MISSING)), "NOT_FOUND", ["/model", *MISSING]),
@@ -200,7 +202,8 @@ def test_wrong_adapter_option(good: Path, backbone: Backbone, tmp_path: Path, na
 def training(good: Path, folder: Path, adapter: str = "repcali", pairs: str = "") -> list[str | Path]:
     data = folder / "pairs.jsonl"
     data.write_text(pairs or json.dumps({"source": "w5 w6", "target": "w7"}) + "\n")
-    return ["train", "--model", good / "model", "--adapter", adapter, "--train", data, "--steps", "2", "--output", folder / "output"]
+    files = ["--model", good / "model", "--train", data, "--output", folder / "output"]
+    return ["train", *files, "--adapter", adapter, "--steps", "2"]
 
 
 def test_unknown_adapter(good: Path, backbone: Backbone, tmp_path: Path) -> None:
@@ -243,7 +246,8 @@ def test_wrong_batch(backbone: Backbone, name: str) -> None:
     before = {key: view.copy() for key, view in adapter.parameters.items()}
     for call in (session.score, session.forward, session.train_step):
         error = failure(lambda: call(batch()))
-        assert error.code == constant("SEAM_INVALID_ARGUMENT") and all(part in error.message for part in parts), error.message
+        assert error.code == constant("SEAM_INVALID_ARGUMENT")
+        assert all(part in error.message for part in parts), error.message
     assert all(np.array_equal(before[key], view) for key, view in adapter.parameters.items())
     assert session.train_step(Batch(ONE, labels=ONE)).step == 1
 
@@ -255,7 +259,9 @@ def test_a_long_text(good: Path, backbone: Backbone) -> None:
 
 
 GENERATION = {
-    "num_beams": ("--beams", 0), "max_new_tokens": ("--max-new-tokens", 4000), "length_penalty": ("--length-penalty", float("nan")),
+    "num_beams": ("--beams", 0),
+    "max_new_tokens": ("--max-new-tokens", 4000),
+    "length_penalty": ("--length-penalty", float("nan")),
 }
 
 
@@ -268,9 +274,15 @@ def test_wrong_generation_option(good: Path, backbone: Backbone, name: str) -> N
     assert_sentence(error, said, "INVALID_ARGUMENT", [name, str(value)])
 
 
-@pytest.mark.parametrize("name, value", [("learning_rate", -1.0), ("beta1", 1.0), ("epsilon", 0.0), ("max_grad_norm", -1.0),
-                                         ("label_smoothing", 1.0), ("warmup_steps", -1), ("schedule", 9), ("optimizer", 9)])
-def test_wrong_training_option(backbone: Backbone, name: str, value: float) -> None:
+TRAINING = {
+    "learning_rate": -1.0, "beta1": 1.0, "epsilon": 0.0, "max_grad_norm": -1.0, "label_smoothing": 1.0, "warmup_steps": -1,
+    "schedule": 9, "optimizer": 9,
+}
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_wrong_training_option(backbone: Backbone, name: str) -> None:
+    value = TRAINING[name]
     session = backbone.session(backbone.adapter("repcali"))
     error = failure(lambda: session.begin_training(**{name: value}))
     assert error.code == constant("SEAM_INVALID_ARGUMENT") and name in error.message and str(value) in error.message

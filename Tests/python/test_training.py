@@ -26,7 +26,9 @@ def torch_loss(model: PreTrainedModel, given: Tokens) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1), torch.from_numpy(given.labels).long().flatten())
 
 
-def trained(backbone: Backbone, steps: list[Tokens], path: Path, **options: Any) -> tuple[list[Any], dict[str, torch.Tensor]]:
+def trained(
+    backbone: Backbone, steps: list[Tokens], path: Path, **options: Any
+) -> tuple[list[Any], dict[str, torch.Tensor]]:
     """The reports of the steps, and the weights that are saved after them."""
     session = backbone.session()
     session.begin_training(train_backbone=1, **options)

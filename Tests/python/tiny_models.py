@@ -58,7 +58,9 @@ def t5(config: type[Any] = T5Config, model: type[Any] = T5ForConditionalGenerati
     return model(config(**(sizes | SPECIAL | changes)))
 
 
-def bart(config: type[Any] = BartConfig, model: type[Any] = BartForConditionalGeneration, **changes: Any) -> PreTrainedModel:
+def bart(
+    config: type[Any] = BartConfig, model: type[Any] = BartForConditionalGeneration, **changes: Any
+) -> PreTrainedModel:
     sizes = {
         "vocab_size": VOCABULARY, "d_model": 24, "encoder_layers": 2, "decoder_layers": 3, "encoder_attention_heads": 4,
         "decoder_attention_heads": 4, "encoder_ffn_dim": 40, "decoder_ffn_dim": 28, "max_position_embeddings": 40,
@@ -88,7 +90,8 @@ VARIANTS = {
     "marian": Variant(lambda: marian(scale_embedding=True)),
     "marian-relu": Variant(lambda: marian(activation_function="relu")),
     "marian-separate": Variant(
-        lambda: marian(share_encoder_decoder_embeddings=False, tie_word_embeddings=False, decoder_vocab_size=VOCABULARY)),
+        lambda: marian(
+            share_encoder_decoder_embeddings=False, tie_word_embeddings=False, decoder_vocab_size=VOCABULARY)),
     "marian-two-vocabularies": Variant(
         lambda: marian(
             share_encoder_decoder_embeddings=False, tie_word_embeddings=False, decoder_vocab_size=TARGET_VOCABULARY)),
