@@ -75,41 +75,42 @@ public struct GenerationOptions: Sendable, Equatable {
     /// Rows that a search holds per batch item at most.
     public var rowsPerItem: Int { sample ? numReturnSequences : beams }
 
-    /// Checks every option against the others and the vocabulary.
+    /// Checks every option against the others and the vocabulary. Messages use the names of the C header, which are
+    /// those of Hugging Face.
     ///
     /// - Parameter vocabularySize: number of logits per row.
     /// - Throws: `SeamError` (`invalidArgument`, or `unsupported` for sampling with beams) that names
     ///   the option.
     public func validate(vocabularySize: Int) throws {
         try require(vocabularySize >= 1, "vocabularySize", "1 or more", vocabularySize)
-        try require(maxNewTokens >= 1, "maxNewTokens", "1 or more", maxNewTokens)
-        try require(minNewTokens >= 0, "minNewTokens", "0 or more", minNewTokens)
-        try require(beams >= 1, "beams", "1 or more", beams)
-        try require(lengthPenalty.isFinite, "lengthPenalty", "a finite number", lengthPenalty)
+        try require(maxNewTokens >= 1, "max_new_tokens", "1 or more", maxNewTokens)
+        try require(minNewTokens >= 0, "min_new_tokens", "0 or more", minNewTokens)
+        try require(beams >= 1, "num_beams", "1 or more", beams)
+        try require(lengthPenalty.isFinite, "length_penalty", "a finite number", lengthPenalty)
         try require(temperature > 0 && temperature.isFinite, "temperature", "above 0 and finite", temperature)
-        try require(topK >= 0, "topK", "0 or more", topK)
-        try require(topP >= 0 && topP <= 1, "topP", "in 0...1", topP)
+        try require(topK >= 0, "top_k", "0 or more", topK)
+        try require(topP >= 0 && topP <= 1, "top_p", "in 0...1", topP)
         try require(
-            repetitionPenalty > 0 && repetitionPenalty.isFinite, "repetitionPenalty", "above 0 and finite",
+            repetitionPenalty > 0 && repetitionPenalty.isFinite, "repetition_penalty", "above 0 and finite",
             repetitionPenalty)
-        try require(noRepeatNgramSize >= 0, "noRepeatNgramSize", "0 or more", noRepeatNgramSize)
-        try require(numReturnSequences >= 1, "numReturnSequences", "1 or more", numReturnSequences)
+        try require(noRepeatNgramSize >= 0, "no_repeat_ngram_size", "0 or more", noRepeatNgramSize)
+        try require(numReturnSequences >= 1, "num_return_sequences", "1 or more", numReturnSequences)
         if beams > 1 {
             guard !sample else {
-                throw SeamError(.unsupported, "option sample: expected false with beams above 1, found true")
+                throw SeamError(.unsupported, "option do_sample: expected false with num_beams above 1, found true")
             }
             try require(
-                numReturnSequences <= beams, "numReturnSequences", "at most beams (\(beams))", numReturnSequences)
+                numReturnSequences <= beams, "num_return_sequences", "at most num_beams (\(beams))", numReturnSequences)
             try require(
-                candidatesPerItem <= beams * vocabularySize, "eosTokens",
+                candidatesPerItem <= beams * vocabularySize, "eos_token_id",
                 "fewer end tokens than the vocabulary of \(vocabularySize) has tokens", eosTokens.count)
         } else if !sample {
-            try require(numReturnSequences == 1, "numReturnSequences", "1 for greedy search", numReturnSequences)
+            try require(numReturnSequences == 1, "num_return_sequences", "1 for greedy search", numReturnSequences)
         }
         let named: [(String, [Int32])] = [
-            ("decoderStartToken", [decoderStartToken]), ("padToken", [padToken]), ("eosTokens", eosTokens),
-            ("badTokens", badTokens), ("forcedBosToken", forcedBosToken.map { [$0] } ?? []),
-            ("forcedEosToken", forcedEosToken.map { [$0] } ?? []),
+            ("decoder_start_token_id", [decoderStartToken]), ("pad_token_id", [padToken]), ("eos_token_id", eosTokens),
+            ("bad_words_ids", badTokens), ("forced_bos_token_id", forcedBosToken.map { [$0] } ?? []),
+            ("forced_eos_token_id", forcedEosToken.map { [$0] } ?? []),
         ]
         for (name, tokens) in named {
             for token in tokens {

@@ -67,16 +67,14 @@ func parseOptions(_ settings: [String], for factory: AdapterFactory, among all: 
             name = String(name.dropFirst(owner.id.count + 1))
         }
         let isText = factory.options.first { $0.name == name }?.kind == .string
-        members.append((key: name, value: isText ? .string(text) : try parseValue(text, of: name)))
+        members.append((key: name, value: isText ? .string(text) : parseValue(text)))
     }
     return .object(members)
 }
 
-/// One JSON value: a number, true or false.
-private func parseValue(_ text: String, of name: String) throws -> JSON {
+/// A number, true or false; anything else as a text, which the option then refuses by its name.
+private func parseValue(_ text: String) -> JSON {
     // A lone value is no JSON document to every parser: wrap it. "0,5" must not pass as a list of two.
-    guard let values = try? JSON.parse("[\(text)]", name: name).arrayValue, values.count == 1 else {
-        throw SeamError(.invalidArgument, "--option \(name) must be a number, true or false, found \"\(text)\"")
-    }
+    guard let values = try? JSON.parse("[\(text)]", name: "").arrayValue, values.count == 1 else { return .string(text) }
     return values[0]
 }

@@ -24,17 +24,17 @@ func exponential(_ x: Double) -> Double { exp(x) }
 
     @Test func refusesWrongOptionsByName() {
         let wrong: [(String, (inout GenerationOptions) -> Void)] = [
-            ("maxNewTokens", { $0.maxNewTokens = 0 }), ("minNewTokens", { $0.minNewTokens = -1 }),
-            ("beams", { $0.beams = 0 }), ("lengthPenalty", { $0.lengthPenalty = .nan }),
-            ("temperature", { $0.temperature = 0 }), ("topK", { $0.topK = -1 }), ("topP", { $0.topP = 1.5 }),
-            ("repetitionPenalty", { $0.repetitionPenalty = 0 }), ("noRepeatNgramSize", { $0.noRepeatNgramSize = -2 }),
-            ("numReturnSequences", { $0.numReturnSequences = 0 }),
-            ("numReturnSequences", { $0.numReturnSequences = 2 }),
-            ("decoderStartToken", { $0.decoderStartToken = 20 }), ("padToken", { $0.padToken = -1 }),
-            ("eosTokens", { $0.eosTokens = [99] }), ("badTokens", { $0.badTokens = [20] }),
-            ("forcedBosToken", { $0.forcedBosToken = 20 }), ("forcedEosToken", { $0.forcedEosToken = 20 }),
-            ("numReturnSequences", { ($0.beams, $0.numReturnSequences) = (2, 3) }),
-            ("eosTokens", { ($0.beams, $0.eosTokens) = (2, Array(0..<20)) }),
+            ("max_new_tokens", { $0.maxNewTokens = 0 }), ("min_new_tokens", { $0.minNewTokens = -1 }),
+            ("num_beams", { $0.beams = 0 }), ("length_penalty", { $0.lengthPenalty = .nan }),
+            ("temperature", { $0.temperature = 0 }), ("top_k", { $0.topK = -1 }), ("top_p", { $0.topP = 1.5 }),
+            ("repetition_penalty", { $0.repetitionPenalty = 0 }), ("no_repeat_ngram_size", { $0.noRepeatNgramSize = -2 }),
+            ("num_return_sequences", { $0.numReturnSequences = 0 }),
+            ("num_return_sequences", { $0.numReturnSequences = 2 }),
+            ("decoder_start_token_id", { $0.decoderStartToken = 20 }), ("pad_token_id", { $0.padToken = -1 }),
+            ("eos_token_id", { $0.eosTokens = [99] }), ("bad_words_ids", { $0.badTokens = [20] }),
+            ("forced_bos_token_id", { $0.forcedBosToken = 20 }), ("forced_eos_token_id", { $0.forcedEosToken = 20 }),
+            ("num_return_sequences", { ($0.beams, $0.numReturnSequences) = (2, 3) }),
+            ("eos_token_id", { ($0.beams, $0.eosTokens) = (2, Array(0..<20)) }),
         ]
         for (name, change) in wrong {
             var options = greedy

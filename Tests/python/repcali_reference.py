@@ -33,7 +33,7 @@ class RepCali(torch.nn.Module):
             return torch.nn.functional.layer_norm(moved, moved.shape[-1:], self.gain, self.bias, epsilon)
         normalised = torch.nn.functional.layer_norm(moved, moved.shape[-1:], eps=epsilon)
         deviation = (hidden.var(-1, correction=0, keepdim=True) + epsilon).sqrt()
-        return (self.gain * normalised + self.bias) * deviation + hidden.mean(-1, keepdim=True)
+        return self.gain * normalised * deviation + hidden.mean(-1, keepdim=True) + self.bias
 
     def vectors(self, length: int) -> torch.Tensor:
         """One vector for all positions, or one each; positions beyond the table are not moved."""

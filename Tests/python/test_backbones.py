@@ -160,7 +160,7 @@ def test_padding_does_not_matter(model: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "f16"])
-@pytest.mark.parametrize("name", ["t5-1.1", "bart", "mbart", "marian", "pegasus"])
+@pytest.mark.parametrize("name", VARIANTS)
 def test_half_precision_files(runtime: Runtime, tmp_path: Path, name: str, dtype: torch.dtype) -> None:
     """The rounded weights are the model; the computation is in f32 on both sides."""
     path = save(name, tmp_path / "model", dtype=dtype)

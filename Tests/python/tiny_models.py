@@ -39,7 +39,8 @@ from seam_objects import Batch
 
 logging.disable_progress_bar()
 
-VOCABULARY = 61
+# The second is of targets where they have a vocabulary of their own; labels stay below it everywhere.
+VOCABULARY, TARGET_VOCABULARY = 61, 53
 PAD, END, START, FIRST_WORD = 1, 2, 3, 4
 SPECIAL: dict[str, Any] = {
     "pad_token_id": PAD, "eos_token_id": END, "bos_token_id": 0, "decoder_start_token_id": START,
@@ -88,6 +89,9 @@ VARIANTS = {
     "marian-relu": Variant(lambda: marian(activation_function="relu")),
     "marian-separate": Variant(
         lambda: marian(share_encoder_decoder_embeddings=False, tie_word_embeddings=False, decoder_vocab_size=VOCABULARY)),
+    "marian-two-vocabularies": Variant(
+        lambda: marian(
+            share_encoder_decoder_embeddings=False, tie_word_embeddings=False, decoder_vocab_size=TARGET_VOCABULARY)),
     "pegasus": Variant(lambda: bart(PegasusConfig, PegasusForConditionalGeneration, activation_function="relu")),
 }
 
@@ -112,9 +116,9 @@ def randomise(model: PreTrainedModel, seed: int) -> None:
 
 def likely_end(value: torch.Tensor) -> None:
     """Makes the end token come often, and so sequences of several lengths."""
-    if value.dim() == 2 and value.shape[0] == VOCABULARY:
+    if value.dim() == 2 and value.shape[0] in (VOCABULARY, TARGET_VOCABULARY):
         value[END] *= 1.7
-    elif value.shape == (1, VOCABULARY):
+    elif value.shape in ((1, VOCABULARY), (1, TARGET_VOCABULARY)):
         value[0, END] += 0.5
 
 
@@ -147,9 +151,9 @@ def add_tokenizer(path: Path) -> None:
     tokenizer.save(str(path / "tokenizer.json"))
 
 
-def reference(path: Path) -> PreTrainedModel:
-    """The folder as transformers reads it, computing in f32."""
-    model = AutoModelForSeq2SeqLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager")
+def reference(path: Path, dtype: torch.dtype | str = torch.float32) -> PreTrainedModel:
+    """The folder as transformers reads it, computing in f32 unless another type is asked for."""
+    model = AutoModelForSeq2SeqLM.from_pretrained(path, dtype=dtype, attn_implementation="eager")
     return model.eval()
 
 
@@ -186,7 +190,7 @@ class Tokens:
 def tokens(seed: int, count: int = 4, source: int = 17, target: int = 9, vocabulary: int = VOCABULARY) -> Tokens:
     random = np.random.default_rng(seed)
     ids = random.integers(FIRST_WORD, vocabulary, (count, source)).astype(np.int32)
-    labels = random.integers(FIRST_WORD, vocabulary, (count, target)).astype(np.int32)
+    labels = random.integers(FIRST_WORD, TARGET_VOCABULARY, (count, target)).astype(np.int32)
     mask = np.ones_like(ids)
     for row in range(1, count):
         length = int(random.integers(2, source + 1))

@@ -94,9 +94,9 @@ public enum AdapterFolder {
             ],
         ]
         let revision = try json.requireInt("schema", in: name)
-        guard revision <= schema else {
+        guard revision == schema else {
             throw SeamError(
-                .incompatible, "\(name): schema \(revision) is newer than \(schema), which this version reads")
+                .incompatible, "\(name): schema must be \(schema), which this version reads, found \(revision)")
         }
         for (section, keys) in known {
             let object = section.isEmpty ? json.objectValue ?? [] : try json.requireObject(section, in: name)
@@ -142,9 +142,11 @@ public enum AdapterFolder {
                 )
             }
         }
-        let adapter = try Adapter(
-            backbone: backbone, id: config.adapterID, seam: config.seam, options: config.options,
-            backboneFrozen: !config.isBackboneTrained)
+        let adapter = try naming(FileSystem.join(path, configName)) {
+            try Adapter(
+                backbone: backbone, id: config.adapterID, seam: config.seam, options: config.options,
+                backboneFrozen: !config.isBackboneTrained)
+        }
         let file = try SafetensorsFile(FileSystem.join(path, weightsName))
         let names = adapter.parameters.entries.map(\.name)
         if let missing = names.first(where: { file[$0] == nil }) {
@@ -170,6 +172,15 @@ public enum AdapterFolder {
             }
         }
         return adapter
+    }
+
+    /// Puts the file whose content is to blame before the sentence of an error.
+    private static func naming<R>(_ file: String, _ body: () throws -> R) throws -> R {
+        do {
+            return try body()
+        } catch let error as SeamError {
+            throw SeamError(error.code, "\(file): \(error.message)", origin: error.origin)
+        }
     }
 
     private static func card(_ adapter: Adapter, _ backbone: Backbone, _ isBackboneTrained: Bool, _ notes: String) -> String {

@@ -70,8 +70,8 @@ public final class Backbone {
     ///   - id: the backbone's factory; nil asks every loaded backbone whether it accepts the model.
     ///   - path: a folder in the Hugging Face layout; nil for a backbone that needs none.
     ///   - options: a JSON object of the factory's options.
-    /// - Throws: when no factory accepts the model, or with one sentence that lists every tensor that is missing or has
-    ///   another shape.
+    /// - Throws: when no factory accepts the model, or with one sentence that lists the tensors that are missing or
+    ///   have another shape.
     public init(runtime: Runtime, id: String? = nil, path: String?, options: JSON = .null) throws {
         self.runtime = runtime
         model = try path.map { try PretrainedModel($0) }
@@ -83,7 +83,8 @@ public final class Backbone {
         var failure: OpaquePointer?
         let status = table.create(runtime.host, self.options.handle, model?.handle, &instance, &failure)
         guard status == 0 else {
-            throw ErrorObject.take(failure, status: status, origin: origin, during: "opening backbone \"\(factory.id)\"")
+            let error = ErrorObject.take(failure, status: status, origin: origin, during: "opening backbone \"\(factory.id)\"")
+            throw model.map { Self.locate(error, in: $0.folder) } ?? error
         }
         do {
             var raw = seam_backbone_info()
@@ -105,13 +106,19 @@ public final class Backbone {
         factory.plugin.liveInstances -= 1
     }
 
+    /// A plugin knows the model's files by name only; the user needs to know where they are.
+    private static func locate(_ error: SeamError, in folder: ModelFolder) -> SeamError {
+        let place = error.message.hasPrefix("config.json: ") ? FileSystem.join(folder.path, "") : folder.path + ": "
+        return SeamError(error.code, place + error.message, origin: error.origin)
+    }
+
     private static func factory(accepting model: PretrainedModel?, in runtime: Runtime) throws -> BackboneFactory {
         guard let model else { throw SeamError(.invalidArgument, "a backbone needs its id, a model folder, or both") }
         let factories = runtime.plugins.flatMap(\.backbones)
         if let factory = factories.first(where: {
             ($0.table.pointee.accepts?(runtime.host, model.handle) ?? 0) != 0
         }) { return factory }
-        let type = model.configuration["model_type"]?.stringValue.map { "\"\($0)\"" } ?? "absent"
+        let type = try model.folder.config["model_type"].map { try $0.serialized() } ?? "absent"
         throw SeamError(
             .unsupported,
             "\(model.folder.configPath): no loaded backbone opens this model (\"model_type\" is \(type)); asked: \(factories.isEmpty ? "none is loaded" : factories.map(\.id).joined(separator: ", "))"
@@ -123,6 +130,7 @@ public final class Backbone {
         _ runtime: Runtime, _ origin: String
     ) throws -> ParameterSet {
         var entries: [ParameterSet.Entry] = []
+        var missing: [String] = []
         var problems: [SeamError] = []
         for index in 0..<table.parameter_count(instance) {
             var raw = seam_parameter()
@@ -132,6 +140,10 @@ public final class Backbone {
             do {
                 let tensor: Tensor
                 if case .model = declaration.initialisation, let model {
+                    guard model.folder.tensor(declaration.name) != nil else {
+                        missing.append(declaration.name)
+                        continue
+                    }
                     tensor = try model.tensor(declaration.name, shape: declaration.shape)
                 } else {
                     tensor = try declaration.makeTensor(seed: 0, pool: runtime.pool)
@@ -141,10 +153,18 @@ public final class Backbone {
                 problems.append(error)
             }
         }
+        if let model, !missing.isEmpty {
+            let names = missing.map { "\"\($0)\"" }
+            problems.insert(SeamError(.notFound, "the model folder \"\(model.folder.path)\" has no tensor \(list(names, ", "))"), at: 0)
+        }
         guard let first = problems.first else { return ParameterSet(entries) }
-        let shown = problems.prefix(5).map(\.message).joined(separator: "; ")
-        throw SeamError(
-            first.code, problems.count > 5 ? "\(shown); and \(problems.count - 5) more" : shown, origin: origin)
+        throw SeamError(first.code, list(problems.map(\.message), "; "), origin: origin)
+    }
+
+    /// All of a few items, the first and the number of many: a sentence must stay one.
+    private static func list(_ items: [String], _ separator: String) -> String {
+        let shown = items.prefix(10).joined(separator: separator)
+        return items.count > 10 ? "\(shown)\(separator)and \(items.count - 10) more" : shown
     }
 
     /// Makes the weights trainable, in f32 copies. Throws for an opaque backbone, whose weights the core cannot see.

@@ -32,8 +32,16 @@ public enum BackboneFolder {
                 try body(file.bytes(of: stored))
             }
         }
+        let widened = trained.contains { name, tensor in
+            tensor.dtype == .f32 && source.tensor(name).map { $0.tensor.type != .float32 } ?? false
+        }
         try AtomicFolder.write(path, marker: "config.json") { folder in
             for name in try FileSystem.list(source.path) where isCompanion(name, in: source.path) {
+                if name == "config.json", widened {
+                    try FileSystem.atomicWriteFile(
+                        FileSystem.join(folder, name), text: try wideConfig(source.config).serialized(indent: 2) + "\n")
+                    continue
+                }
                 try FileSystem.atomicWriteFile(
                     FileSystem.join(folder, name), try FileSystem.readBytes(FileSystem.join(source.path, name)))
             }
@@ -52,6 +60,15 @@ public enum BackboneFolder {
             return original.type == copy.type && original.shape == copy.shape
                 && file.bytes(of: original).elementsEqual(copyFile.bytes(of: copy))
         }
+    }
+
+    /// The configuration of weights that were stored in half precision and are f32 now: transformers rounds what it
+    /// loads to the type that is named here.
+    private static func wideConfig(_ config: JSON) -> JSON {
+        .object(
+            (config.objectValue ?? []).map { key, value in
+                (key: key, value: key == "dtype" || key == "torch_dtype" ? .string("float32") : value)
+            })
     }
 
     /// Configuration and tokenizer files, not weights in any format.
