@@ -1,6 +1,7 @@
 import CSeam
 import Engine
 import Files
+import Files
 import Session
 import Support
 
@@ -35,13 +36,15 @@ public func seam_adapter_load(
 
 @c @implementation
 public func seam_adapter_save(
-    _ adapter: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ notes: UnsafePointer<CChar>?, _ error: ErrorSlot
+    _ adapter: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ backbonePath: UnsafePointer<CChar>?,
+    _ notes: UnsafePointer<CChar>?, _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
         let handle = try object(adapter, "adapter", as: AdapterHandle.self)
         let backbone = handle.owner.backbone
         try AdapterFolder.save(
             handle.adapter, backbone: backbone, isBackboneTrained: backbone.isTrained,
+            weights: try optionalText(backbonePath, "backbone_path").map { try ModelFolder($0) },
             notes: try optionalText(notes, "notes") ?? "", to: try text(path, "path"))
     }
 }

@@ -35,7 +35,7 @@ public func seam_error_release(_ error: OpaquePointer?) {
 }
 
 @c @implementation
-public func seam_string_release(_ string: UnsafeMutablePointer<CChar>?) { string?.deallocate() }
+public func seam_string_release(_ string: UnsafePointer<CChar>?) { string?.deallocate() }
 
 /// What a query on a NULL error gives, so that printing it never crashes.
 private var emptyString: UnsafePointer<CChar> {

@@ -10,7 +10,8 @@ public func seam_generate_options_init(
     attempt(error) {
         let handle = try object(backbone, "backbone", as: BackboneHandle.self)
         let out = try required(options, "options")
-        out.pointee = cOptions(try Session(backbone: handle.backbone).defaultGenerationOptions())
+        try check(Int(out.pointee.struct_size), atLeast: extent(through: \seam_generate_options.seed), "options")
+        write(cOptions(try Session(backbone: handle.backbone).defaultGenerationOptions()), to: out)
     }
 }
 

@@ -5,7 +5,7 @@ import Trainer
 
 @c @implementation
 public func seam_train_options_init(_ options: UnsafeMutablePointer<seam_train_options>?) {
-    options?.pointee = cOptions(TrainingOptions())
+    if let options { write(cOptions(TrainingOptions()), to: options) }
 }
 
 @c @implementation
@@ -32,13 +32,15 @@ public func seam_session_train_step(
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
         let (source, out) = (try handle.batch(batch), try required(out, "out"))
+        try check(Int(out.pointee.struct_size), atLeast: extent(through: \seam_step.learning_rate), "out")
         guard let training = handle.training else {
             throw SeamError(.invalidArgument, "training of this session has not begun")
         }
         let report = try training.update(source)
-        out.pointee = seam_step(
-            step: Int64(report.step), loss: report.loss, gradient_norm: report.gradientNorm,
-            learning_rate: report.learningRate)
+        write(
+            seam_step(
+                struct_size: 0, step: Int64(report.step), loss: report.loss, gradient_norm: report.gradientNorm,
+                learning_rate: report.learningRate), to: out)
     }
 }
 

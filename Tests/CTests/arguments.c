@@ -7,7 +7,7 @@ static void null_objects(void) {
   seam_batch batch = tiny_batch();
   char *text = NULL;
   size_t count = 0;
-  seam_step step;
+  seam_step step = {.struct_size = sizeof step};
   seam_score scores[BATCH];
   seam_value value;
   DLManagedTensorVersioned *tensor = NULL;
@@ -19,8 +19,8 @@ static void null_objects(void) {
   seam_tokenizer *tokenizer = NULL;
   seam_context *ctx = NULL;
   seam_plugin_info plugin = {.struct_size = sizeof plugin};
-  seam_train_options train;
-  seam_generate_options generate;
+  seam_train_options train = {.struct_size = sizeof train};
+  seam_generate_options generate = {.struct_size = sizeof generate};
   seam_train_options_init(&train);
 
   static const char *const is_null = "is NULL";
@@ -35,7 +35,7 @@ static void null_objects(void) {
   NULL_FAILS(seam_backbone_save(NULL, "x", &error));
   NULL_FAILS(seam_adapter_create(NULL, "x", NULL, NULL, 1, 0, &adapter, &error));
   NULL_FAILS(seam_adapter_load(NULL, "x", &adapter, &error));
-  NULL_FAILS(seam_adapter_save(NULL, "x", NULL, &error));
+  NULL_FAILS(seam_adapter_save(NULL, "x", NULL, NULL, &error));
   NULL_FAILS(seam_adapter_options(NULL, &text, &error));
   NULL_FAILS(seam_adapter_parameter(NULL, 0, NULL, &tensor, &error));
   NULL_FAILS(seam_call(NULL, "shift", NULL, 0, &value, &error));
@@ -126,7 +126,7 @@ static void adapters(seam_backbone *backbone) {
 
   OK(seam_adapter_create(backbone, "repcali", NULL, NULL, 1, 0, &adapter, &error));
   FAILS(seam_adapter_parameter(adapter, 99, NULL, NULL, &error), SEAM_NOT_FOUND, "argument index must be below 3");
-  FAILS(seam_adapter_save(adapter, NULL, NULL, &error), SEAM_INVALID_ARGUMENT, "argument path is NULL");
+  FAILS(seam_adapter_save(adapter, NULL, NULL, NULL, &error), SEAM_INVALID_ARGUMENT, "argument path is NULL");
   char *json = NULL;
   OK(seam_adapter_options(adapter, &json, &error));
   CHECK(strstr(json, "\"initialization\":\"identity\"") != NULL || strstr(json, "\"initialization\": \"identity\""));
@@ -176,9 +176,9 @@ static void batches(seam_backbone *backbone) {
   seam_batch batch = tiny_batch();
   FAILS(seam_session_forward(session, &batch, NULL, NULL, &error), SEAM_INVALID_ARGUMENT, "argument logits is NULL");
 
-  seam_step step;
+  seam_step step = {.struct_size = sizeof step};
   FAILS(seam_session_train_step(session, &batch, &step, &error), SEAM_INVALID_ARGUMENT, "has not begun");
-  seam_train_options train;
+  seam_train_options train = {.struct_size = sizeof train};
   seam_train_options_init(&train);
   CHECK(train.struct_size == sizeof train && train.learning_rate == 1e-3 && train.max_grad_norm == 1);
   FAILS(seam_session_begin_training(session, &train, &error), SEAM_INVALID_ARGUMENT, "there is nothing to train");
@@ -202,7 +202,7 @@ static void generation(seam_backbone *backbone) {
   ERROR_SLOT;
   seam_session *session = NULL;
   seam_sequences *sequences = NULL;
-  seam_generate_options options;
+  seam_generate_options options = {.struct_size = sizeof options};
   seam_batch batch = tiny_batch();
   OK(seam_session_create(backbone, &session, &error));
   OK(seam_generate_options_init(backbone, &options, &error));

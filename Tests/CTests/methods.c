@@ -19,7 +19,7 @@ static void right_calls(seam_adapter *adapter) {
   OK(seam_call(adapter, "echo", words, 1, &value, &error));
   CHECK(value.kind == SEAM_VALUE_STRING && strcmp(value.string, words[0].string) == 0);
   CHECK(value.string != words[0].string);
-  seam_string_release((char *)value.string);
+  seam_string_release(value.string);
   OK(seam_call(adapter, "echo", words, 1, NULL, &error));
 
   float data[4] = {1, 2, 3, 4};

@@ -58,8 +58,8 @@ static void gradient_is_right(seam_backbone *backbone) {
     give_back(views[p]);
   }
 
-  seam_train_options options;
-  seam_step step;
+  seam_train_options options = {.struct_size = sizeof options};
+  seam_step step = {.struct_size = sizeof step};
   seam_train_options_init(&options);
   options.optimizer = SEAM_OPTIMIZER_ADAM;
   options.learning_rate = options.epsilon = 1;
@@ -95,8 +95,8 @@ static seam_adapter *train(seam_backbone *backbone, seam_session *session) {
   ERROR_SLOT;
   seam_adapter *adapter = NULL, *other = NULL;
   seam_batch batch = tiny_batch();
-  seam_train_options options;
-  seam_step step;
+  seam_train_options options = {.struct_size = sizeof options};
+  seam_step step = {.struct_size = sizeof step};
   OK(seam_adapter_create(backbone, "repcali", NULL, "{\"seed\": \"positions\", \"max_positions\": 5}", 1, 7, &adapter,
                          &error));
   OK(seam_adapter_create(backbone, "repcali", NULL, NULL, 1, 7, &other, &error));
@@ -133,8 +133,8 @@ static void saved_is_the_same(seam_backbone *backbone, seam_session *session, se
   char path[1000];
   seam_batch batch = tiny_batch();
   path_in(path, folder, "adapter");
-  OK(seam_adapter_save(adapter, path, "- data: two pairs\n", &error));
-  OK(seam_adapter_save(adapter, path, NULL, &error));
+  OK(seam_adapter_save(adapter, path, NULL, "- data: two pairs\n", &error));
+  OK(seam_adapter_save(adapter, path, NULL, NULL, &error));
   DLManagedTensorVersioned *expected = logits_of(session, &batch);
   for (int again = 0; again < 2; again++) {
     seam_adapter *loaded = NULL;
@@ -156,9 +156,9 @@ static void saved_is_the_same(seam_backbone *backbone, seam_session *session, se
   size_t count = views_of(adapter, views);
   float kept = data_of(views[0])[1];
   data_of(views[0])[1] = NAN;
-  FAILS(seam_adapter_save(adapter, path, NULL, &error), SEAM_NUMERIC, "holds NaN or infinity at element 1");
-  seam_train_options options;
-  seam_step step;
+  FAILS(seam_adapter_save(adapter, path, NULL, NULL, &error), SEAM_NUMERIC, "holds NaN or infinity at element 1");
+  seam_train_options options = {.struct_size = sizeof options};
+  seam_step step = {.struct_size = sizeof step};
   seam_train_options_init(&options);
   OK(seam_session_begin_training(session, &options, &error));
   FAILS(seam_session_train_step(session, &batch, &step, &error), SEAM_NUMERIC, "loss of step 1 is nan");
@@ -178,7 +178,7 @@ int main(int argc, char **argv) {
   saved_is_the_same(backbone, session, adapter, argv[2]);
 
   /* Released in the middle of training: nothing leaks and nothing is left trainable. */
-  seam_train_options options;
+  seam_train_options options = {.struct_size = sizeof options};
   seam_train_options_init(&options);
   OK(seam_session_begin_training(session, &options, &error));
   seam_session_release(session);

@@ -87,7 +87,7 @@ def taken_error(error: Any) -> SeamError:
 
 def taken_string(address: ctypes.c_void_p) -> str:
     text = ctypes.cast(address, ctypes.c_char_p).value
-    library().seam_string_release(address)
+    library().seam_string_release(ctypes.cast(address, ctypes.c_char_p))
     return (text or b"").decode()
 
 

@@ -124,7 +124,7 @@ class Adapter(Object):
         return found
 
     def save(self, path: Path, notes: str | None = None) -> None:
-        checked("seam_adapter_save", self.pointer, utf8(path), utf8(notes))
+        checked("seam_adapter_save", self.pointer, utf8(path), None, utf8(notes))
 
     def call(self, method: str) -> float | int | Array | None:
         """A method without arguments."""

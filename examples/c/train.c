@@ -217,20 +217,20 @@ int main(int argc, char **argv) {
   check(seam_session_attach(session, adapter, -1, &error));
   printf("before   dev loss %.6f\n", dev_loss(session, &dev, padding));
 
-  seam_train_options options;
+  seam_train_options options = {.struct_size = sizeof options};
   seam_train_options_init(&options);
   options.learning_rate = 0.003;
   check(seam_session_begin_training(session, &options, &error));
   for (long step = 0; step < strtol(argv[5], NULL, 10); step++) {
     seam_batch batch = make_batch(&train, step * BATCH_SIZE, BATCH_SIZE, padding);
-    seam_step report;
+    seam_step report = {.struct_size = sizeof report};
     check(seam_session_train_step(session, &batch, &report, &error));
     release_batch(&batch);
     if (report.step % REPORT_EVERY == 0) printf("step %3d loss %.6f\n", (int)report.step, report.loss);
   }
   seam_session_end_training(session);
   printf("trained  dev loss %.6f\n", dev_loss(session, &dev, padding));
-  check(seam_adapter_save(adapter, argv[4], "- data: pairs of the example", &error));
+  check(seam_adapter_save(adapter, argv[4], NULL, "- data: pairs of the example", &error));
 
   /* What was saved gives the same numbers. */
   seam_adapter *loaded = NULL;

@@ -45,7 +45,7 @@ class Batch(Structure):
     ]
 
 
-class TrainOptions(ctypes.Structure):
+class TrainOptions(Structure):
     _fields_ = [
         ("struct_size", c_uint32), ("optimizer", c_int32), ("schedule", c_int32), ("train_backbone", c_int32),
         ("learning_rate", c_double), ("backbone_learning_rate", c_double), ("beta1", c_double), ("beta2", c_double),
@@ -58,8 +58,11 @@ class Score(ctypes.Structure):
     _fields_ = [("log_probability", c_double), ("token_count", c_int64), ("correct_count", c_int64)]
 
 
-class Step(ctypes.Structure):
-    _fields_ = [("step", c_int64), ("loss", c_double), ("gradient_norm", c_double), ("learning_rate", c_double)]
+class Step(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32), ("step", c_int64), ("loss", c_double), ("gradient_norm", c_double),
+        ("learning_rate", c_double),
+    ]
 
 
 # ---- Calls: a status other than 0 comes with an error object that holds a sentence
@@ -174,7 +177,7 @@ def main(model, train_path, dev_path, output, steps):
             print(f"step {report.step:3d} loss {report.loss:.6f}")
     seam.seam_session_end_training(session)
     print(f"trained  dev loss {dev_loss(session, dev, padding):.6f}")
-    call(seam.seam_adapter_save, adapter, c_char_p(output.encode()), c_char_p(b"- data: pairs of the example"))
+    call(seam.seam_adapter_save, adapter, c_char_p(output.encode()), None, c_char_p(b"- data: pairs of the example"))
 
     # What was saved gives the same numbers.
     call(seam.seam_session_detach, session, adapter)

@@ -45,8 +45,8 @@ SEAM_API const char *seam_error_message(const seam_error *error);
 SEAM_API const char *seam_error_origin(const seam_error *error);
 SEAM_API void seam_error_release(seam_error *error);
 
-/* Releases a string that a function of this header returned as `char **`. */
-SEAM_API void seam_string_release(char *string);
+/* Releases a string that a function of this header handed over. */
+SEAM_API void seam_string_release(const char *string);
 
 /* ---- Runtime: plugins, memory, log */
 
@@ -112,9 +112,11 @@ SEAM_API seam_status seam_adapter_create(seam_backbone *backbone, const char *id
 SEAM_API seam_status seam_adapter_load(seam_backbone *backbone, const char *path, seam_adapter **out,
                                        seam_error **error);
 /* Writes a folder with adapter_config.json, adapter_model.safetensors and a model card; `notes` (nullable) are
- * Markdown lines for the card. Atomic. Nothing is written when a parameter holds NaN or infinity. */
-SEAM_API seam_status seam_adapter_save(seam_adapter *adapter, const char *path, const char *notes,
-                                       seam_error **error);
+ * Markdown lines for the card. backbone_path (nullable: what the backbone was opened from) is the folder of the weights
+ * that the adapter belongs to: for a backbone trained with it, what seam_backbone_save wrote. Atomic. Nothing is written
+ * when a parameter holds NaN or infinity. */
+SEAM_API seam_status seam_adapter_save(seam_adapter *adapter, const char *path, const char *backbone_path,
+                                       const char *notes, seam_error **error);
 SEAM_API void seam_adapter_release(seam_adapter *adapter);
 /* The options in force as a JSON object; owned by the caller. */
 SEAM_API seam_status seam_adapter_options(seam_adapter *adapter, char **json, seam_error **error);
@@ -125,7 +127,7 @@ SEAM_API size_t seam_adapter_parameter_count(seam_adapter *adapter);
 SEAM_API seam_status seam_adapter_parameter(seam_adapter *adapter, size_t index, const char **name,
                                             DLManagedTensorVersioned **tensor, seam_error **error);
 
-/* A value of a method call. */
+/* A value of a method call. Fixed: it never grows. */
 typedef int32_t seam_value_kind;
 enum {
   SEAM_VALUE_NONE = 0,
@@ -180,6 +182,7 @@ SEAM_API seam_status seam_session_forward(seam_session *session, const seam_batc
                                           DLManagedTensorVersioned **logits, DLManagedTensorVersioned **hidden,
                                           seam_error **error);
 
+/* Fixed: it never grows. */
 typedef struct seam_score {
   double log_probability; /* sum over the labels, natural logarithm */
   int64_t token_count;    /* labels that count */
@@ -194,7 +197,7 @@ enum { SEAM_EARLY_STOPPING_HEURISTIC = 0, SEAM_EARLY_STOPPING_WHEN_FULL = 1, SEA
 
 /* Names and meanings are those of Hugging Face generate. */
 typedef struct seam_generate_options {
-  uint32_t struct_size; /* set by seam_generate_options_init */
+  uint32_t struct_size; /* set by the caller, before seam_generate_options_init */
   int32_t max_new_tokens, min_new_tokens;
   int32_t num_beams;
   int32_t num_return_sequences;
@@ -208,7 +211,7 @@ typedef struct seam_generate_options {
   uint64_t seed;
 } seam_generate_options;
 
-/* The model's own settings (generation_config.json, then config.json). */
+/* The model's own settings (generation_config.json, then config.json); writes what lies within struct_size. */
 SEAM_API seam_status seam_generate_options_init(seam_backbone *backbone, seam_generate_options *options,
                                                 seam_error **error);
 /* Asked before every step; 0 stops the call with SEAM_CANCELLED. */
@@ -232,7 +235,7 @@ enum { SEAM_OPTIMIZER_ADAMW = 0, SEAM_OPTIMIZER_ADAM = 1 };
 enum { SEAM_SCHEDULE_CONSTANT = 0, SEAM_SCHEDULE_LINEAR = 1, SEAM_SCHEDULE_COSINE = 2 };
 
 typedef struct seam_train_options {
-  uint32_t struct_size; /* set by seam_train_options_init */
+  uint32_t struct_size; /* set by the caller, before seam_train_options_init */
   int32_t optimizer;
   int32_t schedule;
   int32_t train_backbone; /* 0: only the adapters; 1: the backbone with them */
@@ -245,10 +248,12 @@ typedef struct seam_train_options {
   int64_t total_steps; /* where a linear or cosine schedule reaches 0 */
 } seam_train_options;
 
-/* AdamW, 1e-3 (backbone 1e-4), betas 0.9 and 0.999, epsilon 1e-8, weight decay 0.01, clipping at 1, constant rate. */
+/* AdamW, 1e-3 (backbone 1e-4), betas 0.9 and 0.999, epsilon 1e-8, weight decay 0.01, clipping at 1, constant rate.
+ * Writes what lies within the caller's struct_size. */
 SEAM_API void seam_train_options_init(seam_train_options *options);
 
 typedef struct seam_step {
+  uint32_t struct_size; /* set by the caller */
   int64_t step;         /* counted from 1 */
   double loss;          /* mean over the labels that count, before the update */
   double gradient_norm; /* before clipping */
