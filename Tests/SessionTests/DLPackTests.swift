@@ -100,6 +100,16 @@ private final class Producer {
         #expect(producer.returns == 1)
     }
 
+    @Test func aStridedTensorIsBorrowedAsItIs() throws {
+        let producer = Producer([2, 2], strides: [1, 2], values: [1, 2, 3, 4])
+        try {
+            let context = Context(pool: MemoryPool(), recordsGradients: false)
+            let copy = try context.contiguous(try DLPack.importing(producer.managed))
+            #expect(copy.floats == [1, 3, 2, 4])
+        }()
+        #expect(producer.returns == 1)
+    }
+
     @Test func aByteOffsetIsApplied() throws {
         let producer = Producer([2], values: [1, 2, 3, 4])
         producer.managed.pointee.dl_tensor.byte_offset = 8
@@ -124,6 +134,6 @@ private final class Producer {
         expectRefusal(.shape, "rank must be 0 ... 8") { $0.dl_tensor.ndim = -1 }
         expectRefusal(.shape, "negative size") { $0.dl_tensor.shape[0] = -2 }
         expectRefusal(.invalidArgument, "the data pointer is NULL") { $0.dl_tensor.data = nil }
-        expectRefusal(.unsupported, "must be row-major and contiguous", strides: [1, 2])
+        expectRefusal(.unsupported, "strides must be 0 ... 2^40", strides: [-2, 1])
     }
 }

@@ -40,7 +40,7 @@ import Testing
         try write(scratch["none"]) { tensors in
             for name in tensors.keys where name.hasSuffix(".bias") { tensors[name] = nil }
         }
-        expectError(.notFound, "; and ", " more") { try Backbone(runtime: runtime, path: scratch["none"]) }
+        expectError(.notFound, ", and ", " more") { try Backbone(runtime: runtime, path: scratch["none"]) }
         try write(scratch["infinite"]) { $0["model.shared.weight"]!.values[5] = .infinity }
         expectError(.numeric, "\"model.shared.weight\"", "NaN or infinity at element 5") {
             try Backbone(runtime: runtime, path: scratch["infinite"])
