@@ -103,11 +103,30 @@ public final class Context {
         return result
     }
 
-    /// Copies 4-byte elements of `source`, read through its strides, into a contiguous tensor of its shape.
+    /// Copies `source`, read through its strides, into a contiguous tensor of its shape and dtype.
     func copy(_ source: Tensor, into target: Tensor) {
+        guard source.dtype.byteCount == 4 else { return copyHalves(source, into: target) }
         source.strides.withInt64 { strides in
             source.shape.withInt64 { shape in
                 sk_copy_strided(target.baseAddress, source.baseAddress, strides, shape, Int32(source.rank))
+            }
+        }
+    }
+
+    /// The same for elements of two bytes: half-precision weights, which are hardly ever seen through a view.
+    private func copyHalves(_ source: Tensor, into target: Tensor) {
+        if source.isContiguous { return target.u16.update(from: source.u16, count: source.elementCount) }
+        var index = Shape(repeating: 0, count: source.rank)
+        var place = 0
+        for position in 0..<source.elementCount {
+            target.u16[position] = source.u16[place]
+            // The next index in row-major order, and its place.
+            for axis in stride(from: source.rank - 1, through: 0, by: -1) {
+                index[axis] += 1
+                place += source.strides[axis]
+                if index[axis] < source.shape[axis] { break }
+                place -= index[axis] * source.strides[axis]
+                index[axis] = 0
             }
         }
     }
