@@ -99,14 +99,27 @@ public final class TrainingRun {
         let cache = cachesEncoder ? SeamCache(session: session) : nil
         let developmentCache = cachesEncoder && development != nil ? SeamCache(session: session) : nil
 
+        func stopped() -> RunResult {
+            RunResult(
+                isComplete: false, steps: optimisation.step, development: nil, adapterPaths: [], backbonePath: nil,
+                encodedExamples: cache?.encodedCount)
+        }
+        if let cache {
+            // What the encoder gives for an example differs in its last bits with the examples beside it. So that a resumed
+            // run trains on the same values, its cache is filled as the first epoch filled it.
+            for step in 0..<min(first, batchesPerEpoch) {
+                guard shouldContinue() else { return stopped() }
+                let indices = batchIndices(step: step)
+                _ = try cache.encoded(try data.batch(indices, info: session.backbone.info), examples: indices)
+            }
+        }
+
         let start = monotonicSeconds()
         var summary: ScoreSummary?
         while optimisation.step < total {
             guard shouldContinue() else {
                 try save(optimisation, settings, observe)
-                return RunResult(
-                    isComplete: false, steps: optimisation.step, development: nil, adapterPaths: [], backbonePath: nil,
-                    encodedExamples: cache?.encodedCount)
+                return stopped()
             }
             let indices = batchIndices(step: optimisation.step)
             let batch = try data.batch(indices, info: session.backbone.info)
@@ -138,10 +151,11 @@ public final class TrainingRun {
         return try finish(optimisation, summary, encoded: cache?.encodedCount)
     }
 
+    private var batchesPerEpoch: Int { (data.count + options.batchSize - 1) / options.batchSize }
+
     /// The examples of a step: every epoch is a seeded shuffle, cut into batches; a last short batch is kept.
     private func batchIndices(step: Int) -> [Int] {
-        let perEpoch = (data.count + options.batchSize - 1) / options.batchSize
-        let epoch = step / perEpoch
+        let epoch = step / batchesPerEpoch
         if order.epoch != epoch {
             var random = SeededGenerator(seed: options.seed, stream: "order of epoch \(epoch)")
             let shuffled = shuffledOrder(data.count, by: &random)
@@ -152,7 +166,7 @@ public final class TrainingRun {
                 }
             )
         }
-        return order.batches[step % perEpoch]
+        return order.batches[step % batchesPerEpoch]
     }
 
     /// What must be equal for a checkpoint to be resumed.
