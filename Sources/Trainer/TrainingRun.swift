@@ -173,7 +173,11 @@ public final class TrainingRun {
     private func settings() throws -> JSON {
         let training = options.training
         var hash = ContentHash()
-        for row in data.sources + data.targets { row.withUnsafeBytes { hash.update($0) } }
+        for row in data.sources + data.targets {
+            // The length first: the same ids cut elsewhere are other data.
+            withUnsafeBytes(of: Int64(row.count)) { hash.update($0) }
+            row.withUnsafeBytes { hash.update($0) }
+        }
         return [
             "adapters": .array(
                 session.adapters.map { ["id": .string($0.factory.id), "seam": .string($0.seam), "options": $0.options.json] }),
@@ -183,7 +187,9 @@ public final class TrainingRun {
             "learning_rate": .double(training.learningRate),
             "backbone_learning_rate": .double(training.backboneLearningRate),
             "schedule": .string(training.schedule.rawValue), "warmup_steps": .int(Int64(training.warmupSteps)),
-            "weight_decay": .double(training.optimizer.weightDecay),
+            "beta1": .double(training.optimizer.beta1), "beta2": .double(training.optimizer.beta2),
+            "epsilon": .double(training.optimizer.epsilon), "weight_decay": .double(training.optimizer.weightDecay),
+            "decoupled_weight_decay": .bool(training.optimizer.isDecoupled),
             "max_grad_norm": .double(training.maxGradientNorm), "label_smoothing": .double(training.labelSmoothing),
         ]
     }
