@@ -88,9 +88,10 @@ public final class TrainingRun {
         resumes: Bool, observe: (RunEvent) throws -> Void, shouldContinue: () -> Bool
     ) throws -> RunResult {
         let total = options.training.totalSteps
-        try FileSystem.createDirectories(options.output)
         let optimisation = try Optimisation(session: session, options: options.training)
         defer { optimisation.end() }
+        // After what may be refused, before anything is computed.
+        try FileSystem.createDirectories(options.output)
         let settings = try self.settings()
         history = resumes ? try Checkpoint.load(checkpointPath, into: optimisation, settings: settings) : []
         let first = optimisation.step
