@@ -116,15 +116,21 @@ public final class Context {
         }
     }
 
-    /// The same for 2-byte elements, one by one: half precision is for weights, which are hardly ever rearranged.
+    /// The same for elements of two bytes: half-precision weights, which are hardly ever seen through a view.
     private func copyHalves(_ source: Tensor, into target: Tensor) {
+        if source.isContiguous { return target.u16.update(from: source.u16, count: source.elementCount) }
+        var index = Shape(repeating: 0, count: source.rank)
+        var place = 0
         for position in 0..<source.elementCount {
-            var (rest, offset) = (position, 0)
+            target.u16[position] = source.u16[place]
+            // The next index in row-major order, and its place.
             for axis in stride(from: source.rank - 1, through: 0, by: -1) {
-                offset += rest % source.shape[axis] * source.strides[axis]
-                rest /= source.shape[axis]
+                index[axis] += 1
+                place += source.strides[axis]
+                if index[axis] < source.shape[axis] { break }
+                place -= index[axis] * source.strides[axis]
+                index[axis] = 0
             }
-            target.u16[position] = source.u16[offset]
         }
     }
 

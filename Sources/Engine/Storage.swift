@@ -28,6 +28,9 @@ public final class MemoryPool: Sendable {
     /// Bytes in use now and at most so far.
     public var usage: (live: Int, peak: Int) { state.withLock { ($0.liveBytes, $0.peakBytes) } }
 
+    /// Bytes kept for reuse now.
+    public var cachedBytes: Int { state.withLock { $0.cachedBytes } }
+
     deinit { trim() }
 
     /// Returns every cached block to the system.

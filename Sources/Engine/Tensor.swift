@@ -155,7 +155,8 @@ public final class Tensor {
         view(shape: shape, strides: strides, offset: offset, gradient: GradientSlot(shape: shape))
     }
 
-    // Raw access for kernel calls. Valid while the tensor is alive; the caller has checked dtype and layout.
+    // Raw access for kernel calls. Valid while the tensor is alive, so never taken from a temporary: a variable lives to
+    // the end of its scope, beyond the call. The caller has checked dtype and layout.
     var f32: UnsafeMutablePointer<Float> {
         storage.pointer.assumingMemoryBound(to: Float.self) + offset
     }

@@ -8,12 +8,13 @@ import Support
 enum Checkpoint {
     static let stateName = "trainer_state.json"
     private static let weightsName = "trainer_state.safetensors"
+    private static let schema = 1
 
     /// Replaces the checkpoint at `path` as a whole.
     /// - Parameter settings: of the run; a resumed run must have the same.
     static func save(_ optimisation: Optimisation, settings: JSON, history: [JSON], to path: String) throws {
         let state: JSON = [
-            "schema": 1, "step": .int(Int64(optimisation.step)), "settings": settings, "history": .array(history),
+            "schema": .int(Int64(schema)), "step": .int(Int64(optimisation.step)), "settings": settings, "history": .array(history),
         ]
         let tensors = named(optimisation).flatMap { name, variable -> [SafetensorsWriter.Tensor] in
             var parts = [tensor("value." + name, variable.tensor)]
@@ -39,6 +40,10 @@ enum Checkpoint {
         try AtomicFolder.recover(path)
         let name = FileSystem.join(path, stateName)
         let state = try JSON.read(name)
+        let revision = try state.requireInt("schema", in: name)
+        guard revision == schema else {
+            throw SeamError(.incompatible, "\(name): schema \(revision) is not \(schema), which this version reads")
+        }
         for (key, value) in try state.requireObject("settings", in: name) where settings[key] != value {
             throw SeamError(
                 .invalidArgument,

@@ -41,8 +41,9 @@ public final class Optimisation {
         }
         self.session = session
         self.options = options
-        for adapter in session.adapters { try adapter.unfreeze() }
+        // The backbone first: an opaque one refuses, and then nothing has changed.
         if options.trainsBackbone { try session.backbone.unfreeze() }
+        for adapter in session.adapters { try adapter.unfreeze() }
         adapterVariables = session.adapters.flatMap(\.parameters.variables)
         backboneVariables = session.backbone.parameters.variables
     }

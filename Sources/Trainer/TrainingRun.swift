@@ -88,9 +88,10 @@ public final class TrainingRun {
         resumes: Bool, observe: (RunEvent) throws -> Void, shouldContinue: () -> Bool
     ) throws -> RunResult {
         let total = options.training.totalSteps
-        try FileSystem.createDirectories(options.output)
         let optimisation = try Optimisation(session: session, options: options.training)
         defer { optimisation.end() }
+        // After what may be refused, before anything is computed.
+        try FileSystem.createDirectories(options.output)
         let settings = try self.settings()
         history = resumes ? try Checkpoint.load(checkpointPath, into: optimisation, settings: settings) : []
         let first = optimisation.step
@@ -99,14 +100,27 @@ public final class TrainingRun {
         let cache = cachesEncoder ? SeamCache(session: session) : nil
         let developmentCache = cachesEncoder && development != nil ? SeamCache(session: session) : nil
 
+        func stopped() -> RunResult {
+            RunResult(
+                isComplete: false, steps: optimisation.step, development: nil, adapterPaths: [], backbonePath: nil,
+                encodedExamples: cache?.encodedCount)
+        }
+        if let cache {
+            // What the encoder gives for an example differs in its last bits with the examples beside it. So that a resumed
+            // run trains on the same values, its cache is filled as the first epoch filled it.
+            for step in 0..<min(first, batchesPerEpoch) {
+                guard shouldContinue() else { return stopped() }
+                let indices = batchIndices(step: step)
+                _ = try cache.encoded(try data.batch(indices, info: session.backbone.info), examples: indices)
+            }
+        }
+
         let start = monotonicSeconds()
         var summary: ScoreSummary?
         while optimisation.step < total {
             guard shouldContinue() else {
                 try save(optimisation, settings, observe)
-                return RunResult(
-                    isComplete: false, steps: optimisation.step, development: nil, adapterPaths: [], backbonePath: nil,
-                    encodedExamples: cache?.encodedCount)
+                return stopped()
             }
             let indices = batchIndices(step: optimisation.step)
             let batch = try data.batch(indices, info: session.backbone.info)
@@ -138,10 +152,11 @@ public final class TrainingRun {
         return try finish(optimisation, summary, encoded: cache?.encodedCount)
     }
 
+    private var batchesPerEpoch: Int { (data.count + options.batchSize - 1) / options.batchSize }
+
     /// The examples of a step: every epoch is a seeded shuffle, cut into batches; a last short batch is kept.
     private func batchIndices(step: Int) -> [Int] {
-        let perEpoch = (data.count + options.batchSize - 1) / options.batchSize
-        let epoch = step / perEpoch
+        let epoch = step / batchesPerEpoch
         if order.epoch != epoch {
             var random = SeededGenerator(seed: options.seed, stream: "order of epoch \(epoch)")
             let shuffled = shuffledOrder(data.count, by: &random)
@@ -152,14 +167,18 @@ public final class TrainingRun {
                 }
             )
         }
-        return order.batches[step % perEpoch]
+        return order.batches[step % batchesPerEpoch]
     }
 
     /// What must be equal for a checkpoint to be resumed.
     private func settings() throws -> JSON {
         let training = options.training
         var hash = ContentHash()
-        for row in data.sources + data.targets { row.withUnsafeBytes { hash.update($0) } }
+        for row in data.sources + data.targets {
+            // The length first: the same ids cut elsewhere are other data.
+            withUnsafeBytes(of: Int64(row.count)) { hash.update($0) }
+            row.withUnsafeBytes { hash.update($0) }
+        }
         return [
             "adapters": .array(
                 session.adapters.map { ["id": .string($0.factory.id), "seam": .string($0.seam), "options": $0.options.json] }),
@@ -169,7 +188,9 @@ public final class TrainingRun {
             "learning_rate": .double(training.learningRate),
             "backbone_learning_rate": .double(training.backboneLearningRate),
             "schedule": .string(training.schedule.rawValue), "warmup_steps": .int(Int64(training.warmupSteps)),
-            "weight_decay": .double(training.optimizer.weightDecay),
+            "beta1": .double(training.optimizer.beta1), "beta2": .double(training.optimizer.beta2),
+            "epsilon": .double(training.optimizer.epsilon), "weight_decay": .double(training.optimizer.weightDecay),
+            "decoupled_weight_decay": .bool(training.optimizer.isDecoupled),
             "max_grad_norm": .double(training.maxGradientNorm), "label_smoothing": .double(training.labelSmoothing),
         ]
     }

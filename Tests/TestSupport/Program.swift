@@ -29,11 +29,21 @@ public final class Program {
         posix_spawn_file_actions_addopen(&actions, 0, scratch["in"], O_RDONLY, 0)
         posix_spawn_file_actions_addopen(&actions, 1, scratch["out"], O_WRONLY | O_CREAT, 0o600)
         posix_spawn_file_actions_addopen(&actions, 2, scratch["err"], O_WRONLY | O_CREAT, 0o600)
+        // Tests run on threads that block signals, which a child inherits; a program from a shell blocks none.
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var (none, all) = (sigset_t(), sigset_t())
+        sigemptyset(&none)
+        sigfillset(&all)
+        posix_spawnattr_setsigmask(&attributes, &none)
+        posix_spawnattr_setsigdefault(&attributes, &all)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
         let argumentList = ([path] + arguments).map { strdup($0) } + [nil]
         let variableList = variables.map { strdup("\($0.key)=\($0.value)") } + [nil]
         defer { for text in argumentList + variableList { free(text) } }
         var child: pid_t = 0
-        let status = posix_spawnp(&child, path, &actions, nil, argumentList, variableList)
+        let status = posix_spawnp(&child, path, &actions, &attributes, argumentList, variableList)
         guard status == 0 else { throw SeamError(.notFound, "\(path): \(String(cString: strerror(status)))") }
         process = child
     }
@@ -54,10 +64,14 @@ public final class Program {
 
     public func send(_ signal: Int32) { kill(process, signal) }
 
-    /// Waits until it ends.
+    /// Waits until it ends; one that does not within a minute is killed, so that a test fails instead of hanging.
     public func wait() throws -> Outcome {
         var state: Int32 = 0
-        while waitpid(process, &state, 0) < 0 && errno == EINTR {}
+        let start = monotonicSeconds()
+        while waitpid(process, &state, WNOHANG) != process {
+            if monotonicSeconds() - start > 60 { kill(process, SIGKILL) }
+            usleep(1000)
+        }
         let signal = state & 0x7f
         return Outcome(
             status: signal == 0 ? (state >> 8) & 0xff : 128 + signal, output: try FileSystem.readText(scratch["out"]),

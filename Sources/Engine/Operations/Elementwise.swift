@@ -260,7 +260,8 @@ extension Context {
         let count = x.elementCount
         switch (x.dtype, dtype) {
         case (.bf16, .f32), (.f16, .f32):
-            sk_widen(result.f32, try contiguous(x).u16, x.dtype.storageKind, Int64(count))
+            let input = try contiguous(x)
+            sk_widen(result.f32, input.u16, x.dtype.storageKind, Int64(count))
         case (.i32, .f32):
             let input = try contiguous(x)
             for index in 0..<count { result.f32[index] = Float(input.i32[index]) }

@@ -38,8 +38,9 @@ extension Context {
         let slot = weight.gradient
         record(result) { [unowned self] (gradient) throws(SeamError) in
             let target = try slot!.zeroedAccumulator(in: self)
+            let upstream = try self.contiguous(gradient)
             sk_scatter_add_rows(
-                target.f32, try self.contiguous(gradient).f32, indices.i32, Int64(indices.elementCount), Int64(width))
+                target.f32, upstream.f32, indices.i32, Int64(indices.elementCount), Int64(width))
         }
         return result
     }

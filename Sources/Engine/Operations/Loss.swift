@@ -68,8 +68,9 @@ extension Context {
             } else {
                 weights = try self.full(Double(gradient.f32[0]) / divisor, .f32, targets.shape)
             }
+            let target = try slot!.zeroedAccumulator(in: self)
             sk_cross_entropy_gradient(
-                try slot!.zeroedAccumulator(in: self).f32, weights.f32, input.f32, logSums.f32, labels.i32, ignoreIndex,
+                target.f32, weights.f32, input.f32, logSums.f32, labels.i32, ignoreIndex,
                 Float(labelSmoothing), Int64(rows), Int64(classes))
         }
         return result

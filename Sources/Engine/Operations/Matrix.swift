@@ -162,7 +162,10 @@ extension Context {
         } else {
             sk_gemm_half(m, n, k, input.f32, k, weight.dtype.storageKind, matrix.u16, k, result.f32, n)
         }
-        if let bias { sk_add_bias(result.f32, try contiguous(widened(bias)).f32, m, n) }
+        if let bias {
+            let values = try contiguous(widened(bias))
+            sk_add_bias(result.f32, values.f32, m, n)
+        }
 
         let slots = (x: x.gradient, weight: weight.gradient, bias: bias?.gradient)
         let keptInput = weight.gradient == nil ? nil : input
@@ -184,7 +187,8 @@ extension Context {
                 sk_gemm(1, 0, n, k, m, 1, upstream.f32, n, keptInput!.f32, k, isFresh ? 0 : 1, target.f32, k)
             }
             if let slot = slots.bias {
-                sk_sum_rows(try slot.zeroedAccumulator(in: self).f32, upstream.f32, m, n)
+                let target = try slot.zeroedAccumulator(in: self)
+                sk_sum_rows(target.f32, upstream.f32, m, n)
             }
         }
         return result

@@ -58,7 +58,8 @@ extension Context {
         let slot = x.gradient
         record(result) { [unowned self] (gradient) throws(SeamError) in
             let target = try slot!.zeroedAccumulator(in: self)
-            gradientKernel(target.f32, try self.contiguous(gradient).f32, output.f32, rows, columns)
+            let upstream = try self.contiguous(gradient)
+            gradientKernel(target.f32, upstream.f32, output.f32, rows, columns)
         }
         return result
     }
@@ -117,8 +118,9 @@ extension Context {
         let slot = x.gradient
         record(result) { [unowned self] (gradient) throws(SeamError) in
             let target = try slot!.zeroedAccumulator(in: self)
+            let upstream = try self.contiguous(gradient)
             sk_l2_normalize_gradient(
-                target.f32, try self.contiguous(gradient).f32, output.f32, norm.f32, Float(epsilon), rows, columns)
+                target.f32, upstream.f32, output.f32, norm.f32, Float(epsilon), rows, columns)
         }
         return result
     }

@@ -1,0 +1,131 @@
+import Engine
+import Files
+import Session
+import Support
+import TestSupport
+import Testing
+
+@testable import Trainer
+
+@Suite struct OptimisationTests {
+    private func batch(_ model: OpenModel) throws -> Batch {
+        let pairs = makePairs(6)
+        return try Batch(sources: pairs.sources, targets: pairs.targets, info: model.info)
+    }
+
+    /// The reported loss and norm, and an update clipped by torch.nn.utils.clip_grad_norm_'s factor
+    /// min(1, max_norm / (norm + 1e-6)), step by step beside the engine's own functions.
+    @Test(arguments: [0, 0.05, 100]) func updatesAreClippedAsInTorch(_ maxNorm: Double) throws {
+        let (model, twin) = (try OpenModel(), try OpenModel())
+        let (adapter, other) = (try model.attach(), try twin.attach())
+        let batch = try batch(model)
+        var options = TrainingOptions()
+        (options.learningRate, options.maxGradientNorm, options.optimizer.weightDecay) = (0.05, maxNorm, 0.1)
+        let optimisation = try Optimisation(session: model.session, options: options)
+        try other.unfreeze()
+        let variables = other.parameters.variables
+        var clipped = 0
+        for step in 1...5 {
+            let report = try optimisation.update(batch)
+            let context = twin.session.makeContext(recordsGradients: true)
+            let targets = try context.constant(batch.labels, [batch.count, batch.targetLength])
+            let loss = try context.crossEntropy(
+                try twin.session.forward(context, batch).logits, targets: targets, ignoreIndex: -100, labelSmoothing: 0,
+                reduction: .mean)
+            try context.backward(loss)
+            let norm = try gradientNorm(variables, pool: context.pool)
+            #expect(report == StepReport(
+                step: step, loss: Double(loss.floats[0]), gradientNorm: norm, learningRate: 0.05, tokenCount: batch.labelCount))
+            let factor = maxNorm > 0 ? min(1, maxNorm / (norm + 1e-6)) : 1
+            if factor < 1 { clipped += 1 }
+            try options.optimizer.step(
+                variables, learningRate: 0.05, gradientScale: factor, number: step, pool: context.pool)
+            clearGradients(variables)
+            for (one, two) in zip(adapter.parameters.entries, other.parameters.entries) {
+                #expect(bitEqual(one.tensor.floats, two.tensor.floats), "\(one.name), step \(step)")
+            }
+        }
+        #expect(clipped == (maxNorm == 0.05 ? 5 : 0))
+    }
+
+    @Test func theScheduleScalesTheLearningRate() throws {
+        let model = try OpenModel()
+        try model.attach()
+        var options = TrainingOptions()
+        (options.learningRate, options.schedule, options.warmupSteps, options.totalSteps) = (0.1, .linear, 2, 6)
+        let optimisation = try Optimisation(session: model.session, options: options)
+        let rates = try (0..<6).map { _ in try optimisation.update(try batch(model)).learningRate }
+        for (rate, expected) in zip(rates, [0, 0.05, 0.1, 0.075, 0.05, 0.025]) { #expect(abs(rate - expected) < 1e-12) }
+    }
+
+    @Test func aLossThatIsNotFiniteChangesNothing() throws {
+        let model = try OpenModel()
+        let adapter = try model.attach("repcali", ["norm": "none"])
+        adapter.parameters["embedding.weight"]!.assign([Float](repeating: 3e38, count: 16))
+        let optimisation = try Optimisation(session: model.session, options: TrainingOptions())
+        let before = adapter.parameters["embedding.weight"]!.floats
+        expectError(.numeric, "of step 1 is ", "the learning rate may be too high") { try optimisation.update(try batch(model)) }
+        #expect(bitEqual(adapter.parameters["embedding.weight"]!.floats, before))
+        #expect(optimisation.step == 0)
+        #expect(adapter.parameters.variables.allSatisfy { $0.tensor.gradient?.value == nil && $0.moments == nil })
+    }
+
+    @Test func whatCannotBeTrainedIsRefused() throws {
+        let model = try OpenModel()
+        expectError(.invalidArgument, "there is nothing to train") {
+            try Optimisation(session: model.session, options: TrainingOptions())
+        }
+        try model.attach()
+        let optimisation = try Optimisation(session: model.session, options: TrainingOptions())
+        expectError(.invalidArgument, "the batch has no targets") {
+            try optimisation.update(try Batch(sources: [[3, 1]], info: model.info))
+        }
+
+        let scratch = try ScratchFolder()
+        try model.runtime.loadPlugin(try compilePlugin("opaque-backbone/tiny_opaque.c", into: scratch.path))
+        let opaque = try Backbone(runtime: model.runtime, id: "tiny-opaque", path: nil)
+        let session = Session(backbone: opaque)
+        let adapter = try Adapter(backbone: opaque, id: "repcali")
+        try session.attach(adapter)
+        var options = TrainingOptions()
+        options.trainsBackbone = true
+        expectError(.unsupported, "is opaque: its weights cannot be trained") { try Optimisation(session: session, options: options) }
+        #expect(adapter.parameters.variables.isEmpty, "a refused training leaves the adapter frozen")
+    }
+
+    @Test func anAdapterLearnsThroughAnOpaqueBackbone() throws {
+        let scratch = try ScratchFolder()
+        let runtime = try makeRuntime()
+        try runtime.loadPlugin(try compilePlugin("opaque-backbone/tiny_opaque.c", into: scratch.path))
+        let session = Session(backbone: try Backbone(runtime: runtime, id: "tiny-opaque", path: nil))
+        try session.attach(try Adapter(backbone: session.backbone, id: "repcali"))
+        let pairs = makePairs(4, vocabulary: 16)
+        let batch = try Batch(sources: pairs.sources, targets: pairs.targets, info: session.backbone.info)
+        var options = TrainingOptions()
+        options.learningRate = 0.1
+        let optimisation = try Optimisation(session: session, options: options)
+        let losses = try (0..<30).map { _ in try optimisation.update(batch).loss }
+        #expect(losses.last! < losses[0] - 0.05)
+    }
+
+    @Test func scoringIsTheMeanOverLabels() throws {
+        let model = try OpenModel()
+        let pairs = makePairs(7)
+        let data = TokenPairs(sources: pairs.sources, targets: pairs.targets)
+        let summary = try score(model.session, data, batchSize: 3)
+        #expect(summary.examples == 7)
+        #expect(summary.tokens == pairs.targets.map(\.count).reduce(0, +))
+        let single = try (0..<7).map { try model.session.score(try data.batch([$0], info: model.info))[0] }
+        let loss = -single.map(\.logProbability).reduce(0, +) / Double(summary.tokens)
+        #expect(abs(summary.loss - loss) < 1e-5)
+        #expect(summary.tokenAccuracy == Double(single.map(\.correctCount).reduce(0, +)) / Double(summary.tokens))
+        var asked = 0
+        expectError(.cancelled, "scoring was cancelled") {
+            try score(model.session, data, batchSize: 3, shouldContinue: {
+                asked += 1
+                return asked < 3
+            })
+        }
+        expectError(.invalidArgument, "has no examples") { try score(model.session, TokenPairs(sources: [], targets: []), batchSize: 3) }
+    }
+}
