@@ -33,8 +33,9 @@ import Testing
     @Test func sharedUpstreamGradientsStayApart() throws {
         let (a, b) = (try leaf([1, 2], [2]), try leaf([3, 4], [2]))
         let sum = try context.add(a, b)
-        let more = try context.add(
-            try context.affine(sum, scale: 3, shift: 0), try context.affine(a, scale: 10, shift: 0))
+        // Recorded first, so that it is walked last, when the other has been added to.
+        let tenfold = try context.affine(a, scale: 10, shift: 0)
+        let more = try context.add(tenfold, try context.affine(sum, scale: 3, shift: 0))
         try context.backward(try total(try context.add(more, sum)))
         #expect(try gradient(a) == [14, 14])
         #expect(try gradient(b) == [4, 4])
