@@ -8,7 +8,9 @@ import Testing
     let pool = MemoryPool()
     let context = Context(pool: MemoryPool(), recordsGradients: false)
 
-    private func select(_ buffer: Buffer, _ rows: [Int32]) throws { try rows.withUnsafeBufferPointer { try buffer.select($0) } }
+    private func select(_ buffer: Buffer, _ rows: [Int32]) throws {
+        try rows.withUnsafeBufferPointer { try buffer.select($0) }
+    }
     private func values(_ x: Tensor) throws -> [Float] { try context.contiguous(x).floats }
 
     @Test func positionsAreWrittenAndReadAlongAnAxis() throws {
@@ -27,7 +29,8 @@ import Testing
         let buffer = try Buffer(.f32, [3, 2], pool: pool)
         try buffer.write(try context.constant([1, 2, 3, 4, 5, 6] as [Float], [3, 2]), axis: 0, start: 0, in: context)
         for (rows, expected) in [
-            ([2, 0, 1], [5, 6, 1, 2, 3, 4]), ([0, 0], [5, 6, 5, 6]), ([1, 0, 1, 0, 1], [5, 6, 5, 6, 5, 6, 5, 6, 5, 6]), ([4], [5, 6]),
+            ([2, 0, 1], [5, 6, 1, 2, 3, 4]), ([0, 0], [5, 6, 5, 6]),
+            ([1, 0, 1, 0, 1], [5, 6, 5, 6, 5, 6, 5, 6, 5, 6]), ([4], [5, 6]),
         ] as [([Int32], [Float])] {
             try select(buffer, rows)
             #expect(buffer.shape == [rows.count, 2])
@@ -47,7 +50,9 @@ import Testing
     @Test func misfitsAreRefused() throws {
         let buffer = try Buffer(.f32, [2, 3], pool: pool)
         let column = try context.constant([1, 2] as [Float], [2, 1])
-        expectError(.shape, "buffer_write", "does not fit buffer f32 [2, 3]") { try buffer.write(column, axis: 1, start: 3, in: context) }
+        expectError(.shape, "buffer_write", "does not fit buffer f32 [2, 3]") {
+            try buffer.write(column, axis: 1, start: 3, in: context)
+        }
         expectError(.shape, "buffer_write", "at -1") { try buffer.write(column, axis: 1, start: -1, in: context) }
         expectError(.shape, "buffer_write", "axis 2") { try buffer.write(column, axis: 2, start: 0, in: context) }
         expectError(.shape, "buffer_write", "axis 0 of [1]") {

@@ -33,10 +33,21 @@ import Testing
     @Test func sharedUpstreamGradientsStayApart() throws {
         let (a, b) = (try leaf([1, 2], [2]), try leaf([3, 4], [2]))
         let sum = try context.add(a, b)
-        let more = try context.add(try context.affine(sum, scale: 3, shift: 0), try context.affine(a, scale: 10, shift: 0))
+        // Recorded first, so that it is walked last, when the other has been added to.
+        let tenfold = try context.affine(a, scale: 10, shift: 0)
+        let more = try context.add(tenfold, try context.affine(sum, scale: 3, shift: 0))
         try context.backward(try total(try context.add(more, sum)))
         #expect(try gradient(a) == [14, 14])
         #expect(try gradient(b) == [4, 4])
+    }
+
+    /// The sum hands its own gradient on to both operands; the first has one already and must not add into what the second
+    /// gets.
+    @Test func aSharedGradientIsNotAddedInto() throws {
+        let (a, b) = (try leaf([1, 2], [2]), try leaf([3, 4], [2]))
+        try context.backward(try total(try context.add(try context.add(a, b), a)))
+        #expect(try gradient(a) == [2, 2])
+        #expect(try gradient(b) == [1, 1])
     }
 
     @Test func viewsOfOneValue() throws {
@@ -52,7 +63,9 @@ import Testing
     }
 
     @Test func broadcastOperandsGetSums() throws {
-        let (x, bias, scale) = (try leaf([1, 2, 3, 4, 5, 6], [2, 3]), try leaf([1, 1, 1], [3]), try leaf([2, 3], [2, 1]))
+        let (x, bias, scale) = (
+            try leaf([1, 2, 3, 4, 5, 6], [2, 3]), try leaf([1, 1, 1], [3]), try leaf([2, 3], [2, 1])
+        )
         try context.backward(try total(try context.mul(try context.add(x, bias), scale)))
         #expect(try gradient(x) == [2, 2, 2, 3, 3, 3])
         #expect(try gradient(bias) == [5, 5, 5])
@@ -93,7 +106,9 @@ import Testing
         let x = try leaf([1, 2], [2])
         let sum = try inference.add(x, x)
         #expect(sum.gradient == nil)
-        expectError(.invalidArgument, "nothing that the loss depends on wants a gradient") { try inference.backward(sum) }
+        expectError(.invalidArgument, "nothing that the loss depends on wants a gradient") {
+            try inference.backward(sum)
+        }
     }
 
     @Test func seedsAndScalars() throws {
@@ -112,7 +127,8 @@ import Testing
         let x = try leaf([1, 5, 5, 2, 0, 2], [2, 3])
         let index = try context.constant([0, 0, 2, 1] as [Int32], [2, 2])
         let loss = try context.add(
-            try total(try context.max(x, axis: 1, keep: false)), try total(try context.gather(x, axis: 1, index: index)))
+            try total(try context.max(x, axis: 1, keep: false)), try total(try context.gather(x, axis: 1, index: index))
+        )
         try context.backward(loss)
         #expect(try gradient(x) == [2, 1, 0, 1, 1, 1])
     }

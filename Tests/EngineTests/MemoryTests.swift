@@ -35,7 +35,9 @@ import Testing
 
     @Test func trimmingAndLimitsGiveMemoryBack() throws {
         let pool = MemoryPool()
-        func use(_ pool: MemoryPool) throws { _ = try Context(pool: pool, recordsGradients: false).full(1, .f32, [1000]) }
+        func use(_ pool: MemoryPool) throws {
+            _ = try Context(pool: pool, recordsGradients: false).full(1, .f32, [1000])
+        }
         for _ in 0..<3 { try use(pool) }
         #expect(pool.cachedBytes == MemoryPool.sizeClass(4000))
         pool.trim()
@@ -94,7 +96,8 @@ import Testing
         let context = Context(pool: pool, recordsGradients: true)
         let leaf = try context.constant([1, 2, 3] as [Float], [3]).asLeaf
         context.beginScope()
-        let square = context.retain(try context.unary(.square, context.retain(try context.affine(leaf, scale: 2, shift: 0))))
+        let square = context.retain(
+            try context.unary(.square, context.retain(try context.affine(leaf, scale: 2, shift: 0))))
         context.endScope(keeping: [square])
         try context.backward(try context.sum(square, axis: 0, keep: false))
         #expect(leaf.gradient?.value?.floats == [8, 16, 24])
@@ -114,7 +117,9 @@ import Testing
         memory.initialize(repeating: 1, count: 4)
         do {
             let storage = Storage(borrowing: memory, byteCount: 16, release: { releases += 1 })
-            let tensors = [Tensor(shape: [4], dtype: .f32, storage: storage), Tensor(shape: [2], dtype: .f32, storage: storage)]
+            let tensors = [
+                Tensor(shape: [4], dtype: .f32, storage: storage), Tensor(shape: [2], dtype: .f32, storage: storage),
+            ]
             #expect(tensors[1].floats == [1, 1] && releases == 0)
         }
         #expect(releases == 1)

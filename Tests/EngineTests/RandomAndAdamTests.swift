@@ -10,7 +10,11 @@ import Testing
     /// (prng.di.unimi.it: splitmix64.c fills s[0...3], xoshiro256starstar.c).
     @Test func theStreamIsThePublishedOne() {
         var random = SeededGenerator(seed: 42)
-        #expect((0..<4).map { _ in random.next() } == [1546998764402558742, 6990951692964543102, 12544586762248559009, 17057574109182124193])
+        #expect(
+            (0..<4).map { _ in random.next() } == [
+                1_546_998_764_402_558_742, 6_990_951_692_964_543_102, 12_544_586_762_248_559_009,
+                17_057_574_109_182_124_193,
+            ])
     }
 
     @Test func equalSeedsAndStreamsRepeat() {
@@ -53,8 +57,8 @@ import Testing
 }
 
 @Suite struct AdamTests {
-    /// PyTorch's formulas in f64, but for AdamW's factor, by which PyTorch multiplies f32 weights. 100 roundings of numbers below 1 to f32 are at most 100 x 2^-25 = 3e-6 and, being of
-    /// both signs, about 10 x 2^-25 = 3e-7.
+    /// PyTorch's formulas in f64, but for AdamW's factor, by which PyTorch multiplies f32 weights. 100 roundings of
+    /// numbers below 1 to f32 are at most 100 x 2^-25 = 3e-6 and, being of both signs, about 10 x 2^-25 = 3e-7.
     @Test(arguments: [true, false], [0, 0.1]) func hundredStepsAsTorch(isDecoupled: Bool, decay: Double) throws {
         let pool = MemoryPool()
         let context = Context(pool: pool, recordsGradients: true)
@@ -80,7 +84,9 @@ import Testing
                     if isDecoupled { p[index][i] *= Double(Float(1 - rate * decay)) } else { g += decay * p[index][i] }
                     m[index][i] = 0.9 * m[index][i] + 0.1 * g
                     v[index][i] = 0.999 * v[index][i] + 0.001 * g * g
-                    let (first, second) = (m[index][i] / (1 - pow(0.9, Double(step))), v[index][i] / (1 - pow(0.999, Double(step))))
+                    let (first, second) = (
+                        m[index][i] / (1 - pow(0.9, Double(step))), v[index][i] / (1 - pow(0.999, Double(step)))
+                    )
                     p[index][i] -= rate * first / (second.squareRoot() + 1e-8)
                 }
             }

@@ -118,7 +118,11 @@ struct Reference {
         let factors = shape.flatMap { $0 == 4 ? [2, 2] : $0 == 1 ? [] : [$0] }
         var result: [Int] = [1]
         for factor in factors {
-            if Bool.random(using: &random), result.count < 5 { result.append(factor) } else { result[result.count - 1] *= factor }
+            if Bool.random(using: &random), result.count < 5 {
+                result.append(factor)
+            } else {
+                result[result.count - 1] *= factor
+            }
         }
         if Bool.random(using: &random) { result.insert(1, at: Int.random(in: 0...result.count, using: &random)) }
         return result
@@ -168,7 +172,9 @@ struct Reference {
 
     /// Half-precision weights: elements of two bytes, which a copy must not take for four.
     @Test(arguments: [DType.bf16, .f16]) func viewsOfHalfPrecision(_ dtype: DType) throws {
-        let one: UInt16 = dtype == .bf16 ? 0x3f80 : 0x3c00, two: UInt16 = 0x4000, three: UInt16 = dtype == .bf16 ? 0x4040 : 0x4200
+        let one: UInt16 = dtype == .bf16 ? 0x3f80 : 0x3c00
+        let two: UInt16 = 0x4000
+        let three: UInt16 = dtype == .bf16 ? 0x4040 : 0x4200
         let bits: [UInt16] = [one, two, three, three, two, one]
         let storage = try bits.withUnsafeBytes { try Storage(copying: $0) }
         let x = Tensor(shape: [2, 3], dtype: dtype, storage: storage)

@@ -40,7 +40,8 @@ import Testing
     }
 
     /// p for one state h, with the vector d of its position.
-    private func expected(_ h: [Double], _ d: [Double], _ gain: [Double], _ bias: [Double], _ options: Case) -> [Double] {
+    private func expected(_ h: [Double], _ d: [Double], _ gain: [Double], _ bias: [Double], _ options: Case) -> [Double]
+    {
         let moved = zip(h, d).map { $0 + options.lambda * $1 }
         guard options.hasNorm else { return moved }
         let norm = normalised(moved, options.epsilon)
@@ -72,7 +73,8 @@ import Testing
             let vector: [Double]
             if let rows = options.positions {
                 // Positions beyond the table are not moved.
-                vector = position < rows
+                vector =
+                    position < rows
                     ? Array(table[position * width..<(position + 1) * width]) : [Double](repeating: 0, count: width)
             } else {
                 vector = table

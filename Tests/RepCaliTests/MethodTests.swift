@@ -29,7 +29,8 @@ import Testing
     @Test func lambdaIsTheOption() throws {
         let model = try OpenModel()
         for value in [1.0, 0.1, -3.5, 0] {
-            guard case .double(let lambda) = try model.attach("repcali", ["lambda": .double(value)]).call("lambda") else {
+            guard case .double(let lambda) = try model.attach("repcali", ["lambda": .double(value)]).call("lambda")
+            else {
                 Issue.record("lambda is no number")
                 return
             }

@@ -23,7 +23,10 @@ import Trainer
 
     @Test(
         arguments: TinyModel.everyFamily,
-        [.null, ["seed": "positions", "max_positions": 3, "lambda": 0.1], ["initialization": "paper", "norm": "none"]]
+        [
+            .null, ["seed": "positions", "max_positions": 3, "lambda": 0.1],
+            ["initialization": "paper", "norm": "none"],
+        ]
             as [JSON])
     func aLoadedAdapterGivesTheSameLogits(_ family: TinyModel, _ options: JSON) throws {
         let model = try OpenModel(family)

@@ -52,7 +52,9 @@ import Trainer
         let losses = try (0..<20).map { _ in try optimisation.update(batch).loss }
         optimisation.end()
         #expect(losses.last! < losses[0] - 0.3)
-        for (entry, old) in zip(adapter.parameters.entries, adapterBefore) { #expect(entry.tensor.floats != old, "\(entry.name)") }
+        for (entry, old) in zip(adapter.parameters.entries, adapterBefore) {
+            #expect(entry.tensor.floats != old, "\(entry.name)")
+        }
         let after = try weights(model.backbone)
         for entry in model.backbone.parameters.entries {
             // Attention's key bias moves every score of a query alike, so its gradient is rounding; constants stay.
@@ -71,7 +73,9 @@ import Trainer
             let optimisation = try Optimisation(session: model.session, options: options(1e-3))
             var result: [Double] = []
             // In the second epoch the batches are others, so rows meet neighbours of other lengths.
-            for epoch in [[[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]], [[11, 3, 7, 1, 0], [2, 10, 9, 4, 8], [6, 5]]] {
+            for epoch in [
+                [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]], [[11, 3, 7, 1, 0], [2, 10, 9, 4, 8], [6, 5]],
+            ] {
                 for indices in epoch {
                     let batch = try data.batch(indices, info: model.info)
                     result.append(

@@ -127,7 +127,9 @@ private final class Producer {
             #expect(producer.returns == 1, "\(words)")
         }
         expectRefusal(.incompatible, "major version must be 1, found 2") { $0.version.major = 2 }
-        expectRefusal(.unsupported, "must be on the CPU, found device type 2") { $0.dl_tensor.device.device_type = kDLCUDA }
+        expectRefusal(.unsupported, "must be on the CPU, found device type 2") {
+            $0.dl_tensor.device.device_type = kDLCUDA
+        }
         expectRefusal(.shape, "found code 2, 64 bits") { $0.dl_tensor.dtype.bits = 64 }
         expectRefusal(.shape, "2 lanes") { $0.dl_tensor.dtype.lanes = 2 }
         expectRefusal(.shape, "rank must be 0 ... 8") { $0.dl_tensor.ndim = 9 }

@@ -14,7 +14,10 @@ import Testing
         let cases: [(String, Method.ValueType, [Method.ValueType])] = [
             ("void (const seam_method_call *)", .void, []),
             ("seam_tensor *(const seam_method_call *, double)", .tensor, [.double]),
-            ("seam_tensor*(const seam_method_call*,int64_t,const char*,seam_tensor*)", .tensor, [.int, .string, .tensor]),
+            (
+                "seam_tensor*(const seam_method_call*,int64_t,const char*,seam_tensor*)", .tensor,
+                [.int, .string, .tensor]
+            ),
             ("const char *(const seam_method_call *)", .string, []),
             ("  int64_t   ( const   seam_method_call  * , double )", .int, [.double]),
         ]
@@ -28,10 +31,12 @@ import Testing
     @Test(arguments: [
         "", "void", "void ()", "void (void)", "double (double)", "(const seam_method_call *)",
         "float (const seam_method_call *)", "void (const seam_method_call *, float)", "void (seam_method_call *)",
-        "void (const seam_method_call *, void)", "void (const seam_method_call *, double", "void (const seam_method_call *,)",
+        "void (const seam_method_call *, void)", "void (const seam_method_call *, double",
+        "void (const seam_method_call *,)",
         "void (const seam_method_call *,, double)", "void (, const seam_method_call *)",
         "void (const seam_method_call *, double x)", "void (const seam_method_call *, seam_tensor **)",
-        "void (const seam_method_call *);", "void (*)(const seam_method_call *)", "void (const seam_method_call *, ...)",
+        "void (const seam_method_call *);", "void (*)(const seam_method_call *)",
+        "void (const seam_method_call *, ...)",
     ]) func badSignatures(_ signature: String) {
         #expect(Method.parse(signature) == nil)
     }
@@ -40,7 +45,8 @@ import Testing
 
     /// Declares an option as a plugin would.
     private func option(
-        _ kind: DeclaredOption.Kind, _ fallback: String, choices: String? = nil, from low: Double = 0, to high: Double = 0
+        _ kind: DeclaredOption.Kind, _ fallback: String, choices: String? = nil, from low: Double = 0,
+        to high: Double = 0
     ) throws -> DeclaredOption {
         try "value".withCString { name in
             try fallback.withCString { fallback in
@@ -124,14 +130,20 @@ import Testing
     @Test func aWrongDeclarationIsThePluginsFault() throws {
         expectError(.plugin, "the default of option \"value\" is not valid") { try option(.int, "\"x\"") }
         expectError(.plugin, "the default of option \"value\" is not valid") { try option(.int, "5", from: 1, to: 3) }
-        expectError(.plugin, "the default of option \"value\" is not valid") { try option(.string, "\"c\"", choices: "a|b") }
+        expectError(.plugin, "the default of option \"value\" is not valid") {
+            try option(.string, "\"c\"", choices: "a|b")
+        }
         for fallback in ["1 2", "1, 2", "", "one"] {
             expectError(.plugin, "the default of option \"value\" must be one JSON value, found \(fallback)") {
                 try option(.int, fallback)
             }
         }
-        expectError(.plugin, "option \"value\" allows 3.0 to 1.0, which is no range") { try option(.int, "3", from: 3, to: 1) }
-        expectError(.plugin, "option \"value\" allows nan to 1.0, which is no range") { try option(.int, "3", from: .nan, to: 1) }
+        expectError(.plugin, "option \"value\" allows 3.0 to 1.0, which is no range") {
+            try option(.int, "3", from: 3, to: 1)
+        }
+        expectError(.plugin, "option \"value\" allows nan to 1.0, which is no range") {
+            try option(.int, "3", from: .nan, to: 1)
+        }
     }
 
     // MARK: Configuration
@@ -148,7 +160,9 @@ import Testing
     @Test func typedReadsOfPlugins() throws {
         let runtime = try Runtime()
         let host = runtime.host.pointee
-        let configuration = Configuration(flattening: ["b": true, "i": 7, "d": 1.5, "s": "text", "n": .null, "big": 1e300])
+        let configuration = Configuration(flattening: [
+            "b": true, "i": 7, "d": 1.5, "s": "text", "n": .null, "big": 1e300,
+        ])
         let handle = configuration.handle
         var (flag, integer, number) = (Int32(-1), Int64(-1), -1.0)
         var text: UnsafePointer<CChar>?

@@ -28,7 +28,8 @@ private final class PrefixStepper: DecoderStepper {
                 decoderInputIDs: prefixes[row], info: session.backbone.info)
             let context = session.makeContext(recordsGradients: false)
             let scores = try context.contiguous(try session.forward(context, batch).logits).floats
-            logits.replaceSubrange(row * vocabularySize..<(row + 1) * vocabularySize, with: scores.suffix(vocabularySize))
+            logits.replaceSubrange(
+                row * vocabularySize..<(row + 1) * vocabularySize, with: scores.suffix(vocabularySize))
         }
     }
 
@@ -45,7 +46,9 @@ private final class PrefixStepper: DecoderStepper {
         let expected = try Generation.generate(
             stepper: PrefixStepper(session, sources), batch: sources.count, options: options)
         #expect(found.map { $0.map(\.tokens) } == expected.map { $0.map(\.tokens) })
-        for (one, other) in zip(found.flatMap { $0 }, expected.flatMap { $0 }) { #expect(abs(one.score - other.score) < 1e-4) }
+        for (one, other) in zip(found.flatMap { $0 }, expected.flatMap { $0 }) {
+            #expect(abs(one.score - other.score) < 1e-4)
+        }
     }
 
     private func searches(_ session: Session, maxNewTokens: Int) throws -> [GenerationOptions] {
@@ -73,7 +76,8 @@ private final class PrefixStepper: DecoderStepper {
         let runtime = try makeRuntime()
         try runtime.loadPlugin(try compilePlugin("opaque-backbone/tiny_opaque.c", into: scratch.path))
         for seed in 1...5 {
-            let backbone = try Backbone(runtime: runtime, id: "tiny-opaque", path: nil, options: ["seed": .int(Int64(seed))])
+            let backbone = try Backbone(
+                runtime: runtime, id: "tiny-opaque", path: nil, options: ["seed": .int(Int64(seed))])
             #expect(!backbone.hasState)
             let session = Session(backbone: backbone)
             for options in try searches(session, maxNewTokens: 8) {

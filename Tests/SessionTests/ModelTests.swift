@@ -15,7 +15,9 @@ import Testing
         do {
             let file = try SafetensorsFile(weights)
             for tensor in file.tensors {
-                tensors[tensor.name] = (tensor.shape, file.withBytes(of: tensor) { Array($0.bindMemory(to: Float.self)) })
+                tensors[tensor.name] = (
+                    tensor.shape, file.withBytes(of: tensor) { Array($0.bindMemory(to: Float.self)) }
+                )
             }
         }
         change(&tensors)
@@ -57,7 +59,9 @@ import Testing
         try TinyModel(.marian).write(to: scratch["model"])
         try FileSystem.atomicWriteFile(
             FileSystem.join(scratch["model"], "config.json"), text: "{\"model_type\": \"gpt2\"}")
-        expectError(.unsupported, "no loaded backbone opens this model (\"model_type\" is \"gpt2\"); asked: transformer") {
+        expectError(
+            .unsupported, "no loaded backbone opens this model (\"model_type\" is \"gpt2\"); asked: transformer"
+        ) {
             try Backbone(runtime: try makeRuntime(), path: scratch["model"])
         }
     }

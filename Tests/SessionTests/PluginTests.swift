@@ -15,7 +15,9 @@ import Testing
     }
 
     static let refusals = [
-        Refusal(source: "no_entry", code: .plugin, words: ["is a library but no plugin", "does not export seam_plugin_entry"]),
+        Refusal(
+            source: "no_entry", code: .plugin,
+            words: ["is a library but no plugin", "does not export seam_plugin_entry"]),
         Refusal(source: "null_entry", code: .plugin, words: ["seam_plugin_entry returned NULL"]),
         Refusal(source: "other_major", code: .incompatible, words: ["was built for ABI 2.0, this core has 1.0"]),
         Refusal(source: "small_struct", code: .plugin, words: ["struct_size of seam_plugin must be at least"]),
@@ -44,7 +46,8 @@ import Testing
 
     @Test func everyBadPluginHasATest() throws {
         let sources = try FileSystem.list(FileSystem.join(repository, "Tests", "Fixtures", "bad-plugins"))
-        let known = Self.refusals.map { $0.source + ".c" } + ["newer_minor.c", "null_output.c", "wrong_shape.c", "identity.h"]
+        let known =
+            Self.refusals.map { $0.source + ".c" } + ["newer_minor.c", "null_output.c", "wrong_shape.c", "identity.h"]
         #expect(Set(sources) == Set(known))
     }
 

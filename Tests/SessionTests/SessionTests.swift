@@ -17,7 +17,9 @@ import Testing
 
     @Test func adaptersRunInOrder() throws {
         let model = try OpenModel()
-        let (session, batch) = (model.session, try Batch(sources: [[3, 4, 5, 1]], targets: [[6, 1]], info: model.info))
+        let (session, batch) = (
+            model.session, try Batch(sources: [[3, 4, 5, 1]], targets: [[6, 1]], info: model.info)
+        )
         let plain = try model.logits(batch)
         let (a, b, c) = (try layer(model, seed: 1), try layer(model, seed: 2), try layer(model, seed: 3))
         func isOrder(_ expected: Adapter...) -> Bool {
@@ -149,7 +151,9 @@ import Testing
         let runtime = try makeRuntime()
         try runtime.loadPlugin(try compilePlugin("opaque-backbone/tiny_opaque.c", into: scratch.path))
         let backbone = try Backbone(runtime: runtime, id: "tiny-opaque", path: nil)
-        expectError(.unsupported, "\"tiny-opaque\" is opaque: its weights cannot be trained") { try backbone.unfreeze() }
+        expectError(.unsupported, "\"tiny-opaque\" is opaque: its weights cannot be trained") {
+            try backbone.unfreeze()
+        }
         #expect(backbone.isFrozen)
         #expect(!backbone.isTrained)
     }

@@ -15,7 +15,9 @@ public final class Log {
 
 /// A runtime with the plugins that `swift test` built beside the test program.
 public func makeRuntime() throws -> Runtime {
-    guard let folder = Runtime.ownFolder else { throw SeamError(.internal, "the test program does not know its folder") }
+    guard let folder = Runtime.ownFolder else {
+        throw SeamError(.internal, "the test program does not know its folder")
+    }
     let runtime = try Runtime()
     try runtime.loadPlugins(searchPath: folder)
     return runtime
@@ -58,7 +60,9 @@ public struct OpenModel {
 
 /// Pairs of random words and a final end token, ragged: the target is the source backwards, so there is something to
 /// learn.
-public func makePairs(_ count: Int, vocabulary: Int32 = 24, seed: UInt64 = 1) -> (sources: [[Int32]], targets: [[Int32]]) {
+public func makePairs(_ count: Int, vocabulary: Int32 = 24, seed: UInt64 = 1) -> (
+    sources: [[Int32]], targets: [[Int32]]
+) {
     var random = SeededGenerator(seed: seed, stream: "pairs")
     let words: [[Int32]] = (0..<count).map { index in
         (0..<2 + index % 5).map { _ in Int32.random(in: TinyModel.firstWord..<vocabulary, using: &random) }

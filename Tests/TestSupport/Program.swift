@@ -96,7 +96,8 @@ public func compilePlugin(_ source: String, into folder: String, name: String? =
     let outcome = try Program.run(
         "cc",
         [
-            "-std=c11", "-shared", "-fPIC", "-fvisibility=hidden", "-I", FileSystem.join(repository, "include"), "-o", path,
+            "-std=c11", "-shared", "-fPIC", "-fvisibility=hidden", "-I", FileSystem.join(repository, "include"), "-o",
+            path,
             FileSystem.join(repository, "Tests", "Fixtures", source), "-lm",
         ])
     guard outcome.status == 0 else { throw SeamError(.io, "cc \(source): \(outcome.errors)") }

@@ -50,7 +50,8 @@ public struct TinyModel: Sendable, CustomTestStringConvertible {
             SafetensorsWriter.Tensor(
                 name: name, type: .float32, shape: shape, bytes: values(name, shape).withUnsafeBytes { Array($0) })
         }
-        try SafetensorsWriter.write(tensors, metadata: ["format": "pt"], to: FileSystem.join(folder, "model.safetensors"))
+        try SafetensorsWriter.write(
+            tensors, metadata: ["format": "pt"], to: FileSystem.join(folder, "model.safetensors"))
         try writeTokenizer(to: folder)
     }
 
@@ -63,7 +64,8 @@ public struct TinyModel: Sendable, CustomTestStringConvertible {
         ]
         if family.isT5 {
             members += [
-                ("num_heads", .int(Int64(heads))), ("num_layers", .int(Int64(layers))), ("d_ff", .int(Int64(feedForward))),
+                ("num_heads", .int(Int64(heads))), ("num_layers", .int(Int64(layers))),
+                ("d_ff", .int(Int64(feedForward))),
                 ("d_kv", .int(Int64(dModel / heads))), ("relative_attention_num_buckets", 8),
                 ("relative_attention_max_distance", 16),
             ]

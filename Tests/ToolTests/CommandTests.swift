@@ -28,7 +28,9 @@ import Testing
         let warnings = outcome.errors.split(separator: "\n")
         #expect(warnings.count == 2 && warnings.allSatisfy { $0.hasPrefix("warning: ") }, "\(outcome.errors)")
         #expect(outcome.errors.contains("seam_plugin_entry returned NULL"))
-        #expect(outcome.errors.contains("\"repcali\" of plugin org.seamkit.repcali is already offered by org.seamkit.test.repcali"))
+        #expect(
+            outcome.errors.contains(
+                "\"repcali\" of plugin org.seamkit.repcali is already offered by org.seamkit.test.repcali"))
 
         expectFailure(
             try Tool.run(["plugins"], environment: ["SEAM_PLUGIN_PATH": scratch["nowhere"]]),
@@ -38,7 +40,8 @@ import Testing
     @Test func aPluginCanBeNamed() throws {
         let scratch = try ScratchFolder()
         let path = try compilePlugin("bad-plugins/newer_minor.c", into: scratch.path)
-        #expect(succeeded(try Tool.run(["describe", "--plugin", path, "test-newer-minor"])).contains("Changes nothing."))
+        #expect(
+            succeeded(try Tool.run(["describe", "--plugin", path, "test-newer-minor"])).contains("Changes nothing."))
         let bad = try compilePlugin("bad-plugins/other_major.c", into: scratch.path)
         expectFailure(try Tool.run(["plugins", "--plugin", bad]), "was built for ABI 2.0")
     }
@@ -56,23 +59,29 @@ import Testing
         #expect(options.first { $0["name"] == "seed" }?["choices"] == ["ones", "positions"])
         #expect(json["methods"]?.arrayValue?.compactMap { $0["name"]?.stringValue } == ["shift", "lambda"])
 
-        let plugin = try JSON.parse(succeeded(try Tool.run(["describe", "--json", "org.seamkit.transformer"])), name: "describe")
+        let plugin = try JSON.parse(
+            succeeded(try Tool.run(["describe", "--json", "org.seamkit.transformer"])), name: "describe")
         #expect(plugin["backbones"] == ["transformer"])
         let model = try JSON.parse(succeeded(try Tool.run(["describe", "--json", tool.model])), name: "describe")
         #expect(model["family"] == "marian" && model["d_model"] == 16 && model["vocab_size"] == 24)
         #expect(succeeded(try Tool.run(["describe", tool.model])).contains("marian"))
-        expectFailure(try Tool.run(["describe", "nothing"]), "no loaded plugin, adapter or backbone has the id \"nothing\"")
+        expectFailure(
+            try Tool.run(["describe", "nothing"]), "no loaded plugin, adapter or backbone has the id \"nothing\"")
     }
 
     /// One model from training to a method's result.
     @Test(arguments: [TinyModel(.marian), TinyModel(.t5)]) func trainEvaluateGenerateCall(_ family: TinyModel) throws {
         let tool = try Tool(family)
-        let trained = succeeded(try Tool.run(tool.training(["--option", "lambda=0.5", "--eval-every", "20"], steps: 40)))
+        let trained = succeeded(
+            try Tool.run(tool.training(["--option", "lambda=0.5", "--eval-every", "20"], steps: 40)))
         #expect(trained.contains("saved repcali (48 parameters) to \(tool.adapter)"))
         #expect(Set(try FileSystem.list(tool.scratch["run"])) == ["adapter", "log.jsonl", "loss.svg"])
 
         func evaluate(_ more: [String]) throws -> JSON {
-            let arguments = ["evaluate", "--model", tool.model, "--data", tool.scratch["train.jsonl"], "--json", "--max-new-tokens", "8"]
+            let arguments = [
+                "evaluate", "--model", tool.model, "--data", tool.scratch["train.jsonl"], "--json", "--max-new-tokens",
+                "8",
+            ]
             return try JSON.parse(succeeded(try Tool.run(arguments + more)), name: "evaluate")
         }
         let predictions = tool.scratch["predictions.jsonl"]
@@ -83,7 +92,9 @@ import Testing
         #expect(with["examples"] == 11 && without["examples"] == 11)
         #expect(with["loss"]!.doubleValue! < without["loss"]!.doubleValue! - 0.1)
         #expect(with["exact_match"] != nil && with["chrf"] != nil && without["exact_match"] == nil)
-        let lines = try FileSystem.readText(predictions).split(separator: "\n").map { try JSON.parse(String($0), name: predictions) }
+        let lines = try FileSystem.readText(predictions).split(separator: "\n").map {
+            try JSON.parse(String($0), name: predictions)
+        }
         #expect(lines.count == 11)
         let plain = succeeded(
             try Tool.run(["evaluate", "--model", tool.model, "--data", tool.scratch["dev.jsonl"], "--loss-only"]))
@@ -113,10 +124,13 @@ import Testing
         let output = succeeded(try Tool.run(tool.training(["--train-backbone", "--backbone-learning-rate", "1e-2"])))
         #expect(output.contains("saved the model to \(tool.scratch["run/backbone"])"))
         let outcome = try Tool.run([
-            "generate", "--model", tool.scratch["run/backbone"], "--adapter", tool.adapter, "--max-new-tokens", "4", "w3 w4",
+            "generate", "--model", tool.scratch["run/backbone"], "--adapter", tool.adapter, "--max-new-tokens", "4",
+            "w3 w4",
         ])
         _ = succeeded(outcome)
         #expect(outcome.errors.isEmpty, "the adapter belongs to the saved model")
-        #expect(try Tool.run(["generate", "--model", tool.model, "--adapter", tool.adapter, "w3"]).errors.contains("was trained on other weights"))
+        #expect(
+            try Tool.run(["generate", "--model", tool.model, "--adapter", tool.adapter, "w3"]).errors.contains(
+                "was trained on other weights"))
     }
 }

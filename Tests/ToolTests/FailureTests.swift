@@ -7,10 +7,14 @@ import Testing
 @Suite struct FailureTests {
     @Test func wrongTrainingsLeaveNothing() throws {
         let tool = try Tool()
-        func expectRefusal(_ more: [String], _ words: String..., sourceLocation: SourceLocation = #_sourceLocation) throws {
+        func expectRefusal(_ more: [String], _ words: String..., sourceLocation: SourceLocation = #_sourceLocation)
+            throws
+        {
             let outcome = try Tool.run(tool.training(more))
             expectFailure(outcome, sourceLocation: sourceLocation)
-            for word in words { #expect(outcome.errors.contains(word), "\(outcome.errors)", sourceLocation: sourceLocation) }
+            for word in words {
+                #expect(outcome.errors.contains(word), "\(outcome.errors)", sourceLocation: sourceLocation)
+            }
             #expect(!FileSystem.exists(tool.scratch["run"]), "\(more)", sourceLocation: sourceLocation)
         }
         try expectRefusal(["--option", "lamda=1"], "unknown option \"lamda\"")
@@ -29,7 +33,8 @@ import Testing
         try expectRefusal(["--threads=-1"], "--threads must be 0 or more, found -1")
         try expectRefusal(["--resume"], "holds no checkpoint")
         try expectRefusal(["--adapter", "none"], "there is nothing to train")
-        try tool.scratch.write("long.jsonl", "{\"source\": \"\(String(repeating: "w3 ", count: 40))\", \"target\": \"w3\"}\n")
+        try tool.scratch.write(
+            "long.jsonl", "{\"source\": \"\(String(repeating: "w3 ", count: 40))\", \"target\": \"w3\"}\n")
         try expectRefusal(["--train", tool.scratch["long.jsonl"]], "line 1", "at most 32 tokens")
         try tool.scratch.write("empty.jsonl", "")
         try expectRefusal(["--train", tool.scratch["empty.jsonl"]], "empty.jsonl")
@@ -37,7 +42,8 @@ import Testing
 
     @Test func aLossThatIsNotFiniteEndsTheRun() throws {
         let tool = try Tool()
-        let outcome = try Tool.run(tool.training(["--option", "norm=none", "--learning-rate", "1e38", "--schedule", "constant"]))
+        let outcome = try Tool.run(
+            tool.training(["--option", "norm=none", "--learning-rate", "1e38", "--schedule", "constant"]))
         #expect(outcome.status == 1)
         #expect(outcome.output.isEmpty)
         #expect(outcome.errors.split(separator: "\n").last?.contains("the learning rate may be too high") == true)
@@ -59,7 +65,8 @@ import Testing
         let generate = ["generate", "--model", tool.model]
         expectFailure(try Tool.run(generate), "there is no source text")
         expectFailure(try Tool.run(generate + ["--beams", "0", "w3"]), "beams")
-        expectFailure(try Tool.run(generate + ["--max-new-tokens", "33", "w3"]), "max_new_tokens must be at most", "32")
+        expectFailure(
+            try Tool.run(generate + ["--max-new-tokens", "33", "w3"]), "max_new_tokens must be at most", "32")
         expectFailure(try Tool.run(generate + ["--batch-size", "0", "w3"]), "--batch-size must be positive, found 0")
         expectFailure(try Tool.run(generate + [String(repeating: "w3 ", count: 40)]), "41 tokens", "at most 32")
         expectFailure(try Tool.run(generate + ["--adapter", tool.scratch["none"], "w3"]), "there is no such folder")
@@ -71,7 +78,9 @@ import Testing
         let tool = try Tool()
         let evaluate = ["evaluate", "--model", tool.model, "--data"]
         expectFailure(try Tool.run(evaluate + [tool.scratch["none.jsonl"]]), "none.jsonl")
-        expectFailure(try Tool.run(evaluate + [tool.scratch["dev.jsonl"], "--batch-size=-3"]), "--batch-size must be positive, found -3")
+        expectFailure(
+            try Tool.run(evaluate + [tool.scratch["dev.jsonl"], "--batch-size=-3"]),
+            "--batch-size must be positive, found -3")
         let wide = try Tool(TinyModel(.marian, dModel: 32))
         _ = succeeded(try Tool.run(wide.training(steps: 1)))
         expectFailure(

@@ -21,11 +21,14 @@ import Testing
         let stopped = try interrupted(tool, tool.training(output: "parts", steps: steps))
         #expect(stopped.status == 130, "\(stopped.errors)")
         #expect(stopped.output.isEmpty)
-        #expect(stopped.errors.split(separator: "\n").last?.contains("of \(steps) steps; go on with the same command and --resume") == true)
+        #expect(
+            stopped.errors.split(separator: "\n").last?.contains(
+                "of \(steps) steps; go on with the same command and --resume") == true)
         #expect(Set(try FileSystem.list(tool.scratch["parts"])) == ["checkpoint", "log.jsonl", "loss.svg"])
 
         expectFailure(
-            try Tool.run(tool.training(output: "parts", steps: steps)), "holds the checkpoint of an unfinished run: add --resume to go on")
+            try Tool.run(tool.training(output: "parts", steps: steps)),
+            "holds the checkpoint of an unfinished run: add --resume to go on")
         let outcome = try Tool.run(tool.training(["--resume"], output: "parts", steps: steps))
         _ = succeeded(outcome)
         #expect(outcome.errors.contains("resumed at step "))
@@ -42,11 +45,15 @@ import Testing
         let arguments = tool.training(["--checkpoint-every", "20"], steps: 20_000)
         let program = try Tool.start(arguments)
         let start = monotonicSeconds()
-        while !FileSystem.exists(tool.scratch["run/checkpoint/trainer_state.json"]), monotonicSeconds() - start < 20 { usleep(2000) }
+        while !FileSystem.exists(tool.scratch["run/checkpoint/trainer_state.json"]), monotonicSeconds() - start < 20 {
+            usleep(2000)
+        }
         program.send(SIGKILL)
         #expect(try program.wait().status == 128 + SIGKILL)
         let resumed = try Tool.start(arguments + ["--resume"])
-        while !(try resumed.errorsSoFar().contains("resumed at step ")), monotonicSeconds() - start < 40 { usleep(2000) }
+        while !(try resumed.errorsSoFar().contains("resumed at step ")), monotonicSeconds() - start < 40 {
+            usleep(2000)
+        }
         resumed.send(SIGINT)
         let outcome = try resumed.wait()
         #expect(outcome.status == 130, "\(outcome.errors)")

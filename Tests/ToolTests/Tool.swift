@@ -27,11 +27,15 @@ struct Tool {
     }
 
     static func path() throws -> String {
-        guard let folder = Runtime.ownFolder else { throw SeamError(.internal, "the test program does not know its folder") }
+        guard let folder = Runtime.ownFolder else {
+            throw SeamError(.internal, "the test program does not know its folder")
+        }
         return FileSystem.join(folder, "seam")
     }
 
-    static func start(_ arguments: [String], environment: [String: String?] = ["SEAM_PLUGIN_PATH": nil], input: String = "")
+    static func start(
+        _ arguments: [String], environment: [String: String?] = ["SEAM_PLUGIN_PATH": nil], input: String = ""
+    )
         throws -> Program
     {
         try Program(try path(), arguments, environment: environment, input: input)
@@ -47,7 +51,8 @@ struct Tool {
     /// The arguments of a training run.
     func training(_ more: [String] = [], output: String = "run", steps: Int = 8) -> [String] {
         [
-            "train", "--model", model, "--adapter", "repcali", "--train", scratch["train.jsonl"], "--dev", scratch["dev.jsonl"],
+            "train", "--model", model, "--adapter", "repcali", "--train", scratch["train.jsonl"], "--dev",
+            scratch["dev.jsonl"],
             "--output", scratch[output], "--steps", "\(steps)", "--batch-size", "4", "--learning-rate", "0.02",
         ] + more
     }

@@ -34,8 +34,11 @@ import Testing
                 reduction: .mean)
             try context.backward(loss)
             let norm = try gradientNorm(variables, pool: context.pool)
-            #expect(report == StepReport(
-                step: step, loss: Double(loss.floats[0]), gradientNorm: norm, learningRate: 0.05, tokenCount: batch.labelCount))
+            #expect(
+                report
+                    == StepReport(
+                        step: step, loss: Double(loss.floats[0]), gradientNorm: norm, learningRate: 0.05,
+                        tokenCount: batch.labelCount))
             let factor = maxNorm > 0 ? min(1, maxNorm / (norm + 1e-6)) : 1
             if factor < 1 { clipped += 1 }
             try options.optimizer.step(
@@ -64,7 +67,9 @@ import Testing
         adapter.parameters["embedding.weight"]!.assign([Float](repeating: 3e38, count: 16))
         let optimisation = try Optimisation(session: model.session, options: TrainingOptions())
         let before = adapter.parameters["embedding.weight"]!.floats
-        expectError(.numeric, "of step 1 is ", "the learning rate may be too high") { try optimisation.update(try batch(model)) }
+        expectError(.numeric, "of step 1 is ", "the learning rate may be too high") {
+            try optimisation.update(try batch(model))
+        }
         #expect(bitEqual(adapter.parameters["embedding.weight"]!.floats, before))
         #expect(optimisation.step == 0)
         #expect(adapter.parameters.variables.allSatisfy { $0.tensor.gradient?.value == nil && $0.moments == nil })
@@ -89,7 +94,9 @@ import Testing
         try session.attach(adapter)
         var options = TrainingOptions()
         options.trainsBackbone = true
-        expectError(.unsupported, "is opaque: its weights cannot be trained") { try Optimisation(session: session, options: options) }
+        expectError(.unsupported, "is opaque: its weights cannot be trained") {
+            try Optimisation(session: session, options: options)
+        }
         #expect(adapter.parameters.variables.isEmpty, "a refused training leaves the adapter frozen")
     }
 
@@ -121,11 +128,15 @@ import Testing
         #expect(summary.tokenAccuracy == Double(single.map(\.correctCount).reduce(0, +)) / Double(summary.tokens))
         var asked = 0
         expectError(.cancelled, "scoring was cancelled") {
-            try score(model.session, data, batchSize: 3, shouldContinue: {
-                asked += 1
-                return asked < 3
-            })
+            try score(
+                model.session, data, batchSize: 3,
+                shouldContinue: {
+                    asked += 1
+                    return asked < 3
+                })
         }
-        expectError(.invalidArgument, "has no examples") { try score(model.session, TokenPairs(sources: [], targets: []), batchSize: 3) }
+        expectError(.invalidArgument, "has no examples") {
+            try score(model.session, TokenPairs(sources: [], targets: []), batchSize: 3)
+        }
     }
 }

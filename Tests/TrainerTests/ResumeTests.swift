@@ -8,8 +8,10 @@ import Testing
 @testable import Trainer
 
 @Suite struct ResumeTests {
-    /// Everything that a finished run leaves, but the model cards of runs in other folders are alike too.
-    private func bytes(_ fixture: RunFixture) throws -> [String: [UInt8]] { try ScratchFolder.contents(of: fixture.output) }
+    /// Every file that a run left.
+    private func bytes(_ fixture: RunFixture) throws -> [String: [UInt8]] {
+        try ScratchFolder.contents(of: fixture.output)
+    }
 
     /// Stops after some steps, within the first epoch of three and beyond it, and goes on in a new process's stead:
     /// with a new runtime, backbone, adapter and cache.
@@ -104,7 +106,9 @@ import Testing
             }
             #expect(other.model.session.variables.isEmpty)
         }
-        try expectRefusal("learning_rate 0.02, it cannot be resumed with 0.03") { $0.options.training.learningRate = 0.03 }
+        try expectRefusal("learning_rate 0.02, it cannot be resumed with 0.03") {
+            $0.options.training.learningRate = 0.03
+        }
         try expectRefusal("seed \"0\"", "with \"1\"") { $0.options.seed = 1 }
         try expectRefusal("batch_size 4") { $0.options.batchSize = 5 }
         try expectRefusal("steps 10") { $0.options.training.totalSteps = 11 }
@@ -112,7 +116,9 @@ import Testing
         try expectRefusal("max_grad_norm 1.0") { $0.options.training.maxGradientNorm = 2 }
         try expectRefusal("beta1 0.9") { $0.options.training.optimizer.beta1 = 0.8 }
         try expectRefusal("epsilon 1e-08") { $0.options.training.optimizer.epsilon = 1e-6 }
-        try expectRefusal("data ") { $0.data = TokenPairs(sources: $0.data.sources.reversed(), targets: $0.data.targets) }
+        try expectRefusal("data ") {
+            $0.data = TokenPairs(sources: $0.data.sources.reversed(), targets: $0.data.targets)
+        }
         try expectRefusal("adapters ") { try $0.model.attach() }
         #expect(try ScratchFolder.contents(of: fixture.output) == checkpoint)
 
@@ -136,7 +142,9 @@ import Testing
         let fixture = try RunFixture()
         try fixture.run(stopAt: 2)
         let folder = FileSystem.join(fixture.output, "checkpoint")
-        let (statePath, weightsPath) = (FileSystem.join(folder, "trainer_state.json"), FileSystem.join(folder, "trainer_state.safetensors"))
+        let (statePath, weightsPath) = (
+            FileSystem.join(folder, "trainer_state.json"), FileSystem.join(folder, "trainer_state.safetensors")
+        )
         #expect(Set(try FileSystem.list(folder)) == ["trainer_state.json", "trainer_state.safetensors"])
         func resume() throws -> RunResult {
             var other = try RunFixture()
@@ -152,7 +160,9 @@ import Testing
         try FileSystem.atomicWriteFile(weightsPath, Array(weights.dropLast(8)))
         expectError(.format, "trainer_state.safetensors") { try resume() }
         try SafetensorsWriter.write([], to: weightsPath)
-        expectError(.format, "tensor \"value.adapter.0.embedding.weight\" with shape [6, 16] is missing") { try resume() }
+        expectError(.format, "tensor \"value.adapter.0.embedding.weight\" with shape [6, 16] is missing") {
+            try resume()
+        }
         try FileSystem.atomicWriteFile(weightsPath, weights)
         #expect(try resume().isComplete)
     }

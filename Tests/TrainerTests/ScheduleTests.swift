@@ -22,7 +22,9 @@ import Testing
     @Test func factorsAreThoseOfTransformers() {
         for (schedule, warmup, expected) in Self.table {
             for (step, value) in zip([0, 1, 2, 3, 5, 7, 9, 10], expected) {
-                #expect(abs(schedule.factor(step: step, warmup: warmup, total: 10) - value) < 1e-9, "\(schedule) \(warmup) \(step)")
+                #expect(
+                    abs(schedule.factor(step: step, warmup: warmup, total: 10) - value) < 1e-9,
+                    "\(schedule) \(warmup) \(step)")
             }
         }
     }
@@ -50,7 +52,9 @@ import Testing
         expectRefusal("max_grad_norm must be 0 or more, found -1.0") { $0.maxGradientNorm = -1 }
         expectRefusal("label_smoothing must be in [0, 1), found 1.0") { $0.labelSmoothing = 1 }
         expectRefusal("warmup_steps must be 0 or more, found -1") { $0.warmupSteps = -1 }
-        expectRefusal("total_steps must be more than warmup_steps for a linear schedule, found 0") { $0.schedule = .linear }
+        expectRefusal("total_steps must be more than warmup_steps for a linear schedule, found 0") {
+            $0.schedule = .linear
+        }
         expectRefusal("total_steps must be more than warmup_steps for a cosine schedule, found 5") {
             ($0.schedule, $0.warmupSteps, $0.totalSteps) = (.cosine, 5, 5)
         }

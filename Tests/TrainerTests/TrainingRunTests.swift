@@ -37,7 +37,9 @@ struct RunFixture {
 
     /// - Parameter steps: stops there and leaves a checkpoint.
     @discardableResult
-    func run(resumes: Bool = false, stopAt steps: Int = .max, observe: (RunEvent) throws -> Void = { _ in }) throws -> RunResult {
+    func run(resumes: Bool = false, stopAt steps: Int = .max, observe: (RunEvent) throws -> Void = { _ in }) throws
+        -> RunResult
+    {
         let run = try TrainingRun(session: model.session, data: data, development: development, options: options)
         var done = 0
         return try run.run(
@@ -74,7 +76,9 @@ struct RunFixture {
             }
         }
         #expect(
-            events == ["started 10 0", "step 1", "step 2", "step 3", "step 4", "evaluated 4", "step 5", "step 6", "step 7"]
+            events == [
+                "started 10 0", "step 1", "step 2", "step 3", "step 4", "evaluated 4", "step 5", "step 6", "step 7",
+            ]
                 + ["step 8", "evaluated 8", "step 9", "step 10", "evaluated 10"])
         #expect(result.isComplete && result.steps == 10 && result.backbonePath == nil)
         #expect(result.encodedExamples == 11)
@@ -126,7 +130,9 @@ struct RunFixture {
         try expectWellFormed(plot.svg)
         plot.training = [.init(step: 1, loss: 2)]
         try expectWellFormed(plot.svg)
-        plot.training = (1...100).map { .init(step: $0, loss: $0 == 50 ? .infinity : $0 == 60 ? .nan : 1e-9 * Double($0)) }
+        plot.training = (1...100).map {
+            .init(step: $0, loss: $0 == 50 ? .infinity : $0 == 60 ? .nan : 1e-9 * Double($0))
+        }
         plot.development = [.init(step: 100, loss: 1e6)]
         try expectWellFormed(plot.svg)
         #expect(!plot.svg.contains("nan") && !plot.svg.contains("inf"))
@@ -136,7 +142,8 @@ struct RunFixture {
         var fixture = try RunFixture(adapters: [["lambda": 0.5], ["norm": "none"]], trainsBackbone: true)
         fixture.options.training.backboneLearningRate = 0.01
         let result = try fixture.run()
-        #expect(Set(try FileSystem.list(fixture.output)) == ["adapter-0", "adapter-1", "backbone", "log.jsonl", "loss.svg"])
+        #expect(
+            Set(try FileSystem.list(fixture.output)) == ["adapter-0", "adapter-1", "backbone", "log.jsonl", "loss.svg"])
         #expect(result.encodedExamples == nil)
         let batch = try Batch(sources: [[3, 4, 1]], targets: [[5, 1]], info: fixture.model.info)
         let expected = try fixture.model.logits(batch)
@@ -212,5 +219,7 @@ private func expectWellFormed(_ text: String) throws {
 
 extension String {
     /// How often `part` occurs.
-    fileprivate func components(_ part: String) -> Int { split(separator: part, omittingEmptySubsequences: false).count - 1 }
+    fileprivate func components(_ part: String) -> Int {
+        split(separator: part, omittingEmptySubsequences: false).count - 1
+    }
 }
