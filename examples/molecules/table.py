@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 from rdkit import Chem, RDLogger
@@ -54,15 +55,21 @@ def trained_parameters(run: Path) -> str:
     return f"{total:,}" if total else "0"
 
 
+def predictions(folder: Path, name: str) -> list[dict[str, str]]:
+    with (folder / f"{name}.predictions.jsonl").open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def is_exact(record: dict[str, str]) -> bool:
+    return canonical(record["prediction"]) == canonical(record["target"])
+
+
 def row(folder: Path, name: str, label: str) -> list[str] | None:
     if not (folder / f"{name}.json").exists():
         return None
     scores = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-    with (folder / f"{name}.predictions.jsonl").open(encoding="utf-8") as lines:
-        records = [json.loads(line) for line in lines]
-    exact = sum(
-        canonical(record["prediction"]) == canonical(record["target"]) for record in records
-    )
+    records = predictions(folder, name)
+    exact = sum(map(is_exact, records))
     free = sum(has_no_donor(record["prediction"]) for record in records)
     return [
         label,
@@ -72,6 +79,25 @@ def row(folder: Path, name: str, label: str) -> list[str] | None:
         f"{scores['exact_match']:.1f} %",
         f"{100 * free / len(records):.1f} %",
     ]
+
+
+def verdict(folder: Path) -> str:
+    """Whether RepCali made a difference where the model was trained too, by a sign test on the same molecules."""
+    plain, adapted = (predictions(folder, name) for name in ("backbone", "backbone-repcali"))
+    pairs = [(is_exact(a), is_exact(b)) for a, b in zip(plain, adapted)]
+    gained = sum(b and not a for a, b in pairs)
+    lost = sum(a and not b for a, b in pairs)
+    changed = gained + lost
+    tail = sum(math.comb(changed, k) for k in range(min(gained, lost) + 1)) / 2**changed
+    chance = min(1.0, 2 * tail)
+    if chance >= 0.05:
+        conclusion = "no difference that this many molecules can show"
+    else:
+        conclusion = "RepCali is better" if gained > lost else "RepCali is worse"
+    return (
+        f"With the model trained, RepCali gets {gained} molecules right that the model alone gets wrong, and loses "
+        f"{lost} (chance of such a split: {chance:.2f}): {conclusion}."
+    )
 
 
 def main() -> None:
@@ -91,9 +117,10 @@ def main() -> None:
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     table = "\n".join([line(header), rule, *map(line, rows)])
     print(f"\nHeld-out molecules ({folder / 'data' / 'test.jsonl'}):\n\n{table}\n")
+    print(verdict(folder) + "\n")
     print(f"adapter: {folder / 'frozen-repcali' / 'adapter'}")
     print(f"loss curve: {folder / 'frozen-repcali' / 'loss.svg'}")
-    (folder / "results.md").write_text(table + "\n", encoding="utf-8")
+    (folder / "results.md").write_text(f"{table}\n\n{verdict(folder)}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
