@@ -11,20 +11,27 @@ let pluginLinking: [LinkerSetting] = [
     .unsafeFlags(["-Xlinker", "-z", "-Xlinker", "defs", "-use-ld=lld"]),
 ]
 
-func plugin(_ name: String, needs: [Target.Dependency] = []) -> Target {
-    .target(
-        name: name, dependencies: ["SeamPlugin", "CSeam"] + needs, path: "Plugins/\(name)",
-        swiftSettings: embedded, linkerSettings: pluginLinking)
+/// A plugin in Plugins/NAME with its tests in Tests/NAMETests. Plugins know include/seam and the helper, nothing else.
+func plugin(_ name: String, needs: [Target.Dependency] = []) -> [Target] {
+    [
+        .target(
+            name: name, dependencies: ["SeamPlugin", "CSeam"] + needs, path: "Plugins/\(name)",
+            swiftSettings: embedded, linkerSettings: pluginLinking),
+        .testTarget(name: "\(name)Tests", dependencies: ["Session", "Trainer", "TestSupport"]),
+    ]
 }
+
+let plugins: [[Target]] = [
+    plugin("RepCali"),
+    plugin("Transformer", needs: ["CMath"]),
+]
 
 let package = Package(
     name: "SeamKit",
     products: [
         .library(name: "Seam", type: .dynamic, targets: ["CAPI"]),
         .executable(name: "seam", targets: ["seam"]),
-        .library(name: "RepCali", type: .dynamic, targets: ["RepCali"]),
-        .library(name: "Transformer", type: .dynamic, targets: ["Transformer"]),
-    ],
+    ] + plugins.map { .library(name: $0[0].name, type: .dynamic, targets: [$0[0].name]) },
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
     ],
@@ -61,16 +68,13 @@ let package = Package(
             name: "seam",
             dependencies: ["Trainer", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
 
-        // Plugins: they know include/seam and the helper, nothing else.
         .target(name: "SeamPlugin", dependencies: ["CSeam"], swiftSettings: embedded),
-        plugin("RepCali"),
-        plugin("Transformer", needs: ["CMath"]),
 
         .executableTarget(
             name: "ExampleTrain", dependencies: ["Trainer", "Session", "Text", "Support"], path: "examples/swift"),
         .executableTarget(name: "border-benchmark", dependencies: ["Session"], path: "benchmarks/border"),
 
-        // Tests: one target a module or plugin.
+        // Tests: one target a module; those of the plugins stand with them above.
         .target(
             name: "TestSupport", dependencies: ["Session", "Files", "Engine", "Support"], path: "Tests/TestSupport"),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels"]),
@@ -80,8 +84,7 @@ let package = Package(
         .testTarget(name: "EngineTests", dependencies: ["Engine", "Support", "TestSupport"]),
         .testTarget(name: "SessionTests", dependencies: ["Session", "TestSupport"]),
         .testTarget(name: "TrainerTests", dependencies: ["Trainer", "TestSupport"]),
-        .testTarget(name: "RepCaliTests", dependencies: ["Session", "Trainer", "TestSupport"]),
         .testTarget(name: "ToolTests", dependencies: ["Files", "TestSupport"]),
-    ],
+    ] + plugins.flatMap { $0 },
     swiftLanguageModes: [.v6]
 )
