@@ -96,17 +96,23 @@ public final class Storage {
     private let release: (() -> Void)?
     /// Whether the memory is somebody else's, who hears of it when this object is gone.
     var isBorrowed: Bool { pool == nil }
+    /// A mapped file: writing to it would end the process.
+    let isReadOnly: Bool
 
     /// Uninitialised memory from `pool`.
     init(byteCount: Int, pool: MemoryPool) throws(SeamError) {
         pointer = try pool.allocate(byteCount)
+        isReadOnly = false
         self.byteCount = byteCount
         self.pool = pool
         release = nil
     }
 
     /// Borrowed memory; `release` runs once, when the last tensor on it is gone.
-    public init(borrowing pointer: UnsafeMutableRawPointer, byteCount: Int, release: @escaping () -> Void) {
+    public init(
+        borrowing pointer: UnsafeMutableRawPointer, byteCount: Int, isReadOnly: Bool = false, release: @escaping () -> Void
+    ) {
+        self.isReadOnly = isReadOnly
         self.pointer = pointer
         self.byteCount = byteCount
         pool = nil
@@ -120,6 +126,7 @@ public final class Storage {
         }
         copy.copyMemory(from: bytes.baseAddress!, byteCount: bytes.count)
         pointer = copy
+        isReadOnly = false
         byteCount = bytes.count
         pool = nil
         release = { Glibc.free(copy) }

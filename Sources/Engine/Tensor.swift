@@ -126,6 +126,8 @@ public final class Tensor {
         return zip(shape, strides).reduce(1) { $0 + ($1.0 - 1) * $1.1 }
     }
 
+    /// The memory must not be written: it is a mapped file.
+    public var isReadOnly: Bool { storage.isReadOnly }
     public var rank: Int { shape.count }
     public var elementCount: Int { shape.elementCount }
     public var requiresGradient: Bool { gradient != nil }

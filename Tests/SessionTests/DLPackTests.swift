@@ -62,6 +62,19 @@ private final class Producer {
         #expect(pool.usage.live == 0)
     }
 
+    @Test func aMappedWeightIsMarkedReadOnly() throws {
+        let model = try OpenModel()
+        func flags(_ tensor: Tensor) -> UInt64 {
+            let managed = DLPack.exporting(tensor)
+            defer { managed.pointee.deleter(managed) }
+            return managed.pointee.flags
+        }
+        let name = try #require(model.backbone.parameters.entries.first { !$0.isFrozen }).name
+        #expect(flags(try #require(model.backbone.parameters[name])) == 1)
+        try model.backbone.unfreeze()
+        #expect(flags(try #require(model.backbone.parameters[name])) == 0)
+    }
+
     @Test func thereAndBackIsTheSameMemory() throws {
         let pool = MemoryPool()
         let context = Context(pool: pool, recordsGradients: false)

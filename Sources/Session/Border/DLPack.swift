@@ -4,6 +4,9 @@ import Support
 
 /// Tensors in and out as DLPack 1.0 (include/seam/dlpack.h).
 public enum DLPack {
+    /// DLPACK_FLAG_BITMASK_READ_ONLY, a macro that Swift does not see.
+    private static let readOnlyFlag: UInt64 = 1
+
     /// What an exported tensor owns until its deleter runs.
     private final class Export {
         let tensor: Tensor
@@ -32,6 +35,7 @@ public enum DLPack {
             Unmanaged<Export>.fromOpaque(owner).release()
             managed.deallocate()
         }
+        value.flags = tensor.isReadOnly ? readOnlyFlag : 0
         value.dl_tensor.data = tensor.baseAddress
         value.dl_tensor.device = DLDevice(device_type: kDLCPU, device_id: 0)
         value.dl_tensor.ndim = Int32(tensor.rank)

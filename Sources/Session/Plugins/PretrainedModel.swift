@@ -42,7 +42,7 @@ public final class PretrainedModel {
         // The mapping is read-only; frozen weights are never written.
         let storage = Storage(
             borrowing: UnsafeMutableRawPointer(mutating: bytes.baseAddress!), byteCount: bytes.count,
-            release: { _ = file })
+            isReadOnly: true, release: { _ = file })
         return Tensor(shape: shape, dtype: dtype, storage: storage)
     }
 
