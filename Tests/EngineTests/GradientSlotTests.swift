@@ -96,6 +96,8 @@ import Testing
         for expected in [3, 6, 9] as [Float] {
             try context.backward(try total(try context.affine(x, scale: 3, shift: 0)))
             #expect(try gradient(x) == [expected, expected])
+            // A pass is walked back once.
+            context.reset()
         }
         x.gradient?.clear()
         #expect(x.gradient?.value == nil)

@@ -19,8 +19,8 @@ import Testing
         }
         try expectRefusal(["--option", "lamda=1"], "unknown option \"lamda\"")
         try expectRefusal(["--option", "lambda"], "--option must be NAME=VALUE, found \"lambda\"")
-        try expectRefusal(["--option", "lambda=0,5"], "--option lambda must be a number, true or false, found \"0,5\"")
-        try expectRefusal(["--option", "lambda=x"], "--option lambda must be a number, true or false, found \"x\"")
+        try expectRefusal(["--option", "lambda=0,5"], "option \"lambda\" must be a number, found \"0,5\"")
+        try expectRefusal(["--option", "lambda=x"], "option \"lambda\" must be a number, found \"x\"")
         try expectRefusal(["--option", "seed=all"], "must be one of ones, positions")
         try expectRefusal(["--learning-rate=-1"], "learning_rate must be 0 or more")
         try expectRefusal(["--batch-size", "0"], "batch_size must be positive")
