@@ -121,7 +121,7 @@ typedef struct seam_ops {
   /* x / max(||x||, epsilon) over the last axis. */
   seam_tensor *(*l2_normalize)(seam_context *ctx, seam_tensor *x, double epsilon);
 
-  /* ---- Reductions over one axis; keep != 0 leaves it with size 1 */
+  /* ---- Reductions over one axis, which must not be empty; keep != 0 leaves it with size 1 */
 
   seam_tensor *(*sum)(seam_context *ctx, seam_tensor *x, int32_t axis, int32_t keep);
   seam_tensor *(*mean)(seam_context *ctx, seam_tensor *x, int32_t axis, int32_t keep);

@@ -230,7 +230,7 @@ typedef struct seam_decode {
   size_t parameter_count;
   seam_tensor *decoder_input_ids;      /* [batch, target] i32 */
   seam_tensor *encoder_hidden;         /* [batch, source, d_model]; NULL on later steps of a state */
-  seam_tensor *encoder_attention_mask; /* [batch, source] i32 */
+  seam_tensor *encoder_attention_mask; /* [batch, source] i32; given in every call */
   seam_state *state;                   /* nullable. Given: decoder_input_ids continue what the state has seen;
                                         * the first call also stores what it needs of encoder_hidden */
   seam_tensor *logits;                 /* out: [batch, target, vocab_size] */
@@ -276,7 +276,7 @@ typedef struct seam_backbone_factory {
    * target tokens the state will see. Returns NULL after seam_ops.fail. */
   seam_state *(*state_create)(void *self, seam_context *ctx, const seam_ops *ops, int64_t batch, int64_t capacity);
   void (*state_destroy)(void *self, seam_state *state);
-  /* New row i continues old row rows[i] (beam search, finished rows). */
+  /* New row i continues old row rows[i] (beam search, finished rows). May come before the first decode. */
   void (*state_select)(void *self, seam_context *ctx, const seam_ops *ops, seam_state *state, const int32_t *rows,
                        int64_t count);
 } seam_backbone_factory;
