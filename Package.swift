@@ -40,6 +40,7 @@ let package = Package(
         .systemLibrary(name: "CSeam", path: "include"),
         .systemLibrary(name: "CJansson", path: "Sources/CJansson", pkgConfig: "jansson"),
         .systemLibrary(name: "CMath", path: "Sources/CMath"),
+        .systemLibrary(name: "CExit", path: "Sources/CExit"),
         .systemLibrary(name: "COnig", path: "Sources/COnig", pkgConfig: "oniguruma"),
         .systemLibrary(name: "CFFI", path: "Sources/CFFI", pkgConfig: "libffi"),
 
@@ -68,7 +69,7 @@ let package = Package(
             name: "seam",
             dependencies: ["Trainer", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
 
-        .target(name: "SeamPlugin", dependencies: ["CSeam"], swiftSettings: embedded),
+        .target(name: "SeamPlugin", dependencies: ["CSeam", "CExit"], swiftSettings: embedded),
 
         .executableTarget(
             name: "ExampleTrain", dependencies: ["Trainer", "Session", "Text", "Support"], path: "examples/swift"),

@@ -1,3 +1,4 @@
+import CExit
 import CSeam
 
 // What every struct and string needs on its way through the C border.
@@ -40,14 +41,34 @@ func copyCString(_ string: String) -> UnsafeMutablePointer<CChar> {
     }
 }
 
-/// A C array for a table; the host may read it until the library is unloaded, so it is never freed.
+/// A C array for a table. The host may read it until it unloads the library, which frees it.
 func permanent<Element>(_ elements: [Element]) -> UnsafePointer<Element> {
-    let array = UnsafeMutablePointer<Element>.allocate(capacity: max(elements.count, 1))
+    let size = MemoryLayout<UnsafeMutableRawPointer?>.size
+    let offset = max(size, MemoryLayout<Element>.alignment)
+    let block = UnsafeMutableRawPointer.allocate(
+        byteCount: offset + max(elements.count, 1) * MemoryLayout<Element>.stride, alignment: offset)
+    if tables == nil { _ = atexit { freeTables() } }
+    // Each block holds the one before it: a list that needs no memory of its own.
+    block.storeBytes(of: tables, as: UnsafeMutableRawPointer?.self)
+    tables = block
+    let array = (block + offset).bindMemory(to: Element.self, capacity: max(elements.count, 1))
     array.initialize(from: elements, count: elements.count)
     return UnsafePointer(array)
 }
 
-/// One struct for a table, likewise never freed.
+/// The newest block of tables.
+/// `nonisolated(unsafe)` is safe: tables are made inside the initialiser of the plugin's global, which runs once, and freed
+/// when the library is unloaded, after its last call.
+nonisolated(unsafe) private var tables: UnsafeMutableRawPointer? = nil
+
+private func freeTables() {
+    while let block = tables {
+        tables = block.load(as: UnsafeMutableRawPointer?.self)
+        block.deallocate()
+    }
+}
+
+/// One struct for a table, likewise.
 func permanent<Struct>(_ value: Struct) -> UnsafePointer<Struct>? { permanent([value]) }
 
 /// Hands an error to the host.

@@ -9,8 +9,8 @@ import CSeam
 ///     @c(seam_plugin_entry)
 ///     public func entry() -> UnsafePointer<seam_plugin>? { plugin.table }
 ///
-/// The global is made at the first call, once, whichever thread calls; the tables are never freed, since
-/// the host may read them until it unloads the library.
+/// The global is made at the first call, once, whichever thread calls; the tables are freed when the host
+/// unloads the library.
 public struct Plugin: @unchecked Sendable {
     public let table: UnsafePointer<seam_plugin>?
 
