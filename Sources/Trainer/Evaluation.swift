@@ -3,6 +3,7 @@ import Generation
 import Glibc
 import Session
 import Support
+import Text
 
 /// Token ids of a data set: sources and, in the same order, targets.
 public struct TokenPairs: Sendable {
@@ -22,11 +23,12 @@ public struct TokenPairs: Sendable {
     }
 
     /// Examples by length, cut into batches: the order that pads least.
-    public func batchesByLength(size: Int) -> [[Int]] {
+    /// Throws `SeamError(.invalidArgument)` for a size below 1.
+    public func batchesByLength(size: Int) throws -> [[Int]] {
         let order = (0..<count).sorted {
             (sources[$0].count, targets[$0].count, $0) < (sources[$1].count, targets[$1].count, $1)
         }
-        return stride(from: 0, to: count, by: size).map { Array(order[$0..<min($0 + size, count)]) }
+        return try batches(order, size: size)
     }
 }
 
@@ -52,7 +54,7 @@ public func score(
 ) throws -> ScoreSummary {
     guard data.count > 0 else { throw SeamError(.invalidArgument, "the data set to score has no examples") }
     var (logProbability, tokens, correct) = (0.0, 0, 0)
-    for indices in data.batchesByLength(size: batchSize) {
+    for indices in try data.batchesByLength(size: batchSize) {
         guard shouldContinue() else { throw SeamError(.cancelled, "scoring was cancelled") }
         let batch = try data.batch(indices, info: session.backbone.info)
         let encoded = try cache?.encoded(batch, examples: indices)
@@ -76,7 +78,7 @@ public func generateAll(
     var results = [[Int32]](repeating: [], count: sources.count)
     let pairs = TokenPairs(sources: sources, targets: sources)
     var done = 0
-    for indices in pairs.batchesByLength(size: batchSize) {
+    for indices in try pairs.batchesByLength(size: batchSize) {
         let batch = try Batch(sources: indices.map { sources[$0] }, info: session.backbone.info)
         let generated = try session.generate(batch, options: options)
         for (row, index) in indices.enumerated() { results[index] = generated[row][0].tokens }

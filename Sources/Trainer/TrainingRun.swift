@@ -110,7 +110,7 @@ public final class TrainingRun {
             // run trains on the same values, its cache is filled as the first epoch filled it.
             for step in 0..<min(first, batchesPerEpoch) {
                 guard shouldContinue() else { return stopped() }
-                let indices = batchIndices(step: step)
+                let indices = try batchIndices(step: step)
                 _ = try cache.encoded(try data.batch(indices, info: session.backbone.info), examples: indices)
             }
         }
@@ -122,7 +122,7 @@ public final class TrainingRun {
                 try save(optimisation, settings, observe)
                 return stopped()
             }
-            let indices = batchIndices(step: optimisation.step)
+            let indices = try batchIndices(step: optimisation.step)
             let batch = try data.batch(indices, info: session.backbone.info)
             let encoded = try cache?.encoded(batch, examples: indices)
             let report = try optimisation.update(batch, encoded: encoded)
@@ -155,17 +155,12 @@ public final class TrainingRun {
     private var batchesPerEpoch: Int { (data.count + options.batchSize - 1) / options.batchSize }
 
     /// The examples of a step: every epoch is a seeded shuffle, cut into batches; a last short batch is kept.
-    private func batchIndices(step: Int) -> [Int] {
+    private func batchIndices(step: Int) throws -> [Int] {
         let epoch = step / batchesPerEpoch
         if order.epoch != epoch {
             var random = SeededGenerator(seed: options.seed, stream: "order of epoch \(epoch)")
             let shuffled = shuffledOrder(data.count, by: &random)
-            order = (
-                epoch,
-                stride(from: 0, to: data.count, by: options.batchSize).map {
-                    Array(shuffled[$0..<min($0 + options.batchSize, data.count)])
-                }
-            )
+            order = (epoch, try batches(shuffled, size: options.batchSize))
         }
         return order.batches[step % batchesPerEpoch]
     }

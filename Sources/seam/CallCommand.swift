@@ -13,7 +13,7 @@ struct CallCommand: ParsableCommand {
             seam describe ADAPTER lists the methods and their signatures.
             """)
 
-    @OptionGroup(title: "Model") var model: ModelFolderOption
+    @OptionGroup(title: "Model") var model: ModelOptions
 
     @Argument(help: "Folder of the saved adapter.")
     var adapter: String
@@ -27,8 +27,7 @@ struct CallCommand: ParsableCommand {
     @OptionGroup var common: CommonOptions
 
     func run() throws {
-        let runtime = try common.makeRuntime()
-        let backbone = try Backbone(runtime: runtime, id: model.backbone, path: model.model)
+        let backbone = try model.openBackbone(try common.makeRuntime())
         let loaded = try AdapterFolder.load(adapter, backbone: backbone)
         let expected = loaded.factory.methods.first { $0.name == method }?.arguments ?? []
         let values = try arguments.enumerated().map { index, text in
@@ -65,12 +64,4 @@ struct CallCommand: ParsableCommand {
         case .string, .void: return .string(text)
         }
     }
-}
-
-struct ModelFolderOption: ParsableArguments {
-    @Option(name: .long, help: "Folder of the pretrained model.")
-    var model: String
-
-    @Option(name: .long, help: "Backbone to open it with, when several accept it.")
-    var backbone: String?
 }

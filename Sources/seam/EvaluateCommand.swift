@@ -63,11 +63,8 @@ struct EvaluateCommand: ParsableCommand {
 
     func run() throws {
         guard batchSize > 0 else { throw SeamError(.invalidArgument, "--batch-size must be positive, found \(batchSize)") }
-        let runtime = try common.makeRuntime()
-        let (backbone, tokenizer) = try model.open(runtime)
-        let session = Session(backbone: backbone)
-        try adapters.attach(to: session)
-        let data = try pairs.read(data, tokenizer, backbone)
+        let (session, tokenizer) = try model.openSession(try common.makeRuntime(), adapters)
+        let data = try pairs.read(data, tokenizer, session.backbone)
         Interruption.watch()
         let summary = try score(session, data, batchSize: batchSize, shouldContinue: { !Interruption.isRequested })
         var results: [(key: String, value: JSON)] = [

@@ -68,10 +68,7 @@ struct GenerateCommand: ParsableCommand {
 
     func run() throws {
         guard batchSize > 0 else { throw SeamError(.invalidArgument, "--batch-size must be positive, found \(batchSize)") }
-        let runtime = try common.makeRuntime()
-        let (backbone, tokenizer) = try model.open(runtime)
-        let session = Session(backbone: backbone)
-        try adapters.attach(to: session)
+        let (session, tokenizer) = try model.openSession(try common.makeRuntime(), adapters)
         var sources = texts
         if sources.isEmpty { while let line = readLine() { sources.append(line) } }
         guard !sources.isEmpty else { throw SeamError(.invalidArgument, "there is no source text") }

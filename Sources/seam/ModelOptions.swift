@@ -13,8 +13,20 @@ struct ModelOptions: ParsableArguments {
     @Option(name: .long, help: "Backbone to open it with, when several accept it (see seam plugins).")
     var backbone: String?
 
+    func openBackbone(_ runtime: Runtime) throws -> Backbone {
+        try Backbone(runtime: runtime, id: backbone, path: model)
+    }
+
     func open(_ runtime: Runtime) throws -> (backbone: Backbone, tokenizer: Tokenizer) {
-        (try Backbone(runtime: runtime, id: backbone, path: model), try Tokenizer(folder: model))
+        (try openBackbone(runtime), try Tokenizer(folder: model))
+    }
+
+    /// The model with saved adapters attached, ready to run.
+    func openSession(_ runtime: Runtime, _ adapters: SavedAdapterOptions) throws -> (session: Session, tokenizer: Tokenizer) {
+        let (backbone, tokenizer) = try open(runtime)
+        let session = Session(backbone: backbone)
+        try adapters.attach(to: session)
+        return (session, tokenizer)
     }
 }
 

@@ -58,7 +58,10 @@ public func shuffledOrder(_ count: Int, by generator: inout some RandomNumberGen
     return order
 }
 
-private func batches(_ rows: [Int], size: Int) throws -> [[Int]] {
+/// Row numbers in their order, cut into batches of `size`; the last one may be smaller.
+///
+/// Throws `SeamError(.invalidArgument)` for a size below 1.
+public func batches(_ rows: [Int], size: Int) throws -> [[Int]] {
     guard size > 0 else {
         throw SeamError(.invalidArgument, "the batch size must be 1 or more, found \(size)")
     }
