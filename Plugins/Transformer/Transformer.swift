@@ -22,7 +22,7 @@ final class Transformer: Backbone {
     private let decoderLayers: [DecoderLayer]
     private let decoderBias: RelativeBias?
     private let decoderNorm: Norm?
-    private let head: Head
+    private let outputHead: Head
 
     let info: BackboneInfo
     var parameters: [Parameter] { weights.parameters }
@@ -46,11 +46,12 @@ final class Transformer: Backbone {
         decoderLayers = (0..<family.decoder.layers).map { DecoderLayer(weights, $0, family) }
         decoderBias = RelativeBias(weights, family.decoder, bidirectional: false, family)
         decoderNorm = family.finalNorm ? Norm(weights, decoder.stack + decoder.finalNorm, family) : nil
-        head = Head(weights, tiedTo: tables.target, family)
+        outputHead = Head(weights, tiedTo: tables.target, family)
         info = Self.info(family, model.config)
     }
 
-    func encode(_ ids: Tensor, mask: Tensor, in context: Context) -> Tensor {
+    func encode(_ source: Source, in context: Context) -> Tensor {
+        let (ids, mask) = (source.ids, source.mask)
         let length = ids.size(1)
         guard family.limit == 0 || length <= family.limit else {
             return context.fail(
@@ -65,14 +66,17 @@ final class Transformer: Backbone {
         return encoderNorm.map { $0(x, in: context) } ?? x
     }
 
-    func decode(
-        _ ids: Tensor, encoder: Tensor?, mask: Tensor, state: (any DecodingState)?, in context: Context
-    ) -> (logits: Tensor, hidden: Tensor) {
-        let state = state.map { unsafeDowncast($0, to: DecoderState.self) }
+    func decode(_ target: Target, in context: Context) -> (logits: Tensor?, hidden: Tensor) {
+        let state = target.state.map { unsafeDowncast($0, to: DecoderState.self) }
+        let (ids, encoder) = (target.ids, target.encoder)
         let count = ids.size(1)
         let start = state?.position ?? 0
         if let problem = problem(from: start, count: count, capacity: state?.capacity) {
             let failed = context.fail(.shape, problem)
+            return (failed, failed)
+        }
+        guard let mask = target.encoderMask else {
+            let failed = context.fail(.plugin, "decoding needs the source's mask")
             return (failed, failed)
         }
         let sourceMask = state?.mask(in: context) ?? mask
@@ -88,8 +92,14 @@ final class Transformer: Backbone {
             }
         }
         state?.advance(by: count)
-        let hidden = head.input(decoderNorm.map { $0(x, in: context) } ?? x)
-        return (head(hidden, in: context), hidden)
+        let hidden = outputHead.input(decoderNorm.map { $0(x, in: context) } ?? x)
+        return (target.hiddenOnly ? nil : outputHead(hidden, in: context), hidden)
+    }
+
+    func head(_ hidden: Tensor, in context: Context) -> Tensor { outputHead(hidden, in: context) }
+
+    func pool(_ hidden: Tensor, mask: Tensor, in context: Context) -> Tensor {
+        context.fail(.unsupported, "an encoder-decoder has no pooled vector")
     }
 
     func makeState(batch: Int, capacity: Int, in context: Context) -> (any DecodingState)? {

@@ -15,9 +15,25 @@ public protocol Adapter: AnyObject {
     /// From what flows into the seam to what flows out of it; the seam's description says how many
     /// tensors of which shapes (`Seam`).
     func forward(_ inputs: [Tensor], in context: Context) -> [Tensor]
+
+    /// Values to start from that depend on the training examples, before the first step of a new training. By
+    /// default none.
+    func prepare(_ examples: Examples, in context: Context) -> [(parameter: Parameter, value: Tensor)]
+}
+
+/// All training examples at once, as they flow into a seam.
+public struct Examples {
+    /// As the seam defines, all examples along the batch axis.
+    public let inputs: [Tensor]
+    /// [examples] i32, the class of each; nil where there are no classes.
+    public let labels: Tensor?
+    /// decoder.output: the backbone's scores [1, classes] for an empty text.
+    public let emptyScores: Tensor?
 }
 
 extension Adapter {
+    public func prepare(_ examples: Examples, in context: Context) -> [(parameter: Parameter, value: Tensor)] { [] }
+
     /// The C side of `init`; see `AdapterFactory`.
     public static func create(
         _ host: UnsafePointer<seam_host>?, _ options: OpaquePointer?, _ site: UnsafePointer<seam_site>?,
@@ -89,6 +105,7 @@ public struct AdapterFactory {
         factory.parameter_count = { AdapterInstance.at($0).parameters.count }
         factory.parameter = { AdapterInstance.at($0).parameters[$1].describe($2!) }
         factory.forward = { AdapterInstance.at($0).forward($1) }
+        factory.prepare = { AdapterInstance.at($0).prepare($1) }
         table = permanent(factory)
     }
 }
@@ -122,5 +139,21 @@ final class AdapterInstance {
             return
         }
         for (index, output) in outputs.enumerated() { io.pointee.outputs[index] = output.handle }
+    }
+
+    func prepare(_ io: UnsafePointer<seam_prepare>?) {
+        guard let io, io.pointee.struct_size >= Version1.prepare, let pass = Pass(io.pointee.ops, io.pointee.ctx)
+        else { return }
+        let context = Context(pass, parameters: io.pointee.parameters, count: io.pointee.parameter_count)
+        let examples = Examples(
+            inputs: (0..<io.pointee.input_count).map { pass.tensor(io.pointee.inputs[$0]) },
+            labels: io.pointee.labels.map(pass.tensor), emptyScores: io.pointee.empty_scores.map(pass.tensor))
+        for (parameter, value) in adapter.prepare(examples, in: context) {
+            guard parameters.contains(where: { $0 === parameter }) else {
+                _ = context.fail(.plugin, "the parameter '\(parameter.name)' is prepared but not listed in `parameters`")
+                return
+            }
+            io.pointee.values[parameter.index] = value.handle
+        }
     }
 }

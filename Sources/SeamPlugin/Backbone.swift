@@ -1,6 +1,6 @@
 import CSeam
 
-/// A pretrained encoder-decoder written with the compute table, so that gradients come for free on every
+/// A pretrained model written with the compute table, so that gradients come for free on every
 /// engine. `BackboneFactory` turns a conforming type into the C table that the host reads. (An opaque
 /// backbone, which computes by itself, fills that table in C: Tests/Fixtures/opaque-backbone.)
 public protocol Backbone: AnyObject {
@@ -19,21 +19,51 @@ public protocol Backbone: AnyObject {
     /// The weights, mostly `.model` ones, which the host maps from the file. Read once, after `init`.
     var parameters: [Parameter] { get }
 
-    /// Token ids [batch, source] and their mask (1 a token, 0 padding) to hidden states
-    /// [batch, source, d_model].
-    func encode(_ ids: Tensor, mask: Tensor, in context: Context) -> Tensor
+    /// Source tokens to hidden states [batch, source, d_model]. Not called for a decoder-only backbone.
+    func encode(_ source: Source, in context: Context) -> Tensor
 
-    /// Target ids [batch, target], and what left the encoder.output seam, to logits
-    /// [batch, target, vocabulary] and to what the head reads [batch, target, d_model].
-    ///
-    /// With a state the ids continue what it has seen; `encoder` is given on its first call only, which
-    /// stores what it needs of it.
-    func decode(
-        _ ids: Tensor, encoder: Tensor?, mask: Tensor, state: (any DecodingState)?, in context: Context
-    ) -> (logits: Tensor, hidden: Tensor)
+    /// Target tokens, and what left the encoder.output seam, to what the head reads [batch, target, d_model] and
+    /// to its logits [batch, target, vocabulary], nil if `hiddenOnly`. Not called for an encoder-only backbone.
+    func decode(_ target: Target, in context: Context) -> (logits: Tensor?, hidden: Tensor)
 
-    /// A state for at most `capacity` target tokens of `batch` rows; nil after `context.fail`.
+    /// Hidden states [..., d_model] to scores [..., vocabulary]; called where `info.hasHead`.
+    func head(_ hidden: Tensor, in context: Context) -> Tensor
+
+    /// The states [batch, source, d_model] of whole texts, with their mask [batch, source], to one vector each,
+    /// [batch, d_model]. Called for encoder-only backbones.
+    func pool(_ hidden: Tensor, mask: Tensor, in context: Context) -> Tensor
+
+    /// A state for at most `capacity` target tokens of `batch` rows; nil after `context.fail`. Not called for an
+    /// encoder-only backbone.
     func makeState(batch: Int, capacity: Int, in context: Context) -> (any DecodingState)?
+}
+
+/// What an encoder reads.
+public struct Source {
+    /// [batch, source] i32.
+    public let ids: Tensor
+    /// [batch, source] i32, 1 a token, 0 padding.
+    public let mask: Tensor
+    /// [batch, source] i32: which of two texts a token is of; nil: all of the first.
+    public let tokenTypes: Tensor?
+}
+
+/// What a decoder reads.
+public struct Target {
+    /// [batch, target] i32; with a state they continue what it has seen.
+    public let ids: Tensor
+    /// What left the encoder.output seam [batch, source, d_model]; with a state on its first call only, which
+    /// stores what it needs. Nil without an encoder.
+    public let encoder: Tensor?
+    /// The source's mask [batch, source]; nil without an encoder.
+    public let encoderMask: Tensor?
+    /// [batch, seen + target] i32 over the target's own tokens, those the state has seen first; nil: all ones.
+    public let mask: Tensor?
+    /// [batch, target] i32; nil: counted from what the state has seen.
+    public let positions: Tensor?
+    public let state: (any DecodingState)?
+    /// The logits are not wanted.
+    public let hiddenOnly: Bool
 }
 
 /// What a backbone remembers between decoding steps (past keys and values).
@@ -53,10 +83,16 @@ public struct BackboneInfo {
     public var vocabSize = 0
     /// Where sources have a vocabulary of their own; 0: `vocabSize` serves both.
     public var sourceVocabSize = 0
-    public var decoderStartToken = -1, endToken = -1, padToken = -1
+    public var decoderStartToken = -1, endToken = -1, padToken = -1, beginToken = -1, maskToken = -1
+    public var architecture = Architecture.encoderDecoder
+    /// Whether scores of the vocabulary can be had; a sentence encoder has hidden states only.
+    public var hasHead = true
 
     public init(family: StaticString) { self.family = family }
 }
+
+/// Which functions a backbone is run with.
+public enum Architecture: Int32 { case encoderDecoder = 0, encoderOnly = 1, decoderOnly = 2 }
 
 extension Backbone {
     /// The C side of `init`; see `BackboneFactory`.
@@ -113,6 +149,8 @@ public struct BackboneFactory {
         factory.parameter = { BackboneInstance.at($0).parameters[$1].describe($2!) }
         factory.encode = { BackboneInstance.at($0).encode($1) }
         factory.decode = { BackboneInstance.at($0).decode($1) }
+        factory.head = { BackboneInstance.at($0).head($1) }
+        factory.pool = { BackboneInstance.at($0).pool($1) }
         factory.state_create = { BackboneInstance.at($0).makeState($1, $2, batch: Int($3), capacity: Int($4)) }
         factory.state_destroy = { StateInstance.release($1) }
         factory.state_select = { StateInstance.select($3, $1, $2, $4, Int($5)) }

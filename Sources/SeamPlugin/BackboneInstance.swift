@@ -42,31 +42,56 @@ final class BackboneInstance {
         value.decoder_start_token_id = Int64(info.decoderStartToken)
         value.eos_token_id = Int64(info.endToken)
         value.pad_token_id = Int64(info.padToken)
+        value.bos_token_id = Int64(info.beginToken)
+        value.mask_token_id = Int64(info.maskToken)
+        value.architecture = info.architecture.rawValue
+        value.has_head = info.hasHead ? 1 : 0
         fill(out, out.pointee.struct_size, with: &value)
     }
 
     func encode(_ io: UnsafeMutablePointer<seam_encode>?) {
         guard let io, io.pointee.struct_size >= Version1.encode, let pass = Pass(io.pointee.ops, io.pointee.ctx)
         else { return }
-        let context = Context(
-            pass, parameters: io.pointee.parameters, count: io.pointee.parameter_count,
-            training: io.pointee.training != 0)
-        io.pointee.hidden = backbone.encode(
-            pass.tensor(io.pointee.input_ids), mask: pass.tensor(io.pointee.attention_mask), in: context).handle
+        let source = Source(
+            ids: pass.tensor(io.pointee.input_ids), mask: pass.tensor(io.pointee.attention_mask),
+            tokenTypes: io.pointee.token_type_ids.map(pass.tensor))
+        let context = context(pass, io.pointee.parameters, io.pointee.parameter_count, io.pointee.training)
+        io.pointee.hidden = backbone.encode(source, in: context).handle
     }
 
     func decode(_ io: UnsafeMutablePointer<seam_decode>?) {
         guard let io, io.pointee.struct_size >= Version1.decode, let pass = Pass(io.pointee.ops, io.pointee.ctx)
         else { return }
-        let context = Context(
-            pass, parameters: io.pointee.parameters, count: io.pointee.parameter_count,
-            training: io.pointee.training != 0)
-        let (logits, hidden) = backbone.decode(
-            pass.tensor(io.pointee.decoder_input_ids), encoder: io.pointee.encoder_hidden.map(pass.tensor),
-            mask: pass.tensor(io.pointee.encoder_attention_mask), state: StateInstance.at(io.pointee.state)?.state,
-            in: context)
-        io.pointee.logits = logits.handle
+        let target = Target(
+            ids: pass.tensor(io.pointee.decoder_input_ids), encoder: io.pointee.encoder_hidden.map(pass.tensor),
+            encoderMask: io.pointee.encoder_attention_mask.map(pass.tensor),
+            mask: io.pointee.attention_mask.map(pass.tensor), positions: io.pointee.position_ids.map(pass.tensor),
+            state: StateInstance.at(io.pointee.state)?.state, hiddenOnly: io.pointee.hidden_only != 0)
+        let context = context(pass, io.pointee.parameters, io.pointee.parameter_count, io.pointee.training)
+        let (logits, hidden) = backbone.decode(target, in: context)
+        io.pointee.logits = logits?.handle
         io.pointee.hidden = hidden.handle
+    }
+
+    func head(_ io: UnsafeMutablePointer<seam_head>?) {
+        guard let io, io.pointee.struct_size >= Version1.head, let pass = Pass(io.pointee.ops, io.pointee.ctx)
+        else { return }
+        let context = context(pass, io.pointee.parameters, io.pointee.parameter_count, io.pointee.training)
+        io.pointee.logits = backbone.head(pass.tensor(io.pointee.hidden), in: context).handle
+    }
+
+    func pool(_ io: UnsafeMutablePointer<seam_pool>?) {
+        guard let io, io.pointee.struct_size >= Version1.pool, let pass = Pass(io.pointee.ops, io.pointee.ctx)
+        else { return }
+        let context = context(pass, io.pointee.parameters, io.pointee.parameter_count, io.pointee.training)
+        io.pointee.pooled = backbone.pool(
+            pass.tensor(io.pointee.hidden), mask: pass.tensor(io.pointee.attention_mask), in: context).handle
+    }
+
+    private func context(
+        _ pass: Pass, _ parameters: UnsafePointer<OpaquePointer?>?, _ count: Int, _ training: Int32
+    ) -> Context {
+        Context(pass, parameters: parameters, count: count, training: training != 0)
     }
 
     func makeState(

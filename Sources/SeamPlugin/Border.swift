@@ -8,12 +8,15 @@ import CSeam
 /// host of version 1.0.
 enum Version1 {
     static let host: UInt32 = 96
-    static let ops: UInt32 = 512
-    static let site: UInt32 = 88
+    static let ops: UInt32 = 520
+    static let site: UInt32 = 96
     static let forward: UInt32 = 72
+    static let prepare: UInt32 = 80
     static let call: UInt32 = 48
-    static let encode: UInt32 = 64
-    static let decode: UInt32 = 88
+    static let encode: UInt32 = 72
+    static let decode: UInt32 = 112
+    static let head: UInt32 = 56
+    static let pool: UInt32 = 64
 }
 
 /// Fills a struct of the caller's, who may have been built with headers that know fewer or more members:

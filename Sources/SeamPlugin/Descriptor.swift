@@ -69,6 +69,9 @@ public enum Seam {
     /// Inputs: hidden [batch, source, d_model] and mask [batch, source] (i32; 1 a token, 0 padding).
     /// One output: hidden of the same shape.
     public static let encoderOutput: StaticString = "encoder.output"
+    /// Inputs: scores [batch, classes], the backbone's for each class, and hidden [batch, d_model], its state where
+    /// the answer stands. One output: scores of the same shape.
+    public static let decoderOutput: StaticString = "decoder.output"
 }
 
 /// What users see of an adapter before they attach it.

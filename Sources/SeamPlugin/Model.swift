@@ -33,6 +33,8 @@ public struct Site {
     public let heads, keyValueHeads, headDim: Int
     public let maxSourcePositions, maxTargetPositions: Int
     public let vocabSize: Int
+    /// Of the classification that the adapter is part of; 0: none.
+    public let classes: Int
 
     init(_ site: UnsafePointer<seam_site>) {
         seam = Text(site.pointee.seam)
@@ -46,5 +48,6 @@ public struct Site {
         maxSourcePositions = Int(site.pointee.max_source_positions)
         maxTargetPositions = Int(site.pointee.max_target_positions)
         vocabSize = Int(site.pointee.vocab_size)
+        classes = Int(site.pointee.classes)
     }
 }

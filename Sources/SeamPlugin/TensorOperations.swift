@@ -25,6 +25,12 @@ extension Tensor {
         pass.tensor(pass.ops.pointee.attention(
             pass.raw, handle, key.handle, value.handle, bias?.handle, mask?.handle, scale, causal ? 1 : 0))
     }
+
+    /// Rotary position embedding (Su et al. 2021) of x [batch, heads, n, d], halves layout; cosine and sine
+    /// [batch or 1, n, d/2], constants.
+    public func rotary(cosine: Tensor, sine: Tensor) -> Tensor {
+        pass.tensor(pass.ops.pointee.rotary(pass.raw, handle, cosine.handle, sine.handle))
+    }
 }
 
 // MARK: - Normalisation

@@ -175,6 +175,13 @@ typedef struct seam_ops {
   seam_tensor *(*buffer_read)(seam_context *ctx, seam_buffer *buffer, int32_t axis, int64_t length);
   /* Along axis 0: new row i is old row rows[i]. `count` rows; the buffer then has `count` rows. */
   seam_status (*buffer_select)(seam_context *ctx, seam_buffer *buffer, const int32_t *rows, int64_t count);
+
+  /* ---- Positions */
+
+  /* Rotary position embedding (Su et al. 2021), halves layout: x [batch, heads, n, d], cosine and sine
+   * [batch or 1, n, d/2] without gradient; the first half of d becomes x1 cos - x2 sin, the second
+   * x2 cos + x1 sin. */
+  seam_tensor *(*rotary)(seam_context *ctx, seam_tensor *x, seam_tensor *cosine, seam_tensor *sine);
 } seam_ops;
 
 #ifdef __cplusplus

@@ -131,6 +131,13 @@ typedef struct seam_method {
 #define SEAM_ENCODER_OUTPUT "encoder.output"
 enum { SEAM_ENCODER_OUTPUT_HIDDEN = 0, SEAM_ENCODER_OUTPUT_MASK = 1 };
 
+/* "decoder.output": inputs scores [batch, classes] f32, the backbone's for each class, and hidden
+ * [batch, d_model] f32, its state where the answer stands; one output, scores of the same shape. The seam of a
+ * classification: seam_site.classes is positive. Nothing of the backbone lies behind it, so every backbone has it
+ * and no gradient goes through the backbone. */
+#define SEAM_DECODER_OUTPUT "decoder.output"
+enum { SEAM_DECODER_OUTPUT_SCORES = 0, SEAM_DECODER_OUTPUT_HIDDEN = 1 };
+
 /* Where an adapter is attached. Zero: unknown or unlimited. */
 typedef struct seam_site {
   uint32_t struct_size;
@@ -141,6 +148,7 @@ typedef struct seam_site {
   int64_t heads, kv_heads, head_dim;
   int64_t max_source_positions, max_target_positions;
   int64_t vocab_size;
+  int64_t classes; /* of the classification that the adapter is part of; 0: none */
 } seam_site;
 
 /* One pass through an adapter. The plugin reads inputs and parameters and fills every outputs[i]. */
@@ -156,6 +164,21 @@ typedef struct seam_forward {
   seam_tensor **outputs;
   size_t output_count;
 } seam_forward;
+
+/* What an adapter may look at before its first training step, to start from the data. */
+typedef struct seam_prepare {
+  uint32_t struct_size;
+  seam_context *ctx;
+  const seam_ops *ops;
+  seam_tensor *const *parameters; /* in declared order */
+  size_t parameter_count;
+  seam_tensor *const *inputs; /* as the seam defines, all training examples along the batch axis */
+  size_t input_count;
+  seam_tensor *labels;       /* [examples] i32: the class of each, every class has one; NULL where there are none */
+  seam_tensor *empty_scores; /* decoder.output: the scores [1, classes] for an empty text; else NULL */
+  seam_tensor **values;      /* out: parameter_count entries, NULL on entry; a tensor of a parameter's shape becomes its
+                              * value, of frozen ones too; NULL leaves it */
+} seam_prepare;
 
 /* Calls on one instance never overlap; different instances may run on different threads. */
 typedef struct seam_adapter_factory {
@@ -177,6 +200,8 @@ typedef struct seam_adapter_factory {
   /* Fills *out, whose struct_size the caller has set; index < parameter_count. */
   void (*parameter)(void *self, size_t index, seam_parameter *out);
   void (*forward)(void *self, const seam_forward *forward);
+  /* Called once, before the first step of a training that starts from new; not when an adapter is loaded. Nullable. */
+  void (*prepare)(void *self, const seam_prepare *prepare);
 } seam_adapter_factory;
 
 /* ---- Backbones */
@@ -185,6 +210,15 @@ typedef int32_t seam_backbone_kind;
 enum {
   SEAM_BACKBONE_TRACED = 0, /* computes with seam_ops: gradients flow wherever the engine offers them */
   SEAM_BACKBONE_OPAQUE = 1  /* computes by itself; gradients flow only through `vjp` */
+};
+
+/* Which functions of the factory a backbone is run with. */
+typedef int32_t seam_architecture;
+enum {
+  SEAM_ENCODER_DECODER = 0, /* encode, then decode over its hidden states */
+  SEAM_ENCODER_ONLY = 1,    /* encode; head and pool read its hidden states */
+  SEAM_DECODER_ONLY = 2,    /* decode, without encoder states */
+  SEAM_TEXT = 3             /* query: it reads text by itself */
 };
 
 /* What a backbone is. Zero: none, unknown, unlimited; token ids: -1 for none. Strings and arrays are borrowed
@@ -202,6 +236,9 @@ typedef struct seam_backbone_info {
   int64_t vocab_size;
   int64_t decoder_start_token_id, eos_token_id, pad_token_id;
   int64_t source_vocab_size; /* where sources have a vocabulary of their own; 0: vocab_size serves both */
+  seam_architecture architecture;
+  int32_t has_head; /* 1: scores of the vocabulary can be had; 0: hidden states only, as of a sentence encoder */
+  int64_t bos_token_id, mask_token_id;
 } seam_backbone_info;
 
 /* Decoding state (past keys and values): the backbone's own. */
@@ -218,9 +255,11 @@ typedef struct seam_encode {
   seam_tensor *input_ids;      /* [batch, source] i32, ids checked against the source's vocabulary */
   seam_tensor *attention_mask; /* [batch, source] i32 */
   seam_tensor *hidden;         /* out: [batch, source, d_model] */
+  seam_tensor *token_type_ids; /* [batch, source] i32: which of two texts a token is of; NULL: all of the first */
 } seam_encode;
 
-/* Target tokens, given what left the encoder.output seam, to scores. */
+/* Target tokens, given what left the encoder.output seam, to scores. In a decoder-only backbone the tokens are all
+ * there is. */
 typedef struct seam_decode {
   uint32_t struct_size;
   int32_t training;
@@ -229,13 +268,59 @@ typedef struct seam_decode {
   seam_tensor *const *parameters;
   size_t parameter_count;
   seam_tensor *decoder_input_ids;      /* [batch, target] i32 */
-  seam_tensor *encoder_hidden;         /* [batch, source, d_model]; NULL on later steps of a state */
-  seam_tensor *encoder_attention_mask; /* [batch, source] i32; given in every call */
+  seam_tensor *encoder_hidden;         /* [batch, source, d_model]; NULL on later steps of a state, and
+                                        * without an encoder */
+  seam_tensor *encoder_attention_mask; /* [batch, source] i32; given in every call; NULL without an encoder */
   seam_state *state;                   /* nullable. Given: decoder_input_ids continue what the state has seen;
                                         * the first call also stores what it needs of encoder_hidden */
   seam_tensor *logits;                 /* out: [batch, target, vocab_size] */
   seam_tensor *hidden;                 /* out: [batch, target, d_model], what the head reads */
+  seam_tensor *attention_mask; /* [batch, seen + target] i32 over the target's own tokens, those the state has seen
+                                * first; NULL: all are tokens */
+  seam_tensor *position_ids;   /* [batch, target] i32; NULL: counted from what the state has seen */
+  int32_t hidden_only;         /* 1: leave logits NULL and save their product */
 } seam_decode;
+
+/* Hidden states, as encode (encoder-only) or decode give them, to scores of the vocabulary: position by position. */
+typedef struct seam_head {
+  uint32_t struct_size;
+  int32_t training;
+  seam_context *ctx;
+  const seam_ops *ops;
+  seam_tensor *const *parameters;
+  size_t parameter_count;
+  seam_tensor *hidden; /* [..., d_model] */
+  seam_tensor *logits; /* out: [..., vocab_size] */
+} seam_head;
+
+/* Hidden states of a whole text to the one vector that stands for it. */
+typedef struct seam_pool {
+  uint32_t struct_size;
+  int32_t training;
+  seam_context *ctx;
+  const seam_ops *ops;
+  seam_tensor *const *parameters;
+  size_t parameter_count;
+  seam_tensor *hidden;         /* [batch, source, d_model], from encode */
+  seam_tensor *attention_mask; /* [batch, source] i32 */
+  seam_tensor *pooled;         /* out: [batch, d_model] */
+} seam_pool;
+
+/* Texts to what decoder.output reads, for a backbone that is asked with text: a model behind an HTTP API. Strings are
+ * UTF-8 and borrowed, arrays row-major and the host's. */
+typedef struct seam_query {
+  uint32_t struct_size;
+  const char *const *prompts;
+  size_t prompt_count;
+  const char *const *answers; /* words that may continue a prompt, with the space before them where there is one */
+  size_t answer_count;
+  int32_t (*should_continue)(void *user); /* nullable; asked between requests, 0 stops with SEAM_CANCELLED */
+  void *user;
+  float *scores;    /* filled: [prompt_count, answer_count], natural logarithms of the answers' probabilities */
+  float *hidden;    /* filled: [prompt_count, d_model] */
+  size_t answered;  /* out: rows that are filled, the first ones; after a failure what came before it is not lost */
+  int64_t requests; /* out: requests that were sent, repeated ones included */
+} seam_query;
 
 /* The gradient of an opaque backbone's decode: from that of its logits to that of encoder_hidden. */
 typedef struct seam_decode_vjp {
@@ -267,6 +352,7 @@ typedef struct seam_backbone_factory {
   size_t (*parameter_count)(void *self);
   void (*parameter)(void *self, size_t index, seam_parameter *out);
 
+  /* Each nullable where no architecture of this factory's backbones runs it. */
   void (*encode)(void *self, seam_encode *io);
   void (*decode)(void *self, seam_decode *io);
   /* Opaque backbones; nullable: then no gradient passes. */
@@ -279,6 +365,13 @@ typedef struct seam_backbone_factory {
   /* New row i continues old row rows[i] (beam search, finished rows). May come before the first decode. */
   void (*state_select)(void *self, seam_context *ctx, const seam_ops *ops, seam_state *state, const int32_t *rows,
                        int64_t count);
+
+  /* Nullable: no backbone of this factory has a head by itself, or a pooled vector. */
+  void (*head)(void *self, seam_head *io);
+  void (*pool)(void *self, seam_pool *io);
+  /* Backbones of architecture SEAM_TEXT, which need no encode and decode; else nullable. Fails through
+   * host->set_error, with what was answered before in *io. */
+  seam_status (*query)(void *self, seam_query *io, seam_error **error);
 } seam_backbone_factory;
 
 /* ---- The entry */

@@ -3,52 +3,6 @@ import Engine
 import Files
 import Support
 
-/// What a backbone is (`seam_backbone_info`). Zero: none, unknown or unlimited; token ids: nil for none.
-public struct BackboneInfo: Sendable, Equatable {
-    public let isOpaque: Bool
-    public let family: String
-    public let seams: [String]
-    public let dModel: Int
-    public let encoderLayers: Int
-    public let decoderLayers: Int
-    public let heads: Int
-    public let kvHeads: Int
-    public let headDim: Int
-    public let maxSourcePositions: Int
-    public let maxTargetPositions: Int
-    /// Of targets, and of sources unless they have their own.
-    public let vocabSize: Int
-    public let sourceVocabSize: Int
-    public let decoderStartToken: Int32?
-    public let eosToken: Int32?
-    public let padToken: Int32?
-
-    init(_ source: seam_backbone_info, origin: String) throws {
-        isOpaque = source.kind == SEAM_BACKBONE_OPAQUE
-        family = source.family.map { String(cString: $0) } ?? ""
-        seams = (0..<source.seam_count).compactMap { source.seams?[$0].map { String(cString: $0) } }
-        dModel = Int(source.d_model)
-        encoderLayers = Int(source.encoder_layers)
-        decoderLayers = Int(source.decoder_layers)
-        heads = Int(source.heads)
-        kvHeads = Int(source.kv_heads)
-        headDim = Int(source.head_dim)
-        maxSourcePositions = Int(source.max_source_positions)
-        maxTargetPositions = Int(source.max_target_positions)
-        vocabSize = Int(source.vocab_size)
-        sourceVocabSize = source.source_vocab_size > 0 ? Int(source.source_vocab_size) : vocabSize
-        func token(_ id: Int64) -> Int32? { id < 0 ? nil : Int32(exactly: id) }
-        decoderStartToken = token(source.decoder_start_token_id)
-        eosToken = token(source.eos_token_id)
-        padToken = token(source.pad_token_id)
-        guard vocabSize > 0, dModel > 0 else {
-            throw SeamError(
-                .plugin, "the backbone describes itself with d_model \(dModel) and vocab_size \(vocabSize); both must be positive",
-                origin: origin)
-        }
-    }
-}
-
 /// An open pretrained model. Frozen unless `unfreeze` is called. One thread per session.
 public final class Backbone {
     public let runtime: Runtime
@@ -60,10 +14,10 @@ public final class Backbone {
     public let parameters: ParameterSet
     /// Whether its weights were ever made trainable, so that they may differ from those of its folder.
     public private(set) var isTrained = false
-    private let instance: UnsafeMutableRawPointer?
+    let instance: UnsafeMutableRawPointer?
 
-    private var table: seam_backbone_factory { factory.table.pointee }
-    private var origin: String { factory.plugin.id }
+    var table: seam_backbone_factory { factory.table.pointee }
+    var origin: String { factory.plugin.id }
 
     /// Opens a model.
     /// - Parameters:
@@ -90,8 +44,10 @@ public final class Backbone {
             var raw = seam_backbone_info()
             raw.struct_size = UInt32(MemoryLayout<seam_backbone_info>.size)
             (raw.decoder_start_token_id, raw.eos_token_id, raw.pad_token_id) = (-1, -1, -1)
+            (raw.bos_token_id, raw.mask_token_id, raw.has_head) = (-1, -1, 1)
             table.info(instance, &raw)
             info = try BackboneInfo(raw, origin: origin)
+            try factory.require(functionsOf: info.architecture)
             parameters = try Self.makeParameters(table, instance, model, runtime, origin)
         } catch {
             table.destroy(instance)
@@ -185,134 +141,4 @@ public final class Backbone {
 
     /// Whether the backbone decodes incrementally.
     public var hasState: Bool { table.state_create != nil }
-
-    // MARK: Forward
-
-    /// Source tokens to hidden states [batch, source, d_model].
-    func encode(_ context: Context, inputIDs: Tensor, mask: Tensor, training: Bool) throws -> Tensor {
-        var io = seam_encode()
-        io.struct_size = UInt32(MemoryLayout<seam_encode>.size)
-        io.training = training ? 1 : 0
-        io.ctx = context.handle
-        io.ops = OpsTable.native
-        io.input_ids = inputIDs.handle
-        io.attention_mask = mask.handle
-        parameters.handles.withUnsafeBufferPointer { handles in
-            io.parameters = handles.baseAddress
-            io.parameter_count = handles.count
-            table.encode(instance, &io)
-        }
-        try context.check(origin: origin)
-        return try output(io.hidden, "encode", "hidden", [inputIDs.shape[0], inputIDs.shape[1], info.dModel])
-    }
-
-    /// Target tokens and encoder hidden states to scores.
-    func decode(
-        _ context: Context, decoderInputIDs: Tensor, encoderHidden: Tensor?, mask: Tensor, state: DecodingState? = nil,
-        training: Bool
-    ) throws -> (logits: Tensor, hidden: Tensor) {
-        let (batch, target) = (decoderInputIDs.shape[0], decoderInputIDs.shape[1])
-        // An opaque backbone must not see handles with history: its gradient goes through decode_vjp.
-        let given = info.isOpaque ? encoderHidden?.detached : encoderHidden
-        var io = seam_decode()
-        io.struct_size = UInt32(MemoryLayout<seam_decode>.size)
-        io.training = training ? 1 : 0
-        io.ctx = context.handle
-        io.ops = OpsTable.native
-        io.decoder_input_ids = decoderInputIDs.handle
-        io.encoder_hidden = given?.handle
-        io.encoder_attention_mask = mask.handle
-        io.state = state?.pointer
-        parameters.handles.withUnsafeBufferPointer { handles in
-            io.parameters = handles.baseAddress
-            io.parameter_count = handles.count
-            table.decode(instance, &io)
-        }
-        withExtendedLifetime(given) {}
-        try context.check(origin: origin)
-        var logits = try output(io.logits, "decode", "logits", [batch, target, info.vocabSize])
-        let hidden = try output(io.hidden, "decode", "hidden", [batch, target, info.dModel])
-        if info.isOpaque, let encoderHidden, encoderHidden.requiresGradient {
-            logits = try differentiable(logits, decoderInputIDs, encoderHidden, mask, in: context)
-        }
-        return (logits, hidden)
-    }
-
-    private func output(_ handle: OpaquePointer?, _ function: String, _ name: String, _ shape: Shape) throws -> Tensor {
-        guard let handle else { throw SeamError(.plugin, "\(function) returned NULL for \(name)", origin: origin) }
-        let tensor = Tensor.from(handle)
-        guard tensor.shape == shape, tensor.dtype == .f32 else {
-            throw SeamError(
-                .plugin, "\(function) must return \(name) as f32 \(shape), found \(tensor.dtype.name) \(tensor.shape)",
-                origin: origin)
-        }
-        return tensor
-    }
-
-    private func differentiable(_ logits: Tensor, _ ids: Tensor, _ hidden: Tensor, _ mask: Tensor, in context: Context)
-        throws -> Tensor
-    {
-        guard let vjp = table.decode_vjp else {
-            throw SeamError(
-                .unsupported, "backbone \"\(factory.id)\" offers no gradient, so no adapter can be trained through it",
-                origin: origin)
-        }
-        let values = hidden.detached
-        let (instance, origin, pool) = (self.instance, self.origin, runtime.pool)
-        return context.retain(
-            context.custom(result: logits, operand: hidden) { (gradient) throws(SeamError) in
-                // A context of its own: the plugin's handles end with this call.
-                let pass = Context(pool: pool, recordsGradients: false)
-                var io = seam_decode_vjp()
-                io.struct_size = UInt32(MemoryLayout<seam_decode_vjp>.size)
-                io.ctx = pass.handle
-                io.ops = OpsTable.native
-                io.decoder_input_ids = ids.handle
-                io.encoder_hidden = values.handle
-                io.encoder_attention_mask = mask.handle
-                io.logits_gradient = gradient.handle
-                vjp(instance, &io)
-                if let failure = pass.failure { throw SeamError(failure.code, failure.message, origin: origin) }
-                guard let handle = io.encoder_hidden_gradient, Tensor.from(handle).shape == values.shape else {
-                    throw SeamError(
-                        .plugin, "decode_vjp must return encoder_hidden_gradient with shape \(values.shape)", origin: origin)
-                }
-                return Tensor.from(handle)
-            })
-    }
-
-    // MARK: Decoding state
-
-    func makeState(_ context: Context, batch: Int, capacity: Int) throws -> DecodingState? {
-        guard let create = table.state_create else { return nil }
-        let pointer = create(instance, context.handle, OpsTable.native, Int64(batch), Int64(capacity))
-        try context.check(origin: origin)
-        guard let pointer else { throw SeamError(.plugin, "state_create returned NULL", origin: origin) }
-        return DecodingState(pointer, backbone: self)
-    }
-
-    fileprivate func destroy(_ state: OpaquePointer) { table.state_destroy(instance, state) }
-
-    fileprivate func select(_ context: Context, _ state: OpaquePointer, _ rows: [Int32]) throws {
-        rows.withUnsafeBufferPointer {
-            table.state_select(instance, context.handle, OpsTable.native, state, $0.baseAddress, Int64(rows.count))
-        }
-        try context.check(origin: origin)
-    }
-}
-
-/// A backbone's decoding state; destroyed with this object.
-final class DecodingState {
-    let pointer: OpaquePointer
-    private let backbone: Backbone
-
-    init(_ pointer: OpaquePointer, backbone: Backbone) {
-        self.pointer = pointer
-        self.backbone = backbone
-    }
-
-    deinit { backbone.destroy(pointer) }
-
-    /// New row i continues old row `rows[i]`.
-    func select(_ context: Context, rows: [Int32]) throws { try backbone.select(context, pointer, rows) }
 }

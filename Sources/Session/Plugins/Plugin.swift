@@ -107,7 +107,7 @@ public final class AdapterFactory {
         }
         id = try requiredString(source.id, "adapter factory", "id", origin)
         let name = "adapter \"\(id)\""
-        try requireFunctions(
+        try requireAll(
             [
                 ("create", source.create != nil), ("destroy", source.destroy != nil),
                 ("parameter_count", source.parameter_count != nil), ("parameter", source.parameter != nil),
@@ -147,11 +147,10 @@ public final class BackboneFactory {
         }
         id = try requiredString(source.id, "backbone factory", "id", origin)
         let name = "backbone \"\(id)\""
-        try requireFunctions(
+        try requireAll(
             [
                 ("create", source.create != nil), ("destroy", source.destroy != nil), ("info", source.info != nil),
                 ("parameter_count", source.parameter_count != nil), ("parameter", source.parameter != nil),
-                ("encode", source.encode != nil), ("decode", source.decode != nil),
             ], name, origin)
         let stateful = [source.state_create != nil, source.state_destroy != nil, source.state_select != nil]
         guard Set(stateful).count == 1 else {
@@ -162,6 +161,27 @@ public final class BackboneFactory {
         options = try declaredOptions(source.options, source.option_count, origin)
         self.table = table
         self.plugin = plugin
+    }
+
+    /// A function beyond those of the first version, nil in tables of older headers.
+    func added<Function>(_ function: KeyPath<seam_backbone_factory, Function?>) -> Function? {
+        let end = MemoryLayout<seam_backbone_factory>.offset(of: function)! + MemoryLayout<Function?>.size
+        return Int(table.pointee.struct_size) >= end ? table.pointee[keyPath: function] : nil
+    }
+
+    /// Throws unless the factory has the functions that an architecture is run with.
+    func require(functionsOf architecture: Architecture) throws {
+        let source = table.pointee
+        let encode = ("encode", source.encode != nil)
+        let decode = ("decode", source.decode != nil)
+        let needed =
+            switch architecture {
+            case .encoderDecoder: [encode, decode]
+            case .encoderOnly: [encode, ("pool", added(\.pool) != nil)]
+            case .decoderOnly: [decode]
+            case .text: [("query", added(\.query) != nil)]
+            }
+        try requireAll(needed, "backbone \"\(id)\"", plugin.id)
     }
 }
 
@@ -174,7 +194,7 @@ private func requiredString(_ text: UnsafePointer<CChar>?, _ what: String, _ fie
     return value
 }
 
-private func requireFunctions(_ functions: [(String, Bool)], _ name: String, _ origin: String) throws {
+private func requireAll(_ functions: [(String, Bool)], _ name: String, _ origin: String) throws {
     let missing = functions.filter { !$0.1 }.map(\.0)
     guard missing.isEmpty else {
         throw SeamError(

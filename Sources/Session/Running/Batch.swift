@@ -9,11 +9,15 @@ public struct Batch: Sendable {
     public let attentionMask: [Int32]
     public let count: Int
     public let sourceLength: Int
-    /// [batch, targetLength], `ignoredLabel` for padding; empty without targets.
+    /// [batch, targetLength], `ignoredLabel` for padding; empty without targets. For a decoder-only backbone label i
+    /// is the token after position i, so that it stands where its logits do.
     public let labels: [Int32]
-    /// [batch, targetLength]; empty without targets.
+    /// [batch, targetLength]; empty without targets, and without an encoder and a decoder.
     public let decoderInputIDs: [Int32]
+    /// Without an encoder and a decoder, the source's length.
     public let targetLength: Int
+    /// [batch, sourceLength]: which of two texts a token is of; nil: all of the first.
+    public let tokenTypeIDs: [Int32]?
 
     /// The label that counts nothing, as in PyTorch and transformers.
     public static let ignoredLabel: Int32 = -100
@@ -21,13 +25,19 @@ public struct Batch: Sendable {
     /// Rectangles as a client gives them.
     /// - Parameters:
     ///   - attentionMask: nil for all ones.
+    ///   - labels: for a backbone that is not an encoder-decoder as long as the source; those of a decoder-only one are
+    ///     the tokens at their own positions, as transformers takes them.
     ///   - decoderInputIDs: nil for the labels shifted right behind the start token, as transformers does.
+    ///   - tokenTypeIDs: nil for a single text.
     /// - Throws: for an empty batch, arrays of other sizes than said, mask values other than 0 and 1, a source without
     ///   a token, and targets where the backbone names no start token.
     public init(
         count: Int, sourceLength: Int, inputIDs: [Int32], attentionMask: [Int32]? = nil, targetLength: Int = 0,
-        labels: [Int32] = [], decoderInputIDs: [Int32]? = nil, info: BackboneInfo
+        labels: [Int32] = [], decoderInputIDs: [Int32]? = nil, tokenTypeIDs: [Int32]? = nil, info: BackboneInfo
     ) throws {
+        guard info.architecture != .text else {
+            throw SeamError(.unsupported, "the backbone reads text, not token ids")
+        }
         guard count > 0, sourceLength > 0 else {
             throw SeamError(
                 .invalidArgument, "the batch is empty: batch size \(count), source length \(sourceLength); both must be positive")
@@ -59,6 +69,29 @@ public struct Batch: Sendable {
         self.sourceLength = sourceLength
         self.inputIDs = inputIDs
         self.attentionMask = mask
+        if let tokenTypeIDs {
+            try require(tokenTypeIDs, sourceLength, "token_type_ids")
+            guard info.architecture == .encoderOnly else {
+                throw SeamError(.unsupported, "token_type_ids are for encoder-only backbones")
+            }
+        }
+        self.tokenTypeIDs = tokenTypeIDs
+        guard info.architecture == .encoderDecoder else {
+            guard decoderInputIDs == nil else {
+                throw SeamError(.unsupported, "decoder_input_ids are for encoder-decoder backbones")
+            }
+            guard targetLength == 0 || targetLength == sourceLength else {
+                throw SeamError(
+                    .shape,
+                    "without an encoder and a decoder the labels are as long as input_ids, \(sourceLength), found \(targetLength)")
+            }
+            try require(labels, targetLength, "labels")
+            try Self.checkTokens(labels.filter { $0 != Self.ignoredLabel }, "labels", targetLength, info.vocabSize)
+            self.targetLength = targetLength
+            self.labels = info.architecture == .decoderOnly ? Self.shiftedLeft(labels, targetLength) : labels
+            self.decoderInputIDs = []
+            return
+        }
         self.targetLength = targetLength
         self.labels = labels
         guard targetLength > 0 else {
@@ -77,7 +110,8 @@ public struct Batch: Sendable {
         }
     }
 
-    /// Ragged sequences, padded.
+    /// Ragged sequences, padded. For a decoder-only backbone a row is its source followed by its target, whose tokens
+    /// alone are labels.
     public init(sources: [[Int32]], targets: [[Int32]]? = nil, info: BackboneInfo) throws {
         let pad = info.padToken ?? 0
         let sourceLength = sources.map(\.count).max() ?? 0
@@ -94,10 +128,54 @@ public struct Batch: Sendable {
         func padded(_ rows: [[Int32]], _ length: Int, _ filler: Int32) -> [Int32] {
             rows.flatMap { $0 + [Int32](repeating: filler, count: length - $0.count) }
         }
+        if info.architecture == .decoderOnly, let targets {
+            let rows = zip(sources, targets).map { $0 + $1 }
+            let length = rows.map(\.count).max() ?? 0
+            let labels = zip(sources, targets).map { $0.map { _ in Self.ignoredLabel } + $1 }
+            try self.init(
+                count: rows.count, sourceLength: length, inputIDs: padded(rows, length, pad),
+                attentionMask: padded(rows.map { $0.map { _ in 1 } }, length, 0), targetLength: length,
+                labels: padded(labels, length, Self.ignoredLabel), info: info)
+            return
+        }
         try self.init(
             count: sources.count, sourceLength: sourceLength, inputIDs: padded(sources, sourceLength, pad),
             attentionMask: padded(sources.map { $0.map { _ in 1 } }, sourceLength, 0), targetLength: targetLength,
             labels: targets.map { padded($0, targetLength, Self.ignoredLabel) } ?? [], info: info)
+    }
+
+    var hasPadding: Bool { attentionMask.contains(0) }
+
+    /// Whether a row has padding before one of its tokens.
+    var hasPaddingBeforeTokens: Bool {
+        (0..<count).contains { row in
+            let mask = attentionMask[row * sourceLength..<(row + 1) * sourceLength]
+            return mask.lastIndex(of: 1)! - mask.startIndex + 1 != mask.reduce(0) { $0 + Int($1) }
+        }
+    }
+
+    /// [batch, sourceLength]: how many tokens of its row stand before each position.
+    var positionIDs: [Int32] {
+        (0..<count).flatMap { row in
+            var seen: Int32 = 0
+            return attentionMask[row * sourceLength..<(row + 1) * sourceLength].map { value in
+                defer { seen += value }
+                return seen
+            }
+        }
+    }
+
+    /// The same texts with all padding before them, so that they end at one position.
+    func paddedBefore(info: BackboneInfo) throws -> Batch {
+        var (ids, mask) = (inputIDs, attentionMask)
+        for row in 0..<count {
+            let range = row * sourceLength..<(row + 1) * sourceLength
+            let tokens = range.filter { attentionMask[$0] == 1 }.map { inputIDs[$0] }
+            let padding = sourceLength - tokens.count
+            ids.replaceSubrange(range, with: [Int32](repeating: info.padToken ?? 0, count: padding) + tokens)
+            mask.replaceSubrange(range, with: [Int32](repeating: 0, count: padding) + tokens.map { _ in 1 })
+        }
+        return try Batch(count: count, sourceLength: sourceLength, inputIDs: ids, attentionMask: mask, info: info)
     }
 
     /// The number of labels that count.
@@ -120,6 +198,11 @@ public struct Batch: Sendable {
             }
         }
         return shifted
+    }
+
+    /// Every row one position to the left: the label of a position is the token after it.
+    private static func shiftedLeft(_ labels: [Int32], _ length: Int) -> [Int32] {
+        labels.indices.map { ($0 + 1) % length == 0 ? ignoredLabel : labels[$0 + 1] }
     }
 
     private static func checkTokens(_ ids: [Int32], _ name: String, _ length: Int, _ vocabSize: Int) throws {

@@ -29,13 +29,15 @@ enum GenerationDefaults {
             }
         }
         let info = backbone.info
-        guard let start = try tokens("decoder_start_token_id").first ?? info.decoderStartToken else {
-            throw SeamError(.invalidArgument, "the model names no decoder_start_token_id, so it cannot generate")
-        }
         var ends = try tokens("eos_token_id")
         if ends.isEmpty, let end = info.eosToken { ends = [end] }
         guard let pad = try tokens("pad_token_id").first ?? info.padToken ?? ends.first else {
             throw SeamError(.invalidArgument, "the model names neither pad_token_id nor eos_token_id, so it cannot generate")
+        }
+        // A continuation starts with its prompt: the search's own start token is not shown to the model.
+        let named = info.architecture == .decoderOnly ? pad : try tokens("decoder_start_token_id").first
+        guard let start = named ?? info.decoderStartToken else {
+            throw SeamError(.invalidArgument, "the model names no decoder_start_token_id, so it cannot generate")
         }
         var options = GenerationOptions(decoderStartToken: start, eosTokens: ends, padToken: pad)
         options.forcedBosToken = try tokens("forced_bos_token_id").first

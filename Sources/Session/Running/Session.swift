@@ -67,10 +67,18 @@ public final class Session {
 
     /// What the backbone's encoder gives, before any adapter: [batch, source, d_model].
     public func encode(_ context: Context, _ batch: Batch, training: Bool = false) throws -> Tensor {
+        guard backbone.info.architecture != .decoderOnly else {
+            throw SeamError(.unsupported, "the backbone has no encoder")
+        }
         let shape: Shape = [batch.count, batch.sourceLength]
         let ids = context.retain(try context.constant(batch.inputIDs, shape))
-        let mask = context.retain(try context.constant(batch.attentionMask, shape))
-        return try backbone.encode(context, inputIDs: ids, mask: mask, training: training)
+        let types = try batch.tokenTypeIDs.map { context.retain(try context.constant($0, shape)) }
+        return try backbone.encode(
+            context, inputIDs: ids, mask: try mask(context, batch), tokenTypes: types, training: training)
+    }
+
+    private func mask(_ context: Context, _ batch: Batch) throws -> Tensor {
+        context.retain(try context.constant(batch.attentionMask, [batch.count, batch.sourceLength]))
     }
 
     /// Runs the adapters of `encoder.output`.
@@ -84,28 +92,49 @@ public final class Session {
     }
 
     /// What leaves the `encoder.output` seam, adapters applied: [batch, source, d_model], alive as long as the context.
-    public func encodeAdapted(_ context: Context, _ batch: Batch) throws -> Tensor {
-        let hidden = try encode(context, batch)
-        let mask = context.retain(try context.constant(batch.attentionMask, [batch.count, batch.sourceLength]))
-        return try adapt(context, hidden: hidden, mask: mask, training: false)
+    public func encodeAdapted(_ context: Context, _ batch: Batch, training: Bool = false) throws -> Tensor {
+        let hidden = try encode(context, batch, training: training)
+        return try adapt(context, hidden: hidden, mask: try mask(context, batch), training: training)
     }
 
-    /// Teacher-forced scores of a batch with targets.
+    /// Teacher-forced scores of a batch with targets; for a backbone that is not an encoder-decoder, the scores at
+    /// every position of its source.
     /// - Parameter encoded: the encoder's output, when a cache has it; else the encoder runs.
-    /// - Returns: logits [batch, target, vocab_size] and the decoder's hidden states [batch, target, d_model], alive as
-    ///   long as the context.
+    /// - Returns: logits [batch, target, vocab_size] and the hidden states that the head reads [batch, target, d_model],
+    ///   alive as long as the context. Without an encoder and a decoder, target is the source's length.
     public func forward(_ context: Context, _ batch: Batch, encoded: Tensor? = nil, training: Bool = false) throws
         -> (logits: Tensor, hidden: Tensor)
     {
-        guard batch.targetLength > 0 else {
-            throw SeamError(.invalidArgument, "the batch has no targets: give labels or decoder_input_ids")
+        switch backbone.info.architecture {
+        case .encoderDecoder:
+            guard batch.targetLength > 0 else {
+                throw SeamError(.invalidArgument, "the batch has no targets: give labels or decoder_input_ids")
+            }
+            let hidden = try encoded ?? encode(context, batch, training: training)
+            let mask = try mask(context, batch)
+            let adapted = try adapt(context, hidden: hidden, mask: mask, training: training)
+            let ids = context.retain(try context.constant(batch.decoderInputIDs, [batch.count, batch.targetLength]))
+            return try backbone.decode(
+                context, DecoderInput(ids: ids, encoderHidden: adapted, encoderMask: mask), training: training)
+        case .decoderOnly:
+            return try backbone.decode(context, try decoderInput(context, batch), training: training)
+        case .encoderOnly:
+            let hidden = try encodeAdapted(context, batch, training: training)
+            return (try backbone.head(context, hidden: hidden, training: training), hidden)
+        case .text:
+            throw SeamError(.unsupported, "the backbone answers queries only")
         }
-        let hidden = try encoded ?? encode(context, batch, training: training)
-        let mask = context.retain(try context.constant(batch.attentionMask, [batch.count, batch.sourceLength]))
-        let adapted = try adapt(context, hidden: hidden, mask: mask, training: training)
-        let ids = context.retain(try context.constant(batch.decoderInputIDs, [batch.count, batch.targetLength]))
-        return try backbone.decode(
-            context, decoderInputIDs: ids, encoderHidden: adapted, mask: mask, training: training)
+    }
+
+    /// What a decoder-only backbone reads of a batch.
+    func decoderInput(_ context: Context, _ batch: Batch) throws -> DecoderInput {
+        let shape: Shape = [batch.count, batch.sourceLength]
+        var input = DecoderInput(ids: context.retain(try context.constant(batch.inputIDs, shape)))
+        // Under a causal mask padding behind the text is seen by nobody.
+        guard batch.hasPaddingBeforeTokens else { return input }
+        input.mask = try mask(context, batch)
+        input.positions = context.retain(try context.constant(batch.positionIDs, shape))
+        return input
     }
 
     /// What scoring tells of one example.
@@ -149,15 +178,25 @@ public final class Session {
         try GenerationDefaults.options(for: backbone)
     }
 
-    /// Generates targets for the sources of a batch.
+    /// Generates targets for the sources of a batch; for a decoder-only backbone, continuations of them.
     /// - Parameter shouldContinue: asked before every step; false stops with `.cancelled`.
     public func generate(
         _ batch: Batch, options: GenerationOptions, shouldContinue: (Int) -> Bool = { _ in true }
     ) throws -> [[GeneratedSequence]] {
-        let limit = backbone.info.maxTargetPositions
-        guard limit == 0 || options.maxNewTokens <= limit else {
+        let info = backbone.info
+        let isContinuation = info.architecture == .decoderOnly
+        guard isContinuation || info.architecture == .encoderDecoder else {
+            throw SeamError(.unsupported, "the backbone has no decoder to generate with")
+        }
+        guard !isContinuation || (options.repetitionPenalty == 1 && options.noRepeatNgramSize == 0) else {
             throw SeamError(
-                .invalidArgument, "max_new_tokens must be at most the backbone's \(limit) target positions, found \(options.maxNewTokens)")
+                .unsupported, "repetition_penalty and no_repeat_ngram_size are not offered for decoder-only backbones")
+        }
+        let limit = info.maxTargetPositions - (isContinuation ? batch.sourceLength : 0)
+        guard info.maxTargetPositions == 0 || options.maxNewTokens <= limit else {
+            throw SeamError(
+                .invalidArgument,
+                "max_new_tokens must be at most \(limit), which the backbone's \(info.maxTargetPositions) positions leave, found \(options.maxNewTokens)")
         }
         let stepper = try SessionStepper(session: self, batch: batch, capacity: options.maxNewTokens)
         return try Generation.generate(

@@ -3,81 +3,118 @@ import Generation
 import Support
 
 /// Steps a session's decoder for the search: with the backbone's decoding state where it has one, else by running
-/// whole prefixes.
+/// whole prefixes. A decoder-only backbone reads the prompts, padded in front, in place of the search's start token.
 final class SessionStepper: DecoderStepper {
     private let session: Session
     private let context: Context
     private let state: DecodingState?
-    private let capacity: Int
-    /// What left the seam, and its mask; given to the first step, and to all of them without a state. Owned here, since
-    /// the context is reset at every step.
-    private var encoderHidden: Tensor
-    private var mask: Tensor
+    /// What left the encoder.output seam, and its mask; given to the first step, and to all of them without a state.
+    /// Owned here, since the context is reset at every step. Nil without an encoder.
+    private var encoderHidden: Tensor?
+    private var encoderMask: Tensor?
+    /// The prompts of a decoder-only backbone, until the first step has read them.
+    private var prompts: Batch?
+    /// Of the target's own tokens, [rows, seen]; nil while no row has padding.
+    private var mask: Tensor?
+    /// Tokens of each row that are not padding, where `mask` is not nil.
+    private var counts: [Int32] = []
     /// The tokens so far of every row, for a backbone without a state.
     private var prefixes: [[Int32]]
     private var isFirst = true
 
     var vocabularySize: Int { session.backbone.info.vocabSize }
 
+    /// - Parameter capacity: the most tokens that will be generated.
     init(session: Session, batch: Batch, capacity: Int) throws {
         self.session = session
-        self.capacity = capacity
         context = session.makeContext(recordsGradients: false)
-        let hidden = try session.encode(context, batch)
-        mask = try context.constant(batch.attentionMask, [batch.count, batch.sourceLength])
-        encoderHidden = try session.adapt(context, hidden: hidden, mask: mask, training: false)
-        state = try session.backbone.makeState(context, batch: batch.count, capacity: capacity)
+        var promptLength = 0
+        if session.backbone.info.architecture == .decoderOnly {
+            let prompts = batch.hasPadding ? try batch.paddedBefore(info: session.backbone.info) : batch
+            self.prompts = prompts
+            promptLength = prompts.sourceLength
+            if batch.hasPadding {
+                mask = try context.constant(prompts.attentionMask, [batch.count, promptLength])
+                counts = (0..<batch.count).map { row in
+                    prompts.attentionMask[row * promptLength..<(row + 1) * promptLength].reduce(0, +)
+                }
+            }
+        } else {
+            let hidden = try session.encode(context, batch)
+            let mask = try context.constant(batch.attentionMask, [batch.count, batch.sourceLength])
+            encoderHidden = try session.adapt(context, hidden: hidden, mask: mask, training: false)
+            encoderMask = mask
+        }
+        state = try session.backbone.makeState(context, batch: batch.count, capacity: promptLength + capacity)
         prefixes = state == nil ? [[Int32]](repeating: [], count: batch.count) : []
     }
 
     func step(tokens: [Int32], into logits: inout [Float]) throws {
         defer { context.reset() }
-        let vocabulary = vocabularySize
-        if let state {
-            let ids = context.retain(try context.constant(tokens, [tokens.count, 1]))
-            let result = try session.backbone.decode(
-                context, decoderInputIDs: ids, encoderHidden: isFirst ? encoderHidden : nil, mask: mask, state: state,
-                training: false)
-            isFirst = false
-            try context.contiguous(result.logits).read(rows: 0..<tokens.count, every: 1, of: vocabulary, into: &logits)
-        } else {
-            for (row, token) in tokens.enumerated() { prefixes[row].append(token) }
-            let length = prefixes[0].count
-            let ids = context.retain(try context.constant(prefixes.flatMap { $0 }, [tokens.count, length]))
-            let result = try session.backbone.decode(
-                context, decoderInputIDs: ids, encoderHidden: encoderHidden, mask: mask, training: false)
-            try context.contiguous(result.logits)
-                .read(rows: 0..<tokens.count, every: length, of: vocabulary, into: &logits)
+        let rows = tokens.count
+        var ids = tokens
+        if let prompts {
+            ids = prompts.inputIDs
+            self.prompts = nil
+        } else if let old = mask {
+            let ones = try context.full(1, .i32, [rows, 1])
+            mask = try context.contiguous(try context.concat([old, ones], axis: 1))
+            for row in counts.indices { counts[row] += 1 }
         }
+        if state == nil {
+            let length = ids.count / rows
+            for row in 0..<rows { prefixes[row] += ids[row * length..<(row + 1) * length] }
+            ids = prefixes.flatMap { $0 }
+        }
+        let length = ids.count / rows
+        let shape: Shape = [rows, length]
+        var input = DecoderInput(ids: context.retain(try context.constant(ids, shape)))
+        input.encoderMask = encoderMask
+        if state == nil || isFirst { input.encoderHidden = encoderHidden }
+        if let mask {
+            input.mask = mask
+            let positions = counts.flatMap { count in (0..<Int32(length)).map { max(count - Int32(length) + $0, 0) } }
+            input.positions = context.retain(try context.constant(positions, shape))
+        }
+        let scores = try lastLogits(input, length: length)
+        isFirst = false
+        try context.contiguous(scores).read(rows: 0..<rows, of: vocabularySize, into: &logits)
+    }
+
+    /// The scores after the last of `length` tokens, [rows, 1, vocab_size]. The product with the whole vocabulary is
+    /// left out at the other positions.
+    private func lastLogits(_ input: DecoderInput, length: Int) throws -> Tensor {
+        let backbone = session.backbone
+        guard length > 1, backbone.hasSeparateHead else {
+            let logits = try backbone.decode(context, input, state: state, training: false).logits
+            return try context.slice(logits, axis: 1, start: length - 1, length: 1)
+        }
+        let hidden = try backbone.decodeHidden(context, input, state: state, training: false)
+        let last = context.retain(try context.slice(hidden, axis: 1, start: length - 1, length: 1))
+        return try backbone.head(context, hidden: last, training: false)
     }
 
     func reorder(rows: [Int32]) throws {
         defer { context.reset() }
         let index = try context.constant(rows, [rows.count])
-        mask = try context.indexSelect(mask, axis: 0, index: index)
-        if let state, !isFirst {
-            try state.select(context, rows: rows)
-        } else {
-            // Nothing has been stored yet, or nothing ever is.
-            encoderHidden = try context.indexSelect(encoderHidden, axis: 0, index: index)
-            if let state { try state.select(context, rows: rows) }
-        }
-        if state == nil { prefixes = rows.map { prefixes[Int($0)] } }
+        func selected(_ x: Tensor?) throws -> Tensor? { try x.map { try context.indexSelect($0, axis: 0, index: index) } }
+        encoderMask = try selected(encoderMask)
+        mask = try selected(mask)
+        if !counts.isEmpty { counts = rows.map { counts[Int($0)] } }
+        if state == nil || isFirst { encoderHidden = try selected(encoderHidden) }
+        if let state { try state.select(context, rows: rows) } else { prefixes = rows.map { prefixes[Int($0)] } }
     }
 }
 
 extension Tensor {
-    /// Copies the last of every `length` rows of `width` values into the front of `output`, for each of `rows`.
-    func read(rows: Range<Int>, every length: Int, of width: Int, into output: inout [Float]) throws {
+    /// Copies rows of `width` values into the front of `output`.
+    func read(rows: Range<Int>, of width: Int, into output: inout [Float]) throws {
         guard output.count >= rows.count * width else {
             throw SeamError(.shape, "the logits buffer holds \(output.count) values, \(rows.count * width) are needed")
         }
         let source = baseAddress.assumingMemoryBound(to: Float.self)
-        output.withUnsafeMutableBufferPointer { output in
-            for row in rows {
-                (output.baseAddress! + row * width).update(
-                    from: source + (row * length + length - 1) * width, count: width)
-            }
+        output.withUnsafeMutableBufferPointer {
+            $0.baseAddress!.update(from: source + rows.lowerBound * width, count: rows.count * width)
         }
     }
 }

@@ -1,0 +1,185 @@
+import CSeam
+import Engine
+import Support
+
+/// What a decoder reads in one call.
+struct DecoderInput {
+    /// [batch, target] i32.
+    var ids: Tensor
+    /// [batch, source, d_model] and [batch, source] i32; nil without an encoder, the first also on later steps of a
+    /// state.
+    var encoderHidden: Tensor?
+    var encoderMask: Tensor?
+    /// [batch, seen + target] i32; nil: all ones.
+    var mask: Tensor?
+    /// [batch, target] i32; nil: counted from what the state has seen.
+    var positions: Tensor?
+}
+
+// The functions of a backbone's table, each with its outputs checked.
+extension Backbone {
+    /// Source tokens to hidden states [batch, source, d_model].
+    func encode(_ context: Context, inputIDs: Tensor, mask: Tensor, tokenTypes: Tensor? = nil, training: Bool) throws
+        -> Tensor
+    {
+        var io = seam_encode()
+        io.struct_size = UInt32(MemoryLayout<seam_encode>.size)
+        io.training = training ? 1 : 0
+        io.ctx = context.handle
+        io.ops = OpsTable.native
+        io.input_ids = inputIDs.handle
+        io.attention_mask = mask.handle
+        io.token_type_ids = tokenTypes?.handle
+        parameters.handles.withUnsafeBufferPointer { handles in
+            io.parameters = handles.baseAddress
+            io.parameter_count = handles.count
+            table.encode(instance, &io)
+        }
+        try context.check(origin: origin)
+        return try output(io.hidden, "encode", "hidden", [inputIDs.shape[0], inputIDs.shape[1], info.dModel])
+    }
+
+    /// Target tokens, over an encoder's hidden states where there is an encoder, to the hidden states
+    /// [batch, target, d_model] and to scores [batch, target, vocab_size].
+    func decode(_ context: Context, _ input: DecoderInput, state: DecodingState? = nil, training: Bool) throws
+        -> (logits: Tensor, hidden: Tensor)
+    {
+        let (logits, hidden) = try decode(context, input, state: state, hiddenOnly: false, training: training)
+        let shape: Shape = [input.ids.shape[0], input.ids.shape[1], info.vocabSize]
+        let scores = try output(logits, "decode", "logits", shape)
+        guard info.isOpaque, let encoderHidden = input.encoderHidden, encoderHidden.requiresGradient else {
+            return (scores, hidden)
+        }
+        return (try differentiable(scores, input, encoderHidden, in: context), hidden)
+    }
+
+    /// The same without the scores.
+    func decodeHidden(_ context: Context, _ input: DecoderInput, state: DecodingState? = nil, training: Bool) throws
+        -> Tensor
+    {
+        try decode(context, input, state: state, hiddenOnly: true, training: training).hidden
+    }
+
+    private func decode(
+        _ context: Context, _ input: DecoderInput, state: DecodingState?, hiddenOnly: Bool, training: Bool
+    ) throws -> (logits: OpaquePointer?, hidden: Tensor) {
+        // An opaque backbone must not see handles with history: its gradient goes through decode_vjp.
+        let given = info.isOpaque ? input.encoderHidden?.detached : input.encoderHidden
+        var io = seam_decode()
+        io.struct_size = UInt32(MemoryLayout<seam_decode>.size)
+        io.training = training ? 1 : 0
+        io.ctx = context.handle
+        io.ops = OpsTable.native
+        io.decoder_input_ids = input.ids.handle
+        io.encoder_hidden = given?.handle
+        io.encoder_attention_mask = input.encoderMask?.handle
+        io.attention_mask = input.mask?.handle
+        io.position_ids = input.positions?.handle
+        io.hidden_only = hiddenOnly ? 1 : 0
+        io.state = state?.pointer
+        parameters.handles.withUnsafeBufferPointer { handles in
+            io.parameters = handles.baseAddress
+            io.parameter_count = handles.count
+            table.decode(instance, &io)
+        }
+        withExtendedLifetime(given) {}
+        try context.check(origin: origin)
+        let hidden = try output(
+            io.hidden, "decode", "hidden", [input.ids.shape[0], input.ids.shape[1], info.dModel])
+        return (io.logits, hidden)
+    }
+
+    /// Whether `head` can be called.
+    var hasSeparateHead: Bool { info.hasHead && factory.added(\.head) != nil }
+
+    /// Hidden states [..., d_model] to scores [..., vocab_size].
+    /// - Throws: `.unsupported` for a model without a language-model head.
+    func head(_ context: Context, hidden: Tensor, training: Bool) throws -> Tensor {
+        guard info.hasHead, let head = factory.added(\.head) else {
+            throw SeamError(
+                .unsupported, "backbone \"\(factory.id)\" has no language-model head for this model", origin: origin)
+        }
+        var io = seam_head()
+        io.struct_size = UInt32(MemoryLayout<seam_head>.size)
+        io.training = training ? 1 : 0
+        io.ctx = context.handle
+        io.ops = OpsTable.native
+        io.hidden = hidden.handle
+        parameters.handles.withUnsafeBufferPointer { handles in
+            io.parameters = handles.baseAddress
+            io.parameter_count = handles.count
+            head(instance, &io)
+        }
+        try context.check(origin: origin)
+        var shape = hidden.shape
+        shape[shape.count - 1] = info.vocabSize
+        return try output(io.logits, "head", "logits", shape)
+    }
+
+    /// Hidden states [batch, source, d_model] of whole texts to one vector each, [batch, d_model].
+    /// - Throws: `.unsupported` for a backbone that has no such vector.
+    func pool(_ context: Context, hidden: Tensor, mask: Tensor, training: Bool) throws -> Tensor {
+        guard let pool = factory.added(\.pool) else {
+            throw SeamError(
+                .unsupported, "backbone \"\(factory.id)\" has no pooled vector for a text", origin: origin)
+        }
+        var io = seam_pool()
+        io.struct_size = UInt32(MemoryLayout<seam_pool>.size)
+        io.training = training ? 1 : 0
+        io.ctx = context.handle
+        io.ops = OpsTable.native
+        io.hidden = hidden.handle
+        io.attention_mask = mask.handle
+        parameters.handles.withUnsafeBufferPointer { handles in
+            io.parameters = handles.baseAddress
+            io.parameter_count = handles.count
+            pool(instance, &io)
+        }
+        try context.check(origin: origin)
+        return try output(io.pooled, "pool", "pooled", [hidden.shape[0], info.dModel])
+    }
+
+    private func output(_ handle: OpaquePointer?, _ function: String, _ name: String, _ shape: Shape) throws -> Tensor {
+        guard let handle else { throw SeamError(.plugin, "\(function) returned NULL for \(name)", origin: origin) }
+        let tensor = Tensor.from(handle)
+        guard tensor.shape == shape, tensor.dtype == .f32 else {
+            throw SeamError(
+                .plugin, "\(function) must return \(name) as f32 \(shape), found \(tensor.dtype.name) \(tensor.shape)",
+                origin: origin)
+        }
+        return tensor
+    }
+
+    private func differentiable(_ logits: Tensor, _ input: DecoderInput, _ hidden: Tensor, in context: Context) throws
+        -> Tensor
+    {
+        guard let vjp = table.decode_vjp else {
+            throw SeamError(
+                .unsupported, "backbone \"\(factory.id)\" offers no gradient, so no adapter can be trained through it",
+                origin: origin)
+        }
+        let values = hidden.detached
+        let (ids, mask) = (input.ids, input.encoderMask)
+        let (instance, origin, pool) = (self.instance, self.origin, runtime.pool)
+        return context.retain(
+            context.custom(result: logits, operand: hidden) { (gradient) throws(SeamError) in
+                // A context of its own: the plugin's handles end with this call.
+                let pass = Context(pool: pool, recordsGradients: false)
+                var io = seam_decode_vjp()
+                io.struct_size = UInt32(MemoryLayout<seam_decode_vjp>.size)
+                io.ctx = pass.handle
+                io.ops = OpsTable.native
+                io.decoder_input_ids = ids.handle
+                io.encoder_hidden = values.handle
+                io.encoder_attention_mask = mask?.handle
+                io.logits_gradient = gradient.handle
+                vjp(instance, &io)
+                if let failure = pass.failure { throw SeamError(failure.code, failure.message, origin: origin) }
+                guard let handle = io.encoder_hidden_gradient, Tensor.from(handle).shape == values.shape else {
+                    throw SeamError(
+                        .plugin, "decode_vjp must return encoder_hidden_gradient with shape \(values.shape)", origin: origin)
+                }
+                return Tensor.from(handle)
+            })
+    }
+}
