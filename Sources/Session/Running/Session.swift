@@ -194,9 +194,10 @@ public final class Session {
         }
         let limit = info.maxTargetPositions - (isContinuation ? batch.sourceLength : 0)
         guard info.maxTargetPositions == 0 || options.maxNewTokens <= limit else {
+            let room = isContinuation ? "\(limit) positions, which the prompts leave of the backbone's \(info.maxTargetPositions)"
+                : "the backbone's \(limit) target positions"
             throw SeamError(
-                .invalidArgument,
-                "max_new_tokens must be at most \(limit), which the backbone's \(info.maxTargetPositions) positions leave, found \(options.maxNewTokens)")
+                .invalidArgument, "max_new_tokens must be at most \(room), found \(options.maxNewTokens)")
         }
         let stepper = try SessionStepper(session: self, batch: batch, capacity: options.maxNewTokens)
         return try Generation.generate(
