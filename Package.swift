@@ -17,12 +17,13 @@ func plugin(_ name: String, needs: [Target.Dependency] = []) -> [Target] {
         .target(
             name: name, dependencies: ["SeamPlugin", "CSeam"] + needs, path: "Plugins/\(name)",
             swiftSettings: embedded, linkerSettings: pluginLinking),
-        .testTarget(name: "\(name)Tests", dependencies: ["Session", "Trainer", "TestSupport"]),
+        .testTarget(name: "\(name)Tests", dependencies: ["Session", "Trainer", "FewShot", "TestSupport"]),
     ]
 }
 
 let plugins: [[Target]] = [
     plugin("RepCali"),
+    plugin("DecT"),
     plugin("Transformer", needs: ["CMath"]),
 ]
 
@@ -57,8 +58,9 @@ let package = Package(
         .target(name: "Generation", dependencies: ["Support"]),
         .target(name: "Session", dependencies: ["Support", "Engine", "Files", "Generation", "Platform", "CSeam", "CFFI"]),
         .target(name: "Trainer", dependencies: ["Session", "Text"]),
+        .target(name: "FewShot", dependencies: ["Trainer", "CSeam"]),
         .target(
-            name: "CAPI", dependencies: ["Trainer"], exclude: ["exports.map"],
+            name: "CAPI", dependencies: ["Trainer", "FewShot"], exclude: ["exports.map"],
             linkerSettings: [
                 .unsafeFlags([
                     "-static-stdlib", "-Xlinker",
@@ -85,6 +87,7 @@ let package = Package(
         .testTarget(name: "EngineTests", dependencies: ["Engine", "Support", "TestSupport"]),
         .testTarget(name: "SessionTests", dependencies: ["Session", "TestSupport"]),
         .testTarget(name: "TrainerTests", dependencies: ["Trainer", "TestSupport"]),
+        .testTarget(name: "FewShotTests", dependencies: ["FewShot", "TestSupport"]),
         .testTarget(name: "ToolTests", dependencies: ["Files", "TestSupport"]),
     ] + plugins.flatMap { $0 },
     swiftLanguageModes: [.v6]
