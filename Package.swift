@@ -17,12 +17,13 @@ func plugin(_ name: String, needs: [Target.Dependency] = []) -> [Target] {
         .target(
             name: name, dependencies: ["SeamPlugin", "CSeam"] + needs, path: "Plugins/\(name)",
             swiftSettings: embedded, linkerSettings: pluginLinking),
-        .testTarget(name: "\(name)Tests", dependencies: ["Session", "Trainer", "TestSupport"]),
+        .testTarget(name: "\(name)Tests", dependencies: ["Session", "Trainer", "FewShot", "TestSupport"]),
     ]
 }
 
 let plugins: [[Target]] = [
     plugin("RepCali"),
+    plugin("DecT"),
     plugin("Transformer", needs: ["CMath"]),
 ]
 
@@ -58,9 +59,10 @@ let package = Package(
         .target(name: "Session", dependencies: ["Support", "Engine", "Files", "Generation", "Platform", "CSeam", "CFFI"]),
         .target(name: "Plotting", dependencies: ["Support"]),
         .target(name: "Trainer", dependencies: ["Session", "Text", "Plotting"]),
-        .target(name: "FewShot", dependencies: ["Text", "Files", "Engine", "Kernels", "Plotting", "Support"]),
         .target(
-            name: "CAPI", dependencies: ["Trainer"], exclude: ["exports.map"],
+            name: "FewShot", dependencies: ["Session", "Text", "Files", "Engine", "Kernels", "Plotting", "Support", "CSeam"]),
+        .target(
+            name: "CAPI", dependencies: ["Trainer", "FewShot"], exclude: ["exports.map"],
             linkerSettings: [
                 .unsafeFlags([
                     "-static-stdlib", "-Xlinker",
@@ -69,7 +71,7 @@ let package = Package(
             ]),
         .executableTarget(
             name: "seam",
-            dependencies: ["Trainer", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+            dependencies: ["Trainer", "FewShot", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
 
         .target(name: "SeamPlugin", dependencies: ["CSeam", "CExit"], swiftSettings: embedded),
 

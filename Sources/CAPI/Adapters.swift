@@ -22,6 +22,21 @@ public func seam_adapter_create(
 }
 
 @c @implementation
+public func seam_adapter_create_classifier(
+    _ backbone: OpaquePointer?, _ id: UnsafePointer<CChar>?, _ optionsJSON: UnsafePointer<CChar>?, _ classes: Int64,
+    _ seed: UInt64, _ out: UnsafeMutablePointer<OpaquePointer?>?, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let owner = try object(backbone, "backbone", as: BackboneHandle.self)
+        let out = try required(out, "out")
+        let adapter = try Adapter(
+            backbone: owner.backbone, id: try text(id, "id"), seam: SEAM_DECODER_OUTPUT,
+            options: try options(optionsJSON), classes: Int(classes), seed: seed)
+        out.pointee = handOver(AdapterHandle(adapter, owner: owner))
+    }
+}
+
+@c @implementation
 public func seam_adapter_load(
     _ backbone: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ out: UnsafeMutablePointer<OpaquePointer?>?,
     _ error: ErrorSlot

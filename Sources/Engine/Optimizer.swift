@@ -73,6 +73,10 @@ public func gradientNorm(_ variables: [Variable], pool: MemoryPool) throws(SeamE
     return total.squareRoot()
 }
 
+/// What multiplies every gradient so that their norm is at most `limit`, as torch.nn.utils.clip_grad_norm_ computes it;
+/// 1 for a limit of 0, no clipping.
+public func clippingScale(norm: Double, limit: Double) -> Double { limit > 0 ? min(1, limit / (norm + 1e-6)) : 1 }
+
 public func clearGradients(_ variables: [Variable]) {
     for variable in variables { variable.tensor.gradient?.clear() }
 }

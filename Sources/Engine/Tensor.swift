@@ -198,3 +198,30 @@ extension Tensor {
         array.withUnsafeMutableBufferPointer { _ = $0.update(fromContentsOf: UnsafeBufferPointer(start: f32, count: elementCount)) }
     }
 }
+
+extension Array where Element == Float {
+    /// Reads this array as a tensor, without a copy; the tensor is valid in `body` only, and nothing writes to it.
+    /// - Parameter shape: of the array's element count.
+    public func withTensor<R>(_ shape: Shape, _ body: (Tensor) throws -> R) rethrows -> R {
+        try withUnsafeBufferPointer { try body(.borrowing($0.baseAddress, shape, .f32)) }
+    }
+}
+
+extension Array where Element == Int32 {
+    /// As for floats, as an i32 tensor.
+    public func withTensor<R>(_ shape: Shape, _ body: (Tensor) throws -> R) rethrows -> R {
+        try withUnsafeBufferPointer { try body(.borrowing($0.baseAddress, shape, .i32)) }
+    }
+}
+
+extension Tensor {
+    /// Row-major values of the caller's, which outlive the tensor and every view of it, and which nothing writes to.
+    public static func borrowing(_ values: UnsafeRawPointer?, _ shape: Shape, _ dtype: DType) -> Tensor {
+        // Of a tensor without elements the address does not matter, but there has to be one.
+        let address = values ?? UnsafeRawPointer(bitPattern: 64)!
+        let storage = Storage(
+            borrowing: UnsafeMutableRawPointer(mutating: address), byteCount: shape.elementCount * dtype.byteCount,
+            isReadOnly: true, release: {})
+        return Tensor(shape: shape, dtype: dtype, storage: storage)
+    }
+}

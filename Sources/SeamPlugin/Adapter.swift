@@ -64,6 +64,13 @@ extension Adapter {
         enter(call, body) ?? .nan
     }
 
+    /// The body of a method that takes a tensor and gives one. Null after a failure.
+    public static func call(
+        _ call: UnsafePointer<seam_method_call>?, _ argument: OpaquePointer?, _ body: (Self, Tensor, Context) -> Tensor
+    ) -> OpaquePointer? {
+        enter(call) { body($0, $1.pass.tensor(argument), $1).handle } ?? nil
+    }
+
     private static func enter<Result>(
         _ call: UnsafePointer<seam_method_call>?, _ body: (Self, Context) -> Result
     ) -> Result? {

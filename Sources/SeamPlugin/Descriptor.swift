@@ -55,6 +55,15 @@ public struct Method {
         Method(name, "double (const seam_method_call *)", doc, unsafeBitCast(function, to: Address.self))
     }
 
+    public typealias MapFunction = @convention(c) (UnsafePointer<seam_method_call>?, OpaquePointer?) -> OpaquePointer?
+
+    /// A method that takes one tensor and gives another: `{ MyAdapter.call($0, $1) { adapter, x, context in ... } }`.
+    public static func map(_ name: StaticString, _ doc: StaticString, _ function: MapFunction) -> Method {
+        Method(
+            name, "seam_tensor *(const seam_method_call *, seam_tensor *)", doc,
+            unsafeBitCast(function, to: Address.self))
+    }
+
     private typealias Address = @convention(c) () -> Void
 
     private init(_ name: StaticString, _ signature: StaticString, _ doc: StaticString, _ function: Address) {

@@ -79,8 +79,7 @@ public final class Optimisation {
         guard norm.isFinite else {
             throw SeamError(.numeric, "the gradient of step \(step + 1) is not finite; the learning rate may be too high")
         }
-        // As torch.nn.utils.clip_grad_norm_ scales.
-        let scale = options.maxGradientNorm > 0 ? min(1, options.maxGradientNorm / (norm + 1e-6)) : 1
+        let scale = clippingScale(norm: norm, limit: options.maxGradientNorm)
         let factor = options.schedule.factor(step: step, warmup: options.warmupSteps, total: options.totalSteps)
         step += 1
         try options.optimizer.step(

@@ -21,4 +21,4 @@ def plugin_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def runtime(plugin_folder: Path) -> Runtime:
-    return Runtime([plugin_folder / "libRepCali.so", plugin_folder / "libTransformer.so"])
+    return Runtime([plugin_folder / f"lib{name}.so" for name in ("RepCali", "DecT", "Transformer")])

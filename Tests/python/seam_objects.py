@@ -85,6 +85,10 @@ class Backbone(Object):
         arguments = (self.pointer, utf8(id), utf8(seam), options_json(options), int(frozen), seed)
         return Adapter(self, self.made("seam_adapter", "seam_adapter_create", *arguments))
 
+    def classifier(self, id: str, classes: int, options: dict[str, Any] | None = None, seed: int = 0) -> Adapter:
+        arguments = (self.pointer, utf8(id), options_json(options), classes, seed)
+        return Adapter(self, self.made("seam_adapter", "seam_adapter_create_classifier", *arguments))
+
     def load_adapter(self, path: Path) -> Adapter:
         return Adapter(self, self.made("seam_adapter", "seam_adapter_load", self.pointer, utf8(path)))
 
@@ -126,10 +130,34 @@ class Adapter(Object):
     def save(self, path: Path, notes: str | None = None) -> None:
         checked("seam_adapter_save", self.pointer, utf8(path), None, utf8(notes))
 
-    def call(self, method: str) -> float | int | Array | None:
-        """A method without arguments."""
-        result = struct("seam_value")
-        checked("seam_call", self.pointer, utf8(method), None, 0, ctypes.byref(result))
+    def fit(
+        self, scores: Array, hidden: Array, labels: Array, empty_scores: Array | None = None, **changes: Any
+    ) -> list[float]:
+        """Trains on features of decoder.output; the loss of each epoch."""
+        options = struct("seam_fit_options")
+        library().seam_fit_options_init(ctypes.byref(options))
+        for name, value in changes.items():
+            setattr(options, name, value)
+        losses = (ctypes.c_double * max(options.epochs, 0))()
+        checked(
+            "seam_adapter_fit", self.pointer, pointer_to(scores, ctypes.c_float), pointer_to(hidden, ctypes.c_float),
+            pointer_to(labels, ctypes.c_int32), pointer_to(empty_scores, ctypes.c_float), len(labels),
+            ctypes.byref(options), losses)
+        return list(losses)
+
+    def classify(self, scores: Array, hidden: Array) -> Array:
+        found = np.empty_like(scores)
+        checked(
+            "seam_adapter_classify", self.pointer, pointer_to(scores, ctypes.c_float),
+            pointer_to(hidden, ctypes.c_float), len(scores), pointer_to(found, ctypes.c_float))
+        return found
+
+    def call(self, method: str, *arguments: Array) -> float | int | Array | None:
+        """A method whose arguments are tensors."""
+        result, values = struct("seam_value"), (headers().struct("seam_value") * len(arguments))()
+        for value, argument in zip(values, arguments, strict=True):
+            value.kind, value.tensor = constant("SEAM_VALUE_TENSOR"), lend(argument)
+        checked("seam_call", self.pointer, utf8(method), values, len(arguments), ctypes.byref(result))
         return {
             constant("SEAM_VALUE_INT"): lambda: result.integer,
             constant("SEAM_VALUE_DOUBLE"): lambda: result.number,

@@ -108,6 +108,11 @@ SEAM_API seam_status seam_backbone_save(seam_backbone *backbone, const char *pat
 SEAM_API seam_status seam_adapter_create(seam_backbone *backbone, const char *id, const char *seam,
                                          const char *options_json, int32_t backbone_frozen, uint64_t seed,
                                          seam_adapter **out, seam_error **error);
+/* Makes an adapter on decoder.output, the head of a classification with `classes` classes (2 or more); the backbone stays
+ * frozen. id: "dect". The rest is as for seam_adapter_create. */
+SEAM_API seam_status seam_adapter_create_classifier(seam_backbone *backbone, const char *id, const char *options_json,
+                                                    int64_t classes, uint64_t seed, seam_adapter **out,
+                                                    seam_error **error);
 /* Reads a saved adapter; SEAM_INCOMPATIBLE when it was made for a backbone of another shape. */
 SEAM_API seam_status seam_adapter_load(seam_backbone *backbone, const char *path, seam_adapter **out,
                                        seam_error **error);
@@ -268,6 +273,38 @@ SEAM_API seam_status seam_session_train_step(seam_session *session, const seam_b
                                              seam_error **error);
 /* Ends training; the trained values stay. Nothing happens when none was started. */
 SEAM_API void seam_session_end_training(seam_session *session);
+
+/* ---- Training on features: adapters on decoder.output, from what a backbone said of each example once */
+
+typedef struct seam_fit_options {
+  uint32_t struct_size; /* set by the caller, before seam_fit_options_init */
+  int32_t prepare;      /* 1: the adapter starts from the examples; 0: it goes on from its values */
+  int64_t epochs;       /* passes over all examples, one update each */
+  double learning_rate; /* of Adam */
+  double beta1, beta2, epsilon;
+  double max_grad_norm; /* 2-norm over all gradients; 0: no clipping */
+  int64_t chunk_size;   /* examples computed at once: changes memory and rounding only */
+} seam_fit_options;
+
+/* 30 epochs, 0.01, betas 0.9 and 0.999, epsilon 1e-8, no clipping, 4096 examples at once, prepare 1. Writes what lies
+ * within the caller's struct_size. */
+SEAM_API void seam_fit_options_init(seam_fit_options *options);
+
+/* Trains an adapter on decoder.output by cross-entropy over the classes. Arrays are row-major and borrowed during the
+ * call, not copied.
+ * scores [examples, classes]: the backbone's for each class. hidden [examples, d_model]: its states where the answer
+ * stands. labels [examples]: the class of each, from 0; every class has one. empty_scores [classes]: for an empty text;
+ * nullable where they are not known. options nullable: the defaults.
+ * losses (nullable): one for each epoch of the options, the mean over the examples before the update.
+ * SEAM_NUMERIC for NaN or infinity in the features, naming the example, or in training. After an error the adapter is as
+ * before. A view of a parameter goes stale, as when training begins and ends. */
+SEAM_API seam_status seam_adapter_fit(seam_adapter *adapter, const float *scores, const float *hidden,
+                                      const int32_t *labels, const float *empty_scores, size_t examples,
+                                      const seam_fit_options *options, double *losses, seam_error **error);
+/* The scores that an adapter on decoder.output gives to each class: class_scores [examples, classes], filled; the largest
+ * of a row is its choice. */
+SEAM_API seam_status seam_adapter_classify(seam_adapter *adapter, const float *scores, const float *hidden,
+                                           size_t examples, float *class_scores, seam_error **error);
 
 /* ---- Tokenizers */
 

@@ -13,9 +13,13 @@ public final class Adapter {
     public let parameters: ParameterSet
     /// The description of the backbone it was made for.
     public let site: BackboneInfo
-    private let instance: UnsafeMutableRawPointer?
+    /// Of the classification that it is part of; 0: none.
+    public let classes: Int
+    /// What the layer above keeps with a saved adapter: a JSON object that is carried along as it is.
+    public var task: JSON?
+    let instance: UnsafeMutableRawPointer?
 
-    private var table: seam_adapter_factory { factory.table.pointee }
+    var table: seam_adapter_factory { factory.table.pointee }
     public var origin: String { factory.plugin.id }
 
     /// Makes an adapter for a backbone and initialises its parameters.
@@ -24,11 +28,12 @@ public final class Adapter {
     ///   - seam: nil for the factory's first.
     ///   - options: a JSON object; unknown keys are an error.
     ///   - backboneFrozen: false when the backbone will be trained with it.
+    ///   - classes: of the classification that it is part of, 0 for none; decoder.output needs at least 2.
     ///   - seed: of the initial values.
     /// - Throws: when the backbone has no such seam, or no gradient reaches it.
     public init(
         backbone: Backbone, id: String, seam: String? = nil, options: JSON = .null, backboneFrozen: Bool = true,
-        seed: UInt64 = 0
+        classes: Int = 0, seed: UInt64 = 0
     ) throws {
         runtime = backbone.runtime
         factory = try runtime.adapterFactory(id)
@@ -45,6 +50,15 @@ public final class Adapter {
                 "backbone \"\(backbone.factory.id)\" has no seam \"\(self.seam)\", which adapter \"\(id)\" needs; it has \(site.seams.isEmpty ? "none" : site.seams.joined(separator: ", "))"
             )
         }
+        guard classes >= 0, classes <= 1 << 20 else {
+            throw SeamError(.invalidArgument, "the number of classes must be 0 ... \(1 << 20), found \(classes)")
+        }
+        guard self.seam != SEAM_DECODER_OUTPUT || classes >= 2 else {
+            throw SeamError(
+                .invalidArgument,
+                "adapter \"\(id)\" on decoder.output is part of a classification and needs at least 2 classes, found \(classes)")
+        }
+        self.classes = classes
         let origin = factory.plugin.id
         let table = factory.table.pointee
         let resolved = try DeclaredOption.resolve(options, against: factory.options, owner: "adapter \"\(id)\"")
@@ -66,6 +80,7 @@ public final class Adapter {
             raw.max_source_positions = Int64(site.maxSourcePositions)
             raw.max_target_positions = Int64(site.maxTargetPositions)
             raw.vocab_size = Int64(site.vocabSize)
+            raw.classes = Int64(classes)
             return table.create(runtime.host, resolved.handle, &raw, &instance, &failure)
         }
         guard status == 0 else {
@@ -100,8 +115,11 @@ public final class Adapter {
 
     public func freeze() { parameters.freeze() }
 
-    /// Runs the adapter; the outputs must have the shapes in `expected`.
-    func forward(_ context: Context, inputs: [Tensor], expected: [Shape], training: Bool) throws -> [Tensor] {
+    /// Runs the adapter on what flows into its seam, as include/seam/plugin.h describes it.
+    /// - Parameter expected: the shapes that the outputs must have.
+    /// - Returns: the outputs, f32, alive as long as the context.
+    /// - Throws: what an operation of the plugin failed with; `.plugin` for outputs of another shape.
+    public func forward(_ context: Context, inputs: [Tensor], expected: [Shape], training: Bool) throws -> [Tensor] {
         var outputs = [OpaquePointer?](repeating: nil, count: expected.count)
         let inputHandles: [OpaquePointer?] = inputs.map(\.handle)
         var io = seam_forward()

@@ -25,6 +25,10 @@ public enum AdapterFolder {
         /// `ModelFolder.fingerprint` of the weights it was trained on, as hex; nil for a backbone without a folder.
         public let fingerprint: String?
         public let isBackboneTrained: Bool
+        /// Of the classification that it is part of; 0: none.
+        public let classes: Int
+        /// `Adapter.task`: an object, or nil.
+        public let task: JSON?
     }
 
     /// Writes an adapter.
@@ -39,7 +43,10 @@ public enum AdapterFolder {
         let fingerprint = (weights ?? backbone.model?.folder).map { ContentHash.hex($0.fingerprint()) }
         let site = adapter.site
         let plugin = adapter.factory.plugin
-        let config: JSON = [
+        guard adapter.task?.objectValue != nil || adapter.task == nil else {
+            throw SeamError(.invalidArgument, "the task of an adapter must be a JSON object, found \(adapter.task!.kind)")
+        }
+        let always: JSON = [
             "schema": .int(Int64(schema)),
             "abi": .string("\(plugin.abi.major).\(plugin.abi.minor)"),
             "plugin": ["id": .string(plugin.id), "version": .string(plugin.version)],
@@ -56,6 +63,10 @@ public enum AdapterFolder {
                 "trained": .bool(isBackboneTrained),
             ],
         ]
+        var members = always.objectValue!
+        if adapter.classes > 0 { members.append(("classes", .int(Int64(adapter.classes)))) }
+        if let task = adapter.task { members.append(("task", task)) }
+        let config = JSON.object(members)
         for entry in adapter.parameters.entries {
             if let position = NativeEngine.firstNonFinite(entry.tensor.baseAddress, .f32, count: entry.tensor.elementCount) {
                 throw SeamError(
@@ -88,7 +99,8 @@ public enum AdapterFolder {
         }
         let json = try JSON.read(name)
         let known: [String: [String]] = [
-            "": ["schema", "abi", "plugin", "adapter", "seam", "options", "backbone"], "plugin": ["id", "version"],
+            "": ["schema", "abi", "plugin", "adapter", "seam", "options", "backbone", "classes", "task"],
+            "plugin": ["id", "version"],
             "backbone": [
                 "family", "d_model", "encoder_layers", "decoder_layers", "vocab_size", "fingerprint", "trained",
             ],
@@ -117,7 +129,9 @@ public enum AdapterFolder {
             decoderLayers: try json.requireInt("backbone.decoder_layers", in: name),
             vocabSize: try json.requireInt("backbone.vocab_size", in: name),
             fingerprint: try json.optionalString("backbone.fingerprint", in: name),
-            isBackboneTrained: try json.requireBool("backbone.trained", in: name))
+            isBackboneTrained: try json.requireBool("backbone.trained", in: name),
+            classes: try json.optionalInt("classes", in: name) ?? 0,
+            task: json["task"] == nil || json["task"] == .null ? nil : .object(try json.requireObject("task", in: name)))
     }
 
     /// Makes the saved adapter for a backbone. An adapter that was made for a backbone of another shape is refused; other
@@ -145,8 +159,9 @@ public enum AdapterFolder {
         let adapter = try naming(FileSystem.join(path, configName)) {
             try Adapter(
                 backbone: backbone, id: config.adapterID, seam: config.seam, options: config.options,
-                backboneFrozen: !config.isBackboneTrained)
+                backboneFrozen: !config.isBackboneTrained, classes: config.classes)
         }
+        adapter.task = config.task
         let file = try SafetensorsFile(FileSystem.join(path, weightsName))
         let names = adapter.parameters.entries.map(\.name)
         if let missing = names.first(where: { file[$0] == nil }) {
@@ -192,7 +207,7 @@ public enum AdapterFolder {
             \(adapter.factory.summary)
 
             - plugin: \(adapter.factory.plugin.id) \(adapter.factory.plugin.version)
-            - seam: \(adapter.seam)
+            - seam: \(adapter.seam)\(adapter.classes > 0 ? ", \(adapter.classes) classes" : "")
             - backbone: \(adapter.site.family), d_model \(adapter.site.dModel), \(isBackboneTrained ? "trained with the adapter" : "frozen")
             - parameters: \(adapter.parameters.entries.map { "\($0.name) \($0.tensor.shape)" }.joined(separator: ", "))
             - trained numbers: \(adapter.parameters.trainableCount)

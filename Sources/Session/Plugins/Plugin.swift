@@ -126,6 +126,12 @@ public final class AdapterFactory {
         self.table = table
         self.plugin = plugin
     }
+
+    /// Nil where the plugin has none, or was built with a header before it.
+    var prepare: (@convention(c) (UnsafeMutableRawPointer?, UnsafePointer<seam_prepare>?) -> Void)? {
+        let end = MemoryLayout<seam_adapter_factory>.offset(of: \.prepare)! + MemoryLayout<Int>.size
+        return Int(table.pointee.struct_size) >= end ? table.pointee.prepare : nil
+    }
 }
 
 /// A backbone a plugin declares; valid while the plugin is loaded.

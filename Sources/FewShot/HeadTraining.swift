@@ -1,0 +1,190 @@
+import CSeam
+import Engine
+import Session
+import Support
+
+/// How adapters are trained at decoder.output. Names and defaults are those of `seam_fit_options`, and of the paper of
+/// DecT (Cui et al., ACL 2023).
+public struct HeadTrainingOptions: Sendable, Equatable {
+    /// Passes over all examples, each of which ends with one update.
+    public var epochs = 30
+    public var learningRate = 0.01
+    /// Adam without weight decay.
+    public var optimizer = Adam()
+    /// Largest 2-norm over all gradients together; 0 for no clipping.
+    public var maxGradientNorm = 0.0
+    /// Examples that are computed at once; their gradients are added up, so it changes memory and rounding only.
+    public var chunkSize = 4096
+    /// Whether the adapters start from the examples (`Adapter.prepare`); false goes on from the values that they have.
+    public var prepares = true
+
+    public init() {}
+
+    /// Throws one sentence that names the first option out of range.
+    public func validate() throws {
+        func require(_ holds: Bool, _ name: String, _ expected: String, _ found: some Any) throws {
+            guard holds else { throw SeamError(.invalidArgument, "\(name) must be \(expected), found \(found)") }
+        }
+        try require(epochs >= 1, "epochs", "1 or more", epochs)
+        try require(learningRate >= 0 && learningRate.isFinite, "learning_rate", "0 or more", learningRate)
+        try require(optimizer.beta1 >= 0 && optimizer.beta1 < 1, "beta1", "in [0, 1)", optimizer.beta1)
+        try require(optimizer.beta2 >= 0 && optimizer.beta2 < 1, "beta2", "in [0, 1)", optimizer.beta2)
+        try require(optimizer.epsilon > 0 && optimizer.epsilon.isFinite, "epsilon", "positive", optimizer.epsilon)
+        try require(
+            optimizer.weightDecay >= 0 && optimizer.weightDecay.isFinite, "weight_decay", "0 or more",
+            optimizer.weightDecay)
+        try require(maxGradientNorm >= 0 && maxGradientNorm.isFinite, "max_grad_norm", "0 or more", maxGradientNorm)
+        try require(chunkSize >= 1, "chunk_size", "1 or more", chunkSize)
+    }
+}
+
+/// Trains the adapters of decoder.output, which run in the given order, on what a backbone said of each example: full
+/// passes by cross-entropy over the classes (mean over the examples).
+///
+/// An error leaves every parameter as it was before the call; so does a stop. One thread; the adapters must belong to one
+/// runtime and not be in training elsewhere.
+/// - Parameters:
+///   - adapters: made for `decoder.output` with the same number of classes.
+///   - scores: the backbone's for each class, row-major [examples x classes].
+///   - hidden: its states where the answer stands, row-major [examples x d_model].
+///   - labels: the class of each example, from 0; every class has one.
+///   - emptyScores: the scores of an empty text [classes]; nil where they are not known. They go to the first adapter:
+///     what flows into later ones is no longer the backbone's.
+///   - progress: called after each epoch with its number, from 1, and its loss; false stops with `.cancelled`.
+/// - Returns: the mean loss of each epoch, before its update.
+/// - Throws: `.invalidArgument`, `.shape` for what does not fit together; `.numeric` for NaN or infinity in the features,
+///   naming the example, or in training.
+public func fit(
+    adapters: [Adapter], scores: [Float], hidden: [Float], labels: [Int32], emptyScores: [Float]? = nil,
+    options: HeadTrainingOptions = HeadTrainingOptions(), progress: (Int, Double) -> Bool = { _, _ in true }
+) throws -> [Double] {
+    let (classes, width) = try sizes(of: adapters)
+    return try withFeatures(scores, hidden, count: labels.count, classes, width) { scores, hidden in
+        try fit(
+            adapters: adapters, scores: scores, hidden: hidden, labels: labels, emptyScores: emptyScores,
+            options: options, progress: progress)
+    }
+}
+
+/// The same on tensors, f32 and row-major: scores [examples, classes], hidden [examples, d_model]. They are read in place,
+/// in every epoch.
+public func fit(
+    adapters: [Adapter], scores: Tensor, hidden: Tensor, labels: [Int32], emptyScores: [Float]? = nil,
+    options: HeadTrainingOptions = HeadTrainingOptions(), progress: (Int, Double) -> Bool = { _, _ in true }
+) throws -> [Double] {
+    let features = try Features(adapters, scores: scores, hidden: hidden)
+    try options.validate()
+    try features.check(labels)
+    try features.check(emptyScores: emptyScores)
+    let before = adapters.map { $0.parameters.entries.map(\.tensor.floats) }
+    defer { for adapter in adapters { adapter.freeze() } }
+    do {
+        return try labels.withTensor([labels.count]) { labels in
+            if options.prepares { try prepare(adapters, features, labels, emptyScores) }
+            return try HeadTraining(adapters, features, labels, options).run(progress)
+        }
+    } catch {
+        for (adapter, values) in zip(adapters, before) {
+            for (entry, old) in zip(adapter.parameters.entries, values) { entry.tensor.assign(old) }
+        }
+        throw error
+    }
+}
+
+/// Each adapter sees what the ones before it make of the scores.
+private func prepare(_ adapters: [Adapter], _ features: Features, _ labels: Tensor, _ emptyScores: [Float]?) throws {
+    var scores = features.scores
+    for (index, adapter) in adapters.enumerated() {
+        let inputs = [scores, features.hidden]
+        if index == 0, let emptyScores {
+            try emptyScores.withTensor([1, features.classes]) {
+                try adapter.prepare(inputs: inputs, labels: labels, emptyScores: $0)
+            }
+        } else {
+            try adapter.prepare(inputs: inputs, labels: labels)
+        }
+        if index + 1 < adapters.count {
+            scores = try Features([adapter], scores: scores, hidden: features.hidden).classScores()
+        }
+    }
+}
+
+/// Full-batch training in chunks: their gradients gather in the parameters' slots, one update closes the epoch.
+private struct HeadTraining {
+    private struct Chunk {
+        let rows: Features.Rows
+        let labels: Tensor
+        /// What the gradient of the chunk's summed loss is multiplied by: one over all examples.
+        let seed: Tensor
+    }
+
+    private let adapters: [Adapter]
+    private let features: Features
+    private let options: HeadTrainingOptions
+    private let variables: [Variable]
+    private let chunks: [Chunk]
+
+    init(_ adapters: [Adapter], _ features: Features, _ labels: Tensor, _ options: HeadTrainingOptions) throws {
+        for adapter in adapters { try adapter.unfreeze() }
+        variables = adapters.flatMap(\.parameters.variables)
+        guard !variables.isEmpty else {
+            throw SeamError(.invalidArgument, "there is nothing to train: no adapter has a parameter that is not frozen")
+        }
+        let context = Context(pool: features.pool, recordsGradients: false)
+        let seed = try context.full(1 / Double(features.count), .f32, [])
+        chunks = try features.chunks(of: options.chunkSize).map { rows in
+            let part = try context.slice(labels, axis: 0, start: rows.start, length: rows.count)
+            return Chunk(rows: rows, labels: part, seed: seed)
+        }
+        (self.adapters, self.features, self.options) = (adapters, features, options)
+    }
+
+    func run(_ progress: (Int, Double) -> Bool) throws -> [Double] {
+        let context = Context(pool: features.pool, recordsGradients: true)
+        defer { clearGradients(variables) }
+        var losses: [Double] = []
+        for epoch in 1...options.epochs {
+            var loss = 0.0
+            for chunk in chunks {
+                loss += try gather(context, chunk)
+                context.reset()
+            }
+            loss /= Double(features.count)
+            guard loss.isFinite else {
+                throw SeamError(.numeric, "the loss of epoch \(epoch) is \(loss); the learning rate may be too high")
+            }
+            losses.append(loss)
+            try update(epoch)
+            guard progress(epoch, loss) else { throw SeamError(.cancelled, "the training was stopped after epoch \(epoch)") }
+        }
+        return losses
+    }
+
+    /// Adds the gradients of a chunk and gives its summed loss.
+    private func gather(_ context: Context, _ chunk: Chunk) throws -> Double {
+        let scores = try features.scores(context, chunk.rows, training: true)
+        let loss = try context.crossEntropy(
+            scores, targets: chunk.labels, ignoreIndex: -1, labelSmoothing: 0, reduction: .sum)
+        try context.backward(loss, seed: chunk.seed)
+        return Double(loss.floats[0])
+    }
+
+    private func update(_ epoch: Int) throws {
+        var scale = 1.0
+        if options.maxGradientNorm > 0 {
+            let norm = try gradientNorm(variables, pool: features.pool)
+            scale = clippingScale(norm: norm, limit: options.maxGradientNorm)
+        }
+        try options.optimizer.step(
+            variables, learningRate: options.learningRate, gradientScale: scale, number: epoch, pool: features.pool)
+        clearGradients(variables)
+        for variable in variables {
+            let tensor = variable.tensor
+            guard NativeEngine.firstNonFinite(tensor.baseAddress, .f32, count: tensor.elementCount) == nil else {
+                throw SeamError(
+                    .numeric,
+                    "parameter \"\(variable.name)\" is no longer finite after epoch \(epoch); the learning rate may be too high")
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+import CSeam
+import Engine
+import Glibc
+import Support
+
+extension Adapter {
+    /// Lets the adapter start from the training examples (`seam_adapter_factory.prepare`): before the first step of a
+    /// training that starts from new. An adapter that starts from nothing is left as it is.
+    ///
+    /// Either every value that the plugin gives is taken or, after an error, none.
+    /// - Parameters:
+    ///   - inputs: as the seam defines them, all training examples along the batch axis.
+    ///   - labels: [examples] i32, the class of each; nil where there are no classes.
+    ///   - emptyScores: decoder.output: the scores [1, classes] f32 for an empty text; nil where they are not known.
+    /// - Throws: what the plugin failed with; `.plugin` or `.numeric`, with the plugin's id, for a value that is not f32 of
+    ///   its parameter's shape or not finite.
+    public func prepare(inputs: [Tensor], labels: Tensor? = nil, emptyScores: Tensor? = nil) throws {
+        guard let prepare = factory.prepare else { return }
+        let context = Context(pool: runtime.pool, recordsGradients: false)
+        let inputHandles: [OpaquePointer?] = inputs.map(\.handle)
+        var values = [OpaquePointer?](repeating: nil, count: parameters.entries.count)
+        var io = seam_prepare()
+        io.struct_size = UInt32(MemoryLayout<seam_prepare>.size)
+        io.ctx = context.handle
+        io.ops = OpsTable.native
+        io.labels = labels?.handle
+        io.empty_scores = emptyScores?.handle
+        parameters.handles.withUnsafeBufferPointer { handles in
+            inputHandles.withUnsafeBufferPointer { inputs in
+                values.withUnsafeMutableBufferPointer { values in
+                    io.parameters = handles.baseAddress
+                    io.parameter_count = handles.count
+                    io.inputs = inputs.baseAddress
+                    io.input_count = inputs.count
+                    io.values = values.baseAddress
+                    prepare(instance, &io)
+                }
+            }
+        }
+        try withExtendedLifetime((inputs, labels, emptyScores)) { try context.check(origin: origin) }
+        // Copies, since a value may be a view of an input or of another parameter.
+        let copies = try zip(parameters.entries, values).map { entry, handle in
+            try handle.map { try checked(Tensor.from($0), for: entry, in: context) }
+        }
+        for case let (entry, copy?) in zip(parameters.entries, copies) {
+            memcpy(entry.tensor.baseAddress, copy.baseAddress, copy.elementCount * 4)
+        }
+    }
+
+    private func checked(_ value: Tensor, for entry: ParameterSet.Entry, in context: Context) throws -> Tensor {
+        guard value.dtype == .f32, value.shape == entry.tensor.shape else {
+            throw SeamError(
+                .plugin,
+                "adapter \"\(factory.id)\" must prepare parameter \"\(entry.name)\" as f32 \(entry.tensor.shape), found \(value.dtype.name) \(value.shape)",
+                origin: origin)
+        }
+        let copy = try context.copied(value)
+        if let position = NativeEngine.firstNonFinite(copy.baseAddress, .f32, count: copy.elementCount) {
+            throw SeamError(
+                .numeric,
+                "adapter \"\(factory.id)\" prepares parameter \"\(entry.name)\" with NaN or infinity at element \(position)",
+                origin: origin)
+        }
+        return copy
+    }
+}
