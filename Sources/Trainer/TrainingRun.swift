@@ -96,7 +96,8 @@ public final class TrainingRun {
         history = resumes ? try Checkpoint.load(checkpointPath, into: optimisation, settings: settings) : []
         let first = optimisation.step
         try observe(.started(steps: total, resumedAt: first))
-        let cachesEncoder = options.usesSeamCache && !options.training.trainsBackbone
+        let hasEncoder = session.backbone.info.architecture == .encoderDecoder
+        let cachesEncoder = hasEncoder && options.usesSeamCache && !options.training.trainsBackbone
         let cache = cachesEncoder ? SeamCache(session: session) : nil
         let developmentCache = cachesEncoder && development != nil ? SeamCache(session: session) : nil
 

@@ -7,18 +7,56 @@ import Trainer
 
 /// Where the model and its tokenizer are, and how to open them.
 struct ModelOptions: ParsableArguments {
-    @Option(name: .long, help: "Folder of the pretrained model, in the Hugging Face layout.")
-    var model: String
+    @Option(name: .long, help: "The pretrained model: a folder in the Hugging Face layout, or a GGUF file.")
+    var model: String?
 
     @Option(name: .long, help: "Backbone to open it with, when several accept it (see seam plugins).")
     var backbone: String?
 
-    func openBackbone(_ runtime: Runtime) throws -> Backbone {
-        try Backbone(runtime: runtime, id: backbone, path: model)
+    @Option(help: "Option of the backbone as NAME=VALUE (see seam describe BACKBONE). May be repeated.")
+    var backboneOption: [String] = []
+
+    /// What to call the model in a report.
+    var name: String { model ?? backbone ?? "" }
+
+    func openBackbone(_ runtime: Runtime, settings: [String] = []) throws -> Backbone {
+        guard model != nil || backbone != nil else {
+            throw SeamError(.invalidArgument, "--model is needed, found none")
+        }
+        guard backbone != nil || backboneOption.isEmpty else {
+            throw SeamError(.invalidArgument, "--backbone-option needs --backbone, which says whose option it is")
+        }
+        let options = try backbone.map {
+            try parseSettings(
+                settings + backboneOption, declared: try runtime.backboneFactory($0).options, flag: "--backbone-option")
+        }
+        return try Backbone(runtime: runtime, id: backbone, path: model, options: options ?? .null)
     }
 
     func open(_ runtime: Runtime) throws -> (backbone: Backbone, tokenizer: Tokenizer) {
-        (try openBackbone(runtime), try Tokenizer(folder: model))
+        let backbone = try openBackbone(runtime)
+        return (backbone, try openTokenizer(backbone))
+    }
+
+    private func openTokenizer(_ backbone: Backbone) throws -> Tokenizer {
+        guard let files = backbone.model?.files else {
+            throw SeamError(.unsupported, "backbone \"\(backbone.factory.id)\" has no model folder, so no tokenizer")
+        }
+        return try Tokenizer(files: files)
+    }
+
+    /// The model that a classification asks: that of a server if one is named, else the local one.
+    func openAnswering(_ runtime: Runtime, _ remote: RemoteOptions) throws -> AnsweringModel {
+        var options = self
+        if remote.baseUrl != nil { options.backbone = options.backbone ?? "remote" }
+        let isRemote = options.backbone == "remote"
+        guard isRemote || remote.settings.isEmpty else {
+            throw SeamError(.invalidArgument, "--api-model and --max-queries are for a server: give --base-url")
+        }
+        let backbone = try options.openBackbone(runtime, settings: remote.settings)
+        return AnsweringModel(
+            session: Session(backbone: backbone),
+            tokenizer: backbone.info.architecture == .text ? nil : try openTokenizer(backbone))
     }
 
     /// The model with saved adapters attached, ready to run.
@@ -67,21 +105,25 @@ struct PairOptions: ParsableArguments {
 ///
 /// With several adapters a name may be qualified: repcali.lambda=0.5.
 func parseOptions(_ settings: [String], for factory: AdapterFactory, among all: [AdapterFactory]) throws -> JSON {
-    var members: [(key: String, value: JSON)] = []
-    for setting in settings {
-        guard let equals = setting.firstIndex(of: "=") else {
-            throw SeamError(.invalidArgument, "--option must be NAME=VALUE, found \"\(setting)\"")
-        }
-        var name = String(setting[..<equals])
-        let text = String(setting[setting.index(after: equals)...])
-        if let owner = all.first(where: { name.hasPrefix($0.id + ".") }) {
-            guard owner.id == factory.id else { continue }
-            name = String(name.dropFirst(owner.id.count + 1))
-        }
-        let isText = factory.options.first { $0.name == name }?.kind == .string
-        members.append((key: name, value: isText ? .string(text) : parseValue(text)))
+    let mine = settings.compactMap { setting -> String? in
+        guard let owner = all.first(where: { setting.hasPrefix($0.id + ".") }) else { return setting }
+        return owner.id == factory.id ? String(setting.dropFirst(owner.id.count + 1)) : nil
     }
-    return .object(members)
+    return try parseSettings(mine, declared: factory.options, flag: "--option")
+}
+
+/// NAME=VALUE settings as a JSON object; a value is a text where the option declares one.
+func parseSettings(_ settings: [String], declared: [DeclaredOption], flag: String) throws -> JSON {
+    .object(
+        try settings.map { setting in
+            guard let equals = setting.firstIndex(of: "=") else {
+                throw SeamError(.invalidArgument, "\(flag) must be NAME=VALUE, found \"\(setting)\"")
+            }
+            let name = String(setting[..<equals])
+            let text = String(setting[setting.index(after: equals)...])
+            let isText = declared.first { $0.name == name }?.kind == .string
+            return (key: name, value: isText ? .string(text) : parseValue(text))
+        })
 }
 
 /// A number, true or false; anything else as a text, which the option then refuses by its name.

@@ -1,0 +1,31 @@
+import Support
+
+/// What a model says of a number of texts at the place of the answer.
+public struct AnswerFeatures: Sendable, Equatable {
+    /// Row-major [count x words]: the scores of the label words, as logits: logarithms of their probabilities up to a
+    /// constant of the row. Empty for a model without a head.
+    public var scores: [Float]
+    /// Row-major [count x width]: the hidden states.
+    public var hidden: [Float]
+
+    public init(scores: [Float], hidden: [Float]) { (self.scores, self.hidden) = (scores, hidden) }
+}
+
+/// A model that answers the prompts of one task: run here, or behind a server.
+///
+/// One thread, as the session or backbone that it holds.
+public protocol AnswerSource: AnyObject {
+    /// Tells apart models whose answers may differ, in a cache of answers; nil where nothing does: then none is used.
+    var identity: String? { get }
+    /// The width of the hidden states.
+    var width: Int { get }
+    /// Whether it scores words; otherwise it has hidden states only.
+    var hasScores: Bool { get }
+    /// How many prompts were asked; requests that a server was sent count, repeated ones too.
+    var queryCount: Int { get }
+
+    /// Asks about every text once, in an order of its own.
+    /// - Parameter deliver: takes answers as they come, with the indices of their texts; false stops with `.cancelled`.
+    ///   What was delivered before a failure is good.
+    func answer(_ inputs: [InputText], deliver: ([Int], AnswerFeatures) throws -> Bool) throws
+}

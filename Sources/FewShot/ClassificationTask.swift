@@ -1,0 +1,75 @@
+import Files
+import Support
+
+/// What a label word's score is taken to be.
+public enum ScoreKind: String, Sendable, CaseIterable {
+    /// Its probability among the label words: positive, so that calibration is always defined.
+    case probability
+    /// The model's logit, as in the published code of DecT; a server's logarithm of a probability.
+    case logit
+}
+
+/// A classification as a question to a model: the prompt, and the words that answer it.
+public struct ClassificationTask: Sendable {
+    public var template: Template
+    public var verbalizer: Verbalizer
+    public var multiToken: MultiToken
+    public var scoreKind: ScoreKind
+
+    public init(
+        template: Template, verbalizer: Verbalizer, multiToken: MultiToken = .first, scoreKind: ScoreKind = .probability
+    ) {
+        (self.template, self.verbalizer, self.multiToken, self.scoreKind) = (template, verbalizer, multiToken, scoreKind)
+    }
+
+    /// The number of classes.
+    public var classes: Int { verbalizer.labels.count }
+
+    /// As it is saved with an adapter.
+    public var json: JSON {
+        [
+            "template": .string(template.source), "multi_token": .string(multiToken.rawValue),
+            "scores": .string(scoreKind.rawValue),
+            "labels": .object(
+                zip(verbalizer.labels, verbalizer.words).map { label, words in
+                    (key: label, value: .array(words.map { .string($0) }))
+                }),
+        ]
+    }
+
+    /// Reads what `json` gives. `name` is the file or argument it came from.
+    /// - Throws: `SeamError(.format)` for an unknown key, a value that is not one of the choices, and as `Template` and
+    ///   `Verbalizer`.
+    public init(_ json: JSON, name: String) throws {
+        let known = ["template", "labels", "multi_token", "scores"]
+        if let stranger = json.objectValue?.first(where: { !known.contains($0.key) }) {
+            throw SeamError(.format, "\(name): unknown key \"\(stranger.key)\"; known are \(known.joined(separator: ", "))")
+        }
+        func choice<Choice: RawRepresentable & CaseIterable>(_ key: String, default value: Choice) throws -> Choice
+        where Choice.RawValue == String {
+            guard let text = try json.optionalString(key, in: name) else { return value }
+            guard let found = Choice(rawValue: text) else {
+                let choices = Choice.allCases.map(\.rawValue).joined(separator: ", ")
+                throw SeamError(.format, "\(name): \"\(key)\" must be one of \(choices), found \"\(text)\"")
+            }
+            return found
+        }
+        self.init(
+            template: try Template(try json.requireString("template", in: name)),
+            verbalizer: try Verbalizer(.object(try json.requireObject("labels", in: name)), name: name),
+            multiToken: try choice("multi_token", default: .first),
+            scoreKind: try choice("scores", default: .probability))
+    }
+
+    /// Class scores from the logits of the label words, by the kind of score and, of several words, the greatest.
+    /// - Parameter words: row-major [count x words].
+    /// - Returns: row-major [count x classes].
+    func classScores(words: [Float], count: Int) throws -> [Float] {
+        let columns = verbalizer.allWords.count
+        var scores = words
+        if scoreKind == .probability {
+            for row in stride(from: 0, to: scores.count, by: columns) { softmax(&scores, row..<row + columns) }
+        }
+        return try verbalizer.classScores(wordScores: scores, count: count)
+    }
+}

@@ -1,0 +1,49 @@
+import Session
+import Support
+import Text
+
+/// Class scores by demonstrations in the prompt (Brown et al. 2020), for a decoder-only model that runs here.
+public final class InContextAnswers {
+    private let answers: LocalAnswers
+    private let task: ClassificationTask
+    private let tokenizer: Tokenizer
+    private let limit: Int
+
+    /// - Throws: `.unsupported` for a model that does not continue a text, and as `LocalAnswers`.
+    public init(session: Session, tokenizer: Tokenizer, task: ClassificationTask) throws {
+        let info = session.backbone.info
+        guard info.architecture == .decoderOnly, info.hasHead else {
+            throw SeamError(.unsupported, "in-context examples need a model that continues a text (decoder-only)")
+        }
+        answers = try LocalAnswers(session: session, tokenizer: tokenizer, task: task)
+        (self.task, self.tokenizer) = (task, tokenizer)
+        limit = info.maxSourcePositions > 0 ? info.maxSourcePositions : .max
+    }
+
+    /// The scores of every class for each text, row-major [texts x classes], with all demonstrations that fit before it.
+    /// - Parameters:
+    ///   - demonstrations: texts and their classes; each is answered by the first word of its class.
+    ///   - progress: called with the number of texts done and of all; false stops with `.cancelled`.
+    public func scores(
+        _ inputs: [InputText], demonstrations: [(input: InputText, label: Int)], progress: (Int, Int) -> Bool
+    ) throws -> [Float] {
+        let solved = demonstrations.map { (input: $0.input, word: task.verbalizer.words[$0.label][0]) }
+        let prompts = try inputs.map { input in
+            try InContextPrompt(
+                demonstrations: solved, query: input, template: task.template, limit: limit
+            ) { try tokenizer.encode($0).count }.prompt
+        }
+        let words = task.verbalizer.allWords.count
+        var scores = [Float](repeating: 0, count: inputs.count * words)
+        var done = 0
+        try answers.answer(prompts: prompts) { rows, features in
+            for (place, row) in rows.enumerated() {
+                scores.replaceSubrange(
+                    row * words..<(row + 1) * words, with: features.scores[place * words..<(place + 1) * words])
+            }
+            done += rows.count
+            return progress(done, inputs.count)
+        }
+        return try task.classScores(words: scores, count: inputs.count)
+    }
+}

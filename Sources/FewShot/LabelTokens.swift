@@ -1,0 +1,36 @@
+import Support
+import Text
+
+/// The tokens by which a vocabulary scores the label words of a verbaliser.
+struct LabelTokens: Sendable {
+    /// For each word in the verbaliser's order, the tokens whose mean score is the word's.
+    let ids: [[Int32]]
+
+    /// - Parameters:
+    ///   - prefix: what stands between the prompt and the word: a space, or nothing.
+    /// - Throws: a sentence for a word that the vocabulary cannot spell, and for two labels that the rule for words of
+    ///   several tokens cannot tell apart.
+    init(_ verbalizer: Verbalizer, prefix: String, multiToken: MultiToken, tokenizer: Tokenizer) throws {
+        var ids: [[Int32]] = []
+        var owners: [[Int32]: (label: String, word: String)] = [:]
+        for (label, words) in zip(verbalizer.labels, verbalizer.words) {
+            for word in words {
+                let tokens = try tokenizer.encode(prefix + word, addSpecialTokens: false)
+                guard !tokens.isEmpty, !tokens.contains(where: { $0 == tokenizer.unknownToken }) else {
+                    throw SeamError(
+                        .invalidArgument, "the word \"\(word)\" of label \"\(label)\" is not in the model's vocabulary")
+                }
+                let scored = multiToken == .first ? [tokens[0]] : tokens
+                if let other = owners[scored], other.label != label {
+                    throw SeamError(
+                        .invalidArgument,
+                        "the words \"\(other.word)\" of label \"\(other.label)\" and \"\(word)\" of label \"\(label)\" have the same \(multiToken == .first ? "first token" : "tokens"), so the model's scores cannot tell them apart\(multiToken == .first ? "; multi-token \"mean\" may" : "")"
+                    )
+                }
+                owners[scored] = (label, word)
+                ids.append(scored)
+            }
+        }
+        self.ids = ids
+    }
+}

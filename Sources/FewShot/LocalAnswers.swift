@@ -1,0 +1,127 @@
+import Engine
+import Files
+import Session
+import Support
+import Text
+
+/// Answers of a model that runs in this process.
+///
+/// Prompts are asked in batches of similar length, cut so that a batch has a bounded number of tokens.
+public final class LocalAnswers: AnswerSource {
+    public let identity: String?
+    public var width: Int { session.backbone.info.dModel }
+    public var hasScores: Bool { session.backbone.info.hasHead }
+    public private(set) var queryCount = 0
+    /// How many texts were shortened because their prompts were too long for the model.
+    public private(set) var shortenedCount = 0
+
+    private let session: Session
+    private let encoder: PromptEncoder
+    private let words: LabelTokens
+    /// Tokens of a batch, padding included: enough for the matrix products to run at full speed.
+    private static let batchTokens = 4096
+
+    /// - Throws: as `LabelTokens`; for a backbone without a head the words are not looked up.
+    public init(session: Session, tokenizer: Tokenizer, task: ClassificationTask) throws {
+        self.session = session
+        let info = session.backbone.info
+        encoder = try PromptEncoder(task.template, tokenizer: tokenizer, info: info)
+        words = try info.hasHead
+            ? LabelTokens(
+                task.verbalizer, prefix: encoder.template.wordPrefix, multiToken: task.multiToken, tokenizer: tokenizer)
+            : LabelTokens(ids: [])
+        identity = try Self.identity(of: session)
+    }
+
+    /// The weights' content and the options that they are run with; nil where no name tells the model apart from another
+    /// state of itself.
+    private static func identity(of session: Session) throws -> String? {
+        let backbone = session.backbone
+        guard !backbone.isTrained, session.adapters.isEmpty, let model = backbone.model else { return nil }
+        let options = try backbone.options.json.serialized()
+        return "\(backbone.factory.id) \(ContentHash.hex(model.folder.fingerprint())) \(options)"
+    }
+
+    public func answer(_ inputs: [InputText], deliver: ([Int], AnswerFeatures) throws -> Bool) throws {
+        try answer(
+            try inputs.map { input in
+                let (prompt, isShortened) = try encoder.encode(input)
+                if isShortened { shortenedCount += 1 }
+                return prompt
+            }, deliver: deliver)
+    }
+
+    /// The same for prompts that are rendered already.
+    func answer(prompts: [Prompt], deliver: ([Int], AnswerFeatures) throws -> Bool) throws {
+        try answer(try prompts.map(encoder.ids), deliver: deliver)
+    }
+
+    private func answer(_ prompts: [EncodedPrompt], deliver: ([Int], AnswerFeatures) throws -> Bool) throws {
+        for rows in batches(prompts) {
+            let features = try answer(rows.map { prompts[$0] })
+            queryCount += rows.count
+            guard try deliver(rows, features) else {
+                throw SeamError(.cancelled, "asking the model was cancelled")
+            }
+        }
+    }
+
+    /// Rows by length, longest first, so that the memory a batch needs only falls.
+    private func batches(_ prompts: [EncodedPrompt]) -> [[Int]] {
+        let order = prompts.indices.sorted {
+            (prompts[$0].ids.count, prompts[$0].decoderIDs.count, $1) > (prompts[$1].ids.count, prompts[$1].decoderIDs.count, $0)
+        }
+        var batches: [[Int]] = []
+        var (size, longest) = (0, 0)
+        for row in order {
+            if size == 0 || (size + 1) * longest > Self.batchTokens {
+                batches.append([])
+                (size, longest) = (0, prompts[row].ids.count)
+            }
+            batches[batches.count - 1].append(row)
+            size += 1
+        }
+        return batches
+    }
+
+    private func answer(_ prompts: [EncodedPrompt]) throws -> AnswerFeatures {
+        let context = session.makeContext(recordsGradients: false)
+        let batch = try Self.batch(prompts, info: session.backbone.info)
+        let places = prompts.compactMap(\.answer)
+        let answers = try session.answers(context, batch, at: places.isEmpty ? nil : places)
+        return AnswerFeatures(
+            scores: try answers.logits.map { try wordScores(context, $0) } ?? [],
+            hidden: try context.contiguous(answers.hidden).floats)
+    }
+
+    /// The mean score of each word's tokens, [rows x words].
+    private func wordScores(_ context: Context, _ logits: Tensor) throws -> [Float] {
+        let tokens = words.ids.flatMap { $0 }
+        let index = try context.constant(tokens, [tokens.count])
+        let picked = try context.contiguous(try context.indexSelect(logits, axis: 1, index: index)).floats
+        var scores: [Float] = []
+        scores.reserveCapacity(logits.shape[0] * words.ids.count)
+        for row in 0..<logits.shape[0] {
+            var column = row * tokens.count
+            for ids in words.ids {
+                scores.append(picked[column..<column + ids.count].reduce(0, +) / Float(ids.count))
+                column += ids.count
+            }
+        }
+        return scores
+    }
+
+    private static func batch(_ prompts: [EncodedPrompt], info: BackboneInfo) throws -> Batch {
+        func padded(_ rows: [[Int32]], _ filler: Int32) -> (values: [Int32], length: Int) {
+            let length = rows.map(\.count).max() ?? 0
+            return (rows.flatMap { $0 + [Int32](repeating: filler, count: length - $0.count) }, length)
+        }
+        let pad = info.padToken ?? 0
+        let source = padded(prompts.map(\.ids), pad)
+        let mask = padded(prompts.map { $0.ids.map { _ in 1 } }, 0)
+        let target = padded(prompts.map(\.decoderIDs), pad)
+        return try Batch(
+            count: prompts.count, sourceLength: source.length, inputIDs: source.values, attentionMask: mask.values,
+            targetLength: target.length, decoderInputIDs: target.length > 0 ? target.values : nil, info: info)
+    }
+}

@@ -1,0 +1,127 @@
+import Session
+import Support
+import Text
+
+/// A prompt as token ids, with the place of its answer.
+struct EncodedPrompt {
+    var ids: [Int32]
+    /// What the decoder of an encoder-decoder is given; empty otherwise.
+    var decoderIDs: [Int32] = []
+    /// Where the answer stands, in the decoder's ids if there are any; nil: the text as a whole is the answer.
+    var answer: Int?
+}
+
+/// Turns prompts into token ids, for each architecture in its own way:
+/// - decoder-only: the answer comes after the last token;
+/// - encoder-only with a head: the answer stands at the mask token;
+/// - encoder-only without a head: the text as a whole;
+/// - encoder-decoder: with a mask in the template, T5's first sentinel is the mask and the decoder starts with it, other
+///   families reconstruct the text, so that the answer stands where the mask does; without one it is the first token that
+///   the decoder writes.
+struct PromptEncoder {
+    let template: Template
+    private let tokenizer: Tokenizer
+    private let info: BackboneInfo
+    private let mask: (token: String, id: Int32)?
+    private static let sentinel = "<extra_id_0>"
+
+    /// Throws a sentence for a template that does not fit the architecture.
+    init(_ template: Template, tokenizer: Tokenizer, info: BackboneInfo) throws {
+        self.template = info.architecture == .decoderOnly ? try template.answeringAtEnd() : template
+        (self.tokenizer, self.info) = (tokenizer, info)
+        if info.architecture == .encoderOnly, info.hasHead != template.hasMask {
+            throw SeamError(
+                .invalidArgument,
+                info.hasHead
+                    ? "the template \"\(template.source)\" has no [MASK], where this model gives its answer"
+                    : "the template \"\(template.source)\" has a [MASK], and this model has no language-model head to fill it")
+        }
+        if info.architecture == .encoderDecoder, let id = tokenizer.id(of: Self.sentinel) {
+            mask = (Self.sentinel, id)
+        } else {
+            mask = (tokenizer.maskToken ?? info.maskToken).flatMap { id in
+                tokenizer.token(of: id).map { (token: $0, id: id) }
+            }
+        }
+    }
+
+    /// The greatest number of tokens of a prompt; 0: no limit.
+    private var limit: Int { info.maxSourcePositions }
+
+    /// The prompt of a text, of which the end is left out where the prompt would be too long.
+    /// - Returns: the prompt, and whether the text was shortened.
+    /// - Throws: a sentence for a template that is too long by itself, and as `Template.render`.
+    func encode(_ input: InputText) throws -> (prompt: EncodedPrompt, isShortened: Bool) {
+        let whole = try ids(of: try template.render(input))
+        if limit == 0 || whole.ids.count <= limit { return (whole, false) }
+        func shortened(to count: Int, of text: [Character]) throws -> EncodedPrompt {
+            try ids(of: try template.render(text: String(text[..<count]), textB: input.textB))
+        }
+        let text = Array(input.text)
+        var best = try shortened(to: 0, of: text)
+        guard best.ids.count <= limit else {
+            throw SeamError(
+                .invalidArgument,
+                "the template \"\(template.source)\" without its text is longer than the \(limit) tokens that the model reads")
+        }
+        // By bisection: the number of tokens grows with the text.
+        var (fits, exceeds) = (0, text.count)
+        while exceeds - fits > 1 {
+            let middle = (fits + exceeds) / 2
+            let prompt = try shortened(to: middle, of: text)
+            if prompt.ids.count <= limit { (fits, best) = (middle, prompt) } else { exceeds = middle }
+        }
+        return (best, true)
+    }
+
+    /// The ids of a prompt, however long.
+    func ids(of prompt: Prompt) throws -> EncodedPrompt {
+        switch info.architecture {
+        case .decoderOnly:
+            var ids = try tokenizer.encode(prompt.before)
+            // An end token would close the text that is to be continued.
+            if ids.count > 1, let last = ids.last, last == tokenizer.eosToken, last != tokenizer.bosToken { ids.removeLast() }
+            guard !ids.isEmpty else {
+                guard let begin = info.bosToken ?? tokenizer.bosToken else {
+                    throw SeamError(.invalidArgument, "the prompt is empty, and the model names no bos_token_id to start from")
+                }
+                return EncodedPrompt(ids: [begin], answer: 0)
+            }
+            return EncodedPrompt(ids: ids, answer: ids.count - 1)
+        case .encoderOnly where !info.hasHead:
+            return EncodedPrompt(ids: try tokenizer.encode(prompt.before))
+        case .encoderOnly:
+            let (ids, place) = try masked(prompt, after: prompt.after ?? "")
+            return EncodedPrompt(ids: ids, answer: place)
+        case .encoderDecoder:
+            guard let start = info.decoderStartToken else {
+                throw SeamError(.invalidArgument, "the model names no decoder_start_token_id, so it cannot answer")
+            }
+            guard let after = prompt.after else {
+                return EncodedPrompt(ids: try tokenizer.encode(prompt.before), decoderIDs: [start], answer: 0)
+            }
+            let (ids, place) = try masked(prompt, after: after)
+            if mask?.token == Self.sentinel {
+                return EncodedPrompt(ids: ids, decoderIDs: [start, mask!.id], answer: 1)
+            }
+            return EncodedPrompt(ids: ids, decoderIDs: [start] + ids.dropLast(), answer: place)
+        case .text:
+            throw SeamError(.unsupported, "the backbone reads text, not token ids")
+        }
+    }
+
+    private func masked(_ prompt: Prompt, after: String) throws -> (ids: [Int32], place: Int) {
+        guard let mask else {
+            throw SeamError(.invalidArgument, "the tokenizer has no mask token, so the model cannot fill a [MASK]")
+        }
+        let ids = try tokenizer.encode(prompt.before + mask.token + after)
+        let places = ids.indices.filter { ids[$0] == mask.id }
+        guard places.count == 1 else {
+            throw SeamError(
+                .invalidArgument,
+                "the prompt must hold the mask token \"\(mask.token)\" once, found it \(places.count) times: the text itself may spell it"
+            )
+        }
+        return (ids, places[0])
+    }
+}

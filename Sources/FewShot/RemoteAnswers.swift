@@ -1,0 +1,42 @@
+import Session
+import Support
+
+/// Answers of a backbone that reads text by itself, such as a model behind a server.
+public final class RemoteAnswers: AnswerSource {
+    public let identity: String?
+    public var width: Int { backbone.info.dModel }
+    public var hasScores: Bool { true }
+    public private(set) var queryCount = 0
+
+    private let backbone: Backbone
+    private let task: ClassificationTask
+    private let template: Template
+    private let shouldContinue: () -> Bool
+    /// Prompts handed over at once: what is lost when the process is killed.
+    private static let chunk = 64
+
+    /// - Parameters:
+    ///   - identity: the server and model, as a cache of answers tells them apart.
+    ///   - shouldContinue: asked between requests; false stops with `.cancelled`.
+    /// - Throws: a sentence for a template whose answer does not stand at its end.
+    public init(backbone: Backbone, identity: String, task: ClassificationTask, shouldContinue: @escaping () -> Bool = { true }) throws {
+        (self.backbone, self.identity, self.task) = (backbone, identity, task)
+        self.shouldContinue = shouldContinue
+        template = try task.template.answeringAtEnd()
+    }
+
+    public func answer(_ inputs: [InputText], deliver: ([Int], AnswerFeatures) throws -> Bool) throws {
+        let words = task.verbalizer.allWords.map { template.wordPrefix + $0 }
+        for start in stride(from: 0, to: inputs.count, by: Self.chunk) {
+            let rows = start..<min(start + Self.chunk, inputs.count)
+            let prompts = try rows.map { try template.render(inputs[$0]).before }
+            let result = try backbone.query(prompts: prompts, answers: words, shouldContinue: shouldContinue)
+            queryCount += result.requests
+            let answered = Array(rows.prefix(result.answered))
+            guard try deliver(answered, AnswerFeatures(scores: result.scores, hidden: result.hidden)) else {
+                throw SeamError(.cancelled, "asking the model was cancelled")
+            }
+            if let failure = result.failure { throw failure }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+import ArgumentParser
+import FewShot
+import Files
+import Session
+import Support
+
+struct FewshotCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "fewshot",
+        abstract: "Train a classifier from a handful of labelled texts, and compare it with baselines.",
+        discussion: """
+            Asks a frozen model once about every text, trains an adapter on its answers (DecT), and compares it on the test \
+            texts with zero-shot answers, calibrated ones, the nearest class mean and logistic regression on the same \
+            hidden states, for every number of shots and every seed. Writes into the output folder: results.json, \
+            results.md, accuracy.svg, adapters/ (one for each draw, to be used with seam classify) and cache/ (the model's \
+            answers, so that a second run asks it nothing).
+
+            Example: seam fewshot --model model --train train.jsonl --test test.jsonl --verbalizer words.json --shots 16 \
+            --output run
+            """)
+
+    @OptionGroup(title: "Model") var model: ModelOptions
+    @OptionGroup(title: "Server") var remote: RemoteOptions
+
+    @Option(help: "Adapter to train on decoder.output; several as a+b.")
+    var adapter = "dect"
+
+    @Option(name: .customLong("option"), help: "Option of the adapter as NAME=VALUE (see seam describe dect). May be repeated.")
+    var settings: [String] = []
+
+    @Option(help: "Labelled texts to draw the shots from: .jsonl, .csv or .tsv.")
+    var train: String
+
+    @Option(help: "Labelled texts to measure on.")
+    var test: String
+
+    @Option(help: "Measure on the first so many test texts only; 0 for all.")
+    var testLimit = 0
+
+    @OptionGroup(title: "Data") var labelled: LabelledOptions
+    @OptionGroup(title: "Task") var task: TaskOptions
+
+    @Option(parsing: .upToNextOption, help: "Examples of each class: one number or several.")
+    var shots: [Int] = [16]
+
+    @Option(help: "Number of seeds: draws of the examples and initial values.")
+    var seeds = 5
+
+    @Option(name: .customLong("method"), help: "Method to compare; may be repeated. in-context asks the model again for every draw.")
+    var methods: [FewShotMethod] = []
+
+    @Option(help: "Passes over the examples.")
+    var epochs = 30
+
+    @Option(help: "Learning rate of Adam.")
+    var learningRate = 0.01
+
+    @Flag(help: "Accept a text that stands twice in a draw.")
+    var allowDuplicates = false
+
+    @Option(help: "Folder to write into.")
+    var output: String
+
+    @Option(help: "Folder that keeps the model's answers. Default: cache/ in the output folder.")
+    var cache: String?
+
+    @OptionGroup var common: CommonOptions
+
+    func run() throws {
+        let runtime = try common.makeRuntime()
+        let model = try model.openAnswering(runtime, remote)
+        let backbone = model.session.backbone
+        let given = try task.verbalizer.map { try Verbalizer(path: $0).labels }
+        let training = try labelled.read(train, labels: given)
+        let test = try limited(labelled.read(test, labels: given ?? training.labelNames))
+        let task = try task.task(labels: training.labelNames, info: backbone.info)
+        try FileSystem.createDirectories(output)
+        let extractor = try FeatureExtractor(
+            task: task, source: try model.source(for: task), cacheFolder: cache ?? FileSystem.join(output, "cache"))
+        let names = adapter.split(separator: "+").map(String.init)
+        let factories = try names.map { try runtime.adapterFactory($0) }
+        let experiment = try FewShotExperiment(
+            extractor: extractor, training: training, test: test, options: try options(),
+            demonstrations: try demonstrations(model, task)
+        ) { seed in
+            try factories.map { factory in
+                try Adapter(
+                    backbone: backbone, id: factory.id, seam: "decoder.output",
+                    options: try parseOptions(settings, for: factory, among: factories), classes: task.classes, seed: seed)
+            }
+        }
+        Interruption.watch()
+        var progress = ProgressLine()
+        let report = try experiment.run(
+            title: "\(FileSystem.fileName(test.name)), \(test.count) texts, \(FileSystem.fileName(self.model.name))",
+            observe: { event in
+                show(event, &progress)
+                return !Interruption.isRequested
+            },
+            keep: { shots, seed, adapters in
+                for (index, adapter) in adapters.enumerated() {
+                    let name = adapters.count > 1 ? "seed-\(seed)-\(index)" : "seed-\(seed)"
+                    try AdapterFolder.save(
+                        adapter, backbone: backbone, isBackboneTrained: false,
+                        notes: "- examples: \(shots) of each class of \(training.name), seed \(seed)\n- template: `\(task.template.source)`",
+                        to: FileSystem.join(FileSystem.join(output, "adapters/shots-\(shots)"), name))
+                }
+            })
+        try write(report, extractor)
+    }
+
+    private func limited(_ data: LabelledTexts) throws -> LabelledTexts {
+        guard testLimit >= 0 else { throw SeamError(.invalidArgument, "--test-limit must be 0 or more, found \(testLimit)") }
+        return testLimit > 0 ? data.prefix(testLimit) : data
+    }
+
+    private func options() throws -> FewShotExperiment.Options {
+        guard seeds > 0 else { throw SeamError(.invalidArgument, "--seeds must be positive, found \(seeds)") }
+        var options = FewShotExperiment.Options()
+        options.shots = Array(Set(shots)).sorted()
+        options.seeds = (0..<UInt64(seeds)).map { $0 }
+        if !methods.isEmpty { options.methods = methods }
+        options.training.epochs = epochs
+        options.training.learningRate = learningRate
+        options.allowsDuplicates = allowDuplicates
+        try options.training.validate()
+        return options
+    }
+
+    private func demonstrations(_ model: AnsweringModel, _ task: ClassificationTask) throws -> InContextAnswers? {
+        guard methods.contains(.inContext), let tokenizer = model.tokenizer else { return nil }
+        return try InContextAnswers(session: model.session, tokenizer: tokenizer, task: task)
+    }
+
+    private func show(_ event: FewShotExperiment.Event, _ progress: inout ProgressLine) {
+        switch event {
+        case .asked(let part, let done, let total):
+            progress.show("asking the model, \(part): \(done)/\(total)", isLast: done == total)
+        case .trained(let shots, let seed, let accuracy):
+            progress.interrupt()
+            if let accuracy {
+                printError("\(shots) shots, seed \(seed): \(adapter) accuracy \(fixed(100 * accuracy, 1)) %")
+            }
+        }
+    }
+
+    private func write(_ report: Report, _ extractor: FeatureExtractor) throws {
+        let asked = extractor.source.queryCount
+        let queries = "The model was asked \(asked) times in \(fixed(extractor.querySeconds, 1)) s."
+        try FileSystem.atomicWriteFile(
+            FileSystem.join(output, "results.json"), text: try report.json.serialized(indent: 2) + "\n")
+        try FileSystem.atomicWriteFile(
+            FileSystem.join(output, "results.md"), text: report.markdown + "\n" + queries + "\n")
+        try FileSystem.atomicWriteFile(FileSystem.join(output, "accuracy.svg"), text: report.svg)
+        print(report.text)
+        print(queries)
+        if let local = extractor.source as? LocalAnswers, local.shortenedCount > 0 {
+            printError("\(local.shortenedCount) texts were shortened: their prompts were longer than the model reads")
+        }
+        print("written to \(output): results.md, results.json, accuracy.svg, adapters")
+    }
+}
