@@ -96,8 +96,13 @@ struct Family {
         var biasName: StaticString = "final_logits_bias"
         /// The bias is a constant row [1, vocabulary], else a parameter [vocabulary].
         var biasIsConstant = true
-        /// A layer with activation and norm before the product; a file without it has no head.
-        var transform: (dense: StaticString, norm: StaticString)?
+        /// A layer before the product; a file without it has no head.
+        var transform: Transform?
+
+        struct Transform {
+            let dense, norm: StaticString
+            let activation: Activation
+        }
     }
 
     /// Longest sequence; 0: no limit.

@@ -6,10 +6,13 @@ extension Family {
     /// BERT (Devlin et al. 2019): absolute positions, token types, a masked-language-model head and a pooler where the
     /// file has them.
     static func bert(_ config: Options) throws(PluginError) -> Family {
+        let tied = try config.bool("tie_word_embeddings", default: true)
         let head = Head(
-            weight: try headWeight(config), weightName: "cls.predictions.decoder.weight",
-            biasName: "cls.predictions.bias", biasIsConstant: false,
-            transform: ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm"))
+            weight: tied ? .tied : .separate, weightName: "cls.predictions.decoder.weight",
+            biasName: tied ? "cls.predictions.bias" : "cls.predictions.decoder.bias", biasIsConstant: false,
+            transform: Head.Transform(
+                dense: "cls.predictions.transform.dense", norm: "cls.predictions.transform.LayerNorm",
+                activation: try activation(config)))
         let limit = try config.size("max_position_embeddings", default: 512)
         return try bertLike(config, "bert", .learned(limit: limit, offset: 0), head, types: 2)
     }
@@ -17,9 +20,12 @@ extension Family {
     /// RoBERTa (Liu et al. 2019) and XLM-RoBERTa (Conneau et al. 2020): positions count the tokens that are not padding,
     /// from the row behind the padding's.
     static func roberta(_ config: Options, _ name: StaticString) throws(PluginError) -> Family {
+        let tied = try config.bool("tie_word_embeddings", default: true)
         let head = Head(
-            weight: try headWeight(config), weightName: "lm_head.decoder.weight", biasName: "lm_head.bias",
-            biasIsConstant: false, transform: ("lm_head.dense", "lm_head.layer_norm"))
+            weight: tied ? .tied : .separate, weightName: "lm_head.decoder.weight",
+            biasName: tied ? "lm_head.bias" : "lm_head.decoder.bias", biasIsConstant: false,
+            // Whatever the layers have.
+            transform: Head.Transform(dense: "lm_head.dense", norm: "lm_head.layer_norm", activation: .gelu))
         let rows = try config.size("max_position_embeddings", default: 514)
         let padding = try config.int("pad_token_id", default: 1)
         guard padding >= 0, padding < rows - 1 else {
@@ -32,8 +38,8 @@ extension Family {
         return try bertLike(config, name, positions, head, types: 1)
     }
 
-    private static func headWeight(_ config: Options) throws(PluginError) -> Head.Weight {
-        try config.bool("tie_word_embeddings", default: true) ? .tied : .separate
+    private static func activation(_ config: Options) throws(PluginError) -> Activation {
+        try Activation(named: try config.string("hidden_act", default: "gelu"), key: "hidden_act")
     }
 
     private static func bertLike(
@@ -58,7 +64,7 @@ extension Family {
                 feedForward: try config.size("intermediate_size"), names: .bert),
             positions: positions, norm: .layer, epsilon: try config.double("layer_norm_eps", default: 1e-12),
             normFirst: false, finalNorm: false, embeddingNorm: true, biases: .all,
-            activation: try Activation(named: try config.string("hidden_act", default: "gelu"), key: "hidden_act"),
+            activation: try activation(config),
             attentionScale: 1 / sqrt(Double(headDim)), tokenTypes: try config.size("type_vocab_size", default: types),
             head: head, pooler: "pooler.dense", sourceVocabulary: vocabulary, targetVocabulary: vocabulary)
     }

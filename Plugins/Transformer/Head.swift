@@ -15,7 +15,7 @@ struct Head {
             guard weights.has("\(names.dense).weight", .head) else { return nil }
             transform = (
                 Linear(weights, "\(names.dense)", from: family.dModel, to: family.dModel, bias: true, family, .head),
-                family.activation, Norm(weights, "\(names.norm)", family, .head)
+                names.activation, Norm(weights, "\(names.norm)", family, .head)
             )
         } else {
             transform = nil
