@@ -7,42 +7,92 @@ struct KeysValues {
 
 /// Multi-head attention over its own sequence or another's.
 struct Attention {
-    private let query, key, value, output: Linear
-    private let heads: Int
-    private let headDim: Int
+    private let projections: Projections
+    private let output: Linear
+    private let heads, keyValueHeads, headDim: Int
     private let scale: Double
 
+    private enum Projections {
+        case separate(query: Linear, key: Linear, value: Linear)
+        case fused(Linear)
+    }
+
     /// `name` ends before the projections' own names.
-    init(_ weights: Weights, _ name: String, _ names: StackNames, heads: Int, _ family: Family) {
-        let inner = heads * family.headDim
-        func projection(_ part: String) -> Linear {
-            Linear(weights, name + part, from: family.dModel, to: inner, bias: family.biases)
+    init(_ weights: Weights, _ name: String, _ stack: Family.Stack, _ family: Family) {
+        let (width, bias) = (family.headDim, family.biases.queryKeyValue)
+        func projection(_ part: String, _ heads: Int) -> Linear {
+            Linear(weights, name + part, from: family.dModel, to: heads * width, bias: bias, family)
         }
-        query = projection(names.query)
-        key = projection(names.key)
-        value = projection(names.value)
-        output = Linear(weights, name + names.output, from: inner, to: family.dModel, bias: family.biases)
-        (self.heads, headDim, scale) = (heads, family.headDim, family.attentionScale)
+        switch stack.names.projections {
+        case .separate(let query, let key, let value):
+            projections = .separate(
+                query: projection(query, stack.heads), key: projection(key, stack.keyValueHeads),
+                value: projection(value, stack.keyValueHeads))
+        case .fused(let part):
+            projections = .fused(projection(part, stack.heads + 2 * stack.keyValueHeads))
+        }
+        output = Linear(
+            weights, name + stack.names.output, from: stack.heads * width, to: family.dModel,
+            bias: family.biases.attentionOutput, family)
+        (heads, keyValueHeads, headDim) = (stack.heads, stack.keyValueHeads, width)
+        scale = family.attentionScale
+    }
+
+    /// What the queries of x [batch, positions, d_model] ask for: [batch, heads, positions, head_dim].
+    func query(of x: Tensor, in context: Context) -> Tensor {
+        switch projections {
+        case .separate(let query, _, _): split(query(x, in: context), heads)
+        case .fused(let all): part(all(x, in: context), from: 0, heads)
+        }
     }
 
     /// What the attention looks up in a sequence x [batch, positions, d_model].
     func keysValues(of x: Tensor, in context: Context) -> KeysValues {
-        KeysValues(keys: split(key(x, in: context)), values: split(value(x, in: context)))
+        switch projections {
+        case .separate(_, let key, let value):
+            KeysValues(
+                keys: split(key(x, in: context), keyValueHeads), values: split(value(x, in: context), keyValueHeads))
+        case .fused(let all): keysValues(fused: all(x, in: context))
+        }
     }
 
-    /// Attends from x [batch, queries, d_model]. `bias` is added to the scores, `mask` hides keys.
+    /// Both for one sequence, rotated where the family does.
+    func project(_ x: Tensor, rotation: Rotation?, in context: Context) -> (query: Tensor, memory: KeysValues) {
+        let query: Tensor
+        let memory: KeysValues
+        if case .fused(let all) = projections {
+            let projected = all(x, in: context)
+            (query, memory) = (part(projected, from: 0, heads), keysValues(fused: projected))
+        } else {
+            (query, memory) = (self.query(of: x, in: context), keysValues(of: x, in: context))
+        }
+        guard let rotation else { return (query, memory) }
+        return (rotation(query), KeysValues(keys: rotation(memory.keys), values: memory.values))
+    }
+
+    /// The states that queries gather from a memory. `bias` is added to the scores, `mask` hides keys.
     func callAsFunction(
-        _ x: Tensor, over memory: KeysValues, bias: Tensor? = nil, mask: Tensor? = nil, causal: Bool = false,
+        _ query: Tensor, over memory: KeysValues, bias: Tensor? = nil, mask: Tensor? = nil, causal: Bool = false,
         in context: Context
     ) -> Tensor {
-        let attended = split(query(x, in: context)).attention(
+        let attended = query.attention(
             key: memory.keys, value: memory.values, bias: bias, mask: mask, scale: scale, causal: causal)
         return output(join(attended), in: context)
     }
 
+    private func keysValues(fused x: Tensor) -> KeysValues {
+        KeysValues(
+            keys: part(x, from: heads, keyValueHeads), values: part(x, from: heads + keyValueHeads, keyValueHeads))
+    }
+
+    /// Some heads of a fused projection.
+    private func part(_ x: Tensor, from first: Int, _ heads: Int) -> Tensor {
+        split(x.slice(2, from: first * headDim, length: heads * headDim), heads)
+    }
+
     /// [batch, n, heads * head_dim] to [batch, heads, n, head_dim]. With one position, as in every decoding
     /// step, the order in memory is the same already and nothing has to move.
-    private func split(_ x: Tensor) -> Tensor {
+    private func split(_ x: Tensor, _ heads: Int) -> Tensor {
         let (batch, count) = (x.size(0), x.size(1))
         if count == 1 { return x.reshape([batch, heads, 1, headDim]) }
         return x.reshape([batch, count, heads, headDim]).permute([0, 2, 1, 3])

@@ -1,7 +1,7 @@
 import SeamPlugin
 
 /// What the decoder remembers between steps: for every layer the keys and values of the target so far,
-/// and, computed at the first step, those of the source.
+/// and, with an encoder, those of the source, computed at the first step. The target's mask is the host's.
 final class DecoderState: DecodingState {
     /// Target tokens seen.
     private(set) var position = 0
@@ -15,14 +15,12 @@ final class DecoderState: DecodingState {
     private var origins: [Int32]
 
     /// Nil when the host could not give the memory.
-    init?(batch: Int, capacity: Int, _ family: Family, in context: Context) {
+    init?(batch: Int, capacity: Int, _ stack: Family.Stack, headDim: Int, in context: Context) {
         self.capacity = capacity
         origins = (0..<Int32(batch)).map { $0 }
         var layers: [Cache] = []
-        for _ in 0..<family.decoder.layers {
-            guard let cache = Cache([batch, family.decoder.heads, capacity, family.headDim], in: context) else {
-                return nil
-            }
+        for _ in 0..<stack.layers {
+            guard let cache = Cache([batch, stack.keyValueHeads, capacity, headDim], in: context) else { return nil }
             layers.append(cache)
         }
         self.layers = layers

@@ -1,17 +1,20 @@
 import SeamPlugin
 
-/// What distinguishes one encoder-decoder family from another, as data: the one implementation reads
-/// this and never asks which family it runs. A new family is a function that fills this struct from its
-/// config.json.
+/// What distinguishes one family from another, as data: the one implementation reads this and never asks which family
+/// it runs. A new family is a function that fills this struct from its config.json.
 struct Family {
     /// How a token's place in its sequence enters.
     enum Positions {
         /// Vectors added to the embeddings, from a table whose first `offset` rows are unused.
         case learned(limit: Int, offset: Int)
-        /// The same with fixed sines and cosines.
+        /// The same, where only tokens other than `padding` are counted, from the row behind it; padding has its row.
+        case learnedByToken(limit: Int, padding: Int)
+        /// Vectors of fixed sines and cosines.
         case sinusoidal(limit: Int)
         /// A learned bias on the attention scores by bucketed distance; any length.
         case relative(buckets: Int, maxDistance: Int)
+        /// Queries and keys are rotated, pair i of the halves by position times frequencies[i].
+        case rotary(limit: Int, frequencies: [Float])
     }
 
     enum NormKind { case layer, rms }
@@ -20,16 +23,28 @@ struct Family {
     struct Stack {
         var layers: Int
         var heads: Int
+        /// Heads of keys and values, which as many query heads share each.
+        var keyValueHeads: Int
         /// Inner width of the feed-forward network.
         var feedForward: Int
         var names: StackNames
     }
 
+    /// Which projections have a bias.
+    struct Biases {
+        var queryKeyValue, attentionOutput, feedForward: Bool
+        static let all = Biases(queryKeyValue: true, attentionOutput: true, feedForward: true)
+        static let none = Biases(queryKeyValue: false, attentionOutput: false, feedForward: false)
+    }
+
     let name: StaticString
+    /// Where config.json has the width.
+    var widthKey: StaticString = "d_model"
     let dModel: Int
     let headDim: Int
-    let encoder: Stack
-    let decoder: Stack
+    /// Nil where the family has none; with both, the decoder attends to the encoder's output.
+    var encoder: Stack?
+    var decoder: Stack?
     let positions: Positions
 
     let norm: NormKind
@@ -39,65 +54,74 @@ struct Family {
     /// A norm after the last layer of each stack.
     let finalNorm: Bool
     /// A norm after embedding and position are added.
-    let embeddingNorm: Bool
+    var embeddingNorm = false
 
-    /// Projections of the attention and the feed-forward network have a bias.
-    let biases: Bool
+    let biases: Biases
+    /// Matrices lie in the file as [in, out], not as [out, in].
+    var transposedWeights = false
     let activation: Activation
     /// The feed-forward network multiplies act(W0 x) with W1 x.
-    let gated: Bool
+    var gated = false
     /// Factor on query times key, before the bias.
     let attentionScale: Double
 
     /// Factor on token embeddings.
-    let embeddingScale: Double
-    /// Factor on the last hidden state before the head.
-    let headScale: Double
-    /// One embedding for encoder and decoder; otherwise each has its own, if the file does.
-    let sharedEmbedding: Bool
-    /// Whether the head is the decoder's embedding.
+    var embeddingScale = 1.0
+    /// One embedding for encoder and decoder, saved as `sharedTable`; otherwise each has its own, if the file does.
+    var sharedEmbedding = false
+    /// Vectors for which of two texts a token is of; 0: none.
+    var tokenTypes = 0
     let head: Head
+    /// An encoder's tanh layer over the first state, where a file may have it.
+    var pooler: StaticString?
     let sourceVocabulary: Int
     let targetVocabulary: Int
 
-    enum Head {
-        case tied
-        /// `lm_head.weight`.
-        case separate
-        /// `lm_head.weight` if the file has it, else tied.
-        case separateIfPresent
+    /// How the last states become scores.
+    struct Head {
+        enum Weight {
+            /// The decoder's embedding, or the encoder's where there is no decoder.
+            case tied
+            /// A matrix of its own.
+            case separate
+            /// A matrix of its own if the file has it, else tied.
+            case separateIfPresent
+        }
+
+        var weight: Weight
+        /// Factor on the last hidden state.
+        var scale = 1.0
+        var weightName: StaticString = "lm_head.weight"
+        /// Added to the scores where the file has it.
+        var biasName: StaticString = "final_logits_bias"
+        /// The bias is a constant row [1, vocabulary], else a parameter [vocabulary].
+        var biasIsConstant = true
+        /// A layer before the product; a file without it has no head.
+        var transform: Transform?
+
+        struct Transform {
+            let dense, norm: StaticString
+            let activation: Activation
+        }
     }
 
     /// Longest sequence; 0: no limit.
     var limit: Int {
         switch positions {
-        case .learned(let limit, _), .sinusoidal(let limit): limit
+        case .learned(let limit, _), .learnedByToken(let limit, _), .sinusoidal(let limit), .rotary(let limit, _): limit
         case .relative: 0
         }
     }
-}
 
-/// What a family calls the tensors of one stack, after the stack's own name.
-struct StackNames {
-    /// Before everything: "encoder." or "decoder.".
-    let stack: String
-    /// Before a layer's number: "layers.".
-    let layers: String
-    let selfAttention, selfNorm: String
-    let crossAttention, crossNorm: String
-    let query, key, value, output: String
-    /// The two matrices of the feed-forward network, and the second input of a gated one.
-    let up, gate, down, feedForwardNorm: String
-    let finalNorm: String
+    /// The stacks that the family has.
+    var architecture: Architecture {
+        decoder == nil ? .encoderOnly : encoder == nil ? .decoderOnly : .encoderDecoder
+    }
 }
 
 extension Family {
     /// Reads config.json, or throws a sentence that names the key, what was expected and what was found.
     init(_ config: Options) throws(PluginError) {
-        guard try config.bool("is_encoder_decoder", default: true) else {
-            throw PluginError(
-                .unsupported, "config.json: 'is_encoder_decoder' is false; expected true, an encoder-decoder model")
-        }
         switch try config.string("model_type") {
         case "t5": self = try .t5(config, multilingual: false)
         case "mt5": self = try .t5(config, multilingual: true)
@@ -105,17 +129,35 @@ extension Family {
         case "mbart": self = try .mbart(config)
         case "marian": self = try .marian(config)
         case "pegasus": self = try .pegasus(config)
+        case "bert": self = try .bert(config)
+        case "roberta": self = try .roberta(config, "roberta")
+        case "xlm-roberta": self = try .roberta(config, "xlm-roberta")
+        case "gpt2": self = try .gpt2(config)
+        case "llama": self = try .llama(config)
+        case "mistral": self = try .mistral(config)
+        case "qwen2": self = try .qwen2(config)
         case let other:
             throw PluginError(
                 .unsupported,
-                "config.json: 'model_type' is '\(other)'; expected t5, mt5, bart, mbart, marian or pegasus")
+                "config.json: 'model_type' is '\(other)'; expected t5, mt5, bart, mbart, marian, pegasus, bert, "
+                    + "roberta, xlm-roberta, gpt2, llama, mistral or qwen2")
+        }
+        let both = architecture == .encoderDecoder
+        guard try config.bool("is_encoder_decoder", default: both) == both else {
+            throw PluginError(
+                .unsupported,
+                both
+                    ? "config.json: 'is_encoder_decoder' is false; expected true, an encoder-decoder model"
+                    : "config.json: 'is_encoder_decoder' is true; expected false for '\(name)'")
         }
     }
 
     /// Whether config.json is of a family above, without a look at the rest of it.
     static func accepts(_ config: Options) -> Bool {
         switch try? config.string("model_type") {
-        case "t5"?, "mt5"?, "bart"?, "mbart"?, "marian"?, "pegasus"?: true
+        case "t5"?, "mt5"?, "bart"?, "mbart"?, "marian"?, "pegasus"?, "bert"?, "roberta"?, "xlm-roberta"?, "gpt2"?,
+            "llama"?, "mistral"?, "qwen2"?:
+            true
         default: false
         }
     }
@@ -163,5 +205,15 @@ extension Options {
     /// A number of layers.
     func layers(_ key: String, default value: Int? = nil) throws(PluginError) -> Int {
         try size(key, default: value, most: 1000)
+    }
+
+    /// The width of one head of a model whose heads divide its width.
+    func headDim(_ width: Int, heads: Int, _ widthKey: String, _ headsKey: String) throws(PluginError) -> Int {
+        guard width % heads == 0 else {
+            throw PluginError(
+                .unsupported,
+                "config.json: '\(widthKey)' is \(width) and '\(headsKey)' \(heads); expected a number that divides the width")
+        }
+        return width / heads
     }
 }

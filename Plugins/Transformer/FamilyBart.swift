@@ -41,19 +41,20 @@ extension Family {
             // The first two rows of the learned tables are a leftover of the padding index.
             positions: learned ? .learned(limit: limit, offset: 2) : .sinusoidal(limit: limit),
             norm: .layer, epsilon: 1e-5, normFirst: normFirst, finalNorm: normFirst, embeddingNorm: embeddingNorm,
-            biases: true,
+            biases: .all,
             activation: try Activation(
                 named: try config.string("activation_function", default: "gelu"), key: "activation_function"),
-            gated: false, attentionScale: 1 / sqrt(Double(dModel / encoder.heads)),
+            attentionScale: 1 / sqrt(Double(dModel / encoder.heads)),
             embeddingScale: try config.bool("scale_embedding", default: false) ? sqrt(Double(dModel)) : 1,
-            headScale: 1, sharedEmbedding: shared && tied, head: tied ? .tied : .separate,
+            sharedEmbedding: shared && tied, head: Head(weight: tied ? .tied : .separate),
             sourceVocabulary: vocabulary,
             targetVocabulary: shared ? vocabulary : try config.size("decoder_vocab_size", default: vocabulary))
     }
 
     private static func stack(_ config: Options, _ side: String) throws(PluginError) -> Stack {
-        Stack(
-            layers: try config.layers(side + "_layers"), heads: try config.size(side + "_attention_heads"),
+        let heads = try config.size(side + "_attention_heads")
+        return Stack(
+            layers: try config.layers(side + "_layers"), heads: heads, keyValueHeads: heads,
             feedForward: try config.size(side + "_ffn_dim"), names: .bart(side + "."))
     }
 }
@@ -61,11 +62,11 @@ extension Family {
 extension StackNames {
     fileprivate static func bart(_ stack: String) -> StackNames {
         StackNames(
-            stack: stack, layers: "layers.",
+            stack: stack, layers: "layers.", embedding: .of(stack),
             selfAttention: "self_attn.", selfNorm: "self_attn_layer_norm",
             crossAttention: "encoder_attn.", crossNorm: "encoder_attn_layer_norm",
-            query: "q_proj", key: "k_proj", value: "v_proj", output: "out_proj",
-            up: "fc1", gate: "", down: "fc2",
+            projections: .separate(query: "q_proj", key: "k_proj", value: "v_proj"), output: "out_proj",
+            up: "fc1", down: "fc2",
             feedForwardNorm: "final_layer_norm", finalNorm: "layer_norm")
     }
 }

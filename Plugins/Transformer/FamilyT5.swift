@@ -20,16 +20,17 @@ extension Family {
         return Family(
             name: multilingual ? "mt5" : "t5", dModel: dModel, headDim: try config.size("d_kv"),
             encoder: Stack(
-                layers: layers, heads: heads, feedForward: width,
+                layers: layers, heads: heads, keyValueHeads: heads, feedForward: width,
                 names: .t5("encoder.", sublayer: 1, gated: gated)),
             decoder: Stack(
-                layers: try config.layers("num_decoder_layers", default: layers), heads: heads, feedForward: width,
-                names: .t5("decoder.", sublayer: 2, gated: gated)),
+                layers: try config.layers("num_decoder_layers", default: layers), heads: heads, keyValueHeads: heads,
+                feedForward: width, names: .t5("decoder.", sublayer: 2, gated: gated)),
             positions: try relativePositions(config), norm: .rms,
             epsilon: try config.double("layer_norm_epsilon", default: 1e-6), normFirst: true, finalNorm: true,
-            embeddingNorm: false, biases: false, activation: activation, gated: gated, attentionScale: 1,
-            embeddingScale: 1, headScale: scaled ? 1 / sqrt(Double(dModel)) : 1, sharedEmbedding: true,
-            head: scaled ? .tied : tied ? .separateIfPresent : .separate,
+            biases: .none, activation: activation, gated: gated, attentionScale: 1, sharedEmbedding: true,
+            head: Head(
+                weight: scaled ? .tied : tied ? .separateIfPresent : .separate,
+                scale: scaled ? 1 / sqrt(Double(dModel)) : 1),
             sourceVocabulary: vocabulary, targetVocabulary: vocabulary)
     }
 
@@ -61,10 +62,10 @@ extension StackNames {
     fileprivate static func t5(_ stack: String, sublayer: Int, gated: Bool) -> StackNames {
         let network = "layer.\(sublayer).DenseReluDense."
         return StackNames(
-            stack: stack, layers: "block.",
+            stack: stack, layers: "block.", embedding: .of(stack),
             selfAttention: "layer.0.SelfAttention.", selfNorm: "layer.0.layer_norm",
             crossAttention: "layer.1.EncDecAttention.", crossNorm: "layer.1.layer_norm",
-            query: "q", key: "k", value: "v", output: "o",
+            projections: .separate(query: "q", key: "k", value: "v"), output: "o",
             up: gated ? network + "wi_1" : network + "wi", gate: network + "wi_0", down: network + "wo",
             feedForwardNorm: "layer.\(sublayer).layer_norm", finalNorm: "final_layer_norm")
     }

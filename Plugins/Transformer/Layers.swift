@@ -9,7 +9,7 @@ struct FeedForward {
 
     init(_ weights: Weights, _ name: String, _ stack: Family.Stack, _ family: Family) {
         func linear(_ part: String, from input: Int, to output: Int) -> Linear {
-            Linear(weights, name + part, from: input, to: output, bias: family.biases)
+            Linear(weights, name + part, from: input, to: output, bias: family.biases.feedForward, family)
         }
         let names = stack.names
         gate = family.gated ? linear(names.gate, from: family.dModel, to: stack.feedForward) : nil
@@ -24,75 +24,65 @@ struct FeedForward {
     }
 }
 
-/// Self-attention and feed-forward network.
-struct EncoderLayer {
-    private let attention: Attention
-    private let attentionResidual: Residual
-    private let feedForward: FeedForward
-    private let feedForwardResidual: Residual
-
-    init(_ weights: Weights, _ index: Int, _ family: Family) {
-        let stack = family.encoder
-        let names = stack.names
-        let layer = names.layer(index)
-        attention = Attention(weights, layer + names.selfAttention, names, heads: stack.heads, family)
-        attentionResidual = Residual(weights, layer + names.selfNorm, family)
-        feedForward = FeedForward(weights, layer, stack, family)
-        feedForwardResidual = Residual(weights, layer + names.feedForwardNorm, family)
-    }
-
-    func callAsFunction(_ x: Tensor, bias: Tensor?, mask: Tensor, in context: Context) -> Tensor {
-        let attended = attentionResidual(x, in: context) {
-            attention($0, over: attention.keysValues(of: $0, in: context), bias: bias, mask: mask, in: context)
-        }
-        return feedForwardResidual(attended, in: context) { feedForward($0, in: context) }
-    }
+/// How the tokens of a pass see each other: the same in every layer.
+struct Sight {
+    /// Added to the scores, [1, heads, queries, keys].
+    let bias: Tensor?
+    /// [batch, keys], 0 hides a key.
+    let mask: Tensor?
+    /// Later tokens are hidden.
+    let causal: Bool
+    let rotation: Rotation?
 }
 
-/// Causal self-attention, attention over the encoder's output, and feed-forward network.
-struct DecoderLayer {
+/// Self-attention, attention over an encoder's output where there is one, and feed-forward network.
+struct Layer {
     private let attention: Attention
     private let attentionResidual: Residual
-    private let cross: Attention
-    private let crossResidual: Residual
+    private let cross: (attention: Attention, residual: Residual)?
     private let feedForward: FeedForward
     private let feedForwardResidual: Residual
 
-    init(_ weights: Weights, _ index: Int, _ family: Family) {
-        let stack = family.decoder
+    init(_ weights: Weights, _ index: Int, _ stack: Family.Stack, attendsToEncoder: Bool, _ family: Family) {
         let names = stack.names
         let layer = names.layer(index)
-        attention = Attention(weights, layer + names.selfAttention, names, heads: stack.heads, family)
+        attention = Attention(weights, layer + names.selfAttention, stack, family)
         attentionResidual = Residual(weights, layer + names.selfNorm, family)
-        cross = Attention(weights, layer + names.crossAttention, names, heads: stack.heads, family)
-        crossResidual = Residual(weights, layer + names.crossNorm, family)
+        if attendsToEncoder {
+            cross = (
+                Attention(weights, layer + names.crossAttention, stack, family),
+                Residual(weights, layer + names.crossNorm, family)
+            )
+        } else {
+            cross = nil
+        }
         feedForward = FeedForward(weights, layer, stack, family)
         feedForwardResidual = Residual(weights, layer + names.feedForwardNorm, family)
     }
 
     /// `past`: turns this layer's new keys and values into those of the whole prefix.
-    /// `memory`: what the layer looks up in the encoder's output.
+    /// `source`: what the layer looks up in the encoder's output, with the source's mask.
     func callAsFunction(
-        _ x: Tensor, bias: Tensor?, past: (KeysValues) -> KeysValues, memory: KeysValues, mask: Tensor,
-        in context: Context
+        _ x: Tensor, _ sight: Sight, past: (KeysValues) -> KeysValues = { $0 },
+        source: (memory: KeysValues, mask: Tensor)? = nil, in context: Context
     ) -> Tensor {
-        let attended = attentionResidual(x, in: context) {
-            attention(
-                $0, over: past(attention.keysValues(of: $0, in: context)), bias: bias, causal: true, in: context)
+        var x = attentionResidual(x, in: context) {
+            let (query, memory) = attention.project($0, rotation: sight.rotation, in: context)
+            return attention(
+                query, over: past(memory), bias: sight.bias, mask: sight.mask, causal: sight.causal, in: context)
         }
-        let informed = crossResidual(attended, in: context) {
-            cross($0, over: memory, mask: mask, in: context)
+        if let cross, let source {
+            x = cross.residual(x, in: context) {
+                let query = cross.attention.query(of: $0, in: context)
+                return cross.attention(query, over: source.memory, mask: source.mask, in: context)
+            }
         }
-        return feedForwardResidual(informed, in: context) { feedForward($0, in: context) }
+        return feedForwardResidual(x, in: context) { feedForward($0, in: context) }
     }
 
-    /// What the layer looks up in an encoder's output: the same for every target position.
-    func memory(of encoded: Tensor, in context: Context) -> KeysValues {
-        cross.keysValues(of: encoded, in: context)
+    /// What the layer looks up in an encoder's output: the same for every target position. Nil for a layer that
+    /// looks up nothing.
+    func memory(of encoded: Tensor, in context: Context) -> KeysValues? {
+        cross.map { $0.attention.keysValues(of: encoded, in: context) }
     }
-}
-
-extension StackNames {
-    /// Before the names of one layer.
-    func layer(_ index: Int) -> String { "\(stack)\(layers)\(index)." }
 }

@@ -1,33 +1,63 @@
 import CMath
 import SeamPlugin
 
+/// Where the tokens of a pass stand in their sequences.
+struct Places {
+    /// Of the first.
+    let start: Int
+    let count: Int
+    /// [batch, count] i32; nil: `start`, `start` + 1 ...
+    var given: Tensor?
+}
+
 /// Vectors by position that are added to the embeddings of one stack.
 struct PositionTable {
     private let table: Parameter
+    /// Rows before that of the first position.
     private let offset: Int
+    /// Counts the tokens that are not this one, instead of all.
+    private let padding: Int?
 
     /// Nil for a family that has no such vectors.
-    init?(_ weights: Weights, stack: String, _ family: Family) {
-        let name = stack + "embed_positions.weight"
+    init?(_ weights: Weights, _ name: String, _ family: Family) {
+        let shape = [family.limit, family.dModel]
         switch family.positions {
         case .learned(let limit, let offset):
-            self.offset = offset
+            (self.offset, padding) = (offset, nil)
             table = weights.parameter(name, [limit + offset, family.dModel])
-        case .sinusoidal(let limit):
-            offset = 0
+        case .learnedByToken(let limit, let padding):
+            (offset, self.padding) = (padding + 1, padding)
+            table = weights.parameter(name, [limit + padding + 1, family.dModel])
+        case .sinusoidal:
+            (offset, padding) = (0, nil)
             // Some files have the table and some leave it to be computed.
             table = weights.has(name)
-                ? weights.parameter(name, [limit, family.dModel], frozen: true)
-                : weights.constant(name, [limit, family.dModel], sinusoids(limit, family.dModel))
-        case .relative:
+                ? weights.parameter(name, shape, frozen: true)
+                : weights.constant(name, shape, sinusoids(family.limit, family.dModel))
+        case .relative, .rotary:
             return nil
         }
     }
 
-    /// [count, d_model], for positions from `start` on.
-    func callAsFunction(from start: Int, count: Int, in context: Context) -> Tensor {
-        let rows = (start + offset..<start + offset + count).map { Int32($0) }
-        return context[table].embedding(context.constant(rows, [count]))
+    /// [count, d_model] or [batch, count, d_model] for the tokens `ids` [batch, count].
+    func callAsFunction(_ ids: Tensor, at places: Places, in context: Context) -> Tensor {
+        let table = context[table]
+        if let padding { return table.embedding(counted(ids, padding, in: context)) }
+        if let given = places.given {
+            return table.embedding(offset == 0 ? given : (given.cast(to: .f32) + Double(offset)).cast(to: .i32))
+        }
+        let first = places.start + offset
+        return table.embedding(context.constant((first..<first + places.count).map { Int32($0) }, [places.count]))
+    }
+
+    /// For each token how many before it and including it are not `padding`, plus `padding`; for padding `padding`.
+    private func counted(_ ids: Tensor, _ padding: Int, in context: Context) -> Tensor {
+        let length = ids.size(1)
+        // Ids and counts are far below 2^24, so f32 holds them exactly.
+        let isToken = (ids.cast(to: .f32) - Double(padding)).abs().minimum(context.full(1, []))
+        let before: [Float] = (0..<length * length).map { $0 / length <= $0 % length ? 1 : 0 }
+        let count = isToken.matmul(context.constant(before, [length, length]))
+        return (count * isToken + Double(padding)).cast(to: .i32)
     }
 }
 
@@ -45,57 +75,4 @@ private func sinusoids(_ positions: Int, _ width: Int) -> [Float] {
         }
     }
     return table
-}
-
-/// T5's bias on attention scores: a learned number per head for each bucket of distances.
-struct RelativeBias {
-    private let table: Parameter
-    private let heads: Int
-    private let bidirectional: Bool
-    /// The bucket of each distance below the largest; all beyond share the last.
-    private let buckets: [Int32]
-
-    /// Nil for a family without relative positions.
-    init?(_ weights: Weights, _ stack: Family.Stack, bidirectional: Bool, _ family: Family) {
-        guard case .relative(let count, let maxDistance) = family.positions else { return nil }
-        let names = stack.names
-        table = weights.parameter(
-            names.layer(0) + names.selfAttention + "relative_attention_bias.weight", [count, stack.heads])
-        heads = stack.heads
-        self.bidirectional = bidirectional
-        buckets = Self.buckets(bidirectional ? count / 2 : count, maxDistance)
-    }
-
-    /// [1, heads, queries, keys] for queries that are the last of the keys.
-    func callAsFunction(queries: Int, keys: Int, in context: Context) -> Tensor {
-        let last = buckets.count - 1
-        let later = bidirectional ? buckets[last] + 1 : 0
-        var ids: [Int32] = []
-        ids.reserveCapacity(queries * keys)
-        for query in keys - queries..<keys {
-            for key in 0..<keys {
-                // A decoder's later keys are hidden by the causal mask; they take the bucket of distance 0.
-                let distance = bidirectional ? abs(query - key) : max(query - key, 0)
-                ids.append(buckets[min(distance, last)] + (key > query ? later : 0))
-            }
-        }
-        return context[table].embedding(context.constant(ids, [queries, keys]))
-            .permute([2, 0, 1]).reshape([1, heads, queries, keys])
-    }
-
-    /// The first half of the buckets holds one distance each; distance r of the rest goes to bucket
-    /// half + floor(log(r / half) / log(maxDistance / half) * rest). Comparing powers instead of logarithms
-    /// is exact where a distance meets a bucket's edge.
-    private static func buckets(_ count: Int, _ maxDistance: Int) -> [Int32] {
-        let half = count / 2
-        let rest = count - half
-        let ratio = Double(maxDistance) / Double(half)
-        return (0...maxDistance).map { distance in
-            if distance < half { return Int32(distance) }
-            let power = (0..<rest).reduce(1.0) { power, _ in power * Double(distance) / Double(half) }
-            var (step, edge) = (0, ratio)
-            while step < rest - 1, power >= edge { (step, edge) = (step + 1, edge * ratio) }
-            return Int32(half + step)
-        }
-    }
 }

@@ -8,40 +8,41 @@ final class Weights {
     private let prefix: String
     private(set) var parameters: [Parameter] = []
 
-    /// `probe`: the name of a vector as wide as the model that every file of the family has.
-    init(_ model: Model, probe: String, _ family: Family) throws(PluginError) {
+    init(_ model: Model, _ family: Family) throws(PluginError) {
         self.model = model
-        let found = ["", "model.", "transformer."].first { model.shape(of: $0 + probe) != nil }
+        // A vector as wide as the model that every file of the family has.
+        let names = (family.encoder ?? family.decoder)?.names
+        let probe = names.map { $0.layer(0) + $0.selfNorm + ".weight" } ?? ""
+        let found = ["", "model.", "transformer.", "bert.", "roberta."].first { model.shape(of: $0 + probe) != nil }
         guard let found, let shape = model.shape(of: found + probe) else {
             throw PluginError(.notFound, "the model has no tensor '\(probe)', which every \(family.name) model has")
         }
         guard shape == [family.dModel] else {
             throw PluginError(
                 .shape,
-                "config.json: 'd_model' is \(family.dModel), but the tensor '\(probe)' is \(shape.last ?? 1) wide")
+                "config.json: '\(family.widthKey)' is \(family.dModel), but the tensor '\(probe)' is \(shape.last ?? 1) wide")
         }
         prefix = found
     }
 
+    /// Where a tensor belongs.
+    enum Part { case body, head }
+
     /// A tensor of the file. The host reports those that it lacks or has in another shape, all at once.
     /// Parts that share a tensor share its parameter: each name is asked for once.
-    func parameter(_ name: String, _ shape: [Int], frozen: Bool = false) -> Parameter {
-        add(Parameter(prefix + name, shape, .model, frozen: frozen))
-    }
-
-    /// A tensor outside the model's body.
-    func headParameter(_ name: String, _ shape: [Int], frozen: Bool = false) -> Parameter {
-        add(Parameter(name, shape, .model, frozen: frozen))
+    func parameter(_ name: String, _ shape: [Int], _ part: Part = .body, frozen: Bool = false) -> Parameter {
+        add(Parameter(full(name, part), shape, .model, frozen: frozen))
     }
 
     /// A constant that is computed here, with the name it would have in a file.
     func constant(_ name: String, _ shape: [Int], _ values: [Float]) -> Parameter {
-        add(Parameter(prefix + name, shape, .data(values), frozen: true))
+        add(Parameter(full(name, .body), shape, .data(values), frozen: true))
     }
 
-    /// Whether the file has a tensor of the model's body.
-    func has(_ name: String) -> Bool { model.shape(of: prefix + name) != nil }
-    func hasHead(_ name: String) -> Bool { model.shape(of: name) != nil }
+    /// Whether the file has a tensor.
+    func has(_ name: String, _ part: Part = .body) -> Bool { model.shape(of: full(name, part)) != nil }
+
+    private func full(_ name: String, _ part: Part) -> String { part == .body ? prefix + name : name }
 
     private func add(_ parameter: Parameter) -> Parameter {
         parameters.append(parameter)
@@ -53,14 +54,20 @@ final class Weights {
 struct Linear {
     private let weight: Parameter
     private let bias: Parameter?
+    private let isTransposed: Bool
 
-    init(_ weights: Weights, _ name: String, from input: Int, to output: Int, bias: Bool) {
-        weight = weights.parameter(name + ".weight", [output, input])
-        self.bias = bias ? weights.parameter(name + ".bias", [output]) : nil
+    init(
+        _ weights: Weights, _ name: String, from input: Int, to output: Int, bias: Bool, _ family: Family,
+        _ part: Weights.Part = .body
+    ) {
+        isTransposed = family.transposedWeights
+        weight = weights.parameter(name + ".weight", isTransposed ? [input, output] : [output, input], part)
+        self.bias = bias ? weights.parameter(name + ".bias", [output], part) : nil
     }
 
     func callAsFunction(_ x: Tensor, in context: Context) -> Tensor {
-        x.linear(context[weight], bias.map { context[$0] })
+        let weight = context[weight]
+        return x.linear(isTransposed ? weight.permute([1, 0]) : weight, bias.map { context[$0] })
     }
 }
 
@@ -70,9 +77,9 @@ struct Norm {
     private let bias: Parameter?
     private let epsilon: Double
 
-    init(_ weights: Weights, _ name: String, _ family: Family) {
-        weight = weights.parameter(name + ".weight", [family.dModel])
-        bias = family.norm == .layer ? weights.parameter(name + ".bias", [family.dModel]) : nil
+    init(_ weights: Weights, _ name: String, _ family: Family, _ part: Weights.Part = .body) {
+        weight = weights.parameter(name + ".weight", [family.dModel], part)
+        bias = family.norm == .layer ? weights.parameter(name + ".bias", [family.dModel], part) : nil
         epsilon = family.epsilon
     }
 

@@ -86,6 +86,18 @@ public func seam_session_forward(
 }
 
 @c @implementation
+public func seam_session_pool(
+    _ session: OpaquePointer?, _ batch: UnsafePointer<seam_batch>?, _ pooled: TensorSlot, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let handle = try object(session, "session", as: SessionHandle.self)
+        let (source, pooled) = (try handle.batch(batch), try required(pooled, "pooled"))
+        let context = handle.session.makeContext(recordsGradients: false)
+        pooled.pointee = DLPack.exporting(try context.owned(try handle.session.pool(context, source)))
+    }
+}
+
+@c @implementation
 public func seam_session_score(
     _ session: OpaquePointer?, _ batch: UnsafePointer<seam_batch>?, _ scores: UnsafeMutablePointer<seam_score>?,
     _ error: ErrorSlot
@@ -125,6 +137,6 @@ extension SessionHandle {
             attentionMask: values(raw.attention_mask, raw.source_length), targetLength: Int(raw.target_length),
             labels: (hasTargets ? values(raw.labels, raw.target_length) : nil) ?? [],
             decoderInputIDs: hasTargets ? values(raw.decoder_input_ids, raw.target_length) : nil,
-            info: session.backbone.info)
+            tokenTypeIDs: values(raw.token_type_ids, raw.source_length), info: session.backbone.info)
     }
 }

@@ -175,6 +175,10 @@ static void batches(seam_backbone *backbone) {
   CHECK(logits == NULL);
   seam_batch batch = tiny_batch();
   FAILS(seam_session_forward(session, &batch, NULL, NULL, &error), SEAM_INVALID_ARGUMENT, "argument logits is NULL");
+  FAILS(seam_session_pool(session, &batch, &logits, &error), SEAM_UNSUPPORTED, "has no pooled vector");
+  FAILS(seam_session_pool(session, &batch, NULL, &error), SEAM_INVALID_ARGUMENT, "argument pooled is NULL");
+  batch.token_type_ids = batch.attention_mask;
+  FAILS(seam_session_pool(session, &batch, &logits, &error), SEAM_UNSUPPORTED, "are for encoder-only backbones");
 
   seam_step step = {.struct_size = sizeof step};
   FAILS(seam_session_train_step(session, &batch, &step, &error), SEAM_INVALID_ARGUMENT, "has not begun");

@@ -52,6 +52,15 @@ import Testing
             try context.attention(
                 query: key, key: key, value: key, bias: nil, mask: i32([1, 4]), scale: 1, causal: false)
         }
+        expectError(.shape, "rotary: x must be [batch, heads, n, d] with an even d, found [1, 2, 3, 5]") {
+            try context.rotary(f32([1, 2, 3, 5]), cosine: f32([1, 3, 2]), sine: f32([1, 3, 2]))
+        }
+        expectError(.shape, "rotary: cosine and sine must be [1 or 1, 3, 2] for x", "found [1, 2, 3] and [1, 3, 2]") {
+            try context.rotary(key, cosine: f32([1, 2, 3]), sine: f32([1, 3, 2]))
+        }
+        expectError(.shape, "rotary: dtype must be f32, found i32") {
+            try context.rotary(key, cosine: i32([1, 3, 2]), sine: i32([1, 3, 2]))
+        }
     }
 
     @Test func axesAndReductions() throws {

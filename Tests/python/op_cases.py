@@ -139,6 +139,23 @@ def attention() -> Iterator[Case]:
     yield attention_case("more queries than keys", more, None, None, 1)
 
 
+def positions() -> Iterator[Case]:
+    shapes = [(2, 3, 5, 8), (1, 1, 1, 2), (2, 4, 1, 64), (3, 2, 33, 20)]
+    for shape in shapes:
+        for batch in {1, shape[0]}:
+            angle = normal(batch, shape[2], shape[3] // 2)
+            yield rotary_case(f"{shape} {batch}", normal(*shape), np.cos(angle), np.sin(angle))
+
+
+def rotary_case(detail: str, x: Array, cosine: Array, sine: Array) -> Case:
+    def reference(x: torch.Tensor) -> torch.Tensor:
+        low, high = x.chunk(2, -1)
+        c, s = (torch.from_numpy(each.astype(np.float64))[:, None] for each in (cosine, sine))
+        return torch.cat([low * c - high * s, high * c + low * s], -1)
+
+    return Case("rotary", detail, (x,), lambda p, x: p.op("rotary", x, p.constant(cosine), p.constant(sine)), reference)
+
+
 def attention_case(detail: str, heads: tuple[Array, ...], bias: Array | None, mask: Array | None, causal: int) -> Case:
     given = [each for each in (bias, mask) if each is not None]
 
@@ -308,5 +325,7 @@ def transfers() -> Iterator[Case]:
     yield case("stop_gradient", "", (normal(3, 5),), lambda x: x.detach())
 
 
-GROUPS = (elementwise, matrices, attention, normalisation, reductions, shapes, indices, losses, transfers)
+GROUPS = (
+    elementwise, matrices, attention, positions, normalisation, reductions, shapes, indices, losses, transfers,
+)
 CASES = [each for group in GROUPS for each in group()]

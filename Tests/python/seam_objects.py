@@ -193,6 +193,16 @@ class Session(Object):
         checked("seam_session_forward", self.pointer, batch.pointer, ctypes.byref(logits), None)
         return received(logits)
 
+    def forward_with_hidden(self, batch: Batch) -> tuple[Array, Array]:
+        logits, hidden = handle("DLManagedTensorVersioned"), handle("DLManagedTensorVersioned")
+        checked("seam_session_forward", self.pointer, batch.pointer, ctypes.byref(logits), ctypes.byref(hidden))
+        return received(logits), received(hidden)
+
+    def pool(self, batch: Batch) -> Array:
+        pooled = handle("DLManagedTensorVersioned")
+        checked("seam_session_pool", self.pointer, batch.pointer, ctypes.byref(pooled))
+        return received(pooled)
+
     def score(self, batch: Batch) -> list[Any]:
         scores = (headers().struct("seam_score") * batch.count)()
         checked("seam_session_score", self.pointer, batch.pointer, scores)
@@ -236,14 +246,15 @@ class Batch:
     """Token ids as rectangles; keeps the arrays that the library borrows."""
 
     def __init__(
-        self, input_ids: Any, attention_mask: Any = None, labels: Any = None, decoder_input_ids: Any = None
+        self, input_ids: Any, attention_mask: Any = None, labels: Any = None, decoder_input_ids: Any = None,
+        token_type_ids: Any = None,
     ):
         arrays = [
             None if each is None else np.ascontiguousarray(each, np.int32)
-            for each in (input_ids, attention_mask, labels, decoder_input_ids)
+            for each in (input_ids, attention_mask, labels, decoder_input_ids, token_type_ids)
         ]
-        self.input_ids, self.attention_mask, self.labels, self.decoder_input_ids = arrays
-        target = next((each for each in arrays[2:] if each is not None), None)
+        self.input_ids, self.attention_mask, self.labels, self.decoder_input_ids, self.token_type_ids = arrays
+        target = next((each for each in arrays[2:4] if each is not None), None)
         self.count, source_length = self.input_ids.shape
         self._struct = struct(
             "seam_batch",
@@ -254,6 +265,7 @@ class Batch:
             attention_mask=pointer_to(self.attention_mask, ctypes.c_int32),
             labels=pointer_to(self.labels, ctypes.c_int32),
             decoder_input_ids=pointer_to(self.decoder_input_ids, ctypes.c_int32),
+            token_type_ids=pointer_to(self.token_type_ids, ctypes.c_int32),
         )
         self.pointer = ctypes.pointer(self._struct)
 

@@ -237,6 +237,10 @@ WRONG: dict[str, tuple[Callable[[Pass, Any, Any], Any], list[str]]] = {
     "negative size": (lambda p, x, i: p.op("full", 0.0, 0, sizes([-2]), 1), ["full", "-2"]),
     "layer_norm": (lambda p, x, i: p.op("layer_norm", x, p.constant(normal(2)), None, 1e-5), ["layer_norm", "[2]"]),
     "attention": (lambda p, x, i: p.op("attention", x, x, x, None, None, 1.0, 0), ["attention"]),
+    "rotary": (lambda p, x, i: p.op("rotary", x, x, x), ["rotary", "[2, 3]"]),
+    "rotary sine": (
+        lambda p, x, i: p.op("rotary", p.constant(normal(1, 1, 3, 4)), p.constant(normal(1, 3, 2)), p.constant(normal(3, 2))),
+        ["rotary", "[1, 1, 3, 4]", "[1, 3, 2]", "[3, 2]"]),
 }
 
 

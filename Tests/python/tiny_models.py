@@ -113,7 +113,8 @@ def randomise(model: PreTrainedModel, seed: int) -> None:
             elif value.dim() > 1 and name != "final_logits_bias":
                 value.copy_(noise * 0.2)
             else:
-                value.copy_(noise * 0.2 + ("norm" in name and name.endswith("weight")))
+                # A weight of one axis is the gain of a norm.
+                value.copy_(noise * 0.2 + name.endswith("weight"))
             likely_end(value)
 
 

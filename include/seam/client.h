@@ -173,19 +173,28 @@ typedef struct seam_batch {
   int64_t target_length;            /* 0: no targets */
   const int32_t *input_ids;         /* [batch, source_length] */
   const int32_t *attention_mask;    /* [batch, source_length] of 0 and 1; nullable: all 1 */
-  const int32_t *labels;            /* [batch, target_length], -100 counts nothing; nullable for forward */
-  const int32_t *decoder_input_ids; /* [batch, target_length]; nullable: labels shifted right */
+  const int32_t *labels;            /* [batch, target_length], -100 counts nothing; nullable for forward; for a backbone
+                                     * that is not an encoder-decoder target_length is source_length or 0 */
+  const int32_t *decoder_input_ids; /* [batch, target_length]; nullable: labels shifted right; encoder-decoders only */
+  const int32_t *token_type_ids;    /* [batch, source_length], which of two texts a token is of; nullable: all of the
+                                     * first; encoder-only backbones */
 } seam_batch;
 
 /* What leaves the encoder.output seam, adapters applied: *hidden [batch, source_length, d_model] f32, owned by the
- * caller. */
+ * caller. SEAM_UNSUPPORTED for a backbone without an encoder. */
 SEAM_API seam_status seam_session_encode(seam_session *session, const seam_batch *batch,
                                          DLManagedTensorVersioned **hidden, seam_error **error);
 /* Teacher-forced: *logits [batch, target_length, vocab_size], *hidden (nullable) [batch, target_length, d_model];
- * owned by the caller. */
+ * owned by the caller. For a backbone that is not an encoder-decoder: at every position of the source, in place of the
+ * target. SEAM_UNSUPPORTED for a backbone without a head. */
 SEAM_API seam_status seam_session_forward(seam_session *session, const seam_batch *batch,
                                           DLManagedTensorVersioned **logits, DLManagedTensorVersioned **hidden,
                                           seam_error **error);
+
+/* One vector for each source, made as the backbone's options say of what seam_session_encode gives: *pooled
+ * [batch, d_model] f32, owned by the caller. SEAM_UNSUPPORTED for a backbone that has none. */
+SEAM_API seam_status seam_session_pool(seam_session *session, const seam_batch *batch,
+                                       DLManagedTensorVersioned **pooled, seam_error **error);
 
 /* Fixed: it never grows. */
 typedef struct seam_score {
@@ -221,7 +230,7 @@ SEAM_API seam_status seam_generate_options_init(seam_backbone *backbone, seam_ge
                                                 seam_error **error);
 /* Asked before every step; 0 stops the call with SEAM_CANCELLED. */
 typedef int32_t (*seam_continue_callback)(void *user, int64_t tokens_so_far);
-/* Generates targets for the batch's sources. options nullable: the model's own; should_continue nullable. */
+/* Generates targets for the batch's sources; for a decoder-only backbone, continuations of them. options nullable: the model's own; should_continue nullable. */
 SEAM_API seam_status seam_session_generate(seam_session *session, const seam_batch *batch,
                                            const seam_generate_options *options,
                                            seam_continue_callback should_continue, void *user, seam_sequences **out,

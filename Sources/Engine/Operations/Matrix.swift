@@ -137,7 +137,7 @@ extension Context {
     }
 
     /// x [..., in] times weight [out, in] transposed, plus bias [out] -> [..., out]. The weight may be stored in
-    /// half precision; it is widened panel by panel.
+    /// half precision; it is widened panel by panel. One that lies in memory as [in, out] (a permuted view) is read so.
     public func linear(_ x: Tensor, weight: Tensor, bias: Tensor?) throws(SeamError) -> Tensor {
         try requireF32(x, "linear")
         guard weight.rank == 2, x.rank >= 1, x.shape[x.rank - 1] == weight.shape[1], weight.dtype != .i32 else {
@@ -155,30 +155,26 @@ extension Context {
         var shape = x.shape
         shape[x.rank - 1] = outputs
         let result = try makeResult(shape, from: x, weight, bias)
-        let (m, n, k) = (Int64(rows), Int64(outputs), Int64(inputs))
-        let matrix = try contiguous(weight.detached)
-        if weight.dtype == .f32 {
-            sk_gemm(0, 1, m, n, k, 1, input.f32, k, matrix.f32, k, 0, result.f32, n)
-        } else {
-            sk_gemm_half(m, n, k, input.f32, k, weight.dtype.storageKind, matrix.u16, k, result.f32, n)
-        }
+        let isTransposed = !weight.isContiguous && weight.strides == [1, outputs]
+        let matrix = isTransposed ? weight.detached : try contiguous(weight.detached)
+        multiply(input, by: matrix, forward: true, rows: rows, into: result)
         if let bias {
             let values = try contiguous(widened(bias))
-            sk_add_bias(result.f32, values.f32, m, n)
+            sk_add_bias(result.f32, values.f32, Int64(rows), Int64(outputs))
         }
 
         let slots = (x: x.gradient, weight: weight.gradient, bias: bias?.gradient)
         let keptInput = weight.gradient == nil ? nil : input
         record(result) { [unowned self] (gradient) throws(SeamError) in
             let upstream = try self.contiguous(gradient)
+            let (m, n, k) = (Int64(rows), Int64(outputs), Int64(inputs))
             if let slot = slots.x {
                 if matrix.dtype == .f32 {
                     let (target, isFresh) = try slot.accumulator(in: self)
-                    sk_gemm(0, 0, m, k, n, 1, upstream.f32, n, matrix.f32, k, isFresh ? 0 : 1, target.f32, k)
+                    self.multiply(upstream, by: matrix, forward: false, rows: rows, into: target, adding: !isFresh)
                 } else {
                     let product = try self.makeTensor(slot.shape)
-                    sk_gemm_half_nn(
-                        m, k, n, upstream.f32, n, matrix.dtype.storageKind, matrix.u16, k, product.f32, k)
+                    self.multiply(upstream, by: matrix, forward: false, rows: rows, into: product)
                     try slot.add(shared: product, in: self)
                 }
             }
@@ -192,5 +188,25 @@ extension Context {
             }
         }
         return result
+    }
+
+    /// result = input W^T (`forward`) or input W for a weight [out, in] that lies in memory as that or as [in, out];
+    /// added to what the result holds for an f32 weight, if so asked.
+    private func multiply(
+        _ input: Tensor, by weight: Tensor, forward: Bool, rows: Int, into result: Tensor, adding: Bool = false
+    ) {
+        let isTransposed = !weight.isContiguous
+        let (outputs, inputs) = (Int64(weight.shape[0]), Int64(weight.shape[1]))
+        let (m, n, k) = (Int64(rows), forward ? outputs : inputs, forward ? inputs : outputs)
+        let step = isTransposed ? outputs : inputs
+        if weight.dtype == .f32 {
+            sk_gemm(
+                0, forward == isTransposed ? 0 : 1, m, n, k, 1, input.f32, k, weight.f32, step, adding ? 1 : 0,
+                result.f32, n)
+        } else if forward == isTransposed {
+            sk_gemm_half_nn(m, n, k, input.f32, k, weight.dtype.storageKind, weight.u16, step, result.f32, n)
+        } else {
+            sk_gemm_half(m, n, k, input.f32, k, weight.dtype.storageKind, weight.u16, step, result.f32, n)
+        }
     }
 }

@@ -143,6 +143,14 @@ void sk_attention_softmax(float *scores, float scale, const float *bias, const i
                           const int32_t *mask, int causal, int64_t causal_offset, int64_t batch, int64_t heads,
                           int64_t queries, int64_t keys);
 
+// ---- Rotary positions (rotary.c)
+
+/// y (contiguous over shape, whose last size is even) = x (same shape, read through strides) with each vector's halves
+/// rotated: low cos - high sin, high cos + low sin. cosine and sine hold shape[3] / 2 values for each vector, found
+/// through table_strides, 0 along axes that share them. direction is 1, or -1 for the gradient.
+void sk_rotary(float *y, const float *x, const int64_t x_strides[4], const float *cosine, const float *sine,
+               const int64_t table_strides[3], float direction, const int64_t shape[4]);
+
 // ---- Rows by index (gather.c)
 
 /// y[i] = table[ids[i]] for rows of cols; table kind is an sk_storage. ids were checked by the caller.

@@ -159,6 +159,11 @@ public enum OpsTable {
                     mask: mask.map(Tensor.from), scale: scale, causal: causal != 0)
             }
         }
+        ops.rotary = { context, x, cosine, sine in
+            binary(context, x, cosine, "rotary") { (pass, x, cosine) throws(SeamError) in
+                try pass.rotary(x, cosine: cosine, sine: try operand(sine, "rotary"))
+            }
+        }
         ops.softmax = { context, x, axis in
             unary(context, x, "softmax") { (pass, x) throws(SeamError) in try pass.softmax(x, axis: Int(axis)) }
         }

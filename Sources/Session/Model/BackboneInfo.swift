@@ -69,4 +69,11 @@ public struct BackboneInfo: Sendable, Equatable {
                 origin: origin)
         }
     }
+
+    /// Throws `.unsupported` for a backbone that cannot generate.
+    func requireDecoder() throws {
+        guard architecture == .encoderDecoder || architecture == .decoderOnly else {
+            throw SeamError(.unsupported, "the backbone has no decoder to generate with")
+        }
+    }
 }

@@ -5,6 +5,7 @@ import Support
 /// A model's own generation settings: generation_config.json first, then config.json, then the backbone.
 enum GenerationDefaults {
     static func options(for backbone: Backbone) throws -> GenerationOptions {
+        try backbone.info.requireDecoder()
         let folder = backbone.model?.folder
         var sources: [(json: JSON, name: String)] = []
         if let folder {

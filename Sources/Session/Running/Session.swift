@@ -97,6 +97,14 @@ public final class Session {
         return try adapt(context, hidden: hidden, mask: try mask(context, batch), training: training)
     }
 
+    /// One vector for each source, of what leaves the `encoder.output` seam: [batch, d_model], alive as long as the
+    /// context.
+    /// - Throws: `.unsupported` for a backbone that has no such vector.
+    public func pool(_ context: Context, _ batch: Batch) throws -> Tensor {
+        let hidden = try encodeAdapted(context, batch)
+        return try backbone.pool(context, hidden: hidden, mask: try mask(context, batch), training: false)
+    }
+
     /// Teacher-forced scores of a batch with targets; for a backbone that is not an encoder-decoder, the scores at
     /// every position of its source.
     /// - Parameter encoded: the encoder's output, when a cache has it; else the encoder runs.
@@ -184,10 +192,8 @@ public final class Session {
         _ batch: Batch, options: GenerationOptions, shouldContinue: (Int) -> Bool = { _ in true }
     ) throws -> [[GeneratedSequence]] {
         let info = backbone.info
+        try info.requireDecoder()
         let isContinuation = info.architecture == .decoderOnly
-        guard isContinuation || info.architecture == .encoderDecoder else {
-            throw SeamError(.unsupported, "the backbone has no decoder to generate with")
-        }
         guard !isContinuation || (options.repetitionPenalty == 1 && options.noRepeatNgramSize == 0) else {
             throw SeamError(
                 .unsupported, "repetition_penalty and no_repeat_ngram_size are not offered for decoder-only backbones")

@@ -1,0 +1,55 @@
+import SeamPlugin
+
+/// Token ids to the first hidden states of a stack.
+struct Embedding {
+    private let table: Parameter
+    private let scale: Double
+    private let positions: PositionTable?
+    private let tokenTypes: Parameter?
+    private let norm: Norm?
+
+    /// `table`: vectors of all tokens.
+    init(_ weights: Weights, _ names: EmbeddingNames, _ table: Parameter, _ family: Family) {
+        self.table = table
+        scale = family.embeddingScale
+        positions = PositionTable(weights, names.positions, family)
+        tokenTypes = family.tokenTypes > 0
+            ? weights.parameter(names.tokenTypes, [family.tokenTypes, family.dModel]) : nil
+        norm = family.embeddingNorm ? Norm(weights, names.norm, family) : nil
+    }
+
+    /// The vectors of the encoder's and the decoder's tokens, one parameter when both are one tensor or there is one
+    /// stack only.
+    static func tables(_ weights: Weights, _ family: Family) -> (source: Parameter, target: Parameter) {
+        let (encoder, decoder) = (family.encoder?.names.embedding.tokens, family.decoder?.names.embedding.tokens)
+        guard let encoder, let decoder else {
+            let table = weights.parameter(encoder ?? decoder ?? "", [family.sourceVocabulary, family.dModel])
+            return (table, table)
+        }
+        if !family.sharedEmbedding, weights.has(decoder) {
+            return (
+                weights.parameter(encoder, [family.sourceVocabulary, family.dModel]),
+                weights.parameter(decoder, [family.targetVocabulary, family.dModel])
+            )
+        }
+        // A shared table is usually saved once, as "shared"; some files have it under a stack's name.
+        let shared = "shared.weight"
+        let name = [shared, encoder, decoder].first { weights.has($0) } ?? shared
+        let table = weights.parameter(name, [family.sourceVocabulary, family.dModel])
+        return (table, table)
+    }
+
+    /// `types`: which of two texts each token is of; nil: all of the first.
+    func callAsFunction(_ ids: Tensor, at places: Places, types: Tensor? = nil, in context: Context) -> Tensor {
+        var x = context[table].embedding(ids)
+        if scale != 1 { x = x * scale }
+        var place = positions.map { $0(ids, at: places, in: context) }
+        if let tokenTypes {
+            let type = context[tokenTypes].embedding(types ?? context.constant([Int32(0)], [1]))
+            // Together they are smaller than x, where all tokens are of one text.
+            place = place.map { $0 + type } ?? type
+        }
+        if let place { x = x + place }
+        return norm.map { $0(x, in: context) } ?? x
+    }
+}

@@ -1,0 +1,84 @@
+import CMath
+import SeamPlugin
+
+/// The BERT line: encoders with the norm after the sum and learned positions.
+extension Family {
+    /// BERT (Devlin et al. 2019): absolute positions, token types, a masked-language-model head and a pooler where the
+    /// file has them.
+    static func bert(_ config: Options) throws(PluginError) -> Family {
+        let tied = try config.bool("tie_word_embeddings", default: true)
+        let head = Head(
+            weight: tied ? .tied : .separate, weightName: "cls.predictions.decoder.weight",
+            biasName: tied ? "cls.predictions.bias" : "cls.predictions.decoder.bias", biasIsConstant: false,
+            transform: Head.Transform(
+                dense: "cls.predictions.transform.dense", norm: "cls.predictions.transform.LayerNorm",
+                activation: try activation(config)))
+        let limit = try config.size("max_position_embeddings", default: 512)
+        return try bertLike(config, "bert", .learned(limit: limit, offset: 0), head, types: 2)
+    }
+
+    /// RoBERTa (Liu et al. 2019) and XLM-RoBERTa (Conneau et al. 2020): positions count the tokens that are not padding,
+    /// from the row behind the padding's.
+    static func roberta(_ config: Options, _ name: StaticString) throws(PluginError) -> Family {
+        let tied = try config.bool("tie_word_embeddings", default: true)
+        let head = Head(
+            weight: tied ? .tied : .separate, weightName: "lm_head.decoder.weight",
+            biasName: tied ? "lm_head.bias" : "lm_head.decoder.bias", biasIsConstant: false,
+            // Whatever the layers have.
+            transform: Head.Transform(dense: "lm_head.dense", norm: "lm_head.layer_norm", activation: .gelu))
+        let rows = try config.size("max_position_embeddings", default: 514)
+        let padding = try config.int("pad_token_id", default: 1)
+        guard padding >= 0, padding < rows - 1 else {
+            throw PluginError(
+                .invalidArgument,
+                "config.json: 'pad_token_id' is \(padding) and 'max_position_embeddings' \(rows); expected a token whose row is followed by those of the positions"
+            )
+        }
+        let positions = Positions.learnedByToken(limit: rows - padding - 1, padding: padding)
+        return try bertLike(config, name, positions, head, types: 1)
+    }
+
+    private static func activation(_ config: Options) throws(PluginError) -> Activation {
+        try Activation(named: try config.string("hidden_act", default: "gelu"), key: "hidden_act")
+    }
+
+    private static func bertLike(
+        _ config: Options, _ name: StaticString, _ positions: Positions, _ head: Head, types: Int
+    ) throws(PluginError) -> Family {
+        let kind = try config.string("position_embedding_type", default: "absolute")
+        guard kind == "absolute" else {
+            throw PluginError(
+                .unsupported, "config.json: 'position_embedding_type' is '\(kind)'; expected absolute")
+        }
+        guard try config.bool("is_decoder", default: false) == false else {
+            throw PluginError(.unsupported, "config.json: 'is_decoder' is true; expected false for '\(name)'")
+        }
+        let width = try config.size("hidden_size")
+        let heads = try config.size("num_attention_heads")
+        let headDim = try config.headDim(width, heads: heads, "hidden_size", "num_attention_heads")
+        let vocabulary = try config.size("vocab_size")
+        return Family(
+            name: name, widthKey: "hidden_size", dModel: width, headDim: headDim,
+            encoder: Stack(
+                layers: try config.layers("num_hidden_layers"), heads: heads, keyValueHeads: heads,
+                feedForward: try config.size("intermediate_size"), names: .bert),
+            positions: positions, norm: .layer, epsilon: try config.double("layer_norm_eps", default: 1e-12),
+            normFirst: false, finalNorm: false, embeddingNorm: true, biases: .all,
+            activation: try activation(config),
+            attentionScale: 1 / sqrt(Double(headDim)), tokenTypes: try config.size("type_vocab_size", default: types),
+            head: head, pooler: "pooler.dense", sourceVocabulary: vocabulary, targetVocabulary: vocabulary)
+    }
+}
+
+extension StackNames {
+    fileprivate static var bert: StackNames {
+        StackNames(
+            stack: "encoder.", layers: "layer.",
+            embedding: EmbeddingNames(
+                tokens: "embeddings.word_embeddings.weight", positions: "embeddings.position_embeddings.weight",
+                tokenTypes: "embeddings.token_type_embeddings.weight", norm: "embeddings.LayerNorm"),
+            selfAttention: "attention.", selfNorm: "attention.output.LayerNorm",
+            projections: .separate(query: "self.query", key: "self.key", value: "self.value"), output: "output.dense",
+            up: "intermediate.dense", down: "output.dense", feedForwardNorm: "output.LayerNorm")
+    }
+}

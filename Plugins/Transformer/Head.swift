@@ -1,0 +1,45 @@
+import SeamPlugin
+
+/// The last states to a score for every token.
+struct Head {
+    private let weight: Parameter
+    private let bias: Parameter?
+    private let transform: (dense: Linear, activation: Activation, norm: Norm)?
+    private let scale: Double
+    private let vocabulary: Int
+
+    /// Nil when the file has none.
+    init?(_ weights: Weights, tiedTo embedding: Parameter, _ family: Family) {
+        let head = family.head
+        if let names = head.transform {
+            guard weights.has("\(names.dense).weight", .head) else { return nil }
+            transform = (
+                Linear(weights, "\(names.dense)", from: family.dModel, to: family.dModel, bias: true, family, .head),
+                names.activation, Norm(weights, "\(names.norm)", family, .head)
+            )
+        } else {
+            transform = nil
+        }
+        let (name, constant) = ("\(head.weightName)", "\(head.biasName)")
+        let separate = switch head.weight {
+        case .tied: false
+        case .separate: true
+        case .separateIfPresent: weights.has(name, .head)
+        }
+        vocabulary = family.targetVocabulary
+        scale = head.scale
+        weight = separate ? weights.parameter(name, [vocabulary, family.dModel], .head) : embedding
+        let shape = head.biasIsConstant ? [1, vocabulary] : [vocabulary]
+        bias = weights.has(constant, .head)
+            ? weights.parameter(constant, shape, .head, frozen: head.biasIsConstant) : nil
+    }
+
+    /// What the head reads: the last states, scaled where the family does.
+    func input(_ x: Tensor) -> Tensor { scale == 1 ? x : x * scale }
+
+    func callAsFunction(_ x: Tensor, in context: Context) -> Tensor {
+        var x = x
+        if let transform { x = transform.norm(transform.activation(transform.dense(x, in: context)), in: context) }
+        return x.linear(context[weight], bias.map { context[$0].reshape([vocabulary]) })
+    }
+}

@@ -1,0 +1,46 @@
+import SeamPlugin
+
+/// What a family calls the tensors of one stack.
+struct StackNames {
+    /// Before the stack's layers: "encoder." or "decoder.".
+    var stack = ""
+    /// Before a layer's number: "layers.".
+    let layers: String
+    var embedding: EmbeddingNames
+
+    // After a layer's name.
+    let selfAttention, selfNorm: String
+    var crossAttention = "", crossNorm = ""
+    let projections: Projections
+    let output: String
+    /// The two matrices of the feed-forward network, and the second input of a gated one.
+    let up: String
+    var gate = ""
+    let down, feedForwardNorm: String
+
+    /// After the stack's name.
+    var finalNorm = ""
+
+    /// Of query, key and value, after the attention's name.
+    enum Projections {
+        case separate(query: String, key: String, value: String)
+        /// One matrix, the three below each other.
+        case fused(String)
+    }
+
+    /// Before the names of one layer.
+    func layer(_ index: Int) -> String { "\(stack)\(layers)\(index)." }
+}
+
+/// The tensors that token ids become vectors with.
+struct EmbeddingNames {
+    let tokens: String
+    var positions = "", tokenTypes = "", norm = ""
+
+    /// T5's and BART's, inside the stack.
+    static func of(_ stack: String) -> EmbeddingNames {
+        EmbeddingNames(
+            tokens: stack + "embed_tokens.weight", positions: stack + "embed_positions.weight",
+            norm: stack + "layernorm_embedding")
+    }
+}

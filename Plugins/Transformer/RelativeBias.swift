@@ -1,0 +1,54 @@
+import SeamPlugin
+
+/// T5's bias on attention scores: a learned number per head for each bucket of distances.
+struct RelativeBias {
+    private let table: Parameter
+    private let heads: Int
+    private let bidirectional: Bool
+    /// The bucket of each distance below the largest; all beyond share the last.
+    private let buckets: [Int32]
+
+    /// Nil for a family without relative positions.
+    init?(_ weights: Weights, _ stack: Family.Stack, bidirectional: Bool, _ family: Family) {
+        guard case .relative(let count, let maxDistance) = family.positions else { return nil }
+        let names = stack.names
+        table = weights.parameter(
+            names.layer(0) + names.selfAttention + "relative_attention_bias.weight", [count, stack.heads])
+        heads = stack.heads
+        self.bidirectional = bidirectional
+        buckets = Self.buckets(bidirectional ? count / 2 : count, maxDistance)
+    }
+
+    /// [1, heads, queries, keys] for queries that are the last of the keys.
+    func callAsFunction(queries: Int, keys: Int, in context: Context) -> Tensor {
+        let last = buckets.count - 1
+        let later = bidirectional ? buckets[last] + 1 : 0
+        var ids: [Int32] = []
+        ids.reserveCapacity(queries * keys)
+        for query in keys - queries..<keys {
+            for key in 0..<keys {
+                // A decoder's later keys are hidden by the causal mask; they take the bucket of distance 0.
+                let distance = bidirectional ? abs(query - key) : max(query - key, 0)
+                ids.append(buckets[min(distance, last)] + (key > query ? later : 0))
+            }
+        }
+        return context[table].embedding(context.constant(ids, [queries, keys]))
+            .permute([2, 0, 1]).reshape([1, heads, queries, keys])
+    }
+
+    /// The first half of the buckets holds one distance each; distance r of the rest goes to bucket
+    /// half + floor(log(r / half) / log(maxDistance / half) * rest). Comparing powers instead of logarithms
+    /// is exact where a distance meets a bucket's edge.
+    private static func buckets(_ count: Int, _ maxDistance: Int) -> [Int32] {
+        let half = count / 2
+        let rest = count - half
+        let ratio = Double(maxDistance) / Double(half)
+        return (0...maxDistance).map { distance in
+            if distance < half { return Int32(distance) }
+            let power = (0..<rest).reduce(1.0) { power, _ in power * Double(distance) / Double(half) }
+            var (step, edge) = (0, ratio)
+            while step < rest - 1, power >= edge { (step, edge) = (step + 1, edge * ratio) }
+            return Int32(half + step)
+        }
+    }
+}

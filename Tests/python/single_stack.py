@@ -1,0 +1,104 @@
+"""Tiny random encoder-only and decoder-only models of every family, and batches for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers as hf
+from transformers import PreTrainedModel
+
+from seam_abi import Array
+from tiny_models import END, FIRST_WORD, PAD, VOCABULARY, randomise
+
+# Positions run from behind the padding's row in RoBERTa: 40 rows leave 38 positions.
+SPECIAL: dict[str, Any] = {"vocab_size": VOCABULARY, "pad_token_id": PAD, "eos_token_id": END, "bos_token_id": 0}
+
+
+def bert(
+    config: type[Any] = hf.BertConfig, model: type[Any] = hf.BertForMaskedLM, **changes: Any
+) -> PreTrainedModel:
+    sizes = {
+        "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 40,
+        "max_position_embeddings": 40, "layer_norm_eps": 1e-5,
+    }
+    return model(config(**(sizes | SPECIAL | changes)))
+
+
+def gpt2(**changes: Any) -> PreTrainedModel:
+    sizes = {"n_embd": 24, "n_layer": 3, "n_head": 4, "n_positions": 60}
+    return hf.GPT2LMHeadModel(hf.GPT2Config(**(sizes | SPECIAL | changes)))
+
+
+def llama(
+    config: type[Any] = hf.LlamaConfig, model: type[Any] = hf.LlamaForCausalLM, **changes: Any
+) -> PreTrainedModel:
+    sizes = {
+        "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "intermediate_size": 40, "max_position_embeddings": 60, "rms_norm_eps": 1e-5,
+    }
+    return model(config(**(sizes | SPECIAL | changes)))
+
+
+def rope(kind: str, **more: Any) -> dict[str, Any]:
+    return {"rope_type": kind, "rope_theta": 500.0, **more}
+
+
+LLAMA3 = rope(
+    "llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=30)
+
+ENCODERS: dict[str, Callable[[], PreTrainedModel]] = {
+    "bert": lambda: bert(),
+    "bert-relu-untied": lambda: bert(hidden_act="relu", tie_word_embeddings=False, layer_norm_eps=1e-3),
+    "bert-no-head": lambda: bert(model=hf.BertModel, type_vocab_size=3),
+    "roberta": lambda: bert(hf.RobertaConfig, hf.RobertaForMaskedLM, type_vocab_size=1),
+    "roberta-relu": lambda: bert(hf.RobertaConfig, hf.RobertaForMaskedLM, hidden_act="relu"),
+    "roberta-no-head": lambda: bert(hf.RobertaConfig, hf.RobertaModel, pad_token_id=3),
+    "xlm-roberta": lambda: bert(hf.XLMRobertaConfig, hf.XLMRobertaForMaskedLM, tie_word_embeddings=False),
+}
+DECODERS: dict[str, Callable[[], PreTrainedModel]] = {
+    "gpt2": lambda: gpt2(),
+    "gpt2-relu-untied": lambda: gpt2(
+        activation_function="relu", n_inner=28, tie_word_embeddings=False, scale_attn_weights=False),
+    "llama": lambda: llama(),
+    "llama-tied": lambda: llama(tie_word_embeddings=True, num_key_value_heads=4, rope_parameters=rope("default")),
+    "llama-biases": lambda: llama(attention_bias=True, mlp_bias=True, num_key_value_heads=1, head_dim=10),
+    "llama-3": lambda: llama(rope_parameters=LLAMA3),
+    "llama-linear": lambda: llama(rope_parameters=rope("linear", factor=4.0)),
+    "mistral": lambda: llama(hf.MistralConfig, hf.MistralForCausalLM, sliding_window=None),
+    "mistral-window": lambda: llama(hf.MistralConfig, hf.MistralForCausalLM, sliding_window=48),
+    "qwen2": lambda: llama(hf.Qwen2Config, hf.Qwen2ForCausalLM, tie_word_embeddings=True),
+}
+
+
+def save(variant: str, path: Path, seed: int = 0, dtype: torch.dtype = torch.float32) -> Path:
+    model = (ENCODERS | DECODERS)[variant]()
+    randomise(model, seed)
+    model.to(dtype).save_pretrained(path)
+    return path
+
+
+def reference(variant: str, path: Path) -> PreTrainedModel:
+    """The folder as transformers reads it, computing in f32."""
+    kind = type((ENCODERS | DECODERS)[variant]())
+    return kind.from_pretrained(path, dtype=torch.float32, attn_implementation="eager").eval()
+
+
+def padded(seed: int, front: bool, count: int = 4, length: int = 17) -> tuple[Array, Array]:
+    """Ids and mask of texts of several lengths, padded on one side."""
+    random = np.random.default_rng(seed)
+    ids = random.integers(FIRST_WORD, VOCABULARY, (count, length)).astype(np.int32)
+    mask = np.ones_like(ids)
+    for row in range(1, count):
+        padding = length - int(random.integers(2, length + 1))
+        side = slice(0, padding) if front else slice(length - padding, length)
+        ids[row, side], mask[row, side] = PAD, 0
+    return ids, mask
+
+
+def places(mask: Array) -> Array:
+    """Positions that count the tokens of a row; transformers leaves them to the caller of a decoder's forward."""
+    return np.maximum(np.cumsum(mask, 1) - 1, 0)
