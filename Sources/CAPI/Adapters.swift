@@ -59,7 +59,7 @@ public func seam_adapter_save(
         let backbone = handle.owner.backbone
         try AdapterFolder.save(
             handle.adapter, backbone: backbone, isBackboneTrained: backbone.isTrained,
-            weights: try optionalText(backbonePath, "backbone_path").map { try ModelFolder($0) },
+            weights: try optionalText(backbonePath, "backbone_path").map { try ModelFiles($0) },
             notes: try optionalText(notes, "notes") ?? "", to: try text(path, "path"))
     }
 }

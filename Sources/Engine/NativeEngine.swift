@@ -26,4 +26,21 @@ public enum NativeEngine {
         let position = sk_first_nonfinite(pointer, dtype.storageKind, Int64(count))
         return position < 0 ? nil : Int(position)
     }
+
+    /// Quantised weights as f32: whole blocks of ggml's type number `format` (those of `sk_block_format`) a row, every
+    /// row a multiple of the block's length. Row r of the result is row `order[r]` of the bytes, r where `order` is nil.
+    /// The caller has checked bounds and format. Parallel.
+    public static func dequantize(
+        _ bytes: UnsafeRawPointer, format: UInt32, rows: Int, columns: Int, order: [Int64]?
+    ) throws(SeamError) -> Storage {
+        try Storage(byteCount: rows * columns * 4) { memory in
+            let values = memory.assumingMemoryBound(to: Float.self)
+            let format = sk_block_format(rawValue: format)
+            if let order {
+                sk_dequantize(values, bytes, format, Int64(rows), Int64(columns), order)
+            } else {
+                sk_dequantize(values, bytes, format, Int64(rows), Int64(columns), nil)
+            }
+        }
+    }
 }

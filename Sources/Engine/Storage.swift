@@ -119,17 +119,22 @@ public final class Storage {
         self.release = release
     }
 
-    /// A copy of `bytes` in memory of its own, outside any pool.
-    public init(copying bytes: UnsafeRawBufferPointer) throws(SeamError) {
-        guard let copy = aligned_alloc(64, (bytes.count + 63) / 64 * 64) else {
-            throw SeamError(.outOfMemory, "out of memory: could not allocate \(bytes.count) bytes for a tensor")
+    /// Memory of its own outside any pool, 64-byte aligned, that `fill` writes as a whole.
+    public init(byteCount: Int, fill: (UnsafeMutableRawPointer) -> Void) throws(SeamError) {
+        guard let memory = aligned_alloc(64, (byteCount + 63) / 64 * 64) else {
+            throw SeamError(.outOfMemory, "out of memory: could not allocate \(byteCount) bytes for a tensor")
         }
-        copy.copyMemory(from: bytes.baseAddress!, byteCount: bytes.count)
-        pointer = copy
+        fill(memory)
+        pointer = memory
         isReadOnly = false
-        byteCount = bytes.count
+        self.byteCount = byteCount
         pool = nil
-        release = { Glibc.free(copy) }
+        release = { Glibc.free(memory) }
+    }
+
+    /// A copy of `bytes` in memory of its own, outside any pool.
+    public convenience init(copying bytes: UnsafeRawBufferPointer) throws(SeamError) {
+        try self.init(byteCount: bytes.count) { $0.copyMemory(from: bytes.baseAddress!, byteCount: bytes.count) }
     }
 
     deinit {

@@ -1,4 +1,4 @@
-extension ModelFolder {
+extension ModelFiles {
     /// A number that tells this backbone's weights from others, for adapters to remember what they were
     /// trained on: equal for the same tensors however they are spread over shards, different for another
     /// architecture or another fine-tuning of the same one.
@@ -10,12 +10,13 @@ extension ModelFolder {
         let window = 4096
         var hash = ContentHash()
         for name in tensorNames {
-            guard let (tensor, file) = tensor(name) else { continue }
+            guard let tensor = tensor(name) else { continue }
             hash.update(name)
-            hash.update(tensor.type.rawValue)
+            hash.update(tensor.encoding.name)
             hash.update(tensor.shape.count)
             for extent in tensor.shape { hash.update(extent) }
-            file.withBytes(of: tensor) { bytes in
+            withExtendedLifetime(tensor.file) {
+                let bytes = tensor.bytes
                 guard bytes.count > 3 * window else { return hash.update(bytes) }
                 for start in [0, (bytes.count - window) / 2, bytes.count - window] {
                     hash.update(UnsafeRawBufferPointer(rebasing: bytes[start..<start + window]))

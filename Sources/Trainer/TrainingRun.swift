@@ -178,7 +178,7 @@ public final class TrainingRun {
         return [
             "adapters": .array(
                 session.adapters.map { ["id": .string($0.factory.id), "seam": .string($0.seam), "options": $0.options.json] }),
-            "backbone_fingerprint": session.backbone.model.map { .string(ContentHash.hex($0.folder.fingerprint())) } ?? .null,
+            "backbone_fingerprint": session.backbone.model.map { .string(ContentHash.hex($0.files.fingerprint())) } ?? .null,
             "data": .string(hash.hex), "batch_size": .int(Int64(options.batchSize)), "seed": .string("\(options.seed)"),
             "steps": .int(Int64(training.totalSteps)), "train_backbone": .bool(training.trainsBackbone),
             "learning_rate": .double(training.learningRate),
@@ -212,12 +212,12 @@ public final class TrainingRun {
     private func finish(_ optimisation: Optimisation, _ summary: ScoreSummary?, encoded: Int?) throws -> RunResult {
         try writeLog()
         var backbonePath: String?
-        var weights: ModelFolder?
+        var weights: ModelFiles?
         if options.training.trainsBackbone, session.backbone.model != nil {
             let path = FileSystem.join(options.output, "backbone")
             try BackboneFolder.save(session.backbone, to: path)
             backbonePath = path
-            weights = try ModelFolder(path)
+            weights = try ModelFiles(path)
         }
         var notes = options.notes
         if let summary {

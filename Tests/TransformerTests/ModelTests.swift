@@ -84,7 +84,7 @@ import Testing
         #expect(bitEqual(logits, expected))
         #expect(
             Set(try FileSystem.list(path)) == ["config.json", "model.safetensors", "tokenizer.json"])
-        let (old, new) = (try ModelFolder(model.path), try ModelFolder(path))
+        let (old, new) = (try ModelFiles(model.path), try ModelFiles(path))
         #expect(Set(old.tensorNames) == Set(new.tensorNames))
         #expect(old.fingerprint() != new.fingerprint())
     }

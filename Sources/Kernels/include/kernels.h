@@ -158,6 +158,19 @@ void sk_gather_rows(float *y, const void *table, int kind, const int32_t *ids, i
 /// dtable[ids[i]] += dy[i]; the same bits whatever the thread count (parallel over columns).
 void sk_scatter_add_rows(float *dtable, const float *dy, const int32_t *ids, int64_t n, int64_t cols);
 
+// ---- Quantised weights (dequantize.c)
+
+/// Block formats of GGUF files, under ggml's numbers. Blocks hold 32 values, those ending in K 256.
+enum sk_block_format {
+  SK_Q4_0 = 2, SK_Q4_1 = 3, SK_Q5_0 = 6, SK_Q5_1 = 7, SK_Q8_0 = 8,
+  SK_Q2_K = 10, SK_Q3_K = 11, SK_Q4_K = 12, SK_Q5_K = 13, SK_Q6_K = 14
+};
+/// y[rows, cols] in f32 = the values of x, whole blocks a row (cols is a multiple of the block's length, checked by the
+/// caller), x of any alignment, y disjoint from it. Row r of y is row order[r] of x; order (nullable: as they are) was
+/// checked by the caller. The same bits as the Python package gguf gives. Parallel over rows.
+void sk_dequantize(float *y, const void *x, enum sk_block_format format, int64_t rows, int64_t cols,
+                   const int64_t *order);
+
 // ---- Optimisers (optimizer.c)
 
 /// PyTorch's Adam (decoupled == 0: weight_decay is added to the gradient) and AdamW (decoupled == 1), step

@@ -22,7 +22,7 @@ public enum AdapterFolder {
         public let encoderLayers: Int
         public let decoderLayers: Int
         public let vocabSize: Int
-        /// `ModelFolder.fingerprint` of the weights it was trained on, as hex; nil for a backbone without a folder.
+        /// `ModelFiles.fingerprint` of the weights it was trained on, as hex; nil for a backbone without a folder.
         public let fingerprint: String?
         public let isBackboneTrained: Bool
         /// Of the classification that it is part of; 0: none.
@@ -37,10 +37,10 @@ public enum AdapterFolder {
     ///   - weights: the folder of the weights it belongs to; nil for the one the backbone was opened from.
     ///   - notes: further lines of the model card (data, metrics), Markdown.
     public static func save(
-        _ adapter: Adapter, backbone: Backbone, isBackboneTrained: Bool, weights: ModelFolder? = nil, notes: String,
+        _ adapter: Adapter, backbone: Backbone, isBackboneTrained: Bool, weights: ModelFiles? = nil, notes: String,
         to path: String
     ) throws {
-        let fingerprint = (weights ?? backbone.model?.folder).map { ContentHash.hex($0.fingerprint()) }
+        let fingerprint = (weights ?? backbone.model?.files).map { ContentHash.hex($0.fingerprint()) }
         let site = adapter.site
         let plugin = adapter.factory.plugin
         guard adapter.task?.objectValue != nil || adapter.task == nil else {
@@ -148,11 +148,11 @@ public enum AdapterFolder {
                 "adapter folder \"\(path)\" was trained for a backbone with \(name) \(saved), this one has \(found)")
         }
         if let saved = config.fingerprint, let model = backbone.model {
-            let found = ContentHash.hex(model.folder.fingerprint())
+            let found = ContentHash.hex(model.files.fingerprint())
             if saved != found {
                 backbone.runtime.log?(
                     .warning,
-                    "adapter folder \"\(path)\" was trained on other weights (\(saved)) than \"\(model.folder.path)\" holds (\(found))"
+                    "adapter folder \"\(path)\" was trained on other weights (\(saved)) than \"\(model.files.path)\" holds (\(found))"
                 )
             }
         }

@@ -22,7 +22,7 @@ public final class Backbone {
     /// Opens a model.
     /// - Parameters:
     ///   - id: the backbone's factory; nil asks every loaded backbone whether it accepts the model.
-    ///   - path: a folder in the Hugging Face layout; nil for a backbone that needs none.
+    ///   - path: a folder in the Hugging Face layout or a GGUF file; nil for a backbone that needs none.
     ///   - options: a JSON object of the factory's options.
     /// - Throws: when no factory accepts the model, or with one sentence that lists the tensors that are missing or
     ///   have another shape.
@@ -38,7 +38,7 @@ public final class Backbone {
         let status = table.create(runtime.host, self.options.handle, model?.handle, &instance, &failure)
         guard status == 0 else {
             let error = ErrorObject.take(failure, status: status, origin: origin, during: "opening backbone \"\(factory.id)\"")
-            throw model.map { Self.locate(error, in: $0.folder) } ?? error
+            throw model.map { Self.locate(error, in: $0.files) } ?? error
         }
         do {
             var raw = seam_backbone_info()
@@ -63,9 +63,11 @@ public final class Backbone {
     }
 
     /// A plugin knows the model's files by name only; the user needs to know where they are.
-    private static func locate(_ error: SeamError, in folder: ModelFolder) -> SeamError {
-        let place = error.message.hasPrefix("config.json: ") ? FileSystem.join(folder.path, "") : folder.path + ": "
-        return SeamError(error.code, place + error.message, origin: error.origin)
+    private static func locate(_ error: SeamError, in files: ModelFiles) -> SeamError {
+        let name = "config.json: "
+        let isConfig = error.message.hasPrefix(name)
+        let sentence = isConfig ? String(error.message.dropFirst(name.count)) : error.message
+        return SeamError(error.code, "\(isConfig ? files.configPath : files.path): \(sentence)", origin: error.origin)
     }
 
     private static func factory(accepting model: PretrainedModel?, in runtime: Runtime) throws -> BackboneFactory {
@@ -74,10 +76,10 @@ public final class Backbone {
         if let factory = factories.first(where: {
             ($0.table.pointee.accepts?(runtime.host, model.handle) ?? 0) != 0
         }) { return factory }
-        let type = try model.folder.config["model_type"].map { try $0.serialized() } ?? "absent"
+        let type = try model.files.config["model_type"].map { try $0.serialized() } ?? "absent"
         throw SeamError(
             .unsupported,
-            "\(model.folder.configPath): no loaded backbone opens this model (\"model_type\" is \(type)); asked: \(factories.isEmpty ? "none is loaded" : factories.map(\.id).joined(separator: ", "))"
+            "\(model.files.configPath): no loaded backbone opens this model (\"model_type\" is \(type)); asked: \(factories.isEmpty ? "none is loaded" : factories.map(\.id).joined(separator: ", "))"
         )
     }
 
@@ -96,7 +98,7 @@ public final class Backbone {
             do {
                 let tensor: Tensor
                 if case .model = declaration.initialisation, let model {
-                    guard model.folder.tensor(declaration.name) != nil else {
+                    guard model.files.tensor(declaration.name) != nil else {
                         missing.append(declaration.name)
                         continue
                     }
@@ -111,7 +113,7 @@ public final class Backbone {
         }
         if let model, !missing.isEmpty {
             let names = missing.map { "\"\($0)\"" }
-            problems.insert(SeamError(.notFound, "the model folder \"\(model.folder.path)\" has no tensor \(list(names, ", "))"), at: 0)
+            problems.insert(SeamError(.notFound, "the model \"\(model.files.path)\" has no tensor \(list(names, ", "))"), at: 0)
         }
         guard let first = problems.first else { return ParameterSet(entries) }
         throw SeamError(first.code, list(problems.map(\.message), "; "), origin: origin)

@@ -5,12 +5,13 @@ import Support
 /// Writing a backbone with its trained weights as a folder in the Hugging Face layout.
 public enum BackboneFolder {
     /// Copies every file of the source folder but the weights, and writes one `model.safetensors`: trained tensors in
-    /// f32 under their names, the others as they were. The old folder or the new one, never a mixture.
+    /// f32 under their names, the others as they were. A model from a GGUF file gets a config.json, and its quantised
+    /// tensors become f32; the tokenizer stays in that file. The old folder or the new one, never a mixture.
     /// - Throws: for a backbone opened without a folder, or a trained weight that is not finite.
     public static func save(_ backbone: Backbone, to path: String) throws {
-        guard let source = backbone.model?.folder else {
+        guard let source = backbone.model?.files else {
             throw SeamError(
-                .unsupported, "backbone \"\(backbone.factory.id)\" was opened without a folder, so there is none to write")
+                .unsupported, "backbone \"\(backbone.factory.id)\" was opened without a model, so there is none to write")
         }
         let trained = Dictionary(
             uniqueKeysWithValues: backbone.parameters.entries.filter { source.tensor($0.name) != nil }
@@ -22,28 +23,34 @@ public enum BackboneFolder {
             }
         }
         let tensors = try source.tensorNames.map { name -> SafetensorsWriter.Tensor in
-            let (stored, file) = try source.requireTensor(name)
+            let stored = try source.requireTensor(name)
             if let tensor = trained[try twin(of: name, among: trained, in: source) ?? name], tensor.dtype == .f32 {
-                return SafetensorsWriter.Tensor(name: name, type: .float32, shape: stored.shape) { body in
-                    try body(UnsafeRawBufferPointer(start: tensor.baseAddress, count: tensor.elementCount * 4))
-                }
+                return written(stored, .float32) { tensor }
             }
-            return SafetensorsWriter.Tensor(name: name, type: stored.type, shape: stored.shape) { body in
-                try body(file.bytes(of: stored))
+            switch stored.encoding {
+            case .plain(let type) where stored.rowOrder == nil:
+                return SafetensorsWriter.Tensor(name: name, type: type, shape: stored.shape) { body in
+                    try withExtendedLifetime(stored.file) { try body(stored.bytes) }
+                }
+            // What is quantised is several times as large in f32: loaded one at a time, when its turn comes.
+            case .plain(let type): return written(stored, type) { try PretrainedModel.load(stored) }
+            case .blocks: return written(stored, .float32) { try PretrainedModel.load(stored) }
             }
         }
         let widened = trained.contains { name, tensor in
-            tensor.dtype == .f32 && source.tensor(name).map { $0.tensor.type != .float32 } ?? false
+            tensor.dtype == .f32 && source.tensor(name).map { $0.encoding != .plain(.float32) } ?? false
         }
         try AtomicFolder.write(path, marker: "config.json") { folder in
-            for name in try FileSystem.list(source.path) where isCompanion(name, in: source.path) {
-                if name == "config.json", widened {
+            if let original = source.folder {
+                for name in try FileSystem.list(original) where isCompanion(name, in: original) {
                     try FileSystem.atomicWriteFile(
-                        FileSystem.join(folder, name), text: try wideConfig(source.config).serialized(indent: 2) + "\n")
-                    continue
+                        FileSystem.join(folder, name), try FileSystem.readBytes(FileSystem.join(original, name)))
                 }
+            }
+            if widened || source.folder == nil {
                 try FileSystem.atomicWriteFile(
-                    FileSystem.join(folder, name), try FileSystem.readBytes(FileSystem.join(source.path, name)))
+                    FileSystem.join(folder, "config.json"),
+                    text: try wideConfig(source.config).serialized(indent: 2) + "\n")
             }
             try SafetensorsWriter.write(
                 tensors, metadata: ["format": "pt"], to: FileSystem.join(folder, "model.safetensors"))
@@ -52,13 +59,22 @@ public enum BackboneFolder {
 
     /// The backbone's tensor that `name`, which the backbone does not read, is another copy of: some writers store tied
     /// embeddings twice, and the second copy must not keep the old values.
-    private static func twin(of name: String, among read: [String: Tensor], in source: ModelFolder) throws -> String? {
+    private static func twin(of name: String, among read: [String: Tensor], in source: ModelFiles) throws -> String? {
         guard read[name] == nil else { return nil }
-        let (copy, copyFile) = try source.requireTensor(name)
-        return try read.keys.sorted().first { candidate in
-            let (original, file) = try source.requireTensor(candidate)
-            return original.type == copy.type && original.shape == copy.shape
-                && file.bytes(of: original).elementsEqual(copyFile.bytes(of: copy))
+        let copy = try source.requireTensor(name)
+        return try read.keys.sorted().first { try source.requireTensor($0).hasContent(of: copy) }
+    }
+
+    /// A tensor to be written, whose contiguous values are taken when its turn comes.
+    private static func written(
+        _ stored: ModelTensor, _ type: StoredType, _ values: @escaping () throws -> Tensor
+    ) -> SafetensorsWriter.Tensor {
+        SafetensorsWriter.Tensor(name: stored.name, type: type, shape: stored.shape) { body in
+            let tensor = try values()
+            try withExtendedLifetime(tensor) {
+                try body(
+                    UnsafeRawBufferPointer(start: tensor.baseAddress, count: tensor.elementCount * tensor.dtype.byteCount))
+            }
         }
     }
 

@@ -25,7 +25,7 @@ public enum Description {
         func id(_ token: Int32?) -> JSON { token.map { .int(Int64($0)) } ?? .null }
         return [
             "kind": "open backbone", "id": .string(backbone.factory.id), "plugin": .string(backbone.factory.plugin.id),
-            "path": backbone.model.map { .string($0.folder.path) } ?? .null, "family": .string(info.family),
+            "path": backbone.model.map { .string($0.files.path) } ?? .null, "family": .string(info.family),
             "computation": .string(info.isOpaque ? "opaque" : "traced"),
             "gradients": .bool(backbone.backpropagates), "seams": .array(info.seams.map { .string($0) }),
             "d_model": .int(Int64(info.dModel)), "encoder_layers": .int(Int64(info.encoderLayers)),

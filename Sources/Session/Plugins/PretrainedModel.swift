@@ -3,47 +3,75 @@ import Engine
 import Files
 import Support
 
-/// A model folder as backbone plugins see it: its configuration and its tensors' shapes.
+/// A model's files as backbone plugins see them: its configuration and its tensors' shapes.
 public final class PretrainedModel {
-    public let folder: ModelFolder
+    public let files: ModelFiles
     public let configuration: Configuration
 
     public init(_ path: String) throws {
-        folder = try ModelFolder(path)
-        configuration = Configuration(flattening: folder.config)
+        files = try ModelFiles(path)
+        configuration = Configuration(flattening: files.config)
     }
 
-    /// A weight as a mapped tensor, checked for shape, dtype and finite values.
+    /// A weight, checked for shape, dtype and finite values.
     func tensor(_ name: String, shape: Shape) throws -> Tensor {
-        let (stored, file) = try folder.requireTensor(name)
+        let stored = try files.requireTensor(name)
         guard stored.shape == Array(shape) else {
             throw SeamError(
-                .shape, "tensor \"\(name)\" in \(file.path) must have shape \(shape), found \(Shape(stored.shape))")
+                .shape, "tensor \"\(name)\" in \(stored.file.path) must have shape \(shape), found \(Shape(stored.shape))")
         }
-        let dtype: DType
-        switch stored.type {
-        case .float32: dtype = .f32
-        case .bfloat16: dtype = .bf16
-        case .float16: dtype = .f16
-        default:
+        let tensor = try Self.load(stored)
+        if let position = NativeEngine.firstNonFinite(tensor.baseAddress, tensor.dtype, count: shape.elementCount) {
             throw SeamError(
-                .unsupported, "tensor \"\(name)\" in \(file.path) must be F32, BF16 or F16, found \(stored.type.rawValue)")
+                .numeric, "tensor \"\(name)\" in \(stored.file.path) holds NaN or infinity at element \(position)")
         }
-        let bytes = file.bytes(of: stored)
-        if let position = NativeEngine.firstNonFinite(bytes.baseAddress!, dtype, count: shape.elementCount) {
-            throw SeamError(
-                .numeric, "tensor \"\(name)\" in \(file.path) holds NaN or infinity at element \(position)")
+        return tensor
+    }
+
+    /// The values of a weight: mapped where they lie in the file as the engine reads them, else copied, and quantised
+    /// ones widened to f32.
+    static func load(_ stored: ModelTensor) throws -> Tensor {
+        let (shape, bytes) = (Shape(stored.shape), stored.bytes)
+        switch stored.encoding {
+        case .plain(let type):
+            let dtype: DType
+            switch type {
+            case .float32: dtype = .f32
+            case .bfloat16: dtype = .bf16
+            case .float16: dtype = .f16
+            default:
+                throw SeamError(
+                    .unsupported,
+                    "tensor \"\(stored.name)\" in \(stored.file.path) must be F32, BF16 or F16, found \(type.rawValue)")
+            }
+            return Tensor(shape: shape, dtype: dtype, storage: try mapped(stored, dtype))
+        case .blocks(let type):
+            let rows = stored.rowOrder?.count ?? shape.dropLast().reduce(1, *)
+            let storage = try NativeEngine.dequantize(
+                bytes.baseAddress!, format: type.rawValue, rows: rows, columns: shape.elementCount / rows,
+                order: stored.rowOrder)
+            return withExtendedLifetime(stored.file) { Tensor(shape: shape, dtype: .f32, storage: storage) }
         }
-        if UInt(bitPattern: bytes.baseAddress!) % UInt(dtype.byteCount) != 0 {
-            // Some writers do not align tensors; such a one has to be copied.
-            let copy = try Storage(copying: bytes)
-            return Tensor(shape: shape, dtype: dtype, storage: copy)
+    }
+
+    private static func mapped(_ stored: ModelTensor, _ dtype: DType) throws -> Storage {
+        let (file, bytes) = (stored.file, stored.bytes)
+        let order = stored.rowOrder ?? [0]
+        // Some writers do not align tensors; such a one has to be copied, and one whose rows are in another order.
+        guard stored.rowOrder != nil || UInt(bitPattern: bytes.baseAddress!) % UInt(dtype.byteCount) != 0 else {
+            // The mapping is read-only; frozen weights are never written.
+            return Storage(
+                borrowing: UnsafeMutableRawPointer(mutating: bytes.baseAddress!), byteCount: bytes.count,
+                isReadOnly: true, release: { _ = file })
         }
-        // The mapping is read-only; frozen weights are never written.
-        let storage = Storage(
-            borrowing: UnsafeMutableRawPointer(mutating: bytes.baseAddress!), byteCount: bytes.count,
-            isReadOnly: true, release: { _ = file })
-        return Tensor(shape: shape, dtype: dtype, storage: storage)
+        return try withExtendedLifetime(file) {
+            try Storage(byteCount: bytes.count) { memory in
+                let size = bytes.count / order.count
+                for (row, source) in order.enumerated() {
+                    (memory + row * size).copyMemory(from: bytes.baseAddress! + Int(source) * size, byteCount: size)
+                }
+            }
+        }
     }
 
     var handle: OpaquePointer { OpaquePointer(Unmanaged.passUnretained(self).toOpaque()) }
@@ -57,7 +85,7 @@ public final class PretrainedModel {
         host.model_config = { model in PretrainedModel.from(model)?.configuration.handle }
         host.model_tensor = { model, name, shape, rank in
             guard let model = PretrainedModel.from(model), let name else { return ErrorCode.invalidArgument.rawValue }
-            guard let (stored, _) = model.folder.tensor(String(cString: name)) else { return ErrorCode.notFound.rawValue }
+            guard let stored = model.files.tensor(String(cString: name)) else { return ErrorCode.notFound.rawValue }
             guard stored.shape.count <= maxRank else { return ErrorCode.shape.rawValue }
             rank?.pointee = Int32(stored.shape.count)
             if let shape { for (axis, size) in stored.shape.enumerated() { shape[axis] = Int64(size) } }

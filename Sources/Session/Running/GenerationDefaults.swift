@@ -6,12 +6,12 @@ import Support
 enum GenerationDefaults {
     static func options(for backbone: Backbone) throws -> GenerationOptions {
         try backbone.info.requireDecoder()
-        let folder = backbone.model?.folder
         var sources: [(json: JSON, name: String)] = []
-        if let folder {
-            let path = FileSystem.join(folder.path, "generation_config.json")
-            if FileSystem.exists(path) { sources.append((try JSON.read(path), path)) }
-            sources.append((folder.config, folder.configPath))
+        if let files = backbone.model?.files {
+            if let path = files.folder.map({ FileSystem.join($0, "generation_config.json") }), FileSystem.exists(path) {
+                sources.append((try JSON.read(path), path))
+            }
+            sources.append((files.config, files.configPath))
         }
         func value(_ key: String) -> (json: JSON, name: String)? {
             for source in sources {

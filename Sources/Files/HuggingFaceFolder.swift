@@ -1,38 +1,25 @@
 import Support
 
-/// A backbone's folder in the Hugging Face layout: `config.json` and the weights, in
-/// `model.safetensors` or in the shards that `model.safetensors.index.json` lists.
-///
-/// Thread rules: any thread may read. Tensor bytes live as long as this object.
-public final class ModelFolder: Sendable {
-    /// The folder as given to `init`.
-    public let path: String
-    /// The content of `config.json`.
-    public let config: JSON
-    /// The path of `config.json`, for error sentences about its values.
-    public let configPath: String
-    /// The weight files: one, or the shards sorted by name.
-    public let files: [SafetensorsFile]
-    /// The names of all tensors, sorted.
-    public let tensorNames: [String]
-    private let places: [String: Int]
+/// A model's folder in the Hugging Face layout: `config.json` and the weights, in `model.safetensors` or in the shards that
+/// `model.safetensors.index.json` lists.
+struct HuggingFaceFolder {
+    let config: JSON
+    let configPath: String
+    let tensors: [String: ModelTensor]
 
     /// Opens the folder and checks the header of every weight file; no values are read.
     ///
-    /// Throws `SeamError`: `.notFound` for a missing folder, config or shard, `.unsupported` for a folder
-    /// that holds its weights only in another format, `.format` for a malformed file, an index that does
-    /// not match its shards, or a tensor in two shards.
-    public init(_ path: String) throws {
-        guard FileSystem.exists(path) else {
-            throw SeamError(.notFound, "cannot open the model folder \"\(path)\", there is no such folder")
-        }
+    /// Throws `SeamError`: `.notFound` for a missing config or shard, `.unsupported` for a folder that holds its weights
+    /// only in another format, `.format` for a malformed file, an index that does not match its shards, or a tensor in
+    /// two shards.
+    init(_ path: String) throws {
         let names = try FileSystem.list(path)
         configPath = FileSystem.join(path, "config.json")
         guard names.contains("config.json") else {
             throw SeamError(.notFound, "the model folder \"\(path)\" has no config.json")
         }
-        self.path = path
         config = try JSON.read(configPath)
+        let files: [SafetensorsFile]
         if names.contains("model.safetensors") {
             files = [try SafetensorsFile(FileSystem.join(path, "model.safetensors"))]
         } else if names.contains("model.safetensors.index.json") {
@@ -40,31 +27,20 @@ public final class ModelFolder: Sendable {
         } else {
             throw Self.withoutSafetensors(path, names)
         }
-        var places: [String: Int] = [:]
-        for (number, file) in files.enumerated() {
-            for tensor in file.tensors {
-                if let other = places.updateValue(number, forKey: tensor.name) {
+        var tensors: [String: ModelTensor] = [:]
+        for file in files {
+            for stored in file.tensors {
+                let tensor = ModelTensor(
+                    name: stored.name, shape: stored.shape, encoding: .plain(stored.type), file: file.file,
+                    range: stored.range, rowOrder: nil)
+                if let other = tensors.updateValue(tensor, forKey: stored.name) {
                     throw SeamError(
-                        .format, "tensor \"\(tensor.name)\" is in two shards, \(files[other].path) and \(file.path)")
+                        .format,
+                        "tensor \"\(stored.name)\" is in two shards, \(other.file.path) and \(file.path)")
                 }
             }
         }
-        self.places = places
-        tensorNames = places.keys.sorted()
-    }
-
-    /// The tensor of that name with the file that holds it, or nil.
-    public func tensor(_ name: String) -> (tensor: StoredTensor, file: SafetensorsFile)? {
-        guard let place = places[name], let tensor = files[place][name] else { return nil }
-        return (tensor, files[place])
-    }
-
-    /// As `tensor(_:)`, but throws `SeamError(.notFound)` naming the folder and the tensor.
-    public func requireTensor(_ name: String) throws -> (tensor: StoredTensor, file: SafetensorsFile) {
-        guard let found = tensor(name) else {
-            throw SeamError(.notFound, "the model folder \"\(path)\" has no tensor \"\(name)\"")
-        }
-        return found
+        self.tensors = tensors
     }
 
     private static func shards(_ path: String) throws -> [SafetensorsFile] {

@@ -1,0 +1,85 @@
+import Support
+
+/// The tokenizer that a GGUF file holds (`tokenizer.ggml.*`), as values; no text is tokenized here.
+public struct GGUFTokenizerData: Sendable {
+    /// The file, for error sentences.
+    public let path: String
+    /// The kind of tokenizer: "gpt2" (byte-level BPE), "llama" (SentencePiece) ...
+    public let model: String
+    /// How texts are cut before the model sees them, "smollm" for instance; "default" where the file does not tell.
+    public let preTokenizer: String
+    /// The text of each token id.
+    public let tokens: [String]
+    /// ggml's types (1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte), as many as `tokens`; empty where
+    /// the file does not tell.
+    public let tokenTypes: [Int32]
+    /// "left right", best first; empty where there are none.
+    public let merges: [String]
+    /// As many as `tokens`; empty where there are none.
+    public let scores: [Float]
+    public let bosToken: Int32?
+    public let eosToken: Int32?
+    public let unknownToken: Int32?
+    public let padToken: Int32?
+    /// Whether a text gets the token in front or behind. Where the file does not tell, as llama.cpp has it: in front for
+    /// "llama" and some pre-tokenizers, behind for none.
+    public let addBos: Bool
+    public let addEos: Bool
+    /// Whether a text gets a space in front; as llama.cpp has it, for "llama" unless the file tells otherwise.
+    public let addSpacePrefix: Bool
+
+    /// The pre-tokenizers for which llama.cpp puts the token in front unless a file tells otherwise.
+    private static let beginningWithBos: Set = [
+        "llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "jina-v5-nano",
+        "tekken", "chameleon",
+    ]
+
+    /// Reads the values.
+    ///
+    /// Throws `SeamError(.notFound)` for a file without a tokenizer, and `.format` where a value is of another type, the
+    /// counts differ, or an id is outside of the vocabulary.
+    public init(_ file: GGUFFile) throws {
+        let prefix = "tokenizer.ggml."
+        path = file.path
+        guard let model = try file.string(prefix + "model"), let tokens = try file.strings(prefix + "tokens") else {
+            throw SeamError(.notFound, "\(file.path) holds no tokenizer (tokenizer.ggml.model and tokenizer.ggml.tokens)")
+        }
+        func checked<Value>(_ key: String, _ values: [Value]?) throws -> [Value] {
+            guard let values else { return [] }
+            guard values.count == tokens.count else {
+                throw SeamError(
+                    .format, "\(file.path): \"\(prefix + key)\" must have as many elements as there are tokens,"
+                        + " \(tokens.count), found \(values.count)")
+            }
+            return values
+        }
+        self.model = model
+        self.tokens = tokens
+        preTokenizer = try file.string(prefix + "pre") ?? "default"
+        tokenTypes = try checked("token_type", file.int32s(prefix + "token_type"))
+        scores = try checked("scores", file.floats(prefix + "scores"))
+        merges = try file.strings(prefix + "merges") ?? []
+        bosToken = try file.token("bos", below: tokens.count)
+        eosToken = try file.token("eos", below: tokens.count)
+        unknownToken = try file.token("unknown", below: tokens.count)
+        padToken = try file.token("padding", below: tokens.count)
+        addBos = try file.bool(prefix + "add_bos_token") 
+            ?? (model == "llama" || Self.beginningWithBos.contains(preTokenizer))
+        addEos = try file.bool(prefix + "add_eos_token") ?? false
+        addSpacePrefix = try file.bool(prefix + "add_space_prefix") ?? (model == "llama")
+    }
+}
+
+extension GGUFFile {
+    /// The id of a special token ("bos", "eos", "unknown", "padding"), nil where the file names none. Throws for one that
+    /// is not below `count`.
+    func token(_ name: String, below count: Int) throws -> Int32? {
+        let key = "tokenizer.ggml.\(name)_token_id"
+        // -1 and the largest 32-bit number stand for "none" in files of older converters.
+        guard let id = try int(key), id != -1, id != Int(UInt32.max) else { return nil }
+        guard id >= 0, id < count, let narrow = Int32(exactly: id) else {
+            throw SeamError(.format, "\(path): \"\(key)\" must be a token id below \(count), found \(id)")
+        }
+        return narrow
+    }
+}

@@ -1,0 +1,167 @@
+import Support
+
+/// A llama model in a GGUF file as the Hugging Face folder that it was made from: config.json and tensors under their
+/// names there.
+struct LlamaGGUF {
+    /// The architectures that are read (`general.architecture`).
+    static let architectures = ["llama"]
+
+    let config: JSON
+    let tensors: [String: ModelTensor]
+
+    /// Maps the file; no values of weights are read.
+    ///
+    /// Throws `SeamError`: `.unsupported` for another architecture, or a setting or tensor that has no counterpart;
+    /// `.format` for values that are missing or contradict each other.
+    init(_ file: GGUFFile) throws {
+        let architecture = try file.requireString("general.architecture")
+        guard Self.architectures.contains(architecture) else {
+            throw SeamError(
+                .unsupported,
+                "\(file.path) holds a model of the architecture \"\(architecture)\", which is not read from GGUF files;"
+                    + " read are \(Self.architectures.joined(separator: ", "))")
+        }
+        try Self.refuseUnknownSettings(file)
+        let shape = try LlamaShape(file)
+        let tensors = try Self.tensors(file, shape)
+        self.tensors = tensors
+        config = .object(
+            try shape.config(
+                file, isBiased: { tensors["model.layers.0.\($0).bias"] != nil }, isTied: tensors["lm_head.weight"] == nil))
+    }
+
+    /// A setting that is not known could change what the model computes.
+    private static func refuseUnknownSettings(_ file: GGUFFile) throws {
+        let known: Set = [
+            "block_count", "context_length", "embedding_length", "feed_forward_length", "vocab_size",
+            "attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length",
+            "attention.layer_norm_rms_epsilon", "rope.dimension_count", "rope.freq_base", "rope.scale_linear",
+            "rope.scaling.type", "rope.scaling.factor", "rope.scaling.original_context_length",
+            "rope.scaling.finetuned", "tensor_data_layout", "expert_count", "expert_used_count",
+        ]
+        for key in file.entries.keys.sorted() where key.hasPrefix("llama.") && !known.contains(String(key.dropFirst(6))) {
+            throw SeamError(.unsupported, "\(file.path): the setting \"\(key)\" is not supported for llama models")
+        }
+        for key in ["llama.expert_count", "llama.expert_used_count"] {
+            if let count = try file.int(key), count > 0 {
+                throw SeamError(.unsupported, "\(file.path): \"\(key)\" is \(count), mixtures of experts are not supported")
+            }
+        }
+    }
+
+    /// Parts of a layer, as ggml and as transformers call them.
+    private static let parts = [
+        "attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
+        "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj", "ffn_norm": "post_attention_layernorm",
+        "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
+    ]
+
+    private static func tensors(_ file: GGUFFile, _ shape: LlamaShape) throws -> [String: ModelTensor] {
+        var result: [String: ModelTensor] = [:]
+        for tensor in file.tensors where tensor.name != RotaryScaling.factorsName {
+            guard let name = huggingFaceName(tensor.name, layers: shape.layers) else {
+                throw SeamError(
+                    .unsupported,
+                    "\(file.path): a llama model of \(shape.layers) layers has no tensor \"\(tensor.name)\" in transformers")
+            }
+            var heads: Int?
+            if name.contains(".q_proj.") { heads = shape.heads }
+            if name.contains(".k_proj.") { heads = shape.kvHeads }
+            result[name] = ModelTensor(
+                name: name, shape: tensor.shape,
+                encoding: tensor.type.plain.map { .plain($0) } ?? .blocks(tensor.type), file: file.file, range: tensor.range,
+                rowOrder: try heads.map { try rowOrder(tensor, heads: $0, file.path) })
+        }
+        return result
+    }
+
+    private static func huggingFaceName(_ name: String, layers: Int) -> String? {
+        switch name {
+        case "token_embd.weight": return "model.embed_tokens.weight"
+        case "output_norm.weight": return "model.norm.weight"
+        case "output.weight": return "lm_head.weight"
+        default: break
+        }
+        let words = name.split(separator: ".", omittingEmptySubsequences: false)
+        guard words.count == 4, words[0] == "blk", let layer = Int(words[1]), "\(layer)" == words[1],
+            (0..<layers).contains(layer), let part = parts[String(words[2])], ["weight", "bias"].contains(words[3])
+        else { return nil }
+        return "model.layers.\(layer).\(part).\(words[3])"
+    }
+
+    /// Where the rows of a query or key projection are in the file. llama.cpp rotates neighbouring pairs of a head's
+    /// values, transformers the first half with the second, so that row 2i + p of a head there is row p d/2 + i here.
+    private static func rowOrder(_ tensor: GGUFTensor, heads: Int, _ path: String) throws -> [Int64] {
+        let rows = tensor.shape[0]
+        guard rows % (2 * heads) == 0, tensor.shape.count == 2 || tensor.type.plain != nil else {
+            throw SeamError(
+                .format, "\(path): tensor \"\(tensor.name)\" of \(tensor.type.name) \(tensor.shape) cannot be divided into"
+                    + " the even rows of \(heads) heads")
+        }
+        let (size, half) = (rows / heads, rows / heads / 2)
+        return (0..<rows).map { Int64($0 / size * size + $0 % half * 2 + $0 % size / half) }
+    }
+}
+
+/// The sizes of a llama model.
+private struct LlamaShape {
+    let hidden, layers, heads, kvHeads, headDim, vocabulary: Int
+
+    init(_ file: GGUFFile) throws {
+        func size(_ key: String, _ absent: Int? = nil) throws -> Int {
+            let key = "llama." + key
+            let value = try file.int(key) ?? absent ?? file.requireInt(key)
+            guard (1...Int(Int32.max)).contains(value) else {
+                throw SeamError(.format, "\(file.path): \"\(key)\" must be a positive 32-bit integer, found \(value)")
+            }
+            return value
+        }
+        hidden = try size("embedding_length")
+        layers = try size("block_count")
+        heads = try size("attention.head_count")
+        kvHeads = try size("attention.head_count_kv", heads)
+        headDim = try size("attention.key_length", max(1, hidden / heads))
+        for key in ["attention.value_length", "rope.dimension_count"] {
+            guard try size(key, headDim) == headDim else {
+                throw SeamError(
+                    .unsupported, "\(file.path): \"llama.\(key)\" must be the size of a head, \(headDim), found"
+                        + " \(try size(key))")
+            }
+        }
+        let rows = file.tensors.first { $0.name == "token_embd.weight" }?.shape[0]
+        vocabulary = try size("vocab_size", rows)
+        if let rows, rows != vocabulary {
+            throw SeamError(
+                .format, "\(file.path): \"llama.vocab_size\" is \(vocabulary), but \"token_embd.weight\" has \(rows) rows")
+        }
+    }
+
+    /// The members of config.json. Weights that are not f32 are widened by whoever reads them, so the type is float32:
+    /// transformers rounds what it loads to the type that is named here.
+    func config(_ file: GGUFFile, isBiased: (String) -> Bool, isTied: Bool) throws -> [(key: String, value: JSON)] {
+        func integer(_ value: Int) -> JSON { .int(Int64(value)) }
+        var members: [(key: String, value: JSON)] = [
+            ("architectures", ["LlamaForCausalLM"]), ("model_type", "llama"),
+            ("vocab_size", integer(vocabulary)), ("hidden_size", integer(hidden)),
+            ("intermediate_size", integer(try file.requireInt("llama.feed_forward_length"))),
+            ("num_hidden_layers", integer(layers)), ("num_attention_heads", integer(heads)),
+            ("num_key_value_heads", integer(kvHeads)), ("head_dim", integer(headDim)), ("hidden_act", "silu"),
+            ("max_position_embeddings", integer(try file.requireInt("llama.context_length"))),
+            ("rms_norm_eps", .double(try file.requireDouble("llama.attention.layer_norm_rms_epsilon"))),
+        ]
+        let base = try file.double("llama.rope.freq_base") ?? 10000
+        members.append(("rope_theta", .double(base)))
+        if let scaling = try RotaryScaling.config(file, base: base, headDim: headDim) {
+            members.append(("rope_scaling", scaling))
+        }
+        members += [
+            ("attention_bias", .bool(isBiased("self_attn.q_proj"))), ("mlp_bias", .bool(isBiased("mlp.up_proj"))),
+            ("tie_word_embeddings", .bool(isTied)),
+        ]
+        for (name, key) in [("bos", "bos_token_id"), ("eos", "eos_token_id"), ("padding", "pad_token_id")] {
+            if let id = try file.token(name, below: vocabulary) { members.append((key, .int(Int64(id)))) }
+        }
+        members.append(("dtype", "float32"))
+        return members
+    }
+}

@@ -1,0 +1,39 @@
+/// How the values of a pretrained model's tensor are stored.
+public enum TensorEncoding: Sendable, Equatable {
+    /// One number after the other.
+    case plain(StoredType)
+    /// Quantised blocks of a GGUF file.
+    case blocks(GGMLType)
+
+    /// As error sentences name it: "F32", "Q4_1".
+    public var name: String {
+        switch self {
+        case .plain(let type): type.rawValue
+        case .blocks(let type): type.name
+        }
+    }
+}
+
+/// One tensor of a pretrained model, under the name that it has in transformers, with the place of its bytes.
+public struct ModelTensor: Sendable {
+    /// Unique within its model.
+    public let name: String
+    /// Row-major extents; empty for a scalar.
+    public let shape: [Int]
+    public let encoding: TensorEncoding
+    /// The mapping that owns the bytes.
+    public let file: MappedFile
+    /// The bytes, counted from the start of the file; of any alignment.
+    public let range: Range<Int>
+    /// Row r of the tensor (along its first axis) is row `rowOrder[r]` of the bytes; nil where they are in order.
+    public let rowOrder: [Int64]?
+
+    /// The bytes as they are stored, valid while `file` lives.
+    public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: file.bytes[range]) }
+
+    /// Whether another tensor has the same content, whatever its name.
+    public func hasContent(of other: ModelTensor) -> Bool {
+        encoding == other.encoding && shape == other.shape && rowOrder == other.rowOrder
+            && withExtendedLifetime((file, other.file)) { bytes.elementsEqual(other.bytes) }
+    }
+}

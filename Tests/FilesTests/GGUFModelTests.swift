@@ -1,0 +1,176 @@
+import Files
+import Support
+import Testing
+
+/// A GGUF file as a pretrained model: configuration, names, order of rows, tokenizer.
+@Suite struct GGUFModelTests {
+    let scratch: ScratchFolder
+    init() throws { scratch = try ScratchFolder() }
+
+    private func open(_ change: (inout GGUFBuilder) -> Void = { _ in }) throws -> ModelFiles {
+        var builder = GGUFBuilder.llama()
+        change(&builder)
+        return try ModelFiles(scratch.file("model.gguf", bytes: builder.bytes))
+    }
+
+    private func refuse(
+        _ code: ErrorCode, _ words: String, line: SourceLocation = #_sourceLocation, _ change: (inout GGUFBuilder) -> Void
+    ) {
+        expectError(code, words, scratch.path, sourceLocation: line) { try open(change) }
+    }
+
+    @Test func configurationIsThatOfTheFolder() throws {
+        let config = try open().config
+        let expected: JSON = [
+            "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 3, "hidden_size": 8,
+            "intermediate_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
+            "head_dim": 4, "hidden_act": "silu", "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
+            "rope_theta": 10000.0, "attention_bias": false, "mlp_bias": false, "tie_word_embeddings": true,
+            "dtype": "float32",
+        ]
+        #expect(config == expected)
+        let other = try open {
+            $0["llama.rope.freq_base"] = .float(500000)
+            $0["llama.attention.head_count_kv"] = nil
+            $0["tokenizer.ggml.bos_token_id"] = .uint32(1)
+            $0["tokenizer.ggml.eos_token_id"] = .uint32(2)
+            $0["tokenizer.ggml.padding_token_id"] = .uint32(.max)
+            $0.add("output.weight", [3, 8], [Float](repeating: 0, count: 24))
+            $0.add("blk.0.attn_q.bias", [8], [Float](repeating: 0, count: 8))
+        }.config
+        #expect(other["rope_theta"] == 500000.0)
+        #expect(other["num_key_value_heads"] == 2)
+        #expect(other["bos_token_id"] == 1)
+        #expect(other["eos_token_id"] == 2)
+        #expect(other["pad_token_id"] == nil)
+        #expect(other["tie_word_embeddings"] == false)
+        #expect(other["attention_bias"] == true)
+    }
+
+    @Test func tensorsHaveTheNamesOfTransformers() throws {
+        let model = try open { $0.add("blk.0.ffn_gate.weight", [1, 8], [Float](repeating: 0, count: 8)) }
+        #expect(
+            model.tensorNames == [
+                "model.embed_tokens.weight", "model.layers.0.mlp.gate_proj.weight",
+                "model.layers.0.self_attn.k_proj.weight", "model.layers.0.self_attn.q_proj.weight",
+                "model.layers.0.self_attn.v_proj.weight", "model.norm.weight",
+            ])
+        #expect(model.folder == nil)
+        #expect(model.configPath == model.path)
+        // Heads of four rows: pairs 0 1, 2 3 become the first half 0 2 and the second 1 3.
+        #expect(try model.requireTensor("model.layers.0.self_attn.q_proj.weight").rowOrder == [0, 2, 1, 3, 4, 6, 5, 7])
+        #expect(try model.requireTensor("model.layers.0.self_attn.k_proj.weight").rowOrder == [0, 2, 1, 3])
+        #expect(try model.requireTensor("model.layers.0.self_attn.v_proj.weight").rowOrder == nil)
+        expectError(.notFound, model.path, "has no tensor \"x\"") { try model.requireTensor("x") }
+    }
+
+    @Test func aFolderWithOneFileIsThatFile() throws {
+        let path = try open().path
+        let model = try ModelFiles(scratch.path)
+        #expect(model.path == path)
+        #expect(model.fingerprint() == (try ModelFiles(path).fingerprint()))
+        let changed = try open { $0.data[0] = 1 }
+        #expect(model.fingerprint() != changed.fingerprint())
+        _ = try scratch.file("other.gguf", bytes: GGUFBuilder.llama().bytes)
+        expectError(.invalidArgument, "holds 2 GGUF files, name one of them: model.gguf, other.gguf") {
+            try ModelFiles(scratch.path)
+        }
+        _ = try scratch.file("config.json", "{}")
+        expectError(.notFound, "has no model.safetensors") { try ModelFiles(scratch.path) }
+    }
+
+    @Test func whatHasNoCounterpartIsRefused() throws {
+        refuse(.unsupported, "holds a model of the architecture \"qwen2\", which is not read from GGUF files; read are llama") {
+            $0["general.architecture"] = .string("qwen2")
+        }
+        refuse(.format, "\"general.architecture\" is missing") { $0["general.architecture"] = nil }
+        refuse(.unsupported, "the setting \"llama.attention.sliding_window\" is not supported") {
+            $0["llama.attention.sliding_window"] = .uint32(8)
+        }
+        refuse(.unsupported, "\"llama.expert_count\" is 8, mixtures of experts are not supported") {
+            $0["llama.expert_count"] = .uint32(8)
+        }
+        refuse(.unsupported, "\"llama.rope.dimension_count\" must be the size of a head, 4, found 2") {
+            $0["llama.rope.dimension_count"] = .uint32(2)
+        }
+        for name in ["blk.1.attn_q.weight", "blk.00.attn_q.weight", "blk.0.attn_q.scale", "blk.-1.attn_q.weight", "x"] {
+            refuse(.unsupported, "a llama model of 1 layers has no tensor \"\(name)\"") { $0.tensors[2].name = name }
+        }
+    }
+
+    @Test func contradictionsAreRefused() throws {
+        refuse(.format, "\"llama.embedding_length\" is missing, it must be an integer") { $0["llama.embedding_length"] = nil }
+        refuse(.format, "\"llama.attention.head_count\" must be a positive 32-bit integer, found 0") {
+            $0["llama.attention.head_count"] = .uint32(0)
+        }
+        refuse(.format, "\"llama.attention.head_count_kv\" must be an integer, found an array") {
+            $0["llama.attention.head_count_kv"] = .array(4, [little(UInt32(1))])
+        }
+        refuse(.format, "\"llama.vocab_size\" is 5, but \"token_embd.weight\" has 3 rows") { $0["llama.vocab_size"] = .uint32(5) }
+        refuse(.format, "\"blk.0.attn_k.weight\" of F32 [4, 8] cannot be divided into the even rows of 3 heads") {
+            $0["llama.attention.head_count_kv"] = .uint32(3)
+        }
+        refuse(.format, "\"tokenizer.ggml.eos_token_id\" must be a token id below 3, found 3") {
+            $0["tokenizer.ggml.eos_token_id"] = .uint32(3)
+        }
+    }
+
+    @Test func rotaryScaling() throws {
+        #expect(try open { $0["llama.rope.scaling.factor"] = .float(2.5) }.config["rope_scaling"]
+            == ["rope_type": "linear", "factor": 2.5])
+        #expect(try open { $0["llama.rope.scale_linear"] = .float(4) }.config["rope_scaling"]
+            == ["rope_type": "linear", "factor": 4.0])
+        #expect(try open {
+            $0["llama.rope.scaling.type"] = .string("none")
+            $0["llama.rope.scaling.factor"] = .float(4)
+        }.config["rope_scaling"] == nil)
+        #expect(try open { $0.add("rope_freqs.weight", [2], [1, 1]) }.config["rope_scaling"] == nil)
+        refuse(.unsupported, "rotary scaling of type \"yarn\" by 4.0 is not supported; linear scaling and that of Llama 3 are") {
+            $0["llama.rope.scaling.type"] = .string("yarn")
+            $0["llama.rope.scaling.factor"] = .float(4)
+        }
+        refuse(.unsupported, "the factors in \"rope_freqs.weight\" are not those of Llama 3") {
+            $0.add("rope_freqs.weight", [2], [2, 3])
+        }
+        refuse(.format, "tensor \"rope_freqs.weight\" must be F32 [2], found F32 [3]") {
+            $0.add("rope_freqs.weight", [3], [1, 1, 1])
+        }
+    }
+
+    @Test func tokenizerValues() throws {
+        var builder = GGUFBuilder.llama()
+        func read() throws -> GGUFTokenizerData {
+            try GGUFTokenizerData(GGUFFile(scratch.file("model.gguf", bytes: builder.bytes)))
+        }
+        expectError(.notFound, "model.gguf holds no tokenizer") { try read() }
+        builder["tokenizer.ggml.model"] = .string("llama")
+        builder["tokenizer.ggml.tokens"] = .strings(["<s>", "\u{2581}a", "b"])
+        let plain = try read()
+        #expect(plain.tokens == ["<s>", "\u{2581}a", "b"])
+        #expect(plain.tokenTypes.isEmpty && plain.merges.isEmpty && plain.scores.isEmpty)
+        #expect(plain.preTokenizer == "default")
+        #expect(plain.bosToken == nil && plain.padToken == nil)
+        #expect(plain.addBos && !plain.addEos && plain.addSpacePrefix)
+        builder["tokenizer.ggml.model"] = .string("gpt2")
+        builder["tokenizer.ggml.pre"] = .string("smollm")
+        builder["tokenizer.ggml.token_type"] = .array(5, [3, 1, 1].map { little(Int32($0)) })
+        builder["tokenizer.ggml.scores"] = .array(6, [0, -1, -2].map { little(Float($0).bitPattern) })
+        builder["tokenizer.ggml.merges"] = .strings(["\u{2581} a"])
+        builder["tokenizer.ggml.bos_token_id"] = .uint32(1)
+        builder["tokenizer.ggml.eos_token_id"] = .uint32(2)
+        builder["tokenizer.ggml.unknown_token_id"] = .uint32(0)
+        builder["tokenizer.ggml.padding_token_id"] = .uint32(2)
+        let full = try read()
+        #expect(full.model == "gpt2" && full.preTokenizer == "smollm")
+        #expect(full.tokenTypes == [3, 1, 1] && full.scores == [0, -1, -2] && full.merges == ["\u{2581} a"])
+        #expect([full.bosToken, full.eosToken, full.unknownToken, full.padToken] == [1, 2, 0, 2])
+        #expect(!full.addBos && !full.addEos && !full.addSpacePrefix)
+        builder["tokenizer.ggml.add_eos_token"] = .init(type: 7, bytes: [1])
+        builder["tokenizer.ggml.pre"] = .string("llama-bpe")
+        #expect(try read().addEos && read().addBos)
+        builder["tokenizer.ggml.scores"] = .array(6, [little(Float(1).bitPattern)])
+        expectError(.format, "\"tokenizer.ggml.scores\" must have as many elements as there are tokens, 3, found 1") {
+            try read()
+        }
+    }
+}
