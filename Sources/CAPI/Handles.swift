@@ -62,6 +62,11 @@ final class BackboneHandle {
         info.decoder_start_token_id = source.decoderStartToken.map(Int64.init) ?? -1
         info.eos_token_id = source.eosToken.map(Int64.init) ?? -1
         info.pad_token_id = source.padToken.map(Int64.init) ?? -1
+        info.source_vocab_size = Int64(source.sourceVocabSize)
+        info.architecture = source.architecture.rawValue
+        info.has_head = source.hasHead ? 1 : 0
+        info.bos_token_id = source.bosToken.map(Int64.init) ?? -1
+        info.mask_token_id = source.maskToken.map(Int64.init) ?? -1
         return info
     }
 }
