@@ -69,7 +69,7 @@ final class Exchange {
     /// Sends a job's request; the reason when it cannot be sent.
     private func start(_ job: Job, _ active: inout [Transfer]) -> Problem? {
         guard settings.budget == 0 || sent < settings.budget else {
-            return Problem(.cancelled, "the \(settings.budget) requests that max_queries allows are used up")
+            return Problem(.cancelled, "the limit max_queries = \(settings.budget) is reached: no further request is sent")
         }
         guard let transfer = Transfer(job, settings, headers: headers),
             curl_multi_add_handle(multi, transfer.handle) == CURLM_OK
