@@ -1,8 +1,8 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-// Plugins are Embedded Swift: small libraries that need libc and libm only, so that they load in a
-// process on a machine without Swift. The version script hides every symbol but the entry, and `-z defs`
+// Plugins are Embedded Swift: small libraries that need libc and libm only (and what they name in `needs`), so that they
+// load in a process on a machine without Swift. The version script hides every symbol but the entry, and `-z defs`
 // makes the linker name what is missing (say, Unicode's tables) instead of the loader.
 let embedded: [SwiftSetting] = [.enableExperimentalFeature("Embedded"), .unsafeFlags(["-wmo", "-Osize"])]
 let pluginLinking: [LinkerSetting] = [
@@ -11,7 +11,8 @@ let pluginLinking: [LinkerSetting] = [
     .unsafeFlags(["-Xlinker", "-z", "-Xlinker", "defs", "-use-ld=lld"]),
 ]
 
-/// A plugin in Plugins/NAME with its tests in Tests/NAMETests. Plugins know include/seam and the helper, nothing else.
+/// A plugin in Plugins/NAME with its tests in Tests/NAMETests. Plugins know include/seam and the helper, and of the system
+/// what they need.
 func plugin(_ name: String, needs: [Target.Dependency] = []) -> [Target] {
     [
         .target(
@@ -25,6 +26,7 @@ let plugins: [[Target]] = [
     plugin("RepCali"),
     plugin("DecT"),
     plugin("Transformer", needs: ["CMath"]),
+    plugin("Remote", needs: ["CCurl", "CJansson"]),
 ]
 
 let package = Package(
@@ -40,6 +42,7 @@ let package = Package(
         // The contract and the system libraries.
         .systemLibrary(name: "CSeam", path: "include"),
         .systemLibrary(name: "CJansson", path: "Sources/CJansson", pkgConfig: "jansson"),
+        .systemLibrary(name: "CCurl", path: "Sources/CCurl", pkgConfig: "libcurl"),
         .systemLibrary(name: "CMath", path: "Sources/CMath"),
         .systemLibrary(name: "CExit", path: "Sources/CExit"),
         .systemLibrary(name: "COnig", path: "Sources/COnig", pkgConfig: "oniguruma"),

@@ -37,6 +37,38 @@ public func seam_backbone_save(_ backbone: OpaquePointer?, _ path: UnsafePointer
     }
 }
 
+@c @implementation
+public func seam_backbone_query(
+    _ backbone: OpaquePointer?, _ prompts: UnsafePointer<UnsafePointer<CChar>?>?, _ promptCount: Int,
+    _ answers: UnsafePointer<UnsafePointer<CChar>?>?, _ answerCount: Int, _ shouldContinue: seam_query_callback?,
+    _ user: UnsafeMutableRawPointer?, _ scores: UnsafeMutablePointer<Float>?, _ hidden: UnsafeMutablePointer<Float>?,
+    _ answered: UnsafeMutablePointer<Int>?, _ requests: UnsafeMutablePointer<Int64>?, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        answered?.pointee = 0
+        requests?.pointee = 0
+        let handle = try object(backbone, "backbone", as: BackboneHandle.self)
+        let prompts = try texts(prompts, promptCount, "prompts")
+        let answers = try texts(answers, answerCount, "answers")
+        let out = try required(scores, "scores")
+        let found = try handle.backbone.query(prompts: prompts, answers: answers) {
+            shouldContinue.map { $0(user) != 0 } ?? true
+        }
+        out.update(from: found.scores, count: found.scores.count)
+        hidden?.update(from: found.hidden, count: found.hidden.count)
+        answered?.pointee = found.answered
+        requests?.pointee = Int64(found.requests)
+        if let failure = found.failure { throw failure }
+    }
+}
+
+/// An array of strings; NULL only for none.
+private func texts(_ array: UnsafePointer<UnsafePointer<CChar>?>?, _ count: Int, _ name: String) throws -> [String] {
+    guard count > 0 else { return [] }
+    let array = try required(array, name)
+    return try (0..<count).map { try text(array[$0], "\(name)[\($0)]") }
+}
+
 /// The options argument of a factory: NULL for none.
 func options(_ json: UnsafePointer<CChar>?) throws -> JSON {
     guard let source = try optionalText(json, "options_json") else { return .null }

@@ -91,8 +91,8 @@ public struct BackboneInfo {
     public init(family: StaticString) { self.family = family }
 }
 
-/// Which functions a backbone is run with.
-public enum Architecture: Int32 { case encoderDecoder = 0, encoderOnly = 1, decoderOnly = 2 }
+/// Which functions a backbone is run with; `text` is that of every `TextBackbone`.
+public enum Architecture: Int32 { case encoderDecoder = 0, encoderOnly = 1, decoderOnly = 2, text = 3 }
 
 extension Backbone {
     /// The C side of `init`; see `BackboneFactory`.

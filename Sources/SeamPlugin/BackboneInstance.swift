@@ -24,29 +24,7 @@ final class BackboneInstance {
     }
 
     func describe(_ out: UnsafeMutablePointer<seam_backbone_info>) {
-        var value = seam_backbone_info()
-        value.kind = seam_backbone_kind(SEAM_BACKBONE_TRACED)
-        value.family = info.family.cString
-        value.seams = UnsafePointer(seams)
-        value.seam_count = info.seams.count
-        value.d_model = Int64(info.dModel)
-        value.encoder_layers = Int64(info.encoderLayers)
-        value.decoder_layers = Int64(info.decoderLayers)
-        value.heads = Int64(info.heads)
-        value.kv_heads = Int64(info.keyValueHeads)
-        value.head_dim = Int64(info.headDim)
-        value.max_source_positions = Int64(info.maxSourcePositions)
-        value.max_target_positions = Int64(info.maxTargetPositions)
-        value.vocab_size = Int64(info.vocabSize)
-        value.source_vocab_size = Int64(info.sourceVocabSize)
-        value.decoder_start_token_id = Int64(info.decoderStartToken)
-        value.eos_token_id = Int64(info.endToken)
-        value.pad_token_id = Int64(info.padToken)
-        value.bos_token_id = Int64(info.beginToken)
-        value.mask_token_id = Int64(info.maskToken)
-        value.architecture = info.architecture.rawValue
-        value.has_head = info.hasHead ? 1 : 0
-        fill(out, out.pointee.struct_size, with: &value)
+        info.describe(out, kind: seam_backbone_kind(SEAM_BACKBONE_TRACED), seams: UnsafePointer(seams))
     }
 
     func encode(_ io: UnsafeMutablePointer<seam_encode>?) {
@@ -101,6 +79,38 @@ final class BackboneInstance {
         return backbone.makeState(batch: batch, capacity: capacity, in: Context(pass)).map {
             OpaquePointer(Unmanaged.passRetained(StateInstance($0)).toOpaque())
         }
+    }
+}
+
+extension BackboneInfo {
+    /// Fills the host's struct; `seams` are those of this description, alive as long as the backbone.
+    func describe(
+        _ out: UnsafeMutablePointer<seam_backbone_info>, kind: seam_backbone_kind,
+        seams: UnsafePointer<UnsafePointer<CChar>?>?
+    ) {
+        var value = seam_backbone_info()
+        value.kind = kind
+        value.family = family.cString
+        value.seams = seams
+        value.seam_count = self.seams.count
+        value.d_model = Int64(dModel)
+        value.encoder_layers = Int64(encoderLayers)
+        value.decoder_layers = Int64(decoderLayers)
+        value.heads = Int64(heads)
+        value.kv_heads = Int64(keyValueHeads)
+        value.head_dim = Int64(headDim)
+        value.max_source_positions = Int64(maxSourcePositions)
+        value.max_target_positions = Int64(maxTargetPositions)
+        value.vocab_size = Int64(vocabSize)
+        value.source_vocab_size = Int64(sourceVocabSize)
+        value.decoder_start_token_id = Int64(decoderStartToken)
+        value.eos_token_id = Int64(endToken)
+        value.pad_token_id = Int64(padToken)
+        value.bos_token_id = Int64(beginToken)
+        value.mask_token_id = Int64(maskToken)
+        value.architecture = architecture.rawValue
+        value.has_head = hasHead ? 1 : 0
+        fill(out, out.pointee.struct_size, with: &value)
     }
 }
 

@@ -17,6 +17,7 @@ enum Version1 {
     static let decode: UInt32 = 112
     static let head: UInt32 = 56
     static let pool: UInt32 = 64
+    static let query: UInt32 = 88
 }
 
 /// Fills a struct of the caller's, who may have been built with headers that know fewer or more members:

@@ -9,12 +9,16 @@ public enum Status: Int32, Sendable {
     case incompatible = 4
     /// Tensor shapes that do not fit together.
     case shape = 5
+    /// The operating system or a server refused.
+    case io = 6
     /// Content that is not what its format promises.
     case format = 7
     /// Valid, but not offered here.
     case unsupported = 8
     /// NaN or infinity where a number is needed.
     case numeric = 9
+    /// A callback, or a limit set beforehand, asked to stop.
+    case cancelled = 11
     /// A plugin broke its own contract.
     case plugin = 12
 }

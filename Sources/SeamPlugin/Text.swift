@@ -1,4 +1,4 @@
-/// A string of the host's, valid as long as what it was read from.
+/// A string of the host's or a C library's, valid as long as what it was read from.
 ///
 /// Compared byte by byte, by itself or in a switch. Swift's String compares by Unicode's rules, for which
 /// an Embedded Swift library would have to carry Unicode's tables: in a plugin build messages from
@@ -6,7 +6,10 @@
 public struct Text: CustomStringConvertible {
     private let bytes: UnsafePointer<CChar>
 
-    init(_ bytes: UnsafePointer<CChar>) { self.bytes = bytes }
+    /// `bytes` end with a NUL.
+    public init(_ bytes: UnsafePointer<CChar>) { self.bytes = bytes }
+
+    public init(_ literal: StaticString) { bytes = literal.cString }
 
     public static func == (text: Text, literal: StaticString) -> Bool {
         guard let rest = text.dropping(literal) else { return false }
@@ -21,6 +24,20 @@ public struct Text: CustomStringConvertible {
         for index in 0..<prefix.utf8CodeUnitCount where bytes[index] != prefix.cString[index] { return nil }
         return Text(bytes + prefix.utf8CodeUnitCount)
     }
+
+    /// The bytes, without the final NUL.
+    public var utf8: [UInt8] {
+        var copy: [UInt8] = []
+        var position = bytes
+        while position.pointee != 0 {
+            copy.append(UInt8(bitPattern: position.pointee))
+            position += 1
+        }
+        return copy
+    }
+
+    /// As C libraries read it; lives as long as the text.
+    public var cString: UnsafePointer<CChar> { bytes }
 
     public var description: String { String(cString: bytes) }
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from seam_abi import (
     Array,
     Half,
+    SeamError,
     checked,
     constant,
     handle,
@@ -78,6 +79,24 @@ class Backbone(Object):
     def save(self, path: Path) -> None:
         checked("seam_backbone_save", self.pointer, utf8(path))
 
+    def query(
+        self, prompts: Sequence[str | bytes], answers: Sequence[str], should_continue: Callable[[], bool] | None = None
+    ) -> Answered:
+        """What a text backbone answers; a failure is kept beside what was answered before it."""
+        kind = headers().types["seam_query_callback"]
+        ask = kind(lambda _: int(should_continue())) if should_continue else kind()
+        scores = np.full((len(prompts), len(answers)), np.nan, np.float32)
+        hidden = np.full((len(prompts), self.info.d_model), np.nan, np.float32)
+        answered, requests, failure = ctypes.c_size_t(), ctypes.c_int64(), None
+        try:
+            checked(
+                "seam_backbone_query", self.pointer, strings(prompts), len(prompts), strings(answers), len(answers), ask,
+                None, pointer_to(scores, ctypes.c_float), pointer_to(hidden, ctypes.c_float), ctypes.byref(answered),
+                ctypes.byref(requests))
+        except SeamError as error:
+            failure = error
+        return Answered(scores, hidden, answered.value, requests.value, failure)
+
     def adapter(
         self, id: str, options: dict[str, Any] | None = None, frozen: bool = True, seed: int = 0,
         seam: str | None = None,
@@ -104,6 +123,15 @@ class Backbone(Object):
         for name, value in changes.items():
             setattr(options, name, value)
         return options
+
+
+@dataclass(frozen=True)
+class Answered:
+    scores: Array
+    hidden: Array
+    answered: int
+    requests: int
+    failure: SeamError | None
 
 
 class Adapter(Object):
@@ -308,6 +336,10 @@ class Pass(Object):
 
 def sizes(values: Sequence[int]) -> Any:
     return (ctypes.c_int64 * len(values))(*values)
+
+
+def strings(values: Sequence[str | bytes]) -> Any:
+    return (ctypes.c_char_p * len(values))(*[each.encode() if isinstance(each, str) else each for each in values])
 
 
 def integers(values: Sequence[int]) -> Any:

@@ -30,12 +30,12 @@ enum {
   SEAM_ALREADY_EXISTS = 3,   /* a second registration of an id */
   SEAM_INCOMPATIBLE = 4,     /* another ABI major version, an adapter made for another backbone */
   SEAM_SHAPE = 5,            /* tensor shapes or dtypes that do not fit together */
-  SEAM_IO = 6,               /* the operating system refused a file operation */
+  SEAM_IO = 6,               /* the operating system or a server refused an operation on a file or a connection */
   SEAM_FORMAT = 7,           /* a file whose content is not what its format promises */
   SEAM_UNSUPPORTED = 8,      /* valid, but not offered by this backbone, engine or build */
   SEAM_NUMERIC = 9,          /* NaN or infinity where a number is needed */
   SEAM_OUT_OF_MEMORY = 10,
-  SEAM_CANCELLED = 11, /* a callback asked to stop */
+  SEAM_CANCELLED = 11, /* a callback, or a limit set beforehand, asked to stop */
   SEAM_PLUGIN = 12,    /* a plugin failed or broke its contract */
   SEAM_INTERNAL = 13   /* a defect in SeamKit: please report it */
 };

@@ -70,11 +70,16 @@ public final class Session {
         guard backbone.info.architecture != .decoderOnly else {
             throw SeamError(.unsupported, "the backbone has no encoder")
         }
+        guard backbone.info.architecture != .text else { throw queriesOnly }
         let shape: Shape = [batch.count, batch.sourceLength]
         let ids = context.retain(try context.constant(batch.inputIDs, shape))
         let types = try batch.tokenTypeIDs.map { context.retain(try context.constant($0, shape)) }
         return try backbone.encode(
             context, inputIDs: ids, mask: try mask(context, batch), tokenTypes: types, training: training)
+    }
+
+    private var queriesOnly: SeamError {
+        SeamError(.unsupported, "backbone \"\(backbone.factory.id)\" reads text and answers queries only")
     }
 
     private func mask(_ context: Context, _ batch: Batch) throws -> Tensor {
@@ -130,7 +135,7 @@ public final class Session {
             let hidden = try encodeAdapted(context, batch, training: training)
             return (try backbone.head(context, hidden: hidden, training: training), hidden)
         case .text:
-            throw SeamError(.unsupported, "the backbone answers queries only")
+            throw queriesOnly
         }
     }
 

@@ -1,0 +1,74 @@
+import CSeam
+import SeamPlugin
+
+/// A model served over OpenAI's HTTP API, or any server's that speaks it (llama.cpp, vLLM). It is asked for the most
+/// likely tokens after a prompt (/completions) and for the prompt's hidden state (/embeddings); nothing is computed here.
+/// What is sent and what it costs is told in docs/remote.md.
+final class Remote: TextBackbone {
+    private let settings: Settings
+    private let exchange: Exchange
+    let info: BackboneInfo
+
+    init(options: Options, log: HostLog) throws(PluginError) {
+        settings = try Settings(options, log: log)
+        var info = BackboneInfo(family: "remote")
+        do throws(Problem) {
+            exchange = try Exchange(settings, log: log)
+            info.dModel = settings.wantsHidden ? try Self.width(exchange, settings) : 1
+        } catch let problem {
+            throw problem.pluginError
+        }
+        self.info = info
+    }
+
+    /// How long hidden states are: only an embedding tells.
+    private static func width(_ exchange: Exchange, _ settings: Settings) throws(Problem) -> Int {
+        let job = try WidthJob(settings)
+        if let failure = exchange.run([job], shouldContinue: { true }) { throw failure.problem }
+        return job.width
+    }
+
+    func answer(_ query: Query) throws(PluginError) {
+        let before = exchange.sent
+        do throws(Problem) {
+            let jobs = try makeJobs(query)
+            let failure = exchange.run(jobs, shouldContinue: { query.shouldContinue() })
+            query.requests = exchange.sent - before
+            query.answered = failure.map { $0.unfinished * settings.batchSize } ?? query.prompts.count
+            if let failure { throw failure.problem }
+        } catch let problem {
+            throw problem.pluginError
+        }
+    }
+
+    private func makeJobs(_ query: Query) throws(Problem) -> [Job] {
+        var jobs: [Job] = []
+        let count = query.prompts.count
+        for start in stride(from: 0, to: count, by: settings.batchSize) {
+            let (rows, batch) = (start..<min(start + settings.batchSize, count), start / settings.batchSize)
+            jobs.append(try CompletionJob(query, rows, batch: batch, settings))
+            if settings.wantsHidden {
+                jobs.append(try EmbeddingJob(query, rows, batch: batch, settings, width: info.dModel))
+            } else {
+                for row in rows { query.setHidden(row, [0]) }
+            }
+        }
+        return jobs
+    }
+}
+
+extension Remote {
+    static var descriptor: BackboneDescriptor {
+        BackboneDescriptor(
+            id: "remote", summary: "A model behind an OpenAI-compatible HTTP API, asked for scores of words.",
+            options: Settings.declared)
+    }
+}
+
+private let plugin = Plugin(
+    id: "org.seamkit.remote", version: "1.0.0", license: "Apache-2.0",
+    summary: "A backbone for models served over the OpenAI-compatible HTTP API.",
+    backbones: [BackboneFactory(Remote.self) { Remote.create($0, $1, $2, $3, $4) }])
+
+@c(seam_plugin_entry)
+public func entry() -> UnsafePointer<seam_plugin>? { plugin.table }

@@ -1,0 +1,91 @@
+import CSeam
+import Support
+
+/// What a text backbone answered.
+public struct QueryAnswer: Sendable {
+    /// [answered, answers]: natural logarithms of the answers' probabilities.
+    public let scores: [Float]
+    /// [answered, d_model].
+    public let hidden: [Float]
+    /// How many prompts have their rows: the first ones. All of them unless there is a failure.
+    public let answered: Int
+    /// Requests that were sent, repeated ones included.
+    public let requests: Int
+    /// Why not all prompts are answered.
+    public let failure: SeamError?
+}
+
+extension Backbone {
+    /// Asks a text backbone how probable each answer is after each prompt, and for its hidden state there.
+    ///
+    /// Requests may cost money: what was answered before a failure is returned with it, not thrown away.
+    /// - Parameters:
+    ///   - answers: words that may continue a prompt, with the space before them where there is one.
+    ///   - shouldContinue: asked between requests; false stops with a failure `.cancelled`.
+    /// - Throws: `.unsupported` for a backbone that reads tokens, `.invalidArgument` for no answer, an empty one or text
+    ///   with a NUL, `.numeric` for NaN or infinity among the rows answered, and `.plugin` for a count that cannot be.
+    public func query(prompts: [String], answers: [String], shouldContinue: () -> Bool = { true }) throws -> QueryAnswer {
+        guard info.architecture == .text, let query = factory.added(\.query) else {
+            throw SeamError(.unsupported, "backbone \"\(factory.id)\" reads tokens and answers no queries", origin: origin)
+        }
+        guard !answers.isEmpty, answers.allSatisfy({ !$0.isEmpty }) else {
+            throw SeamError(.invalidArgument, "a query needs answers to choose from, none of them empty")
+        }
+        guard (prompts + answers).allSatisfy({ !$0.utf8.contains(0) }) else {
+            throw SeamError(.invalidArgument, "a prompt or an answer holds a NUL character")
+        }
+        var scores = [Float](repeating: 0, count: prompts.count * answers.count)
+        var hidden = [Float](repeating: 0, count: prompts.count * info.dModel)
+        var io = seam_query()
+        io.struct_size = UInt32(MemoryLayout<seam_query>.size)
+        io.prompt_count = prompts.count
+        io.answer_count = answers.count
+        var slot: OpaquePointer?
+        let status = withCStrings(prompts) { prompts in
+            withCStrings(answers) { answers in
+                withoutActuallyEscaping(shouldContinue) { callback in
+                    withUnsafePointer(to: callback) { callback in
+                        scores.withUnsafeMutableBufferPointer { scores in
+                            hidden.withUnsafeMutableBufferPointer { hidden in
+                                io.prompts = prompts
+                                io.answers = answers
+                                io.user = UnsafeMutableRawPointer(mutating: callback)
+                                io.should_continue = { $0!.assumingMemoryBound(to: (() -> Bool).self).pointee() ? 1 : 0 }
+                                io.scores = scores.baseAddress
+                                io.hidden = hidden.baseAddress
+                                return query(instance, &io, &slot)
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        let failure = status == 0 ? nil : ErrorObject.take(slot, status: status, origin: origin, during: "a query")
+        let answered = io.answered
+        guard answered == prompts.count || failure != nil && answered < prompts.count else {
+            throw SeamError(
+                .plugin, "query reports \(answered) of \(prompts.count) prompts answered\(failure == nil ? ", without a failure" : "")",
+                origin: origin)
+        }
+        scores.removeLast((prompts.count - answered) * answers.count)
+        hidden.removeLast((prompts.count - answered) * info.dModel)
+        try requireFinite(scores, "scores", width: answers.count)
+        try requireFinite(hidden, "hidden", width: info.dModel)
+        return QueryAnswer(
+            scores: scores, hidden: hidden, answered: answered, requests: Int(io.requests), failure: failure)
+    }
+
+    private func requireFinite(_ values: [Float], _ name: String, width: Int) throws {
+        guard let place = values.firstIndex(where: { !$0.isFinite }) else { return }
+        throw SeamError(.numeric, "query gave \(values[place]) in \(name) of prompt \(place / width)", origin: origin)
+    }
+}
+
+/// Strings as a C array of C strings, valid during `body`.
+private func withCStrings<Result>(
+    _ strings: [String], _ body: (UnsafePointer<UnsafePointer<CChar>?>?) -> Result
+) -> Result {
+    let copies = strings.map { UnsafePointer<CChar>?(copyCString($0)) }
+    defer { for copy in copies { copy?.deallocate() } }
+    return copies.withUnsafeBufferPointer { body($0.baseAddress) }
+}

@@ -1,0 +1,453 @@
+"""The remote backbone against a server that counts and misbehaves: retries, limits, the key, what is left of a failure."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from seam_abi import SeamError, constant
+from seam_objects import Answered, Backbone, Runtime
+from unreliable_server import ANSWERS, WIDTH, Reply, Request, Server, completion, embedding, running, scores, vector
+
+KEY = "sk-very-secret-0123456789"
+PROMPTS = [f"prompt {row}" for row in range(24)]
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SEAM_BASE_URL", "OPENAI_BASE_URL", "SEAM_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def remote(plugin_folder: Path) -> Runtime:
+    """A runtime of its own: its messages are those of one test."""
+    return Runtime([plugin_folder / "libRemote.so", plugin_folder / "libRepCali.so"])
+
+
+def open_at(remote: Runtime, server: Server, **options: Any) -> Backbone:
+    """Opened before the server misbehaves; its requests so far are forgotten."""
+    backbone = remote.open(id="remote", options={"base_url": server.url, "backoff": 0.01} | options)
+    server.requests.clear()
+    return backbone
+
+
+def refusal(remote: Runtime, **options: Any) -> SeamError:
+    with pytest.raises(SeamError) as caught:
+        remote.open(id="remote", options=options)
+    return caught.value
+
+
+def check(found: Answered, prompts: list[str] = PROMPTS, answered: int | None = None) -> None:
+    """The first rows are those of their prompts; nothing was written behind them."""
+    count = len(prompts) if answered is None else answered
+    assert found.answered == count
+    expected = np.array([scores(each, ANSWERS) for each in prompts[:count]], np.float32)
+    np.testing.assert_array_equal(found.scores[:count], expected.reshape(count, len(ANSWERS)))
+    expected = np.array([vector(each) for each in prompts[:count]], np.float32)
+    np.testing.assert_array_equal(found.hidden[:count], expected.reshape(count, WIDTH))
+    assert np.isnan(found.scores[count:]).all() and np.isnan(found.hidden[count:]).all()
+
+
+def code(name: str) -> int:
+    return constant("SEAM_" + name)
+
+
+# ---- What is asked and answered
+
+
+def test_a_query(remote: Runtime, server: Server) -> None:
+    backbone = open_at(remote, server, model="tiny", embedding_model="tiny-embeddings", logprobs=7)
+    assert (backbone.info.d_model, backbone.info.architecture) == (WIDTH, constant("SEAM_TEXT"))
+    found = backbone.query(PROMPTS, ANSWERS)
+    check(found)
+    assert found.requests == len(server.requests) == 2 * len(PROMPTS)
+    bodies = {(each.path, each.texts[0]): each.body for each in server.requests}
+    assert bodies["/v1/completions", "prompt 3"] == {
+        "model": "tiny", "prompt": "prompt 3", "max_tokens": 1, "logprobs": 7, "temperature": 0}
+    assert bodies["/v1/embeddings", "prompt 3"] == {"model": "tiny-embeddings", "input": "prompt 3"}
+    assert not any("Authorization" in each.headers for each in server.requests)
+
+
+def test_opening_costs_one_request(remote: Runtime, server: Server) -> None:
+    remote.open(id="remote", options={"base_url": server.url})
+    assert [each.path for each in server.requests] == ["/v1/embeddings"]
+
+
+def test_the_same_answers_in_any_order_of_arrival(remote: Runtime, server: Server) -> None:
+    """Earlier prompts take longer, so that later ones overtake them."""
+    backbone = open_at(remote, server, concurrency=8)
+    server.misbehave = lambda request: slowed(request, 0.05 * (1 - int(request.texts[0].split()[1]) / len(PROMPTS)))
+    check(backbone.query(PROMPTS, ANSWERS))
+
+
+def slowed(request: Request, delay: float) -> Reply:
+    return Reply(body=completion(request.texts) if request.asks_scores else embedding(request.texts), delay=delay)
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_concurrency_is_bounded(remote: Runtime, server: Server, concurrency: int) -> None:
+    backbone = open_at(remote, server, concurrency=concurrency)
+    server.misbehave = lambda request: slowed(request, 0.01)
+    check(backbone.query(PROMPTS, ANSWERS))
+    assert server.most_in_flight == concurrency
+    assert server.connections <= concurrency, "connections must be kept open"
+
+
+@pytest.mark.parametrize("batch_size, requests", [(5, 10), (24, 2), (100, 2)])
+def test_several_prompts_in_a_request(remote: Runtime, server: Server, batch_size: int, requests: int) -> None:
+    backbone = open_at(remote, server, batch_size=batch_size)
+    check(backbone.query(PROMPTS, ANSWERS))
+    assert len(server.requests) == requests
+
+
+def test_replies_out_of_order(remote: Runtime, server: Server) -> None:
+    """The index of an entry says whose it is, not its place."""
+    backbone = open_at(remote, server, batch_size=4)
+
+    def backwards(request: Request) -> Reply:
+        body = json.loads(completion(request.texts) if request.asks_scores else embedding(request.texts))
+        return Reply(body=json.dumps({name: entries[::-1] for name, entries in body.items()}))
+
+    server.misbehave = backwards
+    check(backbone.query(PROMPTS, ANSWERS))
+
+
+def test_no_prompts_cost_nothing(remote: Runtime, server: Server) -> None:
+    found = open_at(remote, server).query([], ANSWERS)
+    assert (found.answered, found.requests, found.failure, server.requests) == (0, 0, None, [])
+
+
+def test_without_hidden_states(remote: Runtime, server: Server) -> None:
+    backbone = open_at(remote, server, hidden="none")
+    found = backbone.query(PROMPTS, ANSWERS)
+    assert found.answered == len(PROMPTS) and found.hidden.shape == (len(PROMPTS), 1) and not found.hidden.any()
+    assert all(each.asks_scores for each in server.requests)
+
+
+def test_embeddings_of_another_server(remote: Runtime, server: Server) -> None:
+    with running() as other:
+        backbone = open_at(remote, server, embeddings_url=other.url + "/")
+        check(backbone.query(PROMPTS, ANSWERS))
+        assert all(each.asks_scores for each in server.requests)
+        assert len(other.requests) == 1 + len(PROMPTS)
+
+
+TOKENS = {
+    "spaces": [(" good", -1.0), (" go", -0.5), (" ", -0.1), ("good", -0.2), (" bad", -2.0)],
+    "byte-level marks": [("Ġgood", -1.0), ("Ġgo", -0.5), ("good", -0.2), ("Ġbad", -2.0)],
+    "SentencePiece marks": [("▁good", -1.0), ("▁go", -0.5), ("▁", -0.1), ("▁bad", -2.0)],
+    "spaces left out": [("good", -1.0), ("go", -0.5), ("", -0.1), ("bad", -2.0)],
+}
+
+
+@pytest.mark.parametrize("form", ["legacy", "content", "bytes"])
+@pytest.mark.parametrize("tokens", TOKENS)
+def test_tokens_as_servers_write_them(remote: Runtime, server: Server, tokens: str, form: str) -> None:
+    """The longest token that a word starts with; the floor for one without; sentinels are not probabilities."""
+    backbone = open_at(remote, server, hidden="none")
+    listed = [*TOKENS[tokens], ("else", -9999.0)]
+    entries: list[dict[str, Any]] = [{"token": token, "logprob": value} for token, value in listed]
+    if form == "bytes":
+        # The text of a token that ends within a character is not valid, its bytes are.
+        entries = [each | {"bytes": list(each["token"].encode()), "token": ""} for each in entries]
+    legacy = {"top_logprobs": [dict(listed)]}
+    content = {"content": [{"token": "x", "logprob": -3, "top_logprobs": entries}]}
+    reply = {"choices": [{"index": 0, "logprobs": legacy if form == "legacy" else content}]}
+    server.misbehave = lambda _: Reply(body=json.dumps(reply))
+    found = backbone.query(["text"], [" good", " goal", " bad", " terrible"])
+    assert found.scores[0].tolist() == [-1.0, -0.5, -2.0, -2.0]
+
+
+# ---- Failures that pass
+
+
+@pytest.mark.parametrize("trouble", [
+    Reply(500, "oops"), Reply(503, '{"error": {"message": "Loading model"}}'), Reply(429), Reply(408),
+    Reply(body='{"choices": [{"ind'), Reply(body="<html>"), Reply(body=completion(["x"]), cut=True),
+], ids=["500", "503", "429", "408", "half JSON", "no JSON", "cut"])
+def test_passing_trouble_is_repeated(remote: Runtime, server: Server, trouble: Reply) -> None:
+    backbone = open_at(remote, server)
+    server.misbehave = lambda request: trouble if request.number % 3 == 0 else None
+    found = backbone.query(PROMPTS, ANSWERS)
+    check(found)
+    repeated = sum(request.number % 3 == 0 for request in server.requests)
+    assert repeated > 10
+    assert found.requests == len(server.requests) == 2 * len(PROMPTS) + repeated
+
+
+def test_a_slow_answer_is_given_up_and_repeated(remote: Runtime, server: Server) -> None:
+    backbone = open_at(remote, server, timeout=0.3, hidden="none")
+    server.misbehave = lambda request: slowed(request, 1.0) if request.number == 1 else None
+    started = time.monotonic()
+    found = backbone.query(["a", "b", "c"], ANSWERS)
+    assert (found.answered, found.requests) == (3, 4)
+    assert 0.3 <= time.monotonic() - started < 1.0
+
+
+def test_retry_after_is_honoured(remote: Runtime, server: Server) -> None:
+    """Nothing at all is sent while the server wants rest."""
+    backbone = open_at(remote, server, concurrency=1)
+    server.misbehave = lambda request: Reply(429, headers={"Retry-After": "1"}) if request.number == 4 else None
+    check(backbone.query(PROMPTS, ANSWERS))
+    times = [request.time for request in server.requests]
+    assert times[5] - times[4] >= 1.0
+    assert max(b - a for a, b in zip(times[5:], times[6:])) < 0.5
+
+
+def test_a_long_wait_is_not_waited(remote: Runtime, server: Server) -> None:
+    backbone = open_at(remote, server, concurrency=1)
+    server.misbehave = lambda request: Reply(429, headers={"Retry-After": "3600"}) if request.number == 4 else None
+    found = backbone.query(PROMPTS, ANSWERS)
+    check(found, answered=2)
+    assert "it asks to wait 3600 seconds" in str(found.failure)
+
+
+def test_waits_grow(remote: Runtime, server: Server) -> None:
+    backbone = open_at(remote, server, hidden="none", backoff=0.1, max_retries=3)
+    server.misbehave = lambda _: Reply(500)
+    found = backbone.query(["text"], ANSWERS)
+    times = [request.time for request in server.requests]
+    waits = [b - a for a, b in zip(times, times[1:])]
+    # Between half of 0.1, 0.2, 0.4 and all of it; the upper ends leave room for a busy machine.
+    assert all(0.05 * 2**each <= wait <= 0.1 * 2**each + 0.3 for each, wait in enumerate(waits)), waits
+    assert found.requests == len(times) == 4
+    assert str(found.failure) == f"{server.url}/completions answered 500 (after 4 attempts)"
+
+
+# ---- Failures that stay
+
+LASTING = {
+    "400": (Reply(400, '{"error": {"message": "prompt too long"}}'), "INVALID_ARGUMENT", "answered 400: prompt too long"),
+    "logprobs": (
+        Reply(400, '{"error": {"message": "logprobs must be at most 5"}}'), "INVALID_ARGUMENT",
+        "answered 400: logprobs must be at most 5; lower the option 'logprobs', which is 100"),
+    "401": (Reply(401, '{"error": "bad key"}'), "IO", "answered 401: bad key; no API key was sent (option 'api_key_env')"),
+    "403": (Reply(403), "IO", "answered 403; no API key was sent (option 'api_key_env')"),
+    "404": (Reply(404, '{"detail": "no such\\nmodel"}'), "NOT_FOUND", "answered 404: no such model"),
+    "501": (Reply(501, '{"message": "no embeddings"}'), "UNSUPPORTED", "answered 501: no embeddings"),
+    "redirect": (
+        Reply(307, headers={"Location": "http://127.0.0.1:1/"}), "IO",
+        "answered 307; redirects are not followed: set the URL to where the server is"),
+    "long": (Reply(400, "ä" * 500), "INVALID_ARGUMENT", "answered 400: " + "ä" * 100 + "..."),
+}
+
+
+@pytest.mark.parametrize("case", LASTING)
+def test_refusals_are_not_repeated(remote: Runtime, server: Server, case: str) -> None:
+    reply, status, sentence = LASTING[case]
+    backbone = open_at(remote, server, concurrency=1)
+    server.misbehave = lambda request: reply if request.number >= 6 else None
+    found = backbone.query(PROMPTS, ANSWERS)
+    check(found, answered=3)
+    assert (found.failure.code, str(found.failure)) == (code(status), f"{server.url}/completions {sentence}")
+    assert found.failure.origin == "org.seamkit.remote"
+    assert found.requests == len(server.requests) == 7
+
+
+NAN = '{"choices": [{"index": 0, "logprobs": {"top_logprobs": [{" good": %s}]}}]}'
+BAD_SCORES = {
+    "NaN": (NAN % "NaN", "NUMERIC", "sent NaN, infinity or a number out of range"),
+    "infinity": (NAN % "-Infinity", "NUMERIC", "sent NaN, infinity or a number out of range"),
+    "overflow": (NAN % "-1e999", "NUMERIC", "sent NaN, infinity or a number out of range"),
+    "null": (NAN % "null", "NUMERIC", "sent a log-probability that is null, NaN or infinite"),
+    "a string": (NAN % '"-inf"', "NUMERIC", "sent a log-probability that is null, NaN or infinite"),
+    "a probability": (NAN % "0.7", "FORMAT", "sent a log-probability above 0"),
+    "no logprobs": ('{"choices": [{"index": 0, "text": "x", "logprobs": null}]}', "FORMAT", "sent no log-probabilities"),
+    "only sentinels": (NAN % "-9999", "FORMAT", "sent no log-probabilities"),
+    "no choices": ("{}", "FORMAT", 'sent no list "choices"'),
+    "too many": (completion(["a", "b"]), "FORMAT", 'sent 2 entries in "choices" for 1 prompts'),
+    "wrong index": ('{"choices": [{"index": 7}]}', "FORMAT", 'numbered the entries of "choices" wrongly'),
+    "no object": ("[]", "FORMAT", 'sent no list "choices"'),
+}
+BAD_STATES = {
+    "NaN": ('{"data": [{"embedding": [1, NaN, 2, 3]}]}', "NUMERIC", "sent NaN, infinity or a number out of range"),
+    "null": ('{"data": [{"embedding": [1, null, 2, 3]}]}', "NUMERIC", "whose value 1 is null, NaN or infinite"),
+    "too large": ('{"data": [{"embedding": [1, 1e300, 2, 3]}]}', "NUMERIC", "whose value 1 is null, NaN or infinite"),
+    "width": ('{"data": [{"embedding": [1, 2, 3]}]}', "SHAPE", "sent an embedding of 3 values where 4 are expected"),
+    "empty": ('{"data": [{"embedding": []}]}', "FORMAT", "sent no list of numbers as an embedding"),
+    "base64": ('{"data": [{"embedding": "AAAA"}]}', "FORMAT", "sent no list of numbers as an embedding"),
+    "not pooled": ('{"data": [{"embedding": [[1, 2, 3, 4]]}]}', "FORMAT", "sent a vector for each token"),
+}
+
+
+@pytest.mark.parametrize("case", [("completions", each) for each in BAD_SCORES] + [("embeddings", each) for each in BAD_STATES])
+def test_answers_that_are_none(remote: Runtime, server: Server, case: tuple[str, str]) -> None:
+    function, name = case
+    body, status, sentence = (BAD_SCORES if function == "completions" else BAD_STATES)[name]
+    backbone = open_at(remote, server, concurrency=2)
+    server.misbehave = lambda request: (
+        Reply(body=body) if request.path.endswith(function) and request.texts == ["prompt 5"] else None)
+    found = backbone.query(PROMPTS, ANSWERS)
+    check(found, answered=5)
+    assert found.failure.code == code(status)
+    assert str(found.failure).startswith(f"{server.url}/{function} ") and sentence in str(found.failure)
+    asked = [request for request in server.requests if request.path.endswith(function) and request.texts == ["prompt 5"]]
+    assert len(asked) == 1, "asking again would give the same"
+
+
+def test_malformed_json_to_the_end(remote: Runtime, server: Server) -> None:
+    backbone = open_at(remote, server, hidden="none", max_retries=2)
+    server.misbehave = lambda _: Reply(body='{"choices": ')
+    found = backbone.query(["text"], ANSWERS)
+    assert found.failure.code == code("FORMAT") and found.requests == 3
+    assert "sent something that is not JSON (at byte 12 of 12) (after 3 attempts)" in str(found.failure)
+
+
+def test_what_came_before_a_failure_is_kept(remote: Runtime, server: Server) -> None:
+    """Also what came before by its row but later in time: earlier prompts are slow and once refused."""
+    backbone = open_at(remote, server, concurrency=6, hidden="embeddings")
+    refused: set[str] = set()
+
+    def misbehave(request: Request) -> Reply | None:
+        text = request.texts[0]
+        if text == "prompt 9":
+            return Reply(401)
+        if text in PROMPTS[6:9] and text not in refused:
+            refused.add(text)
+            return Reply(500, delay=0.05)
+        return None
+
+    server.misbehave = misbehave
+    found = backbone.query(PROMPTS, ANSWERS)
+    check(found, answered=9)
+    assert found.failure.code == code("IO")
+    assert not {text for request in server.requests for text in request.texts} & set(PROMPTS[16:]), "nothing new is begun"
+
+
+# ---- Limits
+
+
+@pytest.mark.parametrize("budget, answered", [(1, 0), (12, 5), (13, 6), (49, 24)])
+def test_the_budget_is_never_exceeded(remote: Runtime, server: Server, budget: int, answered: int) -> None:
+    """One request is spent at the opening, two for each prompt."""
+    backbone = open_at(remote, server, max_queries=budget, concurrency=5)
+    found = backbone.query(PROMPTS, ANSWERS)
+    check(found, answered=answered)
+    assert 1 + len(server.requests) <= budget
+    assert found.requests == len(server.requests)
+    if answered < len(PROMPTS):
+        assert str(found.failure) == f"the limit max_queries = {budget} is reached: no further request is sent"
+        assert found.failure.code == code("CANCELLED")
+    # The budget is that of the backbone, not of one query.
+    again = backbone.query(PROMPTS[:1], ANSWERS)
+    assert again.answered == 0 and again.failure and 1 + len(server.requests) <= budget
+
+
+def test_repetitions_are_part_of_the_budget(remote: Runtime, server: Server) -> None:
+    backbone = open_at(remote, server, max_queries=20, max_retries=100, concurrency=4)
+    server.misbehave = lambda request: Reply(500) if request.number % 2 else None
+    found = backbone.query(PROMPTS, ANSWERS)
+    check(found, answered=found.answered)
+    assert len(server.requests) == found.requests == 19
+    assert "max_queries" in str(found.failure)
+
+
+def test_cancelling(remote: Runtime, server: Server) -> None:
+    backbone = open_at(remote, server, concurrency=1)
+    found = backbone.query(PROMPTS, ANSWERS, should_continue=lambda: len(server.requests) < 10)
+    assert found.failure.code == code("CANCELLED")
+    assert 3 <= found.answered <= 5 and len(server.requests) <= 11
+    check(found, answered=found.answered)
+
+
+def test_cancelling_does_not_wait_for_the_server(remote: Runtime, server: Server) -> None:
+    backbone = open_at(remote, server)
+    server.misbehave = lambda request: slowed(request, 5)
+    started = time.monotonic()
+    found = backbone.query(PROMPTS, ANSWERS, should_continue=lambda: time.monotonic() - started < 0.3)
+    assert (found.answered, found.failure.code) == (0, code("CANCELLED"))
+    assert time.monotonic() - started < 2
+
+
+# ---- The key
+
+
+def test_the_key_is_sent_and_never_shown(
+    remote: Runtime, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MY_KEY", KEY)
+    monkeypatch.chdir(tmp_path)
+    backbone = open_at(remote, server, api_key_env="MY_KEY", concurrency=1, max_retries=1)
+    assert backbone.query(PROMPTS, ANSWERS).failure is None
+    assert {each.headers["Authorization"] for each in server.requests} == {f"Bearer {KEY}"}
+    # Servers that quote the key, in the middle of a long text too, where shortening could leave a part of it.
+    said: list[str] = []
+    for body in (json.dumps({"error": {"message": f"wrong key {KEY}!"}}), f"{KEY}{KEY}", "x" * 190 + KEY):
+        for status in (401, 500):
+            server.misbehave = lambda _, reply=Reply(status, body): reply  # type: ignore[misc]
+            said.append(str(backbone.query(PROMPTS[:1], ANSWERS).failure))
+    assert said[0].endswith("answered 401: wrong key [key]!")
+    said += [text for _, text in remote.messages]
+    said += [path.read_text() for path in tmp_path.rglob("*")]
+    assert len(said) > 40, "the log tells of every request"
+    for text in said:
+        assert KEY not in text and "sk-very" not in text, text
+    assert not any(KEY in json.dumps(request.body) + request.path for request in server.requests)
+
+
+def test_which_key_goes_where(remote: Runtime, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenAI's key goes where OPENAI_BASE_URL leads, and not to any other server that happens to be set."""
+
+    def sent(**options: Any) -> str | None:
+        server.requests.clear()
+        remote.open(id="remote", options=options)
+        return server.requests[0].headers.get("Authorization")
+
+    monkeypatch.setenv("OPENAI_API_KEY", "openai")
+    assert sent(base_url=server.url) is None
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    assert sent() == "Bearer openai"
+    assert sent(api_key_env="OPENAI_API_KEY", base_url=server.url) == "Bearer openai"
+    monkeypatch.setenv("SEAM_API_KEY", "seam")
+    assert sent() == sent(base_url=server.url) == "Bearer seam"
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    monkeypatch.setenv("SEAM_BASE_URL", server.url)
+    assert sent() == "Bearer seam"
+    monkeypatch.setenv("SEAM_API_KEY", "two\r\nlines")
+    assert "holds a space or a character" in str(refusal(remote)) and "two" not in str(refusal(remote))
+    assert "\"UNSET\", which the option 'api_key_env' names, is not set" in str(refusal(remote, api_key_env="UNSET"))
+
+
+# ---- Bad input
+
+
+def test_prompts_that_cannot_be_sent(remote: Runtime, server: Server) -> None:
+    backbone = open_at(remote, server)
+    for prompts, answers, sentence in [
+        ([b"\xff"], ANSWERS, "prompts[0] is not valid UTF-8"),
+        (PROMPTS, [], "a query needs answers"),
+        (PROMPTS, [""], "none of them empty"),
+    ]:
+        found = backbone.query(prompts, answers)
+        assert (found.answered, found.requests, found.failure.code) == (0, 0, code("INVALID_ARGUMENT"))
+        assert sentence in str(found.failure)
+    assert not server.requests
+
+
+def test_no_server(remote: Runtime) -> None:
+    error = refusal(remote, base_url="http://127.0.0.1:1/v1", max_retries=1, backoff=0)
+    assert error.code == code("IO")
+    assert str(error).startswith("http://127.0.0.1:1/v1/embeddings cannot be reached: ")
+    assert str(error).endswith("(after 2 attempts)")
+    assert "no server is named: set the option 'base_url'" in str(refusal(remote))
+
+
+def test_other_seams_are_refused(remote: Runtime, server: Server) -> None:
+    with pytest.raises(SeamError) as caught:
+        open_at(remote, server).adapter("repcali")
+    assert str(caught.value) == (
+        'backbone "remote" has no seam "encoder.output", which adapter "repcali" needs; it has decoder.output')
