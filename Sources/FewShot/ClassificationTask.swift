@@ -1,4 +1,5 @@
 import Files
+import Glibc
 import Support
 
 /// What a label word's score is taken to be.
@@ -68,7 +69,15 @@ public struct ClassificationTask: Sendable {
         let columns = verbalizer.allWords.count
         var scores = words
         if scoreKind == .probability {
-            for row in stride(from: 0, to: scores.count, by: columns) { softmax(&scores, row..<row + columns) }
+            for row in stride(from: 0, to: scores.count, by: columns) {
+                let largest = scores[row..<row + columns].max() ?? 0
+                var sum: Float = 0
+                for place in row..<row + columns {
+                    scores[place] = exp(scores[place] - largest)
+                    sum += scores[place]
+                }
+                for place in row..<row + columns { scores[place] /= sum }
+            }
         }
         return try verbalizer.classScores(wordScores: scores, count: count)
     }

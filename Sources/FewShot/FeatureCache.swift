@@ -31,8 +31,8 @@ public final class FeatureCache {
         var smallFiles = 8
     }
 
-    /// The folder of this key's files.
-    public let path: String
+    /// The folder of this key's files; nil for one in memory.
+    public let path: String?
     /// The length of a hidden state.
     public let width: Int
     /// The number of words.
@@ -56,26 +56,28 @@ public final class FeatureCache {
     /// Opens the cache of a key below `folder`, creating it where there is none, and reads all files once to check them.
     ///
     /// - Parameters:
+    ///   - folder: nil keeps the rows in memory, as long as this object.
     ///   - width: the length of the model's hidden states, 1 or more.
     /// - Throws: `SeamError` naming the file: `.format` for one that is truncated, changed or of another program, `.io`
     ///   when the disk fails or is full, and as `FileSystem.createDirectories`.
-    public convenience init(folder: String, key: FeatureKey, width: Int) throws {
+    public convenience init(folder: String?, key: FeatureKey, width: Int) throws {
         try self.init(folder: folder, key: key, width: width, sizes: Sizes())
     }
 
     /// As above with files of other sizes.
-    init(folder: String, key: FeatureKey, width: Int, sizes: Sizes) throws {
+    init(folder: String?, key: FeatureKey, width: Int, sizes: Sizes) throws {
         guard width > 0 else { throw SeamError(.invalidArgument, "argument width: expected 1 or more, found \(width)") }
         self.key = key.text
         self.width = width
         self.sizes = sizes
         words = key.words.count
-        path = FileSystem.join(folder, key.folderName)
+        path = folder.map { FileSystem.join($0, key.folderName) }
+        guard let path else { return }
         try FileSystem.createDirectories(path)
-        var opened = try openAll()
+        var opened = try openAll(path)
         let small = opened.filter { $0.file.file.bytes.count < sizes.small }
         if small.count > sizes.smallFiles {
-            let merged = try merge(small)
+            let merged = try merge(small, into: path)
             opened = opened.filter { shard in !small.contains { $0.file === shard.file } } + merged
         }
         for shard in opened { add(shard) }
@@ -148,12 +150,12 @@ public final class FeatureCache {
     /// Writes the rows that wait in memory to a new file. Throws `SeamError(.io)` when the disk is full or fails; then they
     /// wait on, and no file is there.
     public func flush() throws {
-        guard waiting.count > 0 else { return }
-        hold(try write(waiting))
+        guard waiting.count > 0, let path else { return }
+        hold(try write(waiting, into: path))
         waiting = FeatureShard.Rows()
     }
 
-    private func write(_ rows: FeatureShard.Rows) throws -> FeatureShard {
+    private func write(_ rows: FeatureShard.Rows, into path: String) throws -> FeatureShard {
         let name = ContentHash.hex(.random(in: .min ... .max)) + ".safetensors"
         let file = FileSystem.join(path, name)
         try FeatureShard.write(rows, key: key, words: words, width: width, to: file)
@@ -163,7 +165,7 @@ public final class FeatureCache {
     // MARK: Opening
 
     /// Another process may merge files away between listing and opening them; their rows are in a new one then.
-    private func openAll() throws -> [FeatureShard] {
+    private func openAll(_ path: String) throws -> [FeatureShard] {
         var attempts = 0
         while true {
             do {
@@ -178,13 +180,13 @@ public final class FeatureCache {
 
     /// Writes the rows of small files to fewer ones and removes the small ones, each only after its rows are on the disk
     /// again. When two processes do so at once, rows are twice on the disk until the next merge, and none is lost.
-    private func merge(_ small: [FeatureShard]) throws -> [FeatureShard] {
+    private func merge(_ small: [FeatureShard], into path: String) throws -> [FeatureShard] {
         var merged: [FeatureShard] = []
         var gathered = FeatureShard.Rows()
         var sources: [FeatureShard] = []
         var seen: [UInt64: [[UInt8]]] = [:]
         func finish() throws {
-            if gathered.count > 0 { merged.append(try write(gathered)) }
+            if gathered.count > 0 { merged.append(try write(gathered, into: path)) }
             for source in sources where FileSystem.exists(source.file.path) { try? FileSystem.remove(source.file.path) }
             gathered = FeatureShard.Rows()
             sources = []

@@ -119,8 +119,11 @@ public final class FeatureExtractor {
             let answers = try answers(to: words.map { InputText($0) }, in: descriptions.cache, progress: { _, _ in true })
             descriptions.vectors = Self.normalized(answers.hidden, width: width)
         }
-        return multiplyTransposed(
-            Self.normalized(hidden, width: width), descriptions.vectors!, columns: width, scale: Self.similarityScale)
+        let product = LinearClassifier(
+            width: width, centre: [Float](repeating: 0, count: width),
+            weights: descriptions.vectors!.map { $0 * Self.similarityScale },
+            bias: [Float](repeating: 0, count: words.count))
+        return try product.scores(Self.normalized(hidden, width: width))
     }
 
     private static func normalized(_ rows: [Float], width: Int) -> [Float] {

@@ -6,6 +6,9 @@ struct LabelTokens: Sendable {
     /// For each word in the verbaliser's order, the tokens whose mean score is the word's.
     let ids: [[Int32]]
 
+    /// None: for a model that scores no words.
+    init() { ids = [] }
+
     /// - Parameters:
     ///   - prefix: what stands between the prompt and the word: a space, or nothing.
     /// - Throws: a sentence for a word that the vocabulary cannot spell, and for two labels that the rule for words of

@@ -29,7 +29,7 @@ public final class LocalAnswers: AnswerSource {
         words = try info.hasHead
             ? LabelTokens(
                 task.verbalizer, prefix: encoder.template.wordPrefix, multiToken: task.multiToken, tokenizer: tokenizer)
-            : LabelTokens(ids: [])
+            : LabelTokens()
         identity = try Self.identity(of: session)
     }
 
@@ -39,7 +39,7 @@ public final class LocalAnswers: AnswerSource {
         let backbone = session.backbone
         guard !backbone.isTrained, session.adapters.isEmpty, let model = backbone.model else { return nil }
         let options = try backbone.options.json.serialized()
-        return "\(backbone.factory.id) \(ContentHash.hex(model.folder.fingerprint())) \(options)"
+        return "\(backbone.factory.id) \(ContentHash.hex(model.files.fingerprint())) \(options)"
     }
 
     public func answer(_ inputs: [InputText], deliver: ([Int], AnswerFeatures) throws -> Bool) throws {
