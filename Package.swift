@@ -46,6 +46,7 @@ let package = Package(
         .systemLibrary(name: "CMath", path: "Sources/CMath"),
         .systemLibrary(name: "CExit", path: "Sources/CExit"),
         .systemLibrary(name: "COnig", path: "Sources/COnig", pkgConfig: "oniguruma"),
+        .systemLibrary(name: "CUTF8Proc", path: "Sources/CUTF8Proc"),
         .systemLibrary(name: "CFFI", path: "Sources/CFFI", pkgConfig: "libffi"),
 
         // The core, lowest layer first.
@@ -57,7 +58,8 @@ let package = Package(
             linkerSettings: [.linkedLibrary("m")]),
         .target(name: "Engine", dependencies: ["Support", "Kernels"]),
         .target(name: "Files", dependencies: ["Support", "CJansson"]),
-        .target(name: "Text", dependencies: ["Support", "Files", "COnig"]),
+        .target(name: "SentencePieceBridge", linkerSettings: [.linkedLibrary("sentencepiece")]),
+        .target(name: "Text", dependencies: ["Support", "Files", "COnig", "CUTF8Proc", "SentencePieceBridge"]),
         .target(name: "Generation", dependencies: ["Support"]),
         .target(name: "Session", dependencies: ["Support", "Engine", "Files", "Generation", "Platform", "CSeam", "CFFI"]),
         .target(name: "Plotting", dependencies: ["Support"]),
@@ -95,5 +97,6 @@ let package = Package(
         .testTarget(name: "FewShotTests", dependencies: ["FewShot", "TestSupport"], exclude: ["Fixtures"]),
         .testTarget(name: "ToolTests", dependencies: ["Files", "TestSupport"]),
     ] + plugins.flatMap { $0 },
-    swiftLanguageModes: [.v6]
+    swiftLanguageModes: [.v6],
+    cxxLanguageStandard: .cxx17
 )

@@ -298,6 +298,29 @@ class Batch:
         self.pointer = ctypes.pointer(self._struct)
 
 
+class Tokenizer(Object):
+    """The tokenizer of a model's folder, or of a GGUF file."""
+
+    def __init__(self, path: Path):
+        super().__init__("seam_tokenizer", self.made("seam_tokenizer", "seam_tokenizer_open", utf8(path)))
+        self._room = (ctypes.c_int32 * 4096)()
+
+    def encode(self, text: str) -> list[int]:
+        count = ctypes.c_size_t()
+        for _ in range(2):
+            room = self._room
+            checked("seam_tokenizer_encode", self.pointer, text.encode(), room, len(room), ctypes.byref(count))
+            if count.value <= len(room):
+                break
+            self._room = (ctypes.c_int32 * count.value)()
+        return self._room[: count.value]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        text = ctypes.c_void_p()
+        checked("seam_tokenizer_decode", self.pointer, integers(ids), len(ids), ctypes.byref(text))
+        return taken_string(text)
+
+
 # ---- The compute table
 
 

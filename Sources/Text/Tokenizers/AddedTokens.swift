@@ -1,32 +1,45 @@
 import Files
 import Support
 
+/// A token that is looked for in the text as a whole.
+struct AddedToken: Sendable {
+    let content: String
+    let id: Int32
+    var singleWord = false
+    var stripsLeft = false
+    var stripsRight = false
+    var isNormalized = false
+    var isSpecial = true
+    /// The file and the part that name it, for error sentences.
+    let place: String
+
+    init(_ content: String, id: Int32, place: String) {
+        self.content = content
+        self.id = id
+        self.place = place
+    }
+
+    init(_ part: TokenizerPart) throws {
+        try part.allow("id", "content", "single_word", "lstrip", "rstrip", "normalized", "special")
+        content = try part.string("content")
+        id = try part.id("id")
+        singleWord = try part.bool("single_word")
+        stripsLeft = try part.bool("lstrip")
+        stripsRight = try part.bool("rstrip")
+        isNormalized = try part.bool("normalized")
+        isSpecial = try part.bool("special")
+        place = part.place
+    }
+
+    fileprivate func error(_ code: ErrorCode, _ sentence: String) -> SeamError {
+        SeamError(code, "\(place) \(sentence)")
+    }
+}
+
 /// The `added_tokens` of a `tokenizer.json`: tokens that are looked for in the text as a whole, before it is
 /// cut into pieces.
 struct AddedTokens: Sendable {
-    private struct Token {
-        let content: String
-        let id: Int32
-        let singleWord: Bool
-        let stripsLeft: Bool
-        let stripsRight: Bool
-        let isNormalized: Bool
-        let isSpecial: Bool
-
-        init(_ part: TokenizerPart) throws {
-            try part.allow("id", "content", "single_word", "lstrip", "rstrip", "normalized", "special")
-            content = try part.string("content")
-            id = try part.id("id")
-            singleWord = try part.bool("single_word")
-            stripsLeft = try part.bool("lstrip")
-            stripsRight = try part.bool("rstrip")
-            isNormalized = try part.bool("normalized")
-            isSpecial = try part.bool("special")
-            guard !content.isEmpty else { throw part.error(.format, "must have some text as \"content\"") }
-        }
-    }
-
-    private var tokens: [Token] = []
+    private var tokens: [AddedToken] = []
     private var byContent = Vocabulary()
     private var byID: [Int32: Int] = [:]
     /// The tokens' text after normalization, for those that it changes.
@@ -39,19 +52,19 @@ struct AddedTokens: Sendable {
 
     /// Throws `SeamError` when a token's id is not the one that the model gives it or, for a token that the model
     /// does not have, the next one after the model's tokens: `tokenizers` goes by these and not by the file.
-    init(_ parts: [TokenizerPart], model: any TokenizerModel, normalizer: (any Normalizer)?) throws {
-        for part in parts {
-            let token = try Token(part)
+    init(_ added: [AddedToken], model: any TokenizerModel, normalizer: (any Normalizer)?) throws {
+        for token in added {
+            guard !token.content.isEmpty else { throw token.error(.format, "must have some text as \"content\"") }
             let modelID = model.id(of: token.content)
             let expected = modelID ?? Int32(clamping: model.size + countBeyondModel)
             guard token.id == expected else {
                 let source = modelID == nil ? "the next one after the vocabulary" : "its id in the vocabulary"
-                throw part.error(
+                throw token.error(
                     .incompatible, "gives \"\(token.content)\" the id \(token.id), expected \(expected), \(source)")
             }
             if modelID == nil { countBeyondModel += 1 }
             guard byContent.insert(token.content, id: token.id) == nil else {
-                throw part.error(.format, "is \"\(token.content)\", which an earlier added token is, too")
+                throw token.error(.format, "is \"\(token.content)\", which an earlier added token is, too")
             }
             if token.isSpecial { _ = specialTexts.insert(token.content, id: token.id) }
             var text = Array(token.content.utf8)
@@ -59,7 +72,7 @@ struct AddedTokens: Sendable {
                 let normalized = try normalizer.normalize(text)
                 if normalized != text {
                     guard !normalized.isEmpty else {
-                        throw part.error(
+                        throw token.error(
                             .unsupported, "is \"\(token.content)\", of which the normalizer leaves nothing")
                     }
                     text = normalized
@@ -68,9 +81,9 @@ struct AddedTokens: Sendable {
             }
             let isNew =
                 token.isNormalized
-                ? normalizedTrie.insert(text, tokens.count) : rawTrie.insert(text, tokens.count)
+                ? normalizedTrie.insert(text, Int32(tokens.count)) : rawTrie.insert(text, Int32(tokens.count))
             guard isNew else {
-                throw part.error(.unsupported, "is \"\(token.content)\", which normalizes to an earlier added token")
+                throw token.error(.unsupported, "is \"\(token.content)\", which normalizes to an earlier added token")
             }
             byID[token.id] = tokens.count
             tokens.append(token)
@@ -104,7 +117,7 @@ struct AddedTokens: Sendable {
         var position = 0
         while let (match, number) = trie.firstMatch(in: text, from: position) {
             position = match.upperBound
-            let token = tokens[number]
+            let token = tokens[Int(number)]
             if token.singleWord && touchesWord(text, match) { continue }
             var (start, end) = (match.lowerBound, match.upperBound)
             if token.stripsLeft { start = startOfSpace(in: text, to: start) }
@@ -123,54 +136,4 @@ struct AddedTokens: Sendable {
         return before > 0 && scalar(in: text, at: startOfScalar(in: text, before: before)).isWord
             || after < text.count && scalar(in: text, at: after).isWord
     }
-}
-
-/// A set of byte strings with a number each, to find them in texts.
-struct ByteTrie: Sendable {
-    private var children: [UInt64: Int] = [:]
-    private var numbers: [Int?] = [nil]
-    private var startsSome = [Bool](repeating: false, count: 256)
-
-    var isEmpty: Bool { numbers.count == 1 }
-
-    /// Adds `text`, which must not be empty; false when it is there already.
-    mutating func insert(_ text: [UInt8], _ number: Int) -> Bool {
-        var node = 0
-        for byte in text {
-            if let next = children[Self.key(node, byte)] {
-                node = next
-            } else {
-                children[Self.key(node, byte)] = numbers.count
-                node = numbers.count
-                numbers.append(nil)
-            }
-        }
-        guard numbers[node] == nil else { return false }
-        numbers[node] = number
-        startsSome[Int(text[0])] = true
-        return true
-    }
-
-    /// The longest string at the leftmost place at or behind `start` where there is one.
-    func firstMatch(in text: [UInt8], from start: Int) -> (Range<Int>, Int)? {
-        var position = start
-        while position < text.count {
-            if startsSome[Int(text[position])], let match = longestMatch(in: text, at: position) { return match }
-            position += 1
-        }
-        return nil
-    }
-
-    private func longestMatch(in text: [UInt8], at start: Int) -> (Range<Int>, Int)? {
-        var node = 0
-        var found: (Range<Int>, Int)?
-        for position in start..<text.count {
-            guard let next = children[Self.key(node, text[position])] else { break }
-            node = next
-            if let number = numbers[node] { found = (start..<position + 1, number) }
-        }
-        return found
-    }
-
-    private static func key(_ node: Int, _ byte: UInt8) -> UInt64 { UInt64(node) << 8 | UInt64(byte) }
 }

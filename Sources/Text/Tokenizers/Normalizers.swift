@@ -13,11 +13,19 @@ func normalizer(_ part: TokenizerPart) throws -> any Normalizer {
         "Lowercase": LowercaseNormalizer.init,
         "Replace": ReplaceNormalizer.init,
         "Prepend": PrependNormalizer.init,
+        "NFC": FormNormalizer.make(.nfc),
+        "NFD": FormNormalizer.make(.nfd),
+        "NFKC": FormNormalizer.make(.nfkc),
+        "NFKD": FormNormalizer.make(.nfkd),
+        "StripAccents": StripAccents.init,
+        "BertNormalizer": BertNormalizer.init,
     ])
 }
 
 struct NormalizerSequence: Normalizer {
     private let steps: [any Normalizer]
+
+    init(_ steps: [any Normalizer]) { self.steps = steps }
 
     init(_ part: TokenizerPart) throws {
         try part.allow("type", "normalizers")
@@ -49,24 +57,31 @@ struct StripNormalizer: Normalizer {
 struct LowercaseNormalizer: Normalizer {
     init(_ part: TokenizerPart) throws { try part.allow("type") }
 
-    func normalize(_ text: [UInt8]) -> [UInt8] {
-        var result: [UInt8] = []
-        result.reserveCapacity(text.count)
-        forEachScalar(in: text, text.indices) { scalar, _ in
-            if scalar.value < 0x80 {
-                let byte = UInt8(scalar.value)
-                result.append((0x41...0x5A).contains(byte) ? byte | 0x20 : byte)
-            } else {
-                result += scalar.properties.lowercaseMapping.utf8
-            }
+    func normalize(_ text: [UInt8]) -> [UInt8] { lowercased(text) }
+}
+
+func lowercased(_ text: [UInt8]) -> [UInt8] {
+    var result: [UInt8] = []
+    result.reserveCapacity(text.count)
+    forEachScalar(in: text, text.indices) { scalar, _ in
+        if scalar.value < 0x80 {
+            let byte = UInt8(scalar.value)
+            result.append((0x41...0x5A).contains(byte) ? byte | 0x20 : byte)
+        } else {
+            result += scalar.properties.lowercaseMapping.utf8
         }
-        return result
     }
+    return result
 }
 
 struct ReplaceNormalizer: Normalizer {
     private let pattern: TextPattern
     private let content: [UInt8]
+
+    init(literal: String, with content: String) {
+        pattern = TextPattern(literal: literal)
+        self.content = Array(content.utf8)
+    }
 
     init(_ part: TokenizerPart) throws {
         try part.allow("type", "pattern", "content")
@@ -80,6 +95,8 @@ struct ReplaceNormalizer: Normalizer {
 /// Puts a text in front of one that is not empty.
 struct PrependNormalizer: Normalizer {
     private let prefix: [UInt8]
+
+    init(_ prefix: String) { self.prefix = Array(prefix.utf8) }
 
     init(_ part: TokenizerPart) throws {
         try part.allow("type", "prepend")

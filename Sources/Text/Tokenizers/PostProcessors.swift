@@ -10,8 +10,55 @@ protocol PostProcessor: Sendable {
 
 func postProcessor(_ part: TokenizerPart) throws -> any PostProcessor {
     try part.typed([
-        "TemplateProcessing": TemplateProcessing.init
+        "TemplateProcessing": TemplateProcessing.init,
+        "BertProcessing": PairProcessing.bert,
+        "RobertaProcessing": PairProcessing.roberta,
+        "ByteLevel": offsetsOnly,
+        "Sequence": PostProcessorSequence.init,
     ])
+}
+
+struct PostProcessorSequence: PostProcessor {
+    private let steps: [any PostProcessor]
+
+    init(_ part: TokenizerPart) throws {
+        try part.allow("type", "processors")
+        steps = try part.parts("processors").map(postProcessor)
+    }
+
+    var addedCount: Int { steps.reduce(0) { $0 + $1.addedCount } }
+
+    func process(_ ids: [Int32], addSpecialTokens: Bool) -> [Int32] {
+        steps.reduce(ids) { $1.process($0, addSpecialTokens: addSpecialTokens) }
+    }
+}
+
+/// That of byte-level tokenizers changes offsets only, which are not given here.
+private func offsetsOnly(_ part: TokenizerPart) throws -> TemplateProcessing {
+    try part.allow("type", "add_prefix_space", "trim_offsets", "use_regex")
+    return TemplateProcessing(before: [], after: [])
+}
+
+/// One token in front and one behind: `cls`, text, `sep`.
+private enum PairProcessing {
+    static func bert(_ part: TokenizerPart) throws -> TemplateProcessing {
+        try part.allow("type", "sep", "cls")
+        return TemplateProcessing(before: [try id(part, "cls")], after: [try id(part, "sep")])
+    }
+
+    static func roberta(_ part: TokenizerPart) throws -> TemplateProcessing {
+        try part.allow("type", "sep", "cls", "trim_offsets", "add_prefix_space")
+        return TemplateProcessing(before: [try id(part, "cls")], after: [try id(part, "sep")])
+    }
+
+    private static func id(_ part: TokenizerPart, _ key: String) throws -> Int32 {
+        guard let pair = part.member(key)?.arrayValue, pair.count == 2, pair[0].stringValue != nil,
+            let id = pair[1].tokenID
+        else {
+            throw part.error(.format, "must have a token and its id as \"\(key)\"")
+        }
+        return id
+    }
 }
 
 /// Follows the template "single"; "pair", for two texts at once, is not used.
@@ -21,6 +68,8 @@ struct TemplateProcessing: PostProcessor {
         case special([Int32])
     }
     private let template: [Element]
+
+    init(before: [Int32], after: [Int32]) { template = [.special(before), .text, .special(after)] }
 
     init(_ part: TokenizerPart) throws {
         try part.allow("type", "single", "pair", "special_tokens")

@@ -1,20 +1,5 @@
 import Support
 
-/// A text and the stretches of it that are to become tokens, in order; none is empty.
-struct Pieces {
-    var text: [UInt8]
-    var ranges: [Range<Int>]
-
-    /// Puts what `split` makes of each stretch in its place; stretches without a byte are dropped.
-    mutating func replaceEach(_ split: (_ piece: Range<Int>, _ result: inout [Range<Int>]) throws -> Void) rethrows {
-        var result: [Range<Int>] = []
-        result.reserveCapacity(text.count / 2)
-        for piece in ranges { try split(piece, &result) }
-        result.removeAll(where: \.isEmpty)
-        ranges = result
-    }
-}
-
 /// The `pre_tokenizer` of a `tokenizer.json`: cuts a text into pieces, which the model sees one by one.
 protocol PreTokenizer: Sendable {
     func apply(to pieces: inout Pieces) throws
@@ -27,11 +12,18 @@ func preTokenizer(_ part: TokenizerPart) throws -> any PreTokenizer {
         "Whitespace": WhitespacePreTokenizer.init,
         "WhitespaceSplit": WhitespaceSplit.init,
         "CharDelimiterSplit": CharDelimiterSplit.init,
+        "BertPreTokenizer": BertPreTokenizer.init,
+        "Punctuation": PunctuationPreTokenizer.init,
+        "Digits": DigitsPreTokenizer.init,
+        "ByteLevel": ByteLevelPreTokenizer.init,
+        "Metaspace": Metaspace.init,
     ])
 }
 
 struct PreTokenizerSequence: PreTokenizer {
     private let steps: [any PreTokenizer]
+
+    init(_ steps: [any PreTokenizer]) { self.steps = steps }
 
     init(_ part: TokenizerPart) throws {
         try part.allow("type", "pretokenizers")
@@ -48,6 +40,13 @@ struct SplitPreTokenizer: PreTokenizer {
     private let pattern: TextPattern
     private let behavior: SplitBehavior
     private let invert: Bool
+
+    /// Makes each match a piece.
+    init(isolating pattern: BytePattern) {
+        self.pattern = .words(pattern)
+        behavior = .isolated
+        invert = false
+    }
 
     init(_ part: TokenizerPart) throws {
         try part.allow("type", "pattern", "behavior", "invert")

@@ -6,6 +6,8 @@ struct Vocabulary: Sendable {
     /// Open addressing with linear probing: a slot holds the number of an entry, or -1.
     private var slots: [Int32]
     private var places: [Int32: Int] = [:]
+    /// The number of bytes of the longest token.
+    private var longest = 0
 
     init(minimumCapacity: Int = 0) {
         var slotCount = 16
@@ -24,6 +26,7 @@ struct Vocabulary: Sendable {
         if places[id] != nil { return .id }
         let start = text.count
         text += token.utf8
+        longest = max(longest, text.count - start)
         places[id] = entries.count
         entries.append((start, text.count, id))
         if 2 * entries.count > slots.count {
@@ -36,16 +39,28 @@ struct Vocabulary: Sendable {
     }
 
     func id(of token: String) -> Int32? {
-        var token = token
-        return token.withUTF8 { id(of: $0) }
+        let bytes = Array(token.utf8)
+        return id(of: bytes, bytes.indices)
     }
 
-    func id(of token: UnsafeBufferPointer<UInt8>) -> Int32? {
-        var slot = Int(truncatingIfNeeded: Self.hash(token)) & (slots.count - 1)
-        while slots[slot] >= 0 {
-            let entry = entries[Int(slots[slot])]
-            if entry.end - entry.start == token.count && isEqual(entry.start, token) { return entry.id }
-            slot = (slot + 1) & (slots.count - 1)
+    /// The id of the token that `text[range]` spells.
+    func id(of text: [UInt8], _ range: Range<Int>) -> Int32? {
+        var hash = TokenHash()
+        for position in range { hash.combine(text[position]) }
+        return id(of: text, range, hash)
+    }
+
+    /// The longest token that `text[range]` starts with, and where it ends. `hashes` is memory to be used again.
+    func longestPrefix(of text: [UInt8], _ range: Range<Int>, _ hashes: inout [TokenHash]) -> (id: Int32, end: Int)? {
+        hashes.removeAll(keepingCapacity: true)
+        var hash = TokenHash()
+        for position in range.prefix(longest) {
+            hash.combine(text[position])
+            hashes.append(hash)
+        }
+        for length in stride(from: hashes.count, to: 0, by: -1) {
+            let end = range.lowerBound + length
+            if let id = id(of: text, range.lowerBound..<end, hashes[length - 1]) { return (id, end) }
         }
         return nil
     }
@@ -54,23 +69,42 @@ struct Vocabulary: Sendable {
         places[id].map { String(decoding: text[entries[$0].start..<entries[$0].end], as: UTF8.self) }
     }
 
-    private func isEqual(_ start: Int, _ token: UnsafeBufferPointer<UInt8>) -> Bool {
-        for offset in token.indices where text[start + offset] != token[offset] { return false }
+    /// Calls `body` with each token and its id, in the order of insertion.
+    func forEach(_ body: (_ token: ArraySlice<UInt8>, _ id: Int32) -> Void) {
+        for entry in entries { body(text[entry.start..<entry.end], entry.id) }
+    }
+
+    private func id(of other: [UInt8], _ range: Range<Int>, _ hash: TokenHash) -> Int32? {
+        var slot = hash.slot(of: slots.count)
+        while slots[slot] >= 0 {
+            let entry = entries[Int(slots[slot])]
+            if entry.end - entry.start == range.count && isEqual(entry.start, other, range) { return entry.id }
+            slot = (slot + 1) & (slots.count - 1)
+        }
+        return nil
+    }
+
+    private func isEqual(_ start: Int, _ other: [UInt8], _ range: Range<Int>) -> Bool {
+        for offset in 0..<range.count where text[start + offset] != other[range.lowerBound + offset] { return false }
         return true
     }
 
     private mutating func place(_ number: Int) {
         let entry = entries[number]
-        let hash = text.withUnsafeBufferPointer { Self.hash(.init(rebasing: $0[entry.start..<entry.end])) }
-        var slot = Int(truncatingIfNeeded: hash) & (slots.count - 1)
+        var hash = TokenHash()
+        for position in entry.start..<entry.end { hash.combine(text[position]) }
+        var slot = hash.slot(of: slots.count)
         while slots[slot] >= 0 { slot = (slot + 1) & (slots.count - 1) }
         slots[slot] = Int32(number)
     }
+}
 
-    /// FNV-1a, with its upper bits brought down as only lower ones choose the slot.
-    private static func hash(_ token: UnsafeBufferPointer<UInt8>) -> UInt64 {
-        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
-        for byte in token { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
-        return hash ^ hash >> 32
-    }
+/// FNV-1a: what was combined so far is the hash of a prefix.
+struct TokenHash {
+    private var value: UInt64 = 0xCBF2_9CE4_8422_2325
+
+    mutating func combine(_ byte: UInt8) { value = (value ^ UInt64(byte)) &* 0x100_0000_01B3 }
+
+    /// `count` is a power of two. The upper bits are brought down as only lower ones choose the slot.
+    func slot(of count: Int) -> Int { Int(truncatingIfNeeded: value ^ value >> 32) & (count - 1) }
 }

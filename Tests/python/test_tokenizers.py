@@ -1,0 +1,234 @@
+"""Ids and texts of tokenizers against Hugging Face tokenizers and SentencePiece, on many thousand odd strings."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sentencepiece
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer as Reference
+
+from seam_objects import Tokenizer
+from varied_texts import corpus, varied_texts
+
+COUNT = 20_000
+BERT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+ROBERTA = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+GPT = ["<|endoftext|>", "<|im_start|>"]
+SCORED = ["<unk>", "<s>", "</s>"]
+LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+BYTES = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+
+
+def trained(model: Any, trainer: Any, **parts: Any) -> Reference:
+    tokenizer = Reference(model)
+    for name, part in parts.items():
+        setattr(tokenizer, name, part)
+    tokenizer.train_from_iterator(corpus(5), trainer)
+    return tokenizer
+
+
+def wordpiece() -> Reference:
+    return trained(
+        models.WordPiece(unk_token="[UNK]"), trainers.WordPieceTrainer(vocab_size=6000, special_tokens=BERT, show_progress=False),
+        normalizer=normalizers.BertNormalizer(), pre_tokenizer=pre_tokenizers.BertPreTokenizer(),
+        post_processor=processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2)), decoder=decoders.WordPiece())
+
+
+def wordpiece_cased(**options: bool) -> Reference:
+    tokenizer = wordpiece()
+    tokenizer.normalizer = normalizers.BertNormalizer(**options)
+    return tokenizer
+
+
+def byte_level(pre_tokenizer: Any, specials: list[str], **parts: Any) -> Reference:
+    trainer = trainers.BpeTrainer(
+        vocab_size=6000, special_tokens=specials, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    return trained(models.BPE(), trainer, pre_tokenizer=pre_tokenizer, decoder=decoders.ByteLevel(), **parts)
+
+
+def roberta(add_prefix_space: bool) -> Reference:
+    tokenizer = byte_level(
+        pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space), ROBERTA,
+        post_processor=processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=add_prefix_space))
+    file = json.loads(tokenizer.to_str())
+    # As Hugging Face has it: the mask takes the space before it.
+    next(each for each in file["added_tokens"] if each["content"] == "<mask>")["lstrip"] = True
+    return Reference.from_str(json.dumps(file))
+
+
+def llama3() -> Reference:
+    split = pre_tokenizers.Split(Regex(LLAMA3 % r"\p{N}{1,3}"), "isolated")
+    template = processors.TemplateProcessing(single="<|im_start|> $A", special_tokens=[("<|im_start|>", 1)])
+    tokenizer = byte_level(
+        pre_tokenizers.Sequence([split, BYTES]), GPT,
+        post_processor=processors.Sequence([processors.ByteLevel(trim_offsets=False), template]))
+    file = json.loads(tokenizer.to_str())
+    file["model"]["ignore_merges"] = True
+    # Merges as older files write them, and a word that no merge makes.
+    file["model"]["merges"] = [" ".join(pair) for pair in file["model"]["merges"]]
+    file["model"]["vocab"]["\u0120keycap"] = len(file["model"]["vocab"])
+    return Reference.from_str(json.dumps(file))
+
+
+def qwen2() -> Reference:
+    split = pre_tokenizers.Split(Regex(LLAMA3 % r"\p{N}"), "isolated")
+    return byte_level(pre_tokenizers.Sequence([split, BYTES]), GPT, normalizer=normalizers.NFC())
+
+
+def smollm() -> Reference:
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return byte_level(pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), words]), GPT)
+
+
+def unknown_pattern() -> Reference:
+    """One that goes through Oniguruma, and white space removed from the ends."""
+    split = pre_tokenizers.Split(Regex(r"[a-z]+|[0-9]{2}"), "merged_with_previous", invert=True)
+    strip = normalizers.Sequence([normalizers.NFKD(), normalizers.StripAccents(), normalizers.Strip(), normalizers.Lowercase()])
+    return byte_level(pre_tokenizers.Sequence([split, BYTES]), GPT, normalizer=strip)
+
+
+def llama2() -> Reference:
+    """Byte fallback without a pre-tokenizer."""
+    trainer = trainers.BpeTrainer(
+        vocab_size=5000, special_tokens=SCORED + [f"<0x{byte:02X}>" for byte in range(256)], show_progress=False, limit_alphabet=300)
+    metaspace = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    tokenizer = trained(
+        models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True), trainer,
+        pre_tokenizer=pre_tokenizers.Metaspace(),
+        decoder=decoders.Sequence([
+            decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]),
+        post_processor=processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)]))
+    tokenizer.pre_tokenizer = None
+    tokenizer.normalizer = metaspace
+    file = json.loads(tokenizer.to_str())
+    # The tokens of bytes are ordinary ones in the models that have them.
+    file["added_tokens"] = file["added_tokens"][:3]
+    return Reference.from_str(json.dumps(file))
+
+
+def unigram(scheme: str) -> Reference:
+    trainer = trainers.UnigramTrainer(vocab_size=4000, special_tokens=SCORED, unk_token="<unk>", show_progress=False)
+    steps = [normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
+    return trained(
+        models.Unigram(), trainer, normalizer=normalizers.Sequence(steps),
+        pre_tokenizer=pre_tokenizers.Metaspace(prepend_scheme=scheme, split=scheme != "never"),
+        decoder=decoders.Metaspace(prepend_scheme=scheme),
+        post_processor=processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 2)]))
+
+
+def punctuation() -> Reference:
+    """Unknown tokens, fused or not, and the other pre-tokenizers."""
+    trainer = trainers.BpeTrainer(vocab_size=3000, special_tokens=["<unk>"], show_progress=False, limit_alphabet=100)
+    cut = [pre_tokenizers.Whitespace(), pre_tokenizers.Punctuation("contiguous"), pre_tokenizers.Digits()]
+    return trained(
+        models.BPE(unk_token="<unk>"), trainer, normalizer=normalizers.NFD(), pre_tokenizer=pre_tokenizers.Sequence(cut))
+
+
+KINDS: dict[str, Callable[[], Reference]] = {
+    "BERT": wordpiece,
+    "BERT, cased": lambda: wordpiece_cased(lowercase=False),
+    "BERT, cased without accents": lambda: wordpiece_cased(lowercase=False, strip_accents=True, handle_chinese_chars=False),
+    "BERT, not cleaned": lambda: wordpiece_cased(clean_text=False, strip_accents=False),
+    "RoBERTa": lambda: roberta(False),
+    "RoBERTa, prefix space": lambda: roberta(True),
+    "Llama 3": llama3,
+    "Qwen 2": qwen2,
+    "SmolLM": smollm,
+    "another pattern": unknown_pattern,
+    "Llama 2": llama2,
+    "Unigram": lambda: unigram("always"),
+    "Unigram, first": lambda: unigram("first"),
+    "Unigram, uncut": lambda: unigram("never"),
+    "punctuation": punctuation,
+}
+
+
+def assert_equal_ids(
+    tokenizer: Tokenizer, texts: list[str], expected: Iterable[list[int]], decode: Callable[[list[int]], str]
+) -> None:
+    for number, (text, ids) in enumerate(zip(texts, expected, strict=True)):
+        found = tokenizer.encode(text)
+        assert found == ids, f"text {number}: {text!r} {text.encode('unicode_escape')!r}"
+        # Decoding is the same work for every id; every tenth text is enough.
+        if number % 10 == 0:
+            assert tokenizer.decode(ids) == decode(ids), f"text {number}: {ids}"
+
+
+def assert_equals_reference(tokenizer: Tokenizer, reference: Reference, seed: int) -> None:
+    texts = varied_texts(COUNT, seed)
+    expected = [each.ids for each in reference.encode_batch(texts)]
+    # What follows a NUL is lost in a C string; the texts have none, but tokens may spell one.
+    assert_equal_ids(tokenizer, texts, expected, lambda ids: reference.decode(ids).split("\0")[0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ids_are_those_of_tokenizers(kind: str, tmp_path: Path) -> None:
+    reference = KINDS[kind]()
+    reference.save(str(tmp_path / "tokenizer.json"))
+    assert_equals_reference(Tokenizer(tmp_path), reference, seed=len(kind))
+
+
+def sentencepiece_model(folder: Path, name: str, **options: Any) -> sentencepiece.SentencePieceProcessor:
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=corpus(3), model_writer=model, minloglevel=2, num_threads=1, vocab_size=4000,
+        character_coverage=0.98, **options)
+    (folder / name).write_bytes(model.getvalue())
+    return sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_ids_are_those_of_sentencepiece(kind: str, tmp_path: Path) -> None:
+    reference = sentencepiece_model(tmp_path, "spiece.model", model_type=kind, byte_fallback=kind == "bpe")
+    texts = varied_texts(COUNT, seed=17)
+    assert_equal_ids(Tokenizer(tmp_path), texts, reference.encode(texts), reference.decode)
+
+
+def test_t5_adds_its_end_and_its_sentinels(tmp_path: Path) -> None:
+    reference = sentencepiece_model(tmp_path, "spiece.model", pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "T5Tokenizer", "extra_ids": 100}')
+    tokenizer = Tokenizer(tmp_path)
+    text = "The quick brown fox"
+    assert tokenizer.encode(text) == reference.encode(text) + [1]
+    assert tokenizer.encode("The <extra_id_0> fox</s>") == [*reference.encode("The"), 4099, *reference.encode("fox"), 1, 1]
+    assert tokenizer.encode("<extra_id_99>") == [4000, 1]
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_llama_begins_with_its_token(tmp_path: Path) -> None:
+    reference = sentencepiece_model(tmp_path, "tokenizer.model", model_type="bpe", byte_fallback=True)
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer", "add_eos_token": true}')
+    assert Tokenizer(tmp_path).encode("A lazy dog") == [1, *reference.encode("A lazy dog"), 2]
+
+
+def test_minilm() -> None:
+    if "SEAM_MINILM" not in os.environ:
+        pytest.skip("set SEAM_MINILM to the folder of all-MiniLM-L6-v2 with its tokenizer.json")
+    folder = Path(os.environ["SEAM_MINILM"])
+    reference = Reference.from_file(str(folder / "tokenizer.json"))
+    # The file pads every text to 128 ids; here batches are padded by the caller.
+    reference.no_padding()
+    assert_equals_reference(Tokenizer(folder), reference, seed=1)
+
+
+def test_smollm2() -> None:
+    if "SEAM_SMOLLM" not in os.environ:
+        pytest.skip("set SEAM_SMOLLM to a GGUF file of SmolLM2")
+    from transformers import AutoTokenizer
+
+    path = Path(os.environ["SEAM_SMOLLM"])
+    reference = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).backend_tokenizer
+    # Transformers takes no notice of the file's "tokenizer.ggml.pre", here "smollm"; the tokenizer of SmolLM2 cuts
+    # every digit off.
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    reference.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), words])
+    assert_equals_reference(Tokenizer(path), reference, seed=2)
