@@ -39,10 +39,10 @@ struct ModelOptions: ParsableArguments {
     }
 
     private func openTokenizer(_ backbone: Backbone) throws -> Tokenizer {
-        guard let files = backbone.model?.files else {
+        guard let model else {
             throw SeamError(.unsupported, "backbone \"\(backbone.factory.id)\" has no model folder, so no tokenizer")
         }
-        return try Tokenizer(files: files)
+        return try Tokenizer(model: model)
     }
 
     /// The model that a classification asks: that of a server if one is named, else the local one.

@@ -4,7 +4,7 @@ import Support
 /// A tokenizer: gives the ids and texts that Hugging Face `tokenizers` gives, or the SentencePiece library.
 ///
 /// It is made from `tokenizer.json` or a SentencePiece model in a model's folder (`init(folder:)`), or from the
-/// vocabulary that a GGUF file holds (`init(ggufVocabulary:)`).
+/// vocabulary that a GGUF file holds (`init(gguf:)`).
 ///
 /// Supported are the models, pre-tokenizers, normalizers, decoders and post-processors that the functions of
 /// those names list. Anything else in the file, also a key that is not known, is refused with a sentence that

@@ -2,6 +2,16 @@ import Files
 import Support
 
 extension Tokenizer {
+    /// The tokenizer of a model: a folder (see `init(folder:)`), or a GGUF file (see `init(gguf:)`) or a folder with one
+    /// such file and no `config.json`. Throws as these.
+    public convenience init(model path: String) throws {
+        if let file = try GGUFFile.locate(path) {
+            try self.init(gguf: try GGUFTokenizerData(try GGUFFile(file)))
+        } else {
+            try self.init(folder: path)
+        }
+    }
+
     private static let jsonName = "tokenizer.json"
     private static let sentencePieceNames = ["spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "source.spm"]
 

@@ -1,54 +1,5 @@
+import Files
 import Support
-
-/// The vocabulary of a GGUF file, as its keys `tokenizer.ggml.…` hold it.
-public struct GGUFVocabulary: Sendable {
-    /// "gpt2" (byte-level byte pair encoding), "llama" (SentencePiece) or another name, which is refused.
-    public var model: String
-    /// How "gpt2" cuts texts: "smollm", "llama-bpe", "qwen2" or "gpt-2"; others are refused. "llama" takes no notice.
-    public var preTokenizer: String
-    /// By id.
-    public var tokens: [String]
-    /// By id: 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte; empty where the file has none.
-    public var tokenTypes: [Int32]
-    /// Each two tokens with a space between, the earliest first.
-    public var merges: [String]
-    /// By id, for "llama".
-    public var scores: [Float]
-    public var bosToken: Int32?
-    public var eosToken: Int32?
-    public var unknownToken: Int32?
-    public var padToken: Int32?
-    /// Whether the begin token goes in front of every text, and the end token behind it.
-    public var addBos: Bool
-    public var addEos: Bool
-    /// Whether "llama" puts a space in front of every text.
-    public var addSpacePrefix: Bool
-    /// The path of the file, for error sentences.
-    public var path: String
-
-    public init(
-        model: String, preTokenizer: String, tokens: [String], tokenTypes: [Int32] = [], merges: [String] = [],
-        scores: [Float] = [], bosToken: Int32? = nil, eosToken: Int32? = nil, unknownToken: Int32? = nil,
-        padToken: Int32? = nil, addBos: Bool = false, addEos: Bool = false, addSpacePrefix: Bool = true, path: String
-    ) {
-        self.model = model
-        self.preTokenizer = preTokenizer
-        self.tokens = tokens
-        self.tokenTypes = tokenTypes
-        self.merges = merges
-        self.scores = scores
-        self.bosToken = bosToken
-        self.eosToken = eosToken
-        self.unknownToken = unknownToken
-        self.padToken = padToken
-        self.addBos = addBos
-        self.addEos = addEos
-        self.addSpacePrefix = addSpacePrefix
-        self.path = path
-    }
-
-    func error(_ code: ErrorCode, _ sentence: String) -> SeamError { SeamError(code, "\(path) \(sentence)") }
-}
 
 extension Tokenizer {
     /// A tokenizer of the vocabulary of a GGUF file. Control and user-defined tokens that a text spells become
@@ -56,20 +7,19 @@ extension Tokenizer {
     ///
     /// Throws `SeamError`: `.format` for lists that do not fit each other or ids that are no tokens,
     /// `.unsupported` for a kind of vocabulary or a way to cut texts that is not known here.
-    public convenience init(ggufVocabulary vocabulary: GGUFVocabulary) throws {
-        switch vocabulary.model {
-        case "gpt2": self.init(try Parts(byteLevel: vocabulary))
-        case "llama": self.init(try Parts(scored: vocabulary))
+    public convenience init(gguf data: GGUFTokenizerData) throws {
+        switch data.model {
+        case "gpt2": self.init(try Parts(byteLevel: data))
+        case "llama": self.init(try Parts(scored: data))
         default:
-            throw vocabulary.error(
-                .unsupported,
-                "has a vocabulary of the kind \"\(vocabulary.model)\", supported are \"gpt2\", \"llama\"")
+            throw data.error(
+                .unsupported, "has a vocabulary of the kind \"\(data.model)\", supported are \"gpt2\", \"llama\"")
         }
     }
 }
 
 extension Tokenizer.Parts {
-    fileprivate init(byteLevel gguf: GGUFVocabulary) throws {
+    fileprivate init(byteLevel gguf: GGUFTokenizerData) throws {
         let tokens = try gguf.vocabulary()
         let merges = try gguf.merges.enumerated().map { try mergePair($1, $0, gguf.error) }
         let (preTokenizer, ignoresMerges) = try gguf.bytePreTokenizer()
@@ -83,7 +33,7 @@ extension Tokenizer.Parts {
 
     /// SentencePiece's byte pair encoding: of all neighbours that together are a token, those of the highest score
     /// merge first. That is what merges do when they are ranked by the score of what they make.
-    fileprivate init(scored gguf: GGUFVocabulary) throws {
+    fileprivate init(scored gguf: GGUFTokenizerData) throws {
         guard gguf.scores.count == gguf.tokens.count else {
             throw gguf.error(
                 .format, "must have a score for each of the \(gguf.tokens.count) tokens, found \(gguf.scores.count)")
@@ -106,7 +56,7 @@ extension Tokenizer.Parts {
     }
 
     /// What both kinds share.
-    private init(_ gguf: GGUFVocabulary, model: any TokenizerModel, normalizer: (any Normalizer)?) throws {
+    private init(_ gguf: GGUFTokenizerData, model: any TokenizerModel, normalizer: (any Normalizer)?) throws {
         let added = gguf.tokenTypes.enumerated().compactMap { number, type -> AddedToken? in
             guard type == 3 || type == 4 else { return nil }
             var token = AddedToken(gguf.tokens[number], id: Int32(number), place: gguf.path)
@@ -129,7 +79,9 @@ extension Tokenizer.Parts {
     }
 }
 
-extension GGUFVocabulary {
+extension GGUFTokenizerData {
+    fileprivate func error(_ code: ErrorCode, _ sentence: String) -> SeamError { SeamError(code, "\(path) \(sentence)") }
+
     fileprivate func vocabulary() throws -> Vocabulary {
         guard !tokens.isEmpty, tokens.count <= Int(Int32.max) else {
             throw error(.format, "must have 1 to 2147483647 tokens, found \(tokens.count)")
