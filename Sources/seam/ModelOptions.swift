@@ -7,7 +7,7 @@ import Trainer
 
 /// Where the model and its tokenizer are, and how to open them.
 struct ModelOptions: ParsableArguments {
-    @Option(name: .long, help: "Folder of the pretrained model, in the Hugging Face layout.")
+    @Option(name: .long, help: "The pretrained model: a folder in the Hugging Face layout, or a GGUF file.")
     var model: String
 
     @Option(name: .long, help: "Backbone to open it with, when several accept it (see seam plugins).")

@@ -9,9 +9,9 @@ struct Seam: ParsableCommand {
         commandName: "seam",
         abstract: "Train and run small adapters on pretrained models.",
         discussion: """
-            A model is a folder in the Hugging Face layout (config.json, model.safetensors, tokenizer.json). An \
-            adapter is a small trained part that a plugin attaches to one of the model's seams. Plugins are found in \
-            SEAM_PLUGIN_PATH and beside this program.
+            A model is a folder in the Hugging Face layout (config.json, model.safetensors, tokenizer.json) or a GGUF \
+            file. An adapter is a small trained part that a plugin attaches to one of the model's seams. Plugins are \
+            found in SEAM_PLUGIN_PATH and beside this program.
 
             Start with: seam plugins
             """,
