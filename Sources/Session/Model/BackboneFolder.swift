@@ -12,7 +12,7 @@ public enum BackboneFolder {
         guard let source = backbone.model?.files else {
             throw SeamError(
                 .unsupported,
-                "backbone \"\(backbone.factory.id)\" was opened without a model, so there is none to write")
+                "backbone \"\(backbone.factory.id)\" was opened without a folder, so there is none to write")
         }
         let trained = Dictionary(
             uniqueKeysWithValues: backbone.parameters.entries.filter { source.tensor($0.name) != nil }
