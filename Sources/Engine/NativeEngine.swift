@@ -28,8 +28,8 @@ public enum NativeEngine {
     }
 
     /// Quantised weights as f32: whole blocks of ggml's type number `format` (those of `sk_block_format`) a row, every
-    /// row a multiple of the block's length. Row r of the result is row `order[r]` of the bytes, r where `order` is nil.
-    /// The caller has checked bounds and format. Parallel.
+    /// row a multiple of the block's length. Row r of the result is row `order[r]` of the bytes, r where `order` is
+    /// nil. The caller has checked bounds and format. Parallel.
     public static func dequantize(
         _ bytes: UnsafeRawPointer, format: UInt32, rows: Int, columns: Int, order: [Int64]?
     ) throws(SeamError) -> Storage {

@@ -1,7 +1,7 @@
 import Support
 
-/// A model's folder in the Hugging Face layout: `config.json` and the weights, in `model.safetensors` or in the shards that
-/// `model.safetensors.index.json` lists.
+/// A model's folder in the Hugging Face layout: `config.json` and the weights, in `model.safetensors` or in the shards
+/// that `model.safetensors.index.json` lists.
 struct HuggingFaceFolder {
     let config: JSON
     let configPath: String
@@ -9,9 +9,9 @@ struct HuggingFaceFolder {
 
     /// Opens the folder and checks the header of every weight file; no values are read.
     ///
-    /// Throws `SeamError`: `.notFound` for a missing config or shard, `.unsupported` for a folder that holds its weights
-    /// only in another format, `.format` for a malformed file, an index that does not match its shards, or a tensor in
-    /// two shards.
+    /// Throws `SeamError`: `.notFound` for a missing config or shard, `.unsupported` for a folder that holds its
+    /// weights only in another format, `.format` for a malformed file, an index that does not match its shards, or a
+    /// tensor in two shards.
     init(_ path: String) throws {
         let names = try FileSystem.list(path)
         configPath = FileSystem.join(path, "config.json")

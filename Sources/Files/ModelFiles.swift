@@ -49,7 +49,9 @@ public final class ModelFiles: Sendable {
 
     /// As `tensor(_:)`, but throws `SeamError(.notFound)` naming the model and the tensor.
     public func requireTensor(_ name: String) throws -> ModelTensor {
-        guard let found = tensors[name] else { throw SeamError(.notFound, "the model \"\(path)\" has no tensor \"\(name)\"") }
+        guard let found = tensors[name] else {
+            throw SeamError(.notFound, "the model \"\(path)\" has no tensor \"\(name)\"")
+        }
         return found
     }
 }

@@ -6,6 +6,9 @@
 // A fused multiply-add rounds once where the reference rounds twice.
 #pragma STDC FP_CONTRACT OFF
 
+// Unrolled as a whole, as the compiler would do it, the short loops are not vectorised.
+#define LOOP _Pragma("clang loop vectorize(assume_safety) interleave(disable) unroll(disable)")
+
 enum { SMALL = 32, LARGE = 256 }; // values of a block
 
 SK_INLINE float half_at(const uint8_t *x) {
@@ -25,7 +28,7 @@ SK_INLINE uint32_t word_at(const uint8_t *x) {
 SK_INLINE void q4_0(float *y, const uint8_t *x) {
   float d = half_at(x);
   const uint8_t *q = x + 2;
-  for (int i = 0; i < SMALL / 2; i++) {
+  LOOP for (int i = 0; i < SMALL / 2; i++) {
     y[i] = d * (float)((q[i] & 15) - 8);
     y[i + SMALL / 2] = d * (float)((q[i] >> 4) - 8);
   }
@@ -34,7 +37,7 @@ SK_INLINE void q4_0(float *y, const uint8_t *x) {
 SK_INLINE void q4_1(float *y, const uint8_t *x) {
   float d = half_at(x), m = half_at(x + 2);
   const uint8_t *q = x + 4;
-  for (int i = 0; i < SMALL / 2; i++) {
+  LOOP for (int i = 0; i < SMALL / 2; i++) {
     y[i] = d * (float)(q[i] & 15) + m;
     y[i + SMALL / 2] = d * (float)(q[i] >> 4) + m;
   }
@@ -44,7 +47,7 @@ SK_INLINE void q5_0(float *y, const uint8_t *x) {
   float d = half_at(x);
   uint32_t high = word_at(x + 2);
   const uint8_t *q = x + 6;
-  for (int i = 0; i < SMALL / 2; i++) {
+  LOOP for (int i = 0; i < SMALL / 2; i++) {
     y[i] = d * (float)((int)((q[i] & 15u) | (high >> i & 1) << 4) - 16);
     y[i + SMALL / 2] = d * (float)((int)(q[i] >> 4 | (high >> (i + SMALL / 2) & 1) << 4) - 16);
   }
@@ -54,7 +57,7 @@ SK_INLINE void q5_1(float *y, const uint8_t *x) {
   float d = half_at(x), m = half_at(x + 2);
   uint32_t high = word_at(x + 4);
   const uint8_t *q = x + 8;
-  for (int i = 0; i < SMALL / 2; i++) {
+  LOOP for (int i = 0; i < SMALL / 2; i++) {
     y[i] = d * (float)((q[i] & 15u) | (high >> i & 1) << 4) + m;
     y[i + SMALL / 2] = d * (float)(q[i] >> 4 | (high >> (i + SMALL / 2) & 1) << 4) + m;
   }
@@ -63,7 +66,7 @@ SK_INLINE void q5_1(float *y, const uint8_t *x) {
 SK_INLINE void q8_0(float *y, const uint8_t *x) {
   float d = half_at(x);
   const int8_t *q = (const int8_t *)x + 2;
-  for (int i = 0; i < SMALL; i++) y[i] = (float)q[i] * d;
+  LOOP for (int i = 0; i < SMALL; i++) y[i] = (float)q[i] * d;
 }
 
 // ---- Blocks of 256: scales of parts of 16 or 32 values, quantised themselves
@@ -76,7 +79,7 @@ SK_INLINE void q2_k(float *y, const uint8_t *x) {
     // Four parts of 32 share their bytes, two bits each.
     const uint8_t *from = q + part / 8 * 32 + part % 2 * 16;
     int shift = part / 2 % 4 * 2;
-    for (int i = 0; i < 16; i++) y[part * 16 + i] = scale * (float)(from[i] >> shift & 3) - minimum;
+    LOOP for (int i = 0; i < 16; i++) y[part * 16 + i] = scale * (float)(from[i] >> shift & 3) - minimum;
   }
 }
 
@@ -89,7 +92,7 @@ SK_INLINE void q3_k(float *y, const uint8_t *x) {
     const uint8_t *from = q + part / 8 * 32 + part % 2 * 16, *mask = high + part % 2 * 16;
     int shift = part / 2 % 4 * 2, bit = part / 2;
     // The bit of the mask says that 4 is not to be subtracted.
-    for (int i = 0; i < 16; i++)
+    LOOP for (int i = 0; i < 16; i++)
       y[part * 16 + i] = scale * (float)((from[i] >> shift & 3) - ((mask[i] >> bit & 1) ^ 1) * 4);
   }
 }
@@ -109,7 +112,7 @@ SK_INLINE void q4_k(float *y, const uint8_t *x) {
     float scale = d * (float)scale_of(x + 4, part), minimum = m * (float)minimum_of(x + 4, part);
     const uint8_t *q = x + 16 + part / 2 * 32;
     int shift = part % 2 * 4;
-    for (int i = 0; i < 32; i++) y[part * 32 + i] = scale * (float)(q[i] >> shift & 15) - minimum;
+    LOOP for (int i = 0; i < 32; i++) y[part * 32 + i] = scale * (float)(q[i] >> shift & 15) - minimum;
   }
 }
 
@@ -120,7 +123,7 @@ SK_INLINE void q5_k(float *y, const uint8_t *x) {
     float scale = d * (float)scale_of(x + 4, part), minimum = m * (float)minimum_of(x + 4, part);
     const uint8_t *q = x + 48 + part / 2 * 32;
     int shift = part % 2 * 4;
-    for (int i = 0; i < 32; i++)
+    LOOP for (int i = 0; i < 32; i++)
       y[part * 32 + i] = scale * (float)((q[i] >> shift & 15) | (high[i] >> part & 1) << 4) - minimum;
   }
 }
@@ -133,7 +136,7 @@ SK_INLINE void q6_k(float *y, const uint8_t *x) {
     float scale = d * (float)scales[part];
     const uint8_t *four = low + part / 8 * 64 + part % 4 * 16, *two = high + part / 8 * 32 + part % 2 * 16;
     int four_shift = part / 4 % 2 * 4, two_shift = part / 2 % 4 * 2;
-    for (int i = 0; i < 16; i++) {
+    LOOP for (int i = 0; i < 16; i++) {
       int q = (four[i] >> four_shift & 15) | (two[i] >> two_shift & 3) << 4;
       y[part * 16 + i] = scale * (float)(q - 32);
     }

@@ -6,10 +6,10 @@ import Support
 struct DescribeCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "describe",
-        abstract: "Describe a plugin, an adapter, a backbone, a model folder or a saved adapter.",
+        abstract: "Describe a plugin, an adapter, a backbone, a model or a saved adapter.",
         discussion: "Examples: seam describe repcali; seam describe path/to/model; seam describe run/adapter")
 
-    @Argument(help: "The id of a plugin, adapter or backbone, or a folder.")
+    @Argument(help: "The id of a plugin, adapter or backbone, a folder, or a GGUF file.")
     var subject: String
 
     @Flag(help: "Print JSON.")
@@ -24,7 +24,9 @@ struct DescribeCommand: ParsableCommand {
     }
 
     private func describe(_ runtime: Runtime) throws -> JSON {
-        guard FileSystem.isDirectory(subject) else { return try Description.of(subject, in: runtime) }
+        guard FileSystem.isDirectory(subject) || subject.hasSuffix(".gguf") else {
+            return try Description.of(subject, in: runtime)
+        }
         if FileSystem.exists(FileSystem.join(subject, AdapterFolder.configName)) {
             return try JSON.read(FileSystem.join(subject, AdapterFolder.configName))
         }

@@ -69,15 +69,21 @@ import Testing
         ]
         let file = try open(builder)
         expectError(.format, file.path, "\"text\" must be an integer, found a string") { try file.int("text") }
-        expectError(.format, "\"big\" must be an integer of 63 bits, found 18446744073709551615") { try file.int("big") }
+        expectError(.format, "\"big\" must be an integer of 63 bits, found 18446744073709551615") {
+            try file.int("big")
+        }
         expectError(.format, "\"nan\" must be a finite number, found nan") { try file.double("nan") }
         expectError(.format, "\"odd\" must be a boolean, found the byte 3") { try file.bool("odd") }
         expectError(.format, "\"one\" must be a string, found an integer") { try file.string("one") }
         expectError(.format, "\"one\" must be an array of strings, found an integer") { try file.strings("one") }
-        expectError(.format, "\"texts\" must be an array of 32-bit integers, found an array whose elements are each a string") {
+        expectError(
+            .format, "\"texts\" must be an array of 32-bit integers, found an array whose elements are each a string"
+        ) {
             try file.int32s("texts")
         }
-        expectError(.format, "\"wide\" must be an array of 32-bit integers, found 1099511627776") { try file.int32s("wide") }
+        expectError(.format, "\"wide\" must be an array of 32-bit integers, found 1099511627776") {
+            try file.int32s("wide")
+        }
         expectError(.format, "\"texts\" must be an array of f32 numbers") { try file.floats("texts") }
         expectError(.format, "\"bytes\" is not UTF-8 text") { try file.string("bytes") }
         expectError(.format, "\"absent\" is missing, it must be an integer") { try file.requireInt("absent") }
@@ -100,12 +106,16 @@ import Testing
     }
 
     @Test func wrongHeadersAreRefused() throws {
-        try refuse(.format, "is neither a model folder nor a GGUF file, which begins with \"GGUF\"") { $0.magic = [1, 2, 3, 4] }
+        try refuse(.format, "is neither a model folder nor a GGUF file, which begins with \"GGUF\"") {
+            $0.magic = [1, 2, 3, 4]
+        }
         try refuse(.unsupported, "is a GGUF file for big-endian machines") { $0.magic.reverse() }
         try refuse(.unsupported, "is a GGUF file for big-endian machines") { $0.version = UInt32(3).byteSwapped }
         try refuse(.unsupported, "GGUF version 1 is not read, only 2 and 3 are") { $0.version = 1 }
         try refuse(.unsupported, "GGUF version 4 is not read") { $0.version = 4 }
-        try refuse(.format, "the number of tensors is 18446744073709551615, more than the file's") { $0.tensorCount = .max }
+        try refuse(.format, "the number of tensors is 18446744073709551615, more than the file's") {
+            $0.tensorCount = .max
+        }
         try refuse(.format, "the number of metadata values is 1099511627776, more than") { $0.valueCount = 1 << 40 }
         try refuse(.unsupported, "is one of 3 parts of a split model") { $0["split.count"] = .uint32(3) }
         expectError(.format, "is empty") { try GGUFFile(scratch.file("model.gguf", bytes: [])) }
@@ -145,21 +155,31 @@ import Testing
     }
 
     @Test func wrongTensorsAreRefused() throws {
-        try refuse(.format, "two tensors have the name \"token_embd.weight\"") { $0.tensors[1].name = "token_embd.weight" }
+        try refuse(.format, "two tensors have the name \"token_embd.weight\"") {
+            $0.tensors[1].name = "token_embd.weight"
+        }
         try refuse(.format, "must have 1 to 4 axes, found 0") { $0.tensors[0].extents = [] }
         try refuse(.format, "must have 1 to 4 axes, found 5") { $0.tensors[0].extents = [1, 1, 1, 1, 1] }
         for extents in [[0, 8], [1 << 63, 1], [1 << 32, 1 << 32], [.max, .max]] as [[UInt64]] {
             try refuse(.format, "has the impossible extents") { $0.tensors[0].extents = extents }
         }
-        try refuse(.format, "\"token_embd.weight\" reaches beyond the end of the file") { $0.tensors[0].extents = [8, 1 << 56] }
-        try refuse(.format, "\"token_embd.weight\" reaches beyond the end of the file") { $0.tensors[0].offset = 1 << 20 }
+        try refuse(.format, "\"token_embd.weight\" reaches beyond the end of the file") {
+            $0.tensors[0].extents = [8, 1 << 56]
+        }
+        try refuse(.format, "\"token_embd.weight\" reaches beyond the end of the file") {
+            $0.tensors[0].offset = 1 << 20
+        }
         try refuse(.format, "reaches beyond the end of the file") { $0.tensors[0].offset = 0xFFFF_FFFF_FFFF_FFE0 }
         try refuse(.format, "is at the offset 4, not a multiple of 32") { $0.tensors[0].offset = 4 }
         try refuse(.format, "the bytes of the tensors \"token_embd.weight\" and \"output_norm.weight\" overlap") {
             $0.tensors[1].offset = 64
         }
-        try refuse(.format, "has rows of 8 values, not a multiple of the 256 of a block of Q4_K") { $0.tensors[0].type = 12 }
-        try refuse(.unsupported, "has the type IQ4_XS, which is not read; read are F32, F16, Q4_0") { $0.tensors[0].type = 23 }
+        try refuse(.format, "has rows of 8 values, not a multiple of the 256 of a block of Q4_K") {
+            $0.tensors[0].type = 12
+        }
+        try refuse(.unsupported, "has the type IQ4_XS, which is not read; read are F32, F16, Q4_0") {
+            $0.tensors[0].type = 23
+        }
         try refuse(.unsupported, "has the type 99, which is not read") { $0.tensors[0].type = 99 }
     }
 
@@ -183,11 +203,11 @@ import Testing
                 #expect(error is SeamError, "\(bytes)")
             }
         }
-        for length in stride(from: 1, to: good.count, by: 3) {
+        for length in stride(from: 1, to: good.count, by: 11) {
             try tryOut(Array(good[..<length]))
         }
         var random = SystemRandomNumberGenerator()
-        for _ in 0..<500 {
+        for _ in 0..<200 {
             var bytes = good
             for _ in 0..<Int.random(in: 1...3, using: &random) {
                 bytes[.random(in: 4..<min(bytes.count, 900))] = .random(in: .min ... .max)

@@ -14,7 +14,8 @@ import Testing
     }
 
     private func refuse(
-        _ code: ErrorCode, _ words: String, line: SourceLocation = #_sourceLocation, _ change: (inout GGUFBuilder) -> Void
+        _ code: ErrorCode, _ words: String, line: SourceLocation = #_sourceLocation,
+        _ change: (inout GGUFBuilder) -> Void
     ) {
         expectError(code, words, scratch.path, sourceLocation: line) { try open(change) }
     }
@@ -80,7 +81,10 @@ import Testing
     }
 
     @Test func whatHasNoCounterpartIsRefused() throws {
-        refuse(.unsupported, "holds a model of the architecture \"qwen2\", which is not read from GGUF files; read are llama") {
+        refuse(
+            .unsupported,
+            "holds a model of the architecture \"qwen2\", which is not read from GGUF files; read are llama"
+        ) {
             $0["general.architecture"] = .string("qwen2")
         }
         refuse(.format, "\"general.architecture\" is missing") { $0["general.architecture"] = nil }
@@ -99,14 +103,18 @@ import Testing
     }
 
     @Test func contradictionsAreRefused() throws {
-        refuse(.format, "\"llama.embedding_length\" is missing, it must be an integer") { $0["llama.embedding_length"] = nil }
+        refuse(.format, "\"llama.embedding_length\" is missing, it must be an integer") {
+            $0["llama.embedding_length"] = nil
+        }
         refuse(.format, "\"llama.attention.head_count\" must be a positive 32-bit integer, found 0") {
             $0["llama.attention.head_count"] = .uint32(0)
         }
         refuse(.format, "\"llama.attention.head_count_kv\" must be an integer, found an array") {
             $0["llama.attention.head_count_kv"] = .array(4, [little(UInt32(1))])
         }
-        refuse(.format, "\"llama.vocab_size\" is 5, but \"token_embd.weight\" has 3 rows") { $0["llama.vocab_size"] = .uint32(5) }
+        refuse(.format, "\"llama.vocab_size\" is 5, but \"token_embd.weight\" has 3 rows") {
+            $0["llama.vocab_size"] = .uint32(5)
+        }
         refuse(.format, "\"blk.0.attn_k.weight\" of F32 [4, 8] cannot be divided into the even rows of 3 heads") {
             $0["llama.attention.head_count_kv"] = .uint32(3)
         }
@@ -125,7 +133,10 @@ import Testing
             $0["llama.rope.scaling.factor"] = .float(4)
         }.config["rope_scaling"] == nil)
         #expect(try open { $0.add("rope_freqs.weight", [2], [1, 1]) }.config["rope_scaling"] == nil)
-        refuse(.unsupported, "rotary scaling of type \"yarn\" by 4.0 is not supported; linear scaling and that of Llama 3 are") {
+        refuse(
+            .unsupported,
+            "rotary scaling of type \"yarn\" by 4.0 is not supported; linear scaling and that of Llama 3 are"
+        ) {
             $0["llama.rope.scaling.type"] = .string("yarn")
             $0["llama.rope.scaling.factor"] = .float(4)
         }

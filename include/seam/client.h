@@ -89,7 +89,7 @@ SEAM_API seam_status seam_describe(seam_runtime *runtime, const char *id, char *
 
 /* Opens a pretrained model.
  * id: the backbone's id, or NULL to ask the loaded backbones which of them accepts the model.
- * path: a Hugging Face folder, or NULL for a backbone that needs none.
+ * path: a Hugging Face folder, a GGUF file or a folder with one, or NULL for a backbone that needs none.
  * options_json: nullable; unknown keys are an error. */
 SEAM_API seam_status seam_backbone_open(seam_runtime *runtime, const char *id, const char *path,
                                         const char *options_json, seam_backbone **out, seam_error **error);
@@ -97,7 +97,8 @@ SEAM_API void seam_backbone_release(seam_backbone *backbone);
 /* Fills *out, whose struct_size the caller has set. Strings and arrays live as long as the backbone. */
 SEAM_API void seam_backbone_get_info(seam_backbone *backbone, seam_backbone_info *out);
 /* Writes the backbone, with its trained weights, as a Hugging Face folder: config and tokenizer files are copied, the
- * weights keep their names; trained ones are f32. Atomic: the old folder or the new one. */
+ * weights keep their names; trained ones are f32. Of a GGUF file the tokenizer is not written, and quantised weights
+ * become f32. Atomic: the old folder or the new one. */
 SEAM_API seam_status seam_backbone_save(seam_backbone *backbone, const char *path, seam_error **error);
 
 /* Asked between requests; 0 stops the query with SEAM_CANCELLED. */

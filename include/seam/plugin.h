@@ -46,7 +46,7 @@ typedef struct seam_host {
    * choice), so that the saved adapter is rebuilt the same. */
   seam_status (*config_set_string)(seam_config *config, const char *key, const char *value);
 
-  /* The model's config.json. */
+  /* The model's config.json, or what it would be for a GGUF file. */
   const seam_config *(*model_config)(const seam_model *model);
   /* Shape of a tensor; *rank is its rank. SEAM_NOT_FOUND when the model has no such tensor. */
   seam_status (*model_tensor)(const seam_model *model, const char *name, int64_t shape[SEAM_MAX_RANK], int32_t *rank);
@@ -81,7 +81,7 @@ enum {
   SEAM_INIT_XAVIER_UNIFORM = 5, /* Glorot and Bengio 2010, gain a, from the last two sizes */
   SEAM_INIT_XAVIER_NORMAL = 6,
   SEAM_INIT_DATA = 7,           /* copied from `data` */
-  SEAM_INIT_MODEL = 8           /* backbones: the model's tensor of this name, mapped, not copied */
+  SEAM_INIT_MODEL = 8           /* backbones: the model's tensor of this name: mapped, or f32 if quantised */
 };
 
 enum { SEAM_PARAMETER_FROZEN = 1 }; /* a constant that is saved with the others but never trained */

@@ -138,7 +138,8 @@ public final class GGUFFile: Sendable {
             let space = cursor.bytes.count - start - listing.byteCount
             guard space >= 0, listing.offset <= UInt64(space) else {
                 throw cursor.malformed(
-                    "tensor \"\(listing.name)\" reaches beyond the end of the file, which may be an incomplete download")
+                    "tensor \"\(listing.name)\" reaches beyond the end of the file, which may be an incomplete"
+                        + " download")
             }
             let first = start + Int(listing.offset)
             return GGUFTensor(
@@ -162,8 +163,8 @@ public final class GGUFFile: Sendable {
         guard let type = GGMLType(rawValue: number) else {
             throw SeamError(
                 .unsupported,
-                "\(cursor.path): tensor \"\(name)\" has the type \(GGMLType.otherNames[number] ?? "\(number)"), which is"
-                    + " not read; read are \(GGMLType.allCases.map(\.name).joined(separator: ", "))")
+                "\(cursor.path): tensor \"\(name)\" has the type \(GGMLType.otherNames[number] ?? "\(number)"), which"
+                    + " is not read; read are \(GGMLType.allCases.map(\.name).joined(separator: ", "))")
         }
         let offset = try cursor.integer(UInt64.self, "tensor \"\(name)\"")
         var count = 1

@@ -10,8 +10,8 @@ public struct GGUFTokenizerData: Sendable {
     public let preTokenizer: String
     /// The text of each token id.
     public let tokens: [String]
-    /// ggml's types (1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte), as many as `tokens`; empty where
-    /// the file does not tell.
+    /// ggml's types (1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte), as many as `tokens`; empty
+    /// where the file does not tell.
     public let tokenTypes: [Int32]
     /// "left right", best first; empty where there are none.
     public let merges: [String]
@@ -21,8 +21,8 @@ public struct GGUFTokenizerData: Sendable {
     public let eosToken: Int32?
     public let unknownToken: Int32?
     public let padToken: Int32?
-    /// Whether a text gets the token in front or behind. Where the file does not tell, as llama.cpp has it: in front for
-    /// "llama" and some pre-tokenizers, behind for none.
+    /// Whether a text gets the token in front or behind. Where the file does not tell, as llama.cpp has it: in front
+    /// for "llama" and some pre-tokenizers, behind for none.
     public let addBos: Bool
     public let addEos: Bool
     /// Whether a text gets a space in front; as llama.cpp has it, for "llama" unless the file tells otherwise.
@@ -36,13 +36,14 @@ public struct GGUFTokenizerData: Sendable {
 
     /// Reads the values.
     ///
-    /// Throws `SeamError(.notFound)` for a file without a tokenizer, and `.format` where a value is of another type, the
-    /// counts differ, or an id is outside of the vocabulary.
+    /// Throws `SeamError(.notFound)` for a file without a tokenizer, and `.format` where a value is of another type,
+    /// the counts differ, or an id is outside of the vocabulary.
     public init(_ file: GGUFFile) throws {
         let prefix = "tokenizer.ggml."
         path = file.path
         guard let model = try file.string(prefix + "model"), let tokens = try file.strings(prefix + "tokens") else {
-            throw SeamError(.notFound, "\(file.path) holds no tokenizer (tokenizer.ggml.model and tokenizer.ggml.tokens)")
+            throw SeamError(
+                .notFound, "\(file.path) holds no tokenizer (tokenizer.ggml.model and tokenizer.ggml.tokens)")
         }
         func checked<Value>(_ key: String, _ values: [Value]?) throws -> [Value] {
             guard let values else { return [] }
@@ -71,8 +72,8 @@ public struct GGUFTokenizerData: Sendable {
 }
 
 extension GGUFFile {
-    /// The id of a special token ("bos", "eos", "unknown", "padding"), nil where the file names none. Throws for one that
-    /// is not below `count`.
+    /// The id of a special token ("bos", "eos", "unknown", "padding"), nil where the file names none. Throws for one
+    /// that is not below `count`.
     func token(_ name: String, below count: Int) throws -> Int32? {
         let key = "tokenizer.ggml.\(name)_token_id"
         // -1 and the largest 32-bit number stand for "none" in files of older converters.

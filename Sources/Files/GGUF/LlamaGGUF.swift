@@ -27,7 +27,8 @@ struct LlamaGGUF {
         self.tensors = tensors
         config = .object(
             try shape.config(
-                file, isBiased: { tensors["model.layers.0.\($0).bias"] != nil }, isTied: tensors["lm_head.weight"] == nil))
+                file, isBiased: { tensors["model.layers.0.\($0).bias"] != nil },
+                isTied: tensors["lm_head.weight"] == nil))
     }
 
     /// A setting that is not known could change what the model computes.
@@ -39,12 +40,14 @@ struct LlamaGGUF {
             "rope.scaling.type", "rope.scaling.factor", "rope.scaling.original_context_length",
             "rope.scaling.finetuned", "tensor_data_layout", "expert_count", "expert_used_count",
         ]
-        for key in file.entries.keys.sorted() where key.hasPrefix("llama.") && !known.contains(String(key.dropFirst(6))) {
+        let settings = file.entries.keys.filter { $0.hasPrefix("llama.") }.sorted()
+        if let key = settings.first(where: { !known.contains(String($0.dropFirst(6))) }) {
             throw SeamError(.unsupported, "\(file.path): the setting \"\(key)\" is not supported for llama models")
         }
         for key in ["llama.expert_count", "llama.expert_used_count"] {
             if let count = try file.int(key), count > 0 {
-                throw SeamError(.unsupported, "\(file.path): \"\(key)\" is \(count), mixtures of experts are not supported")
+                throw SeamError(
+                    .unsupported, "\(file.path): \"\(key)\" is \(count), mixtures of experts are not supported")
             }
         }
     }
@@ -62,15 +65,16 @@ struct LlamaGGUF {
             guard let name = huggingFaceName(tensor.name, layers: shape.layers) else {
                 throw SeamError(
                     .unsupported,
-                    "\(file.path): a llama model of \(shape.layers) layers has no tensor \"\(tensor.name)\" in transformers")
+                    "\(file.path): a llama model of \(shape.layers) layers has no tensor \"\(tensor.name)\" in"
+                        + " transformers")
             }
             var heads: Int?
             if name.contains(".q_proj.") { heads = shape.heads }
             if name.contains(".k_proj.") { heads = shape.kvHeads }
             result[name] = ModelTensor(
                 name: name, shape: tensor.shape,
-                encoding: tensor.type.plain.map { .plain($0) } ?? .blocks(tensor.type), file: file.file, range: tensor.range,
-                rowOrder: try heads.map { try rowOrder(tensor, heads: $0, file.path) })
+                encoding: tensor.type.plain.map { .plain($0) } ?? .blocks(tensor.type), file: file.file,
+                range: tensor.range, rowOrder: try heads.map { try rowOrder(tensor, heads: $0, file.path) })
         }
         return result
     }
@@ -95,8 +99,8 @@ struct LlamaGGUF {
         let rows = tensor.shape[0]
         guard rows % (2 * heads) == 0, tensor.shape.count == 2 || tensor.type.plain != nil else {
             throw SeamError(
-                .format, "\(path): tensor \"\(tensor.name)\" of \(tensor.type.name) \(tensor.shape) cannot be divided into"
-                    + " the even rows of \(heads) heads")
+                .format, "\(path): tensor \"\(tensor.name)\" of \(tensor.type.name) \(tensor.shape) cannot be divided"
+                    + " into the even rows of \(heads) heads")
         }
         let (size, half) = (rows / heads, rows / heads / 2)
         return (0..<rows).map { Int64($0 / size * size + $0 % half * 2 + $0 % size / half) }
@@ -132,7 +136,8 @@ private struct LlamaShape {
         vocabulary = try size("vocab_size", rows)
         if let rows, rows != vocabulary {
             throw SeamError(
-                .format, "\(file.path): \"llama.vocab_size\" is \(vocabulary), but \"token_embd.weight\" has \(rows) rows")
+                .format,
+                "\(file.path): \"llama.vocab_size\" is \(vocabulary), but \"token_embd.weight\" has \(rows) rows")
         }
     }
 

@@ -11,7 +11,8 @@ public enum BackboneFolder {
     public static func save(_ backbone: Backbone, to path: String) throws {
         guard let source = backbone.model?.files else {
             throw SeamError(
-                .unsupported, "backbone \"\(backbone.factory.id)\" was opened without a model, so there is none to write")
+                .unsupported,
+                "backbone \"\(backbone.factory.id)\" was opened without a folder, so there is none to write")
         }
         let trained = Dictionary(
             uniqueKeysWithValues: backbone.parameters.entries.filter { source.tensor($0.name) != nil }
@@ -73,7 +74,8 @@ public enum BackboneFolder {
             let tensor = try values()
             try withExtendedLifetime(tensor) {
                 try body(
-                    UnsafeRawBufferPointer(start: tensor.baseAddress, count: tensor.elementCount * tensor.dtype.byteCount))
+                    UnsafeRawBufferPointer(
+                        start: tensor.baseAddress, count: tensor.elementCount * tensor.dtype.byteCount))
             }
         }
     }

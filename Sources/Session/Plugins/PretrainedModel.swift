@@ -18,7 +18,8 @@ public final class PretrainedModel {
         let stored = try files.requireTensor(name)
         guard stored.shape == Array(shape) else {
             throw SeamError(
-                .shape, "tensor \"\(name)\" in \(stored.file.path) must have shape \(shape), found \(Shape(stored.shape))")
+                .shape,
+                "tensor \"\(name)\" in \(stored.file.path) must have shape \(shape), found \(Shape(stored.shape))")
         }
         let tensor = try Self.load(stored)
         if let position = NativeEngine.firstNonFinite(tensor.baseAddress, tensor.dtype, count: shape.elementCount) {
