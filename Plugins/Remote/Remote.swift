@@ -21,6 +21,12 @@ final class Remote: TextBackbone {
         self.info = info
     }
 
+    /// The addresses and names, and how far down the list of likely tokens answers are looked for.
+    var identity: String {
+        let hidden = settings.wantsHidden ? "\(settings.embeddings) \(settings.embeddingModel)" : "no hidden states"
+        return "\(settings.completions) \(settings.model) \(settings.logprobs) \(hidden)"
+    }
+
     /// How long hidden states are: only an embedding tells.
     private static func width(_ exchange: Exchange, _ settings: Settings) throws(Problem) -> Int {
         let job = try WidthJob(settings)

@@ -94,6 +94,18 @@ public struct LabelledTexts: Sendable {
         return (labels, names)
     }
 
+    /// The first `count` rows, or all if there are fewer.
+    public func prefix(_ count: Int) -> LabelledTexts {
+        LabelledTexts(
+            name: name, inputs: Array(inputs.prefix(count)), labels: Array(labels.prefix(count)),
+            labelNames: labelNames, lines: Array(lines.prefix(count)))
+    }
+
+    private init(name: String, inputs: [InputText], labels: [Int], labelNames: [String], lines: [Int]) {
+        (self.name, self.inputs, self.labels) = (name, inputs, labels)
+        (self.labelNames, self.lines) = (labelNames, lines)
+    }
+
     /// Checks rows that a classifier is about to be trained on.
     ///
     /// Throws `SeamError(.format)` naming both lines for a text that stands there with two labels, and, unless

@@ -3,7 +3,7 @@ import Support
 
 /// Answers of a backbone that reads text by itself, such as a model behind a server.
 public final class RemoteAnswers: AnswerSource {
-    public let identity: String?
+    public var identity: String? { backbone.info.identity }
     public var width: Int { backbone.info.dModel }
     public var hasScores: Bool { true }
     public private(set) var queryCount = 0
@@ -15,12 +15,12 @@ public final class RemoteAnswers: AnswerSource {
     /// Prompts handed over at once: what is lost when the process is killed.
     private static let chunk = 64
 
-    /// - Parameters:
-    ///   - identity: the server and model, as a cache of answers tells them apart.
-    ///   - shouldContinue: asked between requests; false stops with `.cancelled`.
+    /// - Parameter shouldContinue: asked between requests; false stops with `.cancelled`.
     /// - Throws: a sentence for a template whose answer does not stand at its end.
-    public init(backbone: Backbone, identity: String, task: ClassificationTask, shouldContinue: @escaping () -> Bool = { true }) throws {
-        (self.backbone, self.identity, self.task) = (backbone, identity, task)
+    public init(
+        backbone: Backbone, task: ClassificationTask, shouldContinue: @escaping () -> Bool = { true }
+    ) throws {
+        (self.backbone, self.task) = (backbone, task)
         self.shouldContinue = shouldContinue
         template = try task.template.answeringAtEnd()
     }

@@ -83,10 +83,10 @@ final class BackboneInstance {
 }
 
 extension BackboneInfo {
-    /// Fills the host's struct; `seams` are those of this description, alive as long as the backbone.
+    /// Fills the host's struct; `seams` are those of this description; both pointers live as long as the backbone.
     func describe(
         _ out: UnsafeMutablePointer<seam_backbone_info>, kind: seam_backbone_kind,
-        seams: UnsafePointer<UnsafePointer<CChar>?>?
+        seams: UnsafePointer<UnsafePointer<CChar>?>?, identity: UnsafePointer<CChar>? = nil
     ) {
         var value = seam_backbone_info()
         value.kind = kind
@@ -108,6 +108,7 @@ extension BackboneInfo {
         value.pad_token_id = Int64(padToken)
         value.bos_token_id = Int64(beginToken)
         value.mask_token_id = Int64(maskToken)
+        value.identity = identity
         value.architecture = architecture.rawValue
         value.has_head = hasHead ? 1 : 0
         fill(out, out.pointee.struct_size, with: &value)

@@ -13,6 +13,10 @@ public protocol TextBackbone: AnyObject {
     /// What the opened model is; `dModel` is the length of a hidden state. Read once, after `init`.
     var info: BackboneInfo { get }
 
+    /// What tells the model apart from others: a server's address and the model's name there. Answers are kept on disk
+    /// under it.
+    var identity: String { get }
+
     /// Fills the rows of a query in any order and sets `answered` and `requests`, also before it throws: what was
     /// answered before a failure is not lost.
     func answer(_ query: Query) throws(PluginError)
@@ -110,6 +114,7 @@ extension BackboneFactory {
 final class TextBackboneInstance {
     private let backbone: any TextBackbone
     private let info: BackboneInfo
+    private let identity: UnsafeMutablePointer<CChar>
     /// Alive as long as its instances.
     private let host: UnsafePointer<seam_host>
 
@@ -119,14 +124,17 @@ final class TextBackboneInstance {
         var info = backbone.info
         (info.architecture, info.hasHead, info.seams) = (.text, false, [])
         self.info = info
+        identity = copyCString(backbone.identity)
     }
+
+    deinit { identity.deallocate() }
 
     static func at(_ pointer: UnsafeMutableRawPointer?) -> TextBackboneInstance {
         Unmanaged<TextBackboneInstance>.fromOpaque(pointer!).takeUnretainedValue()
     }
 
     func describe(_ out: UnsafeMutablePointer<seam_backbone_info>) {
-        info.describe(out, kind: seam_backbone_kind(SEAM_BACKBONE_OPAQUE), seams: nil)
+        info.describe(out, kind: seam_backbone_kind(SEAM_BACKBONE_OPAQUE), seams: nil, identity: identity)
     }
 
     func query(_ io: UnsafeMutablePointer<seam_query>?, _ error: UnsafeMutablePointer<OpaquePointer?>?) -> seam_status {

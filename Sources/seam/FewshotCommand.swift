@@ -92,7 +92,7 @@ struct FewshotCommand: ParsableCommand {
         Interruption.watch()
         var progress = ProgressLine()
         let report = try experiment.run(
-            title: "\(FileSystem.fileName(test.name)), \(test.count) texts, \(FileSystem.fileName(self.model.name))",
+            title: "\(FileSystem.baseName(test.name)), \(test.count) texts, \(FileSystem.baseName(self.model.name))",
             observe: { event in
                 show(event, &progress)
                 return !Interruption.isRequested

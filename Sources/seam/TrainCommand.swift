@@ -119,7 +119,7 @@ struct TrainCommand: ParsableCommand {
         options.usesSeamCache = seamCache
         options.evaluationInterval = evalEvery
         options.checkpointInterval = checkpointEvery
-        options.notes = "- model: \(model.model)\n- training pairs: \(train) (\(training.count))"
+        options.notes = "- model: \(model.name)\n- training pairs: \(train) (\(training.count))"
         let run = try TrainingRun(
             session: session, data: training, development: development, options: options)
         try report(try execute(run), session)

@@ -239,6 +239,8 @@ typedef struct seam_backbone_info {
   seam_architecture architecture;
   int32_t has_head; /* 1: scores of the vocabulary can be had; 0: hidden states only, as of a sentence encoder */
   int64_t bos_token_id, mask_token_id;
+  const char *identity; /* nullable: what tells it apart from other models, where it has no files: a server's address and
+                         * the model's name there. Answers are kept on disk under it. */
 } seam_backbone_info;
 
 /* Decoding state (past keys and values): the backbone's own. */

@@ -34,6 +34,8 @@ public struct BackboneInfo: Sendable, Equatable {
     public let architecture: Architecture
     /// Whether scores of the vocabulary can be had.
     public let hasHead: Bool
+    /// What tells the model apart from others where it has no files; nil: nothing.
+    public let identity: String?
 
     init(_ source: seam_backbone_info, origin: String) throws {
         isOpaque = source.kind == SEAM_BACKBONE_OPAQUE
@@ -63,6 +65,7 @@ public struct BackboneInfo: Sendable, Equatable {
         }
         self.architecture = architecture
         hasHead = source.has_head != 0
+        identity = source.identity.map { String(cString: $0) }
         guard vocabSize > 0 || architecture == .text, dModel > 0 else {
             throw SeamError(
                 .plugin, "the backbone describes itself with d_model \(dModel) and vocab_size \(vocabSize); both must be positive",
