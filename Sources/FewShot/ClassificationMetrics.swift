@@ -10,7 +10,8 @@ public struct ClassificationMetrics: Sendable, Equatable {
     /// - Parameters:
     ///   - predictions: classes in `0..<classes`.
     ///   - labels: the true classes, as many, 1 or more.
-    /// - Throws: `SeamError`: `.shape` for no predictions or other counts, `.invalidArgument` for a class outside the range.
+    /// - Throws: `SeamError`: `.shape` for no predictions or other counts, `.invalidArgument` for a class outside the
+    ///   range.
     public init(predictions: [Int], labels: [Int], classes: Int) throws {
         guard predictions.count == labels.count, !labels.isEmpty, classes > 0 else {
             throw SeamError(
@@ -23,7 +24,8 @@ public struct ClassificationMetrics: Sendable, Equatable {
             guard (0..<classes).contains(prediction), (0..<classes).contains(label) else {
                 throw SeamError(
                     .invalidArgument,
-                    "row \(row): expected classes 0 to \(classes - 1), found prediction \(prediction) and label \(label)")
+                    "row \(row): expected classes 0 to \(classes - 1), found prediction \(prediction) and label"
+                        + " \(label)")
             }
             confusion[label][prediction] += 1
         }
@@ -59,7 +61,9 @@ public struct Spread: Sendable, Equatable {
 
     /// Throws `SeamError(.invalidArgument)` without values, `.numeric` for one that is not finite.
     public init(_ values: [Double]) throws {
-        guard !values.isEmpty else { throw SeamError(.invalidArgument, "argument values: expected 1 or more, found none") }
+        guard !values.isEmpty else {
+            throw SeamError(.invalidArgument, "argument values: expected 1 or more, found none")
+        }
         guard values.allSatisfy(\.isFinite) else {
             throw SeamError(.numeric, "argument values: expected finite numbers, found \(values)")
         }

@@ -3,9 +3,9 @@ import Support
 
 /// What a model answered for each text, kept on disk, so that a second run asks it nothing.
 ///
-/// Below `folder` each key has a folder of its own with append-only files, each written atomically: a crash loses at most
-/// the rows since the last `flush`. Several processes may use one folder at once; each sees what the others had flushed
-/// when it was opened, and a row that two of them append is kept once.
+/// Below `folder` each key has a folder of its own with append-only files, each written atomically: a crash loses at
+/// most the rows since the last `flush`. Several processes may use one folder at once; each sees what the others had
+/// flushed when it was opened, and a row that two of them append is kept once.
 ///
 /// Not thread-safe: one thread at a time. Rows that were not flushed are lost with the object.
 public final class FeatureCache {
@@ -53,7 +53,8 @@ public final class FeatureCache {
     /// The number of texts.
     public private(set) var count = 0
 
-    /// Opens the cache of a key below `folder`, creating it where there is none, and reads all files once to check them.
+    /// Opens the cache of a key below `folder`, creating it where there is none, and reads all files once to check
+    /// them.
     ///
     /// - Parameters:
     ///   - folder: nil keeps the rows in memory, as long as this object.
@@ -100,8 +101,8 @@ public final class FeatureCache {
             hidden = [Float](unsafeUninitializedCapacity: rows.count * width) { hidden, hiddenCount in
                 for (place, row) in rows.enumerated() {
                     copy(
-                        row.number, scores: UnsafeMutableBufferPointer(rebasing: scores[place * words..<(place + 1) * words]),
-                        hidden: UnsafeMutableBufferPointer(rebasing: hidden[place * width..<(place + 1) * width]))
+                        row.number, scores: .init(rebasing: scores[place * words..<(place + 1) * words]),
+                        hidden: .init(rebasing: hidden[place * width..<(place + 1) * width]))
                 }
                 hiddenCount = rows.count * width
             }
@@ -110,14 +111,16 @@ public final class FeatureCache {
         return Features(scores: scores, hidden: hidden)
     }
 
-    private func copy(_ row: Int, scores: UnsafeMutableBufferPointer<Float>, hidden: UnsafeMutableBufferPointer<Float>) {
+    private func copy(
+        _ row: Int, scores: UnsafeMutableBufferPointer<Float>, hidden: UnsafeMutableBufferPointer<Float>
+    ) {
         if row >= stored {
             let place = row - stored
             _ = scores.update(fromContentsOf: waiting.scores[place * words..<(place + 1) * words])
             _ = hidden.update(fromContentsOf: waiting.hidden[place * width..<(place + 1) * width])
         } else {
             let (shard, place) = place(row)
-            shard.copy(place, scores: UnsafeMutableRawBufferPointer(scores), hidden: UnsafeMutableRawBufferPointer(hidden))
+            shard.copy(place, scores: .init(scores), hidden: .init(hidden))
         }
     }
 
@@ -128,8 +131,8 @@ public final class FeatureCache {
     /// - Parameters:
     ///   - scores: texts x words, finite.
     ///   - hidden: texts x width, finite.
-    /// - Throws: `SeamError`: `.shape` for other counts and `.numeric` for NaN or infinity, before anything is added; `.io`
-    ///   as `flush`.
+    /// - Throws: `SeamError`: `.shape` for other counts and `.numeric` for NaN or infinity, before anything is added;
+    ///   `.io` as `flush`.
     public func append(_ texts: [InputText], scores: [Float], hidden: [Float]) throws {
         try checkCount(scores.count, "scores", rows: texts.count, columns: words)
         try checkCount(hidden.count, "hidden", rows: texts.count, columns: width)
@@ -147,8 +150,8 @@ public final class FeatureCache {
         }
     }
 
-    /// Writes the rows that wait in memory to a new file. Throws `SeamError(.io)` when the disk is full or fails; then they
-    /// wait on, and no file is there.
+    /// Writes the rows that wait in memory to a new file. Throws `SeamError(.io)` when the disk is full or fails; then
+    /// they wait on, and no file is there.
     public func flush() throws {
         guard waiting.count > 0, let path else { return }
         hold(try write(waiting, into: path))
@@ -178,8 +181,8 @@ public final class FeatureCache {
         }
     }
 
-    /// Writes the rows of small files to fewer ones and removes the small ones, each only after its rows are on the disk
-    /// again. When two processes do so at once, rows are twice on the disk until the next merge, and none is lost.
+    /// Writes the rows of small files to fewer ones and removes the small ones, each only after its rows are on the
+    /// disk again. When two processes do so at once, rows are twice on the disk until the next merge, and none is lost.
     private func merge(_ small: [FeatureShard], into path: String) throws -> [FeatureShard] {
         var merged: [FeatureShard] = []
         var gathered = FeatureShard.Rows()
@@ -215,7 +218,9 @@ public final class FeatureCache {
     private func add(_ shard: FeatureShard) {
         let start = stored
         hold(shard)
-        for (row, hash) in shard.hashes.enumerated() where find(shard.text(row), hash) == nil { index(start + row, hash) }
+        for (row, hash) in shard.hashes.enumerated() where find(shard.text(row), hash) == nil {
+            index(start + row, hash)
+        }
     }
 
     private func hold(_ shard: FeatureShard) {

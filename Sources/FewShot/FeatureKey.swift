@@ -4,8 +4,8 @@ import Support
 /// All that decides about the features of a text besides the text itself. Features are found again only under an equal
 /// key.
 public struct FeatureKey: Sendable {
-    /// Which model it was, with what else changes its answers (the greatest length, the revision): a hash of its weights,
-    /// or a server's address and the model's name.
+    /// Which model it was, with what else changes its answers (the greatest length, the revision): a hash of its
+    /// weights, or a server's address and the model's name.
     public var model: String
     /// The prompt.
     public var template: String

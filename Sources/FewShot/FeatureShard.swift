@@ -1,9 +1,9 @@
 import Files
 import Support
 
-/// One file of a feature cache, mapped: a safetensors file with `scores` [rows, words] and `hidden` [rows, width] in f32,
-/// `texts` (the bytes of all inputs, one after the other), `offsets` [rows + 1] of where each starts, and `hashes` [rows],
-/// the XXH64 of each. The metadata hold the key and a hash of all values.
+/// One file of a feature cache, mapped: a safetensors file with `scores` [rows, words] and `hidden` [rows, width] in
+/// f32, `texts` (the bytes of all inputs, one after the other), `offsets` [rows + 1] of where each starts, and `hashes`
+/// [rows], the XXH64 of each. The metadata hold the key and a hash of all values.
 struct FeatureShard {
     static let format = "seam features 1"
 
@@ -61,8 +61,8 @@ struct FeatureShard {
 
     /// Maps a file and checks all of it.
     ///
-    /// Throws `SeamError` naming the file: as `SafetensorsFile`, and `.format` for a file of another program, of another
-    /// key or width, or with values that changed since they were written.
+    /// Throws `SeamError` naming the file: as `SafetensorsFile`, and `.format` for a file of another program, of
+    /// another key or width, or with values that changed since they were written.
     init(_ path: String, key: String, words: Int, width: Int) throws {
         file = try SafetensorsFile(path)
         self.words = words
@@ -95,7 +95,8 @@ struct FeatureShard {
     }
 
     private static func unusable(_ path: String, _ reason: String) -> SeamError {
-        SeamError(.format, "\"\(path)\" cannot be used as cached features, \(reason); delete it to have them made again")
+        SeamError(
+            .format, "\"\(path)\" cannot be used as cached features, \(reason); delete it to have them made again")
     }
 
     private func check(_ name: String, _ type: StoredType, _ shape: [Int]) throws {

@@ -7,8 +7,8 @@ public struct InContextPrompt: Sendable, Equatable {
     /// How many of the demonstrations it holds: the last ones of those given.
     public let kept: Int
 
-    /// Builds the prompt: each demonstration is the template with its label's word as the answer; between them and before
-    /// the query is an empty line. Demonstrations are left out from the front until the rest fits.
+    /// Builds the prompt: each demonstration is the template with its label's word as the answer; between them and
+    /// before the query is an empty line. Demonstrations are left out from the front until the rest fits.
     ///
     /// - Parameters:
     ///   - demonstrations: texts and the words that answer them, the nearest to the query last.
@@ -16,8 +16,8 @@ public struct InContextPrompt: Sendable, Equatable {
     ///   - template: `answeringAtEnd`, that is without text after `[MASK]`.
     ///   - limit: the greatest number of tokens of the prompt; leave room for the answer.
     ///   - countTokens: the tokens of a text; assumed not to fall when a demonstration is added.
-    /// - Throws: `SeamError`: as `Template.answeringAtEnd` and `Template.render`, `.invalidArgument` when the query alone
-    ///   does not fit, and what `countTokens` throws.
+    /// - Throws: `SeamError`: as `Template.answeringAtEnd` and `Template.render`, `.invalidArgument` when the query
+    ///   alone does not fit, and what `countTokens` throws.
     public init(
         demonstrations: [(input: InputText, word: String)], query: InputText, template: Template, limit: Int,
         countTokens: (String) throws -> Int

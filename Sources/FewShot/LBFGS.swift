@@ -7,15 +7,13 @@ import Support
 struct LBFGS {
     var history = 10
     var maximumIterations: Int
-    /// On the gradient's largest component.
-    var tolerance: Double
     /// The relative rounding of the function's values.
     var valueRounding: Double
 
     struct Outcome {
         let iterations: Int
-        /// The gradient's largest component at the end.
-        let gradient: Double
+        /// The gradient at the end.
+        let gradient: [Double]
     }
 
     private struct Point {
@@ -24,11 +22,15 @@ struct LBFGS {
         var value: Double
     }
 
-    /// Moves `x` to the minimum. `function` takes a point, writes the gradient and returns the value.
+    /// Moves `x` to the minimum. `function` takes a point, writes the gradient and returns the value; `isDone` takes a
+    /// point and its gradient.
     ///
-    /// Ends when the gradient is within the tolerance, when no step makes progress (the function's rounding is reached),
-    /// or after the greatest number of iterations; the caller judges by the gradient.
-    func minimise(_ x: inout [Double], _ function: ([Double], inout [Double]) throws -> Double) throws -> Outcome {
+    /// Ends when `isDone` says so, when no step makes progress (the function's rounding is reached), or after the
+    /// greatest number of iterations; the caller judges by the gradient.
+    func minimise(
+        _ x: inout [Double], isDone: (_ x: [Double], _ gradient: [Double]) -> Bool,
+        _ function: (_ x: [Double], _ gradient: inout [Double]) throws -> Double
+    ) throws -> Outcome {
         func evaluate(_ x: [Double]) throws -> Point {
             var point = Point(x: x, gradient: [Double](repeating: 0, count: x.count), value: 0)
             point.value = try function(x, &point.gradient)
@@ -37,7 +39,7 @@ struct LBFGS {
         var current = try evaluate(x)
         var pairs: [(s: [Double], y: [Double], inverse: Double)] = []
         var iterations = 0
-        while iterations < maximumIterations, largest(current.gradient) > tolerance {
+        while iterations < maximumIterations, !isDone(current.x, current.gradient) {
             iterations += 1
             let direction = self.direction(current.gradient, pairs)
             let first = pairs.isEmpty ? 1 / max(1, dot(current.gradient, current.gradient).squareRoot()) : 1
@@ -57,7 +59,7 @@ struct LBFGS {
             current = next
         }
         x = current.x
-        return Outcome(iterations: iterations, gradient: largest(current.gradient))
+        return Outcome(iterations: iterations, gradient: current.gradient)
     }
 
     private func direction(_ gradient: [Double], _ pairs: [(s: [Double], y: [Double], inverse: Double)]) -> [Double] {
@@ -84,7 +86,7 @@ struct LBFGS {
         guard slope < 0 else { return nil }
         let armijo = 1e-4
         var length = first
-        for _ in 0..<30 {
+        for _ in 0..<12 {
             let next = try evaluate(zip(current.x, direction).map { $0 + length * $1 })
             if next.value <= current.value + armijo * length * slope { return next }
             let nextSlope = dot(next.gradient, direction)
@@ -107,6 +109,4 @@ struct LBFGS {
     private func add(_ factor: Double, _ x: [Double], to y: inout [Double]) {
         for place in y.indices { y[place] += factor * x[place] }
     }
-
-    private func largest(_ x: [Double]) -> Double { x.reduce(0) { max($0, abs($1)) } }
 }

@@ -35,10 +35,10 @@ public struct LabelledTexts: Sendable {
     /// Reads a JSONL, CSV or TSV file.
     ///
     /// - Parameters:
-    ///   - labelNames: the classes in order, as the verbalizer has them; nil takes the file's labels in the order of their
-    ///     first appearance.
-    /// - Throws: `SeamError` as `Table.read`; `.notFound` for a missing column; `.format` with the line for a text that is
-    ///   empty or white space only, and for a label that is no string or integer, empty, or not among `labelNames`.
+    ///   - labelNames: the classes in order, as the verbalizer has them; nil takes the file's labels in the order of
+    ///     their first appearance.
+    /// - Throws: `SeamError` as `Table.read`; `.notFound` for a missing column; `.format` with the line for a text that
+    ///   is empty or white space only, and for a label that is no string or integer, empty, or not among `labelNames`.
     public init(_ path: String, columns: Columns = Columns(), labelNames: [String]? = nil) throws {
         try self.init(Table.read(path), columns: columns, labelNames: labelNames)
     }

@@ -1,4 +1,5 @@
 import Engine
+import Glibc
 import Kernels
 import Support
 
@@ -8,7 +9,7 @@ import Support
 /// fits one vector w with the penalty |w|^2 / 2, which is the same as twice the penalty on W = (-w / 2, w / 2); that is
 /// what is done here.
 ///
-/// Products are f32 on the engine, sums over examples of the loss f64. Features are centred and scaled for the search
+/// Products are f32 on the engine, softmax and loss f64. Features are centred and scaled for the search
 /// alone, with the penalty scaled along: the minimum is the same, and is found in tens of steps even where single
 /// features are a thousand times larger than others, as in hidden states of language models.
 public struct LogisticRegression: Sendable {
@@ -16,11 +17,12 @@ public struct LogisticRegression: Sendable {
     public struct Options: Sendable {
         /// The weight of the data against the penalty, above 0.
         public var c = 1.0
-        /// Scales each feature to mean 0 and deviation 1 first, as scikit-learn's `StandardScaler` does, so that the penalty
-        /// treats them alike. Coefficients are those for the features as given nevertheless.
+        /// Scales each feature to mean 0 and deviation 1 first, as scikit-learn's `StandardScaler` does, so that the
+        /// penalty treats them alike. Coefficients are those for the features as given nevertheless.
         public var standardize = false
-        /// On the largest component of the gradient of the mean loss, in the scaled features of the search.
-        public var tolerance = 1e-6
+        /// The search ends when the gradient's largest component is so small against that of the penalty alone, which
+        /// the gradient of the data balances at the minimum.
+        public var tolerance = 1e-4
         /// The greatest number of steps.
         public var maximumIterations = 1000
 
@@ -28,14 +30,15 @@ public struct LogisticRegression: Sendable {
         public init() {}
     }
 
-    /// classes x width, row by row. The one row of scikit-learn's `coef_` for two classes is the second minus the first.
+    /// classes x width, row by row. The one row of scikit-learn's `coef_` for two classes is the second minus the
+    /// first.
     public let coefficients: [Float]
     /// One a class; they sum to 0.
     public let intercepts: [Float]
     /// Steps taken.
     public let iterations: Int
-    /// Whether the gradient ended within 100 times the tolerance, which is scikit-learn's; the search itself goes on to the
-    /// tolerance or to what f32 can tell.
+    /// Whether every component of the gradient of the mean loss, in the scaled features of the search, ended within
+    /// 1e-4, where scikit-learn stops by default. The search itself goes on to `tolerance` or to what f32 can tell.
     public let converged: Bool
     private let linear: LinearClassifier
 
@@ -44,9 +47,9 @@ public struct LogisticRegression: Sendable {
     /// - Parameters:
     ///   - features: one row of `width` for each label.
     ///   - labels: in `0..<classes`, each class one or more times.
-    /// - Throws: `SeamError`: `.shape` for sizes that do not fit, `.numeric` for NaN or infinity, `.invalidArgument` for
-    ///   options or labels outside their range, fewer than two classes or a class without examples, `.notFound` when there
-    ///   is no BLAS.
+    /// - Throws: `SeamError`: `.shape` for sizes that do not fit, `.numeric` for NaN or infinity, `.invalidArgument`
+    ///   for options or labels outside their range, fewer than two classes or a class without examples, `.notFound`
+    ///   when there is no BLAS.
     public init(
         features: [Float], labels: [Int], classes: Int, width: Int, options: Options = Options()
     ) throws {
@@ -64,19 +67,27 @@ public struct LogisticRegression: Sendable {
         let deviations = options.standardize ? variances.map { $0 > 0 ? $0.squareRoot() : 1 } : variances.map { _ in 1 }
         var problem = Problem(data, means: means, variances: variances, deviations: deviations, c: options.c)
         var x = [Double](repeating: 0, count: classes * (width + 1))
-        let search = LBFGS(
-            maximumIterations: options.maximumIterations, tolerance: options.tolerance, valueRounding: 1e-6)
-        let outcome = try search.minimise(&x) { problem.evaluate($0, gradient: &$1) }
+        let search = LBFGS(maximumIterations: options.maximumIterations, valueRounding: 1e-6)
+        let penalties = problem.penalties
+        let outcome = try search.minimise(&x) { x, gradient in
+            let largest = (0..<classes * width).reduce(0) { max($0, abs(penalties[$1 % width] * x[$1])) }
+            return Self.largest(gradient) <= max(options.tolerance * largest, 1e-9)
+        } _: { x, gradient in
+            problem.evaluate(x, gradient: &gradient)
+        }
         iterations = outcome.iterations
-        converged = outcome.gradient <= 100 * options.tolerance
+        converged = Self.largest(outcome.gradient) <= 1e-4
         let weights = (0..<classes * width).map { x[$0] / problem.scales[$0 % width] }
         let bias = (0..<classes).map { x[classes * width + $0] / problem.biasScale }
         coefficients = weights.map { Float($0) }
         intercepts = (0..<classes).map { label in
             Float(bias[label] - (0..<width).reduce(0) { $0 + weights[label * width + $1] * means[$1] })
         }
-        linear = LinearClassifier(width: width, centre: means.map { Float($0) }, weights: coefficients, bias: bias.map { Float($0) })
+        linear = LinearClassifier(
+            width: width, centre: means.map { Float($0) }, weights: coefficients, bias: bias.map { Float($0) })
     }
+
+    private static func largest(_ x: [Double]) -> Double { x.reduce(0) { max($0, abs($1)) } }
 
     /// Rows of features -> rows of class scores (logits).
     ///
@@ -91,20 +102,17 @@ public struct LogisticRegression: Sendable {
 
 /// The mean loss as a function of scaled coefficients.
 ///
-/// With v = s w for each feature, the features divided by s and the penalty by s^2, the minimum stays where it was. s^2 is
-/// the diagonal of the second derivative at W = 0, so that all directions bend about alike.
+/// With v = s w for each feature, the features divided by s and the penalty by s^2, the minimum stays where it was. s^2
+/// is the diagonal of the second derivative at W = 0, so that all directions bend about alike.
 private struct Problem {
     private let features: [Float]
-    private let targets: [Int32]
+    private let targets: [Int]
     private let classes: Int
     private let width: Int
     /// The penalty on half of v^2, for each feature.
-    private let penalties: [Double]
-    private let ones: [Float]
+    let penalties: [Double]
     private var logits: [Float]
     private var slopes: [Float]
-    private var losses: [Float]
-    private var logSums: [Float]
     private var weightGradient: [Float]
     /// What the coefficients of each feature are multiplied by.
     let scales: [Double]
@@ -131,14 +139,11 @@ private struct Problem {
         self.scales = scales
         biasScale = bend.squareRoot()
         penalties = curvatures.map { penalty / $0 }
-        targets = data.labels.map { Int32($0) }
+        targets = data.labels
         self.classes = classes
         self.width = width
-        ones = [Float](repeating: 1, count: count)
         logits = [Float](repeating: 0, count: count * classes)
         slopes = logits
-        losses = [Float](repeating: 0, count: count)
-        logSums = losses
         weightGradient = [Float](repeating: 0, count: classes * width)
     }
 
@@ -150,15 +155,11 @@ private struct Problem {
         let bias = x[split...].map { Float($0 / biasScale) }
         sk_gemm(0, 1, n, k, d, 1, features, d, weights, d, 0, &logits, k)
         sk_add_bias(&logits, bias, n, k)
-        sk_cross_entropy(&losses, &logSums, logits, targets, -1, 0, n, k)
-        sk_fill(&slopes, 0, n * k)
-        sk_cross_entropy_gradient(&slopes, ones, logits, logSums, targets, -1, 0, n, k)
+        let (loss, biasGradient) = crossEntropy()
         sk_gemm(1, 0, k, d, n, 1, slopes, k, features, d, 0, &weightGradient, d)
-        var biasGradient = [Double](repeating: 0, count: classes)
-        for row in 0..<count { for label in 0..<classes { biasGradient[label] += Double(slopes[row * classes + label]) } }
 
         let share = 1 / Double(count)
-        var value = sk_sum_f64(losses, n) * share
+        var value = loss * share
         for label in 0..<classes {
             for column in 0..<width {
                 let place = label * width + column
@@ -168,5 +169,37 @@ private struct Problem {
             gradient[split + label] = biasGradient[label] * share / biasScale
         }
         return value
+    }
+
+    /// From `logits` the summed loss, `slopes` (its derivatives), and the sums of these for each class.
+    ///
+    /// In f64, with the slope of the right class as minus the sum of the others: where it is almost certain, as in
+    /// separable data, 1 - p would leave of the slope only its rounding.
+    private mutating func crossEntropy() -> (loss: Double, biasGradient: [Double]) {
+        var loss = 0.0
+        var biasGradient = [Double](repeating: 0, count: classes)
+        var powers = [Double](repeating: 0, count: classes)
+        for row in 0..<count {
+            let start = row * classes
+            let target = targets[row]
+            var largest = logits[start]
+            for place in start..<start + classes { largest = max(largest, logits[place]) }
+            var others = 0.0
+            for label in 0..<classes {
+                powers[label] = exp(Double(logits[start + label]) - Double(largest))
+                if label != target { others += powers[label] }
+            }
+            let total = others + powers[target]
+            let isLikely = powers[target] > 0.5 * total
+            loss +=
+                isLikely
+                ? log1p(others / powers[target]) : log(total) + Double(largest) - Double(logits[start + target])
+            for label in 0..<classes {
+                let slope = (label == target ? -others : powers[label]) / total
+                slopes[start + label] = Float(slope)
+                biasGradient[label] += slope
+            }
+        }
+        return (loss, biasGradient)
     }
 }

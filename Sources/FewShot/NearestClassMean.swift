@@ -10,8 +10,8 @@ public struct NearestClassMean: Sendable {
     /// - Parameters:
     ///   - features: one row of `width` for each label.
     ///   - labels: in `0..<classes`, each class one or more times.
-    /// - Throws: `SeamError`: `.shape` for sizes that do not fit, `.numeric` for NaN or infinity, `.invalidArgument` for
-    ///   labels outside the range, fewer than two classes or a class without examples.
+    /// - Throws: `SeamError`: `.shape` for sizes that do not fit, `.numeric` for NaN or infinity, `.invalidArgument`
+    ///   for labels outside the range, fewer than two classes or a class without examples.
     public init(features: [Float], labels: [Int], classes: Int, width: Int) throws {
         let data = try TrainingSet(features: features, labels: labels, classes: classes, width: width)
         var sums = [Double](repeating: 0, count: classes * width)

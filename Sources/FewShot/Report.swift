@@ -44,10 +44,12 @@ public struct Report: Sendable {
     /// A method's result with so many shots; nil where there is none.
     public subscript(method: String, shots: Int) -> Cell? { cells[method]?[shots] }
 
-    /// Adds a result. Throws `SeamError`: `.alreadyExists` when the method has one with so many shots, `.invalidArgument`
-    /// for a negative number, `.numeric` for times that are not finite.
+    /// Adds a result. Throws `SeamError`: `.alreadyExists` when the method has one with so many shots,
+    /// `.invalidArgument` for a negative number, `.numeric` for times that are not finite.
     public mutating func add(_ cell: Cell, method: String, shots: Int) throws {
-        guard shots >= 0 else { throw SeamError(.invalidArgument, "argument shots: expected 0 or more, found \(shots)") }
+        guard shots >= 0 else {
+            throw SeamError(.invalidArgument, "argument shots: expected 0 or more, found \(shots)")
+        }
         guard cell.secondsQuerying.isFinite, cell.secondsTraining.isFinite else {
             throw SeamError(
                 .numeric,

@@ -66,7 +66,8 @@ public struct Template: Sendable {
 
     /// Reads a template.
     ///
-    /// Throws `SeamError(.format)` without a `{text}`, for an unknown placeholder, for two masks, and for a single brace.
+    /// Throws `SeamError(.format)` without a `{text}`, for an unknown placeholder, for two masks, and for a single
+    /// brace.
     public init(_ source: String) throws {
         self.source = source
         var parser = Parser(source)
@@ -81,8 +82,8 @@ public struct Template: Sendable {
         self.pieces = pieces
     }
 
-    /// A template that suits sentiment and many other tasks; the words are those of the reviews in DecT (Cui et al. 2023,
-    /// appendix A).
+    /// A template that suits sentiment and many other tasks; the words are those of the reviews in DecT (Cui et al.
+    /// 2023, appendix A).
     public static func `default`(for model: PromptedModel) -> Template {
         let summary = " In summary, it was "
         return switch model {
@@ -94,7 +95,8 @@ public struct Template: Sendable {
         }
     }
 
-    /// This template for a model that continues the text: a `[MASK]` at the end goes, as the answer stands there anyway.
+    /// This template for a model that continues the text: a `[MASK]` at the end goes, as the answer stands there
+    /// anyway.
     ///
     /// Throws `SeamError(.incompatible)` when anything follows the mask, which such a model cannot see.
     public func answeringAtEnd() throws -> Template {

@@ -21,9 +21,9 @@ public struct Verbalizer: Sendable, Equatable {
 
     /// Reads `{"negative": ["bad", "terrible"], "positive": "great"}`; the order of the file is that of the classes.
     ///
-    /// Throws as `JSON.read`, and `SeamError(.format)` for a value that is not a word or an array of words, fewer than two
-    /// labels, a label without words, an empty word or one with space around it (the template says whether a space comes
-    /// before it), and a word that stands twice.
+    /// Throws as `JSON.read`, and `SeamError(.format)` for a value that is not a word or an array of words, fewer than
+    /// two labels, a label without words, an empty word or one with space around it (the template says whether a space
+    /// comes before it), and a word that stands twice.
     public init(path: String) throws {
         try self.init(JSON.read(path), name: path)
     }
@@ -70,8 +70,8 @@ public struct Verbalizer: Sendable, Equatable {
                 guard !first.properties.isWhitespace, !last.properties.isWhitespace else {
                     throw SeamError(
                         .format,
-                        "\(name): the word \(word.debugDescription) of label \"\(label)\" begins or ends with white space;"
-                            + " the template says whether a space comes before it")
+                        "\(name): the word \(word.debugDescription) of label \"\(label)\" begins or ends with white"
+                            + " space; the template says whether a space comes before it")
                 }
                 guard let owner = owners.updateValue(label, forKey: Array(word.utf8)) else { continue }
                 let place = owner == label ? "twice for label \"\(label)\"" : "for \"\(owner)\" and for \"\(label)\""

@@ -8,8 +8,8 @@ public enum ZeroShot {
     /// - Parameters:
     ///   - scores: rows of as many probabilities as `empty` has.
     ///   - empty: the scores for the empty input, each above 0.
-    /// - Throws: `SeamError`: `.shape` for parts of a row, `.numeric` for a score of the empty input that is not a positive
-    ///   number and for scores that are not finite.
+    /// - Throws: `SeamError`: `.shape` for parts of a row, `.numeric` for a score of the empty input that is not a
+    ///   positive number and for scores that are not finite.
     public static func calibrated(_ scores: [Float], empty: [Float]) throws -> [Float] {
         guard !empty.isEmpty else { throw SeamError(.shape, "argument empty: expected 1 score or more, found none") }
         try checkCount(scores.count, "scores", rows: scores.count / empty.count, columns: empty.count)
@@ -18,8 +18,8 @@ public enum ZeroShot {
         if let column = empty.firstIndex(where: { $0 <= 0 }) {
             throw SeamError(
                 .numeric,
-                "argument empty: expected scores above 0, found \(empty[column]) in column \(column), which nothing can be"
-                    + " divided by")
+                "argument empty: expected scores above 0, found \(empty[column]) in column \(column), which nothing can"
+                    + " be divided by")
         }
         let mean = empty.reduce(0) { $0 + Double($1) } / Double(empty.count)
         let divisors = empty.map { Double($0) / mean }

@@ -19,11 +19,13 @@ public struct LineChart: Sendable {
             self.y = y
             self.spread = spread
         }
+
+        var isFinite: Bool { x.isFinite && y.isFinite && spread.isFinite }
     }
 
     /// One line with its place in the legend.
     public struct Line: Sendable {
-        /// The legend's words; nil leaves the line out of the legend.
+        /// The legend's words; nil leaves the line out of the legend, and the vertical axis need not show all of it.
         public var name: String?
         /// The points, by rising x.
         public var points: [Point]
@@ -62,9 +64,6 @@ public struct LineChart: Sendable {
     public var axis = Axis.counts
     /// The lines, later ones in front.
     public var lines: [Line] = []
-    /// The values that the vertical axis spans; nil follows from points that have a name or a spread.
-    public var range: ClosedRange<Double>?
-
     /// A picture without lines yet.
     public init(title: String, xLabel: String, yLabel: String) {
         self.title = title
@@ -91,6 +90,8 @@ public struct LineChart: Sendable {
             "<text x=\"\(fixed(margin.left, 0))\" y=\"26\" font-size=\"16\">\(escaped(title))</text>",
         ]
         parts += grid(plane)
+        // Bands lie behind all lines.
+        for line in lines { parts += band(line, plane) }
         for line in lines { parts += draw(line, plane) }
         let left = legendWidth > 0 ? size.width - margin.right + 20 : size.width - margin.right - 150
         for (place, line) in named.enumerated() {
@@ -107,13 +108,13 @@ public struct LineChart: Sendable {
         let isLogarithmic: Bool
 
         init(_ chart: LineChart) {
-            let points = chart.lines.flatMap(\.points).filter { $0.x.isFinite && $0.y.isFinite }
-            let shown = chart.lines.filter { $0.name != nil }.flatMap(\.points).filter { $0.y.isFinite && $0.spread.isFinite }
+            let points = chart.lines.flatMap(\.points).filter(\.isFinite)
+            let shown = chart.lines.filter { $0.name != nil }.flatMap(\.points).filter(\.isFinite)
             let bottom = shown.map { $0.y - $0.spread }.min() ?? 0
             let top = shown.map { $0.y + $0.spread }.max() ?? 1
             let margin = 0.05 * max(top - bottom, 1e-6)
-            low = chart.range?.lowerBound ?? max(min(0, bottom), bottom - margin)
-            high = max(chart.range?.upperBound ?? top + margin, low + 1e-6)
+            low = max(min(0, bottom), bottom - margin)
+            high = max(top + margin, low + 1e-6)
             switch chart.axis {
             case .counts:
                 isLogarithmic = false
@@ -166,37 +167,41 @@ public struct LineChart: Sendable {
         }
         let middle = fixed((margin.left + size.width - margin.right) / 2, 0)
         parts.append(
-            "<text x=\"\(middle)\" y=\"\(fixed(size.height - 14, 0))\" text-anchor=\"middle\">\(escaped(xLabel))</text>")
+            "<text x=\"\(middle)\" y=\"\(fixed(size.height - 14, 0))\" text-anchor=\"middle\">"
+                + "\(escaped(xLabel))</text>")
         parts.append(
             "<text transform=\"translate(18 \(fixed(size.height / 2, 0))) rotate(-90)\" text-anchor=\"middle\">"
                 + "\(escaped(yLabel))</text>")
         return parts
     }
 
+    private func corners(_ points: [Point], _ plane: Plane, _ height: (Point) -> Double) -> String {
+        points.map { "\(fixed(plane.x($0.x), 1)),\(fixed(plane.y(height($0)), 1))" }.joined(separator: " ")
+    }
+
+    private func band(_ line: Line, _ plane: Plane) -> [String] {
+        let points = line.points.filter(\.isFinite)
+        guard points.contains(where: { $0.spread > 0 }) else { return [] }
+        let top = corners(points, plane) { $0.y + $0.spread }
+        let bottom = corners(points.reversed(), plane) { $0.y - $0.spread }
+        // The outline shows the spread of a single point, whose band has no width.
+        return [
+            "<polygon points=\"\(top) \(bottom)\" fill=\"\(line.colour)\" fill-opacity=\"0.13\""
+                + " stroke=\"\(line.colour)\" stroke-opacity=\"0.2\"/>"
+        ]
+    }
+
     private func draw(_ line: Line, _ plane: Plane) -> [String] {
-        func corners(_ points: [Point], _ height: (Point) -> Double) -> String {
-            points.map { "\(fixed(plane.x($0.x), 1)),\(fixed(plane.y(height($0)), 1))" }.joined(separator: " ")
-        }
-        let points = line.points.filter { $0.x.isFinite && $0.y.isFinite && $0.spread.isFinite }
-        var parts: [String] = []
-        if points.contains(where: { $0.spread > 0 }) {
-            let outline = corners(points) { $0.y + $0.spread } + " " + corners(points.reversed()) { $0.y - $0.spread }
-            parts.append("<polygon points=\"\(outline)\" fill=\"\(line.colour)\" fill-opacity=\"0.13\"/>")
-        }
-        parts.append(
-            "<polyline points=\"\(corners(points, \.y))\" fill=\"none\" stroke=\"\(line.colour)\""
-                + " stroke-width=\"\(line.width)\"\(line.isDashed ? " stroke-dasharray=\"7 5\"" : "")/>")
-        guard line.hasDots else { return parts }
-        for point in points {
-            let (x, y) = (fixed(plane.x(point.x), 1), fixed(plane.y(point.y), 1))
-            if point.spread > 0 {
-                let (top, bottom) = (fixed(plane.y(point.y + point.spread), 1), fixed(plane.y(point.y - point.spread), 1))
-                parts.append(
-                    "<line x1=\"\(x)\" x2=\"\(x)\" y1=\"\(top)\" y2=\"\(bottom)\" stroke=\"\(line.colour)\"/>")
+        let points = line.points.filter(\.isFinite)
+        let path =
+            "<polyline points=\"\(corners(points, plane, \.y))\" fill=\"none\" stroke=\"\(line.colour)\""
+            + " stroke-width=\"\(line.width)\"\(line.isDashed ? " stroke-dasharray=\"7 5\"" : "")/>"
+        guard line.hasDots else { return [path] }
+        return [path]
+            + points.map { point in
+                let (x, y) = (fixed(plane.x(point.x), 1), fixed(plane.y(point.y), 1))
+                return "<circle cx=\"\(x)\" cy=\"\(y)\" r=\"3.5\" fill=\"\(line.colour)\"/>"
             }
-            parts.append("<circle cx=\"\(x)\" cy=\"\(y)\" r=\"3.5\" fill=\"\(line.colour)\"/>")
-        }
-        return parts
     }
 
     private func legend(_ line: Line, _ left: Double, _ y: Double) -> [String] {

@@ -13,16 +13,26 @@ import Testing
 
     init() throws { scratch = try ScratchFolder() }
 
-    private func open(_ key: FeatureKey? = nil, width: Int = 3, sizes: FeatureCache.Sizes = .init()) throws -> FeatureCache {
+    private func open(
+        _ key: FeatureKey? = nil, width: Int = 3, sizes: FeatureCache.Sizes = .init()
+    ) throws -> FeatureCache {
         try FeatureCache(folder: scratch["cache"], key: key ?? self.key, width: width, sizes: sizes)
     }
 
     /// Values that tell the row and the column.
+    private func values(_ cache: FeatureCache, _ numbers: some Sequence<Int>) -> ([Float], [Float]) {
+        var scores: [Float] = []
+        var hidden: [Float] = []
+        for number in numbers {
+            for column in 0..<cache.words { scores.append(Float(number) + Float(column) / 8) }
+            for column in 0..<cache.width { hidden.append(-Float(number) - Float(column) / 8) }
+        }
+        return (scores, hidden)
+    }
+
     private func append(_ cache: FeatureCache, _ numbers: Range<Int>) throws {
-        try cache.append(
-            numbers.map { InputText("text \($0)") },
-            scores: numbers.flatMap { row in (0..<cache.words).map { Float(row) + Float($0) / 8 } },
-            hidden: numbers.flatMap { row in (0..<cache.width).map { Float(-row) - Float($0) / 8 } })
+        let (scores, hidden) = values(cache, numbers)
+        try cache.append(numbers.map { InputText("text \($0)") }, scores: scores, hidden: hidden)
     }
 
     private func expect(_ cache: FeatureCache, _ numbers: some Sequence<Int>) throws {
@@ -30,8 +40,9 @@ import Testing
         let rows = cache.lookup(numbers.map { InputText("text \($0)") })
         #expect(!rows.contains(nil))
         let features = cache.read(rows.compactMap(\.self))
-        #expect(features.scores == numbers.flatMap { row in (0..<cache.words).map { Float(row) + Float($0) / 8 } })
-        #expect(features.hidden == numbers.flatMap { row in (0..<cache.width).map { Float(-row) - Float($0) / 8 } })
+        let (scores, hidden) = values(cache, numbers)
+        #expect(features.scores == scores)
+        #expect(features.hidden == hidden)
     }
 
     private var files: [String] { get throws { try FileSystem.list(open().path) } }
@@ -60,13 +71,14 @@ import Testing
             InputText(""), InputText("ab"), InputText("a", "b"), InputText("", "ab"), InputText("ab", ""),
             InputText("caf\u{e9}"), InputText("cafe\u{301}"), InputText("a\0b"),
         ]
-        let cache = try open()
-        try cache.append(
-            texts, scores: (0..<16).map { Float($0) }, hidden: (0..<24).map { Float($0) })
-        for cache in [cache, try { try cache.flush(); return try open() }()] {
+        let scores = (0..<16).map { Float($0) }
+        let written = try open()
+        try written.append(texts, scores: scores, hidden: (0..<24).map { Float($0) })
+        try written.flush()
+        for cache in [written, try open()] {
             #expect(cache.count == 8)
             let rows = cache.lookup(texts).compactMap(\.self)
-            #expect(cache.read(rows).scores == (0..<16).map { Float($0) })
+            #expect(cache.read(rows).scores == scores)
             #expect(cache.lookup([InputText("cafe"), InputText("b", "a")]) == [nil, nil])
         }
     }
@@ -138,7 +150,6 @@ import Testing
     @Test func smallFilesAreMerged() throws {
         for start in 0..<9 {
             let cache = try open()
-            // Two files for each: the second, written without looking, repeats a row of the first.
             try append(cache, 3 * start..<3 * start + 3)
             try cache.flush()
         }
@@ -180,8 +191,8 @@ import Testing
         try expect(open(), 0..<20)
     }
 
-    /// Four processes' worth of opening, appending and merging at once.
-    @Test func manyAtOnce() async throws {
+    /// Opening, appending and merging at once, as processes do: nothing is shared but the folder.
+    @Test func manyWritersAtOnce() async throws {
         let (folder, key) = (scratch["cache"], key)
         try await withThrowingTaskGroup(of: Void.self) { group in
             for writer in 0..<4 {

@@ -7,6 +7,10 @@ import Testing
     private let template = Result { try Template("{text} Mood: [MASK]") }
     private let examples = (1...5).map { (input: InputText("t\($0)"), word: "w\($0)") }
 
+    private func solved(_ numbers: some Sequence<Int>) -> String {
+        numbers.map { "t\($0) Mood: w\($0)\n\n" }.joined()
+    }
+
     private func build(_ limit: Int, counts: inout Int) throws -> InContextPrompt {
         var calls = 0
         defer { counts = calls }
@@ -22,7 +26,7 @@ import Testing
         var calls = 0
         let built = try build(100, counts: &calls)
         #expect(built.kept == 5)
-        #expect(built.prompt.before == (1...5).map { "t\($0) Mood: w\($0)\n\n" }.joined() + "q Mood:")
+        #expect(built.prompt.before == solved(1...5) + "q Mood:")
         #expect(built.prompt.after == nil && built.prompt.wordPrefix == " ")
         #expect(calls == 2)
     }
@@ -33,8 +37,7 @@ import Testing
         for limit in 2...17 {
             let built = try build(limit, counts: &calls)
             #expect(built.kept == (limit - 2) / 3)
-            let kept = (1...5).suffix(built.kept).map { "t\($0) Mood: w\($0)\n\n" }.joined()
-            #expect(built.prompt.before == kept + "q Mood:")
+            #expect(built.prompt.before == solved((1...5).suffix(built.kept)) + "q Mood:")
         }
         expectError(.invalidArgument, "\"q\"", "2 tokens", "limit is 1") { try build(1, counts: &calls) }
     }

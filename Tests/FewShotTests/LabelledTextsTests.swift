@@ -14,12 +14,19 @@ import Testing
     }
 
     @Test func labelsInOrderOfAppearance() throws {
-        let data = try read("{\"text\": \"x\", \"label\": \"b\"}\n\n{\"text\": \"y\", \"label\": \"a\"}\n{\"text\": \"z\", \"label\": \"b\"}")
+        let data = try read(
+            """
+            {"text": "x", "label": "b"}
+
+            {"text": "y", "label": "a"}
+            {"text": "z", "label": "b"}
+            """)
         #expect(data.inputs == [InputText("x"), InputText("y"), InputText("z")])
         #expect(data.labelNames == ["b", "a"])
         #expect(data.labels == [0, 1, 0])
         #expect(data.lines == [1, 3, 4])
-        #expect(try read("{\"text\": \"x\", \"label\": 1}\n{\"text\": \"y\", \"label\": 0}", labelNames: ["0", "1"]).labels == [1, 0])
+        let numbers = "{\"text\": \"x\", \"label\": 1}\n{\"text\": \"y\", \"label\": 0}"
+        #expect(try read(numbers, labelNames: ["0", "1"]).labels == [1, 0])
     }
 
     @Test func columnsOfKnownDataSets() throws {
@@ -44,7 +51,9 @@ import Testing
     @Test func mistakesNameTheLine() {
         let good = "{\"text\": \"x\", \"label\": \"a\"}\n"
         expectError(.format, "line 2", "\"text\"", "empty") { try read(good + "{\"text\": \" \", \"label\": \"a\"}") }
-        expectError(.format, "line 2", "\"label\"", "a decimal number") { try read(good + "{\"text\": \"x\", \"label\": 0.5}") }
+        expectError(.format, "line 2", "\"label\"", "a decimal number") {
+            try read(good + "{\"text\": \"x\", \"label\": 0.5}")
+        }
         expectError(.format, "line 2", "\"label\"", "empty") { try read(good + "{\"text\": \"x\", \"label\": \"\"}") }
         expectError(.format, "line 2", "\"c\"", "\"a\", \"b\"") {
             try read(good + "{\"text\": \"x\", \"label\": \"c\"}", labelNames: ["a", "b"])
@@ -52,7 +61,7 @@ import Testing
         expectError(.notFound, "\"label\"", "\"text\"") { try read("{\"text\": \"x\"}") }
         expectError(.format, "line 2", "UTF-8") {
             let scratch = try ScratchFolder()
-            try FileSystem.atomicWriteFile(scratch["a.csv"], Array("text,label\n".utf8) + [0xC3, 0x28, 0x0A])
+            try FileSystem.atomicWriteFile(scratch["a.csv"], Array("text,label\n".utf8) + [0xC3, 0x28, 0x0A] as [UInt8])
             return try LabelledTexts(scratch["a.csv"])
         }
     }
@@ -60,7 +69,9 @@ import Testing
     @Test func trainingRowsAreDistinct() throws {
         let data = try read("text,label\na,0\nb,1\na,0\nb,0\nc,1\n", "d.csv")
         try data.checkTraining(rows: [0, 1, 4])
-        expectError(.format, "lines 2 and 4", "same text", "allow duplicates") { try data.checkTraining(rows: [0, 1, 2]) }
+        expectError(.format, "lines 2 and 4", "same text", "allow duplicates") {
+            try data.checkTraining(rows: [0, 1, 2])
+        }
         try data.checkTraining(rows: [0, 1, 2], allowingDuplicates: true)
         expectError(.format, "lines 3 and 5", "\"1\"", "\"0\"") {
             try data.checkTraining(rows: [1, 3], allowingDuplicates: true)

@@ -12,7 +12,7 @@ import Testing
 
     @Test func drawsAreThoseOfTheDescription() throws {
         // As a program of a few lines of Python computes them from xoshiro256** and SplitMix64.
-        let data = try data((0..<30).map { "abc".map(String.init)[$0 % 3] })
+        let data = try data((0..<30).map { ["a", "b", "c"][$0 % 3] })
         let shots = try Shots(from: data, perClass: 2, developmentPerClass: 1, seed: 42)
         #expect(shots.training == [18, 10, 20, 27, 4, 8])
         #expect(shots.development == [24, 22, 5])
@@ -22,7 +22,8 @@ import Testing
         let data = try data((0..<90).map { $0 < 50 ? "a" : $0 < 70 ? "b" : "c" })
         for perClass in [1, 4, 16] {
             let shots = try Shots(from: data, perClass: perClass, developmentPerClass: 3, seed: 7)
-            #expect(shots.training.map { data.labels[$0] } == (0..<perClass).flatMap { _ in [0, 1, 2] })
+            let classes = (0..<perClass).flatMap { _ in [0, 1, 2] }
+            #expect(shots.training.map { data.labels[$0] } == classes)
             #expect(shots.development.map { data.labels[$0] } == [0, 1, 2, 0, 1, 2, 0, 1, 2])
             #expect(Set(shots.training + shots.development).count == 3 * perClass + 9)
             let larger = try Shots(from: data, perClass: 17, developmentPerClass: 3, seed: 7)
@@ -47,6 +48,8 @@ import Testing
             try Shots(from: data, perClass: 1, developmentPerClass: 1, seed: 0)
         }
         expectError(.invalidArgument, "1 or more", "0") { try Shots(from: data, perClass: 0, seed: 0) }
-        expectError(.invalidArgument, "1 or more") { try Shots(from: data, perClass: .max, developmentPerClass: .max, seed: 0) }
+        expectError(.invalidArgument, "1 or more") {
+            try Shots(from: data, perClass: .max, developmentPerClass: .max, seed: 0)
+        }
     }
 }

@@ -5,7 +5,9 @@ import TestSupport
 import Testing
 
 @Suite struct VerbalizerTests {
-    private func read(_ text: String) throws -> Verbalizer { try Verbalizer(JSON.parse(text, name: "words"), name: "words") }
+    private func read(_ text: String) throws -> Verbalizer {
+        try Verbalizer(JSON.parse(text, name: "words"), name: "words")
+    }
 
     @Test func theOrderOfTheFileIsThatOfTheClasses() throws {
         let scratch = try ScratchFolder()
@@ -27,7 +29,9 @@ import Testing
         let verbalizer = try read("{\"a\": [\"x\", \"y\"], \"b\": \"z\"}")
         #expect(try verbalizer.classScores(wordScores: [1, 3, 2, -4, -5, -6], count: 2) == [3, 2, -4, -6])
         #expect(try verbalizer.classScores(wordScores: [], count: 0) == [])
-        expectError(.shape, "wordScores", "2 x 3", "5") { try verbalizer.classScores(wordScores: .init(repeating: 0, count: 5), count: 2) }
+        expectError(.shape, "wordScores", "2 x 3", "5") {
+            try verbalizer.classScores(wordScores: [0, 0, 0, 0, 0], count: 2)
+        }
     }
 
     @Test func mistakesAreExplained() {

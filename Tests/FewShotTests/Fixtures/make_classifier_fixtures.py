@@ -2,8 +2,8 @@
 
     python make_classifier_fixtures.py > classifier_fixtures.json
 
-Logistic regression is solved by the solver that comes closest to the minimum, which all of them share: "lbfgs" stalls on
-badly scaled features, "newton-cholesky" on separable ones. Features are f32 numbers, computed with in f64.
+Logistic regression is solved by the solver that comes closest to the minimum, which all of them share: "lbfgs" stalls
+on badly scaled features, "newton-cholesky" on separable ones. Features are f32 numbers, computed with in f64.
 """
 
 import json
