@@ -56,7 +56,8 @@ let package = Package(
         .target(name: "Text", dependencies: ["Support", "Files", "COnig"]),
         .target(name: "Generation", dependencies: ["Support"]),
         .target(name: "Session", dependencies: ["Support", "Engine", "Files", "Generation", "Platform", "CSeam", "CFFI"]),
-        .target(name: "Trainer", dependencies: ["Session", "Text"]),
+        .target(name: "Plotting", dependencies: ["Support"]),
+        .target(name: "Trainer", dependencies: ["Session", "Text", "Plotting"]),
         .target(
             name: "CAPI", dependencies: ["Trainer"], exclude: ["exports.map"],
             linkerSettings: [
