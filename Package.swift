@@ -58,6 +58,7 @@ let package = Package(
         .target(name: "Session", dependencies: ["Support", "Engine", "Files", "Generation", "Platform", "CSeam", "CFFI"]),
         .target(name: "Plotting", dependencies: ["Support"]),
         .target(name: "Trainer", dependencies: ["Session", "Text", "Plotting"]),
+        .target(name: "FewShot", dependencies: ["Text", "Files", "Engine", "Kernels", "Plotting", "Support"]),
         .target(
             name: "CAPI", dependencies: ["Trainer"], exclude: ["exports.map"],
             linkerSettings: [
@@ -86,6 +87,7 @@ let package = Package(
         .testTarget(name: "EngineTests", dependencies: ["Engine", "Support", "TestSupport"]),
         .testTarget(name: "SessionTests", dependencies: ["Session", "TestSupport"]),
         .testTarget(name: "TrainerTests", dependencies: ["Trainer", "TestSupport"]),
+        .testTarget(name: "FewShotTests", dependencies: ["FewShot", "TestSupport"], exclude: ["Fixtures"]),
         .testTarget(name: "ToolTests", dependencies: ["Files", "TestSupport"]),
     ] + plugins.flatMap { $0 },
     swiftLanguageModes: [.v6]
