@@ -5,8 +5,8 @@
     .venv/bin/python benchmarks/dect.py [--json results.json]
     .venv/bin/python benchmarks/dect.py --large [--width 1024]
 
-Both sides run in this process on the same features, initial weights and number of threads (2), in turn, so that a change
-in the machine's speed meets both. Measured is a whole fit: preparation (radii, calibration) and 30 full-batch epochs of
+Both sides run in this process on the same features, initial weights and number of threads, in turn, so that a change in
+the machine's speed meets both. Measured is a whole fit: preparation (radii, calibration) and 30 full-batch epochs of
 Adam, hidden states of 1024 numbers, 16 examples a class. PyTorch's side does what the authors' code does: nn.Linear,
 distances from a tensor of differences, torch.optim.Adam. Compared first: the losses of all epochs.
 
@@ -42,7 +42,7 @@ from seam_abi import Array, library  # noqa: E402
 from seam_objects import Backbone, Runtime  # noqa: E402
 from tiny_models import t5  # noqa: E402
 
-WIDTH, PROJECTION, SHOTS, EPOCHS, THREADS = 1024, 128, 16, 30, 2
+WIDTH, PROJECTION, SHOTS, EPOCHS = 1024, 128, 16, 30
 
 
 def carrier(width: int, folder: Path) -> Backbone:
@@ -152,14 +152,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="rounds, each with every measurement once")
     parser.add_argument("--large", action="store_true", help="100,000 examples of 77 classes")
     parser.add_argument("--width", type=int, default=WIDTH, help="of the hidden states, with --large")
+    parser.add_argument("--threads", type=int, default=2, help="of both sides")
     parser.add_argument("--json", type=Path, help="write the figures here, too")
     parser.add_argument("--keep-coretype", action="store_true", help="obey an inherited OPENBLAS_CORETYPE")
     arguments = parser.parse_args()
 
-    torch.set_num_threads(THREADS)
-    library().seam_set_thread_count(THREADS)
+    torch.set_num_threads(arguments.threads)
+    library().seam_set_thread_count(arguments.threads)
     torch.manual_seed(0)
-    print(f"machine: {processor()}, {os.cpu_count()} cores; both sides {THREADS} threads; torch {torch.__version__}, "
+    print(f"machine: {processor()}, {os.cpu_count()} cores; threads of both sides: {arguments.threads}; torch {torch.__version__}, "
           f"Python {platform.python_version()}; inherited OPENBLAS_CORETYPE: {INHERITED or 'none'}")
     with tempfile.TemporaryDirectory() as folder:
         backbone = carrier(arguments.width if arguments.large else WIDTH, Path(folder))

@@ -7,8 +7,8 @@ import Testing
 
 /// Gradients against central differences.
 @Suite struct GradientTests {
-    /// The f32 loss carries an error of about 1e-7, so a difference quotient over 2h = 0.02 is wrong by 1e-5, or 0.3 % of
-    /// the smallest of the largest slopes below; a wrong term of the formula shows as tens of per cent.
+    /// The f32 loss carries an error of about 1e-7, so a difference quotient over 2h = 0.02 is wrong by 1e-5, or 0.2 %
+    /// of the smallest of the largest slopes below; a wrong term of the formula shows as tens of per cent.
     @Test(
         arguments: [
             ["projection_width": 6], ["projection_width": 6, "train_prototypes": true],
@@ -53,7 +53,8 @@ import Testing
     @Test func aPrototypeOnAnExample() throws {
         let model = try OpenModel()
         let adapter = try Adapter(
-            backbone: model.backbone, id: "dect", options: ["projection_width": 8, "train_prototypes": true], classes: 3)
+            backbone: model.backbone, id: "dect", options: ["projection_width": 8, "train_prototypes": true],
+            classes: 3)
         let given = ClassExamples(3)
         let hidden = try model.session.makeContext(recordsGradients: false).constant(given.hidden, [3, 16])
         guard case .tensor(let projected) = try adapter.call("project", [.tensor(hidden)]) else {

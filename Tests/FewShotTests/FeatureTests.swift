@@ -58,6 +58,10 @@ import Testing
         expectError(.incompatible, "adapter 1 was made for 2 classes and d_model 16, the first one for 3 and 16") {
             try train([three, two], given)
         }
+        try three.unfreeze()
+        expectError(.invalidArgument, "\"dect\" is in training elsewhere") { try train([three], given) }
+        #expect(!three.parameters.variables.isEmpty, "it still is")
+        three.freeze()
         let other = try Adapter(backbone: model.backbone, id: "repcali", classes: 3)
         expectError(.invalidArgument, "\"repcali\" is on encoder.output, not on decoder.output") {
             try train([other], given)

@@ -51,7 +51,8 @@ static void prepare(void *self, const seam_prepare *io) {
   io->values[HAD_EMPTY_SCORES] = io->ops->full(io->ctx, io->empty_scores ? 1.0 : 0.0, SEAM_F32, &one, 1);
   if (strcmp(start, "mean") == 0) io->values[BIAS] = mean;
   if (strcmp(start, "shape") == 0) io->values[BIAS] = scores;
-  if (strcmp(start, "infinite") == 0) io->values[BIAS] = io->ops->log(io->ctx, io->ops->affine(io->ctx, mean, 0.0, 0.0));
+  seam_tensor *zeros = io->ops->affine(io->ctx, mean, 0.0, 0.0);
+  if (strcmp(start, "infinite") == 0) io->values[BIAS] = io->ops->log(io->ctx, zeros);
   if (strcmp(start, "fail") == 0) io->ops->fail(io->ctx, SEAM_UNSUPPORTED, "not with these examples");
 }
 
