@@ -17,8 +17,8 @@ import SeamPlugin
 /// ||v - z||^2 is computed as ||z||^2 - 2 v.z + ||v||^2, a matrix product, and not from v - z, which would be a tensor
 /// [examples, classes, width] of several gigabytes for a large data set.
 final class DecT: Adapter {
-    /// Where two vectors coincide their distance has no gradient; this below its square root keeps it finite. It is less
-    /// than f32 resolves of a squared distance of about 1, the usual size.
+    /// Where two vectors coincide their distance has no gradient; this below its square root keeps it finite. It is
+    /// less than f32 resolves of a squared distance of about 1, the usual size.
     private static let smallestSquare = 1e-12
 
     private let classes: Int

@@ -55,7 +55,8 @@ private func features(
     // Beyond this the arrays cannot be what the caller meant, and their sizes could overflow.
     let limit = 1 << 31
     guard examples >= 0, examples <= limit else {
-        throw SeamError(.invalidArgument, "argument examples must be at most \(limit), found \(UInt(bitPattern: examples))")
+        throw SeamError(
+            .invalidArgument, "argument examples must be at most \(limit), found \(UInt(bitPattern: examples))")
     }
     return (
         .borrowing(try required(scores, "scores"), [examples, adapter.classes], .f32),

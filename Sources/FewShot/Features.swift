@@ -77,7 +77,8 @@ struct Features {
             throw SeamError(.shape, "scores must be row-major f32 [examples, \(classes)], found \(scores.shape)")
         }
         guard hidden.shape == [scores.shape[0], width], hidden.dtype == .f32, hidden.isContiguous else {
-            throw SeamError(.shape, "hidden must be row-major f32 [\(scores.shape[0]), \(width)], found \(hidden.shape)")
+            throw SeamError(
+                .shape, "hidden must be row-major f32 [\(scores.shape[0]), \(width)], found \(hidden.shape)")
         }
         guard scores.shape[0] > 0 else { throw SeamError(.invalidArgument, "there are no examples") }
         for (name, tensor) in [("scores", scores), ("hidden", hidden)] {
@@ -110,7 +111,8 @@ struct Features {
     func check(emptyScores: [Float]?) throws {
         guard let emptyScores else { return }
         guard emptyScores.count == classes else {
-            throw SeamError(.shape, "the scores of an empty text must be \(classes) numbers, found \(emptyScores.count)")
+            throw SeamError(
+                .shape, "the scores of an empty text must be \(classes) numbers, found \(emptyScores.count)")
         }
         if let index = emptyScores.firstIndex(where: { !$0.isFinite }) {
             throw SeamError(

@@ -41,8 +41,8 @@ public struct HeadTrainingOptions: Sendable, Equatable {
 /// Trains the adapters of decoder.output, which run in the given order, on what a backbone said of each example: full
 /// passes by cross-entropy over the classes (mean over the examples).
 ///
-/// An error leaves every parameter as it was before the call; so does a stop. One thread; the adapters must belong to one
-/// runtime and not be in training elsewhere.
+/// An error leaves every parameter as it was before the call; so does a stop. One thread; the adapters must belong to
+/// one runtime.
 /// - Parameters:
 ///   - adapters: made for `decoder.output` with the same number of classes.
 ///   - scores: the backbone's for each class, row-major [examples x classes].
@@ -52,8 +52,8 @@ public struct HeadTrainingOptions: Sendable, Equatable {
 ///     what flows into later ones is no longer the backbone's.
 ///   - progress: called after each epoch with its number, from 1, and its loss; false stops with `.cancelled`.
 /// - Returns: the mean loss of each epoch, before its update.
-/// - Throws: `.invalidArgument`, `.shape` for what does not fit together; `.numeric` for NaN or infinity in the features,
-///   naming the example, or in training.
+/// - Throws: `.invalidArgument`, `.shape` for what does not fit together, or for an adapter in training elsewhere;
+///   `.numeric` for NaN or infinity in the features, naming the example, or in training.
 public func fit(
     adapters: [Adapter], scores: [Float], hidden: [Float], labels: [Int32], emptyScores: [Float]? = nil,
     options: HeadTrainingOptions = HeadTrainingOptions(), progress: (Int, Double) -> Bool = { _, _ in true }
@@ -66,8 +66,8 @@ public func fit(
     }
 }
 
-/// The same on tensors, f32 and row-major: scores [examples, classes], hidden [examples, d_model]. They are read in place,
-/// in every epoch.
+/// The same on tensors, f32 and row-major: scores [examples, classes], hidden [examples, d_model]. They are read in
+/// place, in every epoch.
 public func fit(
     adapters: [Adapter], scores: Tensor, hidden: Tensor, labels: [Int32], emptyScores: [Float]? = nil,
     options: HeadTrainingOptions = HeadTrainingOptions(), progress: (Int, Double) -> Bool = { _, _ in true }
@@ -76,6 +76,9 @@ public func fit(
     try options.validate()
     try features.check(labels)
     try features.check(emptyScores: emptyScores)
+    if let busy = adapters.first(where: { !$0.parameters.variables.isEmpty }) {
+        throw SeamError(.invalidArgument, "adapter \"\(busy.factory.id)\" is in training elsewhere: end that first")
+    }
     let before = adapters.map { $0.parameters.entries.map(\.tensor.floats) }
     defer { for adapter in adapters { adapter.freeze() } }
     do {
@@ -128,7 +131,8 @@ private struct HeadTraining {
         for adapter in adapters { try adapter.unfreeze() }
         variables = adapters.flatMap(\.parameters.variables)
         guard !variables.isEmpty else {
-            throw SeamError(.invalidArgument, "there is nothing to train: no adapter has a parameter that is not frozen")
+            throw SeamError(
+                .invalidArgument, "there is nothing to train: no adapter has a parameter that is not frozen")
         }
         let context = Context(pool: features.pool, recordsGradients: false)
         let seed = try context.full(1 / Double(features.count), .f32, [])
@@ -155,7 +159,9 @@ private struct HeadTraining {
             }
             losses.append(loss)
             try update(epoch)
-            guard progress(epoch, loss) else { throw SeamError(.cancelled, "the training was stopped after epoch \(epoch)") }
+            guard progress(epoch, loss) else {
+                throw SeamError(.cancelled, "the training was stopped after epoch \(epoch)")
+            }
         }
         return losses
     }

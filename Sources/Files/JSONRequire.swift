@@ -56,6 +56,10 @@ extension JSON {
         try isSet(path) ? requireBool(path, in: name) : nil
     }
 
+    public func optionalObject(_ path: String, in name: String) throws -> [(key: String, value: JSON)]? {
+        try isSet(path) ? requireObject(path, in: name) : nil
+    }
+
     public func optionalStrings(_ path: String, in name: String) throws -> [String]? {
         try isSet(path) ? requireStrings(path, in: name) : nil
     }

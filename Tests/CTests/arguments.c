@@ -34,6 +34,9 @@ static void null_objects(void) {
   NULL_FAILS(seam_backbone_open(NULL, "x", NULL, NULL, &backbone, &error));
   NULL_FAILS(seam_backbone_save(NULL, "x", &error));
   NULL_FAILS(seam_adapter_create(NULL, "x", NULL, NULL, 1, 0, &adapter, &error));
+  NULL_FAILS(seam_adapter_create_classifier(NULL, "x", NULL, 2, 0, &adapter, &error));
+  NULL_FAILS(seam_adapter_fit(NULL, NULL, NULL, NULL, NULL, 1, NULL, NULL, &error));
+  NULL_FAILS(seam_adapter_classify(NULL, NULL, NULL, 1, NULL, &error));
   NULL_FAILS(seam_adapter_load(NULL, "x", &adapter, &error));
   NULL_FAILS(seam_adapter_save(NULL, "x", NULL, NULL, &error));
   NULL_FAILS(seam_adapter_options(NULL, &text, &error));
@@ -63,6 +66,7 @@ static void null_objects(void) {
   seam_backbone_get_info(NULL, NULL);
   seam_runtime_set_log(NULL, NULL, NULL);
   seam_train_options_init(NULL);
+  seam_fit_options_init(NULL);
   seam_session_end_training(NULL);
   seam_string_release(NULL);
   seam_error_release(NULL);
@@ -95,7 +99,8 @@ static void backbones(seam_runtime *runtime) {
   seam_backbone_info info = {.struct_size = sizeof info};
   seam_backbone_get_info(backbone, &info);
   CHECK(info.kind == SEAM_BACKBONE_OPAQUE && info.d_model == WIDTH && info.vocab_size == VOCABULARY);
-  CHECK(info.seam_count == 1 && strcmp(info.seams[0], SEAM_ENCODER_OUTPUT) == 0);
+  CHECK(info.seam_count == 2 && strcmp(info.seams[0], SEAM_ENCODER_OUTPUT) == 0);
+  CHECK(strcmp(info.seams[1], SEAM_DECODER_OUTPUT) == 0);
   CHECK(strcmp(info.family, "tiny-opaque") == 0 && info.eos_token_id == 1 && info.struct_size == sizeof info);
   /* A caller with a shorter struct gets no byte more than it has. */
   info.struct_size = offsetof(seam_backbone_info, vocab_size);

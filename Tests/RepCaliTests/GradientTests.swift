@@ -13,23 +13,6 @@ import Trainer
         return -scores.map(\.logProbability).reduce(0, +) / Double(batch.labelCount)
     }
 
-    /// The slope of `loss` along one number of a variable: central differences at h and 2h, extrapolated to h = 0
-    /// (Richardson), which leaves an error of h^4 times the fifth derivative.
-    private func slope(_ variable: Variable, _ index: Int, _ loss: () throws -> Double) throws -> Float {
-        let start = variable.tensor.floats
-        defer { variable.tensor.assign(start) }
-        func difference(_ step: Float) throws -> Double {
-            var moved = start
-            moved[index] = start[index] + step
-            variable.tensor.assign(moved)
-            let above = try loss()
-            moved[index] = start[index] - step
-            variable.tensor.assign(moved)
-            return (above - (try loss())) / Double(2 * step)
-        }
-        return Float((4 * (try difference(0.01)) - (try difference(0.02))) / 3)
-    }
-
     /// The f32 loss carries an error of about 3e-7 (2^-24 times a loss of 4, and as much again from the layers before
     /// it), so a difference quotient over 2h = 0.02 is wrong by 2e-5. Entries are compared to 1 % of the largest of their
     /// parameter, at least 1e-4: several times that error, while a wrong term of the formula shows as tens of per cent.

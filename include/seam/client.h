@@ -124,8 +124,8 @@ SEAM_API seam_status seam_backbone_query(seam_backbone *backbone, const char *co
 SEAM_API seam_status seam_adapter_create(seam_backbone *backbone, const char *id, const char *seam,
                                          const char *options_json, int32_t backbone_frozen, uint64_t seed,
                                          seam_adapter **out, seam_error **error);
-/* Makes an adapter on decoder.output, the head of a classification with `classes` classes (2 or more); the backbone stays
- * frozen. id: "dect". The rest is as for seam_adapter_create. */
+/* Makes an adapter on decoder.output, the head of a classification with `classes` classes (2 or more); the backbone
+ * stays frozen. id: "dect". The rest is as for seam_adapter_create. */
 SEAM_API seam_status seam_adapter_create_classifier(seam_backbone *backbone, const char *id, const char *options_json,
                                                     int64_t classes, uint64_t seed, seam_adapter **out,
                                                     seam_error **error);
@@ -321,13 +321,13 @@ SEAM_API void seam_fit_options_init(seam_fit_options *options);
  * stands. labels [examples]: the class of each, from 0; every class has one. empty_scores [classes]: for an empty text;
  * nullable where they are not known. options nullable: the defaults.
  * losses (nullable): one for each epoch of the options, the mean over the examples before the update.
- * SEAM_NUMERIC for NaN or infinity in the features, naming the example, or in training. After an error the adapter is as
- * before. A view of a parameter goes stale, as when training begins and ends. */
+ * SEAM_NUMERIC for NaN or infinity in the features, naming the example, or in training. After an error the adapter is
+ * as before. A view of a parameter goes stale, as when training begins and ends. */
 SEAM_API seam_status seam_adapter_fit(seam_adapter *adapter, const float *scores, const float *hidden,
                                       const int32_t *labels, const float *empty_scores, size_t examples,
                                       const seam_fit_options *options, double *losses, seam_error **error);
-/* The scores that an adapter on decoder.output gives to each class: class_scores [examples, classes], filled; the largest
- * of a row is its choice. */
+/* The scores that an adapter on decoder.output gives to each class: class_scores [examples, classes], filled; the
+ * largest of a row is its choice. */
 SEAM_API seam_status seam_adapter_classify(seam_adapter *adapter, const float *scores, const float *hidden,
                                            size_t examples, float *class_scores, seam_error **error);
 

@@ -44,7 +44,8 @@ public enum AdapterFolder {
         let site = adapter.site
         let plugin = adapter.factory.plugin
         guard adapter.task?.objectValue != nil || adapter.task == nil else {
-            throw SeamError(.invalidArgument, "the task of an adapter must be a JSON object, found \(adapter.task!.kind)")
+            throw SeamError(
+                .invalidArgument, "the task of an adapter must be a JSON object, found \(adapter.task!.kind)")
         }
         let always: JSON = [
             "schema": .int(Int64(schema)),
@@ -131,7 +132,7 @@ public enum AdapterFolder {
             fingerprint: try json.optionalString("backbone.fingerprint", in: name),
             isBackboneTrained: try json.requireBool("backbone.trained", in: name),
             classes: try json.optionalInt("classes", in: name) ?? 0,
-            task: json["task"] == nil || json["task"] == .null ? nil : .object(try json.requireObject("task", in: name)))
+            task: try json.optionalObject("task", in: name).map { .object($0) })
     }
 
     /// Makes the saved adapter for a backbone. An adapter that was made for a backbone of another shape is refused; other

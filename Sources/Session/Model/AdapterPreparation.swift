@@ -12,8 +12,8 @@ extension Adapter {
     ///   - inputs: as the seam defines them, all training examples along the batch axis.
     ///   - labels: [examples] i32, the class of each; nil where there are no classes.
     ///   - emptyScores: decoder.output: the scores [1, classes] f32 for an empty text; nil where they are not known.
-    /// - Throws: what the plugin failed with; `.plugin` or `.numeric`, with the plugin's id, for a value that is not f32 of
-    ///   its parameter's shape or not finite.
+    /// - Throws: what the plugin failed with; `.plugin` or `.numeric`, with the plugin's id, for a value that is not f32
+    ///   of its parameter's shape or not finite.
     public func prepare(inputs: [Tensor], labels: Tensor? = nil, emptyScores: Tensor? = nil) throws {
         guard let prepare = factory.prepare else { return }
         let context = Context(pool: runtime.pool, recordsGradients: false)
