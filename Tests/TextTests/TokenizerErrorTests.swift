@@ -64,6 +64,8 @@ private func split(_ pattern: JSON, behavior: String = "Isolated") -> JSON {
         ("pre_tokenizer", split("a"), .format, ["pattern", "a string"]),
         ("pre_tokenizer", split(["String": "a"], behavior: "Dropped"), .unsupported, ["\"Dropped\"", "\"Removed\""]),
         ("pre_tokenizer", ["type": "CharDelimiterSplit", "delimiter": "ab"], .format, ["one character"]),
+        ("normalizer", ["type": "Precompiled", "precompiled_charsmap": "A*=="], .format, ["base64"]),
+        ("normalizer", ["type": "Precompiled", "precompiled_charsmap": "AAAAAA=="], .format, ["4 bytes"]),
         ("normalizer", ["type": "Nmt"], .unsupported, ["\"normalizer\"", "\"Nmt\""]),
         ("normalizer", ["type": "Strip", "strip_left": 1, "strip_right": true], .format, ["strip_left", "a boolean"]),
         ("decoder", ["type": "CTC"], .unsupported, ["\"decoder\"", "\"CTC\""]),
