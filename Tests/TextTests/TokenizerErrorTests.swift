@@ -37,7 +37,7 @@ private func split(_ pattern: JSON, behavior: String = "Isolated") -> JSON {
 
     /// What stands under a key, and what the sentence about it says.
     static let refusals: [(key: String, value: JSON, code: ErrorCode, words: [String])] = [
-        ("model", ["type": "BPE", "vocab": [:]], .unsupported, ["\"model\"", "\"BPE\"", "\"WordLevel\""]),
+        ("model", ["type": "Odd", "vocab": [:]], .unsupported, ["\"model\"", "\"Odd\"", "\"WordLevel\"", "\"BPE\""]),
         ("model", ["vocab": [:]], .format, ["\"model\"", "no \"type\""]),
         ("model", .null, .format, ["\"model\""]),
         ("model", ["type": "WordLevel", "vocab": ["a": -1], "unk_token": "a"], .format, ["\"a\"", "-1"]),
@@ -49,14 +49,14 @@ private func split(_ pattern: JSON, behavior: String = "Isolated") -> JSON {
         ("model", ["type": "WordLevel", "vocab": ["a": 1]], .format, ["unk_token"]),
         ("model", ["type": "WordLevel", "vocab": [:], "unk_token": "a", "dropout": 1], .unsupported, ["\"dropout\""]),
         (
-            "pre_tokenizer", ["type": "BertPreTokenizer"], .unsupported,
-            ["\"pre_tokenizer\"", "\"BertPreTokenizer\"", "\"Split\""]
+            "pre_tokenizer", ["type": "UnicodeScripts"], .unsupported,
+            ["\"pre_tokenizer\"", "\"UnicodeScripts\"", "\"Split\""]
         ),
         ("pre_tokenizer", ["type": "Whitespace", "extra": 1], .unsupported, ["\"extra\""]),
         ("pre_tokenizer", ["type": 3], .format, ["an integer"]),
         (
-            "pre_tokenizer", ["type": "Sequence", "pretokenizers": [["type": "ByteLevel"]]], .unsupported,
-            ["pre_tokenizer.pretokenizers.0", "ByteLevel"]
+            "pre_tokenizer", ["type": "Sequence", "pretokenizers": [["type": "FixedLength"]]], .unsupported,
+            ["pre_tokenizer.pretokenizers.0", "FixedLength"]
         ),
         ("pre_tokenizer", split(["Regex": "a("]), .format, ["a(", "Oniguruma", "parenthes"]),
         ("pre_tokenizer", split(["Regex": "a", "String": "a"]), .format, ["pattern"]),
@@ -64,10 +64,30 @@ private func split(_ pattern: JSON, behavior: String = "Isolated") -> JSON {
         ("pre_tokenizer", split("a"), .format, ["pattern", "a string"]),
         ("pre_tokenizer", split(["String": "a"], behavior: "Dropped"), .unsupported, ["\"Dropped\"", "\"Removed\""]),
         ("pre_tokenizer", ["type": "CharDelimiterSplit", "delimiter": "ab"], .format, ["one character"]),
-        ("normalizer", ["type": "Precompiled"], .unsupported, ["\"normalizer\"", "\"Precompiled\""]),
+        ("normalizer", ["type": "Precompiled", "precompiled_charsmap": "A*=="], .format, ["base64"]),
+        ("normalizer", ["type": "Precompiled", "precompiled_charsmap": "AAAAAA=="], .format, ["4 bytes"]),
+        ("normalizer", ["type": "Nmt"], .unsupported, ["\"normalizer\"", "\"Nmt\""]),
         ("normalizer", ["type": "Strip", "strip_left": 1, "strip_right": true], .format, ["strip_left", "a boolean"]),
-        ("decoder", ["type": "WordPiece"], .unsupported, ["\"decoder\"", "\"WordPiece\""]),
-        ("post_processor", ["type": "BertProcessing"], .unsupported, ["\"post_processor\"", "\"BertProcessing\""]),
+        ("decoder", ["type": "CTC"], .unsupported, ["\"decoder\"", "\"CTC\""]),
+        (
+            "decoder", ["type": "Strip", "content": " ", "start": -1, "stop": 0], .format, ["\"decoder\"", "start", "-1"]
+        ),
+        ("decoder", ["type": "Strip", "content": "ab", "start": 1, "stop": 0], .format, ["content", "\"ab\""]),
+        (
+            "pre_tokenizer", ["type": "Metaspace", "replacement": "ab", "prepend_scheme": "always"], .format,
+            ["replacement", "\"ab\""]
+        ),
+        (
+            "pre_tokenizer", ["type": "Metaspace", "replacement": "_", "prepend_scheme": "last"], .unsupported,
+            ["prepend_scheme", "\"last\""]
+        ),
+        (
+            "pre_tokenizer",
+            ["type": "Metaspace", "replacement": "_", "prepend_scheme": "always", "add_prefix_space": false], .format,
+            ["add_prefix_space"]
+        ),
+        ("post_processor", ["type": "Odd"], .unsupported, ["\"post_processor\"", "\"Odd\""]),
+        ("post_processor", ["type": "BertProcessing", "sep": ["a", 1]], .format, ["\"cls\""]),
         (
             "post_processor",
             [
@@ -90,8 +110,7 @@ private func split(_ pattern: JSON, behavior: String = "Isolated") -> JSON {
         ("added_tokens", [added(3, "")], .format, ["content"]),
         ("added_tokens", [added(3, "c").setting("odd", 1)], .unsupported, ["\"odd\""]),
         ("truncation", ["max_length": 5, "strategy": "OnlySecond", "stride": 0], .unsupported, ["OnlySecond"]),
-        ("padding", ["strategy": ["Fixed": 5]], .unsupported, ["padding"]),
-        ("padding", ["strategy": "BatchLongest", "pad_to_multiple_of": 8], .unsupported, ["pad_to_multiple_of"]),
+        ("padding", ["strategy": "BatchLongest", "odd": 8], .unsupported, ["padding", "\"odd\""]),
         ("version", "2.0", .unsupported, ["\"2.0\""]),
         ("surprise", true, .unsupported, ["\"surprise\""]),
     ]

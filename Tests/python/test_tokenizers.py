@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -115,14 +116,58 @@ def llama2() -> Reference:
     return Reference.from_str(json.dumps(file))
 
 
-def unigram(scheme: str) -> Reference:
+@functools.cache
+def unigram_file() -> str:
     trainer = trainers.UnigramTrainer(vocab_size=4000, special_tokens=SCORED, unk_token="<unk>", show_progress=False)
-    steps = [normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
-    return trained(
-        models.Unigram(), trainer, normalizer=normalizers.Sequence(steps),
-        pre_tokenizer=pre_tokenizers.Metaspace(prepend_scheme=scheme, split=scheme != "never"),
-        decoder=decoders.Metaspace(prepend_scheme=scheme),
-        post_processor=processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 2)]))
+    return trained(models.Unigram(), trainer, normalizer=normalizers.NFKC(), pre_tokenizer=pre_tokenizers.Metaspace()).to_str()
+
+
+def unigram(scheme: str, normalizer: Any = None) -> Reference:
+    tokenizer = Reference.from_str(unigram_file())
+    steps = [normalizer or normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
+    tokenizer.normalizer = normalizers.Sequence(steps)
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=scheme != "never")
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme=scheme)
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 2)])
+    return tokenizer
+
+
+def field(message: bytes, number: int) -> bytes:
+    """The field of that number, of the kind with a length, in a message of Protocol Buffers."""
+    place = 0
+
+    def varint() -> int:
+        nonlocal place
+        value = shift = 0
+        while True:
+            byte = message[place]
+            place += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+
+    while place < len(message):
+        key = varint()
+        if key & 7 == 2:
+            length = varint()
+            if key >> 3 == number:
+                return message[place : place + length]
+            place += length
+        elif key & 7 == 0:
+            varint()
+        else:
+            place += 4
+    raise KeyError(number)
+
+
+def t5() -> Reference:
+    """With the replacements that SentencePiece stores in its models: normalizer_spec.precompiled_charsmap."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=corpus(3), model_writer=model, minloglevel=2, num_threads=1, vocab_size=1000, model_type="char",
+        hard_vocab_limit=False, normalization_rule_name="nmt_nfkc_cf")
+    return unigram("always", normalizers.Precompiled(field(field(model.getvalue(), 3), 2)))
 
 
 def punctuation() -> Reference:
@@ -148,6 +193,7 @@ KINDS: dict[str, Callable[[], Reference]] = {
     "Unigram": lambda: unigram("always"),
     "Unigram, first": lambda: unigram("first"),
     "Unigram, uncut": lambda: unigram("never"),
+    "T5": t5,
     "punctuation": punctuation,
 }
 

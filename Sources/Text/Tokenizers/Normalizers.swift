@@ -19,6 +19,7 @@ func normalizer(_ part: TokenizerPart) throws -> any Normalizer {
         "NFKD": FormNormalizer.make(.nfkd),
         "StripAccents": StripAccents.init,
         "BertNormalizer": BertNormalizer.init,
+        "Precompiled": PrecompiledNormalizer.init,
     ])
 }
 
