@@ -3,7 +3,8 @@
  *
  * Every object is released with its own _release function; NULL is allowed there. An object keeps alive what it
  * was made from: the order of releases does not matter. All functions that take `seam_error **error` return
- * SEAM_OK or the code of the error they set (see base.h); outputs are written on success only, unless a function says otherwise.
+ * SEAM_OK or the code of the error they set (see base.h); outputs are written on success only, unless a function says
+ * otherwise.
  * Calls are [one thread per session] unless said otherwise: calls on a runtime, its backbones, adapters and
  * sessions must not overlap, except that different sessions on different backbones may run on different threads. */
 #ifndef SEAM_CLIENT_H
