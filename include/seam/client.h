@@ -103,14 +103,14 @@ SEAM_API seam_status seam_backbone_save(seam_backbone *backbone, const char *pat
 
 /* Asked between requests; 0 stops the query with SEAM_CANCELLED. */
 typedef int32_t (*seam_query_callback)(void *user);
-/* Asks a backbone of architecture SEAM_TEXT (any other: SEAM_UNSUPPORTED) how probable each answer is after each prompt,
- * and for its hidden state there. Requests may cost money, so these outputs are written after a failure, too: *answered
- * (nullable) is how many prompts have their rows, the first ones; *requests (nullable) how many requests were sent,
- * repeated ones included. Strings are UTF-8 and borrowed, arrays row-major and the caller's.
+/* Asks a backbone of architecture SEAM_TEXT (any other: SEAM_UNSUPPORTED) how probable each answer is after each
+ * prompt, and for its hidden state there. Requests may cost money, so these outputs are written after a failure, too:
+ * *answered (nullable) is how many prompts have their rows, the first ones; *requests (nullable) how many requests
+ * were sent, repeated ones included. Strings are UTF-8 and borrowed, arrays row-major and the caller's.
  * answers: words that may continue a prompt, with the space before them where there is one; at least one, none empty.
  * should_continue: nullable.
- * scores: [prompt_count, answer_count], natural logarithms; hidden: nullable, [prompt_count, d_model]. Rows that are not
- * answered are left alone. SEAM_NUMERIC, with no rows, when the backbone gave NaN or infinity. */
+ * scores: [prompt_count, answer_count], natural logarithms; hidden: nullable, [prompt_count, d_model]. Rows that are
+ * not answered are left alone. SEAM_NUMERIC, with the rows before, when the backbone gave NaN or infinity. */
 SEAM_API seam_status seam_backbone_query(seam_backbone *backbone, const char *const *prompts, size_t prompt_count,
                                          const char *const *answers, size_t answer_count,
                                          seam_query_callback should_continue, void *user, float *scores, float *hidden,
