@@ -1,8 +1,8 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-// Plugins are Embedded Swift: small libraries that need libc and libm only (and what they name in `needs`), so that they
-// load in a process on a machine without Swift. The version script hides every symbol but the entry, and `-z defs`
+// Plugins are Embedded Swift: small libraries that need libc and libm only (and what they name in `needs`), so that
+// they load in a process on a machine without Swift. The version script hides every symbol but the entry, and `-z defs`
 // makes the linker name what is missing (say, Unicode's tables) instead of the loader.
 let embedded: [SwiftSetting] = [.enableExperimentalFeature("Embedded"), .unsafeFlags(["-wmo", "-Osize"])]
 let pluginLinking: [LinkerSetting] = [
@@ -11,8 +11,8 @@ let pluginLinking: [LinkerSetting] = [
     .unsafeFlags(["-Xlinker", "-z", "-Xlinker", "defs", "-use-ld=lld"]),
 ]
 
-/// A plugin in Plugins/NAME with its tests in Tests/NAMETests. Plugins know include/seam and the helper, and of the system
-/// what they need.
+/// A plugin in Plugins/NAME with its tests in Tests/NAMETests. Plugins know include/seam and the helper, and what they
+/// need of the system.
 func plugin(_ name: String, needs: [Target.Dependency] = []) -> [Target] {
     [
         .target(

@@ -14,7 +14,8 @@ struct Address {
         func refused(_ reason: String) -> PluginError { PluginError(.invalidArgument, "\(name) \(reason)") }
         guard !bytes.contains(UInt8(ascii: "@")) else {
             throw refused(
-                "holds an '@': credentials do not belong into a URL, name the environment variable of the key in api_key_env")
+                "holds an '@': credentials do not belong into a URL, name the environment variable of the key in "
+                    + "api_key_env")
         }
         guard bytes.allSatisfy({ $0 > 32 && $0 < 127 && $0 != UInt8(ascii: "\\") && $0 != UInt8(ascii: "\"") }) else {
             throw refused("must be a URL in ASCII without spaces, quotes and backslashes")

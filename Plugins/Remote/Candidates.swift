@@ -26,24 +26,25 @@ struct Candidates {
 
     var isEmpty: Bool { tokens.isEmpty }
 
-    /// The score of each answer: that of the longest token that the answer starts with. An answer that no token fits
-    /// gets the lowest score there is, which its own cannot exceed.
+    /// The score of each answer: that of the token that is the whole word; or, with `allowsPrefixes`, of the longest
+    /// token that the word starts with. An answer without such a token gets the lowest score there is, which that of a
+    /// token that is not listed cannot exceed; `isListed` tells the two apart.
     ///
     /// Where no token at all starts with a space, the server leaves it out of what it writes (SentencePiece decoders
     /// do), and answers are compared without theirs.
-    func scores(of answers: [[UInt8]]) -> [Float] {
+    func scores(of answers: [[UInt8]], allowsPrefixes: Bool) -> [(score: Float, isListed: Bool)] {
         let writesSpaces = tokens.contains { $0.text.first == space }
         return answers.map { answer in
             let wanted = writesSpaces || answer.first != space ? answer[...] : answer.dropFirst()
             var (longest, score) = (0, lowest)
-            for token in tokens where token.text.count >= longest && wanted.starts(with: token.text) {
+            for token in tokens where token.text.count >= max(longest, allowsPrefixes ? 1 : wanted.count) {
                 // A lone space begins every word and tells nothing of any.
-                if token.text.allSatisfy({ $0 == space }) { continue }
+                guard wanted.starts(with: token.text), !token.text.allSatisfy({ $0 == space }) else { continue }
                 // Different tokens may read the same (bytes of a character): the likelier one is the word's.
                 if token.text.count == longest && token.logProbability <= score { continue }
                 (longest, score) = (token.text.count, token.logProbability)
             }
-            return score
+            return (score, longest > 0)
         }
     }
 

@@ -43,11 +43,12 @@ final class Exchange {
         defer { for transfer in active { curl_multi_remove_handle(multi, transfer.handle) } }
         while true {
             guard shouldContinue() else {
-                plan.fail(plan.firstUnfinished(active.map { $0.job.batch }), Problem(.cancelled, "the query was cancelled"))
+                let unfinished = plan.firstUnfinished(active.map { $0.job.batch })
+                plan.fail(unfinished, Problem(.cancelled, "the query was cancelled"))
                 return plan.failure
             }
             while active.count < settings.concurrency, let job = plan.next(at: now()) {
-                guard let problem = start(job, &active) else { continue }
+                guard let problem = start(job, companions: plan.companions(of: job), &active) else { continue }
                 plan.fail(job.batch, problem)
             }
             drop(from: plan.limit, &active)
@@ -66,10 +67,11 @@ final class Exchange {
         }
     }
 
-    /// Sends a job's request; the reason when it cannot be sent.
-    private func start(_ job: Job, _ active: inout [Transfer]) -> Problem? {
-        guard settings.budget == 0 || sent < settings.budget else {
-            return Problem(.cancelled, "the limit max_queries = \(settings.budget) is reached: no further request is sent")
+    /// Sends a job's request, if the budget has room for those that are useless without it, too; the reason when it
+    /// cannot be sent.
+    private func start(_ job: Job, companions: Int, _ active: inout [Transfer]) -> Problem? {
+        guard settings.budget == 0 || sent + companions < settings.budget else {
+            return Problem(.cancelled, "the limit max_queries = \(settings.budget) leaves no room for more requests")
         }
         guard let transfer = Transfer(job, settings, headers: headers),
             curl_multi_add_handle(multi, transfer.handle) == CURLM_OK
@@ -113,7 +115,7 @@ final class Exchange {
             return plan.fail(job.batch, Problem(problem.code, problem.message + attempts))
         }
         guard problem.wait <= Self.longestWait else {
-            let asked = "; it asks to wait \(Int(problem.wait)) seconds, longer than the \(Int(Self.longestWait)) allowed"
+            let asked = "; it asks to wait \(Int(problem.wait)) seconds, more than the \(Int(Self.longestWait)) allowed"
             return plan.fail(job.batch, Problem(problem.code, problem.message + attempts + asked))
         }
         let delay = max(problem.wait, backoff(job))
@@ -121,8 +123,8 @@ final class Exchange {
         plan.again(job, at: now() + delay, pausing: problem.slowsDown)
     }
 
-    /// Seconds before the next attempt: doubled each time, of which a half is drawn by lot, so that requests that failed
-    /// together do not come back together. The lot is the same in every run.
+    /// Seconds before the next attempt: doubled each time, of which a half is drawn by lot, so that requests that
+    /// failed together do not come back together. The lot is the same in every run.
     private func backoff(_ job: Job) -> Double {
         var bits = UInt64(truncatingIfNeeded: job.batch &* 1009 &+ job.attempts) &* 0x9e37_79b9_7f4a_7c15
         bits = (bits ^ (bits >> 29)) &* 0xbf58_476d_1ce4_e5b9

@@ -17,22 +17,41 @@ class Job {
     func accept(_ root: Node) throws(Problem) {}
 }
 
+/// The words that a query asks for.
+final class Answers {
+    let words: [[UInt8]]
+    /// Which of them some reply has listed.
+    var areListed: [Bool]
+
+    init(_ texts: [Text]) {
+        words = texts.map { $0.utf8 }
+        areListed = texts.map { _ in false }
+    }
+}
+
 /// Scores of some prompts.
 final class CompletionJob: Job {
     private let query: Query
     private let rows: Range<Int>
-    private let answers: [[UInt8]]
+    private let answers: Answers
+    private let allowsPrefixes: Bool
 
-    init(_ query: Query, _ rows: Range<Int>, batch: Int, _ settings: Settings) throws(Problem) {
-        (self.query, self.rows) = (query, rows)
-        answers = query.answers.map { $0.utf8 }
+    init(
+        _ query: Query, _ rows: Range<Int>, _ answers: Answers, batch: Int, _ settings: Settings
+    ) throws(Problem) {
+        (self.query, self.rows, self.answers) = (query, rows, answers)
+        allowsPrefixes = settings.allowsPrefixes
         let body = try RequestBody.completion(query.prompts[rows], model: settings.model, logprobs: settings.logprobs)
         super.init(url: settings.completions, body: body, batch: batch)
     }
 
     override func accept(_ root: Node) throws(Problem) {
         let found = try candidates(root, count: rows.count, from: url)
-        for (row, next) in zip(rows, found) { query.setScores(row, next.scores(of: answers)) }
+        for (row, next) in zip(rows, found) {
+            let scores = next.scores(of: answers.words, allowsPrefixes: allowsPrefixes)
+            query.setScores(row, scores.map { $0.score })
+            for (index, each) in scores.enumerated() where each.isListed { answers.areListed[index] = true }
+        }
     }
 }
 

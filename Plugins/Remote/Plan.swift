@@ -26,10 +26,16 @@ struct Plan {
     /// Takes the job that starts at `time`: one that is due again, else the next fresh one.
     mutating func next(at time: Double) -> Job? {
         guard time >= pause else { return nil }
-        if let due = waiting.indices.filter({ waiting[$0].start <= time }).min(by: { waiting[$0].job.batch < waiting[$1].job.batch }) {
-            return waiting.remove(at: due).job
+        let due = waiting.indices.filter { waiting[$0].start <= time }
+        if let first = due.min(by: { waiting[$0].job.batch < waiting[$1].job.batch }) {
+            return waiting.remove(at: first).job
         }
         return fresh.popLast()
+    }
+
+    /// How many jobs of the same batch were never sent.
+    func companions(of job: Job) -> Int {
+        fresh.reversed().prefix { $0.batch == job.batch }.count
     }
 
     /// Puts a job back until `start`; with `pausing` no other starts before, either.

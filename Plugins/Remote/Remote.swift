@@ -2,14 +2,16 @@ import CSeam
 import SeamPlugin
 
 /// A model served over OpenAI's HTTP API, or any server's that speaks it (llama.cpp, vLLM). It is asked for the most
-/// likely tokens after a prompt (/completions) and for the prompt's hidden state (/embeddings); nothing is computed here.
-/// What is sent and what it costs is told in docs/remote.md.
+/// likely tokens after a prompt (/completions) and for the prompt's hidden state (/embeddings); nothing is computed
+/// here. What is sent and what it costs is told in docs/remote.md.
 final class Remote: TextBackbone {
     private let settings: Settings
     private let exchange: Exchange
+    private let log: HostLog
     let info: BackboneInfo
 
     init(options: Options, log: HostLog) throws(PluginError) {
+        self.log = log
         settings = try Settings(options, log: log)
         var info = BackboneInfo(family: "remote")
         do throws(Problem) {
@@ -37,22 +39,34 @@ final class Remote: TextBackbone {
     func answer(_ query: Query) throws(PluginError) {
         let before = exchange.sent
         do throws(Problem) {
-            let jobs = try makeJobs(query)
+            let answers = Answers(query.answers)
+            let jobs = try makeJobs(query, answers)
             let failure = exchange.run(jobs, shouldContinue: { query.shouldContinue() })
             query.requests = exchange.sent - before
             query.answered = failure.map { $0.unfinished * settings.batchSize } ?? query.prompts.count
+            tell(of: answers, query)
             if let failure { throw failure.problem }
         } catch let problem {
             throw problem.pluginError
         }
     }
 
-    private func makeJobs(_ query: Query) throws(Problem) -> [Job] {
+    /// Warns of answers that were in none of many replies: a word of several tokens never is.
+    private func tell(of answers: Answers, _ query: Query) {
+        guard query.answered >= 10 else { return }
+        for (answer, isListed) in zip(query.answers, answers.areListed) where !isListed {
+            log.warning(
+                "no reply lists a token for the answer \"\(answer)\", so that its scores are bounds only: ask for more "
+                    + "logprobs, or set match to prefix if the word has several tokens")
+        }
+    }
+
+    private func makeJobs(_ query: Query, _ answers: Answers) throws(Problem) -> [Job] {
         var jobs: [Job] = []
         let count = query.prompts.count
         for start in stride(from: 0, to: count, by: settings.batchSize) {
             let (rows, batch) = (start..<min(start + settings.batchSize, count), start / settings.batchSize)
-            jobs.append(try CompletionJob(query, rows, batch: batch, settings))
+            jobs.append(try CompletionJob(query, rows, answers, batch: batch, settings))
             if settings.wantsHidden {
                 jobs.append(try EmbeddingJob(query, rows, batch: batch, settings, width: info.dModel))
             } else {

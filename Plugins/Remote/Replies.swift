@@ -13,9 +13,10 @@ func candidates(_ root: Node, count: Int, from source: String) throws(Problem) -
         var next = Candidates()
         if let members = logprobs["top_logprobs"][0].members {
             for (token, value) in members { try next.add(token, value, from: source) }
-        } else if let count = logprobs["content"][0]["top_logprobs"].count {
-            for index in 0..<count {
-                let token = logprobs["content"][0]["top_logprobs"][index]
+        } else {
+            let listed = logprobs["content"][0]["top_logprobs"]
+            for index in 0..<(listed.count ?? 0) {
+                let token = listed[index]
                 guard let text = bytes(token["bytes"]) ?? token["token"].text else {
                     throw Problem(.format, "\(source) sent a token without its text")
                 }
@@ -42,7 +43,8 @@ func vectors(_ root: Node, count: Int, width: Int?, from source: String) throws(
             throw Problem(.format, "\(source) sent no list of numbers as an embedding")
         }
         guard item["embedding"][0].count == nil else {
-            throw Problem(.format, "\(source) sent a vector for each token where one for the text is wanted: pool the last token's")
+            throw Problem(
+                .format, "\(source) sent a vector for each token, not one for the text: let it pool (llama.cpp: --pooling last)")
         }
         guard length == width ?? length else {
             throw Problem(.shape, "\(source) sent an embedding of \(length) values where \(width ?? 0) are expected")
@@ -71,7 +73,8 @@ private func ordered(_ list: Node, _ name: StaticString, _ count: Int, from sour
     for position in 0..<count {
         let index = list[position]["index"].integer ?? position
         guard items.indices.contains(index), items[index] == nil else {
-            throw Problem(.format, "\(source) numbered the entries of \"\(name)\" wrongly: \(index) of \(count) is out of place")
+            throw Problem(
+                .format, "\(source) numbered the entries of \"\(name)\" wrongly: \(index) of \(count) is out of place")
         }
         items[index] = list[position]
     }

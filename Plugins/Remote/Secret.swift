@@ -16,14 +16,15 @@ struct Secret {
             guard let key = environment(name)?.utf8 else { continue }
             guard key.allSatisfy({ $0 > 32 && $0 < 127 }) else {
                 throw PluginError(
-                    .invalidArgument, "the key in the environment variable \(name) holds a space or a character that is not ASCII")
+                    .invalidArgument,
+                    "the key in the environment variable \(name) holds a space or a character that is not ASCII")
             }
             self.key = key
             return
         }
         guard !isNamed else {
-            throw PluginError(
-                .notFound, "the environment variable \"\(variable)\", which the option 'api_key_env' names, is not set")
+            // Not quoted: somebody may have written the key itself there.
+            throw PluginError(.notFound, "the environment variable that the option 'api_key_env' names is not set")
         }
         return nil
     }

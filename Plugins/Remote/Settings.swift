@@ -10,6 +10,8 @@ struct Settings {
     let embeddingModel: String
     /// How many of the most likely tokens a completion is asked for.
     let logprobs: Int
+    /// Whether a word is scored by a token that it only starts with.
+    let allowsPrefixes: Bool
     /// Requests under way at the same time, at most.
     let concurrency: Int
     /// Prompts in one request.
@@ -35,6 +37,7 @@ struct Settings {
         let named = try options.string("embedding_model")
         embeddingModel = named.cString.pointee == 0 ? model : "\(named)"
         logprobs = try options.int("logprobs")
+        allowsPrefixes = try options.string("match") == "prefix"
         concurrency = try options.int("concurrency")
         batchSize = try options.int("batch_size")
         timeout = try options.double("timeout")
@@ -73,28 +76,49 @@ struct Settings {
             .string(
                 "base_url", default: "\"\"",
                 "URL of the API up to /v1; empty: the environment's SEAM_BASE_URL, then OPENAI_BASE_URL."),
-            .string("embeddings_url", default: "\"\"", "The same for embeddings, where another server has them; empty: base_url."),
+            .string(
+                "embeddings_url", default: "\"\"",
+                "The same for embeddings, where another server has them; empty: base_url."),
             .string("model", default: "\"\"", "Name of the model; empty: none is sent, for a server that has one."),
             .string("embedding_model", default: "\"\"", "Name of the model for embeddings; empty: model."),
             .string(
                 "hidden", default: "\"embeddings\"", choices: "embeddings|none",
-                "embeddings: a prompt's hidden state is its embedding; none: it is a single zero, and no embedding is asked for."),
+                """
+                embeddings: a prompt's hidden state is its embedding; none: it is a single zero, and no embedding is \
+                asked for.
+                """),
             .int(
                 "logprobs", default: "100", in: 1...1_000_000,
-                "How many most likely tokens to ask for; a word whose first token is not among them gets the last one's score."),
+                """
+                How many most likely tokens to ask for; a word that is not among them gets the score of the last one, \
+                an upper bound of its own.
+                """),
+            .string(
+                "match", default: "\"whole\"", choices: "whole|prefix",
+                """
+                whole: the token of a word is the word itself; prefix: the longest listed token that the word starts \
+                with, for words of several tokens, at the price of too high scores of words that are not listed.
+                """),
             .int("concurrency", default: "4", in: 1...256, "Requests under way at the same time, at most."),
             .int("batch_size", default: "1", in: 1...2048, "Prompts in one request, where the server takes lists."),
             .double("timeout", default: "60", in: 0.01...86400, "Seconds that one request may take."),
-            .int("max_retries", default: "4", in: 0...100, "How often a request is repeated after a passing failure, at most."),
-            .double("backoff", default: "0.5", in: 0...3600, "Seconds before the first repetition; each later one waits longer."),
+            .int(
+                "max_retries", default: "4", in: 0...100,
+                "How often a request is repeated after a passing failure, at most."),
+            .double(
+                "backoff", default: "0.5", in: 0...3600,
+                "Seconds before the first repetition; each later one waits longer."),
             .int(
                 "max_queries", default: "0", in: 0...1e15,
-                "Requests in the backbone's whole life, at most, repeated ones and the one at its opening included; 0: any."),
+                """
+                Requests in the backbone's whole life, at most, repeated ones and the one at its opening included; 0: \
+                any number.
+                """),
             .string(
                 "api_key_env", default: "\"\"",
                 """
-                Name of the environment variable that holds the API key; empty: SEAM_API_KEY, then, for api.openai.com and \
-                OPENAI_BASE_URL, OPENAI_API_KEY.
+                Name of the environment variable that holds the API key; empty: SEAM_API_KEY, then, for \
+                api.openai.com and OPENAI_BASE_URL, OPENAI_API_KEY.
                 """),
         ]
     }

@@ -57,8 +57,8 @@ final class Transfer {
         guard result == CURLE_OK else { throw broken(result, settings) }
         var status = 0
         _ = curl_get_long(handle, CURLINFO_RESPONSE_CODE, &status)
-        log.debug(
-            "POST \(job.url): \(status), \(reply.count) bytes in \(Int((now() - started) * 1000)) ms, attempt \(job.attempts)")
+        let milliseconds = Int((now() - started) * 1000)
+        log.debug("POST \(job.url): \(status), \(reply.count) bytes in \(milliseconds) ms, attempt \(job.attempts)")
         guard status == 200 else { throw refused(status, settings) }
         try withJSON(reply, from: job.url) { (root) throws(Problem) in try job.accept(root) }
     }
@@ -68,9 +68,12 @@ final class Transfer {
         if isTooLong { return Problem(.format, "\(job.url) sent more than \(Self.longest) bytes") }
         let reason = failure.pointee != 0 ? Text(failure) : Text(curl_easy_strerror(result))
         // A wrong certificate or name of a host stays wrong.
-        let lasting = [CURLE_UNSUPPORTED_PROTOCOL, CURLE_URL_MALFORMAT, CURLE_PEER_FAILED_VERIFICATION, CURLE_SSL_CACERT_BADFILE]
-        let isTransient = !lasting.contains { $0 == result }
-        return Problem(.io, "\(job.url) cannot be reached: \(Quotation(reason.utf8, settings.secret))", isTransient: isTransient)
+        let lasting = [
+            CURLE_UNSUPPORTED_PROTOCOL, CURLE_URL_MALFORMAT, CURLE_PEER_FAILED_VERIFICATION, CURLE_SSL_CACERT_BADFILE,
+        ]
+        return Problem(
+            .io, "\(job.url) cannot be reached: \(Quotation(reason.utf8, settings.secret))",
+            isTransient: !lasting.contains { $0 == result })
     }
 
     /// A reply with another status than 200.

@@ -106,7 +106,8 @@ class Server:
     def answer(self, request: Request) -> Reply:
         if self.upstream is None:
             return Reply(body=completion(request.texts) if request.asks_scores else embedding(request.texts))
-        ask = urllib.request.Request(self.upstream + request.path.removeprefix("/v1"), json.dumps(request.body).encode())
+        url = self.upstream + request.path.removeprefix("/v1")
+        ask = urllib.request.Request(url, json.dumps(request.body).encode())
         try:
             with urllib.request.urlopen(ask, timeout=120) as reply:
                 return Reply(reply.status, reply.read())

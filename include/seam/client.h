@@ -3,7 +3,8 @@
  *
  * Every object is released with its own _release function; NULL is allowed there. An object keeps alive what it
  * was made from: the order of releases does not matter. All functions that take `seam_error **error` return
- * SEAM_OK or the code of the error they set (see base.h); outputs are written on success only, unless a function says otherwise.
+ * SEAM_OK or the code of the error they set (see base.h); outputs are written on success only, unless a function says
+ * otherwise.
  * Calls are [one thread per session] unless said otherwise: calls on a runtime, its backbones, adapters and
  * sessions must not overlap, except that different sessions on different backbones may run on different threads. */
 #ifndef SEAM_CLIENT_H
@@ -103,14 +104,14 @@ SEAM_API seam_status seam_backbone_save(seam_backbone *backbone, const char *pat
 
 /* Asked between requests; 0 stops the query with SEAM_CANCELLED. */
 typedef int32_t (*seam_query_callback)(void *user);
-/* Asks a backbone of architecture SEAM_TEXT (any other: SEAM_UNSUPPORTED) how probable each answer is after each prompt,
- * and for its hidden state there. Requests may cost money, so these outputs are written after a failure, too: *answered
- * (nullable) is how many prompts have their rows, the first ones; *requests (nullable) how many requests were sent,
- * repeated ones included. Strings are UTF-8 and borrowed, arrays row-major and the caller's.
+/* Asks a backbone of architecture SEAM_TEXT (any other: SEAM_UNSUPPORTED) how probable each answer is after each
+ * prompt, and for its hidden state there. Requests may cost money, so these outputs are written after a failure, too:
+ * *answered (nullable) is how many prompts have their rows, the first ones; *requests (nullable) how many requests
+ * were sent, repeated ones included. Strings are UTF-8 and borrowed, arrays row-major and the caller's.
  * answers: words that may continue a prompt, with the space before them where there is one; at least one, none empty.
  * should_continue: nullable.
- * scores: [prompt_count, answer_count], natural logarithms; hidden: nullable, [prompt_count, d_model]. Rows that are not
- * answered are left alone. SEAM_NUMERIC, with no rows, when the backbone gave NaN or infinity. */
+ * scores: [prompt_count, answer_count], natural logarithms; hidden: nullable, [prompt_count, d_model]. Rows that are
+ * not answered are left alone. SEAM_NUMERIC, with the rows before, when the backbone gave NaN or infinity. */
 SEAM_API seam_status seam_backbone_query(seam_backbone *backbone, const char *const *prompts, size_t prompt_count,
                                          const char *const *answers, size_t answer_count,
                                          seam_query_callback should_continue, void *user, float *scores, float *hidden,

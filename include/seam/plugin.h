@@ -23,7 +23,7 @@ typedef struct seam_config seam_config;
 /* A pretrained model on disk: its config.json and its tensors, already validated. Owned by the host. */
 typedef struct seam_model seam_model;
 
-/* [thread-safe] The host's services outside a forward. */
+/* [thread-safe] The host's services outside a forward. Lives as long as the instances that were made with it. */
 typedef struct seam_host {
   uint32_t struct_size;
   uint32_t abi_major;
@@ -309,14 +309,16 @@ typedef struct seam_pool {
 } seam_pool;
 
 /* Texts to what decoder.output reads, for a backbone that is asked with text: a model behind an HTTP API. Strings are
- * UTF-8 and borrowed, arrays row-major and the host's. */
+ * UTF-8 and borrowed, arrays row-major and the host's. Rows may be filled in any order; only the first `answered` count.
+ * An answer that the model does not score gets an upper bound, never an infinity. */
 typedef struct seam_query {
   uint32_t struct_size;
   const char *const *prompts;
   size_t prompt_count;
   const char *const *answers; /* words that may continue a prompt, with the space before them where there is one */
   size_t answer_count;
-  int32_t (*should_continue)(void *user); /* nullable; asked between requests, 0 stops with SEAM_CANCELLED */
+  int32_t (*should_continue)(void *user); /* nullable; asked between requests and while waiting, on the calling thread;
+                                           * 0 stops with SEAM_CANCELLED */
   void *user;
   float *scores;    /* filled: [prompt_count, answer_count], natural logarithms of the answers' probabilities */
   float *hidden;    /* filled: [prompt_count, d_model] */

@@ -7,7 +7,7 @@ public struct QueryAnswer: Sendable {
     public let scores: [Float]
     /// [answered, d_model].
     public let hidden: [Float]
-    /// How many prompts have their rows: the first ones. All of them unless there is a failure.
+    /// How many prompts have their rows: the first ones. All of them where there is no failure.
     public let answered: Int
     /// Requests that were sent, repeated ones included.
     public let requests: Int
@@ -22,11 +22,15 @@ extension Backbone {
     /// - Parameters:
     ///   - answers: words that may continue a prompt, with the space before them where there is one.
     ///   - shouldContinue: asked between requests; false stops with a failure `.cancelled`.
-    /// - Throws: `.unsupported` for a backbone that reads tokens, `.invalidArgument` for no answer, an empty one or text
-    ///   with a NUL, `.numeric` for NaN or infinity among the rows answered, and `.plugin` for a count that cannot be.
-    public func query(prompts: [String], answers: [String], shouldContinue: () -> Bool = { true }) throws -> QueryAnswer {
+    /// - Returns: the rows before the first failure; a row with NaN or infinity is one, `.numeric`.
+    /// - Throws: `.unsupported` for a backbone that reads tokens, `.invalidArgument` for no answer, an empty one or
+    ///   text with a NUL, and `.plugin` for a count that cannot be.
+    public func query(prompts: [String], answers: [String], shouldContinue: () -> Bool = { true }) throws
+        -> QueryAnswer
+    {
         guard info.architecture == .text, let query = factory.added(\.query) else {
-            throw SeamError(.unsupported, "backbone \"\(factory.id)\" reads tokens and answers no queries", origin: origin)
+            throw SeamError(
+                .unsupported, "backbone \"\(factory.id)\" reads tokens and answers no queries", origin: origin)
         }
         guard !answers.isEmpty, answers.allSatisfy({ !$0.isEmpty }) else {
             throw SeamError(.invalidArgument, "a query needs answers to choose from, none of them empty")
@@ -50,7 +54,9 @@ extension Backbone {
                                 io.prompts = prompts
                                 io.answers = answers
                                 io.user = UnsafeMutableRawPointer(mutating: callback)
-                                io.should_continue = { $0!.assumingMemoryBound(to: (() -> Bool).self).pointee() ? 1 : 0 }
+                                io.should_continue = {
+                                    $0!.assumingMemoryBound(to: (() -> Bool).self).pointee() ? 1 : 0
+                                }
                                 io.scores = scores.baseAddress
                                 io.hidden = hidden.baseAddress
                                 return query(instance, &io, &slot)
@@ -60,24 +66,23 @@ extension Backbone {
                 }
             }
         }
-        let failure = status == 0 ? nil : ErrorObject.take(slot, status: status, origin: origin, during: "a query")
-        let answered = io.answered
+        var failure = status == 0 ? nil : ErrorObject.take(slot, status: status, origin: origin, during: "a query")
+        var answered = io.answered
+        // Fewer answers than prompts need a reason; more there cannot be.
         guard answered == prompts.count || failure != nil && answered < prompts.count else {
+            let reason = failure == nil ? "no failure" : "a failure"
             throw SeamError(
-                .plugin, "query reports \(answered) of \(prompts.count) prompts answered\(failure == nil ? ", without a failure" : "")",
-                origin: origin)
+                .plugin, "query reports \(answered) of \(prompts.count) prompts answered and \(reason)", origin: origin)
         }
-        scores.removeLast((prompts.count - answered) * answers.count)
-        hidden.removeLast((prompts.count - answered) * info.dModel)
-        try requireFinite(scores, "scores", width: answers.count)
-        try requireFinite(hidden, "hidden", width: info.dModel)
+        for (values, name, width) in [(scores, "scores", answers.count), (hidden, "hidden", info.dModel)] {
+            guard let place = values[..<(answered * width)].firstIndex(where: { !$0.isFinite }) else { continue }
+            answered = place / width
+            failure = SeamError(
+                .numeric, "query gave \(values[place]) in \(name) of prompt \(answered)", origin: origin)
+        }
         return QueryAnswer(
-            scores: scores, hidden: hidden, answered: answered, requests: Int(io.requests), failure: failure)
-    }
-
-    private func requireFinite(_ values: [Float], _ name: String, width: Int) throws {
-        guard let place = values.firstIndex(where: { !$0.isFinite }) else { return }
-        throw SeamError(.numeric, "query gave \(values[place]) in \(name) of prompt \(place / width)", origin: origin)
+            scores: Array(scores[..<(answered * answers.count)]), hidden: Array(hidden[..<(answered * info.dModel)]),
+            answered: answered, requests: Int(io.requests), failure: failure)
     }
 }
 
