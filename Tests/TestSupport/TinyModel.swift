@@ -5,10 +5,13 @@ import Testing
 /// A random model of a few thousand weights in the Hugging Face layout, one for every family that the Transformer
 /// plugin reads. The same bytes for the same values.
 public struct TinyModel: Sendable, CustomTestStringConvertible {
-    /// The families, in both feed-forward forms of T5.
+    /// The families, in both feed-forward forms of T5; then those of one stack (TinyModelOneStack.swift).
     public enum Family: String, Sendable, CaseIterable {
         case t5, mt5, bart, mbart, marian, pegasus
+        case bert, gpt2, llama
 
+        public var isEncoderOnly: Bool { self == .bert }
+        public var isDecoderOnly: Bool { self == .gpt2 || self == .llama }
         var isT5: Bool { self == .t5 || self == .mt5 }
         /// The norms stand before the sub-layers, with one more behind the last layer.
         var isNormFirst: Bool { self == .mbart || self == .pegasus }
@@ -38,7 +41,9 @@ public struct TinyModel: Sendable, CustomTestStringConvertible {
     }
 
     public var testDescription: String { family.rawValue }
-    public static let everyFamily = Family.allCases.map { TinyModel($0) }
+    /// The encoder-decoders.
+    public static let everyFamily = Family.allCases.filter { !$0.isEncoderOnly && !$0.isDecoderOnly }.map { TinyModel($0) }
+    public static let decoders = Family.allCases.filter(\.isDecoderOnly).map { TinyModel($0) }
 
     // MARK: Writing
 
@@ -57,9 +62,12 @@ public struct TinyModel: Sendable, CustomTestStringConvertible {
 
     private var config: JSON {
         var members: [(key: String, value: JSON)] = [
-            ("model_type", .string(family.rawValue)), ("is_encoder_decoder", true),
-            ("d_model", .int(Int64(dModel))), ("vocab_size", .int(Int64(vocabulary))),
+            ("model_type", .string(family.rawValue)), ("vocab_size", .int(Int64(vocabulary))),
             ("pad_token_id", .int(Int64(Self.pad))), ("eos_token_id", .int(Int64(Self.end))),
+        ]
+        if family.isEncoderOnly || family.isDecoderOnly { return .object(members + oneStackConfig) }
+        members += [
+            ("is_encoder_decoder", true), ("d_model", .int(Int64(dModel))),
             ("decoder_start_token_id", .int(Int64(Self.pad))),
         ]
         if family.isT5 {
@@ -84,6 +92,7 @@ public struct TinyModel: Sendable, CustomTestStringConvertible {
 
     /// Names as in the files of transformers.
     private var shapes: [(String, [Int])] {
+        if family.isEncoderOnly || family.isDecoderOnly { return oneStackShapes }
         let stacks = ["encoder", "decoder"].flatMap { family.isT5 ? t5Stack($0) : bartStack($0) }
         let prefix = family.isT5 ? "" : "model."
         let body = [("shared.weight", [vocabulary, dModel])] + stacks
@@ -112,9 +121,6 @@ public struct TinyModel: Sendable, CustomTestStringConvertible {
     }
 
     private func bartStack(_ stack: String) -> [(String, [Int])] {
-        func biased(_ name: String, _ shape: [Int]) -> [(String, [Int])] {
-            [(name + ".weight", shape), (name + ".bias", [shape[0]])]
-        }
         var result: [(String, [Int])] = []
         if family.hasLearnedPositions {
             result.append(("\(stack).embed_positions.weight", [positions + 2, dModel]))
@@ -135,11 +141,17 @@ public struct TinyModel: Sendable, CustomTestStringConvertible {
         return result
     }
 
+    /// A matrix [out, in], or a norm's gain, with its bias.
+    func biased(_ name: String, _ shape: [Int]) -> [(String, [Int])] {
+        [(name + ".weight", shape), (name + ".bias", [shape[0]])]
+    }
+
     /// Norms near 1 and matrices that keep the size of a state, so that every part of the model matters to its output.
     private func values(_ name: String, _ shape: [Int]) -> [Float] {
         var random = SeededGenerator(seed: seed, stream: name)
-        let isGain = name.hasSuffix("norm.weight") || name.hasSuffix("layernorm_embedding.weight")
-        let isTable = name.hasSuffix("shared.weight") || name.hasSuffix("relative_attention_bias.weight")
+        let isGain = shape.count == 1 && name.hasSuffix(".weight")
+        let isTable = ["shared.weight", "relative_attention_bias.weight", "embeddings.weight", "tokens.weight", "wte.weight"]
+            .contains { name.hasSuffix($0) }
         let deviation = isTable ? 1 : shape.count == 2 ? 0.3 : 0.1
         return (0..<shape.reduce(1, *)).map { _ in Float((isGain ? 1 : 0) + deviation * random.normal()) }
     }

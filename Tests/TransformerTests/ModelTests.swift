@@ -58,9 +58,9 @@ import Testing
         let scratch = try ScratchFolder()
         try TinyModel(.marian).write(to: scratch["model"])
         try FileSystem.atomicWriteFile(
-            FileSystem.join(scratch["model"], "config.json"), text: "{\"model_type\": \"gpt2\"}")
+            FileSystem.join(scratch["model"], "config.json"), text: "{\"model_type\": \"gptj\"}")
         expectError(
-            .unsupported, "no loaded backbone opens this model (\"model_type\" is \"gpt2\"); asked: transformer"
+            .unsupported, "no loaded backbone opens this model (\"model_type\" is \"gptj\"); asked: transformer"
         ) {
             try Backbone(runtime: try makeRuntime(), path: scratch["model"])
         }

@@ -100,7 +100,7 @@ MISSING = (FIRST, "model.encoder.layers.1.fc2.bias", "model.decoder.layers.0.fc1
 Case = tuple[Callable[[Path], Any], str, list[str]]
 
 MODELS: dict[str, Case] = {
-    "unknown type": (config("config.json", model_type="gpt2"), "UNSUPPORTED", ["config.json", '"gpt2"', "transformer"]),
+    "unknown type": (config("config.json", model_type="gptj"), "UNSUPPORTED", ["config.json", '"gptj"', "transformer"]),
     "no type": (config("config.json", model_type=None), "UNSUPPORTED", ["config.json", "absent"]),
     "a number for a type": (config("config.json", model_type=3), "UNSUPPORTED", ["config.json", "3"]),
     "activation": (
