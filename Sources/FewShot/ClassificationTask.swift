@@ -4,10 +4,11 @@ import Support
 
 /// What a label word's score is taken to be.
 public enum ScoreKind: String, Sendable, CaseIterable {
-    /// Its probability among the label words: positive, so that calibration is always defined.
-    case probability
-    /// The model's logit, as in the published code of DecT; a server's logarithm of a probability.
+    /// The model's logit, as in the published code of DecT; of a server the logarithm of a probability.
     case logit
+    /// Its probability among the label words: positive, so that dividing by it is always defined. For sentence encoders,
+    /// whose similarities may be near zero.
+    case probability
 }
 
 /// A classification as a question to a model: the prompt, and the words that answer it.
@@ -18,7 +19,7 @@ public struct ClassificationTask: Sendable {
     public var scoreKind: ScoreKind
 
     public init(
-        template: Template, verbalizer: Verbalizer, multiToken: MultiToken = .first, scoreKind: ScoreKind = .probability
+        template: Template, verbalizer: Verbalizer, multiToken: MultiToken = .first, scoreKind: ScoreKind = .logit
     ) {
         (self.template, self.verbalizer, self.multiToken, self.scoreKind) = (template, verbalizer, multiToken, scoreKind)
     }
@@ -59,16 +60,18 @@ public struct ClassificationTask: Sendable {
             template: try Template(try json.requireString("template", in: name)),
             verbalizer: try Verbalizer(.object(try json.requireObject("labels", in: name)), name: name),
             multiToken: try choice("multi_token", default: .first),
-            scoreKind: try choice("scores", default: .probability))
+            scoreKind: try choice("scores", default: .logit))
     }
 
-    /// Class scores from the logits of the label words, by the kind of score and, of several words, the greatest.
-    /// - Parameter words: row-major [count x words].
+    /// Class scores from the logits of the label words: of several words, the greatest.
+    /// - Parameters:
+    ///   - words: row-major [count x words].
+    ///   - kind: nil for the task's own.
     /// - Returns: row-major [count x classes].
-    func classScores(words: [Float], count: Int) throws -> [Float] {
+    func classScores(words: [Float], count: Int, kind: ScoreKind? = nil) throws -> [Float] {
         let columns = verbalizer.allWords.count
         var scores = words
-        if scoreKind == .probability {
+        if kind ?? scoreKind == .probability {
             for row in stride(from: 0, to: scores.count, by: columns) {
                 let largest = scores[row..<row + columns].max() ?? 0
                 var sum: Float = 0

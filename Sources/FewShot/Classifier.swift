@@ -41,7 +41,7 @@ public final class Classifier {
         let features = try extractor.features(of: inputs, progress: progress)
         let losses = try FewShot.fit(
             adapters: adapters, scores: features.scores, hidden: features.hidden, labels: labels.map { Int32($0) },
-            emptyScores: try extractor.emptyScores(), options: options)
+            emptyScores: try extractor.emptyFeatures().scores, options: options)
         for adapter in adapters { adapter.task = task.json }
         return losses
     }

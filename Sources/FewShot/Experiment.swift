@@ -92,12 +92,13 @@ public struct FewShotExperiment {
         }
         var cells = Cells()
         let features = try ask(test.inputs, "test")
-        let empty = try extractor.emptyScores()
+        let empty = try extractor.emptyFeatures()
         if options.methods.contains(.zeroShot) {
-            cells.add(.zeroShot, 0, try measure(features.scores))
+            cells.add(.zeroShot, 0, try measure(features.probabilities))
         }
         if options.methods.contains(.calibratedZeroShot) {
-            cells.add(.calibratedZeroShot, 0, try measure(try ZeroShot.calibrated(features.scores, empty: empty)), queries: 1)
+            let calibrated = try ZeroShot.calibrated(features.probabilities, empty: empty.probabilities)
+            cells.add(.calibratedZeroShot, 0, try measure(calibrated), queries: 1)
         }
         for shots in options.shots {
             for seed in options.seeds {
@@ -132,7 +133,7 @@ public struct FewShotExperiment {
                         let begin = monotonicSeconds()
                         _ = try fit(
                             adapters: adapters, scores: known.scores, hidden: known.hidden,
-                            labels: labels.map { Int32($0) }, emptyScores: empty, options: options.training)
+                            labels: labels.map { Int32($0) }, emptyScores: empty.scores, options: options.training)
                         let seconds = monotonicSeconds() - begin
                         for adapter in adapters { adapter.task = extractor.task.json }
                         let result = try measure(

@@ -4,8 +4,10 @@ import Support
 
 /// Class scores and hidden states of a number of texts, row by row.
 public struct ClassFeatures: Sendable {
-    /// [count x classes]
+    /// [count x classes], of the task's kind.
     public let scores: [Float]
+    /// [count x classes], whatever the task's kind: what zero-shot answers are calibrated in.
+    public let probabilities: [Float]
     /// [count x width]
     public let hidden: [Float]
     public let classes: Int
@@ -20,7 +22,9 @@ public struct ClassFeatures: Sendable {
             for index in indices { result += values[index * columns..<(index + 1) * columns] }
             return result
         }
-        return ClassFeatures(scores: pick(scores, classes), hidden: pick(hidden, width), classes: classes, width: width)
+        return ClassFeatures(
+            scores: pick(scores, classes), probabilities: pick(probabilities, classes), hidden: pick(hidden, width),
+            classes: classes, width: width)
     }
 }
 
@@ -72,13 +76,14 @@ public final class FeatureExtractor {
         let answers = try answers(to: inputs, in: cache, progress: progress)
         let words = source.hasScores ? answers.scores : try similarities(answers.hidden)
         return ClassFeatures(
-            scores: try task.classScores(words: words, count: inputs.count), hidden: answers.hidden,
-            classes: task.classes, width: source.width)
+            scores: try task.classScores(words: words, count: inputs.count),
+            probabilities: try task.classScores(words: words, count: inputs.count, kind: .probability),
+            hidden: answers.hidden, classes: task.classes, width: source.width)
     }
 
-    /// The class scores of an empty text, which calibration divides by.
-    public func emptyScores() throws -> [Float] {
-        try features(of: [InputText("", task.template.needsTextB ? "" : nil)]).scores
+    /// The features of an empty text, whose scores calibration divides by.
+    public func emptyFeatures() throws -> ClassFeatures {
+        try features(of: [InputText("", task.template.needsTextB ? "" : nil)])
     }
 
     private func answers(

@@ -43,15 +43,16 @@ struct TaskOptions: ParsableArguments {
     @Option(help: "Score of a word of several tokens: that of its first, or their mean.")
     var multiToken = MultiToken.first
 
-    @Option(help: "Score of a word: its probability among the label words, or the model's logit.")
-    var scores = ScoreKind.probability
+    @Option(help: "Score of a word: the model's logit (default), or its probability among the label words (for sentence encoders).")
+    var scores: ScoreKind?
 
     /// - Parameter labels: those of the data, where there is no verbaliser.
     func task(labels: [String], info: BackboneInfo) throws -> ClassificationTask {
         ClassificationTask(
             template: try template.map { try Template($0) } ?? .default(for: Self.kind(info)),
             verbalizer: try verbalizer.map { try Verbalizer(path: $0) } ?? Verbalizer(labels: labels),
-            multiToken: multiToken, scoreKind: scores)
+            multiToken: multiToken,
+            scoreKind: scores ?? (Self.kind(info) == .sentenceEncoder ? .probability : .logit))
     }
 
     private static func kind(_ info: BackboneInfo) -> PromptedModel {

@@ -25,6 +25,11 @@ public final class Session {
                 .incompatible,
                 "adapter \"\(adapter.factory.id)\" was made for d_model \(adapter.site.dModel), this backbone has \(backbone.info.dModel)")
         }
+        guard adapter.seam != SEAM_DECODER_OUTPUT else {
+            throw SeamError(
+                .unsupported,
+                "adapter \"\(adapter.factory.id)\" is on decoder.output, the seam of a classification: it is run on features, not attached to a session")
+        }
         guard backbone.info.seams.contains(adapter.seam) else {
             throw SeamError(.unsupported, "the backbone has no seam \"\(adapter.seam)\"")
         }
