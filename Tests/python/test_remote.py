@@ -1,70 +1,17 @@
-"""The remote backbone against a server that counts and misbehaves: repetitions, limits, the key, partial answers."""
+"""The remote backbone against a server that counts and misbehaves: what is asked, repetitions, refusals."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from seam_abi import SeamError, constant
-from seam_objects import Answered, Backbone, Runtime
-from unreliable_server import ANSWERS, WIDTH, Reply, Request, Server, completion, embedding, running, scores, vector
-
-KEY = "sk-very-secret-0123456789"
-PROMPTS = [f"prompt {row}" for row in range(24)]
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SEAM_BASE_URL", "OPENAI_BASE_URL", "SEAM_API_KEY", "OPENAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture
-def remote(plugin_folder: Path) -> Runtime:
-    """A runtime of its own: its messages are those of one test."""
-    return Runtime([plugin_folder / "libRemote.so", plugin_folder / "libRepCali.so"])
-
-
-def open_at(remote: Runtime, server: Server, **options: Any) -> Backbone:
-    """Opened before the server misbehaves; its requests so far are forgotten."""
-    backbone = remote.open(id="remote", options={"base_url": server.url, "backoff": 0.01} | options)
-    server.requests.clear()
-    return backbone
-
-
-def refusal(remote: Runtime, **options: Any) -> SeamError:
-    with pytest.raises(SeamError) as caught:
-        remote.open(id="remote", options=options)
-    return caught.value
-
-
-def check(found: Answered, prompts: list[str] = PROMPTS, answered: int | None = None) -> None:
-    """The first rows are those of their prompts; nothing was written behind them."""
-    count = len(prompts) if answered is None else answered
-    assert found.answered == count
-    expected = np.array([scores(each, ANSWERS) for each in prompts[:count]], np.float32)
-    np.testing.assert_array_equal(found.scores[:count], expected.reshape(count, len(ANSWERS)))
-    expected = np.array([vector(each) for each in prompts[:count]], np.float32)
-    np.testing.assert_array_equal(found.hidden[:count], expected.reshape(count, WIDTH))
-    assert np.isnan(found.scores[count:]).all() and np.isnan(found.hidden[count:]).all()
-
-
-def code(name: str) -> int:
-    return constant("SEAM_" + name)
-
+from remote_backbone import PROMPTS, check, code, environment, open_at, remote, server, slowed  # noqa: F401, fixtures
+from seam_abi import constant
+from seam_objects import Runtime
+from unreliable_server import ANSWERS, WIDTH, Reply, Request, Server, completion, embedding, running
 
 # ---- What is asked and answered
 
@@ -92,10 +39,6 @@ def test_the_same_answers_in_any_order_of_arrival(remote: Runtime, server: Serve
     backbone = open_at(remote, server, concurrency=8)
     server.misbehave = lambda request: slowed(request, 0.05 * (1 - int(request.texts[0].split()[1]) / len(PROMPTS)))
     check(backbone.query(PROMPTS, ANSWERS))
-
-
-def slowed(request: Request, delay: float) -> Reply:
-    return Reply(body=completion(request.texts) if request.asks_scores else embedding(request.texts), delay=delay)
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
@@ -200,11 +143,11 @@ def test_passing_trouble_is_repeated(remote: Runtime, server: Server, trouble: R
 
 def test_a_slow_answer_is_given_up_and_repeated(remote: Runtime, server: Server) -> None:
     backbone = open_at(remote, server, timeout=0.3, hidden="none")
-    server.misbehave = lambda request: slowed(request, 1.0) if request.number == 1 else None
+    server.misbehave = lambda request: slowed(request, 5) if request.number == 1 else None
     started = time.monotonic()
     found = backbone.query(["a", "b", "c"], ANSWERS)
     assert (found.answered, found.requests) == (3, 4)
-    assert 0.3 <= time.monotonic() - started < 1.0
+    assert 0.3 <= time.monotonic() - started < 4
 
 
 def test_retry_after_is_honoured(remote: Runtime, server: Server) -> None:
@@ -214,7 +157,7 @@ def test_retry_after_is_honoured(remote: Runtime, server: Server) -> None:
     check(backbone.query(PROMPTS, ANSWERS))
     times = [request.time for request in server.requests]
     assert times[5] - times[4] >= 1.0
-    assert max(b - a for a, b in zip(times[5:], times[6:])) < 0.5
+    assert max(b - a for a, b in zip(times[5:], times[6:])) < 1.0, "once is enough"
 
 
 def test_a_long_wait_is_not_waited(remote: Runtime, server: Server) -> None:
@@ -232,7 +175,7 @@ def test_waits_grow(remote: Runtime, server: Server) -> None:
     times = [request.time for request in server.requests]
     waits = [b - a for a, b in zip(times, times[1:])]
     # Between half of 0.1, 0.2, 0.4 and all of it; the upper ends leave room for a busy machine.
-    assert all(0.05 * 2**each <= wait <= 0.1 * 2**each + 0.3 for each, wait in enumerate(waits)), waits
+    assert all(0.05 * 2**each <= wait <= 0.1 * 2**each + 1 for each, wait in enumerate(waits)), waits
     assert found.requests == len(times) == 4
     assert str(found.failure) == f"{server.url}/completions answered 500 (after 4 attempts)"
 
@@ -340,129 +283,3 @@ def test_what_came_before_a_failure_is_kept(remote: Runtime, server: Server) -> 
     assert found.failure.code == code("IO")
     asked = {text for request in server.requests for text in request.texts}
     assert not asked & set(PROMPTS[16:]), "nothing new is begun"
-
-
-# ---- Limits
-
-
-@pytest.mark.parametrize("budget, answered", [(1, 0), (12, 5), (13, 6), (49, 24)])
-def test_the_budget_is_never_exceeded(remote: Runtime, server: Server, budget: int, answered: int) -> None:
-    """One request is spent at the opening, two for each prompt."""
-    backbone = open_at(remote, server, max_queries=budget, concurrency=5)
-    found = backbone.query(PROMPTS, ANSWERS)
-    check(found, answered=answered)
-    assert 1 + len(server.requests) <= budget
-    assert found.requests == len(server.requests)
-    if answered < len(PROMPTS):
-        assert str(found.failure) == f"the limit max_queries = {budget} leaves no room for more requests"
-        assert found.failure.code == code("CANCELLED")
-    # The budget is that of the backbone, not of one query.
-    again = backbone.query(PROMPTS[:1], ANSWERS)
-    assert again.answered == 0 and again.failure and 1 + len(server.requests) <= budget
-
-
-def test_repetitions_are_part_of_the_budget(remote: Runtime, server: Server) -> None:
-    backbone = open_at(remote, server, max_queries=20, max_retries=100, concurrency=4)
-    server.misbehave = lambda request: Reply(500) if request.number % 2 else None
-    found = backbone.query(PROMPTS, ANSWERS)
-    check(found, answered=found.answered)
-    # Those of the prompts that were given up at the end may not have arrived.
-    assert 17 <= found.requests <= 19 and len(server.requests) <= found.requests
-    assert "max_queries" in str(found.failure)
-
-
-def test_cancelling(remote: Runtime, server: Server) -> None:
-    backbone = open_at(remote, server, concurrency=1)
-    found = backbone.query(PROMPTS, ANSWERS, should_continue=lambda: len(server.requests) < 10)
-    assert found.failure.code == code("CANCELLED")
-    assert 3 <= found.answered <= 5 and len(server.requests) <= 11
-    check(found, answered=found.answered)
-
-
-def test_cancelling_does_not_wait_for_the_server(remote: Runtime, server: Server) -> None:
-    backbone = open_at(remote, server)
-    server.misbehave = lambda request: slowed(request, 5)
-    started = time.monotonic()
-    found = backbone.query(PROMPTS, ANSWERS, should_continue=lambda: time.monotonic() - started < 0.3)
-    assert (found.answered, found.failure.code) == (0, code("CANCELLED"))
-    assert time.monotonic() - started < 2
-
-
-# ---- The key
-
-
-def test_the_key_is_sent_and_never_shown(
-    remote: Runtime, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("MY_KEY", KEY)
-    monkeypatch.chdir(tmp_path)
-    backbone = open_at(remote, server, api_key_env="MY_KEY", concurrency=1, max_retries=1)
-    assert backbone.query(PROMPTS, ANSWERS).failure is None
-    assert {each.headers["Authorization"] for each in server.requests} == {f"Bearer {KEY}"}
-    # Servers that quote the key, in the middle of a long text too, where shortening could leave a part of it.
-    said: list[str] = []
-    for body in (json.dumps({"error": {"message": f"wrong key {KEY}!"}}), f"{KEY}{KEY}", "x" * 190 + KEY):
-        for status in (401, 500):
-            server.misbehave = lambda _, reply=Reply(status, body): reply  # type: ignore[misc]
-            said.append(str(backbone.query(PROMPTS[:1], ANSWERS).failure))
-    assert said[0].endswith("answered 401: wrong key [key]!")
-    said += [text for _, text in remote.messages]
-    said += [path.read_text() for path in tmp_path.rglob("*")]
-    assert len(said) > 40, "the log tells of every request"
-    for text in said:
-        assert KEY not in text and "sk-very" not in text, text
-    assert not any(KEY in json.dumps(request.body) + request.path for request in server.requests)
-
-
-def test_which_key_goes_where(remote: Runtime, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenAI's key goes where OPENAI_BASE_URL leads, and not to any other server that happens to be set."""
-
-    def sent(**options: Any) -> str | None:
-        server.requests.clear()
-        remote.open(id="remote", options=options)
-        return server.requests[0].headers.get("Authorization")
-
-    monkeypatch.setenv("OPENAI_API_KEY", "openai")
-    assert sent(base_url=server.url) is None
-    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-    assert sent() == "Bearer openai"
-    assert sent(api_key_env="OPENAI_API_KEY", base_url=server.url) == "Bearer openai"
-    monkeypatch.setenv("SEAM_API_KEY", "seam")
-    assert sent() == sent(base_url=server.url) == "Bearer seam"
-    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
-    monkeypatch.setenv("SEAM_BASE_URL", server.url)
-    assert sent() == "Bearer seam"
-    monkeypatch.setenv("SEAM_API_KEY", "two\r\nlines")
-    assert "holds a space or a character" in str(refusal(remote)) and "two" not in str(refusal(remote))
-    assert "that the option 'api_key_env' names is not set" in str(refusal(remote, api_key_env="UNSET"))
-
-
-# ---- Bad input
-
-
-def test_prompts_that_cannot_be_sent(remote: Runtime, server: Server) -> None:
-    backbone = open_at(remote, server)
-    for prompts, answers, sentence in [
-        ([b"\xff"], ANSWERS, "prompts[0] is not valid UTF-8"),
-        (PROMPTS, [], "a query needs answers"),
-        (PROMPTS, [""], "none of them empty"),
-    ]:
-        found = backbone.query(prompts, answers)
-        assert (found.answered, found.requests, found.failure.code) == (0, 0, code("INVALID_ARGUMENT"))
-        assert sentence in str(found.failure)
-    assert not server.requests
-
-
-def test_no_server(remote: Runtime) -> None:
-    error = refusal(remote, base_url="http://127.0.0.1:1/v1", max_retries=1, backoff=0)
-    assert error.code == code("IO")
-    assert str(error).startswith("http://127.0.0.1:1/v1/embeddings cannot be reached: ")
-    assert str(error).endswith("(after 2 attempts)")
-    assert "no server is named: set the option 'base_url'" in str(refusal(remote))
-
-
-def test_other_seams_are_refused(remote: Runtime, server: Server) -> None:
-    with pytest.raises(SeamError) as caught:
-        open_at(remote, server).adapter("repcali")
-    assert str(caught.value) == (
-        'backbone "remote" has no seam "encoder.output", which adapter "repcali" needs; it has decoder.output')

@@ -18,9 +18,9 @@ from seam_objects import Answered, Runtime
 from unreliable_server import Reply, Request, running
 
 # The file holds weights of four bits, which both sides read. transformers multiplies them in f32; llama.cpp rounds the
-# activations of every product to eight bits. Seen, over log-probabilities from 0 to -21: 0.51 at most, in the mean 0.11,
-# and cosines of hidden states from 0.9992. A wrong token, position or pooling gives differences of several units and
-# cosines below 0.9.
+# activations of every product to eight bits. Seen, over log-probabilities from 0 to -21: 0.51 at most, in the mean
+# 0.11, and cosines of hidden states from 0.9992. A wrong token, position or pooling gives differences of several units
+# and cosines below 0.9.
 LARGEST, MEAN, COSINE = 0.8, 0.2, 0.998
 
 PROMPTS = [
