@@ -12,7 +12,7 @@ private func gguf(_ fixture: SubwordFixture) throws -> GGUFVocabulary {
     for token in fixture.file["added_tokens"]!.arrayValue! { types[token["id"]!.intValue!] = 3 }
     return GGUFVocabulary(
         model: "gpt2", preTokenizer: fixture.name, tokens: tokens, tokenTypes: types,
-        merges: model["merges"]!.arrayValue!.map { "\($0.arrayValue![0].stringValue!) \($0.arrayValue![1].stringValue!)" },
+        merges: model["merges"]!.arrayValue!.map { $0.arrayValue!.map { $0.stringValue! }.joined(separator: " ") },
         path: "model.gguf")
 }
 
