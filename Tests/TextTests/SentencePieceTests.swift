@@ -38,7 +38,8 @@ private func openModel(_ name: String, beside files: [String: String] = [:]) thr
     @Test func t5HasAnEndAndSentinels() throws {
         let plain = try openModel("spiece.model")
         for files in [
-            ["tokenizer_config.json": #"{"tokenizer_class": "T5Tokenizer"}"#], ["config.json": #"{"model_type": "t5"}"#],
+            ["tokenizer_config.json": #"{"tokenizer_class": "T5Tokenizer"}"#],
+            ["config.json": #"{"model_type": "t5"}"#],
         ] {
             let tokenizer = try openModel("spiece.model", beside: files)
             #expect(tokenizer.vocabularySize == 480)

@@ -70,7 +70,8 @@ private func split(_ pattern: JSON, behavior: String = "Isolated") -> JSON {
         ("normalizer", ["type": "Strip", "strip_left": 1, "strip_right": true], .format, ["strip_left", "a boolean"]),
         ("decoder", ["type": "CTC"], .unsupported, ["\"decoder\"", "\"CTC\""]),
         (
-            "decoder", ["type": "Strip", "content": " ", "start": -1, "stop": 0], .format, ["\"decoder\"", "start", "-1"]
+            "decoder", ["type": "Strip", "content": " ", "start": -1, "stop": 0], .format,
+            ["\"decoder\"", "start", "-1"]
         ),
         ("decoder", ["type": "Strip", "content": "ab", "start": 1, "stop": 0], .format, ["content", "\"ab\""]),
         (

@@ -23,9 +23,7 @@ BERT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 ROBERTA = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 GPT = ["<|endoftext|>", "<|im_start|>"]
 SCORED = ["<unk>", "<s>", "</s>"]
-LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 BYTES = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
 
 
@@ -39,9 +37,13 @@ def trained(model: Any, trainer: Any, **parts: Any) -> Reference:
 
 def wordpiece() -> Reference:
     return trained(
-        models.WordPiece(unk_token="[UNK]"), trainers.WordPieceTrainer(vocab_size=6000, special_tokens=BERT, show_progress=False),
-        normalizer=normalizers.BertNormalizer(), pre_tokenizer=pre_tokenizers.BertPreTokenizer(),
-        post_processor=processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2)), decoder=decoders.WordPiece())
+        models.WordPiece(unk_token="[UNK]"),
+        trainers.WordPieceTrainer(vocab_size=6000, special_tokens=BERT, show_progress=False),
+        normalizer=normalizers.BertNormalizer(),
+        pre_tokenizer=pre_tokenizers.BertPreTokenizer(),
+        post_processor=processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2)),
+        decoder=decoders.WordPiece(),
+    )
 
 
 def wordpiece_cased(**options: bool) -> Reference:
@@ -52,14 +54,20 @@ def wordpiece_cased(**options: bool) -> Reference:
 
 def byte_level(pre_tokenizer: Any, specials: list[str], **parts: Any) -> Reference:
     trainer = trainers.BpeTrainer(
-        vocab_size=6000, special_tokens=specials, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+        vocab_size=6000,
+        special_tokens=specials,
+        show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
     return trained(models.BPE(), trainer, pre_tokenizer=pre_tokenizer, decoder=decoders.ByteLevel(), **parts)
 
 
 def roberta(add_prefix_space: bool) -> Reference:
     tokenizer = byte_level(
-        pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space), ROBERTA,
-        post_processor=processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=add_prefix_space))
+        pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space),
+        ROBERTA,
+        post_processor=processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=add_prefix_space),
+    )
     file = json.loads(tokenizer.to_str())
     # As Hugging Face has it: the mask takes the space before it.
     next(each for each in file["added_tokens"] if each["content"] == "<mask>")["lstrip"] = True
@@ -70,8 +78,10 @@ def llama3() -> Reference:
     split = pre_tokenizers.Split(Regex(LLAMA3 % r"\p{N}{1,3}"), "isolated")
     template = processors.TemplateProcessing(single="<|im_start|> $A", special_tokens=[("<|im_start|>", 1)])
     tokenizer = byte_level(
-        pre_tokenizers.Sequence([split, BYTES]), GPT,
-        post_processor=processors.Sequence([processors.ByteLevel(trim_offsets=False), template]))
+        pre_tokenizers.Sequence([split, BYTES]),
+        GPT,
+        post_processor=processors.Sequence([processors.ByteLevel(trim_offsets=False), template]),
+    )
     file = json.loads(tokenizer.to_str())
     file["model"]["ignore_merges"] = True
     # Merges as older files write them, and a word that no merge makes.
@@ -93,21 +103,30 @@ def smollm() -> Reference:
 def unknown_pattern() -> Reference:
     """One that goes through Oniguruma, and white space removed from the ends."""
     split = pre_tokenizers.Split(Regex(r"[a-z]+|[0-9]{2}"), "merged_with_previous", invert=True)
-    strip = normalizers.Sequence([normalizers.NFKD(), normalizers.StripAccents(), normalizers.Strip(), normalizers.Lowercase()])
+    strip = normalizers.Sequence(
+        [normalizers.NFKD(), normalizers.StripAccents(), normalizers.Strip(), normalizers.Lowercase()]
+    )
     return byte_level(pre_tokenizers.Sequence([split, BYTES]), GPT, normalizer=strip)
 
 
 def llama2() -> Reference:
     """Byte fallback without a pre-tokenizer."""
     trainer = trainers.BpeTrainer(
-        vocab_size=5000, special_tokens=SCORED + [f"<0x{byte:02X}>" for byte in range(256)], show_progress=False, limit_alphabet=300)
+        vocab_size=5000,
+        special_tokens=SCORED + [f"<0x{byte:02X}>" for byte in range(256)],
+        show_progress=False,
+        limit_alphabet=300,
+    )
     metaspace = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
     tokenizer = trained(
-        models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True), trainer,
+        models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True),
+        trainer,
         pre_tokenizer=pre_tokenizers.Metaspace(),
-        decoder=decoders.Sequence([
-            decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]),
-        post_processor=processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)]))
+        decoder=decoders.Sequence(
+            [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+        ),
+        post_processor=processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)]),
+    )
     tokenizer.pre_tokenizer = None
     tokenizer.normalizer = metaspace
     file = json.loads(tokenizer.to_str())
@@ -119,7 +138,9 @@ def llama2() -> Reference:
 @functools.cache
 def unigram_file() -> str:
     trainer = trainers.UnigramTrainer(vocab_size=4000, special_tokens=SCORED, unk_token="<unk>", show_progress=False)
-    return trained(models.Unigram(), trainer, normalizer=normalizers.NFKC(), pre_tokenizer=pre_tokenizers.Metaspace()).to_str()
+    return trained(
+        models.Unigram(), trainer, normalizer=normalizers.NFKC(), pre_tokenizer=pre_tokenizers.Metaspace()
+    ).to_str()
 
 
 def unigram(scheme: str, normalizer: Any = None) -> Reference:
@@ -165,8 +186,15 @@ def t5() -> Reference:
     """With the replacements that SentencePiece stores in its models: normalizer_spec.precompiled_charsmap."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=corpus(3), model_writer=model, minloglevel=2, num_threads=1, vocab_size=1000, model_type="char",
-        hard_vocab_limit=False, normalization_rule_name="nmt_nfkc_cf")
+        sentence_iterator=corpus(3),
+        model_writer=model,
+        minloglevel=2,
+        num_threads=1,
+        vocab_size=1000,
+        model_type="char",
+        hard_vocab_limit=False,
+        normalization_rule_name="nmt_nfkc_cf",
+    )
     return unigram("always", normalizers.Precompiled(field(field(model.getvalue(), 3), 2)))
 
 
@@ -175,13 +203,16 @@ def punctuation() -> Reference:
     trainer = trainers.BpeTrainer(vocab_size=3000, special_tokens=["<unk>"], show_progress=False, limit_alphabet=100)
     cut = [pre_tokenizers.Whitespace(), pre_tokenizers.Punctuation("contiguous"), pre_tokenizers.Digits()]
     return trained(
-        models.BPE(unk_token="<unk>"), trainer, normalizer=normalizers.NFD(), pre_tokenizer=pre_tokenizers.Sequence(cut))
+        models.BPE(unk_token="<unk>"), trainer, normalizer=normalizers.NFD(), pre_tokenizer=pre_tokenizers.Sequence(cut)
+    )
 
 
 KINDS: dict[str, Callable[[], Reference]] = {
     "BERT": wordpiece,
     "BERT, cased": lambda: wordpiece_cased(lowercase=False),
-    "BERT, cased without accents": lambda: wordpiece_cased(lowercase=False, strip_accents=True, handle_chinese_chars=False),
+    "BERT, cased without accents": lambda: wordpiece_cased(
+        lowercase=False, strip_accents=True, handle_chinese_chars=False
+    ),
     "BERT, not cleaned": lambda: wordpiece_cased(clean_text=False, strip_accents=False),
     "RoBERTa": lambda: roberta(False),
     "RoBERTa, prefix space": lambda: roberta(True),
@@ -226,8 +257,14 @@ def test_ids_are_those_of_tokenizers(kind: str, tmp_path: Path) -> None:
 def sentencepiece_model(folder: Path, name: str, **options: Any) -> sentencepiece.SentencePieceProcessor:
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=corpus(3), model_writer=model, minloglevel=2, num_threads=1, vocab_size=4000,
-        character_coverage=0.98, **options)
+        sentence_iterator=corpus(3),
+        model_writer=model,
+        minloglevel=2,
+        num_threads=1,
+        vocab_size=4000,
+        character_coverage=0.98,
+        **options,
+    )
     (folder / name).write_bytes(model.getvalue())
     return sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
 
@@ -245,7 +282,13 @@ def test_t5_adds_its_end_and_its_sentinels(tmp_path: Path) -> None:
     tokenizer = Tokenizer(tmp_path)
     text = "The quick brown fox"
     assert tokenizer.encode(text) == reference.encode(text) + [1]
-    assert tokenizer.encode("The <extra_id_0> fox</s>") == [*reference.encode("The"), 4099, *reference.encode("fox"), 1, 1]
+    assert tokenizer.encode("The <extra_id_0> fox</s>") == [
+        *reference.encode("The"),
+        4099,
+        *reference.encode("fox"),
+        1,
+        1,
+    ]
     assert tokenizer.encode("<extra_id_99>") == [4000, 1]
     assert tokenizer.decode(tokenizer.encode(text)) == text
 

@@ -30,11 +30,52 @@ SENTENCES = [
     "user@example.com https://example.org/a_b?c=d&e=%20#f  C:\\dir\\file.txt  foo_bar-baz.qux() -> {x: [1, 2]}",
     "\tdef f(x):\r\n\t\treturn x ** 2  # comment\n\n\n    # more\n",
 ]
-SPECIALS = ["[CLS]", "[SEP]", "[MASK]", "[UNK]", "[PAD]", "<s>", "</s>", "<unk>", "<mask>", "<pad>", "<extra_id_0>",
-            "<extra_id_99>", "<|endoftext|>", "<|im_start|>", "<0x0A>", "##", "\u2581", "[MASK", "<s"]
-SPACES = [" ", "  ", "   ", "\t", "\n", "\r\n", "\n\n", "\u00a0", "\u3000", "\u2003", "\u200b", "\u2028", "\u2029",
-          "\u0085", "\x0b", "\x0c", "\x1c", "\u1680", "\u202f", "\ufeff"]
-PARTS = "'s 's 'T 't 're 'Re 'VE 've 'm 'M 'll 'LL 'd 'D 'ſ ' '' ’s . , ... -- ! ?! 1 12 123 1234 1234567 ١٢ ½ Ⅷ".split()
+SPECIALS = [
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "[UNK]",
+    "[PAD]",
+    "<s>",
+    "</s>",
+    "<unk>",
+    "<mask>",
+    "<pad>",
+    "<extra_id_0>",
+    "<extra_id_99>",
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<0x0A>",
+    "##",
+    "\u2581",
+    "[MASK",
+    "<s",
+]
+SPACES = [
+    " ",
+    "  ",
+    "   ",
+    "\t",
+    "\n",
+    "\r\n",
+    "\n\n",
+    "\u00a0",
+    "\u3000",
+    "\u2003",
+    "\u200b",
+    "\u2028",
+    "\u2029",
+    "\u0085",
+    "\x0b",
+    "\x0c",
+    "\x1c",
+    "\u1680",
+    "\u202f",
+    "\ufeff",
+]
+PARTS = (
+    "'s 's 'T 't 're 'Re 'VE 've 'm 'M 'll 'LL 'd 'D 'ſ ' '' ’s . , ... -- ! ?! 1 12 123 1234 1234567 ١٢ ½ Ⅷ".split()
+)
 
 
 @cache
@@ -55,26 +96,47 @@ def from_ranges(rng: random.Random, ranges: list[tuple[int, int]], count: int) -
 
 
 ANY = [(1, 0x80), (0x80, 0x800), (0x800, 0x3000), (0x3000, 0x10000), (0x10000, 0x20000), (0x20000, 0x110000)]
-MARKS = [(0x300, 0x370), (0x483, 0x488), (0x591, 0x5C8), (0x610, 0x61B), (0x64B, 0x660), (0x900, 0xE00),
-         (0x1AB0, 0x1B00), (0x1DC0, 0x1E00), (0x20D0, 0x20F1), (0x302A, 0x3030), (0xFE20, 0xFE30), (0x1E130, 0x1E137)]
+MARKS = [
+    (0x300, 0x370),
+    (0x483, 0x488),
+    (0x591, 0x5C8),
+    (0x610, 0x61B),
+    (0x64B, 0x660),
+    (0x900, 0xE00),
+    (0x1AB0, 0x1B00),
+    (0x1DC0, 0x1E00),
+    (0x20D0, 0x20F1),
+    (0x302A, 0x3030),
+    (0xFE20, 0xFE30),
+    (0x1E130, 0x1E137),
+]
 EMOJI = [(0x1F300, 0x1FB00), (0x2600, 0x27C0), (0x1F1E6, 0x1F200), (0x1F3FB, 0x1F400)]
 
 
 def marked(rng: random.Random) -> str:
     letters = [(0x41, 0x7B), (0xC0, 0x250), (0x370, 0x530), (0x1E00, 0x2000), (0xAC00, 0xD7A4), (0x1100, 0x1200)]
-    return "".join(from_ranges(rng, letters, 1) + from_ranges(rng, MARKS, rng.randrange(5)) for _ in range(rng.randint(1, 12)))
+    return "".join(
+        from_ranges(rng, letters, 1) + from_ranges(rng, MARKS, rng.randrange(5)) for _ in range(rng.randint(1, 12))
+    )
 
 
 def emoji(rng: random.Random) -> str:
-    return "".join(from_ranges(rng, EMOJI, 1) + rng.choice(["", "\u200d", "\ufe0f", "\u200d\ufe0f", " ", "\u20e3"])
-                   for _ in range(rng.randint(1, 10)))
+    return "".join(
+        from_ranges(rng, EMOJI, 1) + rng.choice(["", "\u200d", "\ufe0f", "\u200d\ufe0f", " ", "\u20e3"])
+        for _ in range(rng.randint(1, 10))
+    )
 
 
 def mixed(rng: random.Random) -> str:
     makers: list[Callable[[], str]] = [
-        lambda: rng.choice(SPACES), lambda: rng.choice(PARTS), lambda: rng.choice(SPECIALS),
-        lambda: rng.choice(rng.choice(SENTENCES).split() or [""]), lambda: from_ranges(rng, ANY, rng.randint(1, 3)),
-        lambda: rng.choice(rng.choice(english()).split()), lambda: " " + rng.choice(PARTS), lambda: marked(rng)[:4],
+        lambda: rng.choice(SPACES),
+        lambda: rng.choice(PARTS),
+        lambda: rng.choice(SPECIALS),
+        lambda: rng.choice(rng.choice(SENTENCES).split() or [""]),
+        lambda: from_ranges(rng, ANY, rng.randint(1, 3)),
+        lambda: rng.choice(rng.choice(english()).split()),
+        lambda: " " + rng.choice(PARTS),
+        lambda: marked(rng)[:4],
     ]
     return "".join(rng.choice(makers)() for _ in range(rng.randint(1, 16)))
 
@@ -87,16 +149,26 @@ def long_word(rng: random.Random) -> str:
 def stitched(rng: random.Random) -> str:
     sentence = rng.choice(SENTENCES)
     start = rng.randrange(len(sentence))
-    return sentence[start : start + rng.randint(1, 60)] + rng.choice(SPACES) + rng.choice(SENTENCES)[: rng.randint(0, 40)]
+    return (
+        sentence[start : start + rng.randint(1, 60)] + rng.choice(SPACES) + rng.choice(SENTENCES)[: rng.randint(0, 40)]
+    )
 
 
 KINDS: list[Callable[[random.Random], str]] = [
-    lambda rng: rng.choice(english()), stitched, mixed, mixed, marked, emoji, long_word,
+    lambda rng: rng.choice(english()),
+    stitched,
+    mixed,
+    mixed,
+    marked,
+    emoji,
+    long_word,
     lambda rng: from_ranges(rng, ANY, rng.randint(1, 24)),
     lambda rng: from_ranges(rng, [rng.choice(ANY)], rng.randint(1, 24)),
     lambda rng: from_ranges(rng, [(1, 0x20), (0x7F, 0xA1), (0x2000, 0x2070), (0x20, 0x7F)], rng.randint(1, 30)),
-    lambda rng: " ".join(from_ranges(rng, [(base := rng.randrange(0x100, 0x1F000) & ~0x7F, base + 128)], rng.randint(1, 9))
-                         for _ in range(3)),
+    lambda rng: " ".join(
+        from_ranges(rng, [(base := rng.randrange(0x100, 0x1F000) & ~0x7F, base + 128)], rng.randint(1, 9))
+        for _ in range(3)
+    ),
 ]
 
 

@@ -334,7 +334,8 @@ SEAM_API seam_status seam_adapter_classify(seam_adapter *adapter, const float *s
 
 /* ---- Tokenizers */
 
-/* Opens the tokenizer.json of a model folder. */
+/* Opens the tokenizer of a model folder: tokenizer.json or, where there is none, a SentencePiece model (spiece.model,
+ * tokenizer.model, sentencepiece.bpe.model). */
 SEAM_API seam_status seam_tokenizer_open(const char *path, seam_tokenizer **out, seam_error **error);
 SEAM_API void seam_tokenizer_release(seam_tokenizer *tokenizer);
 /* Ids of a text, special tokens included. Writes at most `capacity` ids; *count is how many there are, which may be

@@ -3,30 +3,43 @@ import Support
 /// The tokenizer that a GGUF file holds (`tokenizer.ggml.*`), as values; no text is tokenized here.
 public struct GGUFTokenizerData: Sendable {
     /// The file, for error sentences.
-    public let path: String
+    public var path: String
     /// The kind of tokenizer: "gpt2" (byte-level BPE), "llama" (SentencePiece) ...
-    public let model: String
+    public var model: String
     /// How texts are cut before the model sees them, "smollm" for instance; "default" where the file does not tell.
-    public let preTokenizer: String
+    public var preTokenizer: String
     /// The text of each token id.
-    public let tokens: [String]
+    public var tokens: [String]
     /// ggml's types (1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte), as many as `tokens`; empty
     /// where the file does not tell.
-    public let tokenTypes: [Int32]
+    public var tokenTypes: [Int32]
     /// "left right", best first; empty where there are none.
-    public let merges: [String]
+    public var merges: [String]
     /// As many as `tokens`; empty where there are none.
-    public let scores: [Float]
-    public let bosToken: Int32?
-    public let eosToken: Int32?
-    public let unknownToken: Int32?
-    public let padToken: Int32?
+    public var scores: [Float]
+    public var bosToken: Int32?
+    public var eosToken: Int32?
+    public var unknownToken: Int32?
+    public var padToken: Int32?
     /// Whether a text gets the token in front or behind. Where the file does not tell, as llama.cpp has it: in front
     /// for "llama" and some pre-tokenizers, behind for none.
-    public let addBos: Bool
-    public let addEos: Bool
+    public var addBos: Bool
+    public var addEos: Bool
     /// Whether a text gets a space in front; as llama.cpp has it, for "llama" unless the file tells otherwise.
-    public let addSpacePrefix: Bool
+    public var addSpacePrefix: Bool
+
+    /// Of values that did not come from a file.
+    public init(
+        model: String, preTokenizer: String, tokens: [String], tokenTypes: [Int32] = [],
+        merges: [String] = [], scores: [Float] = [], bosToken: Int32? = nil, eosToken: Int32? = nil,
+        unknownToken: Int32? = nil, padToken: Int32? = nil, addBos: Bool = false, addEos: Bool = false,
+        addSpacePrefix: Bool = true, path: String
+    ) {
+        (self.path, self.model, self.preTokenizer) = (path, model, preTokenizer)
+        (self.tokens, self.tokenTypes, self.merges, self.scores) = (tokens, tokenTypes, merges, scores)
+        (self.bosToken, self.eosToken, self.unknownToken, self.padToken) = (bosToken, eosToken, unknownToken, padToken)
+        (self.addBos, self.addEos, self.addSpacePrefix) = (addBos, addEos, addSpacePrefix)
+    }
 
     /// The pre-tokenizers for which llama.cpp puts the token in front unless a file tells otherwise.
     private static let beginningWithBos: Set = [

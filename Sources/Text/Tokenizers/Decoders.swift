@@ -83,7 +83,9 @@ struct WordPieceDecoder: TokenDecoder {
             if number > 0 {
                 if text.starts(with: prefix) { text.removeFirst(prefix.count) } else { text.insert(0x20, at: 0) }
             }
-            if cleansUp { for (pattern, content) in Self.replacements { text = try pattern.replacing(text, with: content) } }
+            if cleansUp {
+                for (pattern, content) in Self.replacements { text = try pattern.replacing(text, with: content) }
+            }
             return String(decoding: text, as: UTF8.self)
         }
     }

@@ -58,7 +58,8 @@ final class SentencePiece: TokenizerModel, TokenDecoder, @unchecked Sendable {
             var found: UnsafeMutablePointer<Int32>?
             var count = 0
             let status = pieces.text[range].withUnsafeBytes { bytes in
-                spbridge_encode(model, bytes.baseAddress?.assumingMemoryBound(to: CChar.self), bytes.count, &found, &count)
+                let text = bytes.baseAddress?.assumingMemoryBound(to: CChar.self)
+                return spbridge_encode(model, text, bytes.count, &found, &count)
             }
             defer { free(found) }
             guard status == 0 else {

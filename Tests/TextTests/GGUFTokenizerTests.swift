@@ -5,20 +5,20 @@ import Testing
 @testable import Text
 
 /// The vocabulary of a tokenizer.json as a GGUF file has it.
-private func gguf(_ fixture: SubwordFixture) throws -> GGUFVocabulary {
+private func gguf(_ fixture: SubwordFixture) throws -> GGUFTokenizerData {
     let model = fixture.file["model"]!
     let tokens = model["vocab"]!.objectValue!.sorted { $0.value.intValue! < $1.value.intValue! }.map(\.key)
     var types = [Int32](repeating: 1, count: tokens.count)
     for token in fixture.file["added_tokens"]!.arrayValue! { types[token["id"]!.intValue!] = 3 }
-    return GGUFVocabulary(
+    return GGUFTokenizerData(
         model: "gpt2", preTokenizer: fixture.name, tokens: tokens, tokenTypes: types,
-        merges: model["merges"]!.arrayValue!.map { "\($0.arrayValue![0].stringValue!) \($0.arrayValue![1].stringValue!)" },
+        merges: model["merges"]!.arrayValue!.map { $0.arrayValue!.map { $0.stringValue! }.joined(separator: " ") },
         path: "model.gguf")
 }
 
-private func scored() throws -> GGUFVocabulary {
+private func scored() throws -> GGUFTokenizerData {
     let file = SubwordFixture.named("scored").file
-    return GGUFVocabulary(
+    return GGUFTokenizerData(
         model: "llama", preTokenizer: "default", tokens: try file.requireStrings("tokens", in: "fixtures"),
         tokenTypes: try file.requireInts("types", in: "fixtures").map(Int32.init),
         scores: file["scores"]!.arrayValue!.map { Float($0.doubleValue!) }, bosToken: 1, eosToken: 2, unknownToken: 0,
@@ -29,13 +29,13 @@ private func scored() throws -> GGUFVocabulary {
     @Test(arguments: ["gpt-2", "smollm", "llama-bpe", "qwen2"])
     func byteLevelIDsAreThoseOfTheSameTokenizerJSON(_ name: String) throws {
         let fixture = SubwordFixture.named(name)
-        try expectEqual(try Tokenizer(ggufVocabulary: gguf(fixture)), fixture)
+        try expectEqual(try Tokenizer(gguf: gguf(fixture)), fixture)
     }
 
     /// Special tokens within a text are for the caller to look for in SentencePiece itself.
     @Test func scoredIDsAreThoseOfSentencePiece() throws {
         let fixture = SubwordFixture.named("scored")
-        let tokenizer = try Tokenizer(ggufVocabulary: scored())
+        let tokenizer = try Tokenizer(gguf: scored())
         for (text, ids) in zip(SubwordFixture.texts, fixture.ids) where !text.contains("<") {
             #expect(try tokenizer.encode(text) == ids, "\(text.debugDescription)")
         }
@@ -50,7 +50,7 @@ private func scored() throws -> GGUFVocabulary {
         vocabulary.padToken = 0
         vocabulary.addBos = true
         vocabulary.addEos = true
-        let tokenizer = try Tokenizer(ggufVocabulary: vocabulary)
+        let tokenizer = try Tokenizer(gguf: vocabulary)
         let plain = try tokenizer.encode("the cat", addSpecialTokens: false)
         #expect(try tokenizer.encode("the cat") == [1] + plain + [0])
         #expect(try tokenizer.decode([1] + plain + [0]) == "the cat")
@@ -64,13 +64,13 @@ private func scored() throws -> GGUFVocabulary {
     @Test func whatIsRefused() throws {
         let good = try gguf(SubwordFixture.named("smollm"))
         func refused(
-            _ code: ErrorCode, _ words: String..., from vocabulary: GGUFVocabulary? = nil,
-            sourceLocation: SourceLocation = #_sourceLocation, _ change: (inout GGUFVocabulary) -> Void
+            _ code: ErrorCode, _ words: String..., from vocabulary: GGUFTokenizerData? = nil,
+            sourceLocation: SourceLocation = #_sourceLocation, _ change: (inout GGUFTokenizerData) -> Void
         ) {
             var changed = vocabulary ?? good
             change(&changed)
             do {
-                _ = try Tokenizer(ggufVocabulary: changed)
+                _ = try Tokenizer(gguf: changed)
                 Issue.record("nothing was thrown", sourceLocation: sourceLocation)
             } catch let error as SeamError {
                 #expect(error.code == code, "\(error.message)", sourceLocation: sourceLocation)
