@@ -45,7 +45,7 @@ import Testing
         #expect(features.hidden == hidden)
     }
 
-    private var files: [String] { get throws { try FileSystem.list(open().path) } }
+    private var files: [String] { get throws { try FileSystem.list(open().path!) } }
 
     @Test func whatWasFlushedIsThereAgain() throws {
         let cache = try open()
@@ -101,8 +101,8 @@ import Testing
         var other = key
         other.model = "n"
         let name = try files[0]
-        let path = FileSystem.join(try open(other).path, name)
-        try FileSystem.atomicWriteFile(path, FileSystem.readBytes(FileSystem.join(cache.path, name)))
+        let path = FileSystem.join(try open(other).path!, name)
+        try FileSystem.atomicWriteFile(path, FileSystem.readBytes(FileSystem.join(cache.path!, name)))
         expectError(.format, name, "another model") { try open(other) }
         expectError(.format, try files[0], "\"hidden\"", "[2, 4]", "[2, 3]") { try open(width: 4) }
     }
@@ -111,7 +111,7 @@ import Testing
         let cache = try open()
         try append(cache, 0..<50)
         try cache.flush()
-        let path = FileSystem.join(cache.path, try files[0])
+        let path = FileSystem.join(cache.path!, try files[0])
         let good = try FileSystem.readBytes(path)
         func expectBad(_ words: String, _ bytes: [UInt8]) throws {
             try FileSystem.remove(path)
@@ -143,7 +143,7 @@ import Testing
         let cache = try open()
         try append(cache, 0..<2)
         try cache.flush()
-        try FileSystem.atomicWriteFile(FileSystem.join(cache.path, ".x.safetensors.tmp-1-abc"), text: "half")
+        try FileSystem.atomicWriteFile(FileSystem.join(cache.path!, ".x.safetensors.tmp-1-abc"), text: "half")
         try expect(open(), 0..<2)
     }
 
@@ -164,7 +164,7 @@ import Testing
         let sizes = FeatureCache.Sizes(file: 400, small: 100, smallFiles: 2)
         let cache = try open(sizes: sizes)
         try append(cache, 0..<100)
-        #expect(try FileSystem.list(cache.path).count > 5)
+        #expect(try FileSystem.list(cache.path!).count > 5)
         try expect(cache, 0..<100)
         try cache.flush()
         try expect(open(sizes: sizes), 0..<100)
@@ -183,7 +183,7 @@ import Testing
         try expect(both, 0..<15)
         // One merges what the other has mapped.
         let merged = try open(sizes: .init(smallFiles: 1))
-        #expect(try FileSystem.list(merged.path).count == 1)
+        #expect(try FileSystem.list(merged.path!).count == 1)
         try expect(both, 0..<15)
         try expect(merged, 0..<15)
         try append(both, 15..<20)
@@ -253,7 +253,7 @@ import Testing
             #expect(setrlimit(__rlimit_resource_t(1), &limit) == 0)
             try cache.append([InputText("a")], scores: [1], hidden: (0..<1000).map { Float($0) })
             expectError(.io, "size limit") { try cache.flush() }
-            #expect(try FileSystem.list(cache.path).isEmpty)
+            #expect(try FileSystem.list(cache.path!).isEmpty)
             limit.rlim_cur = limit.rlim_max
             #expect(setrlimit(__rlimit_resource_t(1), &limit) == 0)
             try cache.flush()
