@@ -95,7 +95,7 @@ static void backbones(seam_runtime *runtime) {
   seam_backbone_info info = {.struct_size = sizeof info};
   seam_backbone_get_info(backbone, &info);
   CHECK(info.kind == SEAM_BACKBONE_OPAQUE && info.d_model == WIDTH && info.vocab_size == VOCABULARY);
-  CHECK(info.seam_count == 1 && strcmp(info.seams[0], SEAM_ENCODER_OUTPUT) == 0);
+  CHECK(info.seam_count == 2 && strcmp(info.seams[0], SEAM_ENCODER_OUTPUT) == 0);
   CHECK(strcmp(info.family, "tiny-opaque") == 0 && info.eos_token_id == 1 && info.struct_size == sizeof info);
   /* A caller with a shorter struct gets no byte more than it has. */
   info.struct_size = offsetof(seam_backbone_info, vocab_size);
@@ -179,6 +179,7 @@ static void batches(seam_backbone *backbone) {
   FAILS(seam_session_pool(session, &batch, NULL, &error), SEAM_INVALID_ARGUMENT, "argument pooled is NULL");
   batch.token_type_ids = batch.attention_mask;
   FAILS(seam_session_pool(session, &batch, &logits, &error), SEAM_UNSUPPORTED, "are for encoder-only backbones");
+  batch.token_type_ids = NULL;
 
   seam_step step = {.struct_size = sizeof step};
   FAILS(seam_session_train_step(session, &batch, &step, &error), SEAM_INVALID_ARGUMENT, "has not begun");
