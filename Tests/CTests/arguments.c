@@ -96,6 +96,7 @@ static void backbones(seam_runtime *runtime) {
   seam_backbone_get_info(backbone, &info);
   CHECK(info.kind == SEAM_BACKBONE_OPAQUE && info.d_model == WIDTH && info.vocab_size == VOCABULARY);
   CHECK(info.seam_count == 2 && strcmp(info.seams[0], SEAM_ENCODER_OUTPUT) == 0);
+  CHECK(strcmp(info.seams[1], SEAM_DECODER_OUTPUT) == 0);
   CHECK(strcmp(info.family, "tiny-opaque") == 0 && info.eos_token_id == 1 && info.struct_size == sizeof info);
   /* A caller with a shorter struct gets no byte more than it has. */
   info.struct_size = offsetof(seam_backbone_info, vocab_size);
