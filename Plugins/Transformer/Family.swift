@@ -212,7 +212,8 @@ extension Options {
         guard width % heads == 0 else {
             throw PluginError(
                 .unsupported,
-                "config.json: '\(widthKey)' is \(width) and '\(headsKey)' \(heads); expected a number that divides the width")
+                "config.json: '\(widthKey)' is \(width) and '\(headsKey)' \(heads); "
+                    + "expected a number that divides the width")
         }
         return width / heads
     }

@@ -17,8 +17,8 @@ extension Family {
         return try bertLike(config, "bert", .learned(limit: limit, offset: 0), head, types: 2)
     }
 
-    /// RoBERTa (Liu et al. 2019) and XLM-RoBERTa (Conneau et al. 2020): positions count the tokens that are not padding,
-    /// from the row behind the padding's.
+    /// RoBERTa (Liu et al. 2019) and XLM-RoBERTa (Conneau et al. 2020): positions count the tokens that are not
+    /// padding, from the row behind the padding's.
     static func roberta(_ config: Options, _ name: StaticString) throws(PluginError) -> Family {
         let tied = try config.bool("tie_word_embeddings", default: true)
         let head = Head(
@@ -31,8 +31,8 @@ extension Family {
         guard padding >= 0, padding < rows - 1 else {
             throw PluginError(
                 .invalidArgument,
-                "config.json: 'pad_token_id' is \(padding) and 'max_position_embeddings' \(rows); expected a token whose row is followed by those of the positions"
-            )
+                "config.json: 'pad_token_id' is \(padding) and 'max_position_embeddings' \(rows); "
+                    + "expected a token whose row is followed by those of the positions")
         }
         let positions = Positions.learnedByToken(limit: rows - padding - 1, padding: padding)
         return try bertLike(config, name, positions, head, types: 1)

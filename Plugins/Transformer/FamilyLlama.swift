@@ -13,7 +13,8 @@ extension Family {
         return try llamaLike(config, "llama", biases, window: nil)
     }
 
-    /// Mistral 7B (Jiang et al. 2023). A text within the attention's window sees all of itself, so the window is the limit.
+    /// Mistral 7B (Jiang et al. 2023). A text within the attention's window sees all of itself, so the window is the
+    /// limit.
     static func mistral(_ config: Options) throws(PluginError) -> Family {
         try llamaLike(config, "mistral", .none, window: "sliding_window")
     }
@@ -35,8 +36,8 @@ extension Family {
         guard heads % groups == 0 else {
             throw PluginError(
                 .unsupported,
-                "config.json: 'num_attention_heads' is \(heads) and 'num_key_value_heads' \(groups); expected a number that divides it"
-            )
+                "config.json: 'num_attention_heads' is \(heads) and 'num_key_value_heads' \(groups); "
+                    + "expected a number that divides it")
         }
         var headDim = try config.int("head_dim", default: 0)
         if headDim == 0 { headDim = try config.headDim(width, heads: heads, "hidden_size", "num_attention_heads") }

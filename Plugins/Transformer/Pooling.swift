@@ -14,7 +14,10 @@ enum Pooling {
     static var option: Option {
         .string(
             "pooling", default: "\"mean\"", choices: "mean|cls|max|pooler",
-            "How an encoder-only model makes one vector of a text: the mean over its tokens, the first token (cls), the maximum, or the model's own tanh layer over the first token (pooler)."
+            """
+            How an encoder-only model makes one vector of a text: the mean over its tokens, the first token (cls), the \
+            maximum, or the model's own tanh layer over the first token (pooler).
+            """
         )
     }
 

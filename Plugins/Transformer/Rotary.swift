@@ -56,7 +56,8 @@ extension Family {
         guard base > 1, headDim % 2 == 0, try part(config, "rope_parameters.") == 1, try part(config, "") == 1 else {
             throw PluginError(
                 .unsupported,
-                "config.json: rotary positions need 'rope_theta' above 1, an even head_dim and no 'partial_rotary_factor'")
+                "config.json: rotary positions need 'rope_theta' above 1, an even head_dim and no "
+                    + "'partial_rotary_factor'")
         }
         let plain = (0..<headDim / 2).map { 1 / powf(Float(base), Float(2 * $0) / Float(headDim)) }
         var (group, kind) = ("rope_parameters.", try config.string("rope_parameters.rope_type", default: ""))

@@ -20,7 +20,8 @@ final class Weights {
         guard shape == [family.dModel] else {
             throw PluginError(
                 .shape,
-                "config.json: '\(family.widthKey)' is \(family.dModel), but the tensor '\(probe)' is \(shape.last ?? 1) wide")
+                "config.json: '\(family.widthKey)' is \(family.dModel), but the tensor '\(probe)' is "
+                    + "\(shape.last ?? 1) wide")
         }
         prefix = found
     }

@@ -117,3 +117,55 @@ void sk_few_rows(int64_t m, int64_t n, int64_t k, float alpha, const float *a, i
   Product p = {k, lda, ldw, ldc, alpha, beta, a, w, c};
   sk_parallel_for(n, 1 + SK_GRAIN / (k > 0 ? k : 1), bodies[kind][m - 1], &p);
 }
+
+// ---- A matrix that lies as [k, n]
+
+typedef struct {
+  int64_t m, k, lda, ldw, ldc;
+  float alpha, beta;
+  const float *a, *w;
+  float *c;
+} StoredProduct;
+
+// Columns and rows of the matrix at a time: with as many columns of C they stay in the first two caches.
+enum { WIDTH = 1024, DEPTH = 8 };
+
+SK_CLONES static void columns_as_stored(void *context, int64_t begin, int64_t end) {
+  const StoredProduct *p = context;
+  for (int64_t left = begin; left < end; left += WIDTH) {
+    int64_t width = sk_min64(WIDTH, end - left);
+    for (int64_t r = 0; r < p->m; r++) {
+      float *c = p->c + r * p->ldc + left;
+      for (int64_t j = 0; j < width; j++) c[j] = p->beta == 0.0f ? 0.0f : p->beta * c[j];
+    }
+    int64_t i = 0;
+    for (; i + DEPTH <= p->k; i += DEPTH) {
+      const float *w = p->w + i * p->ldw + left;
+      for (int64_t r = 0; r < p->m; r++) {
+        float *c = p->c + r * p->ldc + left, a[DEPTH];
+        for (int q = 0; q < DEPTH; q++) a[q] = p->alpha * p->a[r * p->lda + i + q];
+        SK_VECTORIZE for (int64_t j = 0; j < width; j++) {
+          float sum = c[j];
+#pragma clang loop unroll(full)
+          for (int q = 0; q < DEPTH; q++) sum += a[q] * w[q * p->ldw + j];
+          c[j] = sum;
+        }
+      }
+    }
+    for (; i < p->k; i++) {
+      const float *w = p->w + i * p->ldw + left;
+      for (int64_t r = 0; r < p->m; r++) {
+        float *c = p->c + r * p->ldc + left, a = p->alpha * p->a[r * p->lda + i];
+        SK_VECTORIZE for (int64_t j = 0; j < width; j++) c[j] += a * w[j];
+      }
+    }
+  }
+}
+
+void sk_few_rows_as_stored(int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
+                           const float *w, int64_t ldw, float beta, float *c, int64_t ldc) {
+  StoredProduct p = {m, k, lda, ldw, ldc, alpha, beta, a, w, c};
+  // At least a cache line each, or two threads would write the same ones.
+  int64_t grain = 1 + SK_GRAIN / (k > 0 ? k : 1);
+  sk_parallel_for(n, grain < 16 ? 16 : grain, columns_as_stored, &p);
+}

@@ -134,6 +134,11 @@ static void product(Product *p) {
     multiply_by_vector(p);
     return;
   }
+  // Narrower matrices, as the values of an attention head, are small enough for the general kernels.
+  if (p->m <= SK_FEW_ROWS && p->n >= 256 && !p->transpose_a) {
+    sk_few_rows_as_stored(p->m, p->n, p->k, p->alpha, p->a, p->lda, p->b, p->ldb, p->beta, p->c, p->ldc);
+    return;
+  }
   int64_t size = p->m >= p->n ? p->m : p->n;
   int64_t steps = (size + STEP - 1) / STEP;
   int64_t threads = threads_for((double)p->m * (double)p->n * (double)p->k, size, STEP);

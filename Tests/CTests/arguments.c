@@ -184,6 +184,7 @@ static void batches(seam_backbone *backbone) {
   FAILS(seam_session_pool(session, &batch, NULL, &error), SEAM_INVALID_ARGUMENT, "argument pooled is NULL");
   batch.token_type_ids = batch.attention_mask;
   FAILS(seam_session_pool(session, &batch, &logits, &error), SEAM_UNSUPPORTED, "are for encoder-only backbones");
+  batch.token_type_ids = NULL;
 
   seam_step step = {.struct_size = sizeof step};
   FAILS(seam_session_train_step(session, &batch, &step, &error), SEAM_INVALID_ARGUMENT, "has not begun");

@@ -12,6 +12,7 @@ public struct TinyModel: Sendable, CustomTestStringConvertible {
 
         public var isEncoderOnly: Bool { self == .bert }
         public var isDecoderOnly: Bool { self == .gpt2 || self == .llama }
+        var hasOneStack: Bool { isEncoderOnly || isDecoderOnly }
         var isT5: Bool { self == .t5 || self == .mt5 }
         /// The norms stand before the sub-layers, with one more behind the last layer.
         var isNormFirst: Bool { self == .mbart || self == .pegasus }
@@ -42,7 +43,7 @@ public struct TinyModel: Sendable, CustomTestStringConvertible {
 
     public var testDescription: String { family.rawValue }
     /// The encoder-decoders.
-    public static let everyFamily = Family.allCases.filter { !$0.isEncoderOnly && !$0.isDecoderOnly }.map { TinyModel($0) }
+    public static let everyFamily = Family.allCases.filter { !$0.hasOneStack }.map { TinyModel($0) }
     public static let decoders = Family.allCases.filter(\.isDecoderOnly).map { TinyModel($0) }
 
     // MARK: Writing
@@ -65,7 +66,7 @@ public struct TinyModel: Sendable, CustomTestStringConvertible {
             ("model_type", .string(family.rawValue)), ("vocab_size", .int(Int64(vocabulary))),
             ("pad_token_id", .int(Int64(Self.pad))), ("eos_token_id", .int(Int64(Self.end))),
         ]
-        if family.isEncoderOnly || family.isDecoderOnly { return .object(members + oneStackConfig) }
+        if family.hasOneStack { return .object(members + oneStackConfig) }
         members += [
             ("is_encoder_decoder", true), ("d_model", .int(Int64(dModel))),
             ("decoder_start_token_id", .int(Int64(Self.pad))),
@@ -92,7 +93,7 @@ public struct TinyModel: Sendable, CustomTestStringConvertible {
 
     /// Names as in the files of transformers.
     private var shapes: [(String, [Int])] {
-        if family.isEncoderOnly || family.isDecoderOnly { return oneStackShapes }
+        if family.hasOneStack { return oneStackShapes }
         let stacks = ["encoder", "decoder"].flatMap { family.isT5 ? t5Stack($0) : bartStack($0) }
         let prefix = family.isT5 ? "" : "model."
         let body = [("shared.weight", [vocabulary, dModel])] + stacks
@@ -150,8 +151,8 @@ public struct TinyModel: Sendable, CustomTestStringConvertible {
     private func values(_ name: String, _ shape: [Int]) -> [Float] {
         var random = SeededGenerator(seed: seed, stream: name)
         let isGain = shape.count == 1 && name.hasSuffix(".weight")
-        let isTable = ["shared.weight", "relative_attention_bias.weight", "embeddings.weight", "tokens.weight", "wte.weight"]
-            .contains { name.hasSuffix($0) }
+        let tables = ["shared", "relative_attention_bias", "embeddings", "tokens", "wte"]
+        let isTable = tables.contains { name.hasSuffix("\($0).weight") }
         let deviation = isTable ? 1 : shape.count == 2 ? 0.3 : 0.1
         return (0..<shape.reduce(1, *)).map { _ in Float((isGain ? 1 : 0) + deviation * random.normal()) }
     }

@@ -80,21 +80,24 @@ import Testing
         for (prompt, beams) in zip(prompts, found) {
             for beam in beams {
                 let target = beam.tokens
-                let score = try model.session.score(try Batch(sources: [prompt], targets: [target], info: model.info))[0]
+                let batch = try Batch(sources: [prompt], targets: [target], info: model.info)
+                let score = try model.session.score(batch)[0]
                 #expect(abs(Double(beam.score) - score.logProbability) < 1e-4)
                 #expect(score.tokenCount == target.count)
             }
         }
     }
 
-    @Test(arguments: TinyModel.decoders + [TinyModel(.bert)]) func aSavedModelGivesTheSameScores(_ family: TinyModel) throws {
+    @Test(arguments: TinyModel.decoders + [TinyModel(.bert)])
+    func aSavedModelGivesTheSameScores(_ family: TinyModel) throws {
         let model = try OpenModel(family)
         let batch = try Batch(sources: [[3, 4, 1]], info: model.info)
         let path = model.scratch["saved"]
         try BackboneFolder.save(model.backbone, to: path)
         let opened = Session(backbone: try Backbone(runtime: model.runtime, path: path))
         let context = opened.makeContext(recordsGradients: false)
-        #expect(bitEqual(try context.contiguous(try opened.forward(context, batch).logits).floats, try model.logits(batch)))
+        let logits = try context.contiguous(try opened.forward(context, batch).logits).floats
+        #expect(bitEqual(logits, try model.logits(batch)))
     }
 
     @Test func whatAStackLacksIsRefused() throws {

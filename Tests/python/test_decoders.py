@@ -1,4 +1,4 @@
-"""Decoder-only backbones against transformers: scores, states, generation from prompts of several lengths, bad files."""
+"""Decoder-only backbones against transformers: scores, states, generation from prompts of several lengths."""
 
 from __future__ import annotations
 
@@ -192,7 +192,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "groups": ("llama", {"num_key_value_heads": 3}, "'num_key_value_heads' 3; expected a number that divides it"),
     "odd heads": ("llama", {"head_dim": 5}, "an even head_dim"),
     "negative heads": ("llama", {"head_dim": -2}, "'head_dim' is -2; expected 1 to"),
-    "yarn": ("llama", {"rope_parameters": rope("yarn", factor=2.0)}, "of the type 'yarn'; expected default, linear or llama3"),
+    "yarn": (
+        "llama", {"rope_parameters": rope("yarn", factor=2.0)}, "of the type 'yarn'; expected default, linear or llama3"),
     "older yarn": ("llama", {"rope_parameters": None, "rope_scaling": {"type": "yarn"}}, "of the type 'yarn'"),
     "no factor": ("llama", {"rope_parameters": rope("linear")}, "'rope_parameters.factor' is missing"),
     "no frequencies": (
@@ -216,8 +217,14 @@ def test_a_bad_config_is_one_sentence(runtime: Runtime, tmp_path: Path, case: st
     assert part in caught.value.message
 
 
-@pytest.mark.parametrize("scaling", [None, {"type": "linear", "factor": 4.0}, {k: v for k, v in LLAMA3.items() if k != "rope_theta"}],
-                         ids=["plain", "linear", "llama3"])
+OLDER_SCALING: dict[str, dict[str, Any] | None] = {
+    "plain": None,
+    "linear": {"type": "linear", "factor": 4.0},
+    "llama3": {key: value for key, value in LLAMA3.items() if key != "rope_theta"},
+}
+
+
+@pytest.mark.parametrize("scaling", OLDER_SCALING.values(), ids=OLDER_SCALING)
 def test_configs_of_transformers_4(runtime: Runtime, tmp_path: Path, scaling: dict[str, Any] | None) -> None:
     """rope_theta and rope_scaling at the top, as most published files have them."""
     path = save("llama", tmp_path / "model")

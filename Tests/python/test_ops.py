@@ -239,7 +239,8 @@ WRONG: dict[str, tuple[Callable[[Pass, Any, Any], Any], list[str]]] = {
     "attention": (lambda p, x, i: p.op("attention", x, x, x, None, None, 1.0, 0), ["attention"]),
     "rotary": (lambda p, x, i: p.op("rotary", x, x, x), ["rotary", "[2, 3]"]),
     "rotary sine": (
-        lambda p, x, i: p.op("rotary", p.constant(normal(1, 1, 3, 4)), p.constant(normal(1, 3, 2)), p.constant(normal(3, 2))),
+        lambda p, x, i: p.op(
+            "rotary", p.constant(normal(1, 1, 3, 4)), p.constant(normal(1, 3, 2)), p.constant(normal(3, 2))),
         ["rotary", "[1, 1, 3, 4]", "[1, 3, 2]", "[3, 2]"]),
 }
 

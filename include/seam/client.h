@@ -247,7 +247,8 @@ SEAM_API seam_status seam_generate_options_init(seam_backbone *backbone, seam_ge
                                                 seam_error **error);
 /* Asked before every step; 0 stops the call with SEAM_CANCELLED. */
 typedef int32_t (*seam_continue_callback)(void *user, int64_t tokens_so_far);
-/* Generates targets for the batch's sources; for a decoder-only backbone, continuations of them. options nullable: the model's own; should_continue nullable. */
+/* Generates targets for the batch's sources; for a decoder-only backbone, continuations of them. options nullable: the
+ * model's own; should_continue nullable. */
 SEAM_API seam_status seam_session_generate(seam_session *session, const seam_batch *batch,
                                            const seam_generate_options *options,
                                            seam_continue_callback should_continue, void *user, seam_sequences **out,

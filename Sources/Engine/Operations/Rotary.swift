@@ -15,11 +15,12 @@ extension Context {
             throw SeamError(.shape, "rotary: x must be [batch, heads, n, d] with an even d, found \(x.shape)")
         }
         let (batch, count, half) = (x.shape[0], x.shape[2], x.shape[3] / 2)
-        guard cosine.shape == sine.shape, cosine.shape == [batch, count, half] || cosine.shape == [1, count, half] else {
+        let shapes: [Shape] = [[batch, count, half], [1, count, half]]
+        guard cosine.shape == sine.shape, shapes.contains(cosine.shape) else {
             throw SeamError(
                 .shape,
-                "rotary: cosine and sine must be [\(batch) or 1, \(count), \(half)] for x \(x.shape), found \(cosine.shape) and \(sine.shape)"
-            )
+                "rotary: cosine and sine must be [\(batch) or 1, \(count), \(half)] for x \(x.shape), "
+                    + "found \(cosine.shape) and \(sine.shape)")
         }
         let tables = (cosine: try contiguous(cosine.detached), sine: try contiguous(sine.detached))
         let values = try rotated(x, tables, direction: 1)
