@@ -63,7 +63,7 @@ public func seam_backbone_query(
 }
 
 /// An array of strings; NULL only for none.
-private func texts(_ array: UnsafePointer<UnsafePointer<CChar>?>?, _ count: Int, _ name: String) throws -> [String] {
+func texts(_ array: UnsafePointer<UnsafePointer<CChar>?>?, _ count: Int, _ name: String) throws -> [String] {
     guard count > 0 else { return [] }
     let array = try required(array, name)
     return try (0..<count).map { try text(array[$0], "\(name)[\($0)]") }

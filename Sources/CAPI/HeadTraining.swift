@@ -17,16 +17,12 @@ public func seam_adapter_fit(
 ) -> seam_status {
     attempt(error) {
         let adapter = try object(adapter, "adapter", as: AdapterHandle.self).adapter
-        let defaults = cOptions(HeadTrainingOptions())
-        let given = try options.map {
-            try read($0, "options", atLeast: extent(through: \seam_fit_options.chunk_size), defaults: defaults)
-        }
         let features = try features(adapter, scores, hidden, examples)
         let classes = Array(UnsafeBufferPointer(start: try required(labels, "labels"), count: examples))
         let found = try fit(
             adapters: [adapter], scores: features.scores, hidden: features.hidden, labels: classes,
             emptyScores: emptyScores.map { Array(UnsafeBufferPointer(start: $0, count: adapter.classes)) },
-            options: headTrainingOptions(given ?? defaults))
+            options: try headTrainingOptions(options))
         losses?.update(from: found, count: found.count)
     }
 }
@@ -74,7 +70,11 @@ private func cOptions(_ source: HeadTrainingOptions) -> seam_fit_options {
         chunk_size: Int64(source.chunkSize))
 }
 
-private func headTrainingOptions(_ source: seam_fit_options) -> HeadTrainingOptions {
+/// The caller's options; NULL for the defaults.
+func headTrainingOptions(_ pointer: UnsafePointer<seam_fit_options>?) throws -> HeadTrainingOptions {
+    guard let pointer else { return HeadTrainingOptions() }
+    let source = try read(
+        pointer, "options", atLeast: extent(through: \seam_fit_options.chunk_size), defaults: cOptions(HeadTrainingOptions()))
     var options = HeadTrainingOptions()
     options.prepares = source.prepare != 0
     options.epochs = Int(source.epochs)

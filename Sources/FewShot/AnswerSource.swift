@@ -1,4 +1,6 @@
+import Session
 import Support
+import Text
 
 /// What a model says of a number of texts at the place of the answer.
 public struct AnswerFeatures: Sendable, Equatable {
@@ -28,4 +30,20 @@ public protocol AnswerSource: AnyObject {
     /// - Parameter deliver: takes answers as they come, with the indices of their texts; false stops with `.cancelled`.
     ///   What was delivered before a failure is good.
     func answer(_ inputs: [InputText], deliver: ([Int], AnswerFeatures) throws -> Bool) throws
+}
+
+/// The answers of a session's model: of one that reads text without a tokenizer, of others with theirs.
+/// - Parameter shouldContinue: asked between the requests to a server; false stops with `.cancelled`.
+/// - Throws: `.invalidArgument` for a model that reads tokens and no tokenizer, and as `LocalAnswers` and `RemoteAnswers`.
+public func answerSource(
+    session: Session, tokenizer: Tokenizer?, task: ClassificationTask, shouldContinue: @escaping () -> Bool = { true }
+) throws -> any AnswerSource {
+    if session.backbone.info.architecture == .text {
+        return try RemoteAnswers(backbone: session.backbone, task: task, shouldContinue: shouldContinue)
+    }
+    guard let tokenizer else {
+        throw SeamError(
+            .invalidArgument, "backbone \"\(session.backbone.factory.id)\" reads tokens: a classification needs its tokenizer")
+    }
+    return try LocalAnswers(session: session, tokenizer: tokenizer, task: task)
 }

@@ -2,23 +2,31 @@ import Files
 import Session
 import Support
 
-/// A trained classification: a task, adapters on decoder.output, and the model that they read.
+/// A classification: a task, the model that is asked, and adapters on decoder.output that read its answers. Without
+/// adapters the scores are the model's own.
 ///
 /// One thread, as the session or backbone of its features.
 public final class Classifier {
     public let extractor: FeatureExtractor
-    public let adapters: [Adapter]
+    /// In the order in which they run.
+    public private(set) var adapters: [Adapter] = []
     public var task: ClassificationTask { extractor.task }
 
-    /// Of adapters that were made for the task's classes; they run in the given order.
-    /// - Throws: `.incompatible` for an adapter with another number of classes.
-    public init(extractor: FeatureExtractor, adapters: [Adapter]) throws {
-        for adapter in adapters where adapter.classes != extractor.task.classes {
+    /// A classification without adapters yet.
+    public init(extractor: FeatureExtractor) { self.extractor = extractor }
+
+    /// Adds an adapter behind those that are there.
+    /// - Throws: `.incompatible` for one with another number of classes, `.alreadyExists` for one that is there.
+    public func attach(_ adapter: Adapter) throws {
+        guard adapter.classes == task.classes else {
             throw SeamError(
                 .incompatible,
-                "adapter \"\(adapter.factory.id)\" was made for \(adapter.classes) classes, the task has \(extractor.task.classes)")
+                "adapter \"\(adapter.factory.id)\" was made for \(adapter.classes) classes, the task has \(task.classes)")
         }
-        (self.extractor, self.adapters) = (extractor, adapters)
+        guard !adapters.contains(where: { $0 === adapter }) else {
+            throw SeamError(.alreadyExists, "adapter \"\(adapter.factory.id)\" is already attached")
+        }
+        adapters.append(adapter)
     }
 
     /// The task that was saved with an adapter.
@@ -49,6 +57,7 @@ public final class Classifier {
     /// The scores of every class for each text, row-major [texts x classes]; the largest is the answer.
     public func scores(_ inputs: [InputText], progress: (Int, Int) -> Bool = { _, _ in true }) throws -> [Float] {
         let features = try extractor.features(of: inputs, progress: progress)
+        if adapters.isEmpty { return features.scores }
         return try classScores(adapters: adapters, scores: features.scores, hidden: features.hidden)
     }
 }

@@ -90,10 +90,6 @@ struct AnsweringModel {
     let tokenizer: Tokenizer?
 
     func source(for task: ClassificationTask) throws -> any AnswerSource {
-        guard let tokenizer else {
-            return try RemoteAnswers(
-                backbone: session.backbone, task: task, shouldContinue: { !Interruption.isRequested })
-        }
-        return try LocalAnswers(session: session, tokenizer: tokenizer, task: task)
+        try answerSource(session: session, tokenizer: tokenizer, task: task) { !Interruption.isRequested }
     }
 }

@@ -38,9 +38,11 @@ struct ClassifyCommand: ParsableCommand {
         guard let first = adapters.paths.first else { throw SeamError(.invalidArgument, "--adapter is needed, found none") }
         let task = try Classifier.task(ofAdapterAt: first)
         let model = try model.openAnswering(try common.makeRuntime(), remote)
-        let classifier = try Classifier(
-            extractor: try FeatureExtractor(task: task, source: try model.source(for: task), cacheFolder: cache),
-            adapters: try adapters.paths.map { try AdapterFolder.load($0, backbone: model.session.backbone) })
+        let classifier = Classifier(
+            extractor: try FeatureExtractor(task: task, source: try model.source(for: task), cacheFolder: cache))
+        for path in adapters.paths {
+            try classifier.attach(try AdapterFolder.load(path, backbone: model.session.backbone))
+        }
         Interruption.watch()
         if let data {
             try measure(classifier, try labelled.read(data, labels: task.verbalizer.labels))

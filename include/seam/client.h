@@ -333,10 +333,42 @@ SEAM_API seam_status seam_adapter_fit(seam_adapter *adapter, const float *scores
 SEAM_API seam_status seam_adapter_classify(seam_adapter *adapter, const float *scores, const float *hidden,
                                            size_t examples, float *class_scores, seam_error **error);
 
+/* ---- Classification of texts: a prompt, label words, and adapters on decoder.output */
+
+typedef struct seam_classifier seam_classifier;
+
+/* A question to a model, which is asked once about each distinct text.
+ * tokenizer: the model's; NULL for a backbone that reads text by itself.
+ * task_json: {"template": "{text} It was [MASK]", "labels": {"negative": ["bad"], "positive": ["great", "good"]}}, the
+ * classes in the order of the labels; also "multi_token": "first" (default) or "mean", and "scores": "logit" (default) or
+ * "probability". docs/fewshot.md says what they mean.
+ * cache_path nullable: a folder that keeps the model's answers, so that a later process need not ask again. */
+SEAM_API seam_status seam_classifier_create(seam_backbone *backbone, seam_tokenizer *tokenizer, const char *task_json,
+                                            const char *cache_path, seam_classifier **out, seam_error **error);
+SEAM_API void seam_classifier_release(seam_classifier *classifier);
+/* Adds an adapter on decoder.output, made for the task's number of classes; adapters run in the order added. Without one
+ * the scores are the model's own. */
+SEAM_API seam_status seam_classifier_attach(seam_classifier *classifier, seam_adapter *adapter, seam_error **error);
+/* Trains the attached adapters on `count` texts. texts_b: second texts of pairs for a template with {text_b}, else NULL.
+ * labels [count]: from 0; every class has an example. options nullable: the defaults. losses nullable: one an epoch.
+ * The task is saved with the adapters from then on. Errors as seam_adapter_fit. */
+SEAM_API seam_status seam_classifier_fit(seam_classifier *classifier, const char *const *texts,
+                                         const char *const *texts_b, const int32_t *labels, size_t count,
+                                         const seam_fit_options *options, double *losses, seam_error **error);
+/* scores [count, classes], filled; the largest of a row is the text's class. */
+SEAM_API seam_status seam_classifier_predict(seam_classifier *classifier, const char *const *texts,
+                                             const char *const *texts_b, size_t count, float *scores,
+                                             seam_error **error);
+/* How many prompts the model was asked; -1 for NULL. */
+SEAM_API int64_t seam_classifier_query_count(seam_classifier *classifier);
+/* The task that a loaded or trained adapter was saved with, to create its classifier; owned by the caller. SEAM_NOT_FOUND
+ * when there is none. */
+SEAM_API seam_status seam_adapter_task(seam_adapter *adapter, char **task_json, seam_error **error);
+
 /* ---- Tokenizers */
 
-/* Opens the tokenizer of a model folder: tokenizer.json or, where there is none, a SentencePiece model (spiece.model,
- * tokenizer.model, sentencepiece.bpe.model). */
+/* Opens the tokenizer of a model: a folder with tokenizer.json or, where there is none, a SentencePiece model
+ * (spiece.model, tokenizer.model, sentencepiece.bpe.model), or a GGUF file. */
 SEAM_API seam_status seam_tokenizer_open(const char *path, seam_tokenizer **out, seam_error **error);
 SEAM_API void seam_tokenizer_release(seam_tokenizer *tokenizer);
 /* Ids of a text, special tokens included. Writes at most `capacity` ids; *count is how many there are, which may be

@@ -7,6 +7,8 @@ protocol TokenizerModel: Sendable {
     var size: Int { get }
     func id(of token: String) -> Int32?
     func token(of id: Int32) -> String?
+    /// The token for text that has none; nil where there is none, or the model does not know it from others.
+    var unknownID: Int32? { get }
     /// Appends the ids of pieces, none of which is empty.
     func append(_ pieces: Pieces, to ids: inout [Int32]) throws
 }
@@ -34,6 +36,7 @@ struct WordLevel: TokenizerModel {
     var size: Int { vocabulary.count }
     func id(of token: String) -> Int32? { vocabulary.id(of: token) }
     func token(of id: Int32) -> String? { vocabulary.token(of: id) }
+    var unknownID: Int32? { unknown.id }
 
     func append(_ pieces: Pieces, to ids: inout [Int32]) throws {
         for range in pieces.ranges {
@@ -45,7 +48,7 @@ struct WordLevel: TokenizerModel {
 /// The token for text that has none.
 struct UnknownToken: Sendable {
     private let name: String
-    private let id: Int32?
+    let id: Int32?
     private let place: String
 
     init(_ name: String, in vocabulary: Vocabulary, place: String) {

@@ -36,6 +36,8 @@ final class SentencePiece: TokenizerModel, TokenDecoder, @unchecked Sendable {
         return id < 0 ? nil : id
     }
 
+    var unknownID: Int32? { id(of: .unknown) }
+
     func id(of token: String) -> Int32? {
         var token = token
         let id = token.withUTF8 { bytes in

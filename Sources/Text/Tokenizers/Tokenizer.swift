@@ -20,11 +20,12 @@ public final class Tokenizer: Sendable {
     /// The number of tokens, added ones included. Ids may go beyond where the file leaves gaps.
     public let vocabularySize: Int
     /// The ids of the tokens that the files name as begin, end, padding and unknown (`tokenizer_config.json`, then
-    /// `special_tokens_map.json`, then what a SentencePiece model marks; or the GGUF file); nil where none does.
+    /// `special_tokens_map.json`, then what a SentencePiece model marks; or the GGUF file); nil where none does, except that
+    /// the model itself may know the unknown one.
     public var bosToken: Int32? { named.bos }
     public var eosToken: Int32? { named.eos }
     public var padToken: Int32? { named.pad }
-    public var unknownToken: Int32? { named.unknown }
+    public var unknownToken: Int32? { named.unknown ?? model.unknownID }
     /// As above: the tokens that stand in front of and behind a text in models of the BERT family.
     public var clsToken: Int32? { named.cls }
     public var sepToken: Int32? { named.sep }

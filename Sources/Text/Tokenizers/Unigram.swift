@@ -7,7 +7,7 @@ struct Unigram: TokenizerModel {
     private let vocabulary: Vocabulary
     private let trie: ByteTrie
     private let scores: [Double]
-    private let unknownID: Int32?
+    let unknownID: Int32?
     /// What a character without a token counts: 10 below the lowest score.
     private let unknownScore: Double
     private let byteIDs: [Int32?]?

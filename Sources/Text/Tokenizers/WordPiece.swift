@@ -32,6 +32,7 @@ struct WordPiece: TokenizerModel {
     var size: Int { vocabulary.count }
     func id(of token: String) -> Int32? { vocabulary.id(of: token) }
     func token(of id: Int32) -> String? { vocabulary.token(of: id) }
+    var unknownID: Int32? { unknown.id }
 
     func append(_ pieces: Pieces, to ids: inout [Int32]) throws {
         let text = pieces.text

@@ -38,6 +38,7 @@ static void info(void *self, seam_backbone_info *out) {
       .architecture = SEAM_TEXT,
       .bos_token_id = -1,
       .mask_token_id = -1,
+      .identity = "tiny-text",
   };
   memcpy(out, &value, out->struct_size < sizeof value ? out->struct_size : sizeof value);
 }
