@@ -16,8 +16,8 @@ struct EncodedPrompt {
 /// - encoder-only with a head: the answer stands at the mask token;
 /// - encoder-only without a head: the text as a whole;
 /// - encoder-decoder: with a mask in the template, T5's first sentinel is the mask and the decoder starts with it, other
-///   families reconstruct the text, so that the answer stands where the mask does; without one it is the first token that
-///   the decoder writes.
+///   families reconstruct the text, so that the answer stands where the mask does; without one, or a model that has none,
+///   it is the first token that the decoder writes.
 struct PromptEncoder {
     let template: Template
     private let tokenizer: Tokenizer
@@ -27,21 +27,23 @@ struct PromptEncoder {
 
     /// Throws a sentence for a template that does not fit the architecture.
     init(_ template: Template, tokenizer: Tokenizer, info: BackboneInfo) throws {
-        self.template = info.architecture == .decoderOnly ? try template.answeringAtEnd() : template
         (self.tokenizer, self.info) = (tokenizer, info)
-        if info.architecture == .encoderOnly, info.hasHead != template.hasMask {
-            throw SeamError(
-                .invalidArgument,
-                info.hasHead
-                    ? "the template \"\(template.source)\" has no [MASK], where this model gives its answer"
-                    : "the template \"\(template.source)\" has a [MASK], and this model has no language-model head to fill it")
-        }
         if info.architecture == .encoderDecoder, let id = tokenizer.id(of: Self.sentinel) {
             mask = (Self.sentinel, id)
         } else {
             mask = (tokenizer.maskToken ?? info.maskToken).flatMap { id in
                 tokenizer.token(of: id).map { (token: $0, id: id) }
             }
+        }
+        // A decoder continues: what it has no mask for it can still answer at the end.
+        let continues = info.architecture == .decoderOnly || info.architecture == .encoderDecoder && mask == nil
+        self.template = continues ? try template.answeringAtEnd() : template
+        if info.architecture == .encoderOnly, info.hasHead != template.hasMask {
+            throw SeamError(
+                .invalidArgument,
+                info.hasHead
+                    ? "the template \"\(template.source)\" has no [MASK], where this model gives its answer"
+                    : "the template \"\(template.source)\" has a [MASK], and this model has no language-model head to fill it")
         }
     }
 

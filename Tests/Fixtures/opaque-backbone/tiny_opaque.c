@@ -62,6 +62,9 @@ static void info(void *self, seam_backbone_info *out) {
       .decoder_start_token_id = 0,
       .eos_token_id = 1,
       .pad_token_id = 0,
+      .has_head = 1,
+      .bos_token_id = -1,
+      .mask_token_id = -1,
   };
   memcpy(out, &value, out->struct_size < sizeof value ? out->struct_size : sizeof value);
 }
