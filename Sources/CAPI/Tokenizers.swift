@@ -8,8 +8,7 @@ public func seam_tokenizer_open(
     _ path: UnsafePointer<CChar>?, _ out: UnsafeMutablePointer<OpaquePointer?>?, _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
-        let folder = try text(path, "path")
-        try required(out, "out").pointee = handOver(try Tokenizer(folder: folder))
+        try required(out, "out").pointee = handOver(try Tokenizer(model: try text(path, "path")))
     }
 }
 

@@ -72,7 +72,7 @@ public final class Backbone {
 
     private static func factory(accepting model: PretrainedModel?, in runtime: Runtime) throws -> BackboneFactory {
         guard let model else { throw SeamError(.invalidArgument, "a backbone needs its id, a model folder, or both") }
-        let factories = runtime.plugins.flatMap(\.backbones)
+        let factories = runtime.plugins.flatMap(\.backbones).filter { $0.table.pointee.accepts != nil }
         if let factory = factories.first(where: {
             ($0.table.pointee.accepts?(runtime.host, model.handle) ?? 0) != 0
         }) { return factory }
