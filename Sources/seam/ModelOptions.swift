@@ -21,7 +21,7 @@ struct ModelOptions: ParsableArguments {
 
     func openBackbone(_ runtime: Runtime, settings: [String] = []) throws -> Backbone {
         guard model != nil || backbone != nil else {
-            throw SeamError(.invalidArgument, "--model is needed, found none")
+            throw ValidationError("Missing expected argument '--model <model>'")
         }
         guard backbone != nil || backboneOption.isEmpty else {
             throw SeamError(.invalidArgument, "--backbone-option needs --backbone, which says whose option it is")

@@ -91,7 +91,7 @@ private final class PrefixStepper: DecoderStepper {
         let batch = try Batch(sources: [[3, 4, 1]], info: model.info)
         var options = try model.session.defaultGenerationOptions()
         options.maxNewTokens = 33
-        expectError(.invalidArgument, "max_new_tokens must be at most 32, which the backbone's 32 positions leave, found 33") {
+        expectError(.invalidArgument, "max_new_tokens must be at most the backbone's 32 target positions, found 33") {
             try model.session.generate(batch, options: options)
         }
         options.maxNewTokens = 32
