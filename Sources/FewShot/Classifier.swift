@@ -29,13 +29,23 @@ public final class Classifier {
         adapters.append(adapter)
     }
 
-    /// The task that was saved with an adapter.
-    /// - Throws: `.notFound` for an adapter that was not trained by a classification.
-    public static func task(ofAdapterAt path: String) throws -> ClassificationTask {
-        guard let task = try AdapterFolder.readConfig(path).task else {
-            throw SeamError(.notFound, "adapter folder \"\(path)\": it holds no classification task")
+    /// The task that was saved with adapters.
+    /// - Parameter paths: their folders, one or more.
+    /// - Throws: `.notFound` for an adapter that was not trained by a classification, `.incompatible` for two that were
+    ///   trained for different ones.
+    public static func task(ofAdaptersAt paths: [String]) throws -> ClassificationTask {
+        let tasks = try paths.map { path in
+            guard let task = try AdapterFolder.readConfig(path).task else {
+                throw SeamError(.notFound, "adapter folder \"\(path)\": it holds no classification task")
+            }
+            return try ClassificationTask(task, name: FileSystem.join(path, AdapterFolder.configName))
         }
-        return try ClassificationTask(task, name: FileSystem.join(path, AdapterFolder.configName))
+        guard let first = tasks.first else { throw SeamError(.invalidArgument, "there is no adapter") }
+        if let other = try tasks.firstIndex(where: { try $0.json.serialized() != first.json.serialized() }) {
+            throw SeamError(
+                .incompatible, "the adapters in \"\(paths[0])\" and \"\(paths[other])\" were trained for different tasks")
+        }
+        return first
     }
 
     /// Trains the adapters on labelled texts.

@@ -15,6 +15,9 @@ public enum FewShotMethod: String, Sendable, CaseIterable {
     case logisticRegression = "logistic-regression"
     /// The adapters on decoder.output.
     case adapters = "adapters"
+
+    /// Whether it is the same for every draw.
+    var isWithoutTraining: Bool { self == .zeroShot || self == .calibratedZeroShot }
 }
 
 /// Compares methods of few-shot classification on one data set: for every number of shots and every seed a fresh draw of
@@ -23,14 +26,9 @@ public enum FewShotMethod: String, Sendable, CaseIterable {
 /// Shots and settings are the caller's: nothing is chosen by the test texts.
 public struct FewShotExperiment {
     public struct Options {
-        /// Examples of each class.
-        public var shots = [1, 4, 16]
-        /// Of the draws, and of the adapters' initial values.
-        public var seeds: [UInt64] = [0, 1, 2, 3, 4]
+        /// In the order of the report, none of them twice.
         public var methods: [FewShotMethod] = [.zeroShot, .calibratedZeroShot, .classMean, .logisticRegression, .adapters]
         public var training = HeadTrainingOptions()
-        /// Whether a draw may hold a text twice.
-        public var allowsDuplicates = false
 
         public init() {}
     }
@@ -44,38 +42,45 @@ public struct FewShotExperiment {
     }
 
     private let extractor: FeatureExtractor
-    private let training: LabelledTexts
+    private let draws: FewShotDraws
     private let test: LabelledTexts
     private let options: Options
-    /// New adapters for a draw.
+    /// What the method `adapters` is called in the report.
+    private let adapterName: String
+    /// New adapters for a seed.
     private let makeAdapters: (UInt64) throws -> [Adapter]
     /// A model that answers prompts with demonstrations.
     private let demonstrations: InContextAnswers?
 
     /// - Parameters:
-    ///   - adapters: makes the adapters for a seed, in the order in which they run.
     ///   - demonstrations: needed for `.inContext`.
-    /// - Throws: `.invalidArgument` for no shots or seeds, data sets whose labels are not the task's, and a method that the
-    ///   model cannot be asked for.
+    ///   - adapterName: what the adapters are called in the report.
+    ///   - adapters: makes the adapters for a seed, in the order in which they run.
+    /// - Throws: `.invalidArgument` for no method or one that is given twice and for data sets whose labels are not the
+    ///   task's, `.unsupported` for a method that the model cannot be asked for.
     public init(
-        extractor: FeatureExtractor, training: LabelledTexts, test: LabelledTexts, options: Options,
-        demonstrations: InContextAnswers? = nil, adapters: @escaping (UInt64) throws -> [Adapter]
+        extractor: FeatureExtractor, draws: FewShotDraws, test: LabelledTexts, options: Options,
+        demonstrations: InContextAnswers? = nil, adapterName: String,
+        adapters: @escaping (UInt64) throws -> [Adapter]
     ) throws {
-        guard !options.shots.isEmpty, !options.seeds.isEmpty else {
-            throw SeamError(.invalidArgument, "an experiment needs a number of shots and a seed")
-        }
-        for data in [training, test] where data.labelNames != extractor.task.verbalizer.labels {
+        let labels = extractor.task.verbalizer.labels
+        for data in [draws.training, test] where data.labelNames != labels {
             throw SeamError(
                 .invalidArgument,
-                "\(data.name) has the labels \(data.labelNames.joined(separator: ", ")), the task has \(extractor.task.verbalizer.labels.joined(separator: ", "))"
+                "\(data.name) has the labels \(data.labelNames.joined(separator: ", ")), the task has \(labels.joined(separator: ", "))"
             )
+        }
+        guard !options.methods.isEmpty, Set(options.methods).count == options.methods.count else {
+            throw SeamError(
+                .invalidArgument,
+                "an experiment needs methods, each once, found \(options.methods.map(\.rawValue).joined(separator: ", "))")
         }
         guard demonstrations != nil || !options.methods.contains(.inContext) else {
             throw SeamError(
                 .unsupported, "in-context examples need a model that continues a text (decoder-only) and runs here")
         }
-        (self.extractor, self.training, self.test, self.options) = (extractor, training, test, options)
-        (self.demonstrations, makeAdapters) = (demonstrations, adapters)
+        (self.extractor, self.draws, self.test, self.options) = (extractor, draws, test, options)
+        (self.demonstrations, self.adapterName, makeAdapters) = (demonstrations, adapterName, adapters)
     }
 
     /// Runs the comparison.
@@ -85,74 +90,60 @@ public struct FewShotExperiment {
     /// - Returns: a table; shots 0 are the methods without training.
     public func run(
         title: String, observe: (Event) -> Bool = { _ in true },
-        keep: (_ shots: Int, _ seed: UInt64, [Adapter]) throws -> Void = { _, _, _ in }
+        keep: (FewShotDraws.Draw, [Adapter]) throws -> Void = { _, _ in }
     ) throws -> Report {
-        func ask(_ inputs: [InputText], _ part: String) throws -> ClassFeatures {
-            try extractor.features(of: inputs) { observe(.asked(part: part, done: $0, of: $1)) }
+        var results = ExperimentResults()
+        let asked = Asked(
+            test: try ask(test.inputs, "test", observe), empty: try extractor.emptyFeatures())
+        for method in options.methods where method.isWithoutTraining {
+            results.add(try outcome(of: method, asked), method, shots: 0)
         }
-        var cells = Cells()
-        let features = try ask(test.inputs, "test")
-        let empty = try extractor.emptyFeatures()
-        if options.methods.contains(.zeroShot) {
-            cells.add(.zeroShot, 0, try measure(features.probabilities))
-        }
-        if options.methods.contains(.calibratedZeroShot) {
-            let calibrated = try ZeroShot.calibrated(features.probabilities, empty: empty.probabilities)
-            cells.add(.calibratedZeroShot, 0, try measure(calibrated), queries: 1)
-        }
-        for shots in options.shots {
-            for seed in options.seeds {
-                let draw = try Shots(from: training, perClass: shots, seed: seed).training
-                try training.checkTraining(rows: draw, allowingDuplicates: options.allowsDuplicates)
-                let known = try ask(draw.map { training.inputs[$0] }, "\(shots) shots, seed \(seed)")
-                let labels = draw.map { training.labels[$0] }
-                var accuracy: Double?
-                for method in options.methods {
-                    let start = monotonicSeconds()
-                    switch method {
-                    case .zeroShot, .calibratedZeroShot: continue
-                    case .classMean:
-                        let means = try NearestClassMean(
-                            features: known.hidden, labels: labels, classes: known.classes, width: known.width)
-                        let seconds = monotonicSeconds() - start
-                        let scores = try means.scores(features.hidden)
-                        cells.add(method, shots, try measure(scores), queries: draw.count, seconds: seconds)
-                    case .logisticRegression:
-                        let regression = try LogisticRegression(
-                            features: known.hidden, labels: labels, classes: known.classes, width: known.width)
-                        let seconds = monotonicSeconds() - start
-                        let scores = try regression.scores(features.hidden)
-                        cells.add(method, shots, try measure(scores), queries: draw.count, seconds: seconds)
-                    case .inContext:
-                        let scores = try demonstrations!.scores(
-                            test.inputs, demonstrations: draw.map { (training.inputs[$0], training.labels[$0]) }
-                        ) { observe(.asked(part: "in context, \(shots) shots, seed \(seed)", done: $0, of: $1)) }
-                        cells.add(method, shots, try measure(scores), queries: test.count)
-                    case .adapters:
-                        let adapters = try makeAdapters(seed)
-                        let begin = monotonicSeconds()
-                        _ = try fit(
-                            adapters: adapters, scores: known.scores, hidden: known.hidden,
-                            labels: labels.map { Int32($0) }, emptyScores: empty.scores, options: options.training)
-                        let seconds = monotonicSeconds() - begin
-                        for adapter in adapters { adapter.task = extractor.task.json }
-                        let result = try measure(
-                            try classScores(adapters: adapters, scores: features.scores, hidden: features.hidden))
-                        cells.add(method, shots, result, queries: draw.count + 1, seconds: seconds)
-                        accuracy = result.accuracy
-                        try keep(shots, seed, adapters)
-                    }
+        for draw in draws.all {
+            let examples = Examples(
+                draw: draw, features: try ask(draws.inputs(draw), Self.name(draw), observe), labels: draws.labels(draw))
+            var accuracy: Double?
+            for method in options.methods where !method.isWithoutTraining {
+                let outcome: Outcome
+                switch method {
+                case .inContext: outcome = try inContext(draw, observe)
+                case .adapters:
+                    outcome = try trainAdapters(examples, asked, keep)
+                    accuracy = outcome.metrics.accuracy
+                default: outcome = try baseline(method, examples, asked)
                 }
-                guard observe(.trained(shots: shots, seed: seed, accuracy: accuracy)) else {
-                    throw SeamError(.cancelled, "the experiment was cancelled")
-                }
+                results.add(outcome, method, shots: draw.shots)
+            }
+            guard observe(.trained(shots: draw.shots, seed: draw.seed, accuracy: accuracy)) else {
+                throw SeamError(.cancelled, "the experiment was cancelled")
             }
         }
-        let asked = extractor.source.queryCount
-        return try cells.report(
-            title: title, methods: options.methods, shots: [0] + options.shots,
-            secondsPerQuery: asked > 0 ? extractor.querySeconds / Double(asked) : 0,
-            adapterNames: try makeAdapters(options.seeds[0]).map(\.factory.id))
+        let queries = extractor.source.queryCount
+        return try results.report(
+            title: title, methods: options.methods, shots: draws.shots,
+            secondsPerQuery: queries > 0 ? extractor.querySeconds / Double(queries) : 0, adapterName: adapterName)
+    }
+
+    // MARK: One step
+
+    private typealias Outcome = ExperimentResults.Outcome
+
+    /// What all draws share.
+    private struct Asked {
+        let test: ClassFeatures
+        let empty: ClassFeatures
+    }
+
+    /// A draw with what the model says of it.
+    private struct Examples {
+        let draw: FewShotDraws.Draw
+        let features: ClassFeatures
+        let labels: [Int]
+    }
+
+    private static func name(_ draw: FewShotDraws.Draw) -> String { "\(draw.shots) shots, seed \(draw.seed)" }
+
+    private func ask(_ inputs: [InputText], _ part: String, _ observe: (Event) -> Bool) throws -> ClassFeatures {
+        try extractor.features(of: inputs) { observe(.asked(part: part, done: $0, of: $1)) }
     }
 
     private func measure(_ scores: [Float]) throws -> ClassificationMetrics {
@@ -161,43 +152,54 @@ public struct FewShotExperiment {
             predictions: try predictedClasses(scores, classes: classes), labels: test.labels, classes: classes)
     }
 
-    /// Results by method and shots, one a seed.
-    private struct Cells {
-        struct Results {
-            var metrics: [ClassificationMetrics] = []
-            var queries = 0
-            var seconds = 0.0
-        }
-        var results: [FewShotMethod: [Int: Results]] = [:]
+    private func outcome(of method: FewShotMethod, _ asked: Asked) throws -> Outcome {
+        guard method == .calibratedZeroShot else { return Outcome(metrics: try measure(asked.test.probabilities)) }
+        let calibrated = try ZeroShot.calibrated(asked.test.probabilities, empty: asked.empty.probabilities)
+        return Outcome(metrics: try measure(calibrated), queries: 1)
+    }
 
-        mutating func add(
-            _ method: FewShotMethod, _ shots: Int, _ metrics: ClassificationMetrics, queries: Int = 0, seconds: Double = 0
-        ) {
-            var entry = results[method]?[shots] ?? Results()
-            entry.metrics.append(metrics)
-            entry.queries = queries
-            entry.seconds += seconds
-            results[method, default: [:]][shots] = entry
+    private func baseline(_ method: FewShotMethod, _ examples: Examples, _ asked: Asked) throws -> Outcome {
+        let known = examples.features
+        let start = monotonicSeconds()
+        let classify: ([Float]) throws -> [Float]
+        if method == .classMean {
+            classify = try NearestClassMean(
+                features: known.hidden, labels: examples.labels, classes: known.classes, width: known.width).scores
+        } else {
+            classify = try LogisticRegression(
+                features: known.hidden, labels: examples.labels, classes: known.classes, width: known.width).scores
         }
+        let seconds = monotonicSeconds() - start
+        return Outcome(
+            metrics: try measure(classify(asked.test.hidden)), queries: known.count, secondsTraining: seconds)
+    }
 
-        func report(
-            title: String, methods: [FewShotMethod], shots: [Int], secondsPerQuery: Double, adapterNames: [String]
-        ) throws -> Report {
-            var report = Report(title: title)
-            for method in methods {
-                let name = method == .adapters ? adapterNames.joined(separator: "+") : method.rawValue
-                for shots in shots {
-                    guard let entry = results[method]?[shots] else { continue }
-                    try report.add(
-                        Report.Cell(
-                            accuracy: try Spread(entry.metrics.map(\.accuracy)),
-                            macroF1: try Spread(entry.metrics.map(\.macroF1)), queries: entry.queries,
-                            secondsQuerying: Double(entry.queries) * secondsPerQuery,
-                            secondsTraining: entry.seconds / Double(entry.metrics.count)),
-                        method: name, shots: shots)
-                }
-            }
-            return report
+    private func trainAdapters(
+        _ examples: Examples, _ asked: Asked, _ keep: (FewShotDraws.Draw, [Adapter]) throws -> Void
+    ) throws -> Outcome {
+        let known = examples.features
+        let adapters = try makeAdapters(examples.draw.seed)
+        let start = monotonicSeconds()
+        _ = try fit(
+            adapters: adapters, scores: known.scores, hidden: known.hidden, labels: examples.labels.map { Int32($0) },
+            emptyScores: asked.empty.scores, options: options.training)
+        let seconds = monotonicSeconds() - start
+        for adapter in adapters { adapter.task = extractor.task.json }
+        let scores = try classScores(adapters: adapters, scores: asked.test.scores, hidden: asked.test.hidden)
+        let outcome = Outcome(metrics: try measure(scores), queries: known.count + 1, secondsTraining: seconds)
+        try keep(examples.draw, adapters)
+        return outcome
+    }
+
+    private func inContext(_ draw: FewShotDraws.Draw, _ observe: (Event) -> Bool) throws -> Outcome {
+        guard let demonstrations else { throw SeamError(.internal, "there is no model for in-context examples") }
+        let before = demonstrations.querySeconds
+        let solved = zip(draws.inputs(draw), draws.labels(draw)).map { (input: $0, label: $1) }
+        let scores = try demonstrations.scores(test.inputs, demonstrations: solved) {
+            observe(.asked(part: "in context, \(Self.name(draw))", done: $0, of: $1))
         }
+        return Outcome(
+            metrics: try measure(scores), queries: test.count,
+            secondsQuerying: demonstrations.querySeconds - before)
     }
 }

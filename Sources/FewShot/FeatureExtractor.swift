@@ -13,26 +13,13 @@ public struct ClassFeatures: Sendable {
     public let classes: Int
     public let width: Int
     public var count: Int { scores.count / classes }
-
-    /// The rows at `indices`, in that order.
-    public func rows(_ indices: [Int]) -> ClassFeatures {
-        func pick(_ values: [Float], _ columns: Int) -> [Float] {
-            var result: [Float] = []
-            result.reserveCapacity(indices.count * columns)
-            for index in indices { result += values[index * columns..<(index + 1) * columns] }
-            return result
-        }
-        return ClassFeatures(
-            scores: pick(scores, classes), probabilities: pick(probabilities, classes), hidden: pick(hidden, width),
-            classes: classes, width: width)
-    }
 }
 
 /// Asks a model about texts, each distinct one once, and keeps the answers.
 ///
 /// A model without a head scores no words: the scores of a text are then its similarities to the label words, which are
-/// asked as texts of their own: the cosine of the two pooled vectors times 20, the scale that sentence encoders are
-/// trained with (Reimers and Gurevych 2019, in their released training code).
+/// asked as texts of their own in the same template: the cosine of the two pooled vectors times 20, the scale that
+/// sentence encoders are trained with (Reimers and Gurevych 2019, in their released training code).
 ///
 /// One thread, as its source.
 public final class FeatureExtractor {
@@ -42,38 +29,32 @@ public final class FeatureExtractor {
     public private(set) var querySeconds = 0.0
 
     private let cache: FeatureCache
-    private let descriptions: FeatureExtractor.Descriptions?
+    /// The vectors of the label words of a model without a head, normalised; asked for on first use.
+    private var wordVectors: [Float]?
+    /// Seconds for which answers wait in memory: what is lost when the process is killed.
+    private let flushInterval: Double
     private static let similarityScale: Float = 20
-
-    /// The vectors of the label words of a model without a head, asked on first use.
-    private final class Descriptions {
-        let cache: FeatureCache
-        var vectors: [Float]?
-        init(cache: FeatureCache) { self.cache = cache }
-    }
 
     /// - Parameter cacheFolder: where answers outlive the process; nil keeps them in memory.
     /// - Throws: as `FeatureCache`.
-    public init(task: ClassificationTask, source: any AnswerSource, cacheFolder: String? = nil) throws {
-        (self.task, self.source) = (task, source)
-        let folder = source.identity == nil ? nil : cacheFolder
-        func cache(_ template: String, words: [String]) throws -> FeatureCache {
-            try FeatureCache(
-                folder: folder,
-                key: FeatureKey(
-                    model: source.identity ?? "", template: template, words: words,
-                    multiToken: task.multiToken),
-                width: source.width)
-        }
-        self.cache = try cache(task.template.source, words: source.hasScores ? task.verbalizer.allWords : [])
-        descriptions = source.hasScores ? nil : Descriptions(cache: try cache("{text}", words: []))
+    public convenience init(task: ClassificationTask, source: any AnswerSource, cacheFolder: String? = nil) throws {
+        try self.init(task: task, source: source, cacheFolder: cacheFolder, flushInterval: 10)
+    }
+
+    /// As above with another time between writes to the cache.
+    init(task: ClassificationTask, source: any AnswerSource, cacheFolder: String?, flushInterval: Double) throws {
+        (self.task, self.source, self.flushInterval) = (task, source, flushInterval)
+        let key = FeatureKey(
+            model: source.identity ?? "", template: task.template.source,
+            words: source.hasScores ? task.verbalizer.allWords : [], multiToken: task.multiToken)
+        cache = try FeatureCache(folder: source.identity == nil ? nil : cacheFolder, key: key, width: source.width)
     }
 
     /// The features of texts, in their order.
     /// - Parameter progress: called with the number of distinct texts that are answered and of all; false stops with
     ///   `.cancelled`, and what was answered is kept.
     public func features(of inputs: [InputText], progress: (Int, Int) -> Bool = { _, _ in true }) throws -> ClassFeatures {
-        let answers = try answers(to: inputs, in: cache, progress: progress)
+        let answers = try answers(to: inputs, progress: progress)
         let words = source.hasScores ? answers.scores : try similarities(answers.hidden)
         return ClassFeatures(
             scores: try task.classScores(words: words, count: inputs.count),
@@ -86,48 +67,59 @@ public final class FeatureExtractor {
         try features(of: [InputText("", task.template.needsTextB ? "" : nil)])
     }
 
-    private func answers(
-        to inputs: [InputText], in cache: FeatureCache, progress: (Int, Int) -> Bool
-    ) throws -> AnswerFeatures {
+    private func answers(to inputs: [InputText], progress: (Int, Int) -> Bool) throws -> AnswerFeatures {
         var missing: [InputText] = []
         var seen: Set<[UInt8]> = []
         for (input, row) in zip(inputs, cache.lookup(inputs)) where row == nil && seen.insert(input.bytes).inserted {
             missing.append(input)
         }
-        if !missing.isEmpty {
-            let start = monotonicSeconds()
-            defer { querySeconds += monotonicSeconds() - start }
-            var done = 0
-            do {
-                try source.answer(missing) { indices, features in
-                    try cache.append(indices.map { missing[$0] }, scores: features.scores, hidden: features.hidden)
-                    done += indices.count
-                    return progress(done, missing.count)
-                }
-            } catch {
-                // What was answered before the failure need not be asked again; that failure is the one to report.
-                try? cache.flush()
-                throw error
-            }
-            try cache.flush()
+        if !missing.isEmpty { try ask(missing, progress: progress) }
+        let rows = cache.lookup(inputs).compactMap { $0 }
+        guard rows.count == inputs.count else {
+            throw SeamError(.internal, "of \(inputs.count) texts the model answered only \(rows.count)")
         }
-        let features = cache.read(cache.lookup(inputs).compactMap { $0 })
+        let features = cache.read(rows)
         return AnswerFeatures(scores: features.scores, hidden: features.hidden)
+    }
+
+    private func ask(_ texts: [InputText], progress: (Int, Int) -> Bool) throws {
+        let start = monotonicSeconds()
+        defer { querySeconds += monotonicSeconds() - start }
+        var lastFlush = start
+        var done = 0
+        do {
+            try source.answer(texts) { indices, features in
+                try cache.append(indices.map { texts[$0] }, scores: features.scores, hidden: features.hidden)
+                if monotonicSeconds() - lastFlush >= flushInterval {
+                    try cache.flush()
+                    lastFlush = monotonicSeconds()
+                }
+                done += indices.count
+                return progress(done, texts.count)
+            }
+        } catch {
+            // What was answered before the failure need not be asked again; that failure is the one to report.
+            try? cache.flush()
+            throw error
+        }
+        try cache.flush()
     }
 
     /// Scaled cosines [count x words] of hidden states with the label words' vectors.
     private func similarities(_ hidden: [Float]) throws -> [Float] {
-        guard let descriptions else { return [] }
         let width = source.width
         let words = task.verbalizer.allWords
-        if descriptions.vectors == nil {
-            let answers = try answers(to: words.map { InputText($0) }, in: descriptions.cache, progress: { _, _ in true })
-            descriptions.vectors = Self.normalized(answers.hidden, width: width)
+        let vectors: [Float]
+        if let wordVectors {
+            vectors = wordVectors
+        } else {
+            let texts = words.map { InputText($0, task.template.needsTextB ? "" : nil) }
+            vectors = Self.normalized(try answers(to: texts, progress: { _, _ in true }).hidden, width: width)
+            wordVectors = vectors
         }
         let product = LinearClassifier(
             width: width, centre: [Float](repeating: 0, count: width),
-            weights: descriptions.vectors!.map { $0 * Self.similarityScale },
-            bias: [Float](repeating: 0, count: words.count))
+            weights: vectors.map { $0 * Self.similarityScale }, bias: [Float](repeating: 0, count: words.count))
         return try product.scores(Self.normalized(hidden, width: width))
     }
 

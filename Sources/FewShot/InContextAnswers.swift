@@ -4,10 +4,15 @@ import Text
 
 /// Class scores by demonstrations in the prompt (Brown et al. 2020), for a decoder-only model that runs here.
 public final class InContextAnswers {
+    /// How many prompts were asked.
+    public var queryCount: Int { answers.queryCount }
+    /// Seconds spent in asking the model.
+    public private(set) var querySeconds = 0.0
+    /// How many prompts had no room for all demonstrations.
+    public private(set) var crowdedCount = 0
+
     private let answers: LocalAnswers
     private let task: ClassificationTask
-    private let tokenizer: Tokenizer
-    private let limit: Int
 
     /// - Throws: `.unsupported` for a model that does not continue a text, and as `LocalAnswers`.
     public init(session: Session, tokenizer: Tokenizer, task: ClassificationTask) throws {
@@ -16,11 +21,11 @@ public final class InContextAnswers {
             throw SeamError(.unsupported, "in-context examples need a model that continues a text (decoder-only)")
         }
         answers = try LocalAnswers(session: session, tokenizer: tokenizer, task: task)
-        (self.task, self.tokenizer) = (task, tokenizer)
-        limit = info.maxSourcePositions > 0 ? info.maxSourcePositions : .max
+        self.task = task
     }
 
-    /// The scores of every class for each text, row-major [texts x classes], with all demonstrations that fit before it.
+    /// The scores of every class for each text, row-major [texts x classes], with all demonstrations that fit before it;
+    /// a text that is too long by itself is shortened.
     /// - Parameters:
     ///   - demonstrations: texts and their classes; each is answered by the first word of its class.
     ///   - progress: called with the number of texts done and of all; false stops with `.cancelled`.
@@ -28,10 +33,14 @@ public final class InContextAnswers {
         _ inputs: [InputText], demonstrations: [(input: InputText, label: Int)], progress: (Int, Int) -> Bool
     ) throws -> [Float] {
         let solved = demonstrations.map { (input: $0.input, word: task.verbalizer.words[$0.label][0]) }
+        let start = monotonicSeconds()
+        defer { querySeconds += monotonicSeconds() - start }
         let prompts = try inputs.map { input in
-            try InContextPrompt(
-                demonstrations: solved, query: input, template: task.template, limit: limit
-            ) { try tokenizer.encode($0).count }.prompt
+            let built = try InContextPrompt(
+                demonstrations: solved, query: try answers.fitted(input), template: task.template,
+                limit: answers.encoder.limit, countTokens: answers.encoder.tokenCount)
+            if built.kept < solved.count { crowdedCount += 1 }
+            return built.prompt
         }
         let words = task.verbalizer.allWords.count
         var scores = [Float](repeating: 0, count: inputs.count * words)

@@ -18,7 +18,7 @@ struct LabelTokens: Sendable {
         var owners: [[Int32]: (label: String, word: String)] = [:]
         for (label, words) in zip(verbalizer.labels, verbalizer.words) {
             for word in words {
-                let tokens = try tokenizer.encode(prefix + word, addSpecialTokens: false)
+                let tokens = try Self.tokens(prefix + word, tokenizer)
                 guard !tokens.isEmpty, !tokens.contains(where: { $0 == tokenizer.unknownToken }) else {
                     throw SeamError(
                         .invalidArgument, "the word \"\(word)\" of label \"\(label)\" is not in the model's vocabulary")
@@ -35,5 +35,15 @@ struct LabelTokens: Sendable {
             }
         }
         self.ids = ids
+    }
+
+    /// A word as it is spelled behind other text: some tokenizers put a space in front of a text, which would come on
+    /// top of the word's own.
+    private static func tokens(_ word: String, _ tokenizer: Tokenizer) throws -> [Int32] {
+        let alone = try tokenizer.encode(word, addSpecialTokens: false)
+        guard word.hasPrefix(" ") else { return alone }
+        let front = try tokenizer.encode("a", addSpecialTokens: false)
+        let both = try tokenizer.encode("a" + word, addSpecialTokens: false)
+        return both.count > front.count && both.starts(with: front) ? Array(both[front.count...]) : alone
     }
 }

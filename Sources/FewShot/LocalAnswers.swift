@@ -15,8 +15,9 @@ public final class LocalAnswers: AnswerSource {
     /// How many texts were shortened because their prompts were too long for the model.
     public private(set) var shortenedCount = 0
 
+    /// How it reads prompts.
+    let encoder: PromptEncoder
     private let session: Session
-    private let encoder: PromptEncoder
     private let words: LabelTokens
     /// Tokens of a batch, padding included: enough for the matrix products to run at full speed.
     private static let batchTokens = 4096
@@ -30,25 +31,36 @@ public final class LocalAnswers: AnswerSource {
             ? LabelTokens(
                 task.verbalizer, prefix: encoder.template.wordPrefix, multiToken: task.multiToken, tokenizer: tokenizer)
             : LabelTokens()
-        identity = try Self.identity(of: session)
+        identity = try Self.identity(of: session, tokenizer)
     }
 
-    /// The weights' content and the options that they are run with; nil where no name tells the model apart from another
-    /// state of itself.
-    private static func identity(of session: Session) throws -> String? {
+    /// The weights' content, all settings beside them, the tokenizer's among these, and the options that they are run
+    /// with; nil where no name tells the model apart from another state of itself.
+    private static func identity(of session: Session, _ tokenizer: Tokenizer) throws -> String? {
         let backbone = session.backbone
         guard !backbone.isTrained, session.adapters.isEmpty, let model = backbone.model else { return nil }
+        var settings = ContentHash()
+        // A GGUF file's settings are its own.
+        settings.update(try model.files.config.serialized())
+        if let folder = model.files.folder {
+            for name in [FileSystem.baseName(tokenizer.path), "tokenizer_config.json", "special_tokens_map.json"] {
+                let path = FileSystem.join(folder, name)
+                settings.update(FileSystem.exists(path) ? ContentHash.hex(try ContentHash.ofFile(path)) : "")
+            }
+        }
         let options = try backbone.options.json.serialized()
-        return "\(backbone.factory.id) \(ContentHash.hex(model.files.fingerprint())) \(options)"
+        return "\(backbone.factory.id) \(ContentHash.hex(model.files.fingerprint())) \(settings.hex) \(options)"
     }
 
     public func answer(_ inputs: [InputText], deliver: ([Int], AnswerFeatures) throws -> Bool) throws {
-        try answer(
-            try inputs.map { input in
-                let (prompt, isShortened) = try encoder.encode(input)
-                if isShortened { shortenedCount += 1 }
-                return prompt
-            }, deliver: deliver)
+        try answer(prompts: try inputs.map { try encoder.template.render(try fitted($0)) }, deliver: deliver)
+    }
+
+    /// A text of which the end is left out where its prompt would be too long, and counted then.
+    func fitted(_ input: InputText) throws -> InputText {
+        let (fitted, isShortened) = try encoder.fitted(input)
+        if isShortened { shortenedCount += 1 }
+        return fitted
     }
 
     /// The same for prompts that are rendered already.

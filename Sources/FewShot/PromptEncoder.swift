@@ -23,6 +23,10 @@ struct PromptEncoder {
     private let tokenizer: Tokenizer
     private let info: BackboneInfo
     private let mask: (token: String, id: Int32)?
+    /// The greatest number of tokens of a prompt, that of the model or of its tokenizer; `.max`: there is none.
+    let limit: Int
+    /// The special tokens around a text; 0 where the tokenizer cuts nothing, so that nobody asks.
+    private let addedCount: Int
     private static let sentinel = "<extra_id_0>"
 
     /// Throws a sentence for a template that does not fit the architecture.
@@ -45,38 +49,51 @@ struct PromptEncoder {
                     ? "the template \"\(template.source)\" has no [MASK], where this model gives its answer"
                     : "the template \"\(template.source)\" has a [MASK], and this model has no language-model head to fill it")
         }
+        limit = min(
+            info.maxSourcePositions > 0 ? info.maxSourcePositions : .max, tokenizer.truncationLength ?? .max)
+        addedCount = tokenizer.truncationLength == nil ? 0 : try tokenizer.encode("").count
     }
 
-    /// The greatest number of tokens of a prompt; 0: no limit.
-    private var limit: Int { info.maxSourcePositions }
-
-    /// The prompt of a text, of which the end is left out where the prompt would be too long.
-    /// - Returns: the prompt, and whether the text was shortened.
+    /// A text of which the end is left out where its prompt would be too long.
+    /// - Returns: the text, and whether it was shortened.
     /// - Throws: a sentence for a template that is too long by itself, and as `Template.render`.
-    func encode(_ input: InputText) throws -> (prompt: EncodedPrompt, isShortened: Bool) {
-        let whole = try ids(of: try template.render(input))
-        if limit == 0 || whole.ids.count <= limit { return (whole, false) }
-        func shortened(to count: Int, of text: [Character]) throws -> EncodedPrompt {
-            try ids(of: try template.render(text: String(text[..<count]), textB: input.textB))
+    func fitted(_ input: InputText) throws -> (input: InputText, isShortened: Bool) {
+        func fits(_ input: InputText) throws -> Bool {
+            try tokenCount(written(try template.render(input))) <= limit
         }
+        if try limit == .max || fits(input) { return (input, false) }
         let text = Array(input.text)
-        var best = try shortened(to: 0, of: text)
-        guard best.ids.count <= limit else {
+        func shortened(to count: Int) -> InputText { InputText(String(text[..<count]), input.textB) }
+        guard try fits(shortened(to: 0)) else {
             throw SeamError(
                 .invalidArgument,
-                "the template \"\(template.source)\" without its text is longer than the \(limit) tokens that the model reads")
+                "the template \"\(template.source)\" without its text\(input.textB == nil ? "" : ", but with the second one,") is longer than the \(limit) tokens that the model reads"
+            )
         }
         // By bisection: the number of tokens grows with the text.
-        var (fits, exceeds) = (0, text.count)
-        while exceeds - fits > 1 {
-            let middle = (fits + exceeds) / 2
-            let prompt = try shortened(to: middle, of: text)
-            if prompt.ids.count <= limit { (fits, best) = (middle, prompt) } else { exceeds = middle }
+        var (fitting, exceeding) = (0, text.count)
+        while exceeding - fitting > 1 {
+            let middle = (fitting + exceeding) / 2
+            if try fits(shortened(to: middle)) { fitting = middle } else { exceeding = middle }
         }
-        return (best, true)
+        return (shortened(to: fitting), true)
     }
 
-    /// The ids of a prompt, however long.
+    /// The number of tokens of a prompt's text, or, where the tokenizer itself cuts a text to `limit`, a greater one.
+    func tokenCount(_ text: String) throws -> Int {
+        let count = try tokenizer.encode(text).count
+        guard count == tokenizer.truncationLength else { return count }
+        // Without special tokens it cuts to the same number. Where there are none, a text that just fits counts as cut.
+        return addedCount == 0 ? count + 1 : try tokenizer.encode(text, addSpecialTokens: false).count + addedCount
+    }
+
+    /// A prompt as the tokenizer reads it.
+    private func written(_ prompt: Prompt) -> String {
+        guard let after = prompt.after else { return prompt.before }
+        return prompt.before + (mask?.token ?? "") + after
+    }
+
+    /// The ids of a prompt, as long as it is.
     func ids(of prompt: Prompt) throws -> EncodedPrompt {
         switch info.architecture {
         case .decoderOnly:
@@ -93,18 +110,18 @@ struct PromptEncoder {
         case .encoderOnly where !info.hasHead:
             return EncodedPrompt(ids: try tokenizer.encode(prompt.before))
         case .encoderOnly:
-            let (ids, place) = try masked(prompt, after: prompt.after ?? "")
+            let (ids, place) = try masked(prompt)
             return EncodedPrompt(ids: ids, answer: place)
         case .encoderDecoder:
             guard let start = info.decoderStartToken else {
                 throw SeamError(.invalidArgument, "the model names no decoder_start_token_id, so it cannot answer")
             }
-            guard let after = prompt.after else {
+            guard prompt.after != nil else {
                 return EncodedPrompt(ids: try tokenizer.encode(prompt.before), decoderIDs: [start], answer: 0)
             }
-            let (ids, place) = try masked(prompt, after: after)
-            if mask?.token == Self.sentinel {
-                return EncodedPrompt(ids: ids, decoderIDs: [start, mask!.id], answer: 1)
+            let (ids, place) = try masked(prompt)
+            if let mask, mask.token == Self.sentinel {
+                return EncodedPrompt(ids: ids, decoderIDs: [start, mask.id], answer: 1)
             }
             return EncodedPrompt(ids: ids, decoderIDs: [start] + ids.dropLast(), answer: place)
         case .text:
@@ -112,16 +129,16 @@ struct PromptEncoder {
         }
     }
 
-    private func masked(_ prompt: Prompt, after: String) throws -> (ids: [Int32], place: Int) {
+    private func masked(_ prompt: Prompt) throws -> (ids: [Int32], place: Int) {
         guard let mask else {
             throw SeamError(.invalidArgument, "the tokenizer has no mask token, so the model cannot fill a [MASK]")
         }
-        let ids = try tokenizer.encode(prompt.before + mask.token + after)
+        let ids = try tokenizer.encode(written(prompt))
         let places = ids.indices.filter { ids[$0] == mask.id }
         guard places.count == 1 else {
             throw SeamError(
                 .invalidArgument,
-                "the prompt must hold the mask token \"\(mask.token)\" once, found it \(places.count) times: the text itself may spell it"
+                "the prompt \(written(prompt).prefix(80).debugDescription) must hold the mask token \"\(mask.token)\" once, found it \(places.count) times: the text itself may spell it"
             )
         }
         return (ids, places[0])

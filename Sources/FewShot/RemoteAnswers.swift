@@ -12,7 +12,7 @@ public final class RemoteAnswers: AnswerSource {
     private let task: ClassificationTask
     private let template: Template
     private let shouldContinue: () -> Bool
-    /// Prompts handed over at once: what is lost when the process is killed.
+    /// Prompts of a query: what is lost when the process is killed in it.
     private static let chunk = 64
 
     /// - Parameter shouldContinue: asked between requests; false stops with `.cancelled`.

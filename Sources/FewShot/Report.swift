@@ -14,7 +14,7 @@ public struct Report: Sendable {
         public var queries: Int
         /// Time that the model took to answer.
         public var secondsQuerying: Double
-        /// Time that training took, over all seeds.
+        /// Time that training took, the mean over seeds.
         public var secondsTraining: Double
 
         /// A cell of these figures.

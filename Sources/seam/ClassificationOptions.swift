@@ -24,11 +24,19 @@ struct RemoteOptions: ParsableArguments {
     @Option(help: "Stop before the server would be sent more requests than this; 0 for no limit.")
     var maxQueries = 0
 
-    /// The options of the backbone "remote"; the key goes to its environment variable, so that it is never an option.
-    var settings: [String] {
+    /// Whether any of them is given.
+    var isGiven: Bool { baseUrl != nil || apiModel != nil || apiKey != nil || maxQueries != 0 }
+
+    /// The options of the backbone "remote", but for the key.
+    func settings() throws -> [String] {
+        guard maxQueries >= 0 else { throw SeamError(.invalidArgument, "--max-queries must be 0 or more, found \(maxQueries)") }
+        let limit = maxQueries > 0 ? "max_queries=\(maxQueries)" : nil
+        return [baseUrl.map { "base_url=\($0)" }, apiModel.map { "model=\($0)" }, limit].compactMap { $0 }
+    }
+
+    /// Hands the key to the backbone by the environment: an option would be written into what is saved.
+    func exportKey() {
         if let apiKey { setenv("SEAM_API_KEY", apiKey, 1) }
-        return [baseUrl.map { "base_url=\($0)" }, apiModel.map { "model=\($0)" }, maxQueries > 0 ? "max_queries=\(maxQueries)" : nil]
-            .compactMap { $0 }
     }
 }
 
@@ -46,11 +54,11 @@ struct TaskOptions: ParsableArguments {
     @Option(help: "Score of a word: the model's logit (default), or its probability among the label words (for sentence encoders).")
     var scores: ScoreKind?
 
-    /// - Parameter labels: those of the data, where there is no verbaliser.
-    func task(labels: [String], info: BackboneInfo) throws -> ClassificationTask {
+    /// - Parameter training: its labels are the words where there is no verbaliser.
+    func task(training: LabelledTexts, info: BackboneInfo) throws -> ClassificationTask {
         ClassificationTask(
             template: try template.map { try Template($0) } ?? .default(for: Self.kind(info)),
-            verbalizer: try verbalizer.map { try Verbalizer(path: $0) } ?? Verbalizer(labels: labels),
+            verbalizer: try verbalizer.map { try Verbalizer(path: $0) } ?? Verbalizer(labels: training.labelNames, name: training.name),
             multiToken: multiToken,
             scoreKind: scores ?? (Self.kind(info) == .sentenceEncoder ? .probability : .logit))
     }
@@ -86,10 +94,37 @@ struct LabelledOptions: ParsableArguments {
 /// An open model that answers the prompts of classifications.
 struct AnsweringModel {
     let session: Session
+    /// What to call it in a report.
+    let name: String
     /// Nil for a model that reads text by itself.
     let tokenizer: Tokenizer?
 
     func source(for task: ClassificationTask) throws -> any AnswerSource {
         try answerSource(session: session, tokenizer: tokenizer, task: task) { !Interruption.isRequested }
+    }
+}
+
+/// Runs work that asks a model. Ctrl-C, which the work has to have noticed, ends the program as it ends `seam train`.
+/// - Parameter cache: where the answers are kept.
+func stoppable<Result>(cache: String?, _ work: (inout ProgressLine) throws -> Result) throws -> Result {
+    var progress = ProgressLine()
+    Interruption.watch()
+    do {
+        return try work(&progress)
+    } catch {
+        progress.interrupt()
+        guard let error = error as? SeamError, error.code == .cancelled, Interruption.isRequested else { throw error }
+        printError(
+            "stopped\(cache.map { "; the model's answers so far are in \($0), where the same command goes on from them" } ?? "")")
+        throw ExitCode(130)
+    }
+}
+
+extension FeatureExtractor {
+    /// Says on standard error what was not read as it was given.
+    func reportShortened() {
+        guard let local = source as? LocalAnswers, local.shortenedCount > 0 else { return }
+        let what = local.shortenedCount == 1 ? "1 text was" : "\(local.shortenedCount) texts were"
+        printError("\(what) shortened, as the prompt would be longer than the model reads")
     }
 }

@@ -35,28 +35,46 @@ struct ClassifyCommand: ParsableCommand {
     @OptionGroup var common: CommonOptions
 
     func run() throws {
-        guard let first = adapters.paths.first else { throw SeamError(.invalidArgument, "--adapter is needed, found none") }
-        let task = try Classifier.task(ofAdapterAt: first)
-        let model = try model.openAnswering(try common.makeRuntime(), remote)
-        let classifier = Classifier(
-            extractor: try FeatureExtractor(task: task, source: try model.source(for: task), cacheFolder: cache))
-        for path in adapters.paths {
-            try classifier.attach(try AdapterFolder.load(path, backbone: model.session.backbone))
+        guard !adapters.paths.isEmpty else { throw SeamError(.invalidArgument, "--adapter is needed, found none") }
+        let task = try Classifier.task(ofAdaptersAt: adapters.paths)
+        let labels = task.verbalizer.labels
+        let measured = try data.map { try labelled.read($0, labels: labels) }
+        let given = measured == nil ? try readTexts() : []
+        if measured != nil, let stray = texts.first {
+            throw SeamError(.invalidArgument, "with --data there is no text to classify, found \(stray.debugDescription)")
         }
-        Interruption.watch()
-        if let data {
-            try measure(classifier, try labelled.read(data, labels: task.verbalizer.labels))
+        let model = try model.openAnswering(try common.makeRuntime(), remote)
+        let loaded = try adapters.paths.map { try AdapterFolder.load($0, backbone: model.session.backbone) }
+        let source = try model.source(for: task)
+        let extractor = try FeatureExtractor(task: task, source: source, cacheFolder: cache)
+        let classifier = Classifier(extractor: extractor)
+        for adapter in loaded { try classifier.attach(adapter) }
+        let scores = try stoppable(cache: cache) { progress in
+            try classifier.scores(measured?.inputs ?? given.map { InputText($0) }) { done, total in
+                if measured != nil { progress.show("asking the model: \(done)/\(total)", isLast: done == total) }
+                return !Interruption.isRequested
+            }
+        }
+        extractor.reportShortened()
+        if let measured {
+            try show(measured, scores, classes: task.classes)
         } else {
-            try classify(classifier)
+            try show(given, scores, labels)
         }
     }
 
-    private func classify(_ classifier: Classifier) throws {
+    private func readTexts() throws -> [String] {
         var inputs = texts
         if inputs.isEmpty { while let line = readLine() { inputs.append(line) } }
         guard !inputs.isEmpty else { throw SeamError(.invalidArgument, "there is no text to classify") }
-        let labels = classifier.task.verbalizer.labels
-        let scores = try classifier.scores(inputs.map { InputText($0) }) { _, _ in !Interruption.isRequested }
+        if let empty = inputs.firstIndex(where: { $0.unicodeScalars.allSatisfy(\.properties.isWhitespace) }) {
+            throw SeamError(.invalidArgument, "text \(empty + 1) to classify must be a text, found an empty one")
+        }
+        return inputs
+    }
+
+    /// The label of each text, or with --json all scores.
+    private func show(_ inputs: [String], _ scores: [Float], _ labels: [String]) throws {
         for (row, best) in try predictedClasses(scores, classes: labels.count).enumerated() {
             guard json else {
                 print(labels[best])
@@ -71,13 +89,7 @@ struct ClassifyCommand: ParsableCommand {
         }
     }
 
-    private func measure(_ classifier: Classifier, _ data: LabelledTexts) throws {
-        var progress = ProgressLine()
-        let scores = try classifier.scores(data.inputs) { done, total in
-            progress.show("asking the model: \(done)/\(total)", isLast: done == total)
-            return !Interruption.isRequested
-        }
-        let classes = classifier.task.classes
+    private func show(_ data: LabelledTexts, _ scores: [Float], classes: Int) throws {
         let metrics = try ClassificationMetrics(
             predictions: try predictedClasses(scores, classes: classes), labels: data.labels, classes: classes)
         let results: JSON = [

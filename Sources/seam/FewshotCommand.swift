@@ -13,7 +13,8 @@ struct FewshotCommand: ParsableCommand {
             texts with zero-shot answers, calibrated ones, the nearest class mean and logistic regression on the same \
             hidden states, for every number of shots and every seed. Writes into the output folder: results.json, \
             results.md, accuracy.svg, adapters/ (one for each draw, to be used with seam classify) and cache/ (the model's \
-            answers, so that a second run asks it nothing).
+            answers, so that a second run asks it nothing). Ctrl-C stops with the answers so far in the cache; the same \
+            command goes on from them.
 
             Example: seam fewshot --model model --train train.jsonl --test test.jsonl --verbalizer words.json --shots 16 \
             --output run
@@ -67,46 +68,43 @@ struct FewshotCommand: ParsableCommand {
     @OptionGroup var common: CommonOptions
 
     func run() throws {
+        let options = try options()
         let runtime = try common.makeRuntime()
         let model = try model.openAnswering(runtime, remote)
-        let backbone = model.session.backbone
         let given = try task.verbalizer.map { try Verbalizer(path: $0).labels }
         let training = try labelled.read(train, labels: given)
         let test = try limited(labelled.read(test, labels: given ?? training.labelNames))
-        let task = try task.task(labels: training.labelNames, info: backbone.info)
-        try FileSystem.createDirectories(output)
-        let extractor = try FeatureExtractor(
-            task: task, source: try model.source(for: task), cacheFolder: cache ?? FileSystem.join(output, "cache"))
-        let names = adapter.split(separator: "+").map(String.init)
-        let factories = try names.map { try runtime.adapterFactory($0) }
-        let experiment = try FewShotExperiment(
-            extractor: extractor, training: training, test: test, options: try options(),
-            demonstrations: try demonstrations(model, task)
-        ) { seed in
+        let draws = try FewShotDraws(
+            from: training, shots: Array(Set(shots)).sorted(), seeds: (0..<UInt64(seeds)).map { $0 },
+            allowingDuplicates: allowDuplicates)
+        let task = try task.task(training: training, info: model.session.backbone.info)
+        let factories = try adapterFactories(runtime)
+        func makeAdapters(_ seed: UInt64) throws -> [Adapter] {
             try factories.map { factory in
                 try Adapter(
-                    backbone: backbone, id: factory.id, seam: "decoder.output",
+                    backbone: model.session.backbone, id: factory.id, seam: "decoder.output",
                     options: try parseOptions(settings, for: factory, among: factories), classes: task.classes, seed: seed)
             }
         }
-        Interruption.watch()
-        var progress = ProgressLine()
-        let report = try experiment.run(
-            title: "\(FileSystem.baseName(test.name)), \(test.count) texts, \(FileSystem.baseName(self.model.name))",
-            observe: { event in
-                show(event, &progress)
-                return !Interruption.isRequested
-            },
-            keep: { shots, seed, adapters in
-                for (index, adapter) in adapters.enumerated() {
-                    let name = adapters.count > 1 ? "seed-\(seed)-\(index)" : "seed-\(seed)"
-                    try AdapterFolder.save(
-                        adapter, backbone: backbone, isBackboneTrained: false,
-                        notes: "- examples: \(shots) of each class of \(training.name), seed \(seed)\n- template: `\(task.template.source)`",
-                        to: FileSystem.join(FileSystem.join(output, "adapters/shots-\(shots)"), name))
-                }
-            })
-        try write(report, extractor)
+        // What can be refused is refused before the model is asked, and before anything is written.
+        _ = try makeAdapters(0)
+        let demonstrations = try demonstrations(model, task)
+        let source = try model.source(for: task)
+        let cache = cache ?? FileSystem.join(output, "cache")
+        let extractor = try FeatureExtractor(task: task, source: source, cacheFolder: cache)
+        let experiment = try FewShotExperiment(
+            extractor: extractor, draws: draws, test: test, options: options, demonstrations: demonstrations,
+            adapterName: adapter, adapters: makeAdapters)
+        try FileSystem.createDirectories(output)
+        let report = try stoppable(cache: cache) { progress in
+            try experiment.run(
+                title: "\(FileSystem.baseName(test.name)), \(test.count) texts, \(model.name)",
+                observe: { event in
+                    show(event, &progress)
+                    return !Interruption.isRequested
+                }, keep: { draw, adapters in try save(adapters, draw, training, task, model) })
+        }
+        try write(report, extractor, demonstrations)
     }
 
     private func limited(_ data: LabelledTexts) throws -> LabelledTexts {
@@ -116,19 +114,31 @@ struct FewshotCommand: ParsableCommand {
 
     private func options() throws -> FewShotExperiment.Options {
         guard seeds > 0 else { throw SeamError(.invalidArgument, "--seeds must be positive, found \(seeds)") }
+        if let wrong = shots.first(where: { $0 <= 0 }) {
+            throw SeamError(.invalidArgument, "--shots must be positive, found \(wrong)")
+        }
+        if let twice = methods.indices.first(where: { methods[..<$0].contains(methods[$0]) }) {
+            throw SeamError(.invalidArgument, "--method \(methods[twice].rawValue) is given twice")
+        }
         var options = FewShotExperiment.Options()
-        options.shots = Array(Set(shots)).sorted()
-        options.seeds = (0..<UInt64(seeds)).map { $0 }
         if !methods.isEmpty { options.methods = methods }
         options.training.epochs = epochs
         options.training.learningRate = learningRate
-        options.allowsDuplicates = allowDuplicates
         try options.training.validate()
         return options
     }
 
+    private func adapterFactories(_ runtime: Runtime) throws -> [AdapterFactory] {
+        let names = adapter.split(separator: "+").map(String.init)
+        guard !names.isEmpty else { throw SeamError(.invalidArgument, "--adapter must name one, found \(adapter.debugDescription)") }
+        return try names.map { try runtime.adapterFactory($0) }
+    }
+
     private func demonstrations(_ model: AnsweringModel, _ task: ClassificationTask) throws -> InContextAnswers? {
-        guard methods.contains(.inContext), let tokenizer = model.tokenizer else { return nil }
+        guard methods.contains(.inContext) else { return nil }
+        guard let tokenizer = model.tokenizer else {
+            throw SeamError(.unsupported, "--method in-context needs a model that runs here, and \(model.name) is behind a server")
+        }
         return try InContextAnswers(session: model.session, tokenizer: tokenizer, task: task)
     }
 
@@ -144,9 +154,26 @@ struct FewshotCommand: ParsableCommand {
         }
     }
 
-    private func write(_ report: Report, _ extractor: FeatureExtractor) throws {
-        let asked = extractor.source.queryCount
-        let queries = "The model was asked \(asked) times in \(fixed(extractor.querySeconds, 1)) s."
+    private func save(
+        _ adapters: [Adapter], _ draw: FewShotDraws.Draw, _ training: LabelledTexts, _ task: ClassificationTask,
+        _ model: AnsweringModel
+    ) throws {
+        let folder = FileSystem.join(output, "adapters/shots-\(draw.shots)")
+        for (index, adapter) in adapters.enumerated() {
+            let name = adapters.count > 1 ? "seed-\(draw.seed)-\(index)" : "seed-\(draw.seed)"
+            try AdapterFolder.save(
+                adapter, backbone: model.session.backbone, isBackboneTrained: false,
+                notes: """
+                    - examples: \(draw.shots) of each class of \(training.name), seed \(draw.seed)
+                    - template: `\(task.template.source)`
+                    """, to: FileSystem.join(folder, name))
+        }
+    }
+
+    private func write(_ report: Report, _ extractor: FeatureExtractor, _ demonstrations: InContextAnswers?) throws {
+        let asked = extractor.source.queryCount + (demonstrations?.queryCount ?? 0)
+        let seconds = extractor.querySeconds + (demonstrations?.querySeconds ?? 0)
+        let queries = "The model was asked \(asked) times in \(fixed(seconds, 1)) s."
         try FileSystem.atomicWriteFile(
             FileSystem.join(output, "results.json"), text: try report.json.serialized(indent: 2) + "\n")
         try FileSystem.atomicWriteFile(
@@ -154,9 +181,11 @@ struct FewshotCommand: ParsableCommand {
         try FileSystem.atomicWriteFile(FileSystem.join(output, "accuracy.svg"), text: report.svg)
         print(report.text)
         print(queries)
-        if let local = extractor.source as? LocalAnswers, local.shortenedCount > 0 {
-            printError("\(local.shortenedCount) texts were shortened: their prompts were longer than the model reads")
+        extractor.reportShortened()
+        if let crowded = demonstrations?.crowdedCount, crowded > 0 {
+            printError("\(crowded) prompts in context had no room for all examples: the first ones were left out")
         }
-        print("written to \(output): results.md, results.json, accuracy.svg, adapters")
+        let trained = methods.isEmpty || methods.contains(.adapters) ? ", adapters" : ""
+        print("written to \(output): results.md, results.json, accuracy.svg\(trained)")
     }
 }

@@ -50,12 +50,20 @@ struct ModelOptions: ParsableArguments {
         var options = self
         if remote.baseUrl != nil { options.backbone = options.backbone ?? "remote" }
         let isRemote = options.backbone == "remote"
-        guard isRemote || remote.settings.isEmpty else {
-            throw SeamError(.invalidArgument, "--api-model and --max-queries are for a server: give --base-url")
+        guard isRemote || !remote.isGiven else {
+            throw SeamError(
+                .invalidArgument,
+                backbone.map { "a server is asked by the backbone \"remote\", found --backbone \($0)" }
+                    ?? "--api-model, --api-key and --max-queries are for a server: give --base-url")
         }
-        let backbone = try options.openBackbone(runtime, settings: remote.settings)
+        if isRemote, let model {
+            throw SeamError(.invalidArgument, "--model \(model) is a local model, and a server is to be asked: give one of them")
+        }
+        remote.exportKey()
+        let backbone = try options.openBackbone(runtime, settings: try remote.settings())
         return AnsweringModel(
             session: Session(backbone: backbone),
+            name: isRemote ? remote.apiModel ?? remote.baseUrl ?? name : FileSystem.baseName(name),
             tokenizer: backbone.info.architecture == .text ? nil : try openTokenizer(backbone))
     }
 
