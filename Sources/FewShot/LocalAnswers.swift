@@ -6,7 +6,8 @@ import Text
 
 /// Answers of a model that runs in this process.
 ///
-/// Prompts are asked in batches of similar length, cut so that a batch has a bounded number of tokens.
+/// Prompts are asked in batches of similar length, cut so that a batch has a bounded number of tokens. A long beginning that
+/// all of them share, such as demonstrations, is run once a batch.
 public final class LocalAnswers: AnswerSource {
     public let identity: String?
     public var width: Int { session.backbone.info.dModel }
@@ -21,6 +22,10 @@ public final class LocalAnswers: AnswerSource {
     private let words: LabelTokens
     /// Tokens of a batch, padding included: enough for the matrix products to run at full speed.
     private static let batchTokens = 4096
+    /// The same for rows behind a shared beginning, which cost its memory but not its time.
+    private static let sharedBatchTokens = 8192
+    /// A shared beginning of fewer tokens is not worth a pass of its own.
+    private static let leastShared = 64
 
     /// - Throws: as `LabelTokens`; for a backbone without a head the words are not looked up.
     public init(session: Session, tokenizer: Tokenizer, task: ClassificationTask) throws {
@@ -69,8 +74,9 @@ public final class LocalAnswers: AnswerSource {
     }
 
     private func answer(_ prompts: [EncodedPrompt], deliver: ([Int], AnswerFeatures) throws -> Bool) throws {
-        for rows in batches(prompts) {
-            let features = try answer(rows.map { prompts[$0] })
+        let shared = session.sharesPrefixes ? Self.sharedCount(prompts) : 0
+        for rows in batches(prompts, most: shared > 0 ? Self.sharedBatchTokens : Self.batchTokens) {
+            let features = try answer(rows.map { prompts[$0] }, shared: shared)
             queryCount += rows.count
             guard try deliver(rows, features) else {
                 throw SeamError(.cancelled, "asking the model was cancelled")
@@ -79,14 +85,14 @@ public final class LocalAnswers: AnswerSource {
     }
 
     /// Rows by length, longest first, so that the memory a batch needs only falls.
-    private func batches(_ prompts: [EncodedPrompt]) -> [[Int]] {
+    private func batches(_ prompts: [EncodedPrompt], most: Int) -> [[Int]] {
         let order = prompts.indices.sorted {
             (prompts[$0].ids.count, prompts[$0].decoderIDs.count, $1) > (prompts[$1].ids.count, prompts[$1].decoderIDs.count, $0)
         }
         var batches: [[Int]] = []
         var (size, longest) = (0, 0)
         for row in order {
-            if size == 0 || (size + 1) * longest > Self.batchTokens {
+            if size == 0 || (size + 1) * longest > most {
                 batches.append([])
                 (size, longest) = (0, prompts[row].ids.count)
             }
@@ -96,11 +102,29 @@ public final class LocalAnswers: AnswerSource {
         return batches
     }
 
-    private func answer(_ prompts: [EncodedPrompt]) throws -> AnswerFeatures {
+    /// How many tokens all prompts begin with; 0 for few.
+    private static func sharedCount(_ prompts: [EncodedPrompt]) -> Int {
+        guard prompts.count > 1, let first = prompts.first?.ids, let shortest = prompts.map(\.ids.count).min() else { return 0 }
+        var count = 0
+        // At least one token is left to every prompt, where its answer stands.
+        while count < shortest - 1, prompts.allSatisfy({ $0.ids[count] == first[count] }) { count += 1 }
+        return count >= leastShared ? count : 0
+    }
+
+    private func answer(_ prompts: [EncodedPrompt], shared: Int) throws -> AnswerFeatures {
         let context = session.makeContext(recordsGradients: false)
-        let batch = try Self.batch(prompts, info: session.backbone.info)
+        let info = session.backbone.info
         let places = prompts.compactMap(\.answer)
-        let answers = try session.answers(context, batch, at: places.isEmpty ? nil : places)
+        let answers: Answers
+        if shared > 0 {
+            let rests = prompts.map { EncodedPrompt(ids: Array($0.ids[shared...])) }
+            answers = try session.answers(
+                context, after: Array(prompts[0].ids[..<shared]), try Self.batch(rests, info: info),
+                at: places.map { $0 - shared })
+        } else {
+            answers = try session.answers(
+                context, try Self.batch(prompts, info: info), at: places.isEmpty ? nil : places)
+        }
         return AnswerFeatures(
             scores: try answers.logits.map { try wordScores(context, $0) } ?? [],
             hidden: try context.contiguous(answers.hidden).floats)

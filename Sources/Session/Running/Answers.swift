@@ -24,20 +24,47 @@ extension Session {
             throw SeamError(
                 .invalidArgument, "the answer's positions must be \(batch.count) numbers in 0 ..< \(length), found \(positions)")
         }
-        let index = try context.constant(positions.enumerated().map { Int32($0 * length + $1) }, [batch.count])
-        func picked(_ x: Tensor) throws -> Tensor {
-            let rows = try context.reshape(x, [batch.count * length, x.shape[2]])
-            return context.retain(try context.indexSelect(rows, axis: 0, index: index))
-        }
         if let input, backbone.info.hasHead, !backbone.hasSeparateHead {
             let (logits, hidden) = try backbone.decode(context, input, training: false)
-            return Answers(hidden: try picked(hidden), logits: try picked(logits))
+            return Answers(
+                hidden: try picked(context, hidden, positions), logits: try picked(context, logits, positions))
         }
         let states = try input.map { try backbone.decodeHidden(context, $0, training: false) }
             ?? encodeAdapted(context, batch)
-        let hidden = try picked(states)
+        return try answers(context, states, positions)
+    }
+
+    /// Whether `answers(_:after:_:at:)` can be called.
+    public var sharesPrefixes: Bool { backbone.info.architecture == .decoderOnly && backbone.hasState }
+
+    /// The same for rows that begin alike: the tokens of `prefix`, which run once, stand before every row of the batch.
+    /// The batch has its padding behind the tokens; positions are counted in it.
+    public func answers(_ context: Context, after prefix: [Int32], _ batch: Batch, at positions: [Int]) throws -> Answers {
+        guard sharesPrefixes, !prefix.isEmpty, !batch.hasPaddingBeforeTokens,
+            let state = try backbone.makeState(context, batch: 1, capacity: prefix.count + batch.sourceLength)
+        else {
+            throw SeamError(.unsupported, "only a decoder-only backbone with a decoding state shares a prefix")
+        }
+        let first = context.retain(try context.constant(prefix, [1, prefix.count]))
+        _ = try backbone.decodeHidden(context, DecoderInput(ids: first), state: state, training: false)
+        try state.select(context, rows: [Int32](repeating: 0, count: batch.count))
+        let input = try decoderInput(context, batch)
+        return try answers(
+            context, try backbone.decodeHidden(context, input, state: state, training: false), positions)
+    }
+
+    private func answers(_ context: Context, _ states: Tensor, _ positions: [Int]) throws -> Answers {
+        let hidden = try picked(context, states, positions)
         guard backbone.info.hasHead else { return Answers(hidden: hidden, logits: nil) }
         return Answers(hidden: hidden, logits: try backbone.head(context, hidden: hidden, training: false))
+    }
+
+    /// One position of every row: [batch, length, width] to [batch, width].
+    private func picked(_ context: Context, _ x: Tensor, _ positions: [Int]) throws -> Tensor {
+        let (count, length) = (x.shape[0], x.shape[1])
+        let rows = try context.reshape(x, [count * length, x.shape[2]])
+        let index = try context.constant(positions.enumerated().map { Int32($0 * length + $1) }, [count])
+        return context.retain(try context.indexSelect(rows, axis: 0, index: index))
     }
 
     /// What the decoder reads of a batch; nil without a decoder.
