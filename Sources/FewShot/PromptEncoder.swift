@@ -29,7 +29,7 @@ struct PromptEncoder {
     private let addedCount: Int
     private static let sentinel = "<extra_id_0>"
 
-    /// Throws a sentence for a template that does not fit the architecture.
+    /// Throws a sentence for a template that does not fit the architecture or the tokenizer.
     init(_ template: Template, tokenizer: Tokenizer, info: BackboneInfo) throws {
         self.template = info.architecture == .decoderOnly ? try template.answeringAtEnd() : template
         (self.tokenizer, self.info) = (tokenizer, info)
@@ -46,6 +46,9 @@ struct PromptEncoder {
             mask = (tokenizer.maskToken ?? info.maskToken).flatMap { id in
                 tokenizer.token(of: id).map { (token: $0, id: id) }
             }
+        }
+        if self.template.hasMask, mask == nil {
+            throw SeamError(.invalidArgument, "the tokenizer has no mask token, so the model cannot fill a [MASK]")
         }
         limit = min(
             info.maxSourcePositions > 0 ? info.maxSourcePositions : .max, tokenizer.truncationLength ?? .max)
@@ -128,15 +131,12 @@ struct PromptEncoder {
     }
 
     private func masked(_ prompt: Prompt) throws -> (ids: [Int32], place: Int) {
-        guard let mask else {
-            throw SeamError(.invalidArgument, "the tokenizer has no mask token, so the model cannot fill a [MASK]")
-        }
         let ids = try tokenizer.encode(written(prompt))
-        let places = ids.indices.filter { ids[$0] == mask.id }
+        let places = ids.indices.filter { ids[$0] == mask?.id }
         guard places.count == 1 else {
             throw SeamError(
                 .invalidArgument,
-                "the prompt \(written(prompt).prefix(80).debugDescription) must hold the mask token \"\(mask.token)\" once, found it \(places.count) times: the text itself may spell it"
+                "the prompt \(written(prompt).prefix(80).debugDescription) must hold the mask token \"\(mask?.token ?? "")\" once, found it \(places.count) times: the text itself may spell it"
             )
         }
         return (ids, places[0])

@@ -39,6 +39,7 @@ struct ClassifyCommand: ParsableCommand {
         let task = try Classifier.task(ofAdaptersAt: adapters.paths)
         let labels = task.verbalizer.labels
         let measured = try data.map { try labelled.read($0, labels: labels) }
+        try measured?.check(fits: task.template)
         let given = measured == nil ? try readTexts() : []
         if measured != nil, let stray = texts.first {
             throw SeamError(.invalidArgument, "with --data there is no text to classify, found \(stray.debugDescription)")

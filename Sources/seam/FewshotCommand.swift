@@ -78,6 +78,7 @@ struct FewshotCommand: ParsableCommand {
             from: training, shots: Array(Set(shots)).sorted(), seeds: (0..<UInt64(seeds)).map { $0 },
             allowingDuplicates: allowDuplicates)
         let task = try task.task(training: training, info: model.session.backbone.info)
+        for data in [training, test] { try data.check(fits: task.template) }
         let factories = try adapterFactories(runtime)
         func makeAdapters(_ seed: UInt64) throws -> [Adapter] {
             try factories.map { factory in
