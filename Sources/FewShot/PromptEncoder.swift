@@ -100,7 +100,11 @@ struct PromptEncoder {
         case .decoderOnly:
             var ids = try tokenizer.encode(prompt.before)
             // An end token would close the text that is to be continued.
-            if ids.count > 1, let last = ids.last, last == tokenizer.eosToken, last != tokenizer.bosToken { ids.removeLast() }
+            if ids.count > 1, let last = ids.last, [tokenizer.eosToken, info.eosToken].contains(last),
+                ![tokenizer.bosToken, info.bosToken].contains(last)
+            {
+                ids.removeLast()
+            }
             guard !ids.isEmpty else {
                 guard let begin = info.bosToken ?? tokenizer.bosToken else {
                     throw SeamError(.invalidArgument, "the prompt is empty, and the model names no bos_token_id to start from")
