@@ -66,10 +66,11 @@ struct PromptEncoder {
         let text = Array(input.text)
         func shortened(to count: Int) -> InputText { InputText(String(text[..<count]), input.textB) }
         guard try fits(shortened(to: 0)) else {
+            let second = input.textB == nil ? "" : ", but with the second one,"
             throw SeamError(
                 .invalidArgument,
-                "the template \"\(template.source)\" without its text\(input.textB == nil ? "" : ", but with the second one,") is longer than the \(limit) tokens that the model reads"
-            )
+                "the template \"\(template.source)\" without its text\(second) is longer than the \(limit) tokens that the"
+                    + " model reads")
         }
         // By bisection: the number of tokens grows with the text.
         var (fitting, exceeding) = (0, text.count)
@@ -107,7 +108,8 @@ struct PromptEncoder {
             }
             guard !ids.isEmpty else {
                 guard let begin = info.bosToken ?? tokenizer.bosToken else {
-                    throw SeamError(.invalidArgument, "the prompt is empty, and the model names no bos_token_id to start from")
+                    throw SeamError(
+                        .invalidArgument, "the prompt is empty, and the model names no bos_token_id to start from")
                 }
                 return EncodedPrompt(ids: [begin], answer: 0)
             }
@@ -140,8 +142,8 @@ struct PromptEncoder {
         guard places.count == 1 else {
             throw SeamError(
                 .invalidArgument,
-                "the prompt \(written(prompt).prefix(80).debugDescription) must hold the mask token \"\(mask?.token ?? "")\" once, found it \(places.count) times: the text itself may spell it"
-            )
+                "the prompt \(written(prompt).prefix(80).debugDescription) must hold the mask token"
+                    + " \"\(mask?.token ?? "")\" once, found it \(places.count) times: the text itself may spell it")
         }
         return (ids, places[0])
     }

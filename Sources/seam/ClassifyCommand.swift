@@ -42,7 +42,8 @@ struct ClassifyCommand: ParsableCommand {
         try measured?.check(fits: task.template)
         let given = measured == nil ? try readTexts() : []
         if measured != nil, let stray = texts.first {
-            throw SeamError(.invalidArgument, "with --data there is no text to classify, found \(stray.debugDescription)")
+            throw SeamError(
+                .invalidArgument, "with --data there is no text to classify, found \(stray.debugDescription)")
         }
         let model = try model.openAnswering(try common.makeRuntime(), remote)
         let loaded = try adapters.paths.map { try AdapterFolder.load($0, backbone: model.session.backbone) }

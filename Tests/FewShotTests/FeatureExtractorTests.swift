@@ -13,7 +13,8 @@ import Testing
     init() throws {
         scratch = try ScratchFolder()
         task = ClassificationTask(
-            template: try Template("{text}"), verbalizer: try Verbalizer(["no": "bad", "yes": ["good", "fine"]], name: "words"))
+            template: try Template("{text}"),
+            verbalizer: try Verbalizer(["no": "bad", "yes": ["good", "fine"]], name: "words"))
     }
 
     private func texts(_ names: String...) -> [InputText] { names.map { InputText($0) } }
@@ -79,7 +80,8 @@ import Testing
     /// A killed process loses the answers since the last write, not those of hours.
     @Test func answersAreWrittenWhileOthersAreAwaited() throws {
         var counts: [Int] = []
-        _ = try extractor(FakeAnswers(words: 3), flushInterval: 0).features(of: texts("a", "bb", "ccc", "dddd")) { _, _ in
+        let extractor = try extractor(FakeAnswers(words: 3), flushInterval: 0)
+        _ = try extractor.features(of: texts("a", "bb", "ccc", "dddd")) { _, _ in
             counts.append((try? fileCount()) ?? -1)
             return true
         }

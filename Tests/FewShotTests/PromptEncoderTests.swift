@@ -7,8 +7,8 @@ import Text
 
 @testable import FewShot
 
-/// Prompts as tokens of the tiny models' words: "w3" has the id 3; an end token, 1, closes every text; 2 is unknown, and
-/// the mask of BERT.
+/// Prompts as tokens of the tiny models' words: "w3" has the id 3; an end token, 1, closes every text; 2 is unknown,
+/// and the mask of BERT.
 @Suite struct PromptEncoderTests {
     private func encoder(_ template: String, _ family: TinyModel.Family, positions: Int = 32) throws -> PromptEncoder {
         var tiny = TinyModel(family)
@@ -21,7 +21,8 @@ import Text
         try encoder.ids(of: try encoder.template.render(InputText(text)))
     }
 
-    @Test(arguments: [TinyModel.Family.gpt2, .llama]) func aDecoderAnswersBehindTheLastToken(_ family: TinyModel.Family) throws {
+    @Test(arguments: [TinyModel.Family.gpt2, .llama])
+    func aDecoderAnswersBehindTheLastToken(_ family: TinyModel.Family) throws {
         for template in ["{text} w3 ", "{text} w3 [MASK]"] {
             let prompt = try encoded(encoder(template, family), "w4 w5")
             // The end token would close what is to be continued.
@@ -59,7 +60,9 @@ import Text
         #expect(try !tooLong.fitted(InputText("")).isShortened)
         #expect(try tooLong.fitted(InputText("w3")).input.text.isEmpty)
         let never = try encoder("w3 {text} w3 w3 w3 w3 w3 [MASK] w4", .bert, positions: 8)
-        expectError(.invalidArgument, "without its text is longer than the 8 tokens") { try never.fitted(InputText("w3")) }
+        expectError(.invalidArgument, "without its text is longer than the 8 tokens") {
+            try never.fitted(InputText("w3"))
+        }
     }
 
     @Test func theSecondTextOfAPairStays() throws {

@@ -86,7 +86,8 @@ CASES = {
     "two masks": Case(["at most one [MASK], found 2"], more=["--template", "{text} [MASK] [MASK]"]),
     "no mask": Case(["has no [MASK], where this model gives its answer"], more=["--template", "{text} It was"]),
     "text behind the mask": Case(["has text after [MASK]"], model="gpt2", more=["--template", MASKED]),
-    "a mask without a head": Case(["no language-model head to fill it"], model="bert-no-head", more=["--template", MASKED]),
+    "a mask without a head": Case(
+        ["no language-model head to fill it"], model="bert-no-head", more=["--template", MASKED]),
     "no mask token": Case(["tokenizer has no mask token"], model="gpt2-as-bert"),
     "a template too long": Case(
         ["without its text is longer than the 40 tokens"], more=["--template", "{text} [MASK]" + " was" * 40]),
@@ -104,7 +105,9 @@ CASES = {
     "a label that is no text": Case(["test.jsonl, line 1", "found an array"], test=rows(("it was", ["so"]))),
     "bytes that are no UTF-8": Case(["test.jsonl", "line 1", "UTF-8"], test=b'{"text": "\xff", "label": "mixed"}\n'),
     "a missing column": Case(["train.jsonl", "sentence"], more=["--text-column", "sentence"]),
-    "no second text": Case(["train.jsonl", "has {text_b}, but there is no column of second texts"], more=["--template", "{text} [MASK] {text_b}"]),
+    "no second text": Case(
+        ["train.jsonl", "has {text_b}, but there is no column of second texts"],
+        more=["--template", "{text} [MASK] {text_b}"]),
     "a second text too many": Case(
         ["test.jsonl", "has no {text_b}, but there is a column of second texts"],
         test=rows(*ONE_EACH, text_b="and more")),
@@ -115,7 +118,8 @@ CASES = {
     "no seeds": Case(["--seeds must be positive, found 0"], more=["--seeds", "0"]),
     "no epochs": Case(["epochs must be 1 or more, found 0"], more=["--epochs", "0"]),
     "a negative limit": Case(["--test-limit must be 0 or more, found -1"], more=["--test-limit=-1"]),
-    "a learning rate that is no number": Case(["learning_rate must be 0 or more, found nan"], more=["--learning-rate", "nan"]),
+    "a learning rate that is no number": Case(
+        ["learning_rate must be 0 or more, found nan"], more=["--learning-rate", "nan"]),
     "a method twice": Case(["--method zero-shot is given twice"], more=["--method", "zero-shot"] * 2),
     "in-context on a masked model": Case(["decoder-only"], more=["--method", "in-context"]),
     "in-context on an encoder-decoder": Case(["decoder-only"], model="t5", more=["--method", "in-context"]),
@@ -197,7 +201,9 @@ def test_an_output_that_is_a_file(good: Path, tmp_path: Path) -> None:
 # ---- seam classify
 
 
-def classify(good: Path, *more: str | Path, model: str = "bert", adapter: str = "run/adapters/shots-2/seed-0") -> list[str | Path]:
+def classify(
+    good: Path, *more: str | Path, model: str = "bert", adapter: str = "run/adapters/shots-2/seed-0"
+) -> list[str | Path]:
     return ["classify", "--model", good / model, "--adapter", good / adapter, *more]
 
 
@@ -234,7 +240,8 @@ def test_a_classifier_is_nothing_to_train_on_pairs(good: Path, tmp_path: Path) -
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text('{"source": "it was bad", "target": "good"}\n')
     sentence = refusal(
-        "train", "--model", good / "t5", "--adapter", "dect", "--train", pairs, "--steps", "1", "--output", tmp_path / "run")
+        "train", "--model", good / "t5", "--adapter", "dect", "--train", pairs, "--steps", "1", "--output",
+        tmp_path / "run")
     assert "decoder.output" in sentence and "classification" in sentence, sentence
     assert not (tmp_path / "run").exists()
     seam(*arguments(good, "t5"), "--method", "adapters", "--output", tmp_path / "few")

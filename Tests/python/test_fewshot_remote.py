@@ -34,8 +34,8 @@ def data(tmp_path: Path) -> Path:
 def arguments(data: Path, server: Server, *more: str | Path) -> list[str | Path]:
     return [
         "fewshot", "--base-url", server.url, "--api-model", "some-model", "--train", data / "train.jsonl", "--test",
-        data / "test.jsonl", "--verbalizer", data / "words.json", "--template", TEMPLATE, "--shots", "4", "--seeds", "1",
-        "--output", data / "run", *more]
+        data / "test.jsonl", "--verbalizer", data / "words.json", "--template", TEMPLATE, "--shots", "4", "--seeds",
+        "1", "--output", data / "run", *more]
 
 
 def prompts(server: Server) -> list[str]:
@@ -65,8 +65,8 @@ def test_a_server_from_end_to_end(data: Path, server: Server) -> None:
     server.requests.clear()
     assert "The model was asked 0 times" in seam(*arguments(data, server)) and not prompts(server)
     labels = seam(
-        "classify", "--base-url", server.url, "--api-model", "some-model", "--cache", data / "run" / "cache", "--adapter",
-        data / "run" / "adapters" / "shots-4" / "seed-0", "train 0", "train 1").splitlines()
+        "classify", "--base-url", server.url, "--api-model", "some-model", "--cache", data / "run" / "cache",
+        "--adapter", data / "run" / "adapters" / "shots-4" / "seed-0", "train 0", "train 1").splitlines()
     assert len(labels) == 2 and set(labels) <= set(SAID) and not prompts(server)
 
 
@@ -145,8 +145,8 @@ def test_stopping_a_local_model(tmp_path: Path) -> None:
     train = write_reviews(tmp_path / "train.jsonl", 2, 1)
     test = write_reviews(tmp_path / "test.jsonl", 4000, 2)
     arguments: list[str | Path] = [
-        "fewshot", "--model", tmp_path / "model", "--train", tmp_path / "train.jsonl", "--test", tmp_path / "test.jsonl",
-        "--verbalizer", tmp_path / "words.json", "--shots", "2", "--seeds", "1", "--output", tmp_path / "run",
+        "fewshot", "--model", tmp_path / "model", "--train", tmp_path / "train.jsonl", "--test",
+        tmp_path / "test.jsonl", "--verbalizer", tmp_path / "words.json", "--shots", "2", "--seeds", "1", "--output", tmp_path / "run",
         "--threads", "1"]
     kept = check_stopped(interrupted(arguments, lambda said: "asking the model, test: " in said), tmp_path / "run")
     texts = {each["text"] for each in train + test} | {""}
