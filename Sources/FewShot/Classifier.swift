@@ -43,7 +43,8 @@ public final class Classifier {
         guard let first = tasks.first else { throw SeamError(.invalidArgument, "there is no adapter") }
         if let other = try tasks.firstIndex(where: { try $0.json.serialized() != first.json.serialized() }) {
             throw SeamError(
-                .incompatible, "the adapters in \"\(paths[0])\" and \"\(paths[other])\" were trained for different tasks")
+                .incompatible,
+                "the adapters in \"\(paths[0])\" and \"\(paths[other])\" were trained for different tasks")
         }
         return first
     }

@@ -20,14 +20,16 @@ public enum FewShotMethod: String, Sendable, CaseIterable {
     var isWithoutTraining: Bool { self == .zeroShot || self == .calibratedZeroShot }
 }
 
-/// Compares methods of few-shot classification on one data set: for every number of shots and every seed a fresh draw of
-/// training examples, all methods on the same draw, all measured on the same test texts.
+/// Compares methods of few-shot classification on one data set: for every number of shots and every seed a fresh draw
+/// of training examples, all methods on the same draw, all measured on the same test texts.
 ///
 /// Shots and settings are the caller's: nothing is chosen by the test texts.
 public struct FewShotExperiment {
     public struct Options {
         /// In the order of the report, none of them twice.
-        public var methods: [FewShotMethod] = [.zeroShot, .calibratedZeroShot, .classMean, .logisticRegression, .adapters]
+        public var methods: [FewShotMethod] = [
+            .zeroShot, .calibratedZeroShot, .classMean, .logisticRegression, .adapters,
+        ]
         public var training = HeadTrainingOptions()
 
         public init() {}
@@ -63,17 +65,17 @@ public struct FewShotExperiment {
         demonstrations: InContextAnswers? = nil, adapterName: String,
         adapters: @escaping (UInt64) throws -> [Adapter]
     ) throws {
+        func list(_ names: [String]) -> String { names.joined(separator: ", ") }
         let labels = extractor.task.verbalizer.labels
         for data in [draws.training, test] where data.labelNames != labels {
             throw SeamError(
                 .invalidArgument,
-                "\(data.name) has the labels \(data.labelNames.joined(separator: ", ")), the task has \(labels.joined(separator: ", "))"
-            )
+                "\(data.name) has the labels \(list(data.labelNames)), the task has \(list(labels))")
         }
         guard !options.methods.isEmpty, Set(options.methods).count == options.methods.count else {
             throw SeamError(
                 .invalidArgument,
-                "an experiment needs methods, each once, found \(options.methods.map(\.rawValue).joined(separator: ", "))")
+                "an experiment needs methods, each once, found \(list(options.methods.map(\.rawValue)))")
         }
         guard demonstrations != nil || !options.methods.contains(.inContext) else {
             throw SeamError(

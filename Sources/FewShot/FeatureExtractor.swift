@@ -53,7 +53,9 @@ public final class FeatureExtractor {
     /// The features of texts, in their order.
     /// - Parameter progress: called with the number of distinct texts that are answered and of all; false stops with
     ///   `.cancelled`, and what was answered is kept.
-    public func features(of inputs: [InputText], progress: (Int, Int) -> Bool = { _, _ in true }) throws -> ClassFeatures {
+    public func features(
+        of inputs: [InputText], progress: (Int, Int) -> Bool = { _, _ in true }
+    ) throws -> ClassFeatures {
         let answers = try answers(to: inputs, progress: progress)
         let words = source.hasScores ? answers.scores : try similarities(answers.hidden)
         return ClassFeatures(

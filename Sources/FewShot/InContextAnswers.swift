@@ -24,8 +24,8 @@ public final class InContextAnswers {
         self.task = task
     }
 
-    /// The scores of every class for each text, row-major [texts x classes], with all demonstrations that fit before it;
-    /// a text that is too long by itself is shortened.
+    /// The scores of every class for each text, row-major [texts x classes], with all demonstrations that fit before
+    /// it; a text that is too long by itself is shortened.
     /// - Parameters:
     ///   - demonstrations: texts and their classes; each is answered by the first word of its class.
     ///   - progress: called with the number of texts done and of all; false stops with `.cancelled`.

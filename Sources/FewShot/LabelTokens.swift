@@ -25,10 +25,12 @@ struct LabelTokens: Sendable {
                 }
                 let scored = multiToken == .first ? [tokens[0]] : tokens
                 if let other = owners[scored], other.label != label {
+                    let (what, remedy) = multiToken == .first
+                        ? ("first token", "; multi-token \"mean\" may") : ("tokens", "")
                     throw SeamError(
                         .invalidArgument,
-                        "the words \"\(other.word)\" of label \"\(other.label)\" and \"\(word)\" of label \"\(label)\" have the same \(multiToken == .first ? "first token" : "tokens"), so the model's scores cannot tell them apart\(multiToken == .first ? "; multi-token \"mean\" may" : "")"
-                    )
+                        "the words \"\(other.word)\" of label \"\(other.label)\" and \"\(word)\" of label"
+                            + " \"\(label)\" have the same \(what), so the model's scores cannot tell them apart\(remedy)")
                 }
                 owners[scored] = (label, word)
                 ids.append(scored)

@@ -86,8 +86,9 @@ public final class LocalAnswers: AnswerSource {
 
     /// Rows by length, longest first, so that the memory a batch needs only falls.
     private func batches(_ prompts: [EncodedPrompt], most: Int) -> [[Int]] {
-        let order = prompts.indices.sorted {
-            (prompts[$0].ids.count, prompts[$0].decoderIDs.count, $1) > (prompts[$1].ids.count, prompts[$1].decoderIDs.count, $0)
+        let order = prompts.indices.sorted { one, other in
+            let (first, second) = (prompts[one], prompts[other])
+            return (first.ids.count, first.decoderIDs.count, other) > (second.ids.count, second.decoderIDs.count, one)
         }
         var batches: [[Int]] = []
         var (size, longest) = (0, 0)

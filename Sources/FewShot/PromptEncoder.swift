@@ -29,7 +29,7 @@ struct PromptEncoder {
     private let addedCount: Int
     private static let sentinel = "<extra_id_0>"
 
-    /// Throws a sentence for a template that does not fit the architecture.
+    /// Throws a sentence for a template that does not fit the architecture or the tokenizer.
     init(_ template: Template, tokenizer: Tokenizer, info: BackboneInfo) throws {
         (self.tokenizer, self.info) = (tokenizer, info)
         if info.architecture == .encoderDecoder, let id = tokenizer.id(of: Self.sentinel) {
@@ -49,6 +49,9 @@ struct PromptEncoder {
                     ? "the template \"\(template.source)\" has no [MASK], where this model gives its answer"
                     : "the template \"\(template.source)\" has a [MASK], and this model has no language-model head to fill it")
         }
+        if self.template.hasMask, mask == nil {
+            throw SeamError(.invalidArgument, "the tokenizer has no mask token, so the model cannot fill a [MASK]")
+        }
         limit = min(
             info.maxSourcePositions > 0 ? info.maxSourcePositions : .max, tokenizer.truncationLength ?? .max)
         addedCount = tokenizer.truncationLength == nil ? 0 : try tokenizer.encode("").count
@@ -65,10 +68,11 @@ struct PromptEncoder {
         let text = Array(input.text)
         func shortened(to count: Int) -> InputText { InputText(String(text[..<count]), input.textB) }
         guard try fits(shortened(to: 0)) else {
+            let second = input.textB == nil ? "" : ", but with the second one,"
             throw SeamError(
                 .invalidArgument,
-                "the template \"\(template.source)\" without its text\(input.textB == nil ? "" : ", but with the second one,") is longer than the \(limit) tokens that the model reads"
-            )
+                "the template \"\(template.source)\" without its text\(second) is longer than the \(limit) tokens that the"
+                    + " model reads")
         }
         // By bisection: the number of tokens grows with the text.
         var (fitting, exceeding) = (0, text.count)
@@ -99,10 +103,15 @@ struct PromptEncoder {
         case .decoderOnly:
             var ids = try tokenizer.encode(prompt.before)
             // An end token would close the text that is to be continued.
-            if ids.count > 1, let last = ids.last, last == tokenizer.eosToken, last != tokenizer.bosToken { ids.removeLast() }
+            if ids.count > 1, let last = ids.last, [tokenizer.eosToken, info.eosToken].contains(last),
+                ![tokenizer.bosToken, info.bosToken].contains(last)
+            {
+                ids.removeLast()
+            }
             guard !ids.isEmpty else {
                 guard let begin = info.bosToken ?? tokenizer.bosToken else {
-                    throw SeamError(.invalidArgument, "the prompt is empty, and the model names no bos_token_id to start from")
+                    throw SeamError(
+                        .invalidArgument, "the prompt is empty, and the model names no bos_token_id to start from")
                 }
                 return EncodedPrompt(ids: [begin], answer: 0)
             }
@@ -130,16 +139,13 @@ struct PromptEncoder {
     }
 
     private func masked(_ prompt: Prompt) throws -> (ids: [Int32], place: Int) {
-        guard let mask else {
-            throw SeamError(.invalidArgument, "the tokenizer has no mask token, so the model cannot fill a [MASK]")
-        }
         let ids = try tokenizer.encode(written(prompt))
-        let places = ids.indices.filter { ids[$0] == mask.id }
+        let places = ids.indices.filter { ids[$0] == mask?.id }
         guard places.count == 1 else {
             throw SeamError(
                 .invalidArgument,
-                "the prompt \(written(prompt).prefix(80).debugDescription) must hold the mask token \"\(mask.token)\" once, found it \(places.count) times: the text itself may spell it"
-            )
+                "the prompt \(written(prompt).prefix(80).debugDescription) must hold the mask token"
+                    + " \"\(mask?.token ?? "")\" once, found it \(places.count) times: the text itself may spell it")
         }
         return (ids, places[0])
     }

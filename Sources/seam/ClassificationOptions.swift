@@ -29,7 +29,9 @@ struct RemoteOptions: ParsableArguments {
 
     /// The options of the backbone "remote", but for the key.
     func settings() throws -> [String] {
-        guard maxQueries >= 0 else { throw SeamError(.invalidArgument, "--max-queries must be 0 or more, found \(maxQueries)") }
+        guard maxQueries >= 0 else {
+            throw SeamError(.invalidArgument, "--max-queries must be 0 or more, found \(maxQueries)")
+        }
         let limit = maxQueries > 0 ? "max_queries=\(maxQueries)" : nil
         return [baseUrl.map { "base_url=\($0)" }, apiModel.map { "model=\($0)" }, limit].compactMap { $0 }
     }
@@ -58,7 +60,8 @@ struct TaskOptions: ParsableArguments {
     func task(training: LabelledTexts, info: BackboneInfo) throws -> ClassificationTask {
         ClassificationTask(
             template: try template.map { try Template($0) } ?? .default(for: Self.kind(info)),
-            verbalizer: try verbalizer.map { try Verbalizer(path: $0) } ?? Verbalizer(labels: training.labelNames, name: training.name),
+            verbalizer: try verbalizer.map { try Verbalizer(path: $0) }
+                ?? Verbalizer(labels: training.labelNames, name: training.name),
             multiToken: multiToken,
             scoreKind: scores ?? (Self.kind(info) == .sentenceEncoder ? .probability : .logit))
     }
@@ -114,8 +117,8 @@ func stoppable<Result>(cache: String?, _ work: (inout ProgressLine) throws -> Re
     } catch {
         progress.interrupt()
         guard let error = error as? SeamError, error.code == .cancelled, Interruption.isRequested else { throw error }
-        printError(
-            "stopped\(cache.map { "; the model's answers so far are in \($0), where the same command goes on from them" } ?? "")")
+        let kept = cache.map { "; the model's answers so far are in \($0), where the same command goes on from them" }
+        printError("stopped\(kept ?? "")")
         throw ExitCode(130)
     }
 }

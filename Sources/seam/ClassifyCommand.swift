@@ -39,9 +39,11 @@ struct ClassifyCommand: ParsableCommand {
         let task = try Classifier.task(ofAdaptersAt: adapters.paths)
         let labels = task.verbalizer.labels
         let measured = try data.map { try labelled.read($0, labels: labels) }
+        try measured?.check(fits: task.template)
         let given = measured == nil ? try readTexts() : []
         if measured != nil, let stray = texts.first {
-            throw SeamError(.invalidArgument, "with --data there is no text to classify, found \(stray.debugDescription)")
+            throw SeamError(
+                .invalidArgument, "with --data there is no text to classify, found \(stray.debugDescription)")
         }
         let model = try model.openAnswering(try common.makeRuntime(), remote)
         let loaded = try adapters.paths.map { try AdapterFolder.load($0, backbone: model.session.backbone) }

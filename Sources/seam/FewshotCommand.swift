@@ -9,15 +9,15 @@ struct FewshotCommand: ParsableCommand {
         commandName: "fewshot",
         abstract: "Train a classifier from a handful of labelled texts, and compare it with baselines.",
         discussion: """
-            Asks a frozen model once about every text, trains an adapter on its answers (DecT), and compares it on the test \
-            texts with zero-shot answers, calibrated ones, the nearest class mean and logistic regression on the same \
-            hidden states, for every number of shots and every seed. Writes into the output folder: results.json, \
-            results.md, accuracy.svg, adapters/ (one for each draw, to be used with seam classify) and cache/ (the model's \
-            answers, so that a second run asks it nothing). Ctrl-C stops with the answers so far in the cache; the same \
-            command goes on from them.
+            Asks a frozen model once about every text, trains an adapter on its answers (DecT), and compares it on the \
+            test texts with zero-shot answers, calibrated ones, the nearest class mean and logistic regression on the \
+            same hidden states, for every number of shots and every seed. Writes into the output folder: results.json, \
+            results.md, accuracy.svg, adapters/ (one for each draw, to be used with seam classify) and cache/ (the \
+            model's answers, so that a second run asks it nothing). Ctrl-C stops with the answers so far in the cache; \
+            the same command goes on from them.
 
-            Example: seam fewshot --model model --train train.jsonl --test test.jsonl --verbalizer words.json --shots 16 \
-            --output run
+            Example: seam fewshot --model model --train train.jsonl --test test.jsonl --verbalizer words.json \
+            --shots 16 --output run
             """)
 
     @OptionGroup(title: "Model") var model: ModelOptions
@@ -78,12 +78,14 @@ struct FewshotCommand: ParsableCommand {
             from: training, shots: Array(Set(shots)).sorted(), seeds: (0..<UInt64(seeds)).map { $0 },
             allowingDuplicates: allowDuplicates)
         let task = try task.task(training: training, info: model.session.backbone.info)
+        for data in [training, test] { try data.check(fits: task.template) }
         let factories = try adapterFactories(runtime)
         func makeAdapters(_ seed: UInt64) throws -> [Adapter] {
             try factories.map { factory in
                 try Adapter(
                     backbone: model.session.backbone, id: factory.id, seam: "decoder.output",
-                    options: try parseOptions(settings, for: factory, among: factories), classes: task.classes, seed: seed)
+                    options: try parseOptions(settings, for: factory, among: factories), classes: task.classes,
+                    seed: seed)
             }
         }
         // What can be refused is refused before the model is asked, and before anything is written.
@@ -108,7 +110,9 @@ struct FewshotCommand: ParsableCommand {
     }
 
     private func limited(_ data: LabelledTexts) throws -> LabelledTexts {
-        guard testLimit >= 0 else { throw SeamError(.invalidArgument, "--test-limit must be 0 or more, found \(testLimit)") }
+        guard testLimit >= 0 else {
+            throw SeamError(.invalidArgument, "--test-limit must be 0 or more, found \(testLimit)")
+        }
         return testLimit > 0 ? data.prefix(testLimit) : data
     }
 
@@ -130,14 +134,17 @@ struct FewshotCommand: ParsableCommand {
 
     private func adapterFactories(_ runtime: Runtime) throws -> [AdapterFactory] {
         let names = adapter.split(separator: "+").map(String.init)
-        guard !names.isEmpty else { throw SeamError(.invalidArgument, "--adapter must name one, found \(adapter.debugDescription)") }
+        guard !names.isEmpty else {
+            throw SeamError(.invalidArgument, "--adapter must name one, found \(adapter.debugDescription)")
+        }
         return try names.map { try runtime.adapterFactory($0) }
     }
 
     private func demonstrations(_ model: AnsweringModel, _ task: ClassificationTask) throws -> InContextAnswers? {
         guard methods.contains(.inContext) else { return nil }
         guard let tokenizer = model.tokenizer else {
-            throw SeamError(.unsupported, "--method in-context needs a model that runs here, and \(model.name) is behind a server")
+            throw SeamError(
+                .unsupported, "--method in-context needs a model that runs here, and \(model.name) is behind a server")
         }
         return try InContextAnswers(session: model.session, tokenizer: tokenizer, task: task)
     }

@@ -57,7 +57,8 @@ struct ModelOptions: ParsableArguments {
                     ?? "--api-model, --api-key and --max-queries are for a server: give --base-url")
         }
         if isRemote, let model {
-            throw SeamError(.invalidArgument, "--model \(model) is a local model, and a server is to be asked: give one of them")
+            throw SeamError(
+                .invalidArgument, "--model \(model) is a local model, and a server is to be asked: give one of them")
         }
         remote.exportKey()
         let backbone = try options.openBackbone(runtime, settings: try remote.settings())

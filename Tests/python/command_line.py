@@ -5,16 +5,25 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from seam_abi import library_path
 
 
+def command(*arguments: str | Path) -> dict[str, Any]:
+    """What it takes to start it; the plugins are those beside the program, whatever the caller's environment names."""
+    return {
+        "args": [str(library_path().parent / "seam"), *map(str, arguments)], "text": True, "stdin": subprocess.DEVNULL,
+        "env": {key: value for key, value in os.environ.items() if key != "SEAM_PLUGIN_PATH"},
+        "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+
+
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    program = library_path().parent / "seam"
-    # The plugins beside the program, whatever the caller's environment names.
-    environment = {key: value for key, value in os.environ.items() if key != "SEAM_PLUGIN_PATH"}
-    command = [str(program), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    return subprocess.run(**command(*arguments), timeout=60)
+
+
+def start(*arguments: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(**command(*arguments))
 
 
 def seam(*arguments: str | Path) -> str:

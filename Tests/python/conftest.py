@@ -21,4 +21,4 @@ def plugin_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def runtime(plugin_folder: Path) -> Runtime:
-    return Runtime([plugin_folder / f"lib{name}.so" for name in ("RepCali", "DecT", "Transformer")])
+    return Runtime([plugin_folder / f"lib{name}.so" for name in ("DecT", "Remote", "RepCali", "Transformer")])

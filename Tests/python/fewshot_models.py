@@ -1,4 +1,4 @@
-"""Tiny models with tokenizers trained on made-up reviews, and what transformers says of them where the answer stands."""
+"""Tiny models with tokenizers made from invented reviews, and what transformers says where the answer stands."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from single_stack import bert, gpt2, llama
 from tiny_models import bart, randomise, t5
 
 NOUNS = "film plot actor scene story music ending camera dialogue pace".split()
-OPINIONS = {"negative": "bad dull awful".split(), "positive": "good great lovely".split(), "mixed": "odd long plain".split()}
+OPINIONS = {
+    "negative": "bad dull awful".split(), "positive": "good great lovely".split(), "mixed": "odd long plain".split()}
 LABELS = list(OPINIONS)
 # "unbelievable" is not among the texts that vocabularies are made from: it has several tokens.
 WORDS = {"negative": ["bad", "awful"], "positive": ["great"], "mixed": ["unbelievable"]}
@@ -187,7 +188,8 @@ def reconstruct(model: PreTrainedModel, tokenizer: Tokenizer, prompt: str) -> An
 
 def roberta(**changes: Any) -> PreTrainedModel:
     # Two positions more than tokens: they run from behind the padding's row.
-    return bert(hf.RobertaConfig, hf.RobertaForMaskedLM, **({"type_vocab_size": 1, "max_position_embeddings": 42} | changes))
+    sizes = {"type_vocab_size": 1, "max_position_embeddings": 42}
+    return bert(hf.RobertaConfig, hf.RobertaForMaskedLM, **(sizes | changes))
 
 
 ROBERTA = "<s> $A </s>"
@@ -223,7 +225,8 @@ class Model:
         self.tokenizer.save(str(folder / "tokenizer.json"))
         names = {"unk": "[UNK] <unk>", "mask": "[MASK] <mask>", "bos": "<s>", "eos": "</s>", "cls": "[CLS]"}
         vocabulary = self.tokenizer.get_vocab()
-        known = {f"{key}_token": name for key, choices in names.items() for name in choices.split() if name in vocabulary}
+        known = {
+            f"{key}_token": name for key, choices in names.items() for name in choices.split() if name in vocabulary}
         (folder / "tokenizer_config.json").write_text(json.dumps(known))
 
     def prompt(self, text: str, template: str | None = None) -> str:

@@ -265,8 +265,8 @@ def asked(output: str) -> int:
 
 def test_what_asks_the_model_again(bert: Experiment) -> None:
     assert asked(bert.run()) == len(bert.data.texts) + 1
-    for more in (["--option", "lambda=0.5"], ["--scores", "probability"], ["--epochs", "3"], ["--learning-rate", "0.1"]):
-        assert asked(bert.run(*more)) == 0
+    for setting in ("--option lambda=0.5", "--scores probability", "--epochs 3", "--learning-rate 0.1"):
+        assert asked(bert.run(*setting.split())) == 0
     assert asked(bert.run(shots="1 4", seeds=3)) == 0
     for more in (["--multi-token", "mean"], ["--template", "{text} It was [MASK]."]):
         assert asked(bert.run(*more)) > 0 and asked(bert.run(*more)) == 0
@@ -308,12 +308,10 @@ def test_seeds_shots_and_a_limit(bert: Experiment) -> None:
     # Each draw is what its adapter comes to on the same texts.
     limited = bert.folder / "limited.jsonl"
     limited.write_text("".join(json.dumps(each) + "\n" for each in bert.data.test[:20]))
+    classify = ["classify", "--model", bert.model.folder, "--data", limited, "--json", "--adapter"]
     for shots in (1, 4):
-        found = [
-            json.loads(seam(
-                "classify", "--model", bert.model.folder, "--adapter", bert.folder / f"run/adapters/shots-{shots}/seed-{seed}",
-                "--data", limited, "--json"))["accuracy"] / 100
-            for seed in range(3)]
+        adapters = [bert.folder / f"run/adapters/shots-{shots}/seed-{seed}" for seed in range(3)]
+        found = [json.loads(seam(*classify, adapter))["accuracy"] / 100 for adapter in adapters]
         row = results["dect", shots]["accuracy"]
         assert (row["mean"], row["sd"]) == pytest.approx((np.mean(found), np.std(found, ddof=1)))
     # The same again, and another draw for another seed.
@@ -332,8 +330,8 @@ def test_in_context(data: Data, models: Callable[[str], Model], tmp_path: Path) 
     rows = [next(each for each in data.train if each["label"] == label and len(each["text"]) < 30) for label in LABELS]
     (tmp_path / "few.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
     done = run(
-        "fewshot", "--model", model.folder, *data.arguments, "--train", tmp_path / "few.jsonl", "--method", "in-context",
-        "--shots", "1", "--seeds", "1", "--output", tmp_path / "run")
+        "fewshot", "--model", model.folder, *data.arguments, "--train", tmp_path / "few.jsonl", "--method",
+        "in-context", "--shots", "1", "--seeds", "1", "--output", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     solved = [f"{each['text']} In summary, it was {WORDS[each['label']][0]}" for each in rows]
     scores, crowded = [], 0
