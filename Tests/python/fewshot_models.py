@@ -131,7 +131,7 @@ class Family:
     template: str
     ask: Callable[[PreTrainedModel, Tokenizer, str], Answer]
     mask: str = ""
-    # What stands before a label word; None: the tokenizer puts it there by itself.
+    # What stands before a label word; "" where the tokenizer puts a space there by itself.
     prefix: str = " "
 
 
