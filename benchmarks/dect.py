@@ -83,8 +83,11 @@ def small(backbone: Backbone, rounds: int) -> list[dict[str, float]]:
         times: dict[str, list[float]] = {"SeamKit": [], "PyTorch": []}
         for _ in range(rounds):
             for name, run in (("SeamKit", ours), ("PyTorch", theirs)):
-                run()  # lets the other side's threads go to sleep and the caches turn over
-                times[name].append(run()[0] * 1e3)
+                # The other side's threads, which wait for work by spinning, go to sleep, and the caches turn over.
+                time.sleep(0.05)
+                for _ in range(3):
+                    run()
+                times[name] += [run()[0] * 1e3 for _ in range(3)]
         ratio = statistics.median(times["PyTorch"]) / statistics.median(times["SeamKit"])
         print(f"{f'{classes} classes, {len(given.labels)} examples':32}{spread(times['SeamKit']):>26}"
               f"{spread(times['PyTorch']):>26}{ratio:7.1f}x   losses differ by {difference:.0e}; floor "
@@ -149,7 +152,7 @@ def processor() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=15, help="rounds, each with every measurement once")
+    parser.add_argument("--rounds", type=int, default=10, help="rounds, each with every measurement three times")
     parser.add_argument("--large", action="store_true", help="100,000 examples of 77 classes")
     parser.add_argument("--width", type=int, default=WIDTH, help="of the hidden states, with --large")
     parser.add_argument("--threads", type=int, default=2, help="of both sides")
