@@ -45,7 +45,9 @@ def speed(encode: Callable[[str], Any], lines: list[str]) -> float:
 
 def compare(name: str, lines: list[str], ours: Tokenizer, theirs: Callable[[str], Any]) -> None:
     mine, other = speed(ours.encode, lines), speed(theirs, lines)
-    print(f"{name:24} {mine:8.1f} {other:10.1f} {mine / other:6.1f}x", flush=True)
+    found = (theirs(line) for line in lines)
+    different = sum(ours.encode(line) != list(getattr(ids, "ids", ids)) for line, ids in zip(lines, found))
+    print(f"{name:24} {mine:8.1f} {other:10.1f} {mine / other:6.1f}x {different:10}", flush=True)
 
 
 def main() -> None:
@@ -54,7 +56,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="*", type=Path)
     arguments = parser.parse_args()
     lines = arguments.text.read_text().splitlines() if arguments.text else english()
-    print(f"{'MB/s':24} {'SeamKit':>8} {'reference':>10}")
+    print(f"{'MB/s':24} {'SeamKit':>8} {'reference':>10} {'':7} lines that differ, of {len(lines)}")
     for folder in arguments.folders:
         reference = Reference.from_file(str(folder / "tokenizer.json"))
         reference.no_padding()
