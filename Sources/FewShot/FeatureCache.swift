@@ -159,23 +159,35 @@ public final class FeatureCache {
     }
 
     private func write(_ rows: FeatureShard.Rows, into path: String) throws -> FeatureShard {
-        let name = ContentHash.hex(.random(in: .min ... .max)) + ".safetensors"
-        let file = FileSystem.join(path, name)
-        try FeatureShard.write(rows, key: key, words: words, width: width, to: file)
-        return try FeatureShard(file, key: key, words: words, width: width)
+        // A new file may be merged away before it is opened here. To write it again leaves rows twice, none is lost.
+        try againWhileMerged {
+            let file = FileSystem.join(path, ContentHash.hex(.random(in: .min ... .max)) + ".safetensors")
+            try FeatureShard.write(rows, key: key, words: words, width: width, to: file)
+            return try FeatureShard(file, key: key, words: words, width: width)
+        }
     }
 
     // MARK: Opening
 
-    /// Another process may merge files away between listing and opening them; their rows are in a new one then.
+    /// Files may be merged away between listing and opening them; their rows are in a new one then.
     private func openAll(_ path: String) throws -> [FeatureShard] {
+        var opened: [String: FeatureShard] = [:]
+        return try againWhileMerged {
+            let names = try FileSystem.list(path).filter { !$0.hasPrefix(".") }
+            for name in names where opened[name] == nil {
+                opened[name] = try FeatureShard(FileSystem.join(path, name), key: key, words: words, width: width)
+            }
+            return names.compactMap { opened[$0] }
+        }
+    }
+
+    /// Tries again when another process has merged a file away that was about to be opened.
+    private func againWhileMerged<Result>(_ body: () throws -> Result) throws -> Result {
         var attempts = 0
         while true {
             do {
-                return try FileSystem.list(path).filter { !$0.hasPrefix(".") }.map { name in
-                    try FeatureShard(FileSystem.join(path, name), key: key, words: words, width: width)
-                }
-            } catch let error as SeamError where error.code == .notFound && attempts < 100 {
+                return try body()
+            } catch let error as SeamError where error.code == .notFound && attempts < 1000 {
                 attempts += 1
             }
         }
