@@ -1,7 +1,6 @@
 import CSeam
 import Engine
 import Files
-import Files
 import Session
 import Support
 

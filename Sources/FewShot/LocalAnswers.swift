@@ -149,16 +149,8 @@ public final class LocalAnswers: AnswerSource {
     }
 
     private static func batch(_ prompts: [EncodedPrompt], info: BackboneInfo) throws -> Batch {
-        func padded(_ rows: [[Int32]], _ filler: Int32) -> (values: [Int32], length: Int) {
-            let length = rows.map(\.count).max() ?? 0
-            return (rows.flatMap { $0 + [Int32](repeating: filler, count: length - $0.count) }, length)
-        }
-        let pad = info.padToken ?? 0
-        let source = padded(prompts.map(\.ids), pad)
-        let mask = padded(prompts.map { $0.ids.map { _ in 1 } }, 0)
-        let target = padded(prompts.map(\.decoderIDs), pad)
-        return try Batch(
-            count: prompts.count, sourceLength: source.length, inputIDs: source.values, attentionMask: mask.values,
-            targetLength: target.length, decoderInputIDs: target.length > 0 ? target.values : nil, info: info)
+        try Batch(
+            sources: prompts.map(\.ids),
+            decoderInputs: info.architecture == .encoderDecoder ? prompts.map(\.decoderIDs) : nil, info: info)
     }
 }

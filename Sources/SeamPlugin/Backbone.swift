@@ -134,13 +134,7 @@ public struct BackboneFactory {
     let table: UnsafePointer<seam_backbone_factory>?
 
     public init<B: Backbone>(_ type: B.Type, accepts: Accepts, create: Create) {
-        let descriptor = B.descriptor
-        var factory = seam_backbone_factory()
-        factory.struct_size = UInt32(MemoryLayout<seam_backbone_factory>.size)
-        factory.id = descriptor.id.cString
-        factory.summary = descriptor.summary.cString
-        factory.options = permanent(descriptor.options.map { $0.table })
-        factory.option_count = descriptor.options.count
+        var factory = B.descriptor.factory
         factory.accepts = accepts
         factory.create = create
         factory.destroy = { Unmanaged<BackboneInstance>.fromOpaque($0!).release() }

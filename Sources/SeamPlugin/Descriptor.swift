@@ -107,4 +107,15 @@ public struct BackboneDescriptor {
     public init(id: StaticString, summary: StaticString, options: [Option] = []) {
         (self.id, self.summary, self.options) = (id, summary, options)
     }
+
+    /// A table with this description, which has its functions still to come.
+    var factory: seam_backbone_factory {
+        var factory = seam_backbone_factory()
+        factory.struct_size = UInt32(MemoryLayout<seam_backbone_factory>.size)
+        factory.id = id.cString
+        factory.summary = summary.cString
+        factory.options = permanent(options.map { $0.table })
+        factory.option_count = options.count
+        return factory
+    }
 }

@@ -93,13 +93,7 @@ extension BackboneFactory {
     ///
     ///     BackboneFactory(Mine.self) { Mine.create($0, $1, $2, $3, $4) }
     public init<B: TextBackbone>(_ type: B.Type, create: Create) {
-        let descriptor = B.descriptor
-        var factory = seam_backbone_factory()
-        factory.struct_size = UInt32(MemoryLayout<seam_backbone_factory>.size)
-        factory.id = descriptor.id.cString
-        factory.summary = descriptor.summary.cString
-        factory.options = permanent(descriptor.options.map { $0.table })
-        factory.option_count = descriptor.options.count
+        var factory = B.descriptor.factory
         factory.create = create
         factory.destroy = { Unmanaged<TextBackboneInstance>.fromOpaque($0!).release() }
         factory.info = { TextBackboneInstance.at($0).describe($1!) }

@@ -18,7 +18,7 @@ extension Session {
     ///   text by itself.
     public func answers(_ context: Context, _ batch: Batch, at positions: [Int]?) throws -> Answers {
         guard let positions else { return Answers(hidden: try pool(context, batch), logits: nil) }
-        let input = try self.input(context, batch)
+        let input = try decoderInput(context, batch)
         let length = input?.ids.shape[1] ?? batch.sourceLength
         guard positions.count == batch.count, positions.allSatisfy({ $0 >= 0 && $0 < length }) else {
             throw SeamError(
@@ -48,7 +48,7 @@ extension Session {
         let first = context.retain(try context.constant(prefix, [1, prefix.count]))
         _ = try backbone.decodeHidden(context, DecoderInput(ids: first), state: state, training: false)
         try state.select(context, rows: [Int32](repeating: 0, count: batch.count))
-        let input = try decoderInput(context, batch)
+        let input = try continuation(context, batch)
         return try answers(
             context, try backbone.decodeHidden(context, input, state: state, training: false), positions)
     }
@@ -65,18 +65,5 @@ extension Session {
         let rows = try context.reshape(x, [count * length, x.shape[2]])
         let index = try context.constant(positions.enumerated().map { Int32($0 * length + $1) }, [count])
         return context.retain(try context.indexSelect(rows, axis: 0, index: index))
-    }
-
-    /// What the decoder reads of a batch; nil without a decoder.
-    private func input(_ context: Context, _ batch: Batch) throws -> DecoderInput? {
-        switch backbone.info.architecture {
-        case .encoderDecoder:
-            let mask = context.retain(try context.constant(batch.attentionMask, [batch.count, batch.sourceLength]))
-            let ids = context.retain(try context.constant(batch.decoderInputIDs, [batch.count, batch.targetLength]))
-            return DecoderInput(ids: ids, encoderHidden: try encodeAdapted(context, batch), encoderMask: mask)
-        case .decoderOnly: return try decoderInput(context, batch)
-        case .encoderOnly: return nil
-        case .text: throw SeamError(.unsupported, "the backbone reads text: it has no positions")
-        }
     }
 }

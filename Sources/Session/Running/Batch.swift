@@ -112,11 +112,14 @@ public struct Batch: Sendable {
 
     /// Ragged sequences, padded. For a decoder-only backbone a row is its source followed by its target, whose tokens
     /// alone are labels.
-    public init(sources: [[Int32]], targets: [[Int32]]? = nil, info: BackboneInfo) throws {
+    /// - Parameter decoderInputs: what the decoder is given, in place of targets; for encoder-decoders.
+    public init(
+        sources: [[Int32]], targets: [[Int32]]? = nil, decoderInputs: [[Int32]]? = nil, info: BackboneInfo
+    ) throws {
         let pad = info.padToken ?? 0
         let sourceLength = sources.map(\.count).max() ?? 0
-        let targetLength = targets?.map(\.count).max() ?? 0
-        if let targets, targets.count != sources.count {
+        let targetLength = (targets ?? decoderInputs)?.map(\.count).max() ?? 0
+        if let targets = targets ?? decoderInputs, targets.count != sources.count {
             throw SeamError(.shape, "there are \(sources.count) sources and \(targets.count) targets")
         }
         if let row = sources.firstIndex(where: \.isEmpty) {
@@ -141,7 +144,8 @@ public struct Batch: Sendable {
         try self.init(
             count: sources.count, sourceLength: sourceLength, inputIDs: padded(sources, sourceLength, pad),
             attentionMask: padded(sources.map { $0.map { _ in 1 } }, sourceLength, 0), targetLength: targetLength,
-            labels: targets.map { padded($0, targetLength, Self.ignoredLabel) } ?? [], info: info)
+            labels: targets.map { padded($0, targetLength, Self.ignoredLabel) } ?? [],
+            decoderInputIDs: decoderInputs.map { padded($0, targetLength, pad) }, info: info)
     }
 
     var hasPadding: Bool { attentionMask.contains(0) }

@@ -123,29 +123,36 @@ public final class Session {
     public func forward(_ context: Context, _ batch: Batch, encoded: Tensor? = nil, training: Bool = false) throws
         -> (logits: Tensor, hidden: Tensor)
     {
+        guard backbone.info.architecture != .encoderDecoder || batch.targetLength > 0 else {
+            throw SeamError(.invalidArgument, "the batch has no targets: give labels or decoder_input_ids")
+        }
+        if let input = try decoderInput(context, batch, encoded: encoded, training: training) {
+            return try backbone.decode(context, input, training: training)
+        }
+        let hidden = try encodeAdapted(context, batch, training: training)
+        return (try backbone.head(context, hidden: hidden, training: training), hidden)
+    }
+
+    /// What the decoder reads of a batch, adapters of `encoder.output` applied; nil without a decoder.
+    /// - Parameter encoded: the encoder's output, when a cache has it; else the encoder runs.
+    func decoderInput(_ context: Context, _ batch: Batch, encoded: Tensor? = nil, training: Bool = false) throws
+        -> DecoderInput?
+    {
         switch backbone.info.architecture {
         case .encoderDecoder:
-            guard batch.targetLength > 0 else {
-                throw SeamError(.invalidArgument, "the batch has no targets: give labels or decoder_input_ids")
-            }
             let hidden = try encoded ?? encode(context, batch, training: training)
             let mask = try mask(context, batch)
             let adapted = try adapt(context, hidden: hidden, mask: mask, training: training)
             let ids = context.retain(try context.constant(batch.decoderInputIDs, [batch.count, batch.targetLength]))
-            return try backbone.decode(
-                context, DecoderInput(ids: ids, encoderHidden: adapted, encoderMask: mask), training: training)
-        case .decoderOnly:
-            return try backbone.decode(context, try decoderInput(context, batch), training: training)
-        case .encoderOnly:
-            let hidden = try encodeAdapted(context, batch, training: training)
-            return (try backbone.head(context, hidden: hidden, training: training), hidden)
-        case .text:
-            throw queriesOnly
+            return DecoderInput(ids: ids, encoderHidden: adapted, encoderMask: mask)
+        case .decoderOnly: return try continuation(context, batch)
+        case .encoderOnly: return nil
+        case .text: throw queriesOnly
         }
     }
 
     /// What a decoder-only backbone reads of a batch.
-    func decoderInput(_ context: Context, _ batch: Batch) throws -> DecoderInput {
+    func continuation(_ context: Context, _ batch: Batch) throws -> DecoderInput {
         let shape: Shape = [batch.count, batch.sourceLength]
         var input = DecoderInput(ids: context.retain(try context.constant(batch.inputIDs, shape)))
         // Under a causal mask padding behind the text is seen by nobody.
