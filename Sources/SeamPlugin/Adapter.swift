@@ -19,6 +19,10 @@ public protocol Adapter: AnyObject {
     /// Values to start from that depend on the training examples, before the first step of a new training. By
     /// default none.
     func prepare(_ examples: Examples, in context: Context) -> [(parameter: Parameter, value: Tensor)]
+
+    /// The values of the parameters that this adapter has with the option "folded", in their order: the same outputs
+    /// without what only training needs. Called where the descriptor says `folds`, on adapters that are not folded.
+    func fold(in context: Context) -> [Tensor]
 }
 
 /// All training examples at once, as they flow into a seam.
@@ -33,6 +37,8 @@ public struct Examples {
 
 extension Adapter {
     public func prepare(_ examples: Examples, in context: Context) -> [(parameter: Parameter, value: Tensor)] { [] }
+
+    public func fold(in context: Context) -> [Tensor] { [] }
 
     /// The C side of `init`; see `AdapterFactory`.
     public static func create(
@@ -113,6 +119,7 @@ public struct AdapterFactory {
         factory.parameter = { AdapterInstance.at($0).parameters[$1].describe($2!) }
         factory.forward = { AdapterInstance.at($0).forward($1) }
         factory.prepare = { AdapterInstance.at($0).prepare($1) }
+        if descriptor.folds { factory.fold = { AdapterInstance.at($0).fold($1) } }
         table = permanent(factory)
     }
 }
@@ -162,5 +169,18 @@ final class AdapterInstance {
             }
             io.pointee.values[parameter.index] = value.handle
         }
+    }
+
+    func fold(_ io: UnsafePointer<seam_fold>?) {
+        guard let io, io.pointee.struct_size >= Version1.fold, let pass = Pass(io.pointee.ops, io.pointee.ctx)
+        else { return }
+        let context = Context(pass, parameters: io.pointee.parameters, count: io.pointee.parameter_count)
+        let values = adapter.fold(in: context)
+        guard values.count == io.pointee.value_count else {
+            _ = context.fail(
+                .plugin, "\(values.count) folded values where the folded adapter has \(io.pointee.value_count)")
+            return
+        }
+        for (index, value) in values.enumerated() { io.pointee.values[index] = value.handle }
     }
 }

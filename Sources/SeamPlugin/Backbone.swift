@@ -46,6 +46,8 @@ public struct Source {
     public let mask: Tensor
     /// [batch, source] i32: which of two texts a token is of; nil: all of the first.
     public let tokenTypes: Tensor?
+    /// Of `Seam.attentionPrefix`, [layers, 2, kv heads, prefix, head_dim]; nil: none.
+    public let prefix: Tensor?
 }
 
 /// What a decoder reads.
@@ -64,6 +66,11 @@ public struct Target {
     public let state: (any DecodingState)?
     /// The logits are not wanted.
     public let hiddenOnly: Bool
+    /// Of `Seam.attentionPrefix`, before the target's own keys and values and before the encoder's: [layers, 2,
+    /// kv heads, prefix, head_dim]; nil: none. With a state on its first call only; its tokens count to the state's
+    /// capacity, and not to `mask` and `positions`.
+    public let prefix: Tensor?
+    public let crossPrefix: Tensor?
 }
 
 /// What a backbone remembers between decoding steps (past keys and values).
@@ -87,6 +94,9 @@ public struct BackboneInfo {
     public var architecture = Architecture.encoderDecoder
     /// Whether scores of the vocabulary can be had; a sentence encoder has hidden states only.
     public var hasHead = true
+    /// By `PrefixAttention`: layers that take a prefix, and how many tokens it may have where it takes positions that
+    /// the text then has not.
+    public var prefixLayers = [0, 0, 0], maxPrefixLength = [0, 0, 0]
 
     public init(family: StaticString) { self.family = family }
 }

@@ -32,7 +32,7 @@ final class BackboneInstance {
         else { return }
         let source = Source(
             ids: pass.tensor(io.pointee.input_ids), mask: pass.tensor(io.pointee.attention_mask),
-            tokenTypes: io.pointee.token_type_ids.map(pass.tensor))
+            tokenTypes: io.pointee.token_type_ids.map(pass.tensor), prefix: io.pointee.prefix.map(pass.tensor))
         let context = context(pass, io.pointee.parameters, io.pointee.parameter_count, io.pointee.training)
         io.pointee.hidden = backbone.encode(source, in: context).handle
     }
@@ -44,7 +44,8 @@ final class BackboneInstance {
             ids: pass.tensor(io.pointee.decoder_input_ids), encoder: io.pointee.encoder_hidden.map(pass.tensor),
             encoderMask: io.pointee.encoder_attention_mask.map(pass.tensor),
             mask: io.pointee.attention_mask.map(pass.tensor), positions: io.pointee.position_ids.map(pass.tensor),
-            state: StateInstance.at(io.pointee.state)?.state, hiddenOnly: io.pointee.hidden_only != 0)
+            state: StateInstance.at(io.pointee.state)?.state, hiddenOnly: io.pointee.hidden_only != 0,
+            prefix: io.pointee.prefix.map(pass.tensor), crossPrefix: io.pointee.cross_prefix.map(pass.tensor))
         let context = context(pass, io.pointee.parameters, io.pointee.parameter_count, io.pointee.training)
         let (logits, hidden) = backbone.decode(target, in: context)
         io.pointee.logits = logits?.handle
@@ -111,6 +112,8 @@ extension BackboneInfo {
         value.identity = identity
         value.architecture = architecture.rawValue
         value.has_head = hasHead ? 1 : 0
+        store(prefixLayers, in: &value.prefix_layers)
+        store(maxPrefixLength, in: &value.max_prefix_length)
         fill(out, out.pointee.struct_size, with: &value)
     }
 }

@@ -9,12 +9,13 @@ import CSeam
 enum Version1 {
     static let host: UInt32 = 96
     static let ops: UInt32 = 520
-    static let site: UInt32 = 96
+    static let site: UInt32 = 168
     static let forward: UInt32 = 72
     static let prepare: UInt32 = 80
+    static let fold: UInt32 = 56
     static let call: UInt32 = 48
-    static let encode: UInt32 = 72
-    static let decode: UInt32 = 112
+    static let encode: UInt32 = 80
+    static let decode: UInt32 = 128
     static let head: UInt32 = 56
     static let pool: UInt32 = 64
     static let query: UInt32 = 88
@@ -27,6 +28,22 @@ func fill<Struct>(_ out: UnsafeMutablePointer<Struct>, _ callerSize: UInt32, wit
     withUnsafeBytes(of: &value) { bytes in
         UnsafeMutableRawPointer(out).advanced(by: 4).copyMemory(
             from: bytes.baseAddress!.advanced(by: 4), byteCount: max(count, 4) - 4)
+    }
+}
+
+/// Sizes into a C array of int64_t, as far as it goes.
+func store<Array>(_ sizes: [Int], in array: inout Array) {
+    withUnsafeMutableBytes(of: &array) { bytes in
+        for (size, place) in zip(sizes, stride(from: 0, to: bytes.count, by: 8)) {
+            bytes.storeBytes(of: Int64(size), toByteOffset: place, as: Int64.self)
+        }
+    }
+}
+
+/// The numbers of a C array of int64_t.
+func sizes<Array>(_ array: Array) -> [Int] {
+    withUnsafeBytes(of: array) { bytes in
+        stride(from: 0, to: bytes.count, by: 8).map { Int(bytes.loadUnaligned(fromByteOffset: $0, as: Int64.self)) }
     }
 }
 

@@ -21,6 +21,9 @@ public struct Context {
         return pass.tensor(parameters[parameter.index])
     }
 
+    /// No tensor: what an adapter gives for an output that its seam lets it leave out.
+    public var none: Tensor { pass.tensor(nil) }
+
     /// True once anything in this pass has failed.
     public var failed: Bool { pass.ops.pointee.status(pass.raw) != Status.ok.rawValue }
 

@@ -47,8 +47,13 @@ public struct Method {
 
     /// A method without arguments that gives a tensor. The function is one line, because a C function
     /// cannot be generic: `{ MyAdapter.call($0) { adapter, context in ... } }`.
-    public static func tensor(_ name: StaticString, _ doc: StaticString, _ function: TensorFunction) -> Method {
-        Method(name, "seam_tensor *(const seam_method_call *)", doc, unsafeBitCast(function, to: Address.self))
+    /// `recorded`: trainers keep its values over the steps, and plot them.
+    public static func tensor(
+        _ name: StaticString, _ doc: StaticString, recorded: Bool = false, _ function: TensorFunction
+    ) -> Method {
+        Method(
+            name, "seam_tensor *(const seam_method_call *)", doc, unsafeBitCast(function, to: Address.self),
+            flags: recorded ? UInt32(SEAM_METHOD_RECORDED) : 0)
     }
     /// A method without arguments that gives a number.
     public static func number(_ name: StaticString, _ doc: StaticString, _ function: NumberFunction) -> Method {
@@ -66,10 +71,12 @@ public struct Method {
 
     private typealias Address = @convention(c) () -> Void
 
-    private init(_ name: StaticString, _ signature: StaticString, _ doc: StaticString, _ function: Address) {
+    private init(
+        _ name: StaticString, _ signature: StaticString, _ doc: StaticString, _ function: Address, flags: UInt32 = 0
+    ) {
         table = permanent(seam_method(
             struct_size: UInt32(MemoryLayout<seam_method>.size), name: name.cString, signature: signature.cString,
-            doc: doc.cString, function: function))
+            doc: doc.cString, function: function, flags: flags))
     }
 }
 
@@ -81,6 +88,17 @@ public enum Seam {
     /// Inputs: scores [batch, classes], the backbone's for each class, and hidden [batch, d_model], its state where
     /// the answer stands. One output: scores of the same shape.
     public static let decoderOutput: StaticString = "decoder.output"
+    /// Inputs and outputs: one for each `PrefixAttention`, keys and values [layers, 2, kv heads, prefix, head_dim] that
+    /// stand before the tokens', or none. Inputs: what the adapter before gave.
+    public static let attentionPrefix: StaticString = "attention.prefix"
+    /// Inputs: what has left `attentionPrefix`. Outputs of the same shapes.
+    public static let prefixTokens: StaticString = "prefix.tokens"
+}
+
+/// The attentions that can be given a prefix, in the order of the seams' inputs and outputs.
+public enum PrefixAttention: Int, CaseIterable {
+    /// Of an encoder over its own tokens, of a decoder over its own, of a decoder over the encoder's.
+    case encoder = 0, decoder = 1, cross = 2
 }
 
 /// What users see of an adapter before they attach it.
@@ -89,13 +107,18 @@ public struct AdapterDescriptor {
     let seams: [StaticString]
     let options: [Option]
     let methods: [Method]
+    let folds: Bool
 
     /// `id`: what users type. `summary`: one sentence, with the paper. `seams`: those it can attach to;
-    /// the first is the default.
+    /// the first is the default. `folds`: it has `Adapter.fold`, and with it the option "folded".
     public init(
-        id: StaticString, summary: StaticString, seams: [StaticString], options: [Option] = [], methods: [Method] = []
+        id: StaticString, summary: StaticString, seams: [StaticString], options: [Option] = [], methods: [Method] = [],
+        folds: Bool = false
     ) {
-        (self.id, self.summary, self.seams, self.options, self.methods) = (id, summary, seams, options, methods)
+        (self.id, self.summary, self.seams, self.methods, self.folds) = (id, summary, seams, methods, folds)
+        let folded = Option.bool(
+            "folded", default: false, "Without what only training needs, as adapters are saved; set by saving.")
+        self.options = options + (folds ? [folded] : [])
     }
 }
 

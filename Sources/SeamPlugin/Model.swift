@@ -35,6 +35,9 @@ public struct Site {
     public let vocabSize: Int
     /// Of the classification that the adapter is part of; 0: none.
     public let classes: Int
+    /// By `PrefixAttention`: layers that take a prefix (0: none), how many tokens it may have (0: any number), and how
+    /// many what enters the seam has.
+    public let prefixLayers, maxPrefixLength, prefixLength: [Int]
 
     init(_ site: UnsafePointer<seam_site>) {
         seam = Text(site.pointee.seam)
@@ -49,5 +52,8 @@ public struct Site {
         maxTargetPositions = Int(site.pointee.max_target_positions)
         vocabSize = Int(site.pointee.vocab_size)
         classes = Int(site.pointee.classes)
+        prefixLayers = sizes(site.pointee.prefix_layers)
+        maxPrefixLength = sizes(site.pointee.max_prefix_length)
+        prefixLength = sizes(site.pointee.prefix_length)
     }
 }

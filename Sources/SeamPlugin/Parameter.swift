@@ -57,11 +57,7 @@ public final class Parameter {
         value.flags = frozen ? UInt32(SEAM_PARAMETER_FROZEN) : 0
         value.name = UnsafePointer(cName)
         value.rank = Int32(shape.count)
-        withUnsafeMutableBytes(of: &value.shape) { bytes in
-            for (size, axis) in zip(shape, bytes.bindMemory(to: Int64.self).indices) {
-                bytes.storeBytes(of: Int64(size), toByteOffset: axis * 8, as: Int64.self)
-            }
-        }
+        store(shape, in: &value.shape)
         (value.`init`, value.a, value.b) = initial.cValues
         value.data = UnsafePointer(data)
         fill(out, out.pointee.struct_size, with: &value)

@@ -14,6 +14,9 @@ public struct Tensor {
     /// The host's handle; nil after a failure. Only needed to return a tensor from a C callback.
     public let handle: OpaquePointer?
 
+    /// Whether this is no tensor: after a failure, or where a seam's input or output is left out.
+    public var isNull: Bool { handle == nil }
+
     /// Sizes of all axes; empty for a null tensor.
     public var shape: [Int] {
         let rank = pass.ops.pointee.rank(pass.raw, handle)

@@ -109,6 +109,8 @@ typedef struct seam_method_call {
   size_t parameter_count;
 } seam_method_call;
 
+enum { SEAM_METHOD_RECORDED = 1 }; /* a tensor without arguments, whose values a trainer records over the steps */
+
 /* `signature` is the C prototype without names, first the result, e.g.
  *   "seam_tensor *(const seam_method_call *, double)"
  * Results: void, int64_t, double, const char * (borrowed until the next call on the adapter), seam_tensor *.
@@ -120,11 +122,13 @@ typedef struct seam_method {
   const char *signature;
   const char *doc;
   void (*function)(void);
+  uint32_t flags;
 } seam_method;
 
 /* ---- Adapters */
 
-/* The seams of version 1.0, by name. A backbone lists those it has, an adapter those it can attach to.
+/* The seams of version 1.0, by name. A backbone lists those it has, an adapter those it can attach to; decoder.output
+ * and, with prefix_layers, the two of prefixes need not be listed.
  *
  * "encoder.output": inputs hidden [batch, source, d_model] f32 and mask [batch, source] i32 (1: a token,
  * 0: padding); one output, hidden of the same shape. */
@@ -133,10 +137,28 @@ enum { SEAM_ENCODER_OUTPUT_HIDDEN = 0, SEAM_ENCODER_OUTPUT_MASK = 1 };
 
 /* "decoder.output": inputs scores [batch, classes] f32, the backbone's for each class, and hidden
  * [batch, d_model] f32, its state where the answer stands; one output, scores of the same shape. The seam of a
- * classification: seam_site.classes is positive. Nothing of the backbone lies behind it, so every backbone has it
- * and no gradient goes through the backbone. */
+ * classification: seam_site.classes is positive. Nothing of the backbone lies behind it, so every backbone has it. Where
+ * it is trained together with adapters on other seams, the scores are 0 and hidden is the pooled vector of the text. */
 #define SEAM_DECODER_OUTPUT "decoder.output"
 enum { SEAM_DECODER_OUTPUT_SCORES = 0, SEAM_DECODER_OUTPUT_HIDDEN = 1 };
+
+/* Attentions that can be given a prefix: an encoder's over its own tokens, a decoder's over its own, and a decoder's
+ * over the encoder's. */
+enum { SEAM_PREFIX_ENCODER = 0, SEAM_PREFIX_DECODER = 1, SEAM_PREFIX_CROSS = 2, SEAM_PREFIX_ATTENTIONS = 3 };
+
+/* "attention.prefix": keys and values that stand before those of the tokens, in every layer, seen by every token.
+ * SEAM_PREFIX_ATTENTIONS inputs, what the adapter before gave, and as many outputs, what all have given up to here:
+ * [layers, 2, kv_heads, prefix, head_dim] f32, keys at 0 and values at 1 of the second axis; NULL: no prefix on that
+ * attention. Inputs may be NULL, and are for the first adapter. The same for every example; an output may not depend on
+ * anything but inputs and parameters.
+ * The keys are used as they are: no rotation and no projection is applied to them. In a decoder, and in a model with an
+ * encoder alone, the prefix takes the first positions and the text follows it, as with past_key_values in transformers;
+ * in the encoder of an encoder-decoder and in cross-attention it has no position and no bias. */
+#define SEAM_ATTENTION_PREFIX "attention.prefix"
+
+/* "prefix.tokens": what has left attention.prefix, weighted. Inputs and outputs as there; an output has the shape of its
+ * input, or is NULL as that is. Runs after all adapters on attention.prefix; every backbone with that seam has this one. */
+#define SEAM_PREFIX_TOKENS "prefix.tokens"
 
 /* Where an adapter is attached. Zero: unknown or unlimited. */
 typedef struct seam_site {
@@ -149,6 +171,9 @@ typedef struct seam_site {
   int64_t max_source_positions, max_target_positions;
   int64_t vocab_size;
   int64_t classes; /* of the classification that the adapter is part of; 0: none */
+  int64_t prefix_layers[SEAM_PREFIX_ATTENTIONS];     /* as in seam_backbone_info */
+  int64_t max_prefix_length[SEAM_PREFIX_ATTENTIONS]; /* as in seam_backbone_info */
+  int64_t prefix_length[SEAM_PREFIX_ATTENTIONS];     /* tokens of what enters the seam, by attention; 0: none */
 } seam_site;
 
 /* One pass through an adapter. The plugin reads inputs and parameters and fills every outputs[i]. */
@@ -180,6 +205,17 @@ typedef struct seam_prepare {
                               * value, of frozen ones too; NULL leaves it */
 } seam_prepare;
 
+/* From the parameters of an instance to those of one that was created with the same options and "folded": true. */
+typedef struct seam_fold {
+  uint32_t struct_size;
+  seam_context *ctx;
+  const seam_ops *ops;
+  seam_tensor *const *parameters; /* of this instance, in declared order */
+  size_t parameter_count;
+  seam_tensor **values; /* out: one for each parameter of the folded instance, in its declared order; NULL on entry */
+  size_t value_count;
+} seam_fold;
+
 /* Calls on one instance never overlap; different instances may run on different threads. */
 typedef struct seam_adapter_factory {
   uint32_t struct_size;
@@ -202,6 +238,9 @@ typedef struct seam_adapter_factory {
   void (*forward)(void *self, const seam_forward *forward);
   /* Called once, before the first step of a training that starts from new; not when an adapter is loaded. Nullable. */
   void (*prepare)(void *self, const seam_prepare *prepare);
+  /* Computes away what training needs and inference does not: the folded instance gives the same outputs. Nullable; a
+   * factory that has it declares the bool option "folded", false by default. Not called on a folded instance. */
+  void (*fold)(void *self, const seam_fold *fold);
 } seam_adapter_factory;
 
 /* ---- Backbones */
@@ -241,6 +280,10 @@ typedef struct seam_backbone_info {
   int64_t bos_token_id, mask_token_id;
   const char *identity; /* nullable: what tells it apart from other models, where it has no files: a server's address and
                          * the model's name there. Answers are kept on disk under it. */
+  int64_t prefix_layers[SEAM_PREFIX_ATTENTIONS];     /* layers whose attention takes a prefix; 0: none. A traced
+                                                      * backbone where one is not */
+  int64_t max_prefix_length[SEAM_PREFIX_ATTENTIONS]; /* tokens that a prefix may have where it takes positions, which
+                                                      * the text then has not; 0: it takes none, any length */
 } seam_backbone_info;
 
 /* Decoding state (past keys and values): the backbone's own. */
@@ -258,6 +301,7 @@ typedef struct seam_encode {
   seam_tensor *attention_mask; /* [batch, source] i32 */
   seam_tensor *hidden;         /* out: [batch, source, d_model] */
   seam_tensor *token_type_ids; /* [batch, source] i32: which of two texts a token is of; NULL: all of the first */
+  seam_tensor *prefix; /* of attention.prefix, [encoder_layers, 2, kv_heads, prefix, head_dim]; NULL: none */
 } seam_encode;
 
 /* Target tokens, given what left the encoder.output seam, to scores. In a decoder-only backbone the tokens are all
@@ -281,6 +325,10 @@ typedef struct seam_decode {
                                 * first; NULL: all are tokens */
   seam_tensor *position_ids;   /* [batch, target] i32; NULL: counted from what the state has seen */
   int32_t hidden_only;         /* 1: leave logits NULL and save their product */
+  seam_tensor *prefix;       /* of attention.prefix, [decoder_layers, 2, kv_heads, prefix, head_dim]; NULL: none. With a
+                              * state on its first call only; its tokens count to the state's capacity, and not to
+                              * attention_mask and position_ids, which are about the target's own tokens */
+  seam_tensor *cross_prefix; /* the same, before the keys and values of encoder_hidden */
 } seam_decode;
 
 /* Hidden states, as encode (encoder-only) or decode give them, to scores of the vocabulary: position by position. */
@@ -363,7 +411,7 @@ typedef struct seam_backbone_factory {
   void (*decode_vjp)(void *self, seam_decode_vjp *io);
 
   /* Incremental decoding; all three or none. Without them the host runs whole prefixes. capacity: the most
-   * target tokens the state will see. Returns NULL after seam_ops.fail. */
+   * target tokens the state will see, those of a prefix included. Returns NULL after seam_ops.fail. */
   seam_state *(*state_create)(void *self, seam_context *ctx, const seam_ops *ops, int64_t batch, int64_t capacity);
   void (*state_destroy)(void *self, seam_state *state);
   /* New row i continues old row rows[i] (beam search, finished rows). May come before the first decode. */
