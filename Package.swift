@@ -25,6 +25,10 @@ func plugin(_ name: String, needs: [Target.Dependency] = []) -> [Target] {
 let plugins: [[Target]] = [
     plugin("RepCali"),
     plugin("DecT"),
+    plugin("PrefixTuning"),
+    plugin("ResidualPrefix"),
+    plugin("Gate", needs: ["CMath"]),
+    plugin("LinearHead"),
     plugin("Transformer", needs: ["CMath"]),
     plugin("Remote", needs: ["CCurl", "CJansson"]),
 ]

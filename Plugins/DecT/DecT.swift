@@ -40,21 +40,16 @@ final class DecT: Adapter {
     var parameters: [Parameter] { [projection, prototypes] + (radii.map { [$0] } ?? []) + [calibration, modelWeight] }
 
     init(options: Options, site: Site) throws(PluginError) {
-        guard site.classes > 0 else {
-            throw PluginError(.invalidArgument, "it is the head of a classification and needs the number of classes")
-        }
-        guard site.dModel > 0 else {
-            throw PluginError(.unsupported, "it reads hidden states, and this backbone does not say how wide they are")
-        }
-        classes = site.classes
+        let (classes, dModel) = try site.head()
+        self.classes = classes
         usesCalibration = try options.bool("calibration")
         usesScores = try options.bool("model_scores")
         let weight = try options.double("lambda")
         lambda = weight == 0 ? nil : weight
         let width = try options.int("projection_width")
         // As torch.nn.Linear starts: Kaiming uniform with a = sqrt 5.
-        let bound = 1 / Double(site.dModel).squareRoot()
-        projection = Parameter("projection", [width, site.dModel], .uniform(from: -bound, to: bound))
+        let bound = 1 / Double(dModel).squareRoot()
+        projection = Parameter("projection", [width, dModel], .uniform(from: -bound, to: bound))
         prototypes = Parameter(
             "prototypes", [classes, width], .xavierUniform(gain: 1), frozen: !(try options.bool("train_prototypes")))
         radii = try options.bool("radii") ? Parameter("radii", [classes], .zeros) : nil

@@ -56,4 +56,15 @@ public struct Site {
         maxPrefixLength = sizes(site.pointee.max_prefix_length)
         prefixLength = sizes(site.pointee.prefix_length)
     }
+
+    /// For a classifier over hidden states: the number of classes, and d_model. Throws a sentence where either is missing.
+    public func head() throws(PluginError) -> (classes: Int, dModel: Int) {
+        guard classes > 0 else {
+            throw PluginError(.invalidArgument, "it is the head of a classification and needs the number of classes")
+        }
+        guard dModel > 0 else {
+            throw PluginError(.unsupported, "it reads hidden states, and this backbone does not say how wide they are")
+        }
+        return (classes, dModel)
+    }
 }

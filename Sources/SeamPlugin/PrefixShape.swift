@@ -1,0 +1,68 @@
+/// Which attention a prefix is for, and its sizes.
+public struct PrefixShape {
+    public let attention: PrefixAttention
+    /// heads: of keys and values.
+    public let layers, heads, tokens, headDim: Int
+
+    /// Of the keys, or of the values, of one token: all heads together.
+    public var width: Int { heads * headDim }
+    /// Of keys and values as the seam has them: [layers, 2, kv heads, tokens, head_dim].
+    public var sizes: [Int] { [layers, 2, heads, tokens, headDim] }
+
+    /// What a parameter of this prefix is called: "decoder." and the part.
+    public func name(_ part: StaticString) -> String { "\(attention.name).\(part)" }
+
+    /// Numbers of each token in turn, [tokens, layers * 2 * width] or another shape of the same order, as keys and
+    /// values: key and value of the first layer, of the second ..., each by heads. PEFT's prefix tuning has this order.
+    public func keysAndValues(from rows: Tensor) -> Tensor {
+        rows.reshape([tokens, layers, 2, heads, headDim]).permute([1, 2, 3, 0, 4])
+    }
+
+    /// Those that the options "attention" and "prefix_length" ask for, in the order of the seam.
+    static func all(options: Options, site: Site) throws(PluginError) -> [PrefixShape] {
+        let (asked, tokens) = (try options.string("attention"), try options.int("prefix_length"))
+        guard site.keyValueHeads > 0, site.headDim > 0 else {
+            throw PluginError(
+                .unsupported, "it makes keys and values, and this backbone does not say how wide they are")
+        }
+        let known = PrefixAttention.allCases.filter { site.prefixLayers[$0.rawValue] > 0 }
+        let chosen = asked == "all" ? known : known.filter { asked == $0.name }
+        guard !chosen.isEmpty else {
+            throw PluginError(
+                .unsupported,
+                known.isEmpty
+                    ? "it gives attentions a prefix, and none of this backbone's takes one"
+                    : "this backbone has no attention '\(asked)' that takes a prefix, it has " + list(known))
+        }
+        for attention in chosen {
+            let (limit, before) = (site.maxPrefixLength[attention.rawValue], site.prefixLength[attention.rawValue])
+            guard limit == 0 || before + tokens <= limit else {
+                throw PluginError(
+                    .invalidArgument,
+                    "the \(attention.name) attention of this backbone takes a prefix of at most \(limit) tokens, found "
+                        + "prefix_length \(tokens)" + (before == 0 ? "" : " behind \(before) of other adapters"))
+            }
+        }
+        return chosen.map {
+            PrefixShape(
+                attention: $0, layers: site.prefixLayers[$0.rawValue], heads: site.keyValueHeads, tokens: tokens,
+                headDim: site.headDim)
+        }
+    }
+
+    /// 'encoder', 'decoder'
+    private static func list(_ attentions: [PrefixAttention]) -> String {
+        attentions.dropFirst().reduce("'\(attentions[0].name)'") { "\($0), '\($1.name)'" }
+    }
+}
+
+extension PrefixAttention {
+    /// As options and parameters name it.
+    public var name: StaticString {
+        switch self {
+        case .encoder: "encoder"
+        case .decoder: "decoder"
+        case .cross: "cross"
+        }
+    }
+}
