@@ -2,8 +2,8 @@ import CMath
 import CSeam
 import SeamPlugin
 
-/// The gate of the residual prefix (Jung, Hwang and Lee, IEEE Access 2025): a learned weight for each token of a prefix,
-/// whichever adapters gave it,
+/// The gate of the residual prefix (Jung, Hwang and Lee, IEEE Access 2025): a learned weight for each token of a
+/// prefix, whichever adapters gave it,
 ///
 ///     g = sigmoid(a),     K'_t = g_t K_t,     V'_t = g_t V_t
 ///
@@ -54,7 +54,7 @@ final class Gate: Adapter {
             guard expected == found else {
                 return context.fail(
                     .shape,
-                    "the gate was made for \(expected) prefix tokens of the \(attention.name) attention, found \(found)")
+                    "it was made for \(expected) prefix tokens of the \(attention.name) attention, found \(found)")
             }
             return if let own { weigh(prefix, own, in: context) } else { prefix }
         }
@@ -91,7 +91,7 @@ extension Gate {
                     "token: one weight for a token in all layers; token-layer: one in each layer."),
                 .string(
                     "applied_to", default: "\"kv\"", choices: "kv|v",
-                    "What is weighted: kv: keys and values; v: values alone, so that attention finds the token as before."),
+                    "What is weighted: kv: keys and values; v: values, so that attention finds the token as before."),
                 .double(
                     "initial_weight", default: "0.5", in: 0.000001...0.999999,
                     "The weights at the start; at 0.5 they move most easily, near 1 a prefix starts as it is."),
@@ -100,8 +100,8 @@ extension Gate {
                 .tensor(
                     "weights",
                     """
-                    The weights, [1, tokens] or with scope token-layer [layers, tokens]: those of the encoder's prefix, \
-                    the decoder's and that of cross-attention side by side, 0 where a stack has no such layer.
+                    The weights, [1, tokens] or with scope token-layer [layers, tokens]: those of the encoder's \
+                    prefix, the decoder's and that of cross-attention side by side, 0 where a stack has no such layer.
                     """, recorded: true
                 ) { Gate.call($0) { $0.weights(in: $1) } }
             ])

@@ -28,7 +28,7 @@ extension LinearHead {
     static var descriptor: AdapterDescriptor {
         AdapterDescriptor(
             id: "linear-head",
-            summary: "Linear head: class scores from the backbone's hidden state, trained with other adapters or alone.",
+            summary: "Linear head: class scores from the hidden state, trained alone or with other adapters.",
             seams: [Seam.decoderOutput],
             options: [
                 .double(

@@ -7,8 +7,8 @@ import SeamPlugin
 ///
 ///     P = W2 tanh(W1 e + b1) + b2,     P_l = (K_l, V_l), each [tokens, w]
 ///
-/// with an e and a network for each attention. Without reparameterization K and V themselves are the parameters, which the
-/// paper found to be harder to train. When the adapter is saved, the network is computed away.
+/// with an e and a network for each attention. Without reparameterization K and V themselves are the parameters, which
+/// the paper found harder to train. When the adapter is saved, the network is computed away.
 final class PrefixTuning: Adapter {
     private let prefixes: Prefixes
 
@@ -53,8 +53,8 @@ extension PrefixTuning {
                 .string(
                     "reparameterization", default: "\"mlp\"", choices: "mlp|none",
                     """
-                    mlp: an embedding and a network of two layers give the prefix while it is trained; none: its numbers \
-                    are trained themselves.
+                    mlp: an embedding and a network of two layers give the prefix while it is trained; none: its \
+                    numbers are trained themselves.
                     """),
                 .int(
                     "mlp_hidden_size", default: "512", in: 1...65536,

@@ -11,8 +11,8 @@ import SeamPlugin
 ///     none     P_l = (W2 f(e) + b2)_l                 prefix tuning (Li and Liang 2021)
 ///
 /// where (...)_l are the w of the 2 x layers x w columns that belong to it. With `layer_norm` f reads N(e), a LayerNorm
-/// with learned gain and bias; the residual connections go around it and add e itself, as where a Transformer normalises
-/// first. When the adapter is saved, all of it is computed away.
+/// with learned gain and bias; the residual connections go around it and add e itself, as in a Transformer that
+/// normalises first. When the adapter is saved, all of it is computed away.
 final class ResidualPrefix: Adapter {
     private let prefixes: Prefixes
 
@@ -54,8 +54,8 @@ final class ResidualNetwork: PrefixSource {
         guard !aroundHidden || asked == 0 || asked == shape.width else {
             throw PluginError(
                 .invalidArgument,
-                "residual '\(residual)' adds the embedding to the hidden block, so mlp_hidden_size must be the width of "
-                    + "the keys, \(shape.width), or 0, found \(asked)")
+                "residual '\(residual)' adds the embedding to the hidden block, so mlp_hidden_size must be the width "
+                    + "of the keys, \(shape.width), or 0, found \(asked)")
         }
         let hiddenSize = asked > 0 ? asked : aroundHidden ? shape.width : 512
         network = try PrefixNetwork(shape, hiddenSize: hiddenSize, options: options)

@@ -1,0 +1,19 @@
+import Engine
+import Files
+import Session
+import Support
+import TestSupport
+import Testing
+
+/// Gradients through the whole model against central differences.
+@Suite struct GradientTests {
+    @Test(
+        arguments: [
+            ["residual": "output", "mlp_hidden_size": 3], ["residual": "both", "layer_norm": true],
+            ["residual": "hidden"],
+        ] as [JSON])
+    func everyParameter(_ options: JSON) throws {
+        let all = JSON.object(options.objectValue! + [(key: "prefix_length", value: 2), (key: "attention", value: "cross")])
+        try expectGradients(of: "residual-prefix", all, in: try OpenModel())
+    }
+}
