@@ -18,6 +18,8 @@ public struct Batch: Sendable {
     public let targetLength: Int
     /// [batch, sourceLength]: which of two texts a token is of; nil: all of the first.
     public let tokenTypeIDs: [Int32]?
+    /// [batch]: the class of each source, from 0, where the batch is one of a classification; else empty.
+    public private(set) var classes: [Int32] = []
 
     /// The label that counts nothing, as in PyTorch and transformers.
     public static let ignoredLabel: Int32 = -100
@@ -148,6 +150,15 @@ public struct Batch: Sendable {
             decoderInputIDs: decoderInputs.map { padded($0, targetLength, pad) }, info: info)
     }
 
+    /// Ragged sources with the class of each, from 0.
+    public init(sources: [[Int32]], classes: [Int32], info: BackboneInfo) throws {
+        guard classes.count == sources.count else {
+            throw SeamError(.shape, "there are \(sources.count) sources and \(classes.count) classes")
+        }
+        try self.init(sources: sources, info: info)
+        self.classes = classes
+    }
+
     var hasPadding: Bool { attentionMask.contains(0) }
 
     /// Whether a row has padding before one of its tokens.
@@ -181,9 +192,6 @@ public struct Batch: Sendable {
         }
         return try Batch(count: count, sourceLength: sourceLength, inputIDs: ids, attentionMask: mask, info: info)
     }
-
-    /// The number of labels that count.
-    public var labelCount: Int { labels.reduce(0) { $0 + ($1 == Self.ignoredLabel ? 0 : 1) } }
 
     private static func shiftedRight(_ labels: [Int32], _ count: Int, _ length: Int, _ info: BackboneInfo) throws -> [Int32] {
         guard labels.count == count * length else {
