@@ -193,6 +193,9 @@ public struct Batch: Sendable {
         return try Batch(count: count, sourceLength: sourceLength, inputIDs: ids, attentionMask: mask, info: info)
     }
 
+    /// The number of labels that count.
+    public var labelCount: Int { labels.reduce(0) { $0 + ($1 == Self.ignoredLabel ? 0 : 1) } }
+
     private static func shiftedRight(_ labels: [Int32], _ count: Int, _ length: Int, _ info: BackboneInfo) throws -> [Int32] {
         guard labels.count == count * length else {
             throw SeamError(.invalidArgument, "a target needs labels or decoder_input_ids")
