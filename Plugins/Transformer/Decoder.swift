@@ -24,57 +24,69 @@ struct Decoder {
     /// The last states [batch, target, d_model].
     func callAsFunction(_ target: Target, in context: Context) -> Tensor {
         let state = target.state.map { unsafeDowncast($0, to: DecoderState.self) }
-        let (start, count) = (state?.position ?? 0, target.ids.size(1))
-        if let problem = problem(from: start, count: count, capacity: state?.capacity) {
+        let batch = target.ids.size(0)
+        let prefix = Prefix(target.prefix, batch: batch)
+        let prefixLength = state?.prefixLength ?? prefix?.length ?? 0
+        let (start, count) = (state?.position ?? prefixLength, target.ids.size(1))
+        if let problem = problem(prefixLength, start - prefixLength + count, capacity: state?.capacity) {
             return context.fail(.shape, problem)
         }
+        let crossPrefix = Prefix(target.crossPrefix, batch: batch)
         var sourceMask: Tensor?
         if attendsToEncoder {
             guard let mask = target.encoderMask else {
                 return context.fail(.plugin, "decoding needs the source's mask")
             }
-            sourceMask = state?.mask(in: context) ?? mask
-            if start == 0 { state?.begin(mask: mask, in: context) }
+            sourceMask = state?.mask(in: context)
+                ?? Prefix.extend(mask, by: crossPrefix?.length ?? 0, in: context)
         }
-        let places = Places(start: start, count: count, given: target.positions)
+        if let state, !state.hasBegun { state.begin(prefix, sourceMask: sourceMask, in: context) }
+        // The target's own positions follow the prefix's.
+        let given = target.positions.map {
+            prefixLength == 0 ? $0 : ($0.cast(to: .f32) + Double(prefixLength)).cast(to: .i32)
+        }
+        let places = Places(start: start, count: count, given: given)
         var x = embedding(target.ids, at: places, in: context)
         let sight = Sight(
-            bias: bias.map { $0(queries: count, keys: start + count, in: context) }, mask: target.mask, causal: true,
+            bias: bias.map { $0(queries: count, keys: start + count, in: context) },
+            mask: Prefix.extend(target.mask, by: prefixLength, in: context), causal: true,
             rotation: rotary.map { $0(places, in: context) })
         for (index, layer) in layers.enumerated() {
             x = context.scope {
-                let source = sourceMask.map { (memory(index, layer, target.encoder, state, in: context), $0) }
+                let source = sourceMask.map { (memory(index, layer, target.encoder, crossPrefix, state, in: context), $0) }
                 return layer(
-                    x, sight, past: { state?.extend(index, by: $0, count: count, in: context) ?? $0 }, source: source,
-                    in: context)
+                    x, sight,
+                    past: {
+                        state?.extend(index, by: $0, count: count, in: context) ?? prefix?.before($0, layer: index) ?? $0
+                    }, source: source, in: context)
             }
         }
         state?.advance(by: count)
         return norm.map { $0(x, in: context) } ?? x
     }
 
-    /// What a layer looks up in the source: remembered, or computed from the encoder's output and
+    /// What a layer looks up in the source: remembered, or computed from the encoder's output, behind a prefix, and
     /// remembered for the next step.
     private func memory(
-        _ index: Int, _ layer: Layer, _ encoder: Tensor?, _ state: DecoderState?, in context: Context
+        _ index: Int, _ layer: Layer, _ encoder: Tensor?, _ prefix: Prefix?, _ state: DecoderState?, in context: Context
     ) -> KeysValues {
         if let memory = state?.memory(index, in: context) { return memory }
-        guard let encoder, let memory = layer.memory(of: encoder, in: context) else {
+        guard let encoder, let own = layer.memory(of: encoder, in: context) else {
             let failed = context.fail(.plugin, "the first decoding step needs the encoder's output")
             return KeysValues(keys: failed, values: failed)
         }
+        let memory = prefix?.before(own, layer: index) ?? own
         state?.remember(memory, in: context)
         return memory
     }
 
-    /// Why a target cannot be decoded, as a sentence; nil when it can.
-    private func problem(from start: Int, count: Int, capacity: Int?) -> String? {
-        let length = start + count
-        if count < 1 { return "there is no target token to decode" }
-        if let capacity, length > capacity {
-            return "the target has \(length) tokens and its decoding state was made for \(capacity)"
+    /// Why a target of `length` tokens behind a prefix cannot be decoded, as a sentence; nil when it can.
+    private func problem(_ prefix: Int, _ length: Int, capacity: Int?) -> String? {
+        if length < 1 { return "there is no target token to decode" }
+        if let capacity, prefix + length > capacity {
+            return "the target has \(prefix + length) tokens and its decoding state was made for \(capacity)"
         }
-        if limit > 0, length > limit { return "the target has \(length) tokens and this model writes at most \(limit)" }
+        if limit > 0, prefix + length > limit { return "the target \(tooLong(length, prefix, limit, "writes"))" }
         return nil
     }
 }

@@ -3,8 +3,10 @@ import SeamPlugin
 /// What the decoder remembers between steps: for every layer the keys and values of the target so far,
 /// and, with an encoder, those of the source, computed at the first step. The target's mask is the host's.
 final class DecoderState: DecodingState {
-    /// Target tokens seen.
+    /// Tokens held: those of a prefix and the target's.
     private(set) var position = 0
+    /// Of a prefix; nil before the first step.
+    private(set) var prefixLength: Int?
     let capacity: Int
     private let layers: [Cache]
     /// Of the source, with its mask; empty before the first step.
@@ -35,8 +37,17 @@ final class DecoderState: DecodingState {
     /// Ends a step of `count` tokens.
     func advance(by count: Int) { position += count }
 
-    /// Keeps the source's mask, at the first step.
-    func begin(mask: Tensor, in context: Context) {
+    /// Whether it has seen the first step.
+    var hasBegun: Bool { prefixLength != nil }
+
+    /// Keeps a prefix and the source's mask, at the first step.
+    func begin(_ prefix: Prefix?, sourceMask mask: Tensor?, in context: Context) {
+        if let prefix {
+            for (index, cache) in layers.enumerated() { cache.write(prefix.layer(index), at: 0) }
+        }
+        position = prefix?.length ?? 0
+        prefixLength = position
+        guard let mask else { return }
         sourceLength = mask.size(1)
         sourceMask = context.buffer(mask.shape, .i32)
         sourceMask?.write(mask, axis: 0, at: 0)

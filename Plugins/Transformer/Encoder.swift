@@ -7,6 +7,8 @@ struct Encoder {
     private let bias: RelativeBias?
     private let norm: Norm?
     private let limit: Int
+    /// A prefix takes the first positions of the text.
+    private let prefixTakesPositions: Bool
 
     init(_ weights: Weights, _ stack: Family.Stack, _ table: Parameter, _ family: Family) {
         embedding = Embedding(weights, stack.names.embedding, table, family)
@@ -14,21 +16,23 @@ struct Encoder {
         bias = RelativeBias(weights, stack, bidirectional: true, family)
         norm = family.finalNorm ? Norm(weights, stack.names.stack + stack.names.finalNorm, family) : nil
         limit = family.limit
+        prefixTakesPositions = family.architecture == .encoderOnly
     }
 
     func callAsFunction(_ source: Source, in context: Context) -> Tensor {
         let length = source.ids.size(1)
-        guard limit == 0 || length <= limit else {
-            return context.fail(.shape, "the source has \(length) tokens and this model reads at most \(limit)")
+        let prefix = Prefix(source.prefix, batch: source.ids.size(0))
+        let start = prefixTakesPositions ? prefix?.length ?? 0 : 0
+        guard limit == 0 || start + length <= limit else {
+            return context.fail(.shape, "the source \(tooLong(length, start, limit, "reads"))")
         }
-        let places = Places(start: 0, count: length)
-        var x = embedding(source.ids, at: places, types: source.tokenTypes, in: context)
+        var x = embedding(source.ids, at: Places(start: start, count: length), types: source.tokenTypes, in: context)
         // One bias for all layers: it depends on the positions only.
         let sight = Sight(
-            bias: bias.map { $0(queries: length, keys: length, in: context) }, mask: source.mask, causal: false,
-            rotation: nil)
-        for layer in layers {
-            x = context.scope { layer(x, sight, in: context) }
+            bias: bias.map { $0(queries: length, keys: length, unplaced: prefix?.length ?? 0, in: context) },
+            mask: Prefix.extend(source.mask, by: prefix?.length ?? 0, in: context), causal: false, rotation: nil)
+        for (index, layer) in layers.enumerated() {
+            x = context.scope { layer(x, sight, past: { prefix?.before($0, layer: index) ?? $0 }, in: context) }
         }
         return norm.map { $0(x, in: context) } ?? x
     }

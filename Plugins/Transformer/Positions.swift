@@ -10,6 +10,12 @@ struct Places {
     var given: Tensor?
 }
 
+/// Why a text of `length` tokens behind a prefix of `start` is refused: the end of a sentence.
+func tooLong(_ length: Int, _ start: Int, _ limit: Int, _ verb: StaticString) -> String {
+    let prefix = start > 0 ? " behind a prefix of \(start)" : ""
+    return "has \(length) tokens\(prefix) and this model \(verb) at most \(limit)"
+}
+
 /// Vectors by position that are added to the embeddings of one stack.
 struct PositionTable {
     private let table: Parameter
@@ -42,7 +48,7 @@ struct PositionTable {
     /// [count, d_model] or [batch, count, d_model] for the tokens `ids` [batch, count].
     func callAsFunction(_ ids: Tensor, at places: Places, in context: Context) -> Tensor {
         let table = context[table]
-        if let padding { return table.embedding(counted(ids, padding, in: context)) }
+        if let padding { return table.embedding(counted(ids, padding, from: places.start, in: context)) }
         if let given = places.given {
             return table.embedding(offset == 0 ? given : (given.cast(to: .f32) + Double(offset)).cast(to: .i32))
         }
@@ -50,13 +56,14 @@ struct PositionTable {
         return table.embedding(context.constant((first..<first + places.count).map { Int32($0) }, [places.count]))
     }
 
-    /// For each token how many before it and including it are not `padding`, plus `padding`; for padding `padding`.
-    private func counted(_ ids: Tensor, _ padding: Int, in context: Context) -> Tensor {
+    /// For each token how many before it and including it are not `padding`, plus `start` and `padding`; for padding
+    /// `padding`.
+    private func counted(_ ids: Tensor, _ padding: Int, from start: Int, in context: Context) -> Tensor {
         let length = ids.size(1)
         // Ids and counts are far below 2^24, so f32 holds them exactly.
         let isToken = (ids.cast(to: .f32) - Double(padding)).abs().minimum(context.full(1, []))
         let before: [Float] = (0..<length * length).map { $0 / length <= $0 % length ? 1 : 0 }
-        let count = isToken.matmul(context.constant(before, [length, length]))
+        let count = isToken.matmul(context.constant(before, [length, length])) + Double(start)
         return (count * isToken + Double(padding)).cast(to: .i32)
     }
 }

@@ -19,8 +19,9 @@ struct RelativeBias {
         buckets = Self.buckets(bidirectional ? count / 2 : count, maxDistance)
     }
 
-    /// [1, heads, queries, keys] for queries that are the last of the keys.
-    func callAsFunction(queries: Int, keys: Int, in context: Context) -> Tensor {
+    /// [1, heads, queries, unplaced + keys] for queries that are the last of the keys; the first `unplaced` keys have no
+    /// position and no bias.
+    func callAsFunction(queries: Int, keys: Int, unplaced: Int = 0, in context: Context) -> Tensor {
         let last = buckets.count - 1
         let later = bidirectional ? buckets[last] + 1 : 0
         var ids: [Int32] = []
@@ -32,8 +33,9 @@ struct RelativeBias {
                 ids.append(buckets[min(distance, last)] + (key > query ? later : 0))
             }
         }
-        return context[table].embedding(context.constant(ids, [queries, keys]))
+        let bias = context[table].embedding(context.constant(ids, [queries, keys]))
             .permute([2, 0, 1]).reshape([1, heads, queries, keys])
+        return unplaced == 0 ? bias : context.full(0, [1, heads, queries, unplaced]).concat([bias], axis: 3)
     }
 
     /// The first half of the buckets holds one distance each; distance r of the rest goes to bucket

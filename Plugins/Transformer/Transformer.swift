@@ -85,6 +85,11 @@ final class Transformer: Backbone {
         let stack = family.decoder ?? family.encoder
         (info.heads, info.keyValueHeads, info.headDim) = (stack?.heads ?? 0, stack?.keyValueHeads ?? 0, family.headDim)
         (info.maxSourcePositions, info.maxTargetPositions) = (family.limit, family.limit)
+        // A prefix of a decoder, or of an encoder alone, takes positions of the text and must leave it one.
+        let room = max(family.limit - 1, 0)
+        let isAlone = family.decoder == nil
+        info.prefixLayers = [info.encoderLayers, info.decoderLayers, family.encoder == nil ? 0 : info.decoderLayers]
+        info.maxPrefixLength = [isAlone ? room : 0, room, 0]
         info.vocabSize = family.targetVocabulary
         info.sourceVocabSize = family.sourceVocabulary
         info.hasHead = hasHead

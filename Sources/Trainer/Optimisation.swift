@@ -62,14 +62,10 @@ public final class Optimisation {
         let context = session.makeContext(recordsGradients: true)
         let variables = self.variables
         defer { clearGradients(variables) }
-        let logits = try session.forward(context, batch, encoded: encoded, training: true).logits
-        guard batch.labels.count == batch.count * batch.targetLength else {
-            throw SeamError(.invalidArgument, "a training step needs labels")
-        }
-        let targets = try context.constant(batch.labels, [batch.count, batch.targetLength])
+        let predictions = try session.predictions(context, batch, encoded: encoded, training: true)
         let loss = try context.crossEntropy(
-            logits, targets: targets, ignoreIndex: Batch.ignoredLabel, labelSmoothing: options.labelSmoothing,
-            reduction: .mean)
+            predictions.scores, targets: predictions.targets, ignoreIndex: Batch.ignoredLabel,
+            labelSmoothing: options.labelSmoothing, reduction: .mean)
         let value = Double(loss.floats[0])
         guard value.isFinite else {
             throw SeamError(.numeric, "the loss of step \(step + 1) is \(value); the learning rate may be too high")
@@ -89,7 +85,7 @@ public final class Optimisation {
             pool: pool)
         return StepReport(
             step: step, loss: value, gradientNorm: norm, learningRate: options.learningRate * factor,
-            tokenCount: batch.labelCount)
+            tokenCount: predictions.targets.elementCount)
     }
 
     /// Freezes what was trained, keeping its values.

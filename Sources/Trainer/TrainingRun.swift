@@ -96,7 +96,7 @@ public final class TrainingRun {
         history = resumes ? try Checkpoint.load(checkpointPath, into: optimisation, settings: settings) : []
         let first = optimisation.step
         try observe(.started(steps: total, resumedAt: first))
-        let hasEncoder = session.backbone.info.architecture == .encoderDecoder
+        let hasEncoder = session.backbone.info.architecture == .encoderDecoder && session.hasConstantEncoder
         let cachesEncoder = hasEncoder && options.usesSeamCache && !options.training.trainsBackbone
         let cache = cachesEncoder ? SeamCache(session: session) : nil
         let developmentCache = cachesEncoder && development != nil ? SeamCache(session: session) : nil

@@ -15,8 +15,12 @@ public final class Adapter {
     public let site: BackboneInfo
     /// Of the classification that it is part of; 0: none.
     public let classes: Int
+    /// By `PrefixAttention`: tokens of what enters its seam, where that is one of prefixes; 0: none.
+    public let prefixLength: [Int]
     /// What the layer above keeps with a saved adapter: a JSON object that is carried along as it is.
     public var task: JSON?
+    /// False when it was made for a backbone that is trained with it.
+    let backboneFrozen: Bool
     let instance: UnsafeMutableRawPointer?
 
     var table: seam_adapter_factory { factory.table.pointee }
@@ -29,11 +33,12 @@ public final class Adapter {
     ///   - options: a JSON object; unknown keys are an error.
     ///   - backboneFrozen: false when the backbone will be trained with it.
     ///   - classes: of the classification that it is part of, 0 for none; decoder.output needs at least 2.
+    ///   - prefixLength: by `PrefixAttention`, tokens of what enters a seam of prefixes (`Session.prefixLength`).
     ///   - seed: of the initial values.
     /// - Throws: when the backbone has no such seam, or no gradient reaches it.
     public init(
         backbone: Backbone, id: String, seam: String? = nil, options: JSON = .null, backboneFrozen: Bool = true,
-        classes: Int = 0, seed: UInt64 = 0
+        classes: Int = 0, prefixLength: [Int] = [0, 0, 0], seed: UInt64 = 0
     ) throws {
         runtime = backbone.runtime
         factory = try runtime.adapterFactory(id)
@@ -59,6 +64,8 @@ public final class Adapter {
                 "adapter \"\(id)\" on decoder.output is part of a classification and needs at least 2 classes, found \(classes)")
         }
         self.classes = classes
+        self.prefixLength = prefixLength
+        self.backboneFrozen = backboneFrozen
         let origin = factory.plugin.id
         let table = factory.table.pointee
         let resolved = try DeclaredOption.resolve(options, against: factory.options, owner: "adapter \"\(id)\"")
@@ -67,20 +74,10 @@ public final class Adapter {
         var instance: UnsafeMutableRawPointer?
         var failure: OpaquePointer?
         let status = self.seam.withCString { [runtime] name in
-            var raw = seam_site()
-            raw.struct_size = UInt32(MemoryLayout<seam_site>.size)
+            var raw = site.seamSite(named: name)
             raw.backbone_frozen = backboneFrozen ? 1 : 0
-            raw.seam = name
-            raw.d_model = Int64(site.dModel)
-            raw.encoder_layers = Int64(site.encoderLayers)
-            raw.decoder_layers = Int64(site.decoderLayers)
-            raw.heads = Int64(site.heads)
-            raw.kv_heads = Int64(site.kvHeads)
-            raw.head_dim = Int64(site.headDim)
-            raw.max_source_positions = Int64(site.maxSourcePositions)
-            raw.max_target_positions = Int64(site.maxTargetPositions)
-            raw.vocab_size = Int64(site.vocabSize)
             raw.classes = Int64(classes)
+            store(prefixLength, in: &raw.prefix_length)
             return table.create(runtime.host, resolved.handle, &raw, &instance, &failure)
         }
         guard status == 0 else {
@@ -120,8 +117,25 @@ public final class Adapter {
     /// - Returns: the outputs, f32, alive as long as the context.
     /// - Throws: what an operation of the plugin failed with; `.plugin` for outputs of another shape.
     public func forward(_ context: Context, inputs: [Tensor], expected: [Shape], training: Bool) throws -> [Tensor] {
-        var outputs = [OpaquePointer?](repeating: nil, count: expected.count)
-        let inputHandles: [OpaquePointer?] = inputs.map(\.handle)
+        let outputs = try run(context, inputs: inputs, outputs: expected.count, training: training)
+        return try zip(outputs, expected).enumerated().map { index, pair in
+            guard let tensor = pair.0 else {
+                throw SeamError(.plugin, "adapter \"\(factory.id)\" returned NULL for output \(index)", origin: origin)
+            }
+            guard tensor.shape == pair.1, tensor.dtype == .f32 else {
+                throw SeamError(
+                    .plugin,
+                    "adapter \"\(factory.id)\" must return output \(index) as f32 \(pair.1), found \(tensor.dtype.name) \(tensor.shape)",
+                    origin: origin)
+            }
+            return tensor
+        }
+    }
+
+    /// The same for seams where an input or output may be left out, with unchecked outputs.
+    func run(_ context: Context, inputs: [Tensor?], outputs count: Int, training: Bool) throws -> [Tensor?] {
+        var outputs = [OpaquePointer?](repeating: nil, count: count)
+        let inputHandles = inputs.map { $0?.handle }
         var io = seam_forward()
         io.struct_size = UInt32(MemoryLayout<seam_forward>.size)
         io.training = training ? 1 : 0
@@ -140,20 +154,8 @@ public final class Adapter {
                 }
             }
         }
-        try context.check(origin: origin)
-        return try zip(outputs, expected).enumerated().map { index, pair in
-            guard let handle = pair.0 else {
-                throw SeamError(.plugin, "adapter \"\(factory.id)\" returned NULL for output \(index)", origin: origin)
-            }
-            let tensor = Tensor.from(handle)
-            guard tensor.shape == pair.1, tensor.dtype == .f32 else {
-                throw SeamError(
-                    .plugin,
-                    "adapter \"\(factory.id)\" must return output \(index) as f32 \(pair.1), found \(tensor.dtype.name) \(tensor.shape)",
-                    origin: origin)
-            }
-            return tensor
-        }
+        try withExtendedLifetime(inputs) { try context.check(origin: origin) }
+        return outputs.map { $0.map { Tensor.from($0) } }
     }
 
     /// Calls a method of the plugin by name. A tensor result is a contiguous copy that outlives the call.

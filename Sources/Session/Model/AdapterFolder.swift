@@ -21,12 +21,16 @@ public enum AdapterFolder {
         public let dModel: Int
         public let encoderLayers: Int
         public let decoderLayers: Int
+        public let kvHeads: Int
+        public let headDim: Int
         public let vocabSize: Int
         /// `ModelFiles.fingerprint` of the weights it was trained on, as hex; nil for a backbone without a folder.
         public let fingerprint: String?
         public let isBackboneTrained: Bool
         /// Of the classification that it is part of; 0: none.
         public let classes: Int
+        /// By `PrefixAttention`, tokens of what enters its seam, where that is one of prefixes.
+        public let prefixLength: [Int]
         /// `Adapter.task`: an object, or nil.
         public let task: JSON?
     }
@@ -59,6 +63,8 @@ public enum AdapterFolder {
                 "d_model": .int(Int64(site.dModel)),
                 "encoder_layers": .int(Int64(site.encoderLayers)),
                 "decoder_layers": .int(Int64(site.decoderLayers)),
+                "kv_heads": .int(Int64(site.kvHeads)),
+                "head_dim": .int(Int64(site.headDim)),
                 "vocab_size": .int(Int64(site.vocabSize)),
                 "fingerprint": fingerprint.map { .string($0) } ?? .null,
                 "trained": .bool(isBackboneTrained),
@@ -66,6 +72,9 @@ public enum AdapterFolder {
         ]
         var members = always.objectValue!
         if adapter.classes > 0 { members.append(("classes", .int(Int64(adapter.classes)))) }
+        if adapter.prefixLength.contains(where: { $0 > 0 }) {
+            members.append(("prefix_length", .array(adapter.prefixLength.map { .int(Int64($0)) })))
+        }
         if let task = adapter.task { members.append(("task", task)) }
         let config = JSON.object(members)
         for entry in adapter.parameters.entries {
@@ -100,10 +109,11 @@ public enum AdapterFolder {
         }
         let json = try JSON.read(name)
         let known: [String: [String]] = [
-            "": ["schema", "abi", "plugin", "adapter", "seam", "options", "backbone", "classes", "task"],
+            "": ["schema", "abi", "plugin", "adapter", "seam", "options", "backbone", "classes", "prefix_length", "task"],
             "plugin": ["id", "version"],
             "backbone": [
-                "family", "d_model", "encoder_layers", "decoder_layers", "vocab_size", "fingerprint", "trained",
+                "family", "d_model", "encoder_layers", "decoder_layers", "kv_heads", "head_dim", "vocab_size",
+                "fingerprint", "trained",
             ],
         ]
         let revision = try json.requireInt("schema", in: name)
@@ -128,11 +138,24 @@ public enum AdapterFolder {
             dModel: try json.requireInt("backbone.d_model", in: name),
             encoderLayers: try json.requireInt("backbone.encoder_layers", in: name),
             decoderLayers: try json.requireInt("backbone.decoder_layers", in: name),
+            kvHeads: try json.requireInt("backbone.kv_heads", in: name),
+            headDim: try json.requireInt("backbone.head_dim", in: name),
             vocabSize: try json.requireInt("backbone.vocab_size", in: name),
             fingerprint: try json.optionalString("backbone.fingerprint", in: name),
             isBackboneTrained: try json.requireBool("backbone.trained", in: name),
             classes: try json.optionalInt("classes", in: name) ?? 0,
+            prefixLength: try prefixLength(json, in: name),
             task: try json.optionalObject("task", in: name).map { .object($0) })
+    }
+
+    private static func prefixLength(_ json: JSON, in name: String) throws -> [Int] {
+        let none = PrefixAttention.allCases.map { _ in 0 }
+        guard json["prefix_length"] != nil else { return none }
+        let lengths = try json.requireArray("prefix_length", in: name).map { $0.intValue ?? -1 }
+        guard lengths.count == none.count, lengths.allSatisfy({ $0 >= 0 }) else {
+            throw SeamError(.format, "\(name): \"prefix_length\" must be \(none.count) numbers of tokens, found \(lengths)")
+        }
+        return lengths
     }
 
     /// Makes the saved adapter for a backbone. An adapter that was made for a backbone of another shape is refused; other
@@ -142,7 +165,8 @@ public enum AdapterFolder {
         let info = backbone.info
         for (name, saved, found) in [
             ("d_model", config.dModel, info.dModel), ("encoder_layers", config.encoderLayers, info.encoderLayers),
-            ("decoder_layers", config.decoderLayers, info.decoderLayers),
+            ("decoder_layers", config.decoderLayers, info.decoderLayers), ("kv_heads", config.kvHeads, info.kvHeads),
+            ("head_dim", config.headDim, info.headDim),
         ] where saved != found {
             throw SeamError(
                 .incompatible,
@@ -160,7 +184,7 @@ public enum AdapterFolder {
         let adapter = try naming(FileSystem.join(path, configName)) {
             try Adapter(
                 backbone: backbone, id: config.adapterID, seam: config.seam, options: config.options,
-                backboneFrozen: !config.isBackboneTrained, classes: config.classes)
+                backboneFrozen: !config.isBackboneTrained, classes: config.classes, prefixLength: config.prefixLength)
         }
         adapter.task = config.task
         let file = try SafetensorsFile(FileSystem.join(path, weightsName))

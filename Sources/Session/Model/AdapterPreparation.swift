@@ -15,7 +15,7 @@ extension Adapter {
     /// - Throws: what the plugin failed with; `.plugin` or `.numeric`, with the plugin's id, for a value that is not f32
     ///   of its parameter's shape or not finite.
     public func prepare(inputs: [Tensor], labels: Tensor? = nil, emptyScores: Tensor? = nil) throws {
-        guard let prepare = factory.prepare else { return }
+        guard let prepare = factory.added(\.prepare) else { return }
         let context = Context(pool: runtime.pool, recordsGradients: false)
         let inputHandles: [OpaquePointer?] = inputs.map(\.handle)
         var values = [OpaquePointer?](repeating: nil, count: parameters.entries.count)
@@ -38,6 +38,11 @@ extension Adapter {
             }
         }
         try withExtendedLifetime((inputs, labels, emptyScores)) { try context.check(origin: origin) }
+        try assign(values, in: context)
+    }
+
+    /// Takes values that the plugin gave for the parameters, in their order; NULL leaves one as it is. All or none.
+    func assign(_ values: [OpaquePointer?], in context: Context) throws {
         // Copies, since a value may be a view of an input or of another parameter.
         let copies = try zip(parameters.entries, values).map { entry, handle in
             try handle.map { try checked(Tensor.from($0), for: entry, in: context) }
@@ -51,14 +56,14 @@ extension Adapter {
         guard value.dtype == .f32, value.shape == entry.tensor.shape else {
             throw SeamError(
                 .plugin,
-                "adapter \"\(factory.id)\" must prepare parameter \"\(entry.name)\" as f32 \(entry.tensor.shape), found \(value.dtype.name) \(value.shape)",
+                "adapter \"\(factory.id)\" must give parameter \"\(entry.name)\" as f32 \(entry.tensor.shape), found \(value.dtype.name) \(value.shape)",
                 origin: origin)
         }
         let copy = try context.copied(value)
         if let position = NativeEngine.firstNonFinite(copy.baseAddress, .f32, count: copy.elementCount) {
             throw SeamError(
                 .numeric,
-                "adapter \"\(factory.id)\" prepares parameter \"\(entry.name)\" with NaN or infinity at element \(position)",
+                "adapter \"\(factory.id)\" gives parameter \"\(entry.name)\" NaN or infinity at element \(position)",
                 origin: origin)
         }
         return copy

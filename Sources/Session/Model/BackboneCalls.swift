@@ -14,13 +14,15 @@ struct DecoderInput {
     var mask: Tensor?
     /// [batch, target] i32; nil: counted from what the state has seen.
     var positions: Tensor?
+    /// With a state, on its first step.
+    var prefix = Prefix()
 }
 
 // The functions of a backbone's table, each with its outputs checked.
 extension Backbone {
     /// Source tokens to hidden states [batch, source, d_model].
-    func encode(_ context: Context, inputIDs: Tensor, mask: Tensor, tokenTypes: Tensor? = nil, training: Bool) throws
-        -> Tensor
+    func encode(_ context: Context, inputIDs: Tensor, mask: Tensor, tokenTypes: Tensor? = nil, prefix: Tensor?, training: Bool)
+        throws -> Tensor
     {
         var io = seam_encode()
         io.struct_size = UInt32(MemoryLayout<seam_encode>.size)
@@ -30,6 +32,7 @@ extension Backbone {
         io.input_ids = inputIDs.handle
         io.attention_mask = mask.handle
         io.token_type_ids = tokenTypes?.handle
+        io.prefix = prefix?.handle
         parameters.handles.withUnsafeBufferPointer { handles in
             io.parameters = handles.baseAddress
             io.parameter_count = handles.count
@@ -75,6 +78,8 @@ extension Backbone {
         io.encoder_attention_mask = input.encoderMask?.handle
         io.attention_mask = input.mask?.handle
         io.position_ids = input.positions?.handle
+        io.prefix = input.prefix[.decoder]?.handle
+        io.cross_prefix = input.prefix[.cross]?.handle
         io.hidden_only = hiddenOnly ? 1 : 0
         io.state = state?.pointer
         parameters.handles.withUnsafeBufferPointer { handles in

@@ -10,6 +10,12 @@ public enum Architecture: Int32, Sendable {
     case text = 3
 }
 
+/// Attentions that can be given a prefix, in the order of the ABI.
+public enum PrefixAttention: Int, Sendable, CaseIterable {
+    /// Of an encoder over its own tokens, of a decoder over its own, of a decoder over the encoder's.
+    case encoder = 0, decoder = 1, cross = 2
+}
+
 /// What a backbone is (`seam_backbone_info`). Zero: none, unknown or unlimited; token ids: nil for none.
 public struct BackboneInfo: Sendable, Equatable {
     public let isOpaque: Bool
@@ -36,13 +42,21 @@ public struct BackboneInfo: Sendable, Equatable {
     public let hasHead: Bool
     /// What tells the model apart from others where it has no files; nil: nothing.
     public let identity: String?
+    /// By `PrefixAttention`: layers whose attention takes a prefix; 0: none.
+    public let prefixLayers: [Int]
+    /// By `PrefixAttention`: tokens that a prefix may have where it takes positions; 0: it takes none, any length.
+    public let maxPrefixLength: [Int]
 
     init(_ source: seam_backbone_info, origin: String) throws {
         isOpaque = source.kind == SEAM_BACKBONE_OPAQUE
         family = source.family.map { String(cString: $0) } ?? ""
+        prefixLayers = withUnsafeBytes(of: source.prefix_layers) { $0.bindMemory(to: Int64.self).map { Int($0) } }
+        maxPrefixLength = withUnsafeBytes(of: source.max_prefix_length) { $0.bindMemory(to: Int64.self).map { Int($0) } }
         let named = (0..<source.seam_count).compactMap { source.seams?[$0].map { String(cString: $0) } }
-        // Nothing of the backbone lies behind it: every backbone has it.
-        seams = named + (named.contains(SEAM_DECODER_OUTPUT) ? [] : [SEAM_DECODER_OUTPUT])
+        let prefixSeams = prefixLayers.contains { $0 > 0 } ? [SEAM_ATTENTION_PREFIX, SEAM_PREFIX_TOKENS] : []
+        // Nothing of the backbone lies behind decoder.output: every backbone has it.
+        let implied = prefixSeams + [SEAM_DECODER_OUTPUT]
+        seams = named + implied.filter { !named.contains($0) }
         dModel = Int(source.d_model)
         encoderLayers = Int(source.encoder_layers)
         decoderLayers = Int(source.decoder_layers)
@@ -66,6 +80,12 @@ public struct BackboneInfo: Sendable, Equatable {
         self.architecture = architecture
         hasHead = source.has_head != 0
         identity = source.identity.map { String(cString: $0) }
+        guard prefixSeams.isEmpty || (!isOpaque && kvHeads > 0 && headDim > 0) else {
+            throw SeamError(
+                .plugin,
+                "a backbone that takes prefixes must be traced and name kv_heads and head_dim, found \(isOpaque ? "an opaque one" : "kv_heads \(kvHeads), head_dim \(headDim)")",
+                origin: origin)
+        }
         guard vocabSize > 0 || architecture == .text, dModel > 0 else {
             throw SeamError(
                 .plugin, "the backbone describes itself with d_model \(dModel) and vocab_size \(vocabSize); both must be positive",
@@ -78,5 +98,32 @@ public struct BackboneInfo: Sendable, Equatable {
         guard architecture == .encoderDecoder || architecture == .decoderOnly else {
             throw SeamError(.unsupported, "the backbone has no decoder to generate with")
         }
+    }
+
+    /// What an adapter is told of the place where it is attached.
+    func seamSite(named seam: UnsafePointer<CChar>) -> seam_site {
+        var site = seam_site()
+        site.struct_size = UInt32(MemoryLayout<seam_site>.size)
+        site.seam = seam
+        site.d_model = Int64(dModel)
+        site.encoder_layers = Int64(encoderLayers)
+        site.decoder_layers = Int64(decoderLayers)
+        site.heads = Int64(heads)
+        site.kv_heads = Int64(kvHeads)
+        site.head_dim = Int64(headDim)
+        site.max_source_positions = Int64(maxSourcePositions)
+        site.max_target_positions = Int64(maxTargetPositions)
+        site.vocab_size = Int64(vocabSize)
+        store(prefixLayers, in: &site.prefix_layers)
+        store(maxPrefixLength, in: &site.max_prefix_length)
+        return site
+    }
+}
+
+/// Numbers into a C array of int64_t of the same length.
+func store<Array>(_ numbers: [Int], in array: inout Array) {
+    withUnsafeMutableBytes(of: &array) { bytes in
+        let places = bytes.bindMemory(to: Int64.self)
+        for (place, number) in zip(places.indices, numbers) { places[place] = Int64(number) }
     }
 }

@@ -39,11 +39,13 @@ public struct Method: @unchecked Sendable {
     public let doc: String
     public let result: ValueType
     public let arguments: [ValueType]
+    /// Whether a trainer records its value over the steps.
+    public let isRecorded: Bool
     private let function: @convention(c) () -> Void
 
-    init(_ source: seam_method, origin: String) throws {
-        guard let name = source.name.map({ String(cString: $0) }), let function = source.function,
-            let signature = source.signature.map({ String(cString: $0) })
+    init(_ source: UnsafePointer<seam_method>, origin: String) throws {
+        guard let name = source.pointee.name.map({ String(cString: $0) }), let function = source.pointee.function,
+            let signature = source.pointee.signature.map({ String(cString: $0) })
         else { throw SeamError(.plugin, "a method lacks its name, signature or function", origin: origin) }
         guard let (result, arguments) = Self.parse(signature) else {
             throw SeamError(
@@ -56,7 +58,14 @@ public struct Method: @unchecked Sendable {
         self.function = function
         self.result = result
         self.arguments = arguments
-        doc = source.doc.map { String(cString: $0) } ?? ""
+        doc = source.pointee.doc.map { String(cString: $0) } ?? ""
+        let end = MemoryLayout<seam_method>.offset(of: \.flags)! + MemoryLayout<UInt32>.size
+        isRecorded = source.pointee.struct_size >= end && source.pointee.flags & UInt32(SEAM_METHOD_RECORDED) != 0
+        guard !isRecorded || (result == .tensor && arguments.isEmpty) else {
+            throw SeamError(
+                .plugin, "method \"\(name)\" is recorded: it must give a tensor and take nothing, found \"\(signature)\"",
+                origin: origin)
+        }
     }
 
     /// Result and arguments after the leading `const seam_method_call *` of a prototype without names; nil if it is none.

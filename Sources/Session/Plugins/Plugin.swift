@@ -121,16 +121,22 @@ public final class AdapterFactory {
             guard let method = source.methods?[index] else {
                 throw SeamError(.plugin, "method \(index) of \(name) is NULL", origin: origin)
             }
-            return try Method(method.pointee, origin: origin)
+            return try Method(method, origin: origin)
         }
         self.table = table
         self.plugin = plugin
+        guard added(\.fold) == nil || options.contains(where: { $0.name == Self.foldedOption }) else {
+            throw SeamError(.plugin, "\(name) folds but declares no option \"\(Self.foldedOption)\"", origin: origin)
+        }
     }
 
-    /// Nil where the plugin has none, or was built with a header before it.
-    var prepare: (@convention(c) (UnsafeMutableRawPointer?, UnsafePointer<seam_prepare>?) -> Void)? {
-        let end = MemoryLayout<seam_adapter_factory>.offset(of: \.prepare)! + MemoryLayout<Int>.size
-        return Int(table.pointee.struct_size) >= end ? table.pointee.prepare : nil
+    /// The option of adapters that fold, true in a folded one.
+    static let foldedOption = "folded"
+
+    /// A function beyond those of the first version, nil in tables of older headers.
+    func added<Function>(_ function: KeyPath<seam_adapter_factory, Function?>) -> Function? {
+        let end = MemoryLayout<seam_adapter_factory>.offset(of: function)! + MemoryLayout<Function?>.size
+        return Int(table.pointee.struct_size) >= end ? table.pointee[keyPath: function] : nil
     }
 }
 

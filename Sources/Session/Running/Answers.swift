@@ -40,13 +40,15 @@ extension Session {
     /// The same for rows that begin alike: the tokens of `prefix`, which run once, stand before every row of the batch.
     /// The batch has its padding behind the tokens; positions are counted in it.
     public func answers(_ context: Context, after prefix: [Int32], _ batch: Batch, at positions: [Int]) throws -> Answers {
+        let learned = try self.prefix(context, training: false)
+        let capacity = learned.lengths[PrefixAttention.decoder.rawValue] + prefix.count + batch.sourceLength
         guard sharesPrefixes, !prefix.isEmpty, !batch.hasPaddingBeforeTokens,
-            let state = try backbone.makeState(context, batch: 1, capacity: prefix.count + batch.sourceLength)
+            let state = try backbone.makeState(context, batch: 1, capacity: capacity)
         else {
             throw SeamError(.unsupported, "only a decoder-only backbone with a decoding state shares a prefix")
         }
         let first = context.retain(try context.constant(prefix, [1, prefix.count]))
-        _ = try backbone.decodeHidden(context, DecoderInput(ids: first), state: state, training: false)
+        _ = try backbone.decodeHidden(context, DecoderInput(ids: first, prefix: learned), state: state, training: false)
         try state.select(context, rows: [Int32](repeating: 0, count: batch.count))
         let input = try continuation(context, batch)
         return try answers(

@@ -18,6 +18,8 @@ public struct Batch: Sendable {
     public let targetLength: Int
     /// [batch, sourceLength]: which of two texts a token is of; nil: all of the first.
     public let tokenTypeIDs: [Int32]?
+    /// [batch]: the class of each source, from 0, where the batch is one of a classification; else empty.
+    public private(set) var classes: [Int32] = []
 
     /// The label that counts nothing, as in PyTorch and transformers.
     public static let ignoredLabel: Int32 = -100
@@ -146,6 +148,15 @@ public struct Batch: Sendable {
             attentionMask: padded(sources.map { $0.map { _ in 1 } }, sourceLength, 0), targetLength: targetLength,
             labels: targets.map { padded($0, targetLength, Self.ignoredLabel) } ?? [],
             decoderInputIDs: decoderInputs.map { padded($0, targetLength, pad) }, info: info)
+    }
+
+    /// Ragged sources with the class of each, from 0.
+    public init(sources: [[Int32]], classes: [Int32], info: BackboneInfo) throws {
+        guard classes.count == sources.count else {
+            throw SeamError(.shape, "there are \(sources.count) sources and \(classes.count) classes")
+        }
+        try self.init(sources: sources, info: info)
+        self.classes = classes
     }
 
     var hasPadding: Bool { attentionMask.contains(0) }

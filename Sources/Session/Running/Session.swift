@@ -20,43 +20,75 @@ public final class Session {
         guard !adapters.contains(where: { $0 === adapter }) else {
             throw SeamError(.alreadyExists, "adapter \"\(adapter.factory.id)\" is already attached")
         }
-        guard adapter.site.dModel == backbone.info.dModel else {
-            throw SeamError(
-                .incompatible,
-                "adapter \"\(adapter.factory.id)\" was made for d_model \(adapter.site.dModel), this backbone has \(backbone.info.dModel)")
-        }
-        guard adapter.seam != SEAM_DECODER_OUTPUT else {
+        try requireSameShape(adapter)
+        guard adapter.seam != SEAM_DECODER_OUTPUT || backbone.info.architecture == .encoderOnly else {
             throw SeamError(
                 .unsupported,
-                "adapter \"\(adapter.factory.id)\" is on decoder.output, the seam of a classification: it is run on features, not attached to a session")
+                "adapter \"\(adapter.factory.id)\" is on decoder.output: with a backbone that is not encoder-only it is run on features, not attached to a session")
         }
         guard backbone.info.seams.contains(adapter.seam) else {
             throw SeamError(.unsupported, "the backbone has no seam \"\(adapter.seam)\"")
+        }
+        if let other = adapters.first(where: { $0.seam == SEAM_DECODER_OUTPUT }), adapter.seam == SEAM_DECODER_OUTPUT,
+            other.classes != adapter.classes
+        {
+            throw SeamError(
+                .incompatible,
+                "adapter \"\(adapter.factory.id)\" was made for \(adapter.classes) classes, \"\(other.factory.id)\", which is attached, for \(other.classes)")
         }
         let index = position ?? adapters.count
         guard index >= 0, index <= adapters.count else {
             throw SeamError(.invalidArgument, "position must be 0 ... \(adapters.count), found \(index)")
         }
-        adapters.insert(adapter, at: index)
+        var changed = adapters
+        changed.insert(adapter, at: index)
+        try checkPrefixes(of: changed)
+        adapters = changed
+    }
+
+    private func requireSameShape(_ adapter: Adapter) throws {
+        let (made, own) = (adapter.site, backbone.info)
+        var numbers = [("d_model", made.dModel, own.dModel)]
+        if adapter.seam == SEAM_ATTENTION_PREFIX || adapter.seam == SEAM_PREFIX_TOKENS {
+            numbers += [
+                ("encoder_layers", made.encoderLayers, own.encoderLayers),
+                ("decoder_layers", made.decoderLayers, own.decoderLayers),
+                ("kv_heads", made.kvHeads, own.kvHeads), ("head_dim", made.headDim, own.headDim),
+            ]
+        }
+        for (name, made, own) in numbers where made != own {
+            throw SeamError(
+                .incompatible,
+                "adapter \"\(adapter.factory.id)\" was made for a backbone with \(name) \(made), this one has \(own)")
+        }
     }
 
     /// Removes an adapter; the backbone then computes exactly what it did before it was attached.
+    /// - Throws: when it is not attached, or another adapter weights the tokens of its prefix.
     public func detach(_ adapter: Adapter) throws {
-        guard let index = adapters.firstIndex(where: { $0 === adapter }) else {
-            throw SeamError(.notFound, "adapter \"\(adapter.factory.id)\" is not attached")
-        }
-        adapters.remove(at: index)
+        var changed = adapters
+        changed.remove(at: try index(of: adapter))
+        try checkPrefixes(of: changed)
+        adapters = changed
     }
 
     /// Moves an attached adapter to another position.
     public func move(_ adapter: Adapter, to position: Int) throws {
-        guard let index = adapters.firstIndex(where: { $0 === adapter }) else {
-            throw SeamError(.notFound, "adapter \"\(adapter.factory.id)\" is not attached")
-        }
+        let index = try index(of: adapter)
         guard position >= 0, position < adapters.count else {
             throw SeamError(.invalidArgument, "position must be 0 ... \(adapters.count - 1), found \(position)")
         }
-        adapters.insert(adapters.remove(at: index), at: position)
+        var changed = adapters
+        changed.insert(changed.remove(at: index), at: position)
+        try checkPrefixes(of: changed)
+        adapters = changed
+    }
+
+    private func index(of adapter: Adapter) throws -> Int {
+        guard let index = adapters.firstIndex(where: { $0 === adapter }) else {
+            throw SeamError(.notFound, "adapter \"\(adapter.factory.id)\" is not attached")
+        }
+        return index
     }
 
     /// Everything that training updates: the adapters' parameters, and the backbone's if it is unfrozen.
@@ -70,8 +102,13 @@ public final class Session {
         Context(pool: runtime.pool, recordsGradients: recordsGradients)
     }
 
-    /// What the backbone's encoder gives, before any adapter: [batch, source, d_model].
+    /// What the backbone's encoder gives, with prefixes and before any adapter on encoder.output:
+    /// [batch, source, d_model].
     public func encode(_ context: Context, _ batch: Batch, training: Bool = false) throws -> Tensor {
+        try encode(context, batch, prefix: try prefix(context, training: training), training: training)
+    }
+
+    private func encode(_ context: Context, _ batch: Batch, prefix: Prefix, training: Bool) throws -> Tensor {
         guard backbone.info.architecture != .decoderOnly else {
             throw SeamError(.unsupported, "the backbone has no encoder")
         }
@@ -80,7 +117,8 @@ public final class Session {
         let ids = context.retain(try context.constant(batch.inputIDs, shape))
         let types = try batch.tokenTypeIDs.map { context.retain(try context.constant($0, shape)) }
         return try backbone.encode(
-            context, inputIDs: ids, mask: try mask(context, batch), tokenTypes: types, training: training)
+            context, inputIDs: ids, mask: try mask(context, batch), tokenTypes: types, prefix: prefix[.encoder],
+            training: training)
     }
 
     private var queriesOnly: SeamError {
@@ -107,12 +145,32 @@ public final class Session {
         return try adapt(context, hidden: hidden, mask: try mask(context, batch), training: training)
     }
 
+    /// The scores of each class, [batch, classes], from the adapters on `decoder.output`: they start from the pooled
+    /// vector of each source and scores of 0. Alive as long as the context.
+    /// - Throws: `.invalidArgument` without such an adapter.
+    public func classify(_ context: Context, _ batch: Batch, training: Bool = false) throws -> Tensor {
+        guard classes > 0 else {
+            throw SeamError(
+                .invalidArgument, "a classification needs an adapter on decoder.output, for example linear-head: none is attached")
+        }
+        let hidden = try pool(context, batch, training: training)
+        var scores = try context.full(0, .f32, [batch.count, classes])
+        for adapter in adapters where adapter.seam == SEAM_DECODER_OUTPUT {
+            scores = try adapter.forward(
+                context, inputs: [context.retain(scores), hidden], expected: [scores.shape], training: training)[0]
+        }
+        return scores
+    }
+
+    /// Classes of the adapters on `decoder.output`; 0 without one.
+    public var classes: Int { adapters.first { $0.seam == SEAM_DECODER_OUTPUT }?.classes ?? 0 }
+
     /// One vector for each source, of what leaves the `encoder.output` seam: [batch, d_model], alive as long as the
     /// context.
     /// - Throws: `.unsupported` for a backbone that has no such vector.
-    public func pool(_ context: Context, _ batch: Batch) throws -> Tensor {
-        let hidden = try encodeAdapted(context, batch)
-        return try backbone.pool(context, hidden: hidden, mask: try mask(context, batch), training: false)
+    public func pool(_ context: Context, _ batch: Batch, training: Bool = false) throws -> Tensor {
+        let hidden = try encodeAdapted(context, batch, training: training)
+        return try backbone.pool(context, hidden: hidden, mask: try mask(context, batch), training: training)
     }
 
     /// Teacher-forced scores of a batch with targets; for a backbone that is not an encoder-decoder, the scores at
@@ -140,18 +198,22 @@ public final class Session {
     {
         switch backbone.info.architecture {
         case .encoderDecoder:
-            let hidden = try encoded ?? encode(context, batch, training: training)
+            let prefix = try prefix(context, training: training)
+            let hidden = try encoded ?? encode(context, batch, prefix: prefix, training: training)
             let mask = try mask(context, batch)
             let adapted = try adapt(context, hidden: hidden, mask: mask, training: training)
             let ids = context.retain(try context.constant(batch.decoderInputIDs, [batch.count, batch.targetLength]))
-            return DecoderInput(ids: ids, encoderHidden: adapted, encoderMask: mask)
-        case .decoderOnly: return try continuation(context, batch)
+            return DecoderInput(ids: ids, encoderHidden: adapted, encoderMask: mask, prefix: prefix)
+        case .decoderOnly:
+            var input = try continuation(context, batch)
+            input.prefix = try prefix(context, training: training)
+            return input
         case .encoderOnly: return nil
         case .text: throw queriesOnly
         }
     }
 
-    /// What a decoder-only backbone reads of a batch.
+    /// What a decoder-only backbone reads of a batch, without prefixes.
     func continuation(_ context: Context, _ batch: Batch) throws -> DecoderInput {
         let shape: Shape = [batch.count, batch.sourceLength]
         var input = DecoderInput(ids: context.retain(try context.constant(batch.inputIDs, shape)))
@@ -160,40 +222,6 @@ public final class Session {
         input.mask = try mask(context, batch)
         input.positions = context.retain(try context.constant(batch.positionIDs, shape))
         return input
-    }
-
-    /// What scoring tells of one example.
-    public struct Score: Sendable, Equatable {
-        /// Sum of the natural logarithms of the labels' probabilities.
-        public let logProbability: Double
-        /// Labels that count.
-        public let tokenCount: Int
-        /// How many of them are the model's first choice, given the labels before.
-        public let correctCount: Int
-    }
-
-    /// Teacher-forced scores of every example of a batch with labels.
-    public func score(_ batch: Batch, encoded: Tensor? = nil) throws -> [Score] {
-        let context = makeContext(recordsGradients: false)
-        let logits = try forward(context, batch, encoded: encoded).logits
-        guard batch.labels.count == batch.count * batch.targetLength else {
-            throw SeamError(.invalidArgument, "scoring needs labels")
-        }
-        let targets = try context.constant(batch.labels, [batch.count, batch.targetLength])
-        let losses = try context.crossEntropy(
-            logits, targets: targets, ignoreIndex: Batch.ignoredLabel, labelSmoothing: 0, reduction: .none
-        ).floats
-        let best = try context.argmax(logits, axis: -1, keep: false).integers
-        return (0..<batch.count).map { row in
-            var (sum, count, correct) = (0.0, 0, 0)
-            for column in row * batch.targetLength..<(row + 1) * batch.targetLength
-            where batch.labels[column] != Batch.ignoredLabel {
-                sum -= Double(losses[column])
-                count += 1
-                if best[column] == batch.labels[column] { correct += 1 }
-            }
-            return Score(logProbability: sum, tokenCount: count, correctCount: correct)
-        }
     }
 
     // MARK: Generation
@@ -215,10 +243,13 @@ public final class Session {
             throw SeamError(
                 .unsupported, "repetition_penalty and no_repeat_ngram_size are not offered for decoder-only backbones")
         }
-        let limit = info.maxTargetPositions - (isContinuation ? batch.sourceLength : 0)
+        let prefix = info.maxPrefixLength[PrefixAttention.decoder.rawValue] > 0
+            ? prefixLength[PrefixAttention.decoder.rawValue] : 0
+        let limit = info.maxTargetPositions - prefix - (isContinuation ? batch.sourceLength : 0)
         guard info.maxTargetPositions == 0 || options.maxNewTokens <= limit else {
-            let room = isContinuation ? "\(limit) positions, which the prompts leave of the backbone's \(info.maxTargetPositions)"
-                : "the backbone's \(limit) target positions"
+            let taken = [prefix > 0 ? "the prefix" : nil, isContinuation ? "the prompts" : nil].compactMap { $0 }
+            let room = taken.isEmpty ? "the backbone's \(limit) target positions"
+                : "\(limit) positions, which \(taken.joined(separator: " and ")) leave\(taken.count == 1 && prefix > 0 ? "s" : "") of the backbone's \(info.maxTargetPositions)"
             throw SeamError(
                 .invalidArgument, "max_new_tokens must be at most \(room), found \(options.maxNewTokens)")
         }

@@ -3,7 +3,7 @@ import Generation
 import Support
 
 /// Steps a session's decoder for the search: with the backbone's decoding state where it has one, else by running
-/// whole prefixes. A decoder-only backbone reads the prompts, padded in front, in place of the search's start token.
+/// whole histories. A decoder-only backbone reads the prompts, padded in front, in place of the search's start token.
 final class SessionStepper: DecoderStepper {
     private let session: Session
     private let context: Context
@@ -12,6 +12,8 @@ final class SessionStepper: DecoderStepper {
     /// Owned here, since the context is reset at every step. Nil without an encoder.
     private var encoderHidden: Tensor?
     private var encoderMask: Tensor?
+    /// What stands before the tokens; given as `encoderHidden` is.
+    private let prefix: Prefix
     /// The prompts of a decoder-only backbone, until the first step has read them.
     private var prompts: Batch?
     /// Of the target's own tokens, [rows, seen]; nil while no row has padding.
@@ -19,7 +21,7 @@ final class SessionStepper: DecoderStepper {
     /// Tokens of each row that are not padding, where `mask` is not nil.
     private var counts: [Int32] = []
     /// The tokens so far of every row, for a backbone without a state.
-    private var prefixes: [[Int32]]
+    private var histories: [[Int32]]
     private var isFirst = true
 
     var vocabularySize: Int { session.backbone.info.vocabSize }
@@ -45,8 +47,10 @@ final class SessionStepper: DecoderStepper {
             encoderHidden = try session.adapt(context, hidden: hidden, mask: mask, training: false)
             encoderMask = mask
         }
-        state = try session.backbone.makeState(context, batch: batch.count, capacity: promptLength + capacity)
-        prefixes = state == nil ? [[Int32]](repeating: [], count: batch.count) : []
+        prefix = try session.prefix(context, training: false)
+        let length = prefix.lengths[PrefixAttention.decoder.rawValue] + promptLength + capacity
+        state = try session.backbone.makeState(context, batch: batch.count, capacity: length)
+        histories = state == nil ? [[Int32]](repeating: [], count: batch.count) : []
     }
 
     func step(tokens: [Int32], into logits: inout [Float]) throws {
@@ -63,14 +67,14 @@ final class SessionStepper: DecoderStepper {
         }
         if state == nil {
             let length = ids.count / rows
-            for row in 0..<rows { prefixes[row] += ids[row * length..<(row + 1) * length] }
-            ids = prefixes.flatMap { $0 }
+            for row in 0..<rows { histories[row] += ids[row * length..<(row + 1) * length] }
+            ids = histories.flatMap { $0 }
         }
         let length = ids.count / rows
         let shape: Shape = [rows, length]
         var input = DecoderInput(ids: context.retain(try context.constant(ids, shape)))
         input.encoderMask = encoderMask
-        if state == nil || isFirst { input.encoderHidden = encoderHidden }
+        if state == nil || isFirst { (input.encoderHidden, input.prefix) = (encoderHidden, prefix) }
         if let mask {
             input.mask = mask
             let positions = counts.flatMap { count in (0..<Int32(length)).map { max(count - Int32(length) + $0, 0) } }
@@ -102,7 +106,7 @@ final class SessionStepper: DecoderStepper {
         mask = try selected(mask)
         if !counts.isEmpty { counts = rows.map { counts[Int($0)] } }
         if state == nil || isFirst { encoderHidden = try selected(encoderHidden) }
-        if let state { try state.select(context, rows: rows) } else { prefixes = rows.map { prefixes[Int($0)] } }
+        if let state { try state.select(context, rows: rows) } else { histories = rows.map { histories[Int($0)] } }
     }
 }
 
