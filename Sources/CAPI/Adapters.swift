@@ -64,6 +64,18 @@ public func seam_adapter_save(
 }
 
 @c @implementation
+public func seam_adapter_fold(
+    _ adapter: OpaquePointer?, _ out: UnsafeMutablePointer<OpaquePointer?>?, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let handle = try object(adapter, "adapter", as: AdapterHandle.self)
+        let out = try required(out, "out")
+        let folded = try handle.adapter.folded(for: handle.owner.backbone)
+        out.pointee = handOver(folded === handle.adapter ? handle : AdapterHandle(folded, owner: handle.owner))
+    }
+}
+
+@c @implementation
 public func seam_adapter_release(_ adapter: OpaquePointer?) { release(adapter, AdapterHandle.self) }
 
 @c @implementation

@@ -66,6 +66,8 @@ final class BackboneHandle {
         info.has_head = source.hasHead ? 1 : 0
         info.bos_token_id = source.bosToken.map(Int64.init) ?? -1
         info.mask_token_id = source.maskToken.map(Int64.init) ?? -1
+        store(source.prefixLayers, in: &info.prefix_layers)
+        store(source.maxPrefixLength, in: &info.max_prefix_length)
         info.identity = source.identity.map { UnsafePointer(owner.lend($0)) }
         return info
     }

@@ -31,6 +31,23 @@ public func seam_session_attach(
 }
 
 @c @implementation
+public func seam_session_add(
+    _ session: OpaquePointer?, _ id: UnsafePointer<CChar>?, _ optionsJSON: UnsafePointer<CChar>?, _ classes: Int64,
+    _ backboneFrozen: Int32, _ seed: UInt64, _ out: UnsafeMutablePointer<OpaquePointer?>?, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let handle = try object(session, "session", as: SessionHandle.self)
+        try handle.refuseWhileTraining("attached")
+        let adapter = try Adapter(
+            backbone: handle.owner.backbone, id: try text(id, "id"), options: try options(optionsJSON),
+            backboneFrozen: backboneFrozen != 0, classes: Int(classes), prefixLength: handle.session.prefixLength,
+            seed: seed)
+        try handle.session.attach(adapter)
+        out?.pointee = handOver(AdapterHandle(adapter, owner: handle.owner))
+    }
+}
+
+@c @implementation
 public func seam_session_detach(_ session: OpaquePointer?, _ adapter: OpaquePointer?, _ error: ErrorSlot) -> seam_status {
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
@@ -98,6 +115,20 @@ public func seam_session_pool(
 }
 
 @c @implementation
+public func seam_session_classify(
+    _ session: OpaquePointer?, _ batch: UnsafePointer<seam_batch>?, _ classScores: UnsafeMutablePointer<Float>?,
+    _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let handle = try object(session, "session", as: SessionHandle.self)
+        let (source, out) = (try handle.batch(batch), try required(classScores, "class_scores"))
+        let context = handle.session.makeContext(recordsGradients: false)
+        let scores = try handle.session.classify(context, source).floats
+        out.update(from: scores, count: scores.count)
+    }
+}
+
+@c @implementation
 public func seam_session_score(
     _ session: OpaquePointer?, _ batch: UnsafePointer<seam_batch>?, _ scores: UnsafeMutablePointer<seam_score>?,
     _ error: ErrorSlot
@@ -131,12 +162,18 @@ extension SessionHandle {
             pointer.map { Array(UnsafeBufferPointer(start: $0, count: count * Int(length))) }
         }
         let hasTargets = raw.target_length > 0
+        let classes = values(raw.classes, 1)
+        guard classes == nil || !hasTargets else {
+            throw SeamError(
+                .invalidArgument, "batch.target_length must be 0 where batch.classes is given, found \(raw.target_length)")
+        }
         return try Batch(
             count: count, sourceLength: Int(raw.source_length),
             inputIDs: values(try required(raw.input_ids, "batch.input_ids"), raw.source_length)!,
             attentionMask: values(raw.attention_mask, raw.source_length), targetLength: Int(raw.target_length),
             labels: (hasTargets ? values(raw.labels, raw.target_length) : nil) ?? [],
             decoderInputIDs: hasTargets ? values(raw.decoder_input_ids, raw.target_length) : nil,
-            tokenTypeIDs: values(raw.token_type_ids, raw.source_length), info: session.backbone.info)
+            tokenTypeIDs: values(raw.token_type_ids, raw.source_length), classes: classes ?? [],
+            info: session.backbone.info)
     }
 }

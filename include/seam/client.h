@@ -139,6 +139,10 @@ SEAM_API seam_status seam_adapter_load(seam_backbone *backbone, const char *path
  * when a parameter holds NaN or infinity. */
 SEAM_API seam_status seam_adapter_save(seam_adapter *adapter, const char *path, const char *backbone_path,
                                        const char *notes, seam_error **error);
+/* A new adapter with the same outputs, without what only training needs: a prefix without the network that made it.
+ * *out is owned by the caller. An adapter that has nothing of the kind is copied as it is: *out is `adapter` again, with
+ * a reference of its own. */
+SEAM_API seam_status seam_adapter_fold(seam_adapter *adapter, seam_adapter **out, seam_error **error);
 SEAM_API void seam_adapter_release(seam_adapter *adapter);
 /* The options in force as a JSON object; owned by the caller. */
 SEAM_API seam_status seam_adapter_options(seam_adapter *adapter, char **json, seam_error **error);
@@ -178,6 +182,13 @@ SEAM_API void seam_session_release(seam_session *session);
 /* position: among the attached adapters, which run in that order; -1: last. */
 SEAM_API seam_status seam_session_attach(seam_session *session, seam_adapter *adapter, int32_t position,
                                          seam_error **error);
+/* Makes an adapter for the place behind those attached and attaches it there: seam_adapter_create and
+ * seam_session_attach in one, and the way for an adapter that depends on those before it, such as a gate on the tokens
+ * of a prefix. On decoder.output of an encoder-only backbone it is the head of a classification, with the text's pooled
+ * vector as its hidden; classes: 2 or more there, else 0. out nullable; *out is owned by the caller. */
+SEAM_API seam_status seam_session_add(seam_session *session, const char *id, const char *options_json, int64_t classes,
+                                      int32_t backbone_frozen, uint64_t seed, seam_adapter **out, seam_error **error);
+/* SEAM_INVALID_ARGUMENT while another adapter weights the tokens of its prefix: detach that one first. */
 SEAM_API seam_status seam_session_detach(seam_session *session, seam_adapter *adapter, seam_error **error);
 SEAM_API seam_status seam_session_move(seam_session *session, seam_adapter *adapter, int32_t position,
                                        seam_error **error);
@@ -195,6 +206,8 @@ typedef struct seam_batch {
   const int32_t *decoder_input_ids; /* [batch, target_length]; nullable: labels shifted right; encoder-decoders only */
   const int32_t *token_type_ids;    /* [batch, source_length], which of two texts a token is of; nullable: all of the
                                      * first; encoder-only backbones */
+  const int32_t *classes;           /* [batch], from 0: training and scoring are then those of a classification by the
+                                     * attached adapters on decoder.output; nullable; target_length must be 0 */
 } seam_batch;
 
 /* What leaves the encoder.output seam, adapters applied: *hidden [batch, source_length, d_model] f32, owned by the
@@ -213,10 +226,15 @@ SEAM_API seam_status seam_session_forward(seam_session *session, const seam_batc
 SEAM_API seam_status seam_session_pool(seam_session *session, const seam_batch *batch,
                                        DLManagedTensorVersioned **pooled, seam_error **error);
 
+/* Scores of the classes, from the attached adapters on decoder.output: class_scores [batch, classes], filled; the largest
+ * of a row is its choice. SEAM_INVALID_ARGUMENT without such an adapter. */
+SEAM_API seam_status seam_session_classify(seam_session *session, const seam_batch *batch, float *class_scores,
+                                           seam_error **error);
+
 /* Fixed: it never grows. */
 typedef struct seam_score {
   double log_probability; /* sum over the labels, natural logarithm */
-  int64_t token_count;    /* labels that count */
+  int64_t token_count;    /* labels that count; 1 in a classification */
   int64_t correct_count;  /* of them, the model's first choice given the labels before */
 } seam_score;
 

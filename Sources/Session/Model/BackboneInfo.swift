@@ -121,7 +121,7 @@ public struct BackboneInfo: Sendable, Equatable {
 }
 
 /// Numbers into a C array of int64_t of the same length.
-func store<Array>(_ numbers: [Int], in array: inout Array) {
+public func store<Array>(_ numbers: [Int], in array: inout Array) {
     withUnsafeMutableBytes(of: &array) { bytes in
         let places = bytes.bindMemory(to: Int64.self)
         for (place, number) in zip(places.indices, numbers) { places[place] = Int64(number) }

@@ -19,7 +19,7 @@ public struct Batch: Sendable {
     /// [batch, sourceLength]: which of two texts a token is of; nil: all of the first.
     public let tokenTypeIDs: [Int32]?
     /// [batch]: the class of each source, from 0, where the batch is one of a classification; else empty.
-    public private(set) var classes: [Int32] = []
+    public let classes: [Int32]
 
     /// The label that counts nothing, as in PyTorch and transformers.
     public static let ignoredLabel: Int32 = -100
@@ -31,11 +31,13 @@ public struct Batch: Sendable {
     ///     the tokens at their own positions, as transformers takes them.
     ///   - decoderInputIDs: nil for the labels shifted right behind the start token, as transformers does.
     ///   - tokenTypeIDs: nil for a single text.
+    ///   - classes: the class of each source, from 0; empty where there is none.
     /// - Throws: for an empty batch, arrays of other sizes than said, mask values other than 0 and 1, a source without
     ///   a token, and targets where the backbone names no start token.
     public init(
         count: Int, sourceLength: Int, inputIDs: [Int32], attentionMask: [Int32]? = nil, targetLength: Int = 0,
-        labels: [Int32] = [], decoderInputIDs: [Int32]? = nil, tokenTypeIDs: [Int32]? = nil, info: BackboneInfo
+        labels: [Int32] = [], decoderInputIDs: [Int32]? = nil, tokenTypeIDs: [Int32]? = nil, classes: [Int32] = [],
+        info: BackboneInfo
     ) throws {
         guard info.architecture != .text else {
             throw SeamError(.unsupported, "the backbone reads text, not token ids")
@@ -78,6 +80,8 @@ public struct Batch: Sendable {
             }
         }
         self.tokenTypeIDs = tokenTypeIDs
+        if !classes.isEmpty { try require(classes, 1, "classes") }
+        self.classes = classes
         guard info.architecture == .encoderDecoder else {
             guard decoderInputIDs == nil else {
                 throw SeamError(.unsupported, "decoder_input_ids are for encoder-decoder backbones")
@@ -114,9 +118,12 @@ public struct Batch: Sendable {
 
     /// Ragged sequences, padded. For a decoder-only backbone a row is its source followed by its target, whose tokens
     /// alone are labels.
-    /// - Parameter decoderInputs: what the decoder is given, in place of targets; for encoder-decoders.
+    /// - Parameters:
+    ///   - decoderInputs: what the decoder is given, in place of targets; for encoder-decoders.
+    ///   - classes: the class of each source, from 0; empty where there is none.
     public init(
-        sources: [[Int32]], targets: [[Int32]]? = nil, decoderInputs: [[Int32]]? = nil, info: BackboneInfo
+        sources: [[Int32]], targets: [[Int32]]? = nil, decoderInputs: [[Int32]]? = nil, classes: [Int32] = [],
+        info: BackboneInfo
     ) throws {
         let pad = info.padToken ?? 0
         let sourceLength = sources.map(\.count).max() ?? 0
@@ -147,16 +154,7 @@ public struct Batch: Sendable {
             count: sources.count, sourceLength: sourceLength, inputIDs: padded(sources, sourceLength, pad),
             attentionMask: padded(sources.map { $0.map { _ in 1 } }, sourceLength, 0), targetLength: targetLength,
             labels: targets.map { padded($0, targetLength, Self.ignoredLabel) } ?? [],
-            decoderInputIDs: decoderInputs.map { padded($0, targetLength, pad) }, info: info)
-    }
-
-    /// Ragged sources with the class of each, from 0.
-    public init(sources: [[Int32]], classes: [Int32], info: BackboneInfo) throws {
-        guard classes.count == sources.count else {
-            throw SeamError(.shape, "there are \(sources.count) sources and \(classes.count) classes")
-        }
-        try self.init(sources: sources, info: info)
-        self.classes = classes
+            decoderInputIDs: decoderInputs.map { padded($0, targetLength, pad) }, classes: classes, info: info)
     }
 
     var hasPadding: Bool { attentionMask.contains(0) }
