@@ -1,5 +1,5 @@
-/// Several charts in one SVG picture, in a grid under a common title: say, the loss of four variants, one chart for each
-/// length of a prefix.
+/// Several charts in one SVG picture, in a grid under a common title: say, the loss of four variants, with one
+/// chart for each length of a prefix.
 ///
 /// A value type.
 public struct ChartPanel: Sendable {
@@ -17,8 +17,8 @@ public struct ChartPanel: Sendable {
     public var columns: Int?
     /// The size of each chart in pixels, at least 240 x 180.
     public var chartWidth = 380.0, chartHeight = 280.0
-    /// Whether all line charts have the same axes, so that they can be compared: the vertical range that holds all, and
-    /// the longest horizontal axis, or all values of logarithmic ones.
+    /// Whether line charts with the same words along an axis show the same range there, so that they can be compared:
+    /// the vertical range that holds all, the longest axis of counts, the values of all logarithmic ones.
     public var sharesAxes = true
 
     /// A panel of these charts.
@@ -85,24 +85,7 @@ public struct ChartPanel: Sendable {
         guard sharesAxes else { return found }
         // A chart without values has no say.
         let full = found.compactMap { $0 }.filter { $0.yRange != nil || !$0.isEmpty }
-        let spans = full.map(\.verticalSpan)
-        let ends = full.compactMap { chart -> Double? in
-            guard case .counts = chart.axis else { return nil }
-            return chart.horizontalSpan.high
-        }
-        let values = Set(full.flatMap { chart -> [Int] in
-            guard case .logarithmic(let values) = chart.axis else { return [] }
-            return values
-        })
-        return found.map { chart in
-            guard var chart else { return nil }
-            if let low = spans.map(\.low).min(), let high = spans.map(\.high).max() { chart.yRange = low...high }
-            switch chart.axis {
-            case .counts: chart.xEnd = ends.max()
-            case .logarithmic: chart.axis = .logarithmic(values.sorted())
-            }
-            return chart
-        }
+        return found.map { $0?.sharing(axesOf: full) }
     }
 
     /// One legend for all charts; nil where a name looks different in two of them.
@@ -122,6 +105,27 @@ public struct ChartPanel: Sendable {
 extension LineChart {
     /// Whether no line has a value.
     fileprivate var isEmpty: Bool { !lines.contains { $0.points.contains { $0.x.isDrawable && $0.y.isDrawable } } }
+
+    /// The chart with the axes that it has in common with some of `others`.
+    fileprivate func sharing(axesOf others: [LineChart]) -> LineChart {
+        var chart = self
+        let spans = others.filter { $0.yLabel == yLabel }.map(\.verticalSpan)
+        if let low = spans.map(\.low).min(), let high = spans.map(\.high).max() { chart.yRange = low...high }
+        let beside = others.filter { $0.xLabel == xLabel }
+        switch axis {
+        case .counts:
+            chart.xEnd = beside.filter { $0.values == nil }.map(\.horizontalSpan.high).max()
+        case .logarithmic(let own):
+            chart.axis = .logarithmic(Set(own + beside.flatMap { $0.values ?? [] }).sorted())
+        }
+        return chart
+    }
+
+    /// Those of a logarithmic axis.
+    private var values: [Int]? {
+        guard case .logarithmic(let values) = axis else { return nil }
+        return values
+    }
 }
 
 extension LineChart.Line {

@@ -3,8 +3,8 @@ public struct ColourMap: Sendable {
     /// Red, green and blue, 0...255 each, from the lowest value to the highest.
     let points: [(red: Double, green: Double, blue: Double)]
 
-    /// Viridis of Matplotlib (Smith and van der Walt 2015), from dark violet to yellow: equal steps in the data look like
-    /// equal steps, also in grey and with any kind of colour vision. Its nine control points are those of the original.
+    /// Viridis of Matplotlib (Smith and van der Walt 2015), from dark violet to yellow: equal steps in the data look
+    /// like equal steps, also in grey and with any kind of colour vision. Nine of its colours are the control points.
     public static let viridis = ColourMap(
         [0x440154, 0x472d7b, 0x3b528b, 0x2c728e, 0x21908c, 0x27ad81, 0x5dc863, 0xaadc32, 0xfde725])
 

@@ -1,5 +1,5 @@
-/// The cells of a heat map as few and short SVG paths: values become levels, neighbours of one level in a row one stroke,
-/// and all strokes of a level one path, in which each place is relative to the one before.
+/// The cells of a heat map as few and short SVG paths: values become levels, neighbours of one level in a row one
+/// stroke, and all strokes of a level one path, in which each place is relative to the one before.
 struct HeatMapCells {
     /// How many colours there are.
     private(set) var levels = 64
@@ -16,9 +16,9 @@ struct HeatMapCells {
         var values = map.values
         var block = (rows: 1, columns: 1)
         draw(map, values, block, span)
-        while size > limit, values.count > 1 || (values.first?.count ?? 0) > 1 {
+        while size > limit, values.contains(where: { $0.count > 1 }) || values.count > 1 {
             if levels > 16 {
-                levels /= 2
+                levels -= levels > 32 ? 16 : 8
             } else if values.count > values.map(\.count).max() ?? 0 {
                 values = Self.halvedRows(values)
                 block.rows *= 2
@@ -52,6 +52,7 @@ struct HeatMapCells {
         }
     }
 
+    /// The level of a value; nil where it has none.
     private func level(_ value: Double, _ span: Span) -> Int? {
         guard value.isDrawable else { return nil }
         let share = (min(max(value, span.low), span.high) - span.low) / (span.high - span.low)
@@ -71,10 +72,9 @@ struct HeatMapCells {
                 var end = start + 1
                 while end < cells.count, self.level(cells[end], span) == level { end += 1 }
                 if let level {
-                    let right = (start * block.columns - ends[level].x, (row - ends[level].y) * block.rows)
+                    let move = (start * block.columns - ends[level].x, (row - ends[level].y) * block.rows)
                     let length = (end - start) * block.columns
-                    // A minus sign parts two numbers as well as a space.
-                    strokes[level] += "m\(right.0)\(right.1 < 0 ? "" : " ")\(right.1)h\(length)"
+                    strokes[level] += "m\(move.0) \(move.1)h\(length)"
                     ends[level] = (start * block.columns + length, row)
                 }
                 start = end

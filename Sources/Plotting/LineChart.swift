@@ -8,8 +8,8 @@ public struct LineChart: Sendable {
     public struct Point: Sendable {
         /// Where it stands, in the units of the axes.
         public let x, y: Double
-        /// Ends of the point's spread, in the units of `y` (not distances from it): a confidence interval, quantiles, or
-        /// mean ± standard deviation over seeds. Both equal to `y` for no spread; not finite where it is unknown.
+        /// Ends of the point's spread, in the units of `y` (not distances from it): a confidence interval, quantiles,
+        /// or mean ± standard deviation over seeds. Both equal to `y` for no spread; not finite where it is unknown.
         public let low, high: Double
 
         /// A point with a spread from `low` to `high`.
@@ -100,8 +100,8 @@ public struct LineChart: Sendable {
     var xEnd: Double?
     /// The lines, later ones in front.
     public var lines: [Line] = []
-    /// The size of the picture in pixels, at least 240 x 180, without a legend beside it, which comes on top: one or two
-    /// short names stand above the plane, others beside it, so that no line is covered.
+    /// The size of the picture in pixels, at least 240 x 180, without a legend beside it, which makes it wider: one or
+    /// two short names stand above the plane, others beside it, so that no line is covered.
     public var width = 720.0, height = 420.0
 
     /// A picture without lines yet.
@@ -120,7 +120,7 @@ extension LineChart.Point {
 }
 
 extension LineChart.Line {
-    /// Stretches of points between gaps, and within them those whose spread is known.
+    /// Stretches of points that are shown, in order, between those that are not.
     func runs(_ isShown: (LineChart.Point) -> Bool) -> [[LineChart.Point]] {
         points.split { !isShown($0) }.map(Array.init)
     }

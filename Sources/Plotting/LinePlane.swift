@@ -13,7 +13,7 @@ struct LinePlane {
     init(_ chart: LineChart, top: Double, height: Double, labels: (left: Int, bottom: Int)) {
         self.top = top
         let line = Words.size * Words.leading
-        bottom = height - 37.8 - line * Double(max(labels.bottom, 1))
+        bottom = height - 37.75 - line * Double(max(labels.bottom, 1))
         vertical = chart.verticalSpan
         yTicks = Ticks(vertical.low, vertical.high, most: max(2, min(9, Int((bottom - top) / 36))))
         left = max(70, yTicks.width + 16 + line * Double(max(labels.left, 1)) + 4)
@@ -27,7 +27,7 @@ struct LinePlane {
             xTicks = Ticks(0, horizontal.high, most: most, isWhole: true)
         case .logarithmic(let values):
             isLogarithmic = true
-            xTicks = Ticks(values.filter { $0 > 0 })
+            xTicks = Ticks(values.filter { $0 > 0 }.map(Double.init))
         }
     }
 
@@ -56,7 +56,7 @@ extension LineChart {
     /// The vertical axis: what was asked for, or the named lines with their spreads and a margin.
     var verticalSpan: Span {
         if let yRange, yRange.lowerBound.isDrawable, yRange.upperBound.isDrawable,
-            yRange.upperBound - yRange.lowerBound > 1e-12 * yRange.upperBound.magnitude
+            yRange.upperBound - yRange.lowerBound > max(1e-150, 1e-12 * yRange.upperBound.magnitude)
         {
             return Span(low: yRange.lowerBound, high: yRange.upperBound)
         }

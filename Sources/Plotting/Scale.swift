@@ -11,17 +11,23 @@ struct Ticks: Sendable {
         let rough = max((high - low) / Double(max(most, 1)), isWhole ? 1 : 1e-300)
         let power = pow(10, floor(log10(rough)))
         // Some room against rounding: 0.2 / 0.1 may come out above 2.
-        let step = [1, 2, 5].map { $0 * power }.first { $0 >= rough * (1 - 1e-9) } ?? 10 * power
+        let steps = [10, 5, 2, 1, 0.5, 0.2].map { $0 * power }.filter { !isWhole || $0 >= 1 }
+        let chosen = steps.lastIndex { $0 >= rough * (1 - 1e-9) } ?? 0
+        // One or two numbers hardly make a scale: rather a few more than `most`.
+        let step = steps[chosen...].first { Self.count(low, high, $0) > 2 } ?? steps[chosen]
         let first = ceil(low / step - 1e-9)
-        let count = min(max(floor(high / step + 1e-9) - first, -1), 100)
-        values = (0..<Int(count) + 1).map { (first + Double($0)) * step }
+        values = (0..<Self.count(low, high, step)).map { (first + Double($0)) * step }
         labels = Self.labels(values, step: step)
     }
 
-    /// These numbers.
-    init(_ values: [Int]) {
-        self.values = values.map(Double.init)
-        labels = values.map { "\($0)" }
+    /// These numbers, which are whole.
+    init(_ values: [Double]) {
+        self.values = values
+        labels = values.map { fixed($0, 0) }
+    }
+
+    private static func count(_ low: Double, _ high: Double, _ step: Double) -> Int {
+        Int(min(max(floor(high / step + 1e-9) - ceil(low / step - 1e-9) + 1, 0), 100))
     }
 
     /// As few decimals as tell the numbers apart; powers of ten where there would be many digits.

@@ -16,10 +16,12 @@ enum Words {
 
     private static func share(_ scalar: Unicode.Scalar) -> Double {
         switch scalar {
-        case "i", "j", "l", "I", ".", ",", ":", ";", "'", "|", " ", "!", "(", ")", "[", "]", "-", "/", "f", "t", "r":
-            0.4
-        case "m", "w", "M", "W", "@", "%": 1
-        case "A"..."Z", "+", "=", "<", ">", "~", "#", "_", "&": 0.82
+        case "i", "j", "l", "I", "'", "|", " ": 0.32
+        case ".", ",", ":", ";", "!", "(", ")", "[", "]", "-", "/", "f", "t", "r": 0.4
+        case "c", "k", "s", "v", "x", "y", "z": 0.59
+        case "m", "w", "M", "W", "@", "%": 0.98
+        case "A"..."Z", "_": 0.72
+        case "+", "=", "<", ">", "~", "#", "&": 0.84
         case "\u{1100}"...: 1
         default: 0.64
         }
@@ -50,7 +52,9 @@ enum Words {
     }
 
     /// One line of text on the baseline `y`.
-    static func text(_ text: String, _ x: Double, _ y: Double, _ anchor: Anchor = .start, size: Double? = nil) -> String {
+    static func text(
+        _ text: String, _ x: Double, _ y: Double, _ anchor: Anchor = .start, size: Double? = nil
+    ) -> String {
         let size = size.map { " font-size=\"\(Int($0))\"" } ?? ""
         let side = anchor == .start ? "" : " text-anchor=\"\(anchor.rawValue)\""
         return "<text x=\"\(pixels(x))\" y=\"\(pixels(y))\"\(side)\(size)>\(escaped(text))</text>"
