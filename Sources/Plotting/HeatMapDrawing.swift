@@ -33,7 +33,7 @@ extension HeatMap {
                     + " height=\"\(pixels(cellHeight * Double(rows)))\" viewBox=\"0 0 \(columns) \(rows)\""
                     + " preserveAspectRatio=\"none\" shape-rendering=\"crispEdges\">")
             parts += cells.paths + ["</svg>"]
-            parts += columnAxis(columns, bottom, width: inner) { left + ($0 + 0.5) * cellWidth }
+            parts += columnAxis(columns, bottom, width: inner, limit: end) { left + ($0 + 0.5) * cellWidth }
             parts += rowAxis(rows, left, height: bottom - top) { top + ($0 + 0.5) * cellHeight }
         }
         parts += Words.block(below, left + inner / 2, bottom + 40, .middle)
@@ -61,11 +61,13 @@ extension HeatMap {
         return Ticks(first, last, most: min(most, 10), isWhole: true)
     }
 
-    private func columnAxis(_ columns: Int, _ y: Double, width: Double, place: (Double) -> Double) -> [String] {
+    private func columnAxis(
+        _ columns: Int, _ y: Double, width: Double, limit: Double, place: (Double) -> Double
+    ) -> [String] {
         let (first, step) = (Double(firstColumn), Double(max(columnStep, 1)))
         let widest = Ticks([first, first + Double(columns - 1) * step]).width
         let ticks = Self.ticks(first, step, columns, most: Int(width / (widest + 8)))
-        return ticks.below(y) { place(($0 - first) / step) }
+        return ticks.below(y, limit: limit) { place(($0 - first) / step) }
     }
 
     private func rowAxis(_ rows: Int, _ x: Double, height: Double, place: (Double) -> Double) -> [String] {

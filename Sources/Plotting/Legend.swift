@@ -17,6 +17,9 @@ struct Legend {
     /// Pixels with the entries one below the other; 0 without entries.
     var width: Double { (names.joined().map { Words.width($0) }.max() ?? -40) + 40 }
 
+    /// Whether a name takes several lines.
+    var isBroken: Bool { names.contains { $0.count > 1 } }
+
     /// Pixels with entries 22 pixels apart.
     var height: Double { names.reduce(0) { $0 + 22 + Self.extra($1) } }
 

@@ -6,7 +6,7 @@ extension LineChart {
         let inner = width - 94
         // The legend stands beside the plane when it does not fit above it.
         let isAbove =
-            legend.entries.count <= 2
+            legend.entries.count <= 2 && !legend.isBroken
             && Words.width(title, size: Words.titleSize) + legend.width + 24 <= inner
         let heading = Words.lines(title, width: inner, size: Words.titleSize)
         let top = 24 + Words.titleSize * Words.leading * Double(heading.count)
@@ -36,7 +36,7 @@ extension LineChart {
             parts.append(Words.text(label, plane.left - 8, plane.y(value) + 4, .end))
         }
         parts.append(stroke(plane.left, plane.bottom, plane.right, plane.bottom, "stroke=\"#999\""))
-        return parts + plane.xTicks.below(plane.bottom, place: plane.x)
+        return parts + plane.xTicks.below(plane.bottom, limit: plane.right + 24, place: plane.x)
     }
 
     /// What the plane shows, cut off at its borders by an element of its own; two pixels more for the width of strokes.

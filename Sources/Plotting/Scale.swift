@@ -48,17 +48,18 @@ struct Ticks: Sendable {
     var width: Double { labels.map { Words.width($0) }.max() ?? 0 }
 
     /// Ticks with labels below the plane, at `place` of each value. All get a mark; labels that would run into the one
-    /// before are left out.
-    func below(_ y: Double, place: (Double) -> Double) -> [String] {
+    /// before are left out, and none reaches beyond `limit`, the side of the picture.
+    func below(_ y: Double, limit: Double, place: (Double) -> Double) -> [String] {
         var parts: [String] = []
-        var end = -Double.infinity
+        var end = 0.0
         for (value, label) in zip(values, labels) {
             let x = place(value)
             parts.append(stroke(x, y, x, y + 5, "stroke=\"#999\""))
             let half = Words.width(label) / 2
-            guard x - half > end else { continue }
-            parts.append(Words.text(label, x, y + 20, .middle))
-            end = x + half + 4
+            let middle = min(x, limit - half)
+            guard middle - half > end else { continue }
+            parts.append(Words.text(label, middle, y + 20, .middle))
+            end = middle + half + 4
         }
         return parts
     }

@@ -87,7 +87,7 @@ import Testing
 
     /// Values that lie by turns above and below the middle of a level come out on it as means of two.
     @Test func blocksAreMeans() throws {
-        let levels = (0..<4000).map { $0 / 4 * 7 % 16 }
+        let levels = (0..<2000).map { $0 / 4 * 7 % 16 }
         let values = levels.enumerated().map { column, level in
             (Double(level) + 0.5) / 16 + (column.isMultiple(of: 2) ? 0.04 : -0.04)
         }
@@ -98,7 +98,7 @@ import Testing
         let root = try picture(map.svg)
         #expect(root.texts.contains("Each cell is the mean of 1 x 2 values (rows x columns)."))
         let expected = levels.map { ColourMap.viridis.colour((Double($0) + 0.5) / 16) as String? }
-        #expect(try cells(root, rows: 1, columns: 4000) == [expected])
+        #expect(try cells(root, rows: 1, columns: 2000) == [expected])
     }
 
     @Test func cellsWithoutValueStayGrey() throws {
@@ -123,11 +123,12 @@ import Testing
 
     @Test func anyDataMakeAPicture() throws {
         let values: [[[Double]]] = [
-            [], [[]], [[], [1]], [[3]], [[2, 2], [2, 2]], [[.nan]], [[0]], [[1e149, -1e149]], [[1e-310, 0]],
-            [[1e300, 1]], [[Double](repeating: 1, count: 9000)], .init(repeating: [0, 1], count: 5000),
+            [], [[]], [[], [1]], [[3]], [[2, 2], [2, 2]], [[.nan]], [[0]], [[1e149, -1e149]],
+            [[.leastNonzeroMagnitude, 0]], [[1e300, 1]], [[Double](repeating: 1, count: 9000)],
+            .init(repeating: [0, 1], count: 5000),
         ]
         for values in values {
-            for range in [nil, 0...0, 0...Double.infinity, -1e149...1e149, 0...1e-320] {
+            for range in [nil, 0...0, 0...Double.infinity, -1e149...1e149, 0...Double.leastNonzeroMagnitude] {
                 var map = map(values)
                 map.range = range
                 try picture(map.svg)
