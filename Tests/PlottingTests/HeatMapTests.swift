@@ -19,6 +19,7 @@ import Testing
             for index in stride(from: 2, to: numbers.count, by: 3) {
                 (x, y) = (x + Int(numbers[index]), y + Int(numbers[index + 1]))
                 let end = x + Int(numbers[index + 2])
+                try #require((0..<columns).contains(x) && (0..<rows).contains(y) && x < end, "a stroke out of place")
                 for row in y..<min(y + height, rows) {
                     for column in x..<min(end, columns) {
                         #expect(cells[row][column] == nil, "painted twice")
