@@ -144,7 +144,8 @@ enum { SEAM_DECODER_OUTPUT_SCORES = 0, SEAM_DECODER_OUTPUT_HIDDEN = 1 };
 
 /* Attentions that can be given a prefix: an encoder's over its own tokens, a decoder's over its own, and a decoder's
  * over the encoder's. */
-enum { SEAM_PREFIX_ENCODER = 0, SEAM_PREFIX_DECODER = 1, SEAM_PREFIX_CROSS = 2, SEAM_PREFIX_ATTENTIONS = 3 };
+enum { SEAM_PREFIX_ENCODER = 0, SEAM_PREFIX_DECODER = 1, SEAM_PREFIX_CROSS = 2 };
+#define SEAM_PREFIX_ATTENTIONS 3
 
 /* "attention.prefix": keys and values that stand before those of the tokens, in every layer, seen by every token.
  * SEAM_PREFIX_ATTENTIONS inputs, what the adapter before gave, and as many outputs, what all have given up to here:
