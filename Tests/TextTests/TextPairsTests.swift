@@ -24,7 +24,8 @@ import Text
 
     @Test func malformed() {
         let cases = [
-            ("", "\"\" where an attribute"), ("pub", "\"pub\" where an attribute"), ("a[b],", "\"\" where an attribute"),
+            ("", "\"\" where an attribute"), ("pub", "\"pub\" where an attribute"),
+            ("a[b],", "\"\" where an attribute"),
             ("[b]", "without the name"), ("a[b], [c]", "without the name"), ("a]b[c]", "\"a]b\" where the name"),
             ("a, b[c]", "\"a, b\" where the name"), ("a[b", "no closing bracket behind the value of \"a\""),
             ("a[b[c]]", "no closing bracket behind the value of \"a\""), ("a[ ]", "no value of \"a\""),

@@ -4,8 +4,8 @@
 /// pycocoevalcap runs Stanford's Penn Treebank tokenizer, a Java program of some thousand lines of rules, and drops
 /// punctuation marks. This follows it in what sentences need: a word is a run of letters, marks and digits, with single
 /// hyphens, apostrophes, periods, slashes and ampersands inside it, and commas between digits; the clitics 's, 'm, 'd,
-/// 're, 've, 'll and n't are words of their own, and cannot, gonna, gotta and wanna are two; so is every other sign that
-/// is no punctuation mark, such as £ and brackets.
+/// 're, 've, 'll and n't are words of their own, and cannot, gonna, gotta and wanna are two; every other sign that is
+/// no punctuation mark, such as £ or a bracket, is a word too.
 /// It differs in the names of signs (£ is # there, a bracket -lrb-: no score changes in a text without those),
 /// abbreviations (their last period is kept there), numbers with a sign, fractions, web addresses and emoticons.
 func captionTokens(of text: Scalars) -> [ArraySlice<UInt32>] {
