@@ -152,25 +152,24 @@ class Reference:
             past_key_values=cache(numbers, len(ids))).last_hidden_state
 
     def generate(self, given: Batch, prefix: Prefix, **options: Any) -> tuple[list[list[int]], Any]:
-        """The new tokens of each sequence, and the beams' scores. transformers takes tokens that its cache holds already
-        for read, so some stand in for those of the prefix."""
+        """The new tokens of each sequence, and the beams' scores. A mask longer than the tokens tells transformers that
+        the cache holds others before them."""
         ids, mask, numbers = of(given.input_ids), of(given.attention_mask), prefix["decoder"]
         count, length = len(ids), numbers.shape[3]
         past: Any = cache(numbers, count * options.get("num_beams", 1))
-        read = torch.full((count, length), 7)
         if self.name in ENCODER_DECODERS:
-            past = EncoderDecoderCache(past, DynamicCache())
-            start = torch.full((count, 1), self.config.decoder_start_token_id)
-            begun = torch.cat([read, start], 1)
-            inputs = {"input_ids": ids, "attention_mask": mask, "decoder_input_ids": begun}
+            past, start = EncoderDecoderCache(past, DynamicCache()), self.config.decoder_start_token_id
+            inputs = {
+                "input_ids": ids, "attention_mask": mask, "decoder_input_ids": torch.full((count, 1), start),
+                "decoder_attention_mask": torch.ones(count, length + 1, dtype=torch.long)}
         else:
-            begun = torch.cat([read, ids], 1)
-            inputs = {"input_ids": begun, "attention_mask": behind(mask, length)}
+            inputs = {"input_ids": ids, "attention_mask": behind(mask, length)}
         with self.joined(prefix):
             found = self.model.generate(
                 **inputs, past_key_values=past, do_sample=False, return_dict_in_generate=True, output_scores=True,
                 **options)
-        return found.sequences[:, begun.shape[1] :].tolist(), found.get("sequences_scores")
+        begun = 1 if self.name in ENCODER_DECODERS else ids.shape[1]
+        return found.sequences[:, begun:].tolist(), found.get("sequences_scores")
 
     def loss(self, given: Batch, prefix: Prefix) -> torch.Tensor:
         """The mean over the labels that count; in a decoder-only model a label is the token at its own position."""
