@@ -27,7 +27,9 @@ struct Decoder {
         let batch = target.ids.size(0)
         let prefix = Prefix(target.prefix, batch: batch)
         let prefixLength = state?.prefixLength ?? prefix?.length ?? 0
-        let (start, count) = (state?.position ?? prefixLength, target.ids.size(1))
+        // A state holds the prefix only from its first step on, which stands behind it all the same.
+        let seen = state.flatMap { $0.hasBegun ? $0.position : nil }
+        let (start, count) = (seen ?? prefixLength, target.ids.size(1))
         if let problem = problem(prefixLength, start - prefixLength + count, capacity: state?.capacity) {
             return context.fail(.shape, problem)
         }

@@ -10,6 +10,8 @@ import torch
 from seam_abi import library_path
 from seam_objects import Runtime
 
+PLUGINS = ("DecT", "PrefixTuning", "Remote", "RepCali", "Transformer")
+
 # The models are tiny: more threads would only wait for each other, and for those of the engine.
 torch.set_num_threads(1)
 
@@ -21,4 +23,4 @@ def plugin_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def runtime(plugin_folder: Path) -> Runtime:
-    return Runtime([plugin_folder / f"lib{name}.so" for name in ("DecT", "Remote", "RepCali", "Transformer")])
+    return Runtime([plugin_folder / f"lib{name}.so" for name in PLUGINS])
