@@ -6,22 +6,7 @@ import Support
 import Text
 import Trainer
 
-/// What a generated text is compared with its target by.
-enum TextMetric: String, CaseIterable, ExpressibleByArgument {
-    case exactMatch = "exact-match"
-    case bleu, chrf
-    case rougeL = "rouge-l"
-
-    func value(_ hypotheses: [String], _ references: [String]) throws -> Double {
-        let lists = references.map { [$0] }
-        switch self {
-        case .exactMatch: return 100 * (try Text.exactMatch(hypotheses: hypotheses, references: lists))
-        case .bleu: return try corpusBLEU(hypotheses: hypotheses, references: lists).score
-        case .chrf: return try corpusChrF(hypotheses: hypotheses, references: lists)
-        case .rougeL: return 100 * (try meanRougeL(hypotheses: hypotheses, references: lists)).fMeasure
-        }
-    }
-}
+extension TextMetric: ExpressibleByArgument {}
 
 struct EvaluateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -29,7 +14,8 @@ struct EvaluateCommand: ParsableCommand {
         abstract: "Measure a model, with or without adapters, on pairs of texts.",
         discussion: """
             The loss is the mean negative log-probability of a target token, in nats, given the tokens before it. The \
-            other metrics, on a scale of 0 to 100, compare generated texts with the targets.
+            other metrics compare generated texts with the targets, on a scale of 0 to 100, but nist, which has no \
+            upper end, and cider, of 0 to 10.
 
             Example: seam evaluate --model model --adapter run/adapter --data test.jsonl
             """)
@@ -42,8 +28,20 @@ struct EvaluateCommand: ParsableCommand {
 
     @OptionGroup(title: "Data") var pairs: PairOptions
 
-    @Option(name: .customLong("metric"), help: "Metric of generated texts; may be repeated. Default: exact-match.")
+    @Option(
+        name: .customLong("metric"),
+        help: """
+            Metric of generated texts; may be repeated. Default: exact-match; with e2e those of the E2E challenge \
+            (bleu-mteval, nist, rouge-l-coco, cider).
+            """)
     var metrics: [TextMetric] = []
+
+    @Flag(
+        help: """
+            Take the targets of equal sources for several references of one text, which is generated once. Always so \
+            with e2e.
+            """)
+    var multiReference = false
 
     @Flag(help: "Loss and token accuracy only: generate nothing.")
     var lossOnly = false
@@ -53,7 +51,7 @@ struct EvaluateCommand: ParsableCommand {
     @Option(help: "Pairs in a batch.")
     var batchSize = 32
 
-    @Option(help: "Write every source, target and generated text to this .jsonl file.")
+    @Option(help: "Write every source, its targets and the generated text to this .jsonl file.")
     var predictions: String?
 
     @Flag(help: "Print JSON.")
@@ -64,7 +62,8 @@ struct EvaluateCommand: ParsableCommand {
     func run() throws {
         guard batchSize > 0 else { throw SeamError(.invalidArgument, "--batch-size must be positive, found \(batchSize)") }
         let (session, tokenizer) = try model.openSession(try common.makeRuntime(), adapters)
-        let data = try pairs.read(data, tokenizer, session.backbone)
+        let texts = try pairs.texts(data, session.backbone.info)
+        let data = try pairs.tokens(of: texts, tokenizer, session.backbone.info)
         Interruption.watch()
         let summary = try score(session, data, batchSize: batchSize, shouldContinue: { !Interruption.isRequested })
         var results: [(key: String, value: JSON)] = [
@@ -72,46 +71,64 @@ struct EvaluateCommand: ParsableCommand {
             (key: "token_accuracy", value: .double(100 * summary.tokenAccuracy)),
         ]
         if !lossOnly {
-            let texts = try generate(session, data, tokenizer)
-            for metric in metrics.isEmpty ? [.exactMatch] : metrics {
-                let value = try metric.value(texts.hypotheses, texts.references)
-                results.append((key: metric.rawValue.replacing("-", with: "_"), value: .double(value)))
+            let isE2E = pairs.sourceFormat == .e2e
+            let groups = multiReference || isE2E ? texts.rowsBySource() : texts.sources.indices.map { [$0] }
+            if multiReference || isE2E { results.append((key: "sources", value: .int(Int64(groups.count)))) }
+            let references = groups.map { $0.map { texts.targets[$0] } }
+            let hypotheses = try generate(session, groups.map { data.sources[$0[0]] }, tokenizer)
+            if let predictions {
+                try write(predictions, groups.map { texts.sources[$0[0]] }, references, hypotheses)
+            }
+            let names = metrics.isEmpty ? isE2E ? TextMetric.e2e : [.exactMatch] : metrics
+            for (name, value) in try TextMetric.compute(names, hypotheses: hypotheses, references: references) {
+                results.append((key: name, value: .double(value)))
             }
         }
         if json {
             print(try JSON.object(results).serialized(indent: 2))
         } else {
-            print(formatTable(results.map { [$0.key, fixed($0.value.doubleValue ?? 0, $0.key == "examples" ? 0 : $0.key == "loss" ? 4 : 2)] }))
+            print(formatTable(results.map { [$0.key, fixed($0.value.doubleValue ?? 0, decimals($0.key))] }))
         }
     }
 
-    private func generate(_ session: Session, _ data: TokenPairs, _ tokenizer: Tokenizer) throws
-        -> (hypotheses: [String], references: [String])
-    {
+    private func decimals(_ key: String) -> Int {
+        switch key {
+        case "examples", "sources": 0
+        case "loss", "nist", "cider": 4
+        default: 2
+        }
+    }
+
+    private func generate(_ session: Session, _ sources: [[Int32]], _ tokenizer: Tokenizer) throws -> [String] {
         let options = try generation.options(for: session)
         var progress = ProgressLine()
         let start = monotonicSeconds()
         let generated = try generateAll(
-            session, sources: data.sources, batchSize: batchSize, options: options,
+            session, sources: sources, batchSize: batchSize, options: options,
             progress: { done in
                 let seconds = (monotonicSeconds() - start) / Double(done)
+                let left = duration(seconds * Double(sources.count - done))
                 progress.show(
-                    "generated \(done)/\(data.count)  \(fixed(1 / seconds, 1)) texts/s  \(duration(seconds * Double(data.count - done))) left",
-                    isLast: done == data.count)
+                    "generated \(done)/\(sources.count)  \(fixed(1 / seconds, 1)) texts/s  \(left) left",
+                    isLast: done == sources.count)
                 return !Interruption.isRequested
             })
-        let hypotheses = try generated.map { try tokenizer.decode($0) }
-        let references = try data.targets.map { try tokenizer.decode($0) }
-        if let predictions {
-            let lines = try data.sources.indices.map { index in
-                let record: JSON = [
-                    "source": .string(try tokenizer.decode(data.sources[index])), "target": .string(references[index]),
-                    "prediction": .string(hypotheses[index]),
-                ]
-                return try record.serialized() + "\n"
-            }
-            try FileSystem.atomicWriteFile(predictions, text: lines.joined())
+        return try generated.map { try tokenizer.decode($0) }
+    }
+
+    /// One reference is written as "target", several as "targets".
+    private func write(_ path: String, _ sources: [String], _ references: [[String]], _ hypotheses: [String]) throws {
+        let lines = try sources.indices.map { index in
+            let targets = references[index]
+            let record = JSON.object([
+                (key: "source", value: .string(sources[index])),
+                targets.count == 1
+                    ? (key: "target", value: .string(targets[0]))
+                    : (key: "targets", value: .array(targets.map { .string($0) })),
+                (key: "prediction", value: .string(hypotheses[index])),
+            ])
+            return try record.serialized() + "\n"
         }
-        return (hypotheses, references)
+        try FileSystem.atomicWriteFile(path, text: lines.joined())
     }
 }

@@ -89,23 +89,57 @@ struct SavedAdapterOptions: ParsableArguments {
     }
 }
 
-/// A data set of text pairs and how its columns are named.
-struct PairOptions: ParsableArguments {
-    @Option(help: "Column of the source text.")
-    var sourceColumn = "source"
+extension PairFormat: ExpressibleByArgument {}
 
-    @Option(help: "Column of the target text.")
-    var targetColumn = "target"
+/// A data set of text pairs, how its columns are named, and what a model is given of its sources.
+struct PairOptions: ParsableArguments {
+    @Option(help: "How the sources are written: text, or e2e for meaning representations as name[...], area[...].")
+    var sourceFormat = PairFormat.text
+
+    @Option(help: "Column of the source text. Default: source; mr with e2e.")
+    var sourceColumn: String?
+
+    @Option(help: "Column of the target text. Default: target; ref with e2e.")
+    var targetColumn: String?
+
+    @Option(help: "Text in front of every source.")
+    var sourcePrefix = ""
+
+    @Option(
+        help: """
+            Text behind every source. Default: nothing; a line end with e2e and a model that continues its prompt.
+            """)
+    var sourceSuffix: String?
 
     func read(_ path: String, _ tokenizer: Tokenizer, _ backbone: Backbone) throws -> TokenPairs {
-        let info = backbone.info
+        try tokens(of: texts(path, backbone.info), tokenizer, backbone.info)
+    }
+
+    /// The pairs as texts, their sources as the model is given them.
+    func texts(_ path: String, _ info: BackboneInfo) throws -> TextPairs {
+        var options = TextPairs.Options(format: sourceFormat)
+        if let sourceColumn { options.sourceColumn = sourceColumn }
+        if let targetColumn { options.targetColumn = targetColumn }
+        options.sourcePrefix = sourcePrefix
+        let separates = sourceFormat == .e2e && info.architecture == .decoderOnly
+        options.sourceSuffix = sourceSuffix ?? (separates ? "\n" : "")
+        return try TextPairs(path, options: options)
+    }
+
+    /// Their token ids.
+    func tokens(of texts: TextPairs, _ tokenizer: Tokenizer, _ info: BackboneInfo) throws -> TokenPairs {
         var options = PairDataset.Options()
-        options.sourceColumn = sourceColumn
-        options.targetColumn = targetColumn
         if info.maxSourcePositions > 0 { options.maxSourceLength = info.maxSourcePositions }
         if info.maxTargetPositions > 0 { options.maxTargetLength = info.maxTargetPositions }
         options.decoderStartToken = info.decoderStartToken
-        let data = try PairDataset(path, tokenizer: tokenizer, options: options)
+        if info.architecture == .decoderOnly {
+            guard let end = info.eosToken ?? tokenizer.eosToken else {
+                throw SeamError(
+                    .unsupported, "neither the model nor its tokenizer names an eos_token, which is to end every target")
+            }
+            options.continuationEnd = end
+        }
+        let data = try PairDataset(texts, tokenizer: tokenizer, options: options)
         return TokenPairs(sources: data.sources, targets: data.targets)
     }
 }

@@ -1,7 +1,8 @@
 import Glibc
 import Testing
 
-/// Segments with the scores that sacrebleu and rouge-score give them (Fixtures/make_metric_fixtures.py).
+/// Segments with the scores that other programs give them (Fixtures/make_metric_fixtures.py for sacrebleu and
+/// rouge-score, Fixtures/make_data_to_text_fixtures.py for those of the E2E challenge).
 struct MetricGroup: Sendable, CustomTestStringConvertible {
     let number: Int
     var hypotheses: [String] = []
@@ -10,27 +11,36 @@ struct MetricGroup: Sendable, CustomTestStringConvertible {
 
     var testDescription: String { "group \(number): \(hypotheses.prefix(2))" }
 
-    static let all: [MetricGroup] = {
+    static let all = groups(in: "metric_fixtures.txt")
+    static let dataToText = groups(in: "data_to_text_fixtures.txt")
+
+    /// Texts and the words that pycocoevalcap cuts them into.
+    static let captionTokens: [(text: String, tokens: [String])] = lines(of: "data_to_text_fixtures.txt")
+        .map { $0.split(separator: "\t") }
+        .filter { $0[0] == "tokens" }
+        .map { (unescape($0[1]), $0.dropFirst(2).map(unescape)) }
+
+    private static func groups(in file: String) -> [MetricGroup] {
         var groups: [MetricGroup] = []
         var expectsNewGroup = true
-        for line in fixtureLines() {
+        for line in lines(of: file) {
             let parts = line.split(separator: "\t", omittingEmptySubsequences: false)
             if parts[0] == "segment" {
                 if expectsNewGroup { groups.append(MetricGroup(number: groups.count)) }
                 expectsNewGroup = false
                 groups[groups.count - 1].hypotheses.append(unescape(parts[1]))
                 groups[groups.count - 1].references.append(parts.dropFirst(2).map(unescape))
-            } else {
+            } else if parts[0] == "group" {
                 groups[groups.count - 1].scores.append((String(parts[1]), Double(parts[2])!))
                 expectsNewGroup = true
             }
         }
         return groups
-    }()
+    }
 
-    private static func fixtureLines(_ path: String = #filePath) -> [Substring] {
+    private static func lines(of file: String, _ path: String = #filePath) -> [Substring] {
         let folder = path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
-        guard let file = fopen(folder + "/Fixtures/metric_fixtures.txt", "r") else { return [] }
+        guard let file = fopen(folder + "/Fixtures/" + file, "r") else { return [] }
         defer { fclose(file) }
         var bytes: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 1 << 16)

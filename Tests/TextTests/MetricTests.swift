@@ -1,10 +1,13 @@
 import Support
 import Testing
-import Text
+
+@testable import Text
 
 @Suite struct MetricTests {
     @Test func fixturesAreThere() {
         #expect(MetricGroup.all.count == 94)
+        #expect(MetricGroup.dataToText.count == 54)
+        #expect(MetricGroup.dataToText.contains { $0.references.contains { $0.count == 8 } })
         #expect(MetricGroup.all.reduce(0) { $0 + $1.hypotheses.count } > 300)
     }
 
@@ -16,6 +19,41 @@ import Text
             #expect((found - expected).magnitude <= tolerance, "\(name): expected \(expected), found \(found)")
         }
     }
+
+    /// Up to eight references, with the tokenizers of those programs. NIST and CIDEr sum logarithms in another order
+    /// than Python's dictionaries do, some thousand terms with an error of 1e-16 each.
+    @Test(arguments: MetricGroup.dataToText) func agreesWithTheProgramsOfTheE2EChallenge(_ group: MetricGroup) throws {
+        for (name, expected) in group.scores {
+            let metric = try #require(TextMetric(rawValue: name))
+            let found = try metric.value(hypotheses: group.hypotheses, references: group.references)
+            let tolerance = 1e-9 * max(expected.magnitude, 1e-3)
+            #expect((found - expected).magnitude <= tolerance, "\(name): expected \(expected), found \(found)")
+        }
+    }
+
+    @Test func captionTokensAreThoseOfTheJavaProgram() {
+        #expect(MetricGroup.captionTokens.count > 30)
+        func tokens(_ text: String) -> [String] {
+            captionTokens(of: scalars(of: text)).map { token in
+                String(String.UnicodeScalarView(token.map { Unicode.Scalar($0)! }))
+            }
+        }
+        for (text, expected) in MetricGroup.captionTokens { #expect(tokens(text) == expected, "\(text)") }
+        #expect(tokens("n't can't rock'n'roll x\u{173}'\u{173} -- 1,5 a,b") == [
+            "n't", "ca", "n't", "rock'n'roll", "x\u{173}'\u{173}", "1,5", "a", "b",
+        ])
+        #expect(tokens(" ...?! ") == [])
+    }
+
+    @Test func metricsByName() throws {
+        let scores = try TextMetric.compute(
+            [.exactMatch, .cider, .rougeLCoco], hypotheses: ["a", "b c"], references: [["a"], ["b", "c d"]])
+        #expect(scores.map(\.name) == ["exact_match", "cider", "rouge_l_coco"])
+        #expect(scores[0].value == 50)
+        // Of "b c" half is in either reference, whose whole is "b" for one of them.
+        #expect((scores[2].value - 100 * (1 + 2.44 * 0.5 / (1 + 1.44 * 0.5)) / 2).magnitude < 1e-12)
+    }
+
 
     private func score(_ name: String, _ group: MetricGroup) throws -> Double {
         let words = name.split(separator: " ")
@@ -68,6 +106,12 @@ import Text
         #expect(code { try corpusChrF(hypotheses: ["a"], references: [["a"]], beta: 0) } == .invalidArgument)
         #expect(code { try meanRougeL(hypotheses: ["a"], references: [["a"], ["b"]]) } == .shape)
         #expect(code { try exactMatch(hypotheses: [], references: []) } == .invalidArgument)
+        #expect(code { try corpusNIST(hypotheses: ["a"], references: [["a"]], maxOrder: 0) } == .invalidArgument)
+        for metric in TextMetric.allCases {
+            #expect(code { try metric.value(hypotheses: [], references: []) } == .invalidArgument)
+            #expect(code { try metric.value(hypotheses: ["a"], references: [["a"], ["b"]]) } == .shape)
+            #expect(code { try metric.value(hypotheses: ["a"], references: [[]]) } == .invalidArgument)
+        }
     }
 
     @Test func tokenAccuracySkipsIgnoredLabels() throws {

@@ -71,6 +71,20 @@ private func dataset(lengths: [Int]) throws -> PairDataset {
         #expect(pairs.lines == [2])
     }
 
+    /// A target is what a decoder-only model says after its source: no begin in front, one end behind.
+    @Test func targetsThatContinueTheirSources() throws {
+        var options = PairDataset.Options()
+        (options.continuationEnd, options.maxSourceLength) = (2, 7)
+        let pairs = try PairDataset(
+            table("source,target\na,b\nb,a </s>\n", .csv), tokenizer: tokenizer, options: options)
+        #expect(pairs.sources == [[1, 3, 2], [1, 4, 2]])
+        #expect(pairs.targets == [[4, 2], [3, 2]])
+        expectError(.format, "pairs, line 3", "\"target\"", "at most 7 tokens together", "4 and 4") {
+            try PairDataset(
+                table("source,target\na b,a b\na b,a b a\n", .csv), tokenizer: tokenizer, options: options)
+        }
+    }
+
     @Test func idsThatWerePrepared() throws {
         let text = "{\"input_ids\": [1, 2], \"labels\": [0]}\n{\"input_ids\": [4], \"labels\": [3, 3]}"
         let pairs = try PairDataset(idsIn: table(text, .jsonl), vocabularySize: 5)

@@ -17,6 +17,10 @@ public struct PairDataset: Sendable {
         /// The token that the model itself puts in front of the labels: a target that the tokenizer begins with it
         /// loses it. Nil leaves targets as the tokenizer gives them.
         public var decoderStartToken: Int32?
+        /// For a decoder-only model, the token that ends a text. A target then continues its source: the tokenizer's
+        /// special tokens are not put around it, only this one behind it, unless the text spells it; and
+        /// `maxSourceLength` holds for source and target together. Nil: targets are texts of their own.
+        public var continuationEnd: Int32?
 
         public init() {}
     }
@@ -32,31 +36,33 @@ public struct PairDataset: Sendable {
 
     /// Reads a JSONL, CSV or TSV file of texts.
     ///
-    /// Throws `SeamError`: as `Table.read` and `Tokenizer.encode`, and `.format` with the line for a text that is
-    /// empty or white space only, or has more ids than the options allow. Nothing is cut off, unless the
-    /// tokenizer's own file says so (`truncationLength`).
+    /// Throws `SeamError`: as `TextPairs` and `Tokenizer.encode`, and `.format` with the line for a text that has more
+    /// ids than the options allow. Nothing is cut off, unless the tokenizer's own file says so (`truncationLength`).
     public init(_ path: String, tokenizer: Tokenizer, options: Options = Options()) throws {
         try self.init(Table.read(path), tokenizer: tokenizer, options: options)
     }
 
     /// As above for a table that was read already.
     public init(_ table: Table, tokenizer: Tokenizer, options: Options = Options()) throws {
-        try table.require(columns: [options.sourceColumn, options.targetColumn])
-        func ids(_ column: String) throws -> [[Int32]] {
-            try zip(table.strings(column), table.lines).map { text, line in
-                guard !text.unicodeScalars.allSatisfy(\.properties.isWhitespace) else {
-                    throw Self.error(table.name, line, column, "must be a text, found an empty one")
-                }
-                return try tokenizer.encode(text)
-            }
+        var columns = TextPairs.Options()
+        columns.sourceColumn = options.sourceColumn
+        columns.targetColumn = options.targetColumn
+        try self.init(TextPairs(table, options: columns), tokenizer: tokenizer, options: options)
+    }
+
+    /// As above for texts that were read already; their columns hold, not those of the options.
+    public init(_ texts: TextPairs, tokenizer: Tokenizer, options: Options = Options()) throws {
+        var targets = try texts.targets.map {
+            try tokenizer.encode($0, addSpecialTokens: options.continuationEnd == nil)
         }
-        var targets = try ids(options.targetColumn)
-        if let start = options.decoderStartToken {
+        if let end = options.continuationEnd {
+            for row in targets.indices where targets[row].last != end { targets[row].append(end) }
+        } else if let start = options.decoderStartToken {
             for row in targets.indices where targets[row].first == start { targets[row].removeFirst() }
         }
         try self.init(
-            table, sources: ids(options.sourceColumn), targets: targets,
-            columns: (options.sourceColumn, options.targetColumn), options)
+            texts.name, texts.lines, sources: texts.sources.map { try tokenizer.encode($0) }, targets: targets,
+            columns: (texts.sourceColumn, texts.targetColumn), options)
     }
 
     /// Takes ids that were prepared elsewhere, from the columns "input_ids" and "labels" of a JSONL file or those
@@ -86,30 +92,38 @@ public struct PairDataset: Sendable {
                 }
             }
         }
-        try self.init(table, sources: ids(source), targets: ids(target), columns: (source, target), options)
+        try self.init(
+            table.name, table.lines, sources: ids(source), targets: ids(target), columns: (source, target), options)
     }
 
     private init(
-        _ table: Table, sources: [[Int32]], targets: [[Int32]], columns: (source: String, target: String),
-        _ options: Options
+        _ name: String, _ lines: [Int], sources: [[Int32]], targets: [[Int32]],
+        columns: (source: String, target: String), _ options: Options
     ) throws {
         func check(_ rows: [[Int32]], _ column: String, _ limit: Int?) throws {
-            for (ids, line) in zip(rows, table.lines) {
+            for (ids, line) in zip(rows, lines) {
                 guard !ids.isEmpty else {
-                    throw Self.error(table.name, line, column, "must have at least 1 token, found none")
+                    throw Self.error(name, line, column, "must have at least 1 token, found none")
                 }
                 if let limit, ids.count > limit {
-                    throw Self.error(
-                        table.name, line, column, "must have at most \(limit) tokens, found \(ids.count)")
+                    throw Self.error(name, line, column, "must have at most \(limit) tokens, found \(ids.count)")
                 }
             }
         }
         try check(sources, columns.source, options.maxSourceLength)
         try check(targets, columns.target, options.maxTargetLength)
-        name = table.name
+        if options.continuationEnd != nil, let limit = options.maxSourceLength {
+            for (row, line) in lines.enumerated() where sources[row].count + targets[row].count > limit {
+                throw Self.error(
+                    name, line, columns.target,
+                    "must leave source and target at most \(limit) tokens together, found "
+                        + "\(sources[row].count) and \(targets[row].count)")
+            }
+        }
+        self.name = name
         self.sources = sources
         self.targets = targets
-        lines = table.lines
+        self.lines = lines
     }
 
     private static func error(_ name: String, _ line: Int, _ column: String, _ sentence: String) -> SeamError {

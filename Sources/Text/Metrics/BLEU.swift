@@ -1,5 +1,4 @@
 import Glibc
-import Support
 
 /// What BLEU does with an n-gram order without a match.
 public enum BLEUSmoothing: Sendable {
@@ -42,23 +41,25 @@ public struct BLEUScore: Sendable, Equatable {
 ///   - effectiveOrder: average only up to the largest order that the hypotheses have; meant for
 ///     single sentences.
 ///   - maxOrder: largest n-gram order, 1 or more.
+///   - ignoresCase: compare the lower case of everything, as mteval-v13a does.
 /// - Throws: `SeamError` (`invalidArgument` or `shape`) that names the argument.
 ///
 /// Pure; safe from any thread.
 public func corpusBLEU(
     hypotheses: [String], references: [[String]], tokenizer: BLEUTokenizer = .thirteenA,
-    smoothing: BLEUSmoothing = .exponential, effectiveOrder: Bool = false, maxOrder: Int = 4
+    smoothing: BLEUSmoothing = .exponential, effectiveOrder: Bool = false, maxOrder: Int = 4,
+    ignoresCase: Bool = false
 ) throws -> BLEUScore {
     try checkCorpus(hypotheses, references)
-    guard maxOrder >= 1 else {
-        throw SeamError(.invalidArgument, "argument maxOrder: expected 1 or more, found \(maxOrder)")
-    }
+    try checkOrder(maxOrder)
     var numbers = WordNumbers()
     var statistics = BLEUStatistics(maxOrder: maxOrder)
+    func words(_ text: String) -> [UInt32] {
+        let text = scalars(of: text)
+        return numbers.numbers(of: tokenizer.tokens(ofScalars: ignoresCase ? lowercased(text) : text))
+    }
     for (hypothesis, itsReferences) in zip(hypotheses, references) {
-        statistics.add(
-            numbers.numbers(of: tokenizer.tokens(ofScalars: scalars(of: hypothesis))),
-            itsReferences.map { numbers.numbers(of: tokenizer.tokens(ofScalars: scalars(of: $0))) })
+        statistics.add(words(hypothesis), itsReferences.map(words))
     }
     return statistics.score(smoothing: smoothing, effectiveOrder: effectiveOrder)
 }

@@ -16,3 +16,10 @@ func checkCorpus(_ hypotheses: [String], _ references: [[String]]) throws {
         throw SeamError(.invalidArgument, "argument references: expected 1 or more for hypothesis \(empty), found none")
     }
 }
+
+/// Throws `SeamError(.invalidArgument)` for an n-gram order below 1.
+func checkOrder(_ maxOrder: Int) throws {
+    guard maxOrder >= 1 else {
+        throw SeamError(.invalidArgument, "argument maxOrder: expected 1 or more, found \(maxOrder)")
+    }
+}

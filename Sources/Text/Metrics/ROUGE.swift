@@ -67,7 +67,7 @@ private func rougeTokens(of text: String) -> [ArraySlice<UInt32>] {
 }
 
 /// Length of the longest common subsequence, by rows of the usual table.
-private func longestCommonSubsequence(_ a: [UInt32], _ b: [UInt32]) -> Int {
+func longestCommonSubsequence(_ a: [UInt32], _ b: [UInt32]) -> Int {
     var row = [Int](repeating: 0, count: b.count + 1)
     for symbol in a {
         var diagonal = 0

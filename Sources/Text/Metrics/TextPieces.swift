@@ -20,6 +20,21 @@ func isSpace(_ scalar: UInt32) -> Bool {
 
 func isDigit(_ scalar: UInt32) -> Bool { (0x30...0x39).contains(scalar) }
 
+/// The lower case of every scalar by itself. Python's `str.lower` differs for one sign: a capital sigma at the end of a
+/// word, which it makes a final one.
+func lowercased(_ text: Scalars) -> Scalars {
+    var result = Scalars()
+    result.reserveCapacity(text.count)
+    for value in text {
+        if value < 0x80 {
+            result.append((0x41...0x5A).contains(value) ? value + 0x20 : value)
+        } else if let scalar = Unicode.Scalar(value) {
+            for lower in scalar.properties.lowercaseMapping.unicodeScalars { result.append(lower.value) }
+        }
+    }
+    return result
+}
+
 /// The pieces between runs of white space; none is empty.
 func words(of text: Scalars) -> [ArraySlice<UInt32>] {
     text.split(whereSeparator: isSpace)
@@ -32,12 +47,15 @@ struct SequenceTree {
     private var children: [UInt64: Int] = [:]
     /// Number of elements of each node's sequence.
     private(set) var depths = [0]
+    /// The node of each node's sequence without its last element.
+    private(set) var parents = [0]
 
     /// The node of `node`'s sequence with `symbol` behind it.
     mutating func child(of node: Int, _ symbol: UInt32) -> Int {
         let key = UInt64(node) << 32 | UInt64(symbol)
         if let found = children[key] { return found }
         depths.append(depths[node] + 1)
+        parents.append(node)
         children[key] = depths.count - 1
         return depths.count - 1
     }
@@ -50,20 +68,47 @@ struct SequenceTree {
     mutating func removeAll() {
         children.removeAll(keepingCapacity: true)
         depths.removeSubrange(1...)
+        parents.removeSubrange(1...)
+    }
+
+    /// Calls `body` with the node of every n-gram of a text, for the lengths 1...`maxOrder`.
+    mutating func forEachNgram(
+        of text: some RandomAccessCollection<UInt32>, maxOrder: Int, _ body: (_ node: Int) -> Void
+    ) {
+        for start in text.indices {
+            var node = 0
+            for symbol in text[start...].prefix(maxOrder) {
+                node = child(of: node, symbol)
+                body(node)
+            }
+        }
     }
 
     /// How often each node's sequence occurs in a text, for the lengths 1...`maxOrder`. The result
     /// has an element for each node up to the last one that the text has.
     mutating func countNgrams(of text: some RandomAccessCollection<UInt32>, maxOrder: Int) -> [Int] {
         var counts = [Int](repeating: 0, count: depths.count)
-        for start in text.indices {
-            var node = 0
-            for symbol in text[start...].prefix(maxOrder) {
-                node = child(of: node, symbol)
-                if node >= counts.count {
-                    counts.append(contentsOf: repeatElement(0, count: node + 1 - counts.count))
-                }
-                counts[node] += 1
+        forEachNgram(of: text, maxOrder: maxOrder) { node in
+            if node >= counts.count {
+                counts.append(contentsOf: repeatElement(0, count: node + 1 - counts.count))
+            }
+            counts[node] += 1
+        }
+        return counts
+    }
+
+    /// The same for a large tree of which the text has few nodes: by node, in the order of appearance.
+    mutating func ngramCounts(
+        of text: some RandomAccessCollection<UInt32>, maxOrder: Int
+    ) -> [(node: Int, count: Int)] {
+        var places: [Int: Int] = [:]
+        var counts: [(node: Int, count: Int)] = []
+        forEachNgram(of: text, maxOrder: maxOrder) { node in
+            if let place = places[node] {
+                counts[place].count += 1
+            } else {
+                places[node] = counts.count
+                counts.append((node, 1))
             }
         }
         return counts
