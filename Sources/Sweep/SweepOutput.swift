@@ -19,11 +19,11 @@ extension SweepReport {
     /// A heat map for each method that an adapter of a run recorded.
     private func recordedPlots(in folder: SweepFolder) throws -> [(name: String, text: String)] {
         try plan.runs.filter { $0.seed == plan.seeds[0] && curves[$0] != nil }.flatMap { run in
-            let maps = try Recording.heatMaps(in: folder.folder(of: run))
-            return maps.map { recorded -> (name: String, text: String) in
+            let plots = try Recording.plots(in: folder.folder(of: run))
+            return plots.map { recorded -> (name: String, text: String) in
                 var map = recorded.map
                 map.title = "\(recorded.adapter), \(recorded.method): \(run.title)"
-                let isOnly = maps.count { $0.adapter == recorded.adapter } == 1
+                let isOnly = plots.count { $0.adapter == recorded.adapter } == 1
                 let kind = isOnly ? recorded.adapter : recorded.name
                 let values = run.point.settings.map(\.value).joined(separator: "-")
                 return ("\(kind)-\(run.variant.name)-\(values).svg", map.svg)
