@@ -97,6 +97,7 @@ let package = Package(
         .testTarget(name: "TextTests", dependencies: ["Text", "Files", "Support"], exclude: ["Fixtures"]),
         .testTarget(name: "EngineTests", dependencies: ["Engine", "Support", "TestSupport"]),
         .testTarget(name: "SessionTests", dependencies: ["Session", "TestSupport"], exclude: ["Fixtures"]),
+        .testTarget(name: "PlottingTests", dependencies: ["Plotting"]),
         .testTarget(name: "TrainerTests", dependencies: ["Trainer", "TestSupport"]),
         .testTarget(name: "FewShotTests", dependencies: ["FewShot", "TestSupport"], exclude: ["Fixtures"]),
         .testTarget(name: "ToolTests", dependencies: ["Files", "TestSupport"]),
