@@ -64,12 +64,12 @@ struct EvaluateCommand: ParsableCommand {
     func run() throws {
         guard batchSize > 0 else { throw SeamError(.invalidArgument, "--batch-size must be positive, found \(batchSize)") }
         let (session, tokenizer) = try model.openSession(try common.makeRuntime(), adapters)
-        let data = try pairs.read(data, tokenizer, session.backbone)
+        let data = try pairs.read(data, tokenizer, session)
         Interruption.watch()
         let summary = try score(session, data, batchSize: batchSize, shouldContinue: { !Interruption.isRequested })
         var results: [(key: String, value: JSON)] = [
             (key: "examples", value: .int(Int64(summary.examples))), (key: "loss", value: .double(summary.loss)),
-            (key: "token_accuracy", value: .double(100 * summary.tokenAccuracy)),
+            (key: "token_accuracy", value: .double(100 * summary.accuracy)),
         ]
         if !lossOnly {
             let texts = try generate(session, data, tokenizer)
