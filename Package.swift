@@ -67,7 +67,7 @@ let package = Package(
         .target(name: "Generation", dependencies: ["Support"]),
         .target(name: "Session", dependencies: ["Support", "Engine", "Files", "Generation", "Platform", "CSeam", "CFFI"]),
         .target(name: "Plotting", dependencies: ["Support"]),
-        .target(name: "Trainer", dependencies: ["Session", "Text", "Plotting"]),
+        .target(name: "Trainer", dependencies: ["Session", "Text", "Plotting", "CSeam"]),
         .target(name: "Sweep", dependencies: ["Trainer", "Session", "Files", "Plotting", "Support"]),
         .target(
             name: "FewShot", dependencies: ["Session", "Text", "Files", "Engine", "Kernels", "Plotting", "Support", "CSeam"]),

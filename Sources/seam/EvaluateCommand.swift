@@ -63,12 +63,12 @@ struct EvaluateCommand: ParsableCommand {
         guard batchSize > 0 else { throw SeamError(.invalidArgument, "--batch-size must be positive, found \(batchSize)") }
         let (session, tokenizer) = try model.openSession(try common.makeRuntime(), adapters)
         let texts = try pairs.texts(data, session.backbone.info)
-        let data = try pairs.tokens(of: texts, tokenizer, session.backbone.info)
+        let data = try pairs.tokens(of: texts, tokenizer, session)
         Interruption.watch()
         let summary = try score(session, data, batchSize: batchSize, shouldContinue: { !Interruption.isRequested })
         var results: [(key: String, value: JSON)] = [
             (key: "examples", value: .int(Int64(summary.examples))), (key: "loss", value: .double(summary.loss)),
-            (key: "token_accuracy", value: .double(100 * summary.tokenAccuracy)),
+            (key: "token_accuracy", value: .double(100 * summary.accuracy)),
         ]
         if !lossOnly {
             let isE2E = pairs.sourceFormat == .e2e

@@ -90,19 +90,10 @@ struct TrainCommand: ParsableCommand {
         try checkOutput()
         let (backbone, tokenizer) = try model.open(runtime)
         let session = Session(backbone: backbone)
-        let names = adapter == "none" ? [] : adapter.split(separator: "+").map(String.init)
-        let factories = try names.map { try runtime.adapterFactory($0) }
-        if factories.isEmpty, let stray = settings.first {
-            throw SeamError(.invalidArgument, "--option \(stray) has no adapter to go to")
-        }
-        for factory in factories {
-            try session.attach(
-                try Adapter(
-                    backbone: backbone, id: factory.id, options: try parseOptions(settings, for: factory, among: factories),
-                    backboneFrozen: !trainBackbone, seed: seed))
-        }
-        let training = try pairs.read(train, tokenizer, backbone)
-        let development = try dev.map { try pairs.read($0, tokenizer, backbone) }
+        try AdapterComposition(parsing: adapter, options: settings, in: runtime)
+            .attach(to: session, backboneFrozen: !trainBackbone, seed: seed)
+        let training = try pairs.read(train, tokenizer, session)
+        let development = try dev.map { try pairs.read($0, tokenizer, session) }
 
         var options = RunOptions(output: output)
         options.training.trainsBackbone = trainBackbone
@@ -154,7 +145,7 @@ struct TrainCommand: ParsableCommand {
                 case .evaluated(let step, let result):
                     progress.interrupt()
                     printError(
-                        "step \(step): development loss \(fixed(result.loss, 4)), token accuracy \(fixed(100 * result.tokenAccuracy, 2)) %")
+                        "step \(step): development loss \(fixed(result.loss, 4)), \(result.accuracyName) \(fixed(100 * result.accuracy, 2)) %")
                 case .checkpoint(let step, let path):
                     progress.interrupt()
                     printError("step \(step): checkpoint written to \(path)")
@@ -167,8 +158,10 @@ struct TrainCommand: ParsableCommand {
             printError("stopped after \(result.steps) of \(steps) steps; go on with the same command and --resume")
             throw ExitCode(130)
         }
-        for (adapter, path) in zip(session.adapters, result.adapterPaths) {
-            print("saved \(adapter.factory.id) (\(adapter.parameters.trainableCount) parameters) to \(path)")
+        if let path = result.adapterPath {
+            let names = session.adapters.map(\.factory.id).joined(separator: " + ")
+            let count = session.adapters.reduce(0) { $0 + $1.parameters.trainableCount }
+            print("saved \(names) (\(count) parameters) to \(path)")
         }
         if let path = result.backbonePath { print("saved the model to \(path)") }
         print("loss curve: \(FileSystem.join(output, "loss.svg"))")
