@@ -70,6 +70,7 @@ public struct Sweep {
             options.notes += (options.notes.isEmpty ? "" : "\n") + "- sweep: \(run.title)"
             try options.training.validate()
             for data in [task.training, task.development, task.test] { try data?.check(fits: session) }
+            try task.check(session)
             return (session, options)
         } catch let error as SeamError where !error.message.hasPrefix("--") {
             throw SeamError(error.code, "variant \(run.title): \(error.message)", origin: error.origin)

@@ -25,6 +25,8 @@ public struct SweepTask {
     public let makeSession: (_ adapters: String, _ settings: [String], _ seed: UInt64) throws -> Session
     /// Names of the options that an adapter declares.
     public let optionNames: (_ adapter: String) throws -> [String]
+    /// Throws where `measure` could not be asked about a session.
+    public var check: (Session) throws -> Void = { _ in }
     /// Figures beside loss and accuracy, such as those of generated texts. Throws `.cancelled` to stop the sweep.
     public var measure: (Session, Part) throws -> [(metric: SweepMetric, value: Double)] = { _, _ in [] }
 

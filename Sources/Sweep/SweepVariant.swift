@@ -12,7 +12,7 @@ public struct SweepSetting: Hashable, Sendable {
     }
 
     /// Reads NAME=VALUE; nil for a text that is not of this form.
-    init?(_ text: Substring) {
+    public init?(_ text: some StringProtocol) {
         guard let equals = text.firstIndex(of: "="), equals > text.startIndex else { return nil }
         self.init(name: String(text[..<equals]), value: String(text[text.index(after: equals)...]))
     }
@@ -45,7 +45,7 @@ public struct SweepVariant: Hashable, Sendable {
     /// Throws `SeamError(.invalidArgument)` for a text of another form, a name that cannot stand in a path, and an
     /// adapter that is named twice.
     public init(_ text: String) throws {
-        guard let whole = SweepSetting(text[...]), !whole.value.isEmpty else {
+        guard let whole = SweepSetting(text), !whole.value.isEmpty else {
             throw SeamError(.invalidArgument, "--variant must be \(Self.form), found \(text.debugDescription)")
         }
         try checkPathName(whole.name, in: "--variant \(text)")
@@ -87,7 +87,7 @@ public struct SweepAxis: Hashable, Sendable {
     /// Throws `SeamError(.invalidArgument)` for a text of another form, a value that comes twice, and one that cannot
     /// stand in a path.
     public init(_ text: String) throws {
-        guard let whole = SweepSetting(text[...]) else {
+        guard let whole = SweepSetting(text) else {
             throw SeamError(.invalidArgument, "--vary must be NAME=VALUE,VALUE..., found \(text.debugDescription)")
         }
         values = whole.value.split(separator: ",", omittingEmptySubsequences: false).map(String.init)

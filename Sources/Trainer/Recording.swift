@@ -5,7 +5,7 @@ import Session
 import Support
 
 /// Values of adapters over the steps of a run (`SEAM_METHOD_RECORDED`), as entries of its history.
-enum Recording {
+public enum Recording {
     private static let event = "recorded"
     /// About how many a run has of each.
     private static let count = 100
@@ -49,15 +49,42 @@ enum Recording {
         let lines = try entries.map { entry in
             try JSON.object(entry.objectValue!.filter { $0.key != "event" }).serialized() + "\n"
         }
-        try FileSystem.atomicWriteFile(FileSystem.join(output, "recorded.jsonl"), text: lines.joined())
+        try FileSystem.atomicWriteFile(FileSystem.join(output, fileName), text: lines.joined())
+        for plot in plots(entries, total: total) {
+            try FileSystem.atomicWriteFile(FileSystem.join(output, "\(plot.name).svg"), text: plot.map.svg)
+        }
+    }
+
+    private static let fileName = "recorded.jsonl"
+
+    /// What one method of an adapter gave over the steps, as a picture.
+    public struct Plot: Sendable {
+        /// The adapter's id, and the method.
+        public let adapter, method: String
+        /// "gate-weights", with the position in front where several adapters have the same id.
+        public let name: String
+        /// Titled with the name.
+        public var map: HeatMap
+    }
+
+    /// The pictures of what the run in `folder` recorded; none where it recorded nothing.
+    /// Throws `SeamError` for a file that is not as it was written.
+    public static func plots(in folder: String) throws -> [Plot] {
+        let path = FileSystem.join(folder, fileName)
+        guard FileSystem.exists(path) else { return [] }
+        let entries = try FileSystem.readText(path).split(separator: "\n").map { try JSON.parse(String($0), name: path) }
+        guard let total = entries.last?["step"]?.intValue, total > 0 else { return [] }
+        return plots(entries, total: total)
+    }
+
+    private static func plots(_ entries: [JSON], total: Int) -> [Plot] {
         let first = entries.filter { $0["step"] == entries[0]["step"] }
-        for one in first {
+        return first.map { one in
+            let (adapter, method) = (one["adapter"]?.stringValue ?? "", one["method"]?.stringValue ?? "")
             let isOnlyOne = first.count { $0["adapter"] == one["adapter"] && $0["method"] == one["method"] } == 1
-            let short = "\(one["adapter"]?.stringValue ?? "")-\(one["method"]?.stringValue ?? "")"
-            let name = isOnlyOne ? short : "\(one["position"]?.intValue ?? 0)-\(short)"
+            let name = isOnlyOne ? "\(adapter)-\(method)" : "\(one["position"]?.intValue ?? 0)-\(adapter)-\(method)"
             let own = entries.filter { $0["position"] == one["position"] && $0["method"] == one["method"] }
-            try FileSystem.atomicWriteFile(
-                FileSystem.join(output, "\(name).svg"), text: heatMap(own, name: name, total: total).svg)
+            return Plot(adapter: adapter, method: method, name: name, map: heatMap(own, name: name, total: total))
         }
     }
 

@@ -1,3 +1,4 @@
+import Files
 import Session
 import Support
 import Text
@@ -42,6 +43,18 @@ public struct TokenPairs: Sendable {
             (sources[row].count, isClassification ? 0 : targets[row].count, row)
         }
         return try batches((0..<count).sorted { key($0) < key($1) }, size: size)
+    }
+
+    /// Tells these examples from others, and from the same in another order.
+    public var contentHash: String {
+        var hash = ContentHash()
+        for row in sources + targets {
+            // The length first: the same ids cut elsewhere are other data.
+            withUnsafeBytes(of: Int64(row.count)) { hash.update($0) }
+            row.withUnsafeBytes { hash.update($0) }
+        }
+        classes.withUnsafeBytes { hash.update($0) }
+        return hash.hex
     }
 
     /// Checks that a session can read every example, so that nothing fails in the middle of the work.

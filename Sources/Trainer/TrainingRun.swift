@@ -127,21 +127,14 @@ public final class TrainingRun {
         return order.batches[step % batchesPerEpoch]
     }
 
-    /// What must be equal for a checkpoint to be resumed.
-    private func settings() throws -> JSON {
+    /// What must be equal for a checkpoint to be resumed, and for the results of two runs to be those of one.
+    public func settings() throws -> JSON {
         let training = options.training
-        var hash = ContentHash()
-        for row in data.sources + data.targets {
-            // The length first: the same ids cut elsewhere are other data.
-            withUnsafeBytes(of: Int64(row.count)) { hash.update($0) }
-            row.withUnsafeBytes { hash.update($0) }
-        }
-        data.classes.withUnsafeBytes { hash.update($0) }
         return [
             "adapters": .array(
                 session.adapters.map { ["id": .string($0.factory.id), "seam": .string($0.seam), "options": $0.options.json] }),
             "backbone_fingerprint": session.backbone.model.map { .string(ContentHash.hex($0.files.fingerprint())) } ?? .null,
-            "data": .string(hash.hex), "batch_size": .int(Int64(options.batchSize)), "seed": .string("\(options.seed)"),
+            "data": .string(data.contentHash), "batch_size": .int(Int64(options.batchSize)), "seed": .string("\(options.seed)"),
             "steps": .int(Int64(training.totalSteps)), "train_backbone": .bool(training.trainsBackbone),
             "learning_rate": .double(training.learningRate),
             "backbone_learning_rate": .double(training.backboneLearningRate),

@@ -72,15 +72,12 @@ struct EvaluateCommand: ParsableCommand {
         ]
         if !lossOnly {
             let isE2E = pairs.sourceFormat == .e2e
-            let groups = multiReference || isE2E ? texts.rowsBySource() : texts.sources.indices.map { [$0] }
-            if multiReference || isE2E { results.append((key: "sources", value: .int(Int64(groups.count)))) }
-            let references = groups.map { $0.map { texts.targets[$0] } }
-            let hypotheses = try generate(session, groups.map { data.sources[$0[0]] }, tokenizer)
-            if let predictions {
-                try write(predictions, groups.map { texts.sources[$0[0]] }, references, hypotheses)
-            }
+            let groups = ReferencedTexts(texts, tokens: data, areGrouped: multiReference || isE2E)
+            if multiReference || isE2E { results.append((key: "sources", value: .int(Int64(groups.sources.count)))) }
+            let hypotheses = try generate(session, groups.sources, tokenizer)
+            if let predictions { try write(predictions, groups.sourceTexts, groups.references, hypotheses) }
             let names = metrics.isEmpty ? isE2E ? TextMetric.e2e : [.exactMatch] : metrics
-            for (name, value) in try TextMetric.compute(names, hypotheses: hypotheses, references: references) {
+            for (name, value) in try TextMetric.compute(names, hypotheses: hypotheses, references: groups.references) {
                 results.append((key: name, value: .double(value)))
             }
         }

@@ -155,7 +155,7 @@ struct SweepCommand: ParsableCommand {
                 return session
             }, optionNames: { try runtime.adapterFactory($0).options.map(\.name) })
         task.adapterSettings = try settings.map { text in
-            guard let setting = SweepSetting(text[...]) else {
+            guard let setting = SweepSetting(text) else {
                 throw SeamError(.invalidArgument, "--option must be NAME=VALUE, found \(text.debugDescription)")
             }
             return setting
@@ -172,13 +172,14 @@ struct SweepCommand: ParsableCommand {
         task.options.checkpointInterval = checkpointEvery
         task.options.notes = "- model: \(model.name)\n- training examples: \(train ?? "") (\(data.training.count))"
         task.settings = data.settings
+        task.check = data.check
         task.measure = data.measure
         return task
     }
 
     private func readLearningRates(into task: inout SweepTask) throws {
         for text in learningRates {
-            let setting = SweepSetting(text[...])
+            let setting = SweepSetting(text)
             guard let rate = Double(setting?.value ?? text) else {
                 throw SeamError(
                     .invalidArgument, "--learning-rate must be a number or NAME=NUMBER, found \(text.debugDescription)")
