@@ -29,7 +29,8 @@ struct EvaluateCommand: ParsableCommand {
         abstract: "Measure a model, with or without adapters, on pairs of texts.",
         discussion: """
             The loss is the mean negative log-probability of a target token, in nats, given the tokens before it. The \
-            other metrics, on a scale of 0 to 100, compare generated texts with the targets.
+            other metrics, on a scale of 0 to 100, compare generated texts with the targets. With an adapter that was \
+            trained to classify, the data are texts with labels, and the loss is that of a text's label.
 
             Example: seam evaluate --model model --adapter run/adapter --data test.jsonl
             """)
@@ -37,10 +38,11 @@ struct EvaluateCommand: ParsableCommand {
     @OptionGroup(title: "Model") var model: ModelOptions
     @OptionGroup(title: "Adapters") var adapters: SavedAdapterOptions
 
-    @Option(help: "Pairs to measure on: .jsonl, .csv or .tsv.")
+    @Option(help: "Pairs, or labelled texts, to measure on: .jsonl, .csv or .tsv.")
     var data: String
 
     @OptionGroup(title: "Data") var pairs: PairOptions
+    @OptionGroup(title: "Labelled data") var labelled: ClassOptions
 
     @Option(name: .customLong("metric"), help: "Metric of generated texts; may be repeated. Default: exact-match.")
     var metrics: [TextMetric] = []
@@ -64,8 +66,9 @@ struct EvaluateCommand: ParsableCommand {
     func run() throws {
         guard batchSize > 0 else { throw SeamError(.invalidArgument, "--batch-size must be positive, found \(batchSize)") }
         let (session, tokenizer) = try model.openSession(try common.makeRuntime(), adapters)
-        let data = try pairs.read(data, tokenizer, session)
         Interruption.watch()
+        if session.classes > 0 { return try evaluateClasses(session, tokenizer) }
+        let data = try pairs.read(data, tokenizer, session)
         let summary = try score(session, data, batchSize: batchSize, shouldContinue: { !Interruption.isRequested })
         var results: [(key: String, value: JSON)] = [
             (key: "examples", value: .int(Int64(summary.examples))), (key: "loss", value: .double(summary.loss)),
@@ -83,6 +86,25 @@ struct EvaluateCommand: ParsableCommand {
         } else {
             print(formatTable(results.map { [$0.key, fixed($0.value.doubleValue ?? 0, $0.key == "examples" ? 0 : $0.key == "loss" ? 4 : 2)] }))
         }
+    }
+
+    private func evaluateClasses(_ session: Session, _ tokenizer: Tokenizer) throws {
+        if let metric = metrics.first {
+            throw SeamError(.invalidArgument, "--metric \(metric.rawValue) is of generated texts, and the adapter classifies")
+        }
+        let texts = try labelled.columns.read(data, labels: try session.requireClassLabels())
+        let found = try ClassResults(session, tokenizer, texts, options: labelled, batchSize: batchSize)
+        if let predictions { try found.write(to: predictions) }
+        let results: JSON = [
+            "examples": .int(Int64(texts.count)), "loss": .double(found.loss),
+            "accuracy": .double(100 * found.metrics.accuracy), "macro_f1": .double(100 * found.metrics.macroF1),
+        ]
+        if json { return print(try results.serialized(indent: 2)) }
+        print(
+            formatTable([
+                ["examples", "\(texts.count)"], ["loss", fixed(found.loss, 4)],
+                ["accuracy", fixed(100 * found.metrics.accuracy, 2)], ["macro_f1", fixed(100 * found.metrics.macroF1, 2)],
+            ]))
     }
 
     private func generate(_ session: Session, _ data: TokenPairs, _ tokenizer: Tokenizer) throws
