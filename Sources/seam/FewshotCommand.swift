@@ -3,6 +3,7 @@ import FewShot
 import Files
 import Session
 import Support
+import Text
 import Trainer
 
 struct FewshotCommand: ParsableCommand {
