@@ -67,7 +67,8 @@ let package = Package(
         .target(name: "Generation", dependencies: ["Support"]),
         .target(name: "Session", dependencies: ["Support", "Engine", "Files", "Generation", "Platform", "CSeam", "CFFI"]),
         .target(name: "Plotting", dependencies: ["Support"]),
-        .target(name: "Trainer", dependencies: ["Session", "Text", "Plotting"]),
+        .target(name: "Trainer", dependencies: ["Session", "Text", "Plotting", "CSeam"]),
+        .target(name: "Sweep", dependencies: ["Trainer", "Session", "Files", "Plotting", "Support"]),
         .target(
             name: "FewShot", dependencies: ["Session", "Text", "Files", "Engine", "Kernels", "Plotting", "Support", "CSeam"]),
         .target(
@@ -80,7 +81,7 @@ let package = Package(
             ]),
         .executableTarget(
             name: "seam",
-            dependencies: ["Trainer", "FewShot", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+            dependencies: ["Trainer", "FewShot", "Sweep", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
 
         .target(name: "SeamPlugin", dependencies: ["CSeam", "CExit"], swiftSettings: embedded),
 
@@ -99,6 +100,7 @@ let package = Package(
         .testTarget(name: "SessionTests", dependencies: ["Session", "TestSupport"], exclude: ["Fixtures"]),
         .testTarget(name: "PlottingTests", dependencies: ["Plotting"]),
         .testTarget(name: "TrainerTests", dependencies: ["Trainer", "TestSupport"]),
+        .testTarget(name: "SweepTests", dependencies: ["Sweep", "TestSupport"]),
         .testTarget(name: "FewShotTests", dependencies: ["FewShot", "TestSupport"], exclude: ["Fixtures"]),
         .testTarget(name: "ToolTests", dependencies: ["Files", "TestSupport"]),
     ] + plugins.flatMap { $0 },

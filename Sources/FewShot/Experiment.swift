@@ -1,5 +1,6 @@
 import Session
 import Support
+import Text
 
 /// A way to classify that an experiment compares.
 public enum FewShotMethod: String, Sendable, CaseIterable {

@@ -1,4 +1,5 @@
 import Support
+import Text
 
 /// The training examples of an experiment: for every number of shots and every seed a draw of its own, all checked
 /// before a model is asked about any of them.

@@ -1,5 +1,6 @@
 import Session
 import Support
+import Text
 
 /// Answers of a backbone that reads text by itself, such as a model behind a server.
 public final class RemoteAnswers: AnswerSource {

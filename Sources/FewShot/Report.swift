@@ -87,31 +87,14 @@ public struct Report: Sendable {
 
     /// Tables for a terminal: one for each figure, the mean and ± the standard deviation over seeds.
     public var text: String {
-        let tables = Self.parts.map { Self.aligned(rows($0.heading, $0.value), between: "  ") }
+        let tables = Self.parts.map { alignedColumns(rows($0.heading, $0.value), between: "  ") }
         return ([title] + tables.map { $0.joined(separator: "\n") }).joined(separator: "\n\n") + "\n"
     }
 
     /// The same tables in Markdown.
     public var markdown: String {
-        let tables = Self.parts.map { heading, value in
-            let escaped = rows(heading, value).map { $0.map { $0.replacing("|", with: "\\|") } }
-            var lines = Self.aligned(escaped, between: " | ").map { "| \($0) |" }
-            let rule = ["---"] + shots.map { _ in "---:" }
-            lines.insert("| \(rule.joined(separator: " | ")) |", at: 1)
-            return lines.joined(separator: "\n")
-        }
+        let tables = Self.parts.map { markdownTable(rows($0.heading, $0.value)) }
         return (["## \(title)"] + tables).joined(separator: "\n\n") + "\n"
-    }
-
-    /// Lines with all cells of a column as wide as the widest: names to the left, figures to the right.
-    private static func aligned(_ rows: [[String]], between: String) -> [String] {
-        let widths = (rows.first ?? []).indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
-        return rows.map { row in
-            zip(row, widths).enumerated().map { column, cell in
-                let space = String(repeating: " ", count: cell.1 - cell.0.count)
-                return column == 0 ? cell.0 + space : space + cell.0
-            }.joined(separator: between)
-        }
     }
 
     /// All figures, for programs: shares instead of percents, `null` for a deviation of one value.

@@ -117,6 +117,7 @@ extension LineChart {
             chart.xEnd = beside.filter { $0.values == nil }.map(\.horizontalSpan.high).max()
         case .logarithmic(let own):
             chart.axis = .logarithmic(Set(own + beside.flatMap { $0.values ?? [] }).sorted())
+        case .categories: break
         }
         return chart
     }

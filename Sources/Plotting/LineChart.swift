@@ -83,6 +83,8 @@ public struct LineChart: Sendable {
         /// Each of these values, above 0 and rising, at the logarithm of its place, labelled as it is. Where two stand
         /// too close for their labels, only the first has one.
         case logarithmic([Int])
+        /// These words in equal steps, the first at 1, the second at 2. Labelled as values of a logarithmic axis are.
+        case categories([String])
     }
 
     /// Colours that people with any kind of colour vision tell apart (Okabe and Ito 2008), without the yellow, which is

@@ -28,6 +28,9 @@ struct LinePlane {
         case .logarithmic(let values):
             isLogarithmic = true
             xTicks = Ticks(values.filter { $0 > 0 }.map(Double.init))
+        case .categories(let names):
+            isLogarithmic = false
+            xTicks = Ticks(names)
         }
     }
 
@@ -75,6 +78,7 @@ extension LineChart {
             let (left, right) = (places.min() ?? 0, places.max() ?? 0)
             let room = max(0.06 * (right - left), 0.1)
             return Span(low: left - room, high: right + room)
+        case .categories(let names): return Span(low: 0.5, high: Double(max(names.count, 1)) + 0.5)
         }
     }
 }

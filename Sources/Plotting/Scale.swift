@@ -26,6 +26,12 @@ struct Ticks: Sendable {
         labels = values.map { fixed($0, 0) }
     }
 
+    /// These words at 1, 2 and so on.
+    init(_ names: [String]) {
+        values = names.indices.map { Double($0 + 1) }
+        labels = names
+    }
+
     private static func count(_ low: Double, _ high: Double, _ step: Double) -> Int {
         Int(min(max(floor(high / step + 1e-9) - ceil(low / step - 1e-9) + 1, 0), 100))
     }

@@ -5,46 +5,30 @@ import Session
 import Support
 import Text
 
-/// Token ids of a data set: sources and, in the same order, targets.
-public struct TokenPairs: Sendable {
-    public let sources: [[Int32]]
-    public let targets: [[Int32]]
-    public var count: Int { sources.count }
-
-    public init(sources: [[Int32]], targets: [[Int32]]) {
-        precondition(sources.count == targets.count)
-        self.sources = sources
-        self.targets = targets
-    }
-
-    /// The examples at `indices` as a padded batch with labels.
-    public func batch(_ indices: [Int], info: BackboneInfo) throws -> Batch {
-        try Batch(sources: indices.map { sources[$0] }, targets: indices.map { targets[$0] }, info: info)
-    }
-
-    /// Examples by length, cut into batches: the order that pads least.
-    /// Throws `SeamError(.invalidArgument)` for a size below 1.
-    public func batchesByLength(size: Int) throws -> [[Int]] {
-        let order = (0..<count).sorted {
-            (sources[$0].count, targets[$0].count, $0) < (sources[$1].count, targets[$1].count, $1)
-        }
-        return try batches(order, size: size)
-    }
-}
-
 /// Teacher-forced results over a data set.
 public struct ScoreSummary: Sendable, Equatable {
-    /// Mean negative log-probability of a label, in nats.
+    /// Mean negative log-probability of a label, in nats: of a target's token, or of an example's class.
     public let loss: Double
-    /// Share of labels that are the model's first choice, given the labels before.
-    public let tokenAccuracy: Double
+    /// Share of labels that are the model's first choice, a token's given the labels before.
+    public let accuracy: Double
     public let examples: Int
+    /// Labels that count: target tokens, or as many as examples in a classification.
     public let tokens: Int
+    /// Whether the labels are classes of examples.
+    public let isClassification: Bool
+
+    /// What one label is of: "token" or "example".
+    public var unit: String { labelUnit(isClassification: isClassification) }
+    /// What the accuracy is called: "accuracy" or "token accuracy".
+    public var accuracyName: String { isClassification ? "accuracy" : "token accuracy" }
 
     public var perplexity: Double { exp(loss) }
 }
 
-/// Loss and token accuracy of a session on a data set.
+/// What one label is of, for the words of a report.
+func labelUnit(isClassification: Bool) -> String { isClassification ? "example" : "token" }
+
+/// Loss and accuracy of a session on a data set.
 /// - Parameters:
 ///   - cache: of the encoder's outputs, keyed by position in `data`; nil runs the encoder.
 ///   - shouldContinue: asked before every batch; false throws `.cancelled`.
@@ -53,6 +37,7 @@ public func score(
     shouldContinue: () -> Bool = { true }
 ) throws -> ScoreSummary {
     guard data.count > 0 else { throw SeamError(.invalidArgument, "the data set to score has no examples") }
+    try data.check(fits: session)
     var (logProbability, tokens, correct) = (0.0, 0, 0)
     for indices in try data.batchesByLength(size: batchSize) {
         guard shouldContinue() else { throw SeamError(.cancelled, "scoring was cancelled") }
@@ -65,8 +50,8 @@ public func score(
         }
     }
     return ScoreSummary(
-        loss: -logProbability / Double(tokens), tokenAccuracy: Double(correct) / Double(tokens), examples: data.count,
-        tokens: tokens)
+        loss: -logProbability / Double(tokens), accuracy: Double(correct) / Double(tokens), examples: data.count,
+        tokens: tokens, isClassification: data.isClassification)
 }
 
 /// The best generated target of every source, in order.

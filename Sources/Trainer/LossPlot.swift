@@ -13,15 +13,20 @@ public struct LossPlot {
     }
 
     public var title: String
+    /// What the loss is a mean over: "token" or "example".
+    public var unit: String
     public var training: [Point] = []
     public var development: [Point] = []
 
-    public init(title: String) { self.title = title }
+    public init(title: String, unit: String = "token") {
+        self.title = title
+        self.unit = unit
+    }
 
     /// The picture.
     public var svg: String {
         func points(_ points: [Point]) -> [LineChart.Point] { points.map { .init(x: Double($0.step), y: $0.loss) } }
-        var chart = LineChart(title: title, xLabel: "step", yLabel: "loss (nats per token)")
+        var chart = LineChart(title: title, xLabel: "step", yLabel: "loss (nats per \(unit))")
         // Without a name: single steps may lie far off and do not stretch the axis.
         var single = LineChart.Line(name: nil, points: points(training), colour: "#9ecae1")
         single.width = 0.7

@@ -4,52 +4,11 @@ import Session
 import Support
 import Text
 
-/// What a run does besides single steps.
-public struct RunOptions: Sendable {
-    public var training = TrainingOptions()
-    public var batchSize = 32
-    /// Of the order of examples, and of the adapters' initial values.
-    public var seed: UInt64 = 0
-    /// Keep the frozen encoder's outputs; off, the encoder runs for every batch.
-    public var usesSeamCache = true
-    /// Steps between scorings of the development set; 0: only at the end.
-    public var evaluationInterval = 0
-    /// Steps between checkpoints; 0: only when stopped.
-    public var checkpointInterval = 0
-    /// Folder for everything the run writes.
-    public var output: String
-    /// Lines of the adapters' model cards: data, command.
-    public var notes = ""
-
-    public init(output: String) { self.output = output }
-}
-
-/// What a run tells while it goes on.
-public enum RunEvent: Sendable {
-    case started(steps: Int, resumedAt: Int)
-    case step(StepReport, total: Int, secondsPerStep: Double)
-    case evaluated(step: Int, ScoreSummary)
-    case checkpoint(step: Int, path: String)
-}
-
-public struct RunResult: Sendable {
-    /// False when it was asked to stop; a checkpoint was written then.
-    public let isComplete: Bool
-    public let steps: Int
-    public let development: ScoreSummary?
-    /// Folders of the saved adapters, in the order they run; empty when stopped.
-    public let adapterPaths: [String]
-    /// Folder of the saved backbone, where it was trained.
-    public let backbonePath: String?
-    /// Examples the frozen encoder ran on; nil without a seam cache.
-    public let encodedExamples: Int?
-}
-
 /// A whole training: order of examples, seam cache, scoring, log, checkpoints, resuming, and what is saved at the end.
 ///
-/// In `output`: log.jsonl (one JSON object a line), loss.svg, checkpoint/ while unfinished, adapter/ (adapter-0/ ... for
-/// several), backbone/ where it was trained. With the same seed, data and machine a run repeats bit for bit, resumed or
-/// not.
+/// In `output`: log.jsonl (one JSON object a line), loss.svg, checkpoint/ while unfinished, adapter/ (one or several,
+/// `AdapterFolder.saveAll`), backbone/ where it was trained; recorded.jsonl and a picture of each where adapters have
+/// methods to record. With the same seed, data and machine a run repeats bit for bit, resumed or not.
 public final class TrainingRun {
     private let session: Session
     private let data: TokenPairs
@@ -88,6 +47,7 @@ public final class TrainingRun {
         resumes: Bool, observe: (RunEvent) throws -> Void, shouldContinue: () -> Bool
     ) throws -> RunResult {
         let total = options.training.totalSteps
+        for data in [data, development].compactMap({ $0 }) { try data.check(fits: session) }
         let optimisation = try Optimisation(session: session, options: options.training)
         defer { optimisation.end() }
         // After what may be refused, before anything is computed.
@@ -103,7 +63,7 @@ public final class TrainingRun {
 
         func stopped() -> RunResult {
             RunResult(
-                isComplete: false, steps: optimisation.step, development: nil, adapterPaths: [], backbonePath: nil,
+                isComplete: false, steps: optimisation.step, development: nil, adapterPath: nil, backbonePath: nil,
                 encodedExamples: cache?.encodedCount)
         }
         if let cache {
@@ -132,6 +92,7 @@ public final class TrainingRun {
                 "grad_norm": .double(report.gradientNorm), "learning_rate": .double(report.learningRate),
                 "tokens": .int(Int64(report.tokenCount)),
             ])
+            if Recording.isDue(step: report.step, total: total) { try record(step: report.step) }
             try observe(
                 .step(
                     report, total: total,
@@ -141,7 +102,7 @@ public final class TrainingRun {
                 let result = try score(session, development, batchSize: options.batchSize, cache: developmentCache)
                 history.append([
                     "event": "evaluation", "step": .int(Int64(report.step)), "loss": .double(result.loss),
-                    "token_accuracy": .double(result.tokenAccuracy),
+                    data.isClassification ? "accuracy" : "token_accuracy": .double(result.accuracy),
                 ])
                 summary = result
                 try observe(.evaluated(step: report.step, result))
@@ -166,20 +127,14 @@ public final class TrainingRun {
         return order.batches[step % batchesPerEpoch]
     }
 
-    /// What must be equal for a checkpoint to be resumed.
-    private func settings() throws -> JSON {
+    /// What must be equal for a checkpoint to be resumed, and for the results of two runs to be those of one.
+    public func settings() throws -> JSON {
         let training = options.training
-        var hash = ContentHash()
-        for row in data.sources + data.targets {
-            // The length first: the same ids cut elsewhere are other data.
-            withUnsafeBytes(of: Int64(row.count)) { hash.update($0) }
-            row.withUnsafeBytes { hash.update($0) }
-        }
         return [
             "adapters": .array(
                 session.adapters.map { ["id": .string($0.factory.id), "seam": .string($0.seam), "options": $0.options.json] }),
             "backbone_fingerprint": session.backbone.model.map { .string(ContentHash.hex($0.files.fingerprint())) } ?? .null,
-            "data": .string(hash.hex), "batch_size": .int(Int64(options.batchSize)), "seed": .string("\(options.seed)"),
+            "data": .string(data.contentHash), "batch_size": .int(Int64(options.batchSize)), "seed": .string("\(options.seed)"),
             "steps": .int(Int64(training.totalSteps)), "train_backbone": .bool(training.trainsBackbone),
             "learning_rate": .double(training.learningRate),
             "backbone_learning_rate": .double(training.backboneLearningRate),
@@ -197,16 +152,30 @@ public final class TrainingRun {
         try observe(.checkpoint(step: optimisation.step, path: checkpointPath))
     }
 
+    private func record(step: Int) throws {
+        for (index, adapter) in session.adapters.enumerated() {
+            for method in adapter.factory.methods where method.isRecorded {
+                history.append(
+                    try Recording.entry(adapter, position: index + 1, method: method.name, step: step))
+            }
+        }
+    }
+
     private func writeLog() throws {
-        let lines = try history.map { try $0.serialized() + "\n" }.joined()
-        try FileSystem.atomicWriteFile(FileSystem.join(options.output, "log.jsonl"), text: lines)
-        var plot = LossPlot(title: session.adapters.isEmpty ? "backbone" : session.adapters.map(\.factory.id).joined(separator: " + "))
-        for entry in history {
+        let entries = history.filter { !Recording.isOne($0) }
+        try FileSystem.atomicWriteFile(
+            FileSystem.join(options.output, "log.jsonl"), text: try entries.map { try $0.serialized() + "\n" }.joined())
+        let adapters = session.adapters.map(\.factory.id)
+        var plot = LossPlot(
+            title: adapters.isEmpty ? "backbone" : adapters.joined(separator: " + "),
+            unit: labelUnit(isClassification: data.isClassification))
+        for entry in entries {
             guard let step = entry["step"]?.intValue, let loss = entry["loss"]?.doubleValue else { continue }
             let point = LossPlot.Point(step: step, loss: loss)
             if entry["event"]?.stringValue == "step" { plot.training.append(point) } else { plot.development.append(point) }
         }
         try FileSystem.atomicWriteFile(FileSystem.join(options.output, "loss.svg"), text: plot.svg)
+        try Recording.write(history.filter(Recording.isOne), total: options.training.totalSteps, to: options.output)
     }
 
     private func finish(_ optimisation: Optimisation, _ summary: ScoreSummary?, encoded: Int?) throws -> RunResult {
@@ -221,21 +190,23 @@ public final class TrainingRun {
         }
         var notes = options.notes
         if let summary {
-            notes += "\n- development loss: \(fixed(summary.loss, 4)) nats per token, token accuracy \(fixed(100 * summary.tokenAccuracy, 1)) %"
+            notes += "\n- development loss: \(fixed(summary.loss, 4)) nats per \(summary.unit), \(summary.accuracyName) \(fixed(100 * summary.accuracy, 1)) %"
         }
         notes += "\n- steps: \(optimisation.step), batch size \(options.batchSize), seed \(options.seed)"
-        var paths: [String] = []
-        for (index, adapter) in session.adapters.enumerated() {
-            let name = session.adapters.count == 1 ? "adapter" : "adapter-\(index)"
-            let path = FileSystem.join(options.output, name)
-            try AdapterFolder.save(
-                adapter, backbone: session.backbone, isBackboneTrained: options.training.trainsBackbone, weights: weights,
-                notes: notes, to: path)
-            paths.append(path)
+        var adapterPath: String?
+        if !session.adapters.isEmpty {
+            let path = FileSystem.join(options.output, "adapter")
+            let adapters = try session.adapters.map {
+                options.keepsReparameterization ? $0 : try $0.folded(for: session.backbone)
+            }
+            try AdapterFolder.saveAll(
+                adapters, backbone: session.backbone, isBackboneTrained: options.training.trainsBackbone,
+                weights: weights, notes: notes, to: path)
+            adapterPath = path
         }
         if FileSystem.exists(checkpointPath) { try FileSystem.remove(checkpointPath) }
         return RunResult(
-            isComplete: true, steps: optimisation.step, development: summary, adapterPaths: paths,
+            isComplete: true, steps: optimisation.step, development: summary, adapterPath: adapterPath,
             backbonePath: backbonePath, encodedExamples: encoded)
     }
 }

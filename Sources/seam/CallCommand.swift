@@ -15,7 +15,7 @@ struct CallCommand: ParsableCommand {
 
     @OptionGroup(title: "Model") var model: ModelOptions
 
-    @Argument(help: "Folder of the saved adapter.")
+    @Argument(help: "Folder of the saved adapter, or of several: the one that has the method is called.")
     var adapter: String
 
     @Argument(help: "Name of the method.")
@@ -28,7 +28,7 @@ struct CallCommand: ParsableCommand {
 
     func run() throws {
         let backbone = try model.openBackbone(try common.makeRuntime())
-        let loaded = try AdapterFolder.load(adapter, backbone: backbone)
+        let loaded = try AdapterFolder.load(try folder(backbone.runtime), backbone: backbone)
         let expected = loaded.factory.methods.first { $0.name == method }?.arguments ?? []
         let values = try arguments.enumerated().map { index, text in
             try Self.value(text, index < expected.count ? expected[index] : .string, position: index + 1)
@@ -45,6 +45,25 @@ struct CallCommand: ParsableCommand {
             ]
             print(try json.serialized())
         }
+    }
+
+    /// The folder of the one adapter that has the method.
+    private func folder(_ runtime: Runtime) throws -> String {
+        let folders = try AdapterFolder.folders(in: adapter)
+        guard folders.count > 1 else { return folders[0] }
+        let owners = try folders.filter { path in
+            let id = try AdapterFolder.readConfig(path).adapterID
+            return try runtime.adapterFactory(id).methods.contains { $0.name == method }
+        }
+        guard owners.count == 1 else {
+            let names = (owners.isEmpty ? folders : owners).map { FileSystem.baseName($0) }.joined(separator: ", ")
+            throw SeamError(
+                owners.isEmpty ? .notFound : .invalidArgument,
+                owners.isEmpty
+                    ? "none of the adapters in \"\(adapter)\" (\(names)) has a method \"\(method)\""
+                    : "several adapters in \"\(adapter)\" have a method \"\(method)\": give the folder of one, \(names)")
+        }
+        return owners[0]
     }
 
     private static func value(_ text: String, _ type: Method.ValueType, position: Int) throws -> Method.Value {

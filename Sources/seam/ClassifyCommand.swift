@@ -3,13 +3,16 @@ import FewShot
 import Files
 import Session
 import Support
+import Text
+import Trainer
 
 struct ClassifyCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "classify",
         abstract: "Classify texts with a trained adapter, or measure it on labelled ones.",
         discussion: """
-            The prompt and the label words are those that the adapter was trained with.
+            The prompt and the label words are those that the adapter was trained with. An adapter of seam train --task \
+            classification needs neither: its scores are logarithms of probabilities.
 
             Example: seam classify --model model --adapter run/adapters/shots-16/seed-0 "A film to remember."
             """)
@@ -36,15 +39,12 @@ struct ClassifyCommand: ParsableCommand {
 
     func run() throws {
         guard !adapters.paths.isEmpty else { throw SeamError(.invalidArgument, "--adapter is needed, found none") }
+        if try hasTrainedClasses() { return try classifyByHead() }
         let task = try Classifier.task(ofAdaptersAt: adapters.paths)
         let labels = task.verbalizer.labels
         let measured = try data.map { try labelled.read($0, labels: labels) }
         try measured?.check(fits: task.template)
-        let given = measured == nil ? try readTexts() : []
-        if measured != nil, let stray = texts.first {
-            throw SeamError(
-                .invalidArgument, "with --data there is no text to classify, found \(stray.debugDescription)")
-        }
+        let given = try givenTexts()
         let model = try model.openAnswering(try common.makeRuntime(), remote)
         let loaded = try adapters.paths.map { try AdapterFolder.load($0, backbone: model.session.backbone) }
         let source = try model.source(for: task)
@@ -63,6 +63,43 @@ struct ClassifyCommand: ParsableCommand {
         } else {
             try show(given, scores, labels)
         }
+    }
+
+    /// Whether an adapter was trained to classify by a head, not by prompts.
+    private func hasTrainedClasses() throws -> Bool {
+        try adapters.paths.flatMap { try AdapterFolder.folders(in: $0) }.contains {
+            try Session.classLabels(in: try AdapterFolder.readConfig($0).task) != nil
+        }
+    }
+
+    private func classifyByHead() throws {
+        guard !remote.isGiven, cache == nil else {
+            throw SeamError(.invalidArgument, "--cache and a server are for an adapter that is asked by prompts")
+        }
+        let (session, tokenizer) = try model.openSession(try common.makeRuntime(), adapters)
+        let labels = try session.requireClassLabels()
+        var options = ClassOptions()
+        (options.columns, options.truncate) = (labelled, false)
+        Interruption.watch()
+        let given = try givenTexts()
+        if let data {
+            let texts = try labelled.read(data, labels: labels)
+            let results = try ClassResults(session, tokenizer, texts, options: options, batchSize: 32)
+            return try show(texts, results.scores, classes: labels.count)
+        }
+        let sources = try given.map { try tokenizer.encode($0) }
+        let data = TokenPairs(sources: sources, classes: sources.map { _ in 0 })
+        try show(given, try classLogProbabilities(session, data, batchSize: 32) { _ in !Interruption.isRequested }, labels)
+    }
+
+    /// The texts to classify; none with --data.
+    private func givenTexts() throws -> [String] {
+        guard data != nil else { return try readTexts() }
+        if let stray = texts.first {
+            throw SeamError(
+                .invalidArgument, "with --data there is no text to classify, found \(stray.debugDescription)")
+        }
+        return []
     }
 
     private func readTexts() throws -> [String] {

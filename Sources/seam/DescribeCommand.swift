@@ -28,7 +28,15 @@ struct DescribeCommand: ParsableCommand {
             return try Description.of(subject, in: runtime)
         }
         if FileSystem.exists(FileSystem.join(subject, AdapterFolder.configName)) {
-            return try JSON.read(FileSystem.join(subject, AdapterFolder.configName))
+            let folders = try AdapterFolder.folders(in: subject)
+            let configurations = try folders.map { try JSON.read(FileSystem.join($0, AdapterFolder.configName)) }
+            guard folders.count > 1 else { return configurations[0] }
+            return [
+                "adapters": .array(
+                    zip(folders, configurations).map { folder, configuration in
+                        .object([(key: "folder", value: .string(FileSystem.baseName(folder)))] + (configuration.objectValue ?? []))
+                    })
+            ]
         }
         return Description.of(try Backbone(runtime: runtime, path: subject))
     }

@@ -15,7 +15,8 @@ struct EvaluateCommand: ParsableCommand {
         discussion: """
             The loss is the mean negative log-probability of a target token, in nats, given the tokens before it. The \
             other metrics compare generated texts with the targets, on a scale of 0 to 100, but nist, which has no \
-            upper end, and cider, of 0 to 10.
+            upper end, and cider, of 0 to 10. With an adapter that was trained to classify, the data are texts with \
+            labels, and the loss is that of a text's label.
 
             Example: seam evaluate --model model --adapter run/adapter --data test.jsonl
             """)
@@ -23,10 +24,11 @@ struct EvaluateCommand: ParsableCommand {
     @OptionGroup(title: "Model") var model: ModelOptions
     @OptionGroup(title: "Adapters") var adapters: SavedAdapterOptions
 
-    @Option(help: "Pairs to measure on: .jsonl, .csv or .tsv.")
+    @Option(help: "Pairs, or labelled texts, to measure on: .jsonl, .csv or .tsv.")
     var data: String
 
     @OptionGroup(title: "Data") var pairs: PairOptions
+    @OptionGroup(title: "Labelled data") var labelled: ClassOptions
 
     @Option(
         name: .customLong("metric"),
@@ -62,25 +64,23 @@ struct EvaluateCommand: ParsableCommand {
     func run() throws {
         guard batchSize > 0 else { throw SeamError(.invalidArgument, "--batch-size must be positive, found \(batchSize)") }
         let (session, tokenizer) = try model.openSession(try common.makeRuntime(), adapters)
-        let texts = try pairs.texts(data, session.backbone.info)
-        let data = try pairs.tokens(of: texts, tokenizer, session.backbone.info)
         Interruption.watch()
+        if session.classes > 0 { return try evaluateClasses(session, tokenizer) }
+        let texts = try pairs.texts(data, session.backbone.info)
+        let data = try pairs.tokens(of: texts, tokenizer, session)
         let summary = try score(session, data, batchSize: batchSize, shouldContinue: { !Interruption.isRequested })
         var results: [(key: String, value: JSON)] = [
             (key: "examples", value: .int(Int64(summary.examples))), (key: "loss", value: .double(summary.loss)),
-            (key: "token_accuracy", value: .double(100 * summary.tokenAccuracy)),
+            (key: "token_accuracy", value: .double(100 * summary.accuracy)),
         ]
         if !lossOnly {
             let isE2E = pairs.sourceFormat == .e2e
-            let groups = multiReference || isE2E ? texts.rowsBySource() : texts.sources.indices.map { [$0] }
-            if multiReference || isE2E { results.append((key: "sources", value: .int(Int64(groups.count)))) }
-            let references = groups.map { $0.map { texts.targets[$0] } }
-            let hypotheses = try generate(session, groups.map { data.sources[$0[0]] }, tokenizer)
-            if let predictions {
-                try write(predictions, groups.map { texts.sources[$0[0]] }, references, hypotheses)
-            }
+            let groups = ReferencedTexts(texts, tokens: data, areGrouped: multiReference || isE2E)
+            if multiReference || isE2E { results.append((key: "sources", value: .int(Int64(groups.sources.count)))) }
+            let hypotheses = try generate(session, groups.sources, tokenizer)
+            if let predictions { try write(predictions, groups.sourceTexts, groups.references, hypotheses) }
             let names = metrics.isEmpty ? isE2E ? TextMetric.e2e : [.exactMatch] : metrics
-            for (name, value) in try TextMetric.compute(names, hypotheses: hypotheses, references: references) {
+            for (name, value) in try TextMetric.compute(names, hypotheses: hypotheses, references: groups.references) {
                 results.append((key: name, value: .double(value)))
             }
         }
@@ -97,6 +97,25 @@ struct EvaluateCommand: ParsableCommand {
         case "loss", "nist", "cider": 4
         default: 2
         }
+    }
+
+    private func evaluateClasses(_ session: Session, _ tokenizer: Tokenizer) throws {
+        if let metric = metrics.first {
+            throw SeamError(.invalidArgument, "--metric \(metric.rawValue) is of generated texts, and the adapter classifies")
+        }
+        let texts = try labelled.columns.read(data, labels: try session.requireClassLabels())
+        let found = try ClassResults(session, tokenizer, texts, options: labelled, batchSize: batchSize)
+        if let predictions { try found.write(to: predictions) }
+        let results: JSON = [
+            "examples": .int(Int64(texts.count)), "loss": .double(found.loss),
+            "accuracy": .double(100 * found.metrics.accuracy), "macro_f1": .double(100 * found.metrics.macroF1),
+        ]
+        if json { return print(try results.serialized(indent: 2)) }
+        print(
+            formatTable([
+                ["examples", "\(texts.count)"], ["loss", fixed(found.loss, 4)],
+                ["accuracy", fixed(100 * found.metrics.accuracy, 2)], ["macro_f1", fixed(100 * found.metrics.macroF1, 2)],
+            ]))
     }
 
     private func generate(_ session: Session, _ sources: [[Int32]], _ tokenizer: Tokenizer) throws -> [String] {

@@ -3,6 +3,8 @@ import FewShot
 import Files
 import Session
 import Support
+import Text
+import Trainer
 
 struct FewshotCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -71,21 +73,21 @@ struct FewshotCommand: ParsableCommand {
         let options = try options()
         let runtime = try common.makeRuntime()
         let model = try model.openAnswering(runtime, remote)
-        let given = try task.verbalizer.map { try Verbalizer(path: $0).labels }
-        let training = try labelled.read(train, labels: given)
-        let test = try limited(labelled.read(test, labels: given ?? training.labelNames))
+        let words = try task.verbalizer.map { try Verbalizer(path: $0).labels }
+        let training = try labelled.read(train, labels: words)
+        let test = try limited(labelled.read(test, labels: words ?? training.labelNames))
         let draws = try FewShotDraws(
             from: training, shots: Array(Set(shots)).sorted(), seeds: (0..<UInt64(seeds)).map { $0 },
             allowingDuplicates: allowDuplicates)
         let task = try task.task(training: training, info: model.session.backbone.info)
         for data in [training, test] { try data.check(fits: task.template) }
         let factories = try adapterFactories(runtime)
+        let given = try adapterOptions(settings, for: factories)
         func makeAdapters(_ seed: UInt64) throws -> [Adapter] {
-            try factories.map { factory in
+            try zip(factories, given).map { factory, options in
                 try Adapter(
-                    backbone: model.session.backbone, id: factory.id, seam: "decoder.output",
-                    options: try parseOptions(settings, for: factory, among: factories), classes: task.classes,
-                    seed: seed)
+                    backbone: model.session.backbone, id: factory.id, seam: "decoder.output", options: options,
+                    classes: task.classes, seed: seed)
             }
         }
         // What can be refused is refused before the model is asked, and before anything is written.

@@ -81,11 +81,16 @@ struct ModelOptions: ParsableArguments {
 struct SavedAdapterOptions: ParsableArguments {
     @Option(
         name: .customLong("adapter"),
-        help: "Folder of a saved adapter. Repeat for several; they run in the order given. None: the model alone.")
+        help: """
+            Folder of a saved adapter, or of several that were trained together. Repeat for more; they run in the order \
+            given. None: the model alone.
+            """)
     var paths: [String] = []
 
     func attach(to session: Session) throws {
-        for path in paths { try session.attach(try AdapterFolder.load(path, backbone: session.backbone)) }
+        for path in paths {
+            for adapter in try AdapterFolder.loadAll(path, backbone: session.backbone) { try session.attach(adapter) }
+        }
     }
 }
 
@@ -111,8 +116,8 @@ struct PairOptions: ParsableArguments {
             """)
     var sourceSuffix: String?
 
-    func read(_ path: String, _ tokenizer: Tokenizer, _ backbone: Backbone) throws -> TokenPairs {
-        try tokens(of: texts(path, backbone.info), tokenizer, backbone.info)
+    func read(_ path: String, _ tokenizer: Tokenizer, _ session: Session) throws -> TokenPairs {
+        try tokens(of: texts(path, session.backbone.info), tokenizer, session)
     }
 
     /// The pairs as texts, their sources as the model is given them.
@@ -126,11 +131,12 @@ struct PairOptions: ParsableArguments {
         return try TextPairs(path, options: options)
     }
 
-    /// Their token ids.
-    func tokens(of texts: TextPairs, _ tokenizer: Tokenizer, _ info: BackboneInfo) throws -> TokenPairs {
+    /// Their token ids, none longer than what the session's model reads beside the prefixes that are attached.
+    func tokens(of texts: TextPairs, _ tokenizer: Tokenizer, _ session: Session) throws -> TokenPairs {
+        let (info, limits) = (session.backbone.info, session.textLimits)
         var options = PairDataset.Options()
-        if info.maxSourcePositions > 0 { options.maxSourceLength = info.maxSourcePositions }
-        if info.maxTargetPositions > 0 { options.maxTargetLength = info.maxTargetPositions }
+        options.maxSourceLength = limits.source
+        options.maxTargetLength = limits.target
         options.decoderStartToken = info.decoderStartToken
         if info.architecture == .decoderOnly {
             guard let end = info.eosToken ?? tokenizer.eosToken else {
@@ -142,36 +148,4 @@ struct PairOptions: ParsableArguments {
         let data = try PairDataset(texts, tokenizer: tokenizer, options: options)
         return TokenPairs(sources: data.sources, targets: data.targets)
     }
-}
-
-/// Options given as name=value, against the options that a factory declares.
-///
-/// With several adapters a name may be qualified: repcali.lambda=0.5.
-func parseOptions(_ settings: [String], for factory: AdapterFactory, among all: [AdapterFactory]) throws -> JSON {
-    let mine = settings.compactMap { setting -> String? in
-        guard let owner = all.first(where: { setting.hasPrefix($0.id + ".") }) else { return setting }
-        return owner.id == factory.id ? String(setting.dropFirst(owner.id.count + 1)) : nil
-    }
-    return try parseSettings(mine, declared: factory.options, flag: "--option")
-}
-
-/// NAME=VALUE settings as a JSON object; a value is a text where the option declares one.
-func parseSettings(_ settings: [String], declared: [DeclaredOption], flag: String) throws -> JSON {
-    .object(
-        try settings.map { setting in
-            guard let equals = setting.firstIndex(of: "=") else {
-                throw SeamError(.invalidArgument, "\(flag) must be NAME=VALUE, found \"\(setting)\"")
-            }
-            let name = String(setting[..<equals])
-            let text = String(setting[setting.index(after: equals)...])
-            let isText = declared.first { $0.name == name }?.kind == .string
-            return (key: name, value: isText ? .string(text) : parseValue(text))
-        })
-}
-
-/// A number, true or false; anything else as a text, which the option then refuses by its name.
-private func parseValue(_ text: String) -> JSON {
-    // A lone value is no JSON document to every parser: wrap it. "0,5" must not pass as a list of two.
-    guard let values = try? JSON.parse("[\(text)]", name: "").arrayValue, values.count == 1 else { return .string(text) }
-    return values[0]
 }

@@ -2,41 +2,79 @@ import ArgumentParser
 import Files
 import Session
 import Support
+import Text
 import Trainer
 
 extension Schedule: ExpressibleByArgument {}
 
+/// What is trained for.
+enum TrainingTask: String, CaseIterable, ExpressibleByArgument {
+    /// Texts from texts.
+    case pairs
+    /// A label for a text, by a head on the text's vector.
+    case classification
+}
+
 struct TrainCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "train",
-        abstract: "Train an adapter on pairs of texts, alone or together with the model.",
+        abstract: "Train adapters on pairs of texts or on labelled texts, alone or together with the model.",
         discussion: """
-            Writes into the output folder: adapter/ (the trained adapter), backbone/ (the model, if --train-backbone), \
-            log.jsonl and loss.svg. Ctrl-C stops after the current step and leaves checkpoint/; the same command with \
+            Writes into the output folder: adapter/ (the trained adapters), backbone/ (the model, if --train-backbone), \
+            log.jsonl and loss.svg, and recorded.jsonl with pictures where an adapter has values to follow, such as the \
+            weights of a gate. Ctrl-C stops after the current step and leaves checkpoint/; the same command with \
             --resume goes on from there.
 
             Example: seam train --model model --adapter repcali --train train.jsonl --dev dev.jsonl --steps 200 \
             --learning-rate 2e-2 --output run
+            A classifier: seam train --model encoder --task classification --adapter residual-prefix+gate --train \
+            train.tsv --text-column sentence --steps 500 --learning-rate 1e-2 --output run
             """)
 
     @OptionGroup(title: "Model") var model: ModelOptions
 
-    @Option(help: "Adapter to train (see seam plugins); several as a+b; none to train the model alone.")
-    var adapter: String
+    @Option(
+        help: """
+            What to learn: pairs, a target text for each source; or classification, a label for each text, with an \
+            encoder-only model. The head of a classification is linear-head, unless --adapter names another.
+            """)
+    var task = TrainingTask.pairs
 
-    @Option(name: .customLong("option"), help: "Option of the adapter as NAME=VALUE (see seam describe ADAPTER). May be repeated.")
+    @Option(help: "Adapter to train (see seam plugins); several, attached one after the other, as a+b; none to train the model alone.")
+    var adapter: String?
+
+    @Option(
+        help: """
+            Folder of a saved adapter, or of several, to train further; those of --adapter come behind them. May be \
+            repeated.
+            """)
+    var initAdapter: [String] = []
+
+    @Option(
+        name: .customLong("option"),
+        help: """
+            Option of the adapter as NAME=VALUE (see seam describe ADAPTER), or as ADAPTER.NAME=VALUE where several have \
+            it. May be repeated.
+            """)
     var settings: [String] = []
+
+    @Flag(help: "Save an adapter as it is trained, not folded into what inference needs: to train it further.")
+    var keepReparameterization = false
 
     @Flag(help: "Train the model together with the adapter.")
     var trainBackbone = false
 
-    @Option(help: "Training pairs: .jsonl, .csv or .tsv.")
+    @Option(help: "Training pairs, or labelled texts: .jsonl, .csv or .tsv.")
     var train: String
 
-    @Option(help: "Development pairs, scored during training and at its end.")
+    @Option(help: "Development pairs or texts, scored during training and at its end.")
     var dev: String?
 
     @OptionGroup(title: "Data") var pairs: PairOptions
+    @OptionGroup(title: "Labelled data") var labelled: ClassOptions
+
+    @Option(help: "Labels of a classification in their order, joined by commas. Default: those of the training texts, sorted.")
+    var labels: String?
 
     @Option(help: "Folder to write into.")
     var output: String
@@ -88,21 +126,22 @@ struct TrainCommand: ParsableCommand {
     func run() throws {
         let runtime = try common.makeRuntime()
         try checkOutput()
+        try checkTask()
         let (backbone, tokenizer) = try model.open(runtime)
         let session = Session(backbone: backbone)
-        let names = adapter == "none" ? [] : adapter.split(separator: "+").map(String.init)
-        let factories = try names.map { try runtime.adapterFactory($0) }
-        if factories.isEmpty, let stray = settings.first {
-            throw SeamError(.invalidArgument, "--option \(stray) has no adapter to go to")
+        for path in initAdapter {
+            for adapter in try AdapterFolder.loadAll(path, backbone: backbone) { try session.attach(adapter) }
         }
-        for factory in factories {
-            try session.attach(
-                try Adapter(
-                    backbone: backbone, id: factory.id, options: try parseOptions(settings, for: factory, among: factories),
-                    backboneFrozen: !trainBackbone, seed: seed))
+        let data = task == .pairs ? nil : try LabelledData(self, session)
+        try AdapterComposition(
+            parsing: adapter ?? "none", options: settings, isClassification: data != nil && session.classes == 0,
+            in: runtime
+        ).attach(to: session, backboneFrozen: !trainBackbone, classes: data?.labels.count ?? 0, seed: seed)
+        if let data { try session.nameClasses(data.labels) }
+        let training = try data?.training(self, tokenizer, session) ?? pairs.read(train, tokenizer, session)
+        let development = try dev.map {
+            try data?.development(self, tokenizer, session) ?? pairs.read($0, tokenizer, session)
         }
-        let training = try pairs.read(train, tokenizer, backbone)
-        let development = try dev.map { try pairs.read($0, tokenizer, backbone) }
 
         var options = RunOptions(output: output)
         options.training.trainsBackbone = trainBackbone
@@ -119,10 +158,21 @@ struct TrainCommand: ParsableCommand {
         options.usesSeamCache = seamCache
         options.evaluationInterval = evalEvery
         options.checkpointInterval = checkpointEvery
-        options.notes = "- model: \(model.name)\n- training pairs: \(train) (\(training.count))"
+        options.keepsReparameterization = keepReparameterization
+        let what = task == .pairs ? "pairs" : "texts"
+        options.notes = "- model: \(model.name)\n- training \(what): \(train) (\(training.count))"
         let run = try TrainingRun(
             session: session, data: training, development: development, options: options)
         try report(try execute(run), session)
+    }
+
+    private func checkTask() throws {
+        guard adapter != nil || !initAdapter.isEmpty else {
+            throw ValidationError("Missing expected argument '--adapter <adapter>'")
+        }
+        if task == .pairs, labels != nil || labelled.truncate {
+            throw SeamError(.invalidArgument, "--labels and --truncate are for --task classification")
+        }
     }
 
     private func checkOutput() throws {
@@ -154,7 +204,7 @@ struct TrainCommand: ParsableCommand {
                 case .evaluated(let step, let result):
                     progress.interrupt()
                     printError(
-                        "step \(step): development loss \(fixed(result.loss, 4)), token accuracy \(fixed(100 * result.tokenAccuracy, 2)) %")
+                        "step \(step): development loss \(fixed(result.loss, 4)), \(result.accuracyName) \(fixed(100 * result.accuracy, 2)) %")
                 case .checkpoint(let step, let path):
                     progress.interrupt()
                     printError("step \(step): checkpoint written to \(path)")
@@ -167,11 +217,50 @@ struct TrainCommand: ParsableCommand {
             printError("stopped after \(result.steps) of \(steps) steps; go on with the same command and --resume")
             throw ExitCode(130)
         }
-        for (adapter, path) in zip(session.adapters, result.adapterPaths) {
-            print("saved \(adapter.factory.id) (\(adapter.parameters.trainableCount) parameters) to \(path)")
+        if let path = result.adapterPath {
+            let names = session.adapters.map(\.factory.id).joined(separator: " + ")
+            let count = session.adapters.reduce(0) { $0 + $1.parameters.trainableCount }
+            print("saved \(names) (\(count) parameters) to \(path)")
         }
         if let path = result.backbonePath { print("saved the model to \(path)") }
         print("loss curve: \(FileSystem.join(output, "loss.svg"))")
+    }
+}
+
+/// The texts of a classification, read before the adapters are made, which are to know the number of labels.
+private struct LabelledData {
+    let labels: [String]
+    private let texts: LabelledTexts
+    private let developmentTexts: LabelledTexts?
+
+    /// The labels are those of the adapters that are trained further, those given, or those of the training texts.
+    init(_ command: TrainCommand, _ session: Session) throws {
+        let columns = command.labelled.columns
+        let saved = session.classes > 0 ? try session.requireClassLabels() : nil
+        let given = command.labels.map { $0.split(separator: ",").map(String.init) }
+        if let saved, let given, saved != given {
+            throw SeamError(
+                .invalidArgument,
+                "--labels must be \(saved.joined(separator: ",")), as the adapter has them, found \(command.labels ?? "")")
+        }
+        let known = saved ?? given
+        labels = try known ?? columns.read(command.train, labels: nil).sortedLabelNames
+        guard labels.count >= 2, Set(labels).count == labels.count else {
+            throw SeamError(
+                .invalidArgument,
+                "a classification needs 2 labels or more, each another, found \(labels.joined(separator: ","))")
+        }
+        let names = labels
+        texts = try columns.read(command.train, labels: names)
+        developmentTexts = try command.dev.map { try columns.read($0, labels: names) }
+    }
+
+    func training(_ command: TrainCommand, _ tokenizer: Tokenizer, _ session: Session) throws -> TokenPairs {
+        try command.labelled.tokens(of: texts, tokenizer, session)
+    }
+
+    func development(_ command: TrainCommand, _ tokenizer: Tokenizer, _ session: Session) throws -> TokenPairs? {
+        try developmentTexts.map { try command.labelled.tokens(of: $0, tokenizer, session) }
     }
 }
 

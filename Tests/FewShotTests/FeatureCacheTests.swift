@@ -4,6 +4,7 @@ import Glibc
 import Support
 import TestSupport
 import Testing
+import Text
 
 @testable import FewShot
 

@@ -3,6 +3,7 @@ import Glibc
 import Support
 import TestSupport
 import Testing
+import Text
 
 @testable import FewShot
 

@@ -2,6 +2,7 @@ import FewShot
 import Support
 import TestSupport
 import Testing
+import Text
 
 @Suite struct InContextTests {
     private let template = Result { try Template("{text} Mood: [MASK]") }

@@ -3,6 +3,7 @@ import Files
 import Support
 import TestSupport
 import Testing
+import Text
 
 @Suite struct LabelledTextsTests {
     private func read(

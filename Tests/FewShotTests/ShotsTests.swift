@@ -2,6 +2,7 @@ import FewShot
 import Support
 import TestSupport
 import Testing
+import Text
 
 @Suite struct ShotsTests {
     private func data(_ labels: [String]) throws -> LabelledTexts {

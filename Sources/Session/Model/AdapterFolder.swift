@@ -102,11 +102,12 @@ public enum AdapterFolder {
 
     /// Reads and checks adapter_config.json.
     public static func readConfig(_ path: String) throws -> Config {
-        try AtomicFolder.recover(path)
-        let name = FileSystem.join(path, configName)
-        guard FileSystem.isDirectory(path) else {
-            throw SeamError(.notFound, "adapter folder \"\(path)\": there is no such folder")
+        if let names = try list(in: path) {
+            throw SeamError(
+                .invalidArgument,
+                "adapter folder \"\(path)\" holds \(names.count) adapters: load all of them at once, or one from its own folder in it, \(names.joined(separator: " or "))")
         }
+        let name = FileSystem.join(path, configName)
         let json = try JSON.read(name)
         let known: [String: [String]] = [
             "": ["schema", "abi", "plugin", "adapter", "seam", "options", "backbone", "classes", "prefix_length", "task"],

@@ -77,9 +77,10 @@ public final class Tokenizer: Sendable {
     /// The ids of a text.
     ///
     /// `addSpecialTokens` is whether the post-processor adds its tokens. Special tokens that the text itself
-    /// spells become their ids in both cases. Nothing is padded, whatever the file says. Throws `SeamError` for a
+    /// spells become their ids in both cases. `maxLength` is how many ids at most are given, those tokens included: of
+    /// a longer text the end is left out. Nothing is padded, whatever the file says. Throws `SeamError` for a
     /// word without a token when the vocabulary has none for unknown words.
-    public func encode(_ text: String, addSpecialTokens: Bool = true) throws -> [Int32] {
+    public func encode(_ text: String, addSpecialTokens: Bool = true, maxLength: Int? = nil) throws -> [Int32] {
         let bytes = Array(text.utf8)
         var ids: [Int32] = []
         ids.reserveCapacity(bytes.count / 2 + 8)
@@ -92,9 +93,9 @@ public final class Tokenizer: Sendable {
                 try encode(normalized: normalizer?.normalize(text) ?? text, isAtStart: isAtStart, to: &ids)
             }
         }
-        if let truncation {
-            truncation.apply(to: &ids, addedCount: addSpecialTokens ? postProcessor?.addedCount ?? 0 : 0)
-        }
+        let addedCount = addSpecialTokens ? postProcessor?.addedCount ?? 0 : 0
+        truncation?.apply(to: &ids, addedCount: addedCount)
+        if let maxLength { ids.removeLast(max(0, min(ids.count, ids.count + addedCount - maxLength))) }
         return postProcessor?.process(ids, addSpecialTokens: addSpecialTokens) ?? ids
     }
 

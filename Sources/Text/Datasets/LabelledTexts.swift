@@ -94,6 +94,15 @@ public struct LabelledTexts: Sendable {
         return (labels, names)
     }
 
+    /// The label names in an order that does not depend on that of the rows: by their numbers where all are integers, else
+    /// by their UTF-8 bytes.
+    public var sortedLabelNames: [String] {
+        let numbers = labelNames.compactMap { Int($0) }
+        return numbers.count == labelNames.count
+            ? labelNames.sorted { (Int($0)!, $0) < (Int($1)!, $1) }
+            : labelNames.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+    }
+
     /// The first `count` rows, or all if there are fewer.
     public func prefix(_ count: Int) -> LabelledTexts {
         LabelledTexts(
@@ -104,19 +113,6 @@ public struct LabelledTexts: Sendable {
     private init(name: String, inputs: [InputText], labels: [Int], labelNames: [String], lines: [Int]) {
         (self.name, self.inputs, self.labels) = (name, inputs, labels)
         (self.labelNames, self.lines) = (labelNames, lines)
-    }
-
-    /// Throws `SeamError(.invalidArgument)` when these are pairs and the template has no place for the second text, and
-    /// the other way round.
-    public func check(fits template: Template) throws {
-        let isPairs = inputs.contains { $0.textB != nil }
-        guard isPairs == template.needsTextB else {
-            throw SeamError(
-                .invalidArgument,
-                "\(name): the template \(template.source.debugDescription) has "
-                    + (isPairs ? "no {text_b}, but there is a column" : "{text_b}, but there is no column")
-                    + " of second texts")
-        }
     }
 
     /// Checks rows that a classifier is about to be trained on.

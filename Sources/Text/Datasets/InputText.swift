@@ -16,7 +16,7 @@ public struct InputText: Sendable, Equatable {
 
     /// The bytes that tell this input from every other: those of the text and, for a pair, 0xFF, which no UTF-8 text
     /// holds, and those of the second text.
-    var bytes: [UInt8] {
+    package var bytes: [UInt8] {
         guard let textB else { return Array(text.utf8) }
         return Array(text.utf8) + [0xFF] + Array(textB.utf8)
     }

@@ -1,0 +1,90 @@
+import Files
+import Support
+
+/// A sweep's folder: sweep.json (what is trained), runs/ with a folder for each run, and the report.
+public struct SweepFolder: Sendable {
+    public let path: String
+    private static let schema = 1
+
+    public init(_ path: String) { self.path = path }
+
+    /// The path of a name within.
+    public subscript(name: String) -> String { FileSystem.join(path, name) }
+
+    // MARK: What is trained
+
+    private var planPath: String { self["sweep.json"] }
+
+    /// What sweep.json holds.
+    struct Description {
+        let plan: SweepPlan
+        /// The figure that the tables begin with, and the heading above them.
+        let metric: SweepMetric
+        let title: String
+    }
+
+    /// Nil where there is none yet. Throws `.format` and `.incompatible` for a file that is not as expected.
+    func readDescription() throws -> Description? {
+        guard FileSystem.exists(planPath) else { return nil }
+        let json = try JSON.read(planPath)
+        let revision = try json.requireInt("schema", in: planPath)
+        guard revision == Self.schema else {
+            throw SeamError(
+                .incompatible, "\(planPath): schema \(revision) is not \(Self.schema), which this version reads")
+        }
+        return Description(
+            plan: try SweepPlan(json, in: planPath),
+            metric: SweepMetric(try json.requireString("metric", in: planPath)),
+            title: try json.requireString("title", in: planPath))
+    }
+
+    func write(_ description: Description) throws {
+        guard case .object(let plan) = description.plan.json else { return }
+        let json = JSON.object(
+            [
+                (key: "schema", value: .int(Int64(Self.schema))), (key: "title", value: .string(description.title)),
+                (key: "metric", value: .string(description.metric.name)),
+            ] + plan)
+        try FileSystem.createDirectories(path)
+        try FileSystem.atomicWriteFile(planPath, text: try json.serialized(indent: 2) + "\n")
+    }
+
+    // MARK: Runs
+
+    func folder(of run: SweepRun) -> String { self[run.folder] }
+    func resultPath(of run: SweepRun) -> String { FileSystem.join(folder(of: run), "result.json") }
+
+    /// Nil for a run that has not ended.
+    func result(of run: SweepRun) throws -> SweepResult? {
+        let path = resultPath(of: run)
+        return FileSystem.exists(path) ? try SweepResult(JSON.read(path), in: path) : nil
+    }
+
+    func write(_ result: SweepResult, of run: SweepRun) throws {
+        try FileSystem.createDirectories(folder(of: run))
+        try FileSystem.atomicWriteFile(resultPath(of: run), text: try result.json.serialized(indent: 2) + "\n")
+    }
+
+    /// The training loss of every step, from the run's log.
+    func losses(of run: SweepRun) throws -> [Double] {
+        let path = FileSystem.join(folder(of: run), "log.jsonl")
+        guard FileSystem.exists(path) else { return [] }
+        return try FileSystem.readText(path).split(separator: "\n").compactMap { line in
+            let entry = try JSON.parse(String(line), name: path)
+            return entry["event"] == "step" ? try entry.requireDouble("loss", in: path) : nil
+        }
+    }
+}
+
+/// A sentence on the first member of `old` that `new` has not the same, or nil.
+/// - Parameter place: what holds `old`.
+func difference(_ old: JSON, from new: JSON, in place: String) throws -> String? {
+    for (key, value) in old.objectValue ?? [] where new[key] != value {
+        let found = try new[key]?.serialized() ?? "none"
+        return "\(place) was made with \(key) \(try value.serialized()), this sweep has \(found): give another --output"
+    }
+    for (key, value) in new.objectValue ?? [] where old[key] == nil {
+        return "\(place) was made without \(key), this sweep has \(try value.serialized()): give another --output"
+    }
+    return nil
+}

@@ -1,0 +1,70 @@
+import CSeam
+import Files
+import Session
+import Support
+
+/// Adapters to make and attach one after the other, as a command names them: "residual-prefix+gate".
+public struct AdapterComposition {
+    public struct Part {
+        public let factory: AdapterFactory
+        /// Those given, as a JSON object; the rest are defaults.
+        public let options: JSON
+    }
+
+    public let parts: [Part]
+    /// The adapter that a classification gets where its composition names none on decoder.output.
+    public static let defaultHead = "linear-head"
+
+    /// Reads names and options; nothing is made yet.
+    /// - Parameters:
+    ///   - spec: ids of adapters joined by "+", in the order in which they are attached; "none" for none.
+    ///   - options: NAME=VALUE, or ID.NAME=VALUE where several of the adapters have the option.
+    ///   - isClassification: adds `defaultHead` unless an adapter named is on decoder.output; its options stand behind
+    ///     its id.
+    /// - Throws: `.notFound` for an adapter that no plugin offers, and as `adapterOptions`.
+    public init(
+        parsing spec: String, options: [String] = [], isClassification: Bool = false, in runtime: Runtime
+    ) throws {
+        let names = spec == "none" ? [] : spec.split(separator: "+", omittingEmptySubsequences: false).map(String.init)
+        var factories = try names.map { try runtime.adapterFactory($0) }
+        var added: Set<String> = []
+        if isClassification, !factories.contains(where: { $0.seams[0] == SEAM_DECODER_OUTPUT }) {
+            factories.append(try runtime.adapterFactory(Self.defaultHead))
+            added = [Self.defaultHead]
+        }
+        let options = try adapterOptions(options, for: factories, qualifiedOnly: added)
+        parts = zip(factories, options).map { Part(factory: $0, options: $1) }
+    }
+
+    /// Makes the adapters and attaches them behind those that a session has. One on prefixes is made for the prefix that
+    /// is there when its turn comes.
+    /// - Parameters:
+    ///   - backboneFrozen: false when the backbone will be trained with them.
+    ///   - classes: of the classification that adapters on decoder.output are part of; 0: none.
+    ///   - seed: of the initial values.
+    /// - Returns: the adapters, in their order.
+    /// - Throws: as `Adapter.init` and `Session.attach`; the session then has the adapters that it had before.
+    @discardableResult
+    public func attach(
+        to session: Session, backboneFrozen: Bool = true, classes: Int = 0, seed: UInt64 = 0
+    ) throws -> [Adapter] {
+        var attached: [Adapter] = []
+        do {
+            for part in parts {
+                let seam = part.factory.seams[0]
+                let isOnPrefix = seam == SEAM_ATTENTION_PREFIX || seam == SEAM_PREFIX_TOKENS
+                let adapter = try Adapter(
+                    backbone: session.backbone, id: part.factory.id, options: part.options,
+                    backboneFrozen: backboneFrozen, classes: seam == SEAM_DECODER_OUTPUT ? classes : 0,
+                    prefixLength: isOnPrefix ? session.prefixLength : [0, 0, 0], seed: seed)
+                try session.attach(adapter)
+                attached.append(adapter)
+            }
+        } catch {
+            // Last first, since an adapter on prefix.tokens needs the prefix before it.
+            for adapter in attached.reversed() { try session.detach(adapter) }
+            throw error
+        }
+        return attached
+    }
+}

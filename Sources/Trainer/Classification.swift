@@ -1,0 +1,80 @@
+import Engine
+import Files
+import Glibc
+import Session
+import Support
+
+extension Session {
+    /// The names of the classes, as they are saved with the adapters on decoder.output (`Adapter.task`); nil where the
+    /// session has no such adapter, or one whose classes were not named here.
+    /// - Throws: `.format` for other names than classes, `.incompatible` for adapters that name them differently.
+    public var classLabels: [String]? {
+        get throws {
+            var labels: [String]?
+            for adapter in adapters where adapter.classes > 0 {
+                guard let own = try Self.classLabels(in: adapter.task) else { continue }
+                guard own.count == adapter.classes else {
+                    throw SeamError(
+                        .format,
+                        "adapter \"\(adapter.factory.id)\" has \(adapter.classes) classes and names \(own.count) of them")
+                }
+                guard labels == nil || labels == own else {
+                    throw SeamError(
+                        .incompatible,
+                        "the attached adapters name their classes differently: \(labels!.joined(separator: ", ")) and \(own.joined(separator: ", "))")
+                }
+                labels = own
+            }
+            return labels
+        }
+    }
+
+    /// The names in the task of an adapter; nil where it holds none, or those of a classification by prompts.
+    public static func classLabels(in task: JSON?) throws -> [String]? {
+        guard let names = task?["labels"]?.arrayValue else { return nil }
+        return try names.map { name in
+            guard let text = name.stringValue else {
+                throw SeamError(.format, "the labels of an adapter's task must be strings, found \(name.kind)")
+            }
+            return text
+        }
+    }
+
+    /// Names the classes, to be saved with the adapters on decoder.output.
+    /// - Throws: `.invalidArgument` for other names than classes, or one that comes twice.
+    public func nameClasses(_ labels: [String]) throws {
+        guard labels.count == classes, Set(labels).count == labels.count else {
+            throw SeamError(
+                .invalidArgument,
+                "the classes must have \(classes) names, each another, found \(labels.joined(separator: ", "))")
+        }
+        for adapter in adapters where adapter.classes > 0 {
+            adapter.task = ["labels": .array(labels.map { .string($0) })]
+        }
+    }
+}
+
+/// Natural logarithms of the probabilities of a session's classes for each source, row-major [sources x classes].
+/// - Parameter progress: called after every batch with the number of sources done; false throws `.cancelled`.
+public func classLogProbabilities(
+    _ session: Session, _ data: TokenPairs, batchSize: Int, progress: (Int) -> Bool = { _ in true }
+) throws -> [Float] {
+    try data.check(fits: session)
+    let classes = session.classes
+    var result = [Float](repeating: 0, count: data.count * classes)
+    var done = 0
+    for indices in try data.batchesByLength(size: batchSize) {
+        let context = session.makeContext(recordsGradients: false)
+        let scores = try session.classify(context, try data.batch(indices, info: session.backbone.info))
+        let values = try context.contiguous(scores).floats
+        for (row, index) in indices.enumerated() {
+            let logits = values[row * classes..<(row + 1) * classes].map(Double.init)
+            let largest = logits.max() ?? 0
+            let logarithm = largest + log(logits.reduce(0) { $0 + exp($1 - largest) })
+            for (place, logit) in logits.enumerated() { result[index * classes + place] = Float(logit - logarithm) }
+        }
+        done += indices.count
+        guard progress(done) else { throw SeamError(.cancelled, "classifying was cancelled after \(done) texts") }
+    }
+    return result
+}

@@ -1,0 +1,45 @@
+import Support
+
+/// What a run does besides single steps.
+public struct RunOptions: Sendable {
+    public var training = TrainingOptions()
+    public var batchSize = 32
+    /// Of the order of examples, and of the adapters' initial values.
+    public var seed: UInt64 = 0
+    /// Keep the frozen encoder's outputs; off, the encoder runs for every batch.
+    public var usesSeamCache = true
+    /// Steps between scorings of the development set; 0: only at the end.
+    public var evaluationInterval = 0
+    /// Steps between checkpoints; 0: only when stopped.
+    public var checkpointInterval = 0
+    /// Saves adapters as they are trained, to be trained further, instead of what inference needs of them
+    /// (`Adapter.folded`).
+    public var keepsReparameterization = false
+    /// Folder for everything the run writes.
+    public var output: String
+    /// Lines of the adapters' model cards: data, command.
+    public var notes = ""
+
+    public init(output: String) { self.output = output }
+}
+
+/// What a run tells while it goes on.
+public enum RunEvent: Sendable {
+    case started(steps: Int, resumedAt: Int)
+    case step(StepReport, total: Int, secondsPerStep: Double)
+    case evaluated(step: Int, ScoreSummary)
+    case checkpoint(step: Int, path: String)
+}
+
+public struct RunResult: Sendable {
+    /// False when it was asked to stop; a checkpoint was written then.
+    public let isComplete: Bool
+    public let steps: Int
+    public let development: ScoreSummary?
+    /// Folder of the saved adapter, or of all of them (`AdapterFolder.saveAll`); nil when stopped, or without adapters.
+    public let adapterPath: String?
+    /// Folder of the saved backbone, where it was trained.
+    public let backbonePath: String?
+    /// Examples the frozen encoder ran on; nil without a seam cache.
+    public let encodedExamples: Int?
+}

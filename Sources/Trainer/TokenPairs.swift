@@ -1,0 +1,90 @@
+import Files
+import Session
+import Support
+import Text
+
+/// Token ids of a data set: sources and, in the same order, targets, or the class of each source.
+public struct TokenPairs: Sendable {
+    public let sources: [[Int32]]
+    /// Empty in a classification.
+    public let targets: [[Int32]]
+    /// Of each source, from 0, in a classification; else empty.
+    public let classes: [Int32]
+    public var count: Int { sources.count }
+    public var isClassification: Bool { !classes.isEmpty }
+
+    public init(sources: [[Int32]], targets: [[Int32]]) {
+        precondition(sources.count == targets.count)
+        self.sources = sources
+        self.targets = targets
+        classes = []
+    }
+
+    public init(sources: [[Int32]], classes: [Int32]) {
+        precondition(sources.count == classes.count)
+        self.sources = sources
+        self.classes = classes
+        targets = []
+    }
+
+    /// The examples at `indices` as a padded batch with labels, or with classes.
+    public func batch(_ indices: [Int], info: BackboneInfo) throws -> Batch {
+        let sources = indices.map { self.sources[$0] }
+        guard isClassification else {
+            return try Batch(sources: sources, targets: indices.map { targets[$0] }, info: info)
+        }
+        return try Batch(sources: sources, classes: indices.map { classes[$0] }, info: info)
+    }
+
+    /// Examples by length, cut into batches: the order that pads least.
+    /// Throws `SeamError(.invalidArgument)` for a size below 1.
+    public func batchesByLength(size: Int) throws -> [[Int]] {
+        func key(_ row: Int) -> (Int, Int, Int) {
+            (sources[row].count, isClassification ? 0 : targets[row].count, row)
+        }
+        return try batches((0..<count).sorted { key($0) < key($1) }, size: size)
+    }
+
+    /// Tells these examples from others, and from the same in another order.
+    public var contentHash: String {
+        var hash = ContentHash()
+        for row in sources + targets {
+            // The length first: the same ids cut elsewhere are other data.
+            withUnsafeBytes(of: Int64(row.count)) { hash.update($0) }
+            row.withUnsafeBytes { hash.update($0) }
+        }
+        classes.withUnsafeBytes { hash.update($0) }
+        return hash.hex
+    }
+
+    /// Checks that a session can read every example, so that nothing fails in the middle of the work.
+    /// - Throws: `.invalidArgument` that names the first example, counted from 1, with too many tokens, or with a class
+    ///   that the session does not have.
+    public func check(fits session: Session) throws {
+        let limits = session.textLimits
+        let isContinued = session.backbone.info.architecture == .decoderOnly && !isClassification
+        for row in sources.indices {
+            let length = sources[row].count + (isContinued ? targets[row].count : 0)
+            for (what, found, limit) in [
+                (isContinued ? "source and target" : "source", length, limits.source),
+                ("target", isClassification ? 0 : targets[row].count, limits.target),
+            ] {
+                guard let limit, found > limit else { continue }
+                let prefix = session.prefixLength.contains { $0 > 0 } ? " beside the prefix" : ""
+                throw SeamError(
+                    .invalidArgument,
+                    "example \(row + 1): the \(what) must have at most \(limit) tokens, which the backbone has room for\(prefix), found \(found)")
+            }
+        }
+        guard isClassification else { return }
+        guard session.classes > 0 else {
+            throw SeamError(
+                .invalidArgument, "a classification needs an adapter on decoder.output, for example linear-head: none is attached")
+        }
+        if let row = classes.firstIndex(where: { $0 < 0 || $0 >= session.classes }) {
+            throw SeamError(
+                .invalidArgument,
+                "example \(row + 1): the class must be 0 ... \(session.classes - 1), as the attached adapter has them, found \(classes[row])")
+        }
+    }
+}

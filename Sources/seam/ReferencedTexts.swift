@@ -1,0 +1,22 @@
+import Text
+import Trainer
+
+/// Sources to generate from, each with the texts that the result is compared with.
+struct ReferencedTexts {
+    let sourceTexts: [String]
+    /// Token ids of the same.
+    let sources: [[Int32]]
+    let references: [[String]]
+
+    /// - Parameters:
+    ///   - tokens: of the same texts.
+    ///   - areGrouped: targets of equal sources are references of one text.
+    ///   - limit: takes the first sources only; 0 for all.
+    init(_ texts: TextPairs, tokens: TokenPairs, areGrouped: Bool, limit: Int = 0) {
+        let all = areGrouped ? texts.rowsBySource() : texts.sources.indices.map { [$0] }
+        let groups = limit > 0 ? Array(all.prefix(limit)) : all
+        sourceTexts = groups.map { texts.sources[$0[0]] }
+        sources = groups.map { tokens.sources[$0[0]] }
+        references = groups.map { $0.map { texts.targets[$0] } }
+    }
+}
