@@ -70,6 +70,7 @@ let package = Package(
         .target(name: "Trainer", dependencies: ["Session", "Text", "Plotting"]),
         .target(
             name: "FewShot", dependencies: ["Session", "Text", "Files", "Engine", "Kernels", "Plotting", "Support", "CSeam"]),
+        .target(name: "Exchange", dependencies: ["Session", "Files", "Engine", "Support"]),
         .target(
             name: "CAPI", dependencies: ["Trainer", "FewShot"], exclude: ["exports.map"],
             linkerSettings: [
@@ -80,7 +81,7 @@ let package = Package(
             ]),
         .executableTarget(
             name: "seam",
-            dependencies: ["Trainer", "FewShot", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+            dependencies: ["Trainer", "FewShot", "Exchange", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
 
         .target(name: "SeamPlugin", dependencies: ["CSeam", "CExit"], swiftSettings: embedded),
 
