@@ -23,15 +23,17 @@ struct PEFTConfig {
     init(reading name: String) throws {
         let json = try JSON.read(name)
         guard json["schema"] == nil || json["peft_type"] != nil else {
-            throw SeamError(.invalidArgument, "\(name) is of an adapter of SeamKit already, which PEFT did not write")
+            throw SeamError(.invalidArgument, "\(name) is of an adapter of SeamKit: it needs no import")
         }
         let method = try json.requireString("peft_type", in: name)
         guard method == "PREFIX_TUNING" else {
-            throw SeamError(.unsupported, "\(name): peft_type must be PREFIX_TUNING, which is what can be read, found \(method)")
+            throw SeamError(
+                .unsupported, "\(name): peft_type must be PREFIX_TUNING, the one that can be read, found \(method)")
         }
         guard let task = try json.optionalString("task_type", in: name) else {
             throw SeamError(
-                .unsupported, "\(name): task_type must name a task, found none, with which PEFT leaves the prefix unused")
+                .unsupported,
+                "\(name): task_type must name a task, found none, with which PEFT leaves the prefix unused")
         }
         self.task = task
         func count(_ key: String) throws -> Int {
@@ -83,6 +85,8 @@ struct PEFTConfig {
     /// Whether the prefix is one for this backbone.
     /// - Throws: `.incompatible`, one sentence of what does not fit.
     func check(for info: BackboneInfo, in name: String) throws {
+        let own = info.prefixLayers[PEFTLayout.attention(of: info).rawValue]
+        guard own > 0 else { throw SeamError(.unsupported, "this model takes no prefix, and \(name) is of one") }
         func require(_ holds: Bool, _ key: String, _ expected: String, _ found: String) throws {
             guard holds else {
                 throw SeamError(.incompatible, "\(name): \(key) must be \(expected) for this model, found \(found)")
@@ -100,7 +104,6 @@ struct PEFTConfig {
         try require(heads == info.kvHeads, "num_attention_heads", "\(info.kvHeads), the heads of its keys,", "\(heads)")
         let width = info.kvHeads * info.headDim
         try require(tokenDim == width, "token_dim", "\(width), the width of its keys,", "\(tokenDim)")
-        let own = info.prefixLayers[PEFTLayout.attention(of: info).rawValue]
         // An encoder-decoder's is the encoder's number where PEFT chose it; layers beyond the decoder's are not read.
         if info.architecture == .encoderDecoder {
             try require(layers >= own, "num_layers", "at least \(own), the decoder's,", "\(layers)")

@@ -6,13 +6,13 @@ import Support
 /// Trained prefixes as folders of PEFT's prefix tuning.
 public enum PEFTPrefix {
     /// Writes what the adapters attached to a session put before the tokens, as a folder that
-    /// `PeftModel.from_pretrained` reads: adapter_config.json and adapter_model.safetensors (F32), replaced as a whole or
-    /// not at all. Networks and gates are computed away.
+    /// `PeftModel.from_pretrained` reads: adapter_config.json and adapter_model.safetensors (F32), replaced as a whole
+    /// or not at all. Networks and gates are computed away.
     /// - Parameters:
     ///   - baseModel: `base_model_name_or_path`, the model's name or path for whoever loads the folder; nil: none.
     ///   - path: a folder; an adapter of SeamKit's that is there is not replaced.
-    /// - Throws: `.unsupported` for what the format has no place for: other adapters, a prefix of an encoder's attention
-    ///   beside a decoder, of cross-attention; `.numeric` for NaN or infinity.
+    /// - Throws: `.unsupported` for what the format has no place for: other adapters, a prefix of cross-attention or of
+    ///   an encoder's beside a decoder; `.numeric` for NaN or infinity.
     public static func export(_ session: Session, baseModel: String? = nil, to path: String) throws {
         let info = session.backbone.info
         let prefix = try exportable(session)
@@ -45,7 +45,8 @@ public enum PEFTPrefix {
         if let other = session.adapters.first(where: { !$0.isPrefix }) {
             throw SeamError(
                 .unsupported,
-                "adapter \"\(other.factory.id)\" is on \(other.seam): PEFT's prefix tuning holds prefixes alone, leave it out")
+                "adapter \"\(other.factory.id)\" is on \(other.seam): PEFT's prefix tuning holds prefixes alone, leave it"
+                    + " out")
         }
         let prefixes = try session.computedPrefix()
         let attention = PEFTLayout.attention(of: session.backbone.info)
@@ -53,7 +54,8 @@ public enum PEFTPrefix {
         if let other = found.first(where: { $0 != attention }) {
             throw SeamError(
                 .unsupported,
-                "these adapters put a prefix before the keys of \(other) attention: PEFT's prefix tuning has one for the decoder's own attention only, train with attention=decoder")
+                "these adapters put a prefix before the keys of \(other) attention: PEFT's prefix tuning has one for the"
+                    + " decoder's own attention only, train with attention=decoder")
         }
         guard let prefix = prefixes[attention.rawValue] else {
             throw SeamError(.invalidArgument, "there is no prefix to write: give the adapters that make one")

@@ -22,8 +22,8 @@ extension PEFTPrefix {
     ///
     /// PEFT saves the prefix that its network gives, not the network, so that there is nothing else to read. A
     /// classification head beside it is left out, with a warning in the log.
-    /// - Parameter path: a folder with adapter_config.json and adapter_model.safetensors in F32, F16 or BF16. A pickle is
-    ///   never executed.
+    /// - Parameter path: a folder with adapter_config.json and adapter_model.safetensors in F32, F16 or BF16. A pickle
+    ///   is never executed.
     /// - Throws: `.notFound` for a missing file; `.format` and `.shape` for a damaged one; `.unsupported` for a method
     ///   other than prefix tuning; `.incompatible` where the prefix is not one for this backbone; `.numeric`.
     public static func adapter(from path: String, backbone: Backbone) throws -> Adapter {
@@ -46,10 +46,12 @@ extension PEFTPrefix {
                 "reparameterization": "none",
             ])
         guard let parameter = adapter.parameters.entries.first, adapter.parameters.entries.count == 1,
-            parameter.tensor.elementCount == layout.layers * 2 * layout.heads * layout.tokens * layout.headDim
+            parameter.tensor.shape == [layout.layers, 2, layout.heads, layout.tokens, layout.headDim]
         else {
             throw SeamError(
-                .incompatible, "the plugin \(adapter.origin) \(adapter.factory.plugin.version) keeps prefixes in another form")
+                .incompatible,
+                "version \(adapter.factory.plugin.version) of \(adapter.origin) keeps its prefix in another form than"
+                    + " [layers, 2, kv_heads, prefix, head_dim]")
         }
         parameter.tensor.assign(layout.keysAndValues(from: rows))
         return adapter
@@ -62,7 +64,8 @@ extension PEFTPrefix {
             if FileSystem.exists(FileSystem.join(path, PEFTConfig.pickleName)) {
                 throw SeamError(
                     .unsupported,
-                    "the PEFT folder \"\(path)\" holds only \(PEFTConfig.pickleName), a pickle, which is never executed; save it again with PEFT's safe_serialization")
+                    "the PEFT folder \"\(path)\" holds only \(PEFTConfig.pickleName), a pickle, which is never executed;"
+                        + " save it again with PEFT's safe_serialization")
             }
             throw SeamError(.notFound, "the PEFT folder \"\(path)\" has no \(PEFTConfig.weightsName)")
         }
@@ -71,7 +74,9 @@ extension PEFTPrefix {
             throw SeamError(.format, "\(name) has no tensor \"\(PEFTConfig.tensorName)\"")
         }
         try leaveOutHead(file, config, runtime)
-        let expected = "[\(config.tokens), \(config.layers) * 2 * \(config.tokenDim)] as num_virtual_tokens, num_layers and token_dim say"
+        let expected =
+            "[\(config.tokens), \(config.layers) * 2 * \(config.tokenDim)] as num_virtual_tokens, num_layers and"
+            + " token_dim say"
         // By quotients: the numbers of the config may be too large to multiply.
         let pair = stored.shape.last.map { $0 / config.layers / 2 }
         guard stored.shape.count == 2, stored.shape[0] == config.tokens, pair == config.tokenDim,
@@ -111,15 +116,19 @@ extension PEFTPrefix {
     private static func leaveOutHead(_ file: SafetensorsFile, _ config: PEFTConfig, _ runtime: Runtime) throws {
         let others = file.tensors.map(\.name).filter { $0 != PEFTConfig.tensorName }
         guard let first = others.first else { return }
-        let heads = ["SEQ_CLS": ["classifier", "score"], "TOKEN_CLS": ["classifier", "score"], "QUESTION_ANS": ["qa_outputs"]]
+        let heads = [
+            "SEQ_CLS": ["classifier", "score"], "TOKEN_CLS": ["classifier", "score"], "QUESTION_ANS": ["qa_outputs"],
+        ]
         let known = heads[config.task] ?? []
         let isHead = { (name: String) in name.split(separator: ".").contains { known.contains(String($0)) } }
         if let stranger = others.first(where: { !isHead($0) }) {
             throw SeamError(
                 .unsupported,
-                "\(file.path) holds \"\(stranger)\" beside the prefix, a part of the model that was trained along: only a prefix alone can be read")
+                "\(file.path) holds \"\(stranger)\" beside the prefix, a part of the model that was trained along:"
+                    + " only a prefix alone can be read")
         }
         runtime.log?(
-            .warning, "\(file.path): the head that was trained with the prefix (\(first) ...) is left out, train a linear-head in its place")
+            .warning,
+            "\(file.path): the head trained with the prefix (\(first) ...) is left out, train one in its place")
     }
 }

@@ -24,8 +24,8 @@ struct PEFTLayout {
         info.architecture == .encoderOnly ? .encoder : .decoder
     }
 
-    /// Keys and values [layers, 2, heads, tokens, head_dim] as rows [tokens, num_layers * 2 * token_dim]; 0 in pairs that
-    /// no layer reads.
+    /// Keys and values [layers, 2, heads, tokens, head_dim] as rows [tokens, num_layers * 2 * token_dim]; 0 in pairs
+    /// that no layer reads.
     func rows(from values: [Float]) -> [Float] {
         var rows = [Float](repeating: 0, count: tokens * storedLayers * 2 * heads * headDim)
         forEachVector { place, row in rows.replaceSubrange(row, with: values[place]) }
@@ -39,8 +39,8 @@ struct PEFTLayout {
         return values
     }
 
-    /// For each layer, key or value, head and token: its head_dim numbers in [layers, 2, heads, tokens, head_dim] and in
-    /// the rows.
+    /// For each layer, key or value, head and token: its head_dim numbers in [layers, 2, heads, tokens, head_dim] and
+    /// in the rows.
     private func forEachVector(_ body: (_ place: Range<Int>, _ row: Range<Int>) -> Void) {
         var place = 0
         for layer in 0..<layers {

@@ -47,8 +47,8 @@ struct ImportCommand: ParsableCommand {
         commandName: "import",
         abstract: "Make an adapter of a prefix that another program trained.",
         discussion: """
-            With --format peft: the folder that PEFT's prefix tuning saved becomes an adapter prefix-tuning, which can be \
-            trained on.
+            With --format peft: the folder that PEFT's prefix tuning saved becomes an adapter prefix-tuning, which can \
+            be trained on.
 
             Example: seam import --model model --format peft --input peft-prefix --output adapter
             """)

@@ -108,6 +108,9 @@ public enum AdapterFolder {
             throw SeamError(.notFound, "adapter folder \"\(path)\": there is no such folder")
         }
         let json = try JSON.read(name)
+        guard json["peft_type"] == nil else {
+            throw SeamError(.format, "\(name) is of an adapter of PEFT: `seam import` makes one for SeamKit of it")
+        }
         let known: [String: [String]] = [
             "": ["schema", "abi", "plugin", "adapter", "seam", "options", "backbone", "classes", "prefix_length", "task"],
             "plugin": ["id", "version"],
