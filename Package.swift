@@ -71,6 +71,7 @@ let package = Package(
         .target(name: "Sweep", dependencies: ["Trainer", "Session", "Files", "Plotting", "Support"]),
         .target(
             name: "FewShot", dependencies: ["Session", "Text", "Files", "Engine", "Kernels", "Plotting", "Support", "CSeam"]),
+        .target(name: "Exchange", dependencies: ["Session", "Files", "Engine", "Support"]),
         .target(
             name: "CAPI", dependencies: ["Trainer", "FewShot"], exclude: ["exports.map"],
             linkerSettings: [
@@ -81,7 +82,10 @@ let package = Package(
             ]),
         .executableTarget(
             name: "seam",
-            dependencies: ["Trainer", "FewShot", "Sweep", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+            dependencies: [
+                "Trainer", "FewShot", "Sweep", "Exchange",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]),
 
         .target(name: "SeamPlugin", dependencies: ["CSeam", "CExit"], swiftSettings: embedded),
 

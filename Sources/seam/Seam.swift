@@ -18,7 +18,8 @@ struct Seam: ParsableCommand {
         version: "\(seamVersion)",
         subcommands: [
             PluginsCommand.self, DescribeCommand.self, TrainCommand.self, EvaluateCommand.self, GenerateCommand.self,
-            FewshotCommand.self, ClassifyCommand.self, SweepCommand.self, CallCommand.self,
+            FewshotCommand.self, ClassifyCommand.self, SweepCommand.self, CallCommand.self, ExportCommand.self,
+            ImportCommand.self,
         ])
 }
 

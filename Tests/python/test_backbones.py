@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from seam_abi import Array, constant
 from seam_objects import Backbone, Batch, Runtime
-from tiny_models import END, PAD, VARIANTS, Tokens, reference, save, tokens
+from tiny_models import END, PAD, VARIANTS, Tokens, reference, save, tokens, until
 
 # Of the largest score. Both sides compute in f32 with sums in another order; through some ten layers that stays well
 # below this, while any wrong constant (an epsilon, a scale, a bucket edge) is far above it.
@@ -112,10 +112,6 @@ def expected_generation(
     with torch.no_grad():
         found = hugging_face.generate(**source, **options, return_dict_in_generate=True, output_scores=True)
     return [until(end, row[1:]) for row in found.sequences.tolist()], found.get("sequences_scores")
-
-
-def until(end: int, row: list[int]) -> list[int]:
-    return row[: row.index(end) + 1] if end in row else row
 
 
 @pytest.mark.parametrize("search", SEARCHES)

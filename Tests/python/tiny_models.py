@@ -203,3 +203,8 @@ def tokens(seed: int, count: int = 4, source: int = 17, target: int = 9, vocabul
         labels[row, int(random.integers(2, target + 1)) :] = -100
     mask[0, 3] = 0
     return Tokens(ids, mask, labels)
+
+
+def until(end: int, row: list[int]) -> list[int]:
+    """Tokens up to the first `end`, with it."""
+    return row[: row.index(end) + 1] if end in row else row

@@ -26,6 +26,9 @@ public final class Adapter {
     var table: seam_adapter_factory { factory.table.pointee }
     public var origin: String { factory.plugin.id }
 
+    /// Whether it is on one of the seams of prefixes.
+    public var isPrefix: Bool { seam == SEAM_ATTENTION_PREFIX || seam == SEAM_PREFIX_TOKENS }
+
     /// Makes an adapter for a backbone and initialises its parameters.
     /// - Parameters:
     ///   - id: the adapter's factory ("repcali").

@@ -109,6 +109,9 @@ public enum AdapterFolder {
         }
         let name = FileSystem.join(path, configName)
         let json = try JSON.read(name)
+        guard json["peft_type"] == nil else {
+            throw SeamError(.format, "\(name) is of an adapter of PEFT: `seam import` makes one for SeamKit of it")
+        }
         let known: [String: [String]] = [
             "": ["schema", "abi", "plugin", "adapter", "seam", "options", "backbone", "classes", "prefix_length", "task"],
             "plugin": ["id", "version"],

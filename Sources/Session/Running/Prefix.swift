@@ -59,6 +59,14 @@ extension Session {
         try Self.prefix(of: adapters, in: context, training: training)
     }
 
+    /// What the attached adapters put before the tokens, by `PrefixAttention`: f32 [layers, 2, kv_heads, prefix, head_dim],
+    /// copies that the caller owns; nil for an attention without a prefix.
+    public func computedPrefix() throws -> [Tensor?] {
+        let context = makeContext(recordsGradients: false)
+        let prefix = try prefix(context, training: false)
+        return try PrefixAttention.allCases.map { try prefix[$0].map { try context.copied($0) } }
+    }
+
     /// Whether the encoder computes the same for a source whatever the values of the attached adapters are.
     public var hasConstantEncoder: Bool { prefixLength[PrefixAttention.encoder.rawValue] == 0 }
 

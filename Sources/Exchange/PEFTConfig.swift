@@ -1,0 +1,114 @@
+import Files
+import Session
+import Support
+
+/// What the `adapter_config.json` of PEFT says of a trained prefix.
+struct PEFTConfig {
+    static let fileName = "adapter_config.json"
+    static let weightsName = "adapter_model.safetensors"
+    static let pickleName = "adapter_model.bin"
+    /// The tensor of the prefix, and the only one without a head.
+    static let tensorName = "prompt_embeddings"
+
+    let task: String
+    let tokens: Int
+    let tokenDim: Int
+    let heads: Int
+    let layers: Int
+    let submodules: Int
+
+    /// Reads a config. Keys that do not change what the model computes are passed over: PEFT adds some each release.
+    /// - Throws: `.format` for a missing or wrong member, `.unsupported` for another method or a setting that PEFT's
+    ///   prefix tuning has no meaning for.
+    init(reading name: String) throws {
+        let json = try JSON.read(name)
+        guard json["schema"] == nil || json["peft_type"] != nil else {
+            throw SeamError(.invalidArgument, "\(name) is of an adapter of SeamKit: it needs no import")
+        }
+        let method = try json.requireString("peft_type", in: name)
+        guard method == "PREFIX_TUNING" else {
+            throw SeamError(
+                .unsupported, "\(name): peft_type must be PREFIX_TUNING, the one that can be read, found \(method)")
+        }
+        guard let task = try json.optionalString("task_type", in: name) else {
+            throw SeamError(
+                .unsupported,
+                "\(name): task_type must name a task, found none, with which PEFT leaves the prefix unused")
+        }
+        self.task = task
+        func count(_ key: String) throws -> Int {
+            let value = try json.requireInt(key, in: name)
+            guard value > 0 else { throw SeamError(.format, "\(name): \(key) must be positive, found \(value)") }
+            return value
+        }
+        tokens = try count("num_virtual_tokens")
+        tokenDim = try count("token_dim")
+        heads = try count("num_attention_heads")
+        layers = try count("num_layers")
+        submodules = try json.optionalInt("num_transformer_submodules", in: name) ?? (task == "SEQ_2_SEQ_LM" ? 2 : 1)
+    }
+
+    /// The config of a prefix for a backbone.
+    init(_ layout: PEFTLayout, for info: BackboneInfo) {
+        switch info.architecture {
+        case .encoderDecoder: task = "SEQ_2_SEQ_LM"
+        case .decoderOnly: task = "CAUSAL_LM"
+        // SEQ_CLS and the like want a head in the file.
+        case .encoderOnly, .text: task = "FEATURE_EXTRACTION"
+        }
+        tokens = layout.tokens
+        tokenDim = layout.heads * layout.headDim
+        heads = layout.heads
+        layers = layout.storedLayers
+        submodules = layout.submodules
+    }
+
+    /// The members that every release of PEFT knows, in its order.
+    func json(baseModel: String?) -> JSON {
+        [
+            "auto_mapping": .null,
+            "base_model_name_or_path": baseModel.map { .string($0) } ?? .null,
+            "encoder_hidden_size": .int(Int64(tokenDim)),
+            "inference_mode": true,
+            "num_attention_heads": .int(Int64(heads)),
+            "num_layers": .int(Int64(layers)),
+            "num_transformer_submodules": .int(Int64(submodules)),
+            "num_virtual_tokens": .int(Int64(tokens)),
+            "peft_type": "PREFIX_TUNING",
+            "prefix_projection": false,
+            "revision": .null,
+            "task_type": .string(task),
+            "token_dim": .int(Int64(tokenDim)),
+        ]
+    }
+
+    /// Whether the prefix is one for this backbone.
+    /// - Throws: `.incompatible`, one sentence of what does not fit.
+    func check(for info: BackboneInfo, in name: String) throws {
+        let own = info.prefixLayers[PEFTLayout.attention(of: info).rawValue]
+        guard own > 0 else { throw SeamError(.unsupported, "this model takes no prefix, and \(name) is of one") }
+        func require(_ holds: Bool, _ key: String, _ expected: String, _ found: String) throws {
+            guard holds else {
+                throw SeamError(.incompatible, "\(name): \(key) must be \(expected) for this model, found \(found)")
+            }
+        }
+        let tasks = switch info.architecture {
+        case .encoderDecoder: ["SEQ_2_SEQ_LM"]
+        case .decoderOnly: ["CAUSAL_LM", "SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"]
+        case .encoderOnly: ["FEATURE_EXTRACTION", "SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS"]
+        case .text: [String]()
+        }
+        try require(tasks.contains(task), "task_type", tasks.joined(separator: " or "), task)
+        let expected = info.architecture == .encoderDecoder ? 2 : 1
+        try require(submodules == expected, "num_transformer_submodules", "\(expected)", "\(submodules)")
+        try require(heads == info.kvHeads, "num_attention_heads", "\(info.kvHeads), the heads of its keys,", "\(heads)")
+        let width = info.kvHeads * info.headDim
+        try require(tokenDim == width, "token_dim", "\(width), the width of its keys,", "\(tokenDim)")
+        // An encoder-decoder's is the encoder's number where PEFT chose it; layers beyond the decoder's are not read.
+        if info.architecture == .encoderDecoder {
+            try require(layers >= own, "num_layers", "at least \(own), the decoder's,", "\(layers)")
+        } else {
+            try require(layers == own, "num_layers", "\(own)", "\(layers)")
+        }
+    }
+}

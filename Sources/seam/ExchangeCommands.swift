@@ -1,0 +1,75 @@
+import ArgumentParser
+import Exchange
+import Session
+import Support
+
+/// Programs that trained adapters are exchanged with.
+enum ExchangeFormat: String, CaseIterable, ExpressibleByArgument {
+    case peft
+}
+
+struct ExportCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "export",
+        abstract: "Write trained prefixes for another program.",
+        discussion: """
+            With --format peft: a folder for PeftModel.from_pretrained, of the prefix that the adapters give together. \
+            Networks and gates are computed away.
+
+            Example: seam export --model model --adapter run/adapter --format peft --output peft-prefix
+            """)
+
+    @OptionGroup(title: "Model") var model: ModelOptions
+    @OptionGroup(title: "Adapters") var adapters: SavedAdapterOptions
+
+    @Option(help: "What to write.")
+    var format: ExchangeFormat
+
+    @Option(help: "base_model_name_or_path in the folder: where those who load it find the model. None: left open.")
+    var baseModel: String?
+
+    @Option(help: "Folder to write. One that is there is replaced if it is of that format.")
+    var output: String
+
+    @OptionGroup var common: CommonOptions
+
+    func run() throws {
+        let session = Session(backbone: try model.openBackbone(try common.makeRuntime()))
+        try adapters.attach(to: session)
+        switch format {
+        case .peft: try PEFTPrefix.export(session, baseModel: baseModel, to: output)
+        }
+    }
+}
+
+struct ImportCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "import",
+        abstract: "Make an adapter of a prefix that another program trained.",
+        discussion: """
+            With --format peft: the folder that PEFT's prefix tuning saved becomes an adapter prefix-tuning, which can \
+            be trained on.
+
+            Example: seam import --model model --format peft --input peft-prefix --output adapter
+            """)
+
+    @OptionGroup(title: "Model") var model: ModelOptions
+
+    @Option(help: "What to read.")
+    var format: ExchangeFormat
+
+    @Option(help: "Folder that the other program wrote.")
+    var input: String
+
+    @Option(help: "Folder of the adapter to write. An adapter that is there is replaced, one of PEFT's is not.")
+    var output: String
+
+    @OptionGroup var common: CommonOptions
+
+    func run() throws {
+        let backbone = try model.openBackbone(try common.makeRuntime())
+        switch format {
+        case .peft: try PEFTPrefix.importAdapter(from: input, backbone: backbone, to: output)
+        }
+    }
+}
