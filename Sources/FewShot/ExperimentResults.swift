@@ -1,3 +1,5 @@
+import Support
+
 /// What an experiment came to so far, by method and shots.
 struct ExperimentResults {
     /// One method with one draw, or without training.

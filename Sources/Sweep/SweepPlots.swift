@@ -36,13 +36,13 @@ extension SweepReport {
             var chart = LineChart(
                 title: "\(axis.name) \(value)", xLabel: "step", yLabel: "training loss (running mean)")
             for (number, series) in series.enumerated() {
-                let curves = runs(series, value).compactMap { curves[$0]?.means }
-                guard let steps = curves.map(\.count).min(), steps > 0 else { continue }
+                let means = runs(series, value).compactMap { curves[$0]?.means }
+                guard let steps = means.map(\.count).min(), steps > 0 else { continue }
                 var line = LineChart.Line(
                     name: series.name,
                     points: Self.shownSteps(of: steps).map { step in
-                        let sum = curves.reduce(0) { $0 + $1[step - 1] }
-                        return LineChart.Point(x: Double(step), y: sum / Double(curves.count))
+                        let sum = means.reduce(0) { $0 + $1[step - 1] }
+                        return LineChart.Point(x: Double(step), y: sum / Double(means.count))
                     }, number: number)
                 line.hasDots = false
                 line.width = 1.5
