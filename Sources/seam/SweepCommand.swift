@@ -226,7 +226,7 @@ struct SweepCommand: ParsableCommand {
     private static func words(_ result: SweepResult) -> String {
         if let failure = result.failure { return "failed: \(failure)" }
         let figures = result.finished?.development.values ?? []
-        return "development " + figures.map { "\($0.metric.title) \($0.metric.text($0.value))" }.joined(separator: ", ")
+        return "development " + figures.map { $0.metric.sentence($0.value) }.joined(separator: ", ")
     }
 
     private func show(_ report: SweepReport, _ folder: SweepFolder) throws {
