@@ -22,7 +22,7 @@ extension SweepReport {
             let plots = try Recording.plots(in: folder.folder(of: run))
             return plots.map { recorded -> (name: String, text: String) in
                 var map = recorded.map
-                map.title = "\(recorded.adapter), \(recorded.method): \(run.title)"
+                map.title = "\(recorded.method) of \(recorded.adapter): \(run.title)"
                 let isOnly = plots.count { $0.adapter == recorded.adapter } == 1
                 let kind = isOnly ? recorded.adapter : recorded.name
                 let values = run.point.settings.map(\.value).joined(separator: "-")

@@ -13,6 +13,11 @@ public struct SweepMetric: Hashable, Sendable {
     public var isLowerBetter: Bool { self == .loss }
     private var isShare: Bool { name.hasSuffix("accuracy") }
 
+    /// "token accuracy 81.20 %".
+    public func sentence(_ value: Double) -> String {
+        "\(name.replacing("_", with: " ")) \(text(value))\(isShare ? " %" : "")"
+    }
+
     /// "token accuracy (%)".
     public var title: String { name.replacing("_", with: " ") + (isShare ? " (%)" : "") }
 

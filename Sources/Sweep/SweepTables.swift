@@ -67,7 +67,8 @@ extension SweepReport {
     /// The best value and how far the values lie apart.
     private var summaries: [String] {
         let hasTest = testMetrics.contains(metric)
-        let columns = ["variant", "best", "at \(axis.name)"] + (hasTest ? ["test there"] : [])
+        let columns =
+            ["variant", "best", "at \(axis.name)"] + (hasTest ? ["test there"] : []) + ["range", "deviation"]
         let rows = series.map { series -> [String] in
             guard let summary = summary(series) else { return [series.name] + columns.dropFirst().map { _ in "–" } }
             let test = hasTest ? [words(cell(series, summary.best.value) { $0.test?[metric] }, metric)] : []
@@ -78,7 +79,7 @@ extension SweepReport {
             "## Over \(axis.name): \(metric.title)",
             "Of the means on the development examples: the best, the greatest less the least, and their standard deviation."
                 + (hasTest ? " The test examples are looked at where the development examples are best." : ""),
-            markdownTable([columns + ["range", "deviation"]] + rows),
+            markdownTable([columns] + rows),
         ]
     }
 

@@ -24,6 +24,9 @@ struct SweepCommand: ParsableCommand {
 
     @OptionGroup(title: "Model") var model: ModelOptions
 
+    @Option(help: "What to learn: pairs, or classification (see seam train).")
+    var task = TrainingTask.pairs
+
     @Option(
         name: .customLong("variant"),
         help: "What to compare, as NAME=ADAPTER[:OPTION=VALUE...][+ADAPTER...]. Repeat; the first is the reference.")
@@ -50,6 +53,7 @@ struct SweepCommand: ParsableCommand {
     var test: String?
 
     @OptionGroup(title: "Data") var pairs: PairOptions
+    @OptionGroup(title: "Labelled data") var labelled: ClassOptions
 
     @Option(
         name: .customLong("metric"),
@@ -110,6 +114,12 @@ struct SweepCommand: ParsableCommand {
             throw ValidationError("--train, --dev, --steps and --output are needed, or --report-only")
         }
         guard evalLimit >= 0 else { throw SeamError(.invalidArgument, "--eval-limit must be 0 or more, found \(evalLimit)") }
+        if task == .classification, let metric = metrics.first {
+            throw SeamError(.invalidArgument, "--metric \(metric.rawValue) is of generated texts, and --task is classification")
+        }
+        if task == .pairs, labelled.truncate {
+            throw SeamError(.invalidArgument, "--truncate is for --task classification")
+        }
         let plan = try SweepPlan(
             variants: variants.map { try SweepVariant($0) }, axes: axes.map { try SweepAxis($0) }, seeds: try readSeeds())
         let runtime = try common.makeRuntime()
@@ -117,7 +127,7 @@ struct SweepCommand: ParsableCommand {
         let folder = SweepFolder(output)
         let data = try SweepData(self, train: train, dev: dev, test: test, backbone, tokenizer)
         let sweep = try Sweep(
-            plan: plan, task: try task(data, runtime, backbone), folder: folder,
+            plan: plan, task: try makeTask(data, runtime, backbone), folder: folder,
             metric: data.metric,
             title: "Sweep of \(plan.axes.map(\.name).joined(separator: ", ")): \(FileSystem.baseName(model.name)), \(FileSystem.baseName(train))")
         let ending = try execute(sweep)
@@ -142,16 +152,16 @@ struct SweepCommand: ParsableCommand {
         }
     }
 
-    private func task(_ data: SweepData, _ runtime: Runtime, _ backbone: Backbone) throws -> SweepTask {
-        let isClassification = data.training.isClassification
-        let classes = data.classes
+    private func makeTask(_ data: SweepData, _ runtime: Runtime, _ backbone: Backbone) throws -> SweepTask {
+        let labels = data.labels
         var task = SweepTask(
             training: data.training, development: data.development, test: data.test,
             makeSession: { spec, settings, seed in
                 let session = Session(backbone: backbone)
                 try AdapterComposition(
-                    parsing: spec, options: settings, isClassification: isClassification, in: runtime
-                ).attach(to: session, classes: classes, seed: seed)
+                    parsing: spec, options: settings, isClassification: !labels.isEmpty, in: runtime
+                ).attach(to: session, classes: labels.count, seed: seed)
+                if !labels.isEmpty { try session.nameClasses(labels) }
                 return session
             }, optionNames: { try runtime.adapterFactory($0).options.map(\.name) })
         task.adapterSettings = try settings.map { text in
@@ -216,7 +226,7 @@ struct SweepCommand: ParsableCommand {
     private static func words(_ result: SweepResult) -> String {
         if let failure = result.failure { return "failed: \(failure)" }
         let figures = result.finished?.development.values ?? []
-        return "development " + figures.map { "\($0.metric.title) \($0.metric.text($0.value))" }.joined(separator: ", ")
+        return "development " + figures.map { $0.metric.sentence($0.value) }.joined(separator: ", ")
     }
 
     private func show(_ report: SweepReport, _ folder: SweepFolder) throws {

@@ -11,8 +11,8 @@ struct SweepData {
     let training: TokenPairs
     let development: TokenPairs
     let test: TokenPairs?
-    /// Of a classification; 0 for pairs of texts.
-    let classes = 0
+    /// Names of the classes; empty for pairs of texts.
+    let labels: [String]
     private let texts: [SweepTask.Part: ReferencedTexts]
     private let metrics: [TextMetric]
     /// Nil where nothing is generated.
@@ -28,15 +28,32 @@ struct SweepData {
         self.tokenizer = tokenizer
         (metrics, batchSize, evalLimit) = (command.metrics, command.batchSize, command.evalLimit)
         generation = try command.metrics.isEmpty ? nil : command.generation.options(for: session)
-        training = try command.pairs.read(train, tokenizer, session)
         var texts: [SweepTask.Part: ReferencedTexts] = [:]
-        func read(_ path: String, _ part: SweepTask.Part) throws -> TokenPairs {
-            let pairs = try command.pairs.texts(path, backbone.info)
-            let tokens = try command.pairs.tokens(of: pairs, tokenizer, session)
-            texts[part] = ReferencedTexts(
-                pairs, tokens: tokens, areGrouped: command.pairs.sourceFormat == .e2e, limit: command.evalLimit)
-            return tokens
+        let read: (String, SweepTask.Part?) throws -> TokenPairs
+        if command.task == .classification {
+            let columns = command.labelled.columns
+            let names = try columns.read(train, labels: nil).sortedLabelNames
+            guard names.count >= 2 else {
+                throw SeamError(
+                    .invalidArgument, "\(train): a classification needs 2 labels or more, found \(names.joined(separator: ","))")
+            }
+            labels = names
+            read = { path, _ in
+                try command.labelled.tokens(of: columns.read(path, labels: names), tokenizer, session)
+            }
+        } else {
+            labels = []
+            read = { path, part in
+                let pairs = try command.pairs.texts(path, backbone.info)
+                let tokens = try command.pairs.tokens(of: pairs, tokenizer, session)
+                if let part {
+                    texts[part] = ReferencedTexts(
+                        pairs, tokens: tokens, areGrouped: command.pairs.sourceFormat == .e2e, limit: command.evalLimit)
+                }
+                return tokens
+            }
         }
+        training = try read(train, nil)
         development = try read(dev, .development)
         self.test = try test.map { try read($0, .test) }
         self.texts = texts
@@ -44,7 +61,8 @@ struct SweepData {
 
     /// What the report begins with.
     var metric: SweepMetric {
-        metrics.first.map { SweepMetric($0.rawValue.replacing("-", with: "_")) } ?? .loss
+        if !labels.isEmpty { return SweepMetric("accuracy") }
+        return metrics.first.map { SweepMetric($0.rawValue.replacing("-", with: "_")) } ?? .loss
     }
 
     /// What generated texts depend on beside the run.
