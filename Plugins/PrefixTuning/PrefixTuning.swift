@@ -8,7 +8,7 @@ import SeamPlugin
 ///     P = W2 tanh(W1 e + b1) + b2,     P_l = (K_l, V_l), each [tokens, w]
 ///
 /// with an e and a network for each attention. Without reparameterization K and V themselves are the parameters, which
-/// the paper found harder to train. When the adapter is saved, the network is computed away.
+/// the paper found harder to train. A finished training saves the prefix without the network.
 final class PrefixTuning: Adapter {
     private let prefixes: Prefixes
 

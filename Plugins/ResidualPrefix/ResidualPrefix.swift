@@ -12,7 +12,7 @@ import SeamPlugin
 ///
 /// where (...)_l are the w of the 2 x layers x w columns that belong to it. With `layer_norm` f reads N(e), a LayerNorm
 /// with learned gain and bias; the residual connections go around it and add e itself, as in a Transformer that
-/// normalises first. When the adapter is saved, all of it is computed away.
+/// normalises first. A finished training saves the prefix without all that.
 final class ResidualPrefix: Adapter {
     private let prefixes: Prefixes
 

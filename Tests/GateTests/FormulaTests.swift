@@ -97,4 +97,24 @@ import Testing
         try gated.session.detach(own)
         #expect(distance(try gated.logits(batch), try weighted.logits(batch)) > 1e-3, "the gate matters")
     }
+
+    /// It stays an adapter of its own, behind the saved prefix.
+    @Test(arguments: options) func aLoadedGateGivesTheSame(_ options: JSON) throws {
+        let model = try OpenModel()
+        let pairs = makePairs(3)
+        let batch = try Batch(sources: pairs.sources, targets: pairs.targets, info: model.info)
+        let adapters = [try model.attach("residual-prefix", ["prefix_length": 3]), try model.attach("gate", options)]
+        randomise(adapters[1], deviation: 2)
+        let expected = try model.logits(batch)
+        let paths = try adapters.map { adapter in
+            let path = model.scratch[adapter.factory.id]
+            try AdapterFolder.save(adapter, backbone: model.backbone, isBackboneTrained: false, notes: "", to: path)
+            return path
+        }
+        for adapter in adapters.reversed() { try model.session.detach(adapter) }
+        for path in paths { try model.session.attach(try AdapterFolder.load(path, backbone: model.backbone)) }
+        #expect(bitEqual(try model.logits(batch), expected))
+        let names = model.session.adapters[1].parameters.entries.map(\.name)
+        #expect(names == ["encoder.gate", "decoder.gate", "cross.gate"])
+    }
 }

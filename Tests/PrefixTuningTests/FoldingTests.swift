@@ -43,4 +43,19 @@ import Testing
         try model.session.attach(folded)
         #expect(bitEqual(try model.scores(), expected))
     }
+
+    @Test(arguments: options) func itIsKeptAcrossSaving(_ options: JSON) throws {
+        let model = try OpenModel()
+        let adapter = try model.attach("prefix-tuning", options)
+        let expected = try model.scores()
+        let path = model.scratch["adapter"]
+        let folded = try adapter.folded(for: model.backbone)
+        try AdapterFolder.save(folded, backbone: model.backbone, isBackboneTrained: false, notes: "", to: path)
+        try model.session.detach(adapter)
+        let loaded = try AdapterFolder.load(path, backbone: model.backbone)
+        #expect(loaded.options["folded"] == true && adapter.options["folded"] == false)
+        #expect(loaded.parameters.entries.allSatisfy { $0.name.hasSuffix(".prefix") })
+        try model.session.attach(loaded)
+        #expect(bitEqual(try model.scores(), expected))
+    }
 }
