@@ -59,16 +59,15 @@ import Testing
             #expect(abs(sigmoid(value) - weight) < 1e-6)
             #expect(weight != 0.5 || value == 0)
         }
-        #expect(try gate(try OpenModel(), .null).parameters.entries.allSatisfy { $0.tensor.floats.allSatisfy { $0 == 0 } })
+        let plain = try gate(try OpenModel(), .null)
+        #expect(plain.parameters.entries.flatMap(\.tensor.floats).allSatisfy { $0 == 0 })
     }
 
     /// Behind one prefix or two, the gate weights what all of them gave: as one prefix of weighted numbers.
     @Test(arguments: TinyModel.everyFamily + TinyModel.decoders, options)
     func behindPrefixes(_ family: TinyModel, _ options: JSON) throws {
         func attach(_ model: OpenModel, _ id: String, _ options: JSON) throws -> Adapter {
-            let adapter = try Adapter(
-                backbone: model.backbone, id: id, options: options, prefixLength: model.session.prefixLength)
-            try model.session.attach(adapter)
+            let adapter = try model.attach(id, options)
             randomise(adapter, deviation: 1, seed: 5)
             return adapter
         }

@@ -81,6 +81,38 @@ import Testing
         #expect(losses.last! < 0.5 * losses[0])
     }
 
+    /// In a session it reads the mean of what the encoder gives behind its prefix.
+    @Test func behindAPrefix() throws {
+        let model = try OpenModel(TinyModel(.bert))
+        let batch = try Batch(sources: makePairs(3).sources, classes: [0, 2, 1], info: model.info)
+        func classes() throws -> [Float] {
+            let context = model.session.makeContext(recordsGradients: false)
+            return try context.contiguous(try model.session.classify(context, batch)).floats
+        }
+        let adapter = try head(model)
+        randomise(adapter)
+        try model.session.attach(adapter)
+        let plain = try classes()
+        let prefix = try model.attach("prefix-tuning", ["prefix_length": 3])
+        let context = model.session.makeContext(recordsGradients: false)
+        let hidden = try context.contiguous(try model.session.encode(context, batch)).floats
+        let (weight, bias) = (adapter.parameters["weight"]!.floats, adapter.parameters["bias"]!.floats)
+        let expected = (0..<batch.count).flatMap { row in
+            let places = (0..<batch.sourceLength).map { row * batch.sourceLength + $0 }
+                .filter { batch.attentionMask[$0] != 0 }
+            let pooled = (0..<16).map { axis in
+                places.map { Double(hidden[$0 * 16 + axis]) }.reduce(0, +) / Double(places.count)
+            }
+            return (0..<3).map { k in
+                Float(pooled.indices.reduce(Double(bias[k])) { $0 + Double(weight[k * 16 + $1]) * pooled[$1] })
+            }
+        }
+        #expect(distance(try classes(), expected) < 8e-6)
+        #expect(distance(plain, expected) > 1e-3, "the prefix matters")
+        try model.session.detach(prefix)
+        #expect(bitEqual(try classes(), plain))
+    }
+
     @Test func aClassificationIsNeeded() throws {
         let model = try OpenModel()
         expectError(.invalidArgument, "\"linear-head\" on decoder.output", "needs at least 2 classes, found 0") {

@@ -87,12 +87,7 @@ import Testing
     @Test(arguments: TinyModel.everyFamily + TinyModel.decoders + [TinyModel(.bert)])
     func twoStandBehindEachOther(_ family: TinyModel) throws {
         func attach(_ model: OpenModel, _ length: Int64) throws -> Adapter {
-            let adapter = try Adapter(
-                backbone: model.backbone, id: "prefix-tuning",
-                options: ["prefix_length": .int(length), "reparameterization": "none"],
-                prefixLength: model.session.prefixLength)
-            try model.session.attach(adapter)
-            return adapter
+            try model.attach("prefix-tuning", ["prefix_length": .int(length), "reparameterization": "none"])
         }
         let (parts, whole) = (try OpenModel(family), try OpenModel(family))
         let (first, second, both) = (try attach(parts, 2), try attach(parts, 3), try attach(whole, 5))

@@ -13,7 +13,8 @@ import Testing
             ["residual": "hidden"],
         ] as [JSON])
     func everyParameter(_ options: JSON) throws {
-        let all = JSON.object(options.objectValue! + [(key: "prefix_length", value: 2), (key: "attention", value: "cross")])
+        let common: [(key: String, value: JSON)] = [("prefix_length", 2), ("attention", "cross")]
+        let all = JSON.object(options.objectValue! + common)
         try expectGradients(of: "residual-prefix", all, in: try OpenModel())
     }
 }

@@ -40,13 +40,14 @@ public struct OpenModel {
         session = Session(backbone: backbone)
     }
 
-    /// Attaches a new adapter.
+    /// Attaches a new adapter, made for what is attached already.
     @discardableResult
     public func attach(
         _ id: String = "repcali", _ options: JSON = .null, backboneFrozen: Bool = true, seed: UInt64 = 0
     ) throws -> Adapter {
         let adapter = try Adapter(
-            backbone: backbone, id: id, options: options, backboneFrozen: backboneFrozen, seed: seed)
+            backbone: backbone, id: id, options: options, backboneFrozen: backboneFrozen,
+            prefixLength: session.prefixLength, seed: seed)
         try session.attach(adapter)
         return adapter
     }

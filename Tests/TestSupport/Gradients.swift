@@ -5,8 +5,8 @@ import Testing
 
 /// Expects the gradients of an adapter on a seam of prefixes, through the whole model, to be the slopes of its loss.
 ///
-/// The f32 loss carries an error of about 3e-7 (2^-24 times a loss of 4, and as much again from the layers before it), so
-/// a difference quotient over 2h = 0.02 is wrong by 2e-5, and twice that after the extrapolation. Entries are compared
+/// The f32 loss carries an error of about 3e-7 (2^-24 times a loss of 4, and as much again from the layers before it),
+/// so a difference quotient over 2h = 0.02 is wrong by 2e-5, and twice that after the extrapolation. Entries are compared
 /// to 1 % of the largest of their parameter and that error, while a wrong term of a formula shows as tens of per cent.
 /// The families that it is called with have smooth activations, since a kink of relu within the step would show too.
 public func expectGradients(of id: String, _ options: JSON, in model: OpenModel) throws {
@@ -15,9 +15,7 @@ public func expectGradients(of id: String, _ options: JSON, in model: OpenModel)
     func loss() throws -> Double {
         -(try model.session.score(batch)).map(\.logProbability).reduce(0, +) / Double(batch.labelCount)
     }
-    let adapter = try Adapter(
-        backbone: model.backbone, id: id, options: options, prefixLength: model.session.prefixLength)
-    try model.session.attach(adapter)
+    let adapter = try model.attach(id, options)
     randomise(adapter, deviation: 0.5)
     try adapter.unfreeze()
 

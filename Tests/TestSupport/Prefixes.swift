@@ -18,7 +18,7 @@ public struct GivenPrefixes {
     public func through(_ adapter: Adapter, _ session: Session, adding: [Int] = [0, 0, 0]) throws -> [[Float]] {
         let context = session.makeContext(recordsGradients: false)
         let inputs = try zip(values, shapes).map { try context.constant($0, $1) }
-        let expected = zip(shapes, adding).map { [$0[0], 2, $0[2], $0[3] + $1, $0[4]] }
+        let expected: [Shape] = zip(shapes, adding).map { [$0[0], 2, $0[2], $0[3] + $1, $0[4]] }
         return try adapter.forward(context, inputs: inputs, expected: expected, training: false)
             .map { try context.contiguous($0).floats }
     }
@@ -34,8 +34,8 @@ public struct GivenPrefixes {
     }
 }
 
-/// What the network of the prefix plugins gives an attention, [layers, 2, kv heads, tokens, head_dim], from its formula in
-/// f64, one number at a time:
+/// What the network of the prefix plugins gives an attention, [layers, 2, kv heads, tokens, head_dim], from its formula
+/// in f64, one number at a time:
 ///
 ///     P = W2 (tanh(W1 N(e) + b1) + e) + b2 + e
 ///
@@ -58,7 +58,8 @@ public func networkPrefix(
         let variance = x.map { ($0 - mean) * ($0 - mean) }.reduce(0, +) / Double(x.count)
         return x.indices.map { gain[$0] * (x[$0] - mean) / (variance + 1e-5).squareRoot() + bias[$0] }
     }
-    let (layers, heads, width) = (adapter.site.prefixLayers[attention.rawValue], adapter.site.kvHeads, adapter.site.headDim)
+    let (layers, heads) = (adapter.site.prefixLayers[attention.rawValue], adapter.site.kvHeads)
+    let width = adapter.site.headDim
     let embedding = values("embedding.weight")!
     let tokens = embedding.count / (heads * width)
     var result = [Float](repeating: 0, count: layers * 2 * heads * tokens * width)

@@ -24,6 +24,8 @@ public struct TinyModel: Sendable, CustomTestStringConvertible {
     public var heads = 2
     public var feedForward = 24
     public var layers = 2
+    /// Where an encoder has another number of them than its decoder.
+    public var encoderLayers: Int?
     public var vocabulary = 24
     /// Longest sequence of a family that has a limit.
     public var positions = 32
@@ -35,9 +37,10 @@ public struct TinyModel: Sendable, CustomTestStringConvertible {
     /// Ids from here on are words.
     public static let firstWord: Int32 = 3
 
-    public init(_ family: Family, dModel: Int = 16, seed: UInt64 = 1) {
+    public init(_ family: Family, dModel: Int = 16, encoderLayers: Int? = nil, seed: UInt64 = 1) {
         self.family = family
         self.dModel = dModel
+        self.encoderLayers = encoderLayers
         self.seed = seed
     }
 
@@ -73,7 +76,8 @@ public struct TinyModel: Sendable, CustomTestStringConvertible {
         ]
         if family.isT5 {
             members += [
-                ("num_heads", .int(Int64(heads))), ("num_layers", .int(Int64(layers))),
+                ("num_heads", .int(Int64(heads))), ("num_layers", .int(Int64(depth("encoder")))),
+                ("num_decoder_layers", .int(Int64(layers))),
                 ("d_ff", .int(Int64(feedForward))),
                 ("d_kv", .int(Int64(dModel / heads))), ("relative_attention_num_buckets", 8),
                 ("relative_attention_max_distance", 16),
@@ -82,7 +86,7 @@ public struct TinyModel: Sendable, CustomTestStringConvertible {
         } else {
             for side in ["encoder", "decoder"] {
                 members += [
-                    (side + "_layers", .int(Int64(layers))), (side + "_attention_heads", .int(Int64(heads))),
+                    (side + "_layers", .int(Int64(depth(side)))), (side + "_attention_heads", .int(Int64(heads))),
                     (side + "_ffn_dim", .int(Int64(feedForward))),
                 ]
             }
@@ -102,12 +106,14 @@ public struct TinyModel: Sendable, CustomTestStringConvertible {
         return body.map { (prefix + $0.0, $0.1) } + head
     }
 
+    private func depth(_ stack: String) -> Int { stack == "encoder" ? encoderLayers ?? layers : layers }
+
     private func t5Stack(_ stack: String) -> [(String, [Int])] {
         var result: [(String, [Int])] = [("\(stack).final_layer_norm.weight", [dModel])]
         result.append(("\(stack).block.0.layer.0.SelfAttention.relative_attention_bias.weight", [8, heads]))
         let attentions = stack == "encoder" ? ["SelfAttention"] : ["SelfAttention", "EncDecAttention"]
         let inner = family == .mt5 ? ["wi_0", "wi_1"] : ["wi"]
-        for block in 0..<layers {
+        for block in 0..<depth(stack) {
             for (index, name) in attentions.enumerated() {
                 let layer = "\(stack).block.\(block).layer.\(index)"
                 result += ["q", "k", "v", "o"].map { ("\(layer).\(name).\($0).weight", [dModel, dModel]) }
@@ -128,7 +134,7 @@ public struct TinyModel: Sendable, CustomTestStringConvertible {
             result += biased("\(stack).layernorm_embedding", [dModel])
         }
         if family.isNormFirst { result += biased("\(stack).layer_norm", [dModel]) }
-        for index in 0..<layers {
+        for index in 0..<depth(stack) {
             let layer = "\(stack).layers.\(index)"
             for attention in stack == "encoder" ? ["self_attn"] : ["self_attn", "encoder_attn"] {
                 for part in ["q_proj", "k_proj", "v_proj", "out_proj"] {
