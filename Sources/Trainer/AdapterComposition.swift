@@ -36,8 +36,8 @@ public struct AdapterComposition {
         parts = zip(factories, options).map { Part(factory: $0, options: $1) }
     }
 
-    /// Makes the adapters and attaches them behind those that a session has. One on prefixes is made for the prefix that
-    /// is there when its turn comes.
+    /// Makes the adapters and attaches them behind those that a session has. One on prefixes is made for the prefix
+    /// that is there when its turn comes.
     /// - Parameters:
     ///   - backboneFrozen: false when the backbone will be trained with them.
     ///   - classes: of the classification that adapters on decoder.output are part of; 0: none.

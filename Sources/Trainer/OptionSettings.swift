@@ -25,7 +25,9 @@ public func parseSettings(_ settings: [String], declared: [DeclaredOption], flag
 /// A number, true or false; anything else as a text, which the option then refuses by its name.
 private func parseValue(_ text: String) -> JSON {
     // A lone value is no JSON document to every parser: wrap it. "0,5" must not pass as a list of two.
-    guard let values = try? JSON.parse("[\(text)]", name: "").arrayValue, values.count == 1 else { return .string(text) }
+    guard let values = try? JSON.parse("[\(text)]", name: "").arrayValue, values.count == 1 else {
+        return .string(text)
+    }
     return values[0]
 }
 

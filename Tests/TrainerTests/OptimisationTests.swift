@@ -125,7 +125,7 @@ import Testing
         let single = try (0..<7).map { try model.session.score(try data.batch([$0], info: model.info))[0] }
         let loss = -single.map(\.logProbability).reduce(0, +) / Double(summary.tokens)
         #expect(abs(summary.loss - loss) < 1e-5)
-        #expect(summary.tokenAccuracy == Double(single.map(\.correctCount).reduce(0, +)) / Double(summary.tokens))
+        #expect(summary.accuracy == Double(single.map(\.correctCount).reduce(0, +)) / Double(summary.tokens))
         var asked = 0
         expectError(.cancelled, "scoring was cancelled") {
             try score(

@@ -30,7 +30,7 @@ import Testing
 
         let first = try fixture()
         let stopped = try first.run(stopAt: steps)
-        #expect(!stopped.isComplete && stopped.steps == steps && stopped.adapterPaths.isEmpty)
+        #expect(!stopped.isComplete && stopped.steps == steps && stopped.adapterPath == nil)
         #expect(Set(try FileSystem.list(first.output)) == ["checkpoint", "log.jsonl", "loss.svg"])
         #expect(TrainingRun.isResumable(first.output))
         var second = try fixture()

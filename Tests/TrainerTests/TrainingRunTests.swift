@@ -82,16 +82,17 @@ struct RunFixture {
                 + ["step 8", "evaluated 8", "step 9", "step 10", "evaluated 10"])
         #expect(result.isComplete && result.steps == 10 && result.backbonePath == nil)
         #expect(result.encodedExamples == 11)
-        #expect(result.adapterPaths == [FileSystem.join(fixture.output, "adapter")])
+        let path = try #require(result.adapterPath)
+        #expect(path == FileSystem.join(fixture.output, "adapter"))
         #expect(Set(try FileSystem.list(fixture.output)) == ["adapter", "log.jsonl", "loss.svg"])
         #expect(
-            Set(try FileSystem.list(result.adapterPaths[0]))
+            Set(try FileSystem.list(path))
                 == ["adapter_config.json", "adapter_model.safetensors", "README.md"])
-        let card = try FileSystem.readText(FileSystem.join(result.adapterPaths[0], "README.md"))
+        let card = try FileSystem.readText(FileSystem.join(path, "README.md"))
         for words in ["- data: letters", "- steps: 10, batch size 4, seed 0", "- development loss: "] {
             #expect(card.contains(words))
         }
-        let loaded = try AdapterFolder.load(result.adapterPaths[0], backbone: fixture.model.backbone)
+        let loaded = try AdapterFolder.load(path, backbone: fixture.model.backbone)
         for (one, other) in zip(loaded.parameters.entries, fixture.model.session.adapters[0].parameters.entries) {
             #expect(bitEqual(one.tensor.floats, other.tensor.floats))
         }
@@ -143,7 +144,7 @@ struct RunFixture {
         fixture.options.training.backboneLearningRate = 0.01
         let result = try fixture.run()
         #expect(
-            Set(try FileSystem.list(fixture.output)) == ["adapter-0", "adapter-1", "backbone", "log.jsonl", "loss.svg"])
+            Set(try FileSystem.list(fixture.output)) == ["adapter", "backbone", "log.jsonl", "loss.svg"])
         #expect(result.encodedExamples == nil)
         let batch = try Batch(sources: [[3, 4, 1]], targets: [[5, 1]], info: fixture.model.info)
         let expected = try fixture.model.logits(batch)
@@ -152,7 +153,9 @@ struct RunFixture {
         let saved = try #require(result.backbonePath)
         let backbone = try Backbone(runtime: fixture.model.runtime, path: saved)
         let session = Session(backbone: backbone)
-        for path in result.adapterPaths { try session.attach(try AdapterFolder.load(path, backbone: backbone)) }
+        for adapter in try AdapterFolder.loadAll(try #require(result.adapterPath), backbone: backbone) {
+            try session.attach(adapter)
+        }
         let context = session.makeContext(recordsGradients: false)
         #expect(bitEqual(try context.contiguous(try session.forward(context, batch).logits).floats, expected))
         #expect(log.warnings.isEmpty, "the adapters belong to the saved backbone")
@@ -162,7 +165,7 @@ struct RunFixture {
         func bytes(seed: UInt64, initialisation: UInt64) throws -> [String: [UInt8]] {
             var fixture = try RunFixture(adapters: [["initialization": "paper"]], seed: initialisation)
             fixture.options.seed = seed
-            return try ScratchFolder.contents(of: try fixture.run().adapterPaths[0])
+            return try ScratchFolder.contents(of: try #require(try fixture.run().adapterPath))
         }
         let first = try bytes(seed: 1, initialisation: 1)
         #expect(try bytes(seed: 1, initialisation: 1) == first)

@@ -15,7 +15,8 @@ extension AdapterFolder {
         guard let first = adapters.first else { throw SeamError(.invalidArgument, "there is no adapter to save") }
         guard adapters.count > 1 else {
             return try save(
-                first, backbone: backbone, isBackboneTrained: isBackboneTrained, weights: weights, notes: notes, to: path)
+                first, backbone: backbone, isBackboneTrained: isBackboneTrained, weights: weights, notes: notes,
+                to: path)
         }
         let names = adapters.enumerated().map { "\($0 + 1)-\($1.factory.id)" }
         let list: JSON = ["schema": .int(Int64(schema)), "adapters": .array(names.map { .string($0) })]
@@ -32,7 +33,8 @@ extension AdapterFolder {
         }
     }
 
-    /// The folders of the single adapters that a folder holds, in the order in which they run: itself, where it holds one.
+    /// The folders of the single adapters that a folder holds, in the order in which they run: itself, where it holds
+    /// one.
     /// - Throws: `.notFound` without a folder, `.format` for a list of another kind.
     public static func folders(in path: String) throws -> [String] {
         guard let names = try list(in: path) else { return [path] }
