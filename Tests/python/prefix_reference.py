@@ -245,4 +245,6 @@ def texts(name: str, seed: int, count: int, padding: str, labels: bool = True) -
         return Batch(ids, labels=ids if labels else None)
     # The first row has no padding: a hidden token inside, then.
     mask[0, 4] = 0
-    return Batch(ids, mask, np.where(mask == 1, ids, -100) if labels else None)
+    # What a hidden token says of its successor is nobody's.
+    told = (mask == 1) & (np.roll(mask, 1, 1) == 1)
+    return Batch(ids, mask, np.where(told, ids, -100) if labels else None)
