@@ -21,7 +21,9 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def chosen(name: str) -> tuple[str, ...]:
-    return ("encoder", "decoder", "cross") if name in ENCODER_DECODERS else ("encoder",) if name in ENCODERS else ("decoder",)
+    if name in ENCODER_DECODERS:
+        return "encoder", "decoder", "cross"
+    return ("encoder",) if name in ENCODERS else ("decoder",)
 
 
 def sides(hugging_face: Reference, backbone: Backbone, length: int) -> tuple[Prefix, list[Adapter]]:
@@ -57,8 +59,8 @@ def test_gradients(model: Any, length: int, padding: str) -> None:
 
 
 def test_steps_of_adamw(model: Any, tmp_path: Path) -> None:
-    """Three steps with clipping and decay; epsilon keeps the rounding noise of vanishing gradients from whole steps. The
-    frozen model keeps its bits."""
+    """Three steps with clipping and decay; epsilon keeps the rounding noise of vanishing gradients from whole steps.
+    The frozen model keeps its bits."""
     hugging_face, backbone, path = model
     prefix, adapters = sides(hugging_face, backbone, 4)
     session = backbone.session(*adapters)
