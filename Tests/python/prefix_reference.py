@@ -1,8 +1,8 @@
 """Prefixes in transformers, and the tiny models of every family that they are compared on.
 
 Where a model knows a past, in a decoder and in a model with an encoder alone, the prefix is its past_key_values. The
-encoder of an encoder-decoder and cross-attention know none: an attention function of our own puts the prefix before their
-keys and values there, without bias, position and mask.
+encoder of an encoder-decoder and cross-attention know none: an attention function of our own puts the prefix before
+their keys and values there, without bias, position and mask.
 """
 
 from __future__ import annotations
@@ -187,7 +187,8 @@ class _Joined:
 
     def __init__(self, model: Any, prefix: Prefix):
         self._entries: dict[torch.nn.Module, torch.Tensor] = {}
-        for attention, names in (("encoder", ("SelfAttention", "self_attn")), ("cross", ("EncDecAttention", "encoder_attn"))):
+        modules = {"encoder": ("SelfAttention", "self_attn"), "cross": ("EncDecAttention", "encoder_attn")}
+        for attention, names in modules.items():
             if attention in prefix and model.config.is_encoder_decoder:
                 stack = model.get_encoder() if attention == "encoder" else model.get_decoder()
                 self._entries |= zip(attentions(stack, *names), prefix[attention], strict=True)
@@ -239,10 +240,13 @@ def texts(name: str, seed: int, count: int, padding: str, labels: bool = True) -
     if name in ENCODER_DECODERS:
         given: Tokens = tokens(seed, count=count)
         mask = None if padding == "none" else given.attention_mask
-        return Batch(given.input_ids, mask, given.labels if labels else None, given.decoder_input_ids if labels else None)
+        targets = (given.labels, given.decoder_input_ids) if labels else ()
+        return Batch(given.input_ids, mask, *targets)
     ids, mask = padded(seed, padding == "front", count=count, length=13)
     if padding == "none":
         return Batch(ids, labels=ids if labels else None)
     # The first row has no padding: a hidden token inside, then.
     mask[0, 4] = 0
-    return Batch(ids, mask, np.where(mask == 1, ids, -100) if labels else None)
+    # What a hidden token says of its successor is nobody's.
+    told = (mask == 1) & (np.roll(mask, 1, 1) == 1)
+    return Batch(ids, mask, np.where(told, ids, -100) if labels else None)

@@ -14,8 +14,8 @@ from prefix_reference import DECODERS, ENCODER_DECODERS, ENCODERS, FAMILIES, Ref
 from seam_abi import Array
 from seam_objects import Batch, Runtime
 
-# Of the largest value. Both sides compute in f32 with sums in another order (as in test_backbones.py); a prefix at other
-# positions, with a bias or a rotation too many, is a thousand times farther away.
+# Of the largest value. Both sides compute in f32 with sums in another order (as in test_backbones.py); a prefix at
+# other positions, with a bias or a rotation too many, is a thousand times farther away.
 TOLERANCE = 1e-5
 
 largest: dict[str, float] = {}

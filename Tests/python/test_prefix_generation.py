@@ -39,7 +39,8 @@ def test_generation(model: Any, search: str, length: int) -> None:
     """From prompts of several lengths, padded in front where transformers wants them so."""
     hugging_face, backbone = model
     options = {"max_new_tokens": NEW_TOKENS} | SEARCHES[search]
-    given = texts(hugging_face.name, 11, 5, "behind" if hugging_face.name in ENCODER_DECODERS else "front", labels=False)
+    side = "behind" if hugging_face.name in ENCODER_DECODERS else "front"
+    given = texts(hugging_face.name, 11, 5, side, labels=False)
     if hugging_face.name in DECODERS:
         given = Batch(given.input_ids, np.maximum.accumulate(given.attention_mask, 1))  # nothing hidden inside
     for seed, chosen in enumerate(attentions_of(hugging_face.name)):
