@@ -48,6 +48,16 @@ public func seam_session_add(
 }
 
 @c @implementation
+public func seam_session_load(_ session: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ error: ErrorSlot) -> seam_status {
+    attempt(error) {
+        let handle = try object(session, "session", as: SessionHandle.self)
+        try handle.refuseWhileTraining("attached")
+        let adapters = try AdapterFolder.loadAll(try text(path, "path"), backbone: handle.owner.backbone)
+        try handle.session.attach(all: adapters)
+    }
+}
+
+@c @implementation
 public func seam_session_detach(_ session: OpaquePointer?, _ adapter: OpaquePointer?, _ error: ErrorSlot) -> seam_status {
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)

@@ -89,7 +89,7 @@ struct SavedAdapterOptions: ParsableArguments {
 
     func attach(to session: Session) throws {
         for path in paths {
-            for adapter in try AdapterFolder.loadAll(path, backbone: session.backbone) { try session.attach(adapter) }
+            try session.attach(all: try AdapterFolder.loadAll(path, backbone: session.backbone))
         }
     }
 }

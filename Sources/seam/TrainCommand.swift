@@ -130,7 +130,7 @@ struct TrainCommand: ParsableCommand {
         let (backbone, tokenizer) = try model.open(runtime)
         let session = Session(backbone: backbone)
         for path in initAdapter {
-            for adapter in try AdapterFolder.loadAll(path, backbone: backbone) { try session.attach(adapter) }
+            try session.attach(all: try AdapterFolder.loadAll(path, backbone: backbone))
         }
         let data = task == .pairs ? nil : try LabelledData(self, session)
         try AdapterComposition(

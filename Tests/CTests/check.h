@@ -78,7 +78,7 @@ static inline seam_batch tiny_batch(void) {
   static const int32_t ids[BATCH * SOURCE] = {3, 5, 7, 9, 2, 0};
   static const int32_t mask[BATCH * SOURCE] = {1, 1, 1, 1, 1, 0};
   static const int32_t labels[BATCH * TARGET] = {4, 6, 8, 1, 11, 1, -100, -100};
-  seam_batch batch = {sizeof batch, BATCH, SOURCE, TARGET, ids, mask, labels, NULL, NULL};
+  seam_batch batch = {sizeof batch, BATCH, SOURCE, TARGET, ids, mask, labels, NULL, NULL, NULL};
   return batch;
 }
 

@@ -119,7 +119,7 @@ static seam_adapter *train(seam_backbone *backbone, seam_session *session) {
   batch.labels = NULL;
   batch.decoder_input_ids = batch.input_ids;
   batch.target_length = SOURCE;
-  FAILS(seam_session_train_step(session, &batch, &step, &error), SEAM_INVALID_ARGUMENT, "needs labels");
+  FAILS(seam_session_train_step(session, &batch, &step, &error), SEAM_INVALID_ARGUMENT, "need labels");
   seam_session_end_training(session);
   seam_session_end_training(session);
   printf("training: loss %.4f, after 60 steps %.4f\n", first, step.loss);

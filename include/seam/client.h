@@ -188,6 +188,9 @@ SEAM_API seam_status seam_session_attach(seam_session *session, seam_adapter *ad
  * vector as its hidden; classes: 2 or more there, else 0. out nullable; *out is owned by the caller. */
 SEAM_API seam_status seam_session_add(seam_session *session, const char *id, const char *options_json, int64_t classes,
                                       int32_t backbone_frozen, uint64_t seed, seam_adapter **out, seam_error **error);
+/* Reads a folder of saved adapters, one or several, and attaches them behind those attached, in the order in which they
+ * were. All or none. The adapters are owned by the session alone. */
+SEAM_API seam_status seam_session_load(seam_session *session, const char *path, seam_error **error);
 /* SEAM_INVALID_ARGUMENT while another adapter weights the tokens of its prefix: detach that one first. */
 SEAM_API seam_status seam_session_detach(seam_session *session, seam_adapter *adapter, seam_error **error);
 SEAM_API seam_status seam_session_move(seam_session *session, seam_adapter *adapter, int32_t position,

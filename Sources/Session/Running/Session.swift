@@ -46,6 +46,17 @@ public final class Session {
         adapters = changed
     }
 
+    /// Attaches adapters behind those attached, in order: all or, after an error, none.
+    public func attach(all new: [Adapter]) throws {
+        let before = adapters
+        do {
+            for adapter in new { try attach(adapter) }
+        } catch {
+            adapters = before
+            throw error
+        }
+    }
+
     private func requireSameShape(_ adapter: Adapter) throws {
         let (made, own) = (adapter.site, backbone.info)
         var numbers = [("d_model", made.dModel, own.dModel)]

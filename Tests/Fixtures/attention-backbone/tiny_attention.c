@@ -1,0 +1,132 @@
+/* "tiny-attention": a traced backbone in C whose attention takes a prefix, the smallest that shows how: one encoder layer
+ * of one head, keys and values that are the embeddings themselves. With E [vocab, d], a text x and the prefix K, V:
+ *
+ *   hidden = softmax(E[x] [K; E[x]]^T / sqrt(d)) [V; E[x]],     pooled = mean of hidden over the tokens
+ *
+ * The host differentiates the operations, so a prefix can be trained without a line about gradients here. */
+#include <math.h>
+#include <seam/seam.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { VOCAB = 16, WIDTH = 8 };
+
+static seam_status create(const seam_host *host, seam_config *options, const seam_model *model, void **self,
+                          seam_error **error) {
+  (void)options;
+  (void)model; /* opened without a folder */
+  *self = malloc(1);
+  return *self != NULL ? SEAM_OK : host->set_error(error, SEAM_OUT_OF_MEMORY, "no memory");
+}
+
+static void destroy(void *self) { free(self); }
+
+static void info(void *self, seam_backbone_info *out) {
+  (void)self;
+  seam_backbone_info value = {
+      .struct_size = out->struct_size,
+      .kind = SEAM_BACKBONE_TRACED,
+      .architecture = SEAM_ENCODER_ONLY,
+      .family = "tiny-attention",
+      .d_model = WIDTH,
+      .encoder_layers = 1,
+      .heads = 1,
+      .kv_heads = 1,
+      .head_dim = WIDTH,
+      .vocab_size = VOCAB,
+      .decoder_start_token_id = -1,
+      .eos_token_id = -1,
+      .pad_token_id = 0,
+      .bos_token_id = -1,
+      .mask_token_id = -1,
+      .prefix_layers = {1, 0, 0},
+      .max_prefix_length = {4, 0, 0},
+  };
+  memcpy(out, &value, out->struct_size < sizeof value ? out->struct_size : sizeof value);
+}
+
+static size_t parameter_count(void *self) {
+  (void)self;
+  return 1;
+}
+
+static void parameter(void *self, size_t index, seam_parameter *out) {
+  (void)self;
+  (void)index;
+  out->name = "embedding";
+  out->rank = 2;
+  out->shape[0] = VOCAB;
+  out->shape[1] = WIDTH;
+  out->init = SEAM_INIT_NORMAL;
+  out->b = 1;
+}
+
+/* Keys or values of the prefix, for every row, followed by those of the text. */
+static seam_tensor *behind_prefix(seam_encode *io, seam_tensor *own, int64_t part) {
+  const seam_ops *ops = io->ops;
+  const int64_t batch = ops->size(io->ctx, own, 0), tokens = ops->size(io->ctx, io->prefix, 3);
+  const int64_t one[] = {1, 1, tokens, WIDTH}, all[] = {batch, 1, tokens, WIDTH};
+  seam_tensor *prefix = ops->slice(io->ctx, io->prefix, 1, part, 1);
+  prefix = ops->expand(io->ctx, ops->reshape(io->ctx, prefix, one, 4), all, 4);
+  seam_tensor *parts[] = {prefix, own};
+  return ops->concat(io->ctx, parts, 2, 2);
+}
+
+static void encode(void *self, seam_encode *io) {
+  (void)self;
+  const seam_ops *ops = io->ops;
+  const int64_t batch = ops->size(io->ctx, io->input_ids, 0), source = ops->size(io->ctx, io->input_ids, 1);
+  const int64_t heads[] = {batch, 1, source, WIDTH}, flat[] = {batch, source, WIDTH};
+  seam_tensor *x = ops->embedding(io->ctx, io->parameters[0], io->input_ids);
+  x = ops->reshape(io->ctx, x, heads, 4);
+  seam_tensor *keys = x, *values = x, *mask = io->attention_mask;
+  if (io->prefix != NULL) {
+    keys = behind_prefix(io, x, 0);
+    values = behind_prefix(io, x, 1);
+    const int64_t seen[] = {batch, ops->size(io->ctx, io->prefix, 3)};
+    seam_tensor *masks[] = {ops->full(io->ctx, 1, SEAM_I32, seen, 2), mask};
+    mask = ops->concat(io->ctx, masks, 2, 1);
+  }
+  x = ops->attention(io->ctx, x, keys, values, NULL, mask, 1 / sqrt((double)WIDTH), 0);
+  io->hidden = ops->reshape(io->ctx, x, flat, 3);
+}
+
+static void pool(void *self, seam_pool *io) {
+  (void)self;
+  const seam_ops *ops = io->ops;
+  const int64_t column[] = {ops->size(io->ctx, io->hidden, 0), ops->size(io->ctx, io->hidden, 1), 1};
+  seam_tensor *mask = ops->reshape(io->ctx, ops->cast(io->ctx, io->attention_mask, SEAM_F32), column, 3);
+  seam_tensor *sum = ops->sum(io->ctx, ops->mul(io->ctx, io->hidden, mask), 1, 0);
+  io->pooled = ops->div(io->ctx, sum, ops->sum(io->ctx, mask, 1, 0));
+}
+
+/* ---- The tables */
+
+static const seam_backbone_factory factory = {
+    .struct_size = sizeof(seam_backbone_factory),
+    .id = "tiny-attention",
+    .summary = "A backbone of 16 tokens and 8 features with one attention, for tests.",
+    .create = create,
+    .destroy = destroy,
+    .info = info,
+    .parameter_count = parameter_count,
+    .parameter = parameter,
+    .encode = encode,
+    .pool = pool,
+};
+
+static const seam_backbone_factory *const backbones[] = {&factory};
+
+static const seam_plugin plugin = {
+    .struct_size = sizeof(seam_plugin),
+    .abi_major = SEAM_ABI_MAJOR,
+    .abi_minor = SEAM_ABI_MINOR,
+    .id = "org.seamkit.test.tiny-attention",
+    .version = "1.0.0",
+    .license = "Apache-2.0",
+    .summary = "A backbone with a prefix for tests.",
+    .backbones = backbones,
+    .backbone_count = 1,
+};
+
+const seam_plugin *seam_plugin_entry(void) { return &plugin; }
