@@ -140,7 +140,11 @@ class Pair:
         # PEFT's rows are tokens: key and value of the first layer, of the second ...
         layers, _, heads, _, width = values.shape
         [rows] = self.trained
-        values[...] = rows.detach().view(TOKENS, layers, 2, heads, width).permute(1, 2, 3, 0, 4).numpy()
+        numbers = rows.detach().view(TOKENS, layers, 2, heads, width).permute(1, 2, 3, 0, 4)
+        # For an encoder-decoder PEFT lays its numbers out twice, four to a layer, and uses the first two of each four:
+        # those of every second layer. The first step is the same on both sides then, later ones train shared numbers.
+        order = [2 * layer % layers if target else layer for layer in range(layers)]
+        values[...] = numbers[order].numpy()
 
     @torch.no_grad()
     def torch_forward(self, model: Any) -> torch.Tensor:

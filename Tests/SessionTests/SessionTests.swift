@@ -143,7 +143,7 @@ import Testing
         let unlabelled = try Batch(
             count: 1, sourceLength: 1, inputIDs: [3], targetLength: 1, decoderInputIDs: [0], info: model.info)
         #expect(try model.logits(unlabelled).count == 24)
-        expectError(.invalidArgument, "scoring needs labels") { try model.session.score(unlabelled) }
+        expectError(.invalidArgument, "training and scoring need labels") { try model.session.score(unlabelled) }
     }
 
     @Test func opaqueWeightsAreNotTrained() throws {
