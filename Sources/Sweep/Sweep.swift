@@ -136,17 +136,15 @@ public struct Sweep {
                 }, shouldContinue: shouldContinue)
             guard result.isComplete else { return nil }
             return .finished(
-                try measured(run, session, result, options, seconds: secondsPerStep * Double(total), shouldContinue))
-        } catch let error as SeamError where error.code == .cancelled {
-            return nil
+                try measured(run, session, result, options, seconds: secondsPerStep * Double(total)))
         } catch let error as SeamError where error.code == .numeric {
             return .failed(error.message)
         }
     }
 
+    /// Not stopped in between: the checkpoint is gone, and the training would be lost.
     private func measured(
-        _ run: SweepRun, _ session: Session, _ result: RunResult, _ options: RunOptions, seconds: Double,
-        _ shouldContinue: () -> Bool
+        _ run: SweepRun, _ session: Session, _ result: RunResult, _ options: RunOptions, seconds: Double
     ) throws -> SweepResult.Finished {
         func figures(_ summary: ScoreSummary, _ part: SweepTask.Part) throws -> SweepFigures {
             let accuracy = SweepMetric(summary.accuracyName.replacing(" ", with: "_"))
@@ -162,7 +160,7 @@ public struct Sweep {
         let development = try figures(summary, .development)
         let test = try task.test.map { data in
             try figures(
-                score(session, data, batchSize: options.batchSize, shouldContinue: shouldContinue), .test)
+                score(session, data, batchSize: options.batchSize), .test)
         }
         let losses = try folder.losses(of: run)
         guard let curve = LossCurve(losses) else {

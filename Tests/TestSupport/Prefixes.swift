@@ -18,7 +18,7 @@ public struct GivenPrefixes {
     public func through(_ adapter: Adapter, _ session: Session, adding: [Int] = [0, 0, 0]) throws -> [[Float]] {
         let context = session.makeContext(recordsGradients: false)
         let inputs = try zip(values, shapes).map { try context.constant($0, $1) }
-        let expected = zip(shapes, adding).map { [$0[0], 2, $0[2], $0[3] + $1, $0[4]] }
+        let expected: [Shape] = zip(shapes, adding).map { [$0[0], 2, $0[2], $0[3] + $1, $0[4]] }
         return try adapter.forward(context, inputs: inputs, expected: expected, training: false)
             .map { try context.contiguous($0).floats }
     }
