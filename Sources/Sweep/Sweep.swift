@@ -54,11 +54,22 @@ public struct Sweep {
                 settings[run] = try task.settings(of: training(run, session, options))
                 steps[run] = options.training.totalSteps
             }
-            if let known = try folder.result(of: run),
-                let sentence = try difference(known.settings, from: settings[run]!, in: folder.resultPath(of: run))
-            {
-                throw SeamError(.invalidArgument, sentence)
-            }
+            try checkKnown(run, settings[run]!)
+        }
+    }
+
+    /// Throws for a result, or a checkpoint, of the run with other settings.
+    private func checkKnown(_ run: SweepRun, _ settings: JSON) throws {
+        if let known = try folder.result(of: run) {
+            guard let sentence = try difference(known.settings, from: settings, in: folder.resultPath(of: run)) else { return }
+            throw SeamError(.invalidArgument, sentence)
+        }
+        let path = folder.folder(of: run)
+        guard let known = try TrainingRun.resumableSettings(path) else { return }
+        // A checkpoint knows the training only.
+        let own = JSON.object((settings.objectValue ?? []).filter { known[$0.key] != nil })
+        if let sentence = try difference(known, from: own, in: FileSystem.join(path, "checkpoint")) {
+            throw SeamError(.invalidArgument, sentence)
         }
     }
 

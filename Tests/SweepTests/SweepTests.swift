@@ -68,7 +68,7 @@ import Testing
             var other = try SweepFixture()
             try change(&other)
             for word in words {
-                expectError(.invalidArgument, "result.json was made with", word, "give another --output") {
+                expectError(.invalidArgument, " was made with", word, "give another --output") {
                     try other.run(in: fixture.folder)
                 }
             }
