@@ -54,11 +54,22 @@ public struct Sweep {
                 settings[run] = try task.settings(of: training(run, session, options))
                 steps[run] = options.training.totalSteps
             }
-            if let known = try folder.result(of: run),
-                let sentence = try difference(known.settings, from: settings[run]!, in: folder.resultPath(of: run))
-            {
-                throw SeamError(.invalidArgument, sentence)
-            }
+            try checkKnown(run, settings[run]!)
+        }
+    }
+
+    /// Throws for a result, or a checkpoint, of the run with other settings.
+    private func checkKnown(_ run: SweepRun, _ settings: JSON) throws {
+        if let known = try folder.result(of: run) {
+            guard let sentence = try difference(known.settings, from: settings, in: folder.resultPath(of: run)) else { return }
+            throw SeamError(.invalidArgument, sentence)
+        }
+        let path = folder.folder(of: run)
+        guard let known = try TrainingRun.resumableSettings(path) else { return }
+        // A checkpoint knows the training only.
+        let own = JSON.object((settings.objectValue ?? []).filter { known[$0.key] != nil })
+        if let sentence = try difference(known, from: own, in: FileSystem.join(path, "checkpoint")) {
+            throw SeamError(.invalidArgument, sentence)
         }
     }
 
@@ -136,17 +147,15 @@ public struct Sweep {
                 }, shouldContinue: shouldContinue)
             guard result.isComplete else { return nil }
             return .finished(
-                try measured(run, session, result, options, seconds: secondsPerStep * Double(total), shouldContinue))
-        } catch let error as SeamError where error.code == .cancelled {
-            return nil
+                try measured(run, session, result, options, seconds: secondsPerStep * Double(total)))
         } catch let error as SeamError where error.code == .numeric {
             return .failed(error.message)
         }
     }
 
+    /// Not stopped in between: the checkpoint is gone, and the training would be lost.
     private func measured(
-        _ run: SweepRun, _ session: Session, _ result: RunResult, _ options: RunOptions, seconds: Double,
-        _ shouldContinue: () -> Bool
+        _ run: SweepRun, _ session: Session, _ result: RunResult, _ options: RunOptions, seconds: Double
     ) throws -> SweepResult.Finished {
         func figures(_ summary: ScoreSummary, _ part: SweepTask.Part) throws -> SweepFigures {
             let accuracy = SweepMetric(summary.accuracyName.replacing(" ", with: "_"))
@@ -162,7 +171,7 @@ public struct Sweep {
         let development = try figures(summary, .development)
         let test = try task.test.map { data in
             try figures(
-                score(session, data, batchSize: options.batchSize, shouldContinue: shouldContinue), .test)
+                score(session, data, batchSize: options.batchSize), .test)
         }
         let losses = try folder.losses(of: run)
         guard let curve = LossCurve(losses) else {

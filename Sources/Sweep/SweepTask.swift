@@ -27,7 +27,7 @@ public struct SweepTask {
     public let optionNames: (_ adapter: String) throws -> [String]
     /// Throws where `measure` could not be asked about a session.
     public var check: (Session) throws -> Void = { _ in }
-    /// Figures beside loss and accuracy, such as those of generated texts. Throws `.cancelled` to stop the sweep.
+    /// Figures beside loss and accuracy, such as those of generated texts.
     public var measure: (Session, Part) throws -> [(metric: SweepMetric, value: Double)] = { _, _ in [] }
 
     public init(

@@ -39,6 +39,13 @@ public final class TrainingRun {
         Checkpoint.exists(at: FileSystem.join(output, "checkpoint"))
     }
 
+    /// The settings (`settings()`) of the unfinished run that `output` holds; nil without one.
+    public static func resumableSettings(_ output: String) throws -> JSON? {
+        guard isResumable(output) else { return nil }
+        let path = FileSystem.join(output, "checkpoint", Checkpoint.stateName)
+        return .object(try JSON.read(path).requireObject("settings", in: path))
+    }
+
     /// Runs to the end, or until `shouldContinue` says no.
     /// - Parameters:
     ///   - resumes: goes on from the checkpoint in `output`.

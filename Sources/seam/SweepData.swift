@@ -100,8 +100,10 @@ struct SweepData {
         let generated = try generateAll(
             session, sources: texts.sources, batchSize: batchSize, options: generation,
             progress: { done in
-                progress.show("generated \(done)/\(texts.sources.count)", isLast: done == texts.sources.count)
-                return !Interruption.isRequested
+                // Not stopped here: the run would be lost, which needs nothing but this.
+                let note = Interruption.isRequested ? ", then stops" : ""
+                progress.show("generated \(done)/\(texts.sources.count)\(note)", isLast: done == texts.sources.count)
+                return true
             })
         let hypotheses = try generated.map { try tokenizer.decode($0) }
         return try TextMetric.compute(metrics, hypotheses: hypotheses, references: texts.references).map {

@@ -91,12 +91,12 @@ import Testing
         let report = report([0.5, 0.5, 0.5, nil, 0.5, 0.5, 0.5, nil], losses: losses)
         let (plain, gate) = (report.series[0], report.series[1])
         #expect(report.reaching(plain, "5") == .init(meanStep: 20, reached: 2, seeds: 2))
-        // fast: (20 - i + 20 - i - 1) / 4 <= 1.5 first at i = 17 from 0, with the step before: steps 17 and 18.
-        #expect(report.reaching(gate, "5") == .init(meanStep: 18, reached: 1, seeds: 2))
+        // fast: (20 - i + 21 - i) / 4 <= 1.5 first at i = 18, the nineteenth step.
+        #expect(report.reaching(gate, "5") == .init(meanStep: 19, reached: 1, seeds: 2))
         #expect(report.reaching(gate, "20") == .init(meanStep: nil, reached: 0, seeds: 1))
         let text = report.markdown
         #expect(text.contains("| plain   |          20 |          20 |"), "\(text)")
-        #expect(text.contains("| gate    | 18 (1 of 2) | not reached |"), "\(text)")
+        #expect(text.contains("| gate    | 19 (1 of 2) | not reached |"), "\(text)")
     }
 
     @Test func resultsAreReadAsTheyWereWritten() throws {

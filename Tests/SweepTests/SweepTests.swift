@@ -68,7 +68,7 @@ import Testing
             var other = try SweepFixture()
             try change(&other)
             for word in words {
-                expectError(.invalidArgument, "result.json was made with", word, "give another --output") {
+                expectError(.invalidArgument, " was made with", word, "give another --output") {
                     try other.run(in: fixture.folder)
                 }
             }
@@ -76,7 +76,7 @@ import Testing
         try expectRefusal("learning_rate 0.02, this sweep has 0.03") { $0.task.options.training.learningRate = 0.03 }
         try expectRefusal("steps 10") { $0.task.options.training.totalSteps = 11 }
         try expectRefusal("learning_rate") { $0.task.learningRates = ["plain": 0.5] }
-        try expectRefusal("adapters") { $0.task.adapterSettings = [SweepSetting(name: "init_std", value: "0.5")] }
+        try expectRefusal("adapters") { $0.variants[1] += ":initial_weight=0.9" }
         try expectRefusal("adapters") { $0.variants[0] = "plain=prefix-tuning:mlp_hidden_size=9" }
         #expect(try files(fixture.folder) == before)
         // More of the grid is the same sweep.
@@ -111,6 +111,7 @@ import Testing
     @Test func aFailedRunIsAResult() throws {
         var fixture = try SweepFixture()
         fixture.axes = ["learning_rate=0.01,1e38"]
+        fixture.task.adapterSettings = [SweepSetting(name: "prefix_length", value: "2")]
         fixture.seeds = [0]
         #expect(try fixture.run() == .complete(failed: 2))
         let report = try SweepReport(fixture.folder)

@@ -14,7 +14,7 @@ import Testing
     }
 
     @Test func aSweepAndItsReport() throws {
-        let tool = try Tool()
+        let tool = try Tool(TinyModel(.gpt2))
         let more = [
             "--seeds", "0,1", "--test", tool.scratch["dev.jsonl"], "--metric", "chrf", "--metric", "exact-match",
             "--eval-limit", "3", "--max-new-tokens", "4",
@@ -93,7 +93,7 @@ import Testing
         try refused(["--variant", "plain"], "--variant must be NAME=ADAPTER")
         try refused(["--variant", "more=nothing"], "\"nothing\"")
         try refused(["--vary", "colour=1,2"], "has no adapter with this option")
-        try refused(["--eval-limit", "-1"], "--eval-limit")
+        try refused(["--eval-limit=-1"], "--eval-limit must be 0 or more, found -1")
         try refused(["--metric", "bleu", "--max-new-tokens", "100000"], "--max-new-tokens must be at most")
         expectFailure(try Tool.run(["sweep", "--report-only", tool.scratch.path]), "holds no sweep")
     }
