@@ -16,8 +16,8 @@ import Testing
     private func training(_ tool: Tool, _ more: [String] = []) -> [String] {
         [
             "train", "--model", tool.model, "--task", "classification", "--train", tool.scratch["texts.tsv"], "--dev",
-            tool.scratch["texts.tsv"], "--text-column", "sentence", "--output", tool.scratch["run"], "--steps", "60",
-            "--batch-size", "8", "--learning-rate", "0.02",
+            tool.scratch["texts.tsv"], "--text-column", "sentence", "--output", tool.scratch["run"], "--steps", "150",
+            "--batch-size", "8", "--learning-rate", "0.005",
         ] + more
     }
 

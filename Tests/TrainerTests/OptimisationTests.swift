@@ -34,11 +34,10 @@ import Testing
                 reduction: .mean)
             try context.backward(loss)
             let norm = try gradientNorm(variables, pool: context.pool)
-            #expect(
-                report
-                    == StepReport(
-                        step: step, loss: Double(loss.floats[0]), gradientNorm: norm, learningRate: 0.05,
-                        tokenCount: batch.labelCount))
+            #expect(report.step == step && report.learningRate == 0.05 && report.tokenCount == batch.labelCount)
+            // The training leaves out padding, so that it adds the 28 losses in another order: 28 x 2^-24 of 8 at most.
+            #expect(abs(report.loss - Double(loss.floats[0])) < 2e-5, "step \(step)")
+            #expect(abs(report.gradientNorm / norm - 1) < 1e-6, "step \(step)")
             let factor = maxNorm > 0 ? min(1, maxNorm / (norm + 1e-6)) : 1
             if factor < 1 { clipped += 1 }
             try options.optimizer.step(
@@ -82,7 +81,7 @@ import Testing
         }
         try model.attach()
         let optimisation = try Optimisation(session: model.session, options: TrainingOptions())
-        expectError(.invalidArgument, "the batch has no targets") {
+        expectError(.invalidArgument, "training and scoring need labels") {
             try optimisation.update(try Batch(sources: [[3, 1]], info: model.info))
         }
 
