@@ -73,7 +73,8 @@ def test_description(model: Any) -> None:
     assert (info.max_source_positions, info.decoder_layers, info.encoder_layers) == (limit, 0, 3)
     assert (info.bos_token_id, info.eos_token_id, info.pad_token_id) == (0, 2, config.pad_token_id)
     assert info.mask_token_id == -1
-    assert [info.seams[index] for index in range(info.seam_count)] == [b"encoder.output", b"decoder.output"]
+    seams = {info.seams[index] for index in range(info.seam_count)}
+    assert seams == {b"encoder.output", b"attention.prefix", b"prefix.tokens", b"decoder.output"}
     whole = Batch(np.full((1, limit), 7))
     assert_close(
         backbone.session().encode(whole), outputs(hugging_face, input_ids=whole.input_ids).hidden_states[-1].numpy())
