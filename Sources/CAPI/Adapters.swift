@@ -90,6 +90,19 @@ public func seam_adapter_options(
 }
 
 @c @implementation
+public func seam_adapter_set_learning_rate(_ adapter: OpaquePointer?, _ learningRate: Double, _ error: ErrorSlot)
+    -> seam_status
+{
+    attempt(error) {
+        let adapter = try object(adapter, "adapter", as: AdapterHandle.self).adapter
+        guard learningRate.isFinite else {
+            throw SeamError(.invalidArgument, "learning_rate must be a finite number, found \(learningRate)")
+        }
+        adapter.learningRate = learningRate < 0 ? nil : learningRate
+    }
+}
+
+@c @implementation
 public func seam_adapter_parameter_count(_ adapter: OpaquePointer?) -> Int {
     (try? object(adapter, "adapter", as: AdapterHandle.self))?.adapter.parameters.entries.count ?? 0
 }

@@ -68,10 +68,11 @@ public struct SweepTask {
         return (session, options)
     }
 
-    /// Whether an adapter of a variant declares the option.
+    /// Whether an adapter of a variant declares the option, or is given a learning rate by it.
     private func has(_ variant: SweepVariant, _ setting: SweepSetting) throws -> Bool {
         try variant.adapters.contains { id in
-            try optionNames(id).contains { $0 == setting.name || "\(id).\($0)" == setting.name }
+            try setting.name == "\(id).\(AdapterComposition.learningRateName)"
+                || optionNames(id).contains { $0 == setting.name || "\(id).\($0)" == setting.name }
         }
     }
 

@@ -9,16 +9,22 @@ public struct AdapterComposition {
         public let factory: AdapterFactory
         /// Those given, as a JSON object; the rest are defaults.
         public let options: JSON
+        /// Of its own; nil: the training's.
+        public let learningRate: Double?
     }
 
     public let parts: [Part]
     /// The adapter that a classification gets where its composition names none on decoder.output.
     public static let defaultHead = "linear-head"
 
+    /// What is set behind an adapter's id to train it with a learning rate of its own.
+    public static let learningRateName = "learning_rate"
+
     /// Reads names and options; nothing is made yet.
     /// - Parameters:
     ///   - spec: ids of adapters joined by "+", in the order in which they are attached; "none" for none.
-    ///   - options: NAME=VALUE, or ID.NAME=VALUE where several of the adapters have the option.
+    ///   - options: NAME=VALUE, or ID.NAME=VALUE where several of the adapters have the option; ID.learning_rate=VALUE
+    ///     gives an adapter a learning rate of its own.
     ///   - isClassification: adds `defaultHead` unless an adapter named is on decoder.output; its options stand behind
     ///     its id.
     /// - Throws: `.notFound` for an adapter that no plugin offers, and as `adapterOptions`.
@@ -32,8 +38,25 @@ public struct AdapterComposition {
             factories.append(try runtime.adapterFactory(Self.defaultHead))
             added = [Self.defaultHead]
         }
-        let options = try adapterOptions(options, for: factories, qualifiedOnly: added)
-        parts = zip(factories, options).map { Part(factory: $0, options: $1) }
+        var rates: [String: Double] = [:]
+        let settings = try options.filter { setting in
+            guard let (id, value) = Self.learningRate(setting, of: factories.map(\.id)) else { return true }
+            guard let rate = Double(value), rate >= 0, rate.isFinite, rates.updateValue(rate, forKey: id) == nil else {
+                throw SeamError(.invalidArgument, "--option \(setting): expected one learning rate, 0 or more")
+            }
+            return false
+        }
+        let json = try adapterOptions(settings, for: factories, qualifiedOnly: added)
+        parts = zip(factories, json).map { Part(factory: $0, options: $1, learningRate: rates[$0.id]) }
+    }
+
+    /// The adapter and the value of ID.learning_rate=VALUE; nil for a setting of another form.
+    private static func learningRate(_ setting: String, of ids: [String]) -> (id: String, value: Substring)? {
+        for id in ids {
+            let name = "\(id).\(learningRateName)="
+            if setting.hasPrefix(name) { return (id, setting.dropFirst(name.count)) }
+        }
+        return nil
     }
 
     /// Makes the adapters and attaches them behind those that a session has. One on prefixes is made for the prefix
@@ -57,6 +80,7 @@ public struct AdapterComposition {
                     backbone: session.backbone, id: part.factory.id, options: part.options,
                     backboneFrozen: backboneFrozen, classes: seam == SEAM_DECODER_OUTPUT ? classes : 0,
                     prefixLength: isOnPrefix ? session.prefixLength : [0, 0, 0], seed: seed)
+                adapter.learningRate = part.learningRate
                 try session.attach(adapter)
                 attached.append(adapter)
             }

@@ -25,7 +25,9 @@ public final class Optimisation {
     public let options: TrainingOptions
     /// Steps done so far.
     public private(set) var step = 0
-    private let adapterVariables: [Variable]
+    /// All trained leaves, the adapters' first.
+    public let variables: [Variable]
+    private let adapterVariables: [(adapter: Adapter, variables: [Variable])]
     private let backboneVariables: [Variable]
 
     /// - Throws: for options out of range, nothing to train, or a backbone that passes no gradient to a trained seam.
@@ -44,12 +46,10 @@ public final class Optimisation {
         // The backbone first: an opaque one refuses, and then nothing has changed.
         if options.trainsBackbone { try session.backbone.unfreeze() }
         for adapter in session.adapters { try adapter.unfreeze() }
-        adapterVariables = session.adapters.flatMap(\.parameters.variables)
+        adapterVariables = session.adapters.map { ($0, $0.parameters.variables) }
+        variables = session.variables
         backboneVariables = session.backbone.parameters.variables
     }
-
-    /// All trained leaves, the adapters' first.
-    public var variables: [Variable] { adapterVariables + backboneVariables }
 
     /// Continues from a checkpoint's step count.
     public func resume(at step: Int) { self.step = step }
@@ -78,8 +78,11 @@ public final class Optimisation {
         let scale = clippingScale(norm: norm, limit: options.maxGradientNorm)
         let factor = options.schedule.factor(step: step, warmup: options.warmupSteps, total: options.totalSteps)
         step += 1
-        try options.optimizer.step(
-            adapterVariables, learningRate: options.learningRate * factor, gradientScale: scale, number: step, pool: pool)
+        for (adapter, variables) in adapterVariables {
+            try options.optimizer.step(
+                variables, learningRate: (adapter.learningRate ?? options.learningRate) * factor,
+                gradientScale: scale, number: step, pool: pool)
+        }
         try options.optimizer.step(
             backboneVariables, learningRate: options.backboneLearningRate * factor, gradientScale: scale, number: step,
             pool: pool)

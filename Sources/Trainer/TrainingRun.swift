@@ -139,7 +139,12 @@ public final class TrainingRun {
         let training = options.training
         return [
             "adapters": .array(
-                session.adapters.map { ["id": .string($0.factory.id), "seam": .string($0.seam), "options": $0.options.json] }),
+                session.adapters.map {
+                    [
+                        "id": .string($0.factory.id), "seam": .string($0.seam), "options": $0.options.json,
+                        "learning_rate": .double($0.learningRate ?? training.learningRate),
+                    ]
+                }),
             "backbone_fingerprint": session.backbone.model.map { .string(ContentHash.hex($0.files.fingerprint())) } ?? .null,
             "data": .string(data.contentHash), "batch_size": .int(Int64(options.batchSize)), "seed": .string("\(options.seed)"),
             "steps": .int(Int64(training.totalSteps)), "train_backbone": .bool(training.trainsBackbone),

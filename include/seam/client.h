@@ -147,6 +147,9 @@ SEAM_API void seam_adapter_release(seam_adapter *adapter);
 /* The options in force as a JSON object; owned by the caller. */
 SEAM_API seam_status seam_adapter_options(seam_adapter *adapter, char **json, seam_error **error);
 
+/* A learning rate of the adapter's own, 0 or more, for trainings that begin afterwards; negative: that of the training. */
+SEAM_API seam_status seam_adapter_set_learning_rate(seam_adapter *adapter, double learning_rate, seam_error **error);
+
 SEAM_API size_t seam_adapter_parameter_count(seam_adapter *adapter);
 /* *name is borrowed from the adapter. *tensor views the parameter's memory, not a copy: what is written there is the new
  * value; owned by the caller, who calls its deleter. A view taken before training starts or ends goes stale then. */

@@ -17,6 +17,9 @@ public final class Adapter {
     public let classes: Int
     /// By `PrefixAttention`: tokens of what enters its seam, where that is one of prefixes; 0: none.
     public let prefixLength: [Int]
+    /// Of its own in training; nil: that of the training. Some parameters, such as a gate's before its sigmoid, need larger
+    /// steps than the weights of a network.
+    public var learningRate: Double?
     /// What the layer above keeps with a saved adapter: a JSON object that is carried along as it is.
     public var task: JSON?
     /// False when it was made for a backbone that is trained with it.
