@@ -130,8 +130,8 @@ import Testing
                 #expect(error.origin == "org.seamkit.test.class-bias")
             }
         }
-        try expectRefusal("shape", .plugin, "must prepare parameter \"bias\" as f32 [3], found f32 [9, 3]")
-        try expectRefusal("infinite", .numeric, "prepares parameter \"bias\" with NaN or infinity at element 0")
+        try expectRefusal("shape", .plugin, "must give parameter \"bias\" as f32 [3], found f32 [9, 3]")
+        try expectRefusal("infinite", .numeric, "gives parameter \"bias\" NaN or infinity at element 0")
         try expectRefusal("fail", .unsupported, "not with these examples")
     }
 

@@ -66,7 +66,7 @@ import Trainer
         expectError(.incompatible, "was trained for a backbone with d_model 16, this one has 32") {
             try AdapterFolder.load(path, backbone: wide.backbone)
         }
-        expectError(.incompatible, "\"repcali\" was made for d_model 16, this backbone has 32") {
+        expectError(.incompatible, "\"repcali\" was made for a backbone with d_model 16, this one has 32") {
             try wide.session.attach(adapter)
         }
         #expect(wide.session.adapters.isEmpty)
