@@ -74,34 +74,12 @@ struct SweepCommand: ParsableCommand {
     @Option(help: "Number of updates of a run.")
     var steps: Int?
 
-    @Option(help: "Examples in an update.")
-    var batchSize = 32
-
     @Option(
         name: .customLong("learning-rate"),
         help: "Learning rate of all variants, or NAME=NUMBER for one of them. May be repeated. Default: 0.001.")
     var learningRates: [String] = []
 
-    @Option(help: "How the learning rate falls: constant, linear or cosine.")
-    var schedule = Schedule.linear
-
-    @Option(help: "Steps over which the learning rate first rises from 0.")
-    var warmupSteps = 0
-
-    @Option(help: "AdamW's weight decay.")
-    var weightDecay = 0.01
-
-    @Option(help: "Largest norm of the gradient; 0 for no limit.")
-    var maxGradNorm = 1.0
-
-    @Option(help: "Label smoothing.")
-    var labelSmoothing = 0.0
-
-    @Option(help: "Steps between scorings of the development examples; 0: at the end only.")
-    var evalEvery = 0
-
-    @Option(help: "Steps between checkpoints; 0: on Ctrl-C only.")
-    var checkpointEvery = 0
+    @OptionGroup(title: "Training") var training: TrainingFlags
 
     @OptionGroup var common: CommonOptions
 
@@ -171,15 +149,8 @@ struct SweepCommand: ParsableCommand {
             return setting
         }
         try readLearningRates(into: &task)
-        task.options.training.schedule = schedule
-        task.options.training.warmupSteps = warmupSteps
+        training.apply(to: &task.options)
         task.options.training.totalSteps = steps ?? 0
-        task.options.training.optimizer.weightDecay = weightDecay
-        task.options.training.maxGradientNorm = maxGradNorm
-        task.options.training.labelSmoothing = labelSmoothing
-        task.options.batchSize = batchSize
-        task.options.evaluationInterval = evalEvery
-        task.options.checkpointInterval = checkpointEvery
         task.options.notes = "- model: \(model.name)\n- training examples: \(train ?? "") (\(data.training.count))"
         task.settings = data.settings
         task.check = data.check

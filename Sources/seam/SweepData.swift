@@ -26,7 +26,7 @@ struct SweepData {
     ) throws {
         let session = Session(backbone: backbone)
         self.tokenizer = tokenizer
-        (metrics, batchSize, evalLimit) = (command.metrics, command.batchSize, command.evalLimit)
+        (metrics, batchSize, evalLimit) = (command.metrics, command.training.batchSize, command.evalLimit)
         generation = try command.metrics.isEmpty ? nil : command.generation.options(for: session)
         var texts: [SweepTask.Part: ReferencedTexts] = [:]
         let read: (String, SweepTask.Part?) throws -> TokenPairs

@@ -5,8 +5,6 @@ import Support
 import Text
 import Trainer
 
-extension Schedule: ExpressibleByArgument {}
-
 /// What is trained for.
 enum TrainingTask: String, CaseIterable, ExpressibleByArgument {
     /// Texts from texts.
@@ -82,38 +80,16 @@ struct TrainCommand: ParsableCommand {
     @Option(help: "Number of updates.")
     var steps: Int
 
-    @Option(help: "Pairs in an update.")
-    var batchSize = 32
-
     @Option(help: "Learning rate of the adapter.")
     var learningRate = 1e-3
 
     @Option(help: "Learning rate of the model, with --train-backbone.")
     var backboneLearningRate = 1e-4
 
-    @Option(help: "How the learning rate falls: constant, linear or cosine.")
-    var schedule = Schedule.linear
-
-    @Option(help: "Steps over which the learning rate first rises from 0.")
-    var warmupSteps = 0
-
-    @Option(help: "AdamW's weight decay.")
-    var weightDecay = 0.01
-
-    @Option(help: "Largest norm of the gradient; 0 for no limit.")
-    var maxGradNorm = 1.0
-
-    @Option(help: "Label smoothing.")
-    var labelSmoothing = 0.0
+    @OptionGroup(title: "Training") var training: TrainingFlags
 
     @Option(help: "Seed of the initial values and of the order of the pairs.")
     var seed: UInt64 = 0
-
-    @Option(help: "Steps between scorings of the development pairs; 0: at the end only.")
-    var evalEvery = 0
-
-    @Option(help: "Steps between checkpoints; 0: on Ctrl-C only.")
-    var checkpointEvery = 0
 
     @Flag(inversion: .prefixedNo, help: "Keep what the frozen encoder computes for every pair, instead of computing it in every epoch.")
     var seamCache = true
@@ -138,31 +114,24 @@ struct TrainCommand: ParsableCommand {
             in: runtime
         ).attach(to: session, backboneFrozen: !trainBackbone, classes: data?.labels.count ?? 0, seed: seed)
         if let data { try session.nameClasses(data.labels) }
-        let training = try data?.training(self, tokenizer, session) ?? pairs.read(train, tokenizer, session)
+        let examples = try data?.training(self, tokenizer, session) ?? pairs.read(train, tokenizer, session)
         let development = try dev.map {
             try data?.development(self, tokenizer, session) ?? pairs.read($0, tokenizer, session)
         }
 
         var options = RunOptions(output: output)
+        training.apply(to: &options)
         options.training.trainsBackbone = trainBackbone
         options.training.learningRate = learningRate
         options.training.backboneLearningRate = backboneLearningRate
-        options.training.schedule = schedule
-        options.training.warmupSteps = warmupSteps
         options.training.totalSteps = steps
-        options.training.optimizer.weightDecay = weightDecay
-        options.training.maxGradientNorm = maxGradNorm
-        options.training.labelSmoothing = labelSmoothing
-        options.batchSize = batchSize
         options.seed = seed
         options.usesSeamCache = seamCache
-        options.evaluationInterval = evalEvery
-        options.checkpointInterval = checkpointEvery
         options.keepsReparameterization = keepReparameterization
         let what = task == .pairs ? "pairs" : "texts"
-        options.notes = "- model: \(model.name)\n- training \(what): \(train) (\(training.count))"
+        options.notes = "- model: \(model.name)\n- training \(what): \(train) (\(examples.count))"
         let run = try TrainingRun(
-            session: session, data: training, development: development, options: options)
+            session: session, data: examples, development: development, options: options)
         try report(try execute(run), session)
     }
 

@@ -51,9 +51,6 @@ struct Prefix {
 }
 
 extension Session {
-    /// Tokens of the attached prefixes, by `PrefixAttention`: what an adapter that is attached next is made for.
-    public var prefixLength: [Int] { (try? Self.prefix(of: adapters, in: makeContext(recordsGradients: false)).lengths) ?? [0, 0, 0] }
-
     /// What the attached adapters put before the tokens. The tensors are alive as long as the context.
     func prefix(_ context: Context, training: Bool) throws -> Prefix {
         try Self.prefix(of: adapters, in: context, training: training)
@@ -81,10 +78,11 @@ extension Session {
         return prefix
     }
 
-    /// Throws one sentence unless the adapters' prefixes fit each other and the backbone.
-    func checkPrefixes(of adapters: [Adapter]) throws {
+    /// Tokens of the adapters' prefixes, by `PrefixAttention`.
+    /// - Throws: one sentence unless the prefixes fit each other and the backbone.
+    func checkedPrefixLength(of adapters: [Adapter]) throws -> [Int] {
         guard let first = adapters.first(where: { $0.seam == SEAM_ATTENTION_PREFIX || $0.seam == SEAM_PREFIX_TOKENS }) else {
-            return
+            return Prefix().lengths
         }
         guard first.seam == SEAM_ATTENTION_PREFIX else {
             throw SeamError(
@@ -107,7 +105,7 @@ extension Session {
                 .incompatible,
                 "adapter \"\(adapter.factory.id)\" was made for a prefix of \(Self.described(adapter.prefixLength)), the one attached has \(Self.described(lengths))")
         }
-        _ = try Self.prefix(of: adapters, in: context)
+        return try Self.prefix(of: adapters, in: context).lengths
     }
 
     /// Lengths of a prefix in words: "20 tokens", or "20 encoder, 10 decoder tokens".

@@ -8,6 +8,8 @@ public final class Session {
     public let backbone: Backbone
     /// In the order in which they run, on each seam.
     public private(set) var adapters: [Adapter] = []
+    /// Tokens of the attached prefixes, by `PrefixAttention`: what an adapter that is attached next is made for.
+    public private(set) var prefixLength = [0, 0, 0]
     public var runtime: Runtime { backbone.runtime }
 
     public init(backbone: Backbone) { self.backbone = backbone }
@@ -42,19 +44,23 @@ public final class Session {
         }
         var changed = adapters
         changed.insert(adapter, at: index)
-        try checkPrefixes(of: changed)
-        adapters = changed
+        try change(to: changed)
     }
 
     /// Attaches adapters behind those attached, in order: all or, after an error, none.
     public func attach(all new: [Adapter]) throws {
-        let before = adapters
+        let before = (adapters, prefixLength)
         do {
             for adapter in new { try attach(adapter) }
         } catch {
-            adapters = before
+            (adapters, prefixLength) = before
             throw error
         }
+    }
+
+    private func change(to changed: [Adapter]) throws {
+        prefixLength = try checkedPrefixLength(of: changed)
+        adapters = changed
     }
 
     private func requireSameShape(_ adapter: Adapter) throws {
@@ -79,8 +85,7 @@ public final class Session {
     public func detach(_ adapter: Adapter) throws {
         var changed = adapters
         changed.remove(at: try index(of: adapter))
-        try checkPrefixes(of: changed)
-        adapters = changed
+        try change(to: changed)
     }
 
     /// Moves an attached adapter to another position.
@@ -91,8 +96,7 @@ public final class Session {
         }
         var changed = adapters
         changed.insert(changed.remove(at: index), at: position)
-        try checkPrefixes(of: changed)
-        adapters = changed
+        try change(to: changed)
     }
 
     private func index(of adapter: Adapter) throws -> Int {
