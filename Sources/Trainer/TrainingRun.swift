@@ -139,11 +139,13 @@ public final class TrainingRun {
         let training = options.training
         return [
             "adapters": .array(
-                session.adapters.map {
-                    [
-                        "id": .string($0.factory.id), "seam": .string($0.seam), "options": $0.options.json,
-                        "learning_rate": .double($0.learningRate ?? training.learningRate),
-                    ]
+                session.adapters.map { adapter in
+                    let rate = adapter.learningRate.map { [(key: "learning_rate", value: JSON.double($0))] } ?? []
+                    return .object(
+                        [
+                            (key: "id", value: .string(adapter.factory.id)), (key: "seam", value: .string(adapter.seam)),
+                            (key: "options", value: adapter.options.json),
+                        ] + rate)
                 }),
             "backbone_fingerprint": session.backbone.model.map { .string(ContentHash.hex($0.files.fingerprint())) } ?? .null,
             "data": .string(data.contentHash), "batch_size": .int(Int64(options.batchSize)), "seed": .string("\(options.seed)"),
