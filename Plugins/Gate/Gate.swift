@@ -24,9 +24,8 @@ final class Gate: Adapter {
 
     var parameters: [Parameter] { weights.map { $0.logits } }
 
-    init(options: Options, site: Site) throws(PluginError) {
-        perLayer = try options.string("scope") == "token-layer"
-        valuesOnly = try options.string("applied_to") == "v"
+    convenience init(options: Options, site: Site) throws(PluginError) {
+        let perLayer = try options.string("scope") == "token-layer"
         let initial = try options.double("initial_weight")
         let logit = log(initial / (1 - initial))
         var weights: [Weights] = []
@@ -43,7 +42,11 @@ final class Gate: Adapter {
                 .invalidArgument,
                 "it weighs the tokens of prefixes, and there are none here: attach a prefix adapter before it")
         }
-        self.weights = weights
+        self.init(weights, perLayer: perLayer, valuesOnly: try options.string("applied_to") == "v")
+    }
+
+    private init(_ weights: [Weights], perLayer: Bool, valuesOnly: Bool) {
+        (self.weights, self.perLayer, self.valuesOnly) = (weights, perLayer, valuesOnly)
     }
 
     func forward(_ inputs: [Tensor], in context: Context) -> [Tensor] {

@@ -12,10 +12,13 @@ final class LinearHead: Adapter {
 
     var parameters: [Parameter] { [weight, bias] }
 
-    init(options: Options, site: Site) throws(PluginError) {
+    convenience init(options: Options, site: Site) throws(PluginError) {
         let (classes, dModel) = try site.head()
-        weight = Parameter(
-            "weight", [classes, dModel], .normal(mean: 0, deviation: try options.double("deviation")))
+        self.init(classes: classes, dModel: dModel, deviation: try options.double("deviation"))
+    }
+
+    private init(classes: Int, dModel: Int, deviation: Double) {
+        weight = Parameter("weight", [classes, dModel], .normal(mean: 0, deviation: deviation))
         bias = Parameter("bias", [classes], .zeros)
     }
 

@@ -14,14 +14,16 @@ final class PrefixTuning: Adapter {
 
     var parameters: [Parameter] { prefixes.parameters }
 
-    init(options: Options, site: Site) throws(PluginError) {
+    convenience init(options: Options, site: Site) throws(PluginError) {
         let isPlain = try options.string("reparameterization") == "none"
         let hiddenSize = try options.int("mlp_hidden_size")
-        prefixes = try Prefixes(options: options, site: site) { shape throws(PluginError) in
+        self.init(try Prefixes(options: options, site: site) { shape throws(PluginError) in
             if isPlain { return try PlainPrefix(shape, options: options) }
             return ReparameterizedPrefix(try PrefixNetwork(shape, hiddenSize: hiddenSize, options: options))
-        }
+        })
     }
+
+    private init(_ prefixes: Prefixes) { self.prefixes = prefixes }
 
     func forward(_ inputs: [Tensor], in context: Context) -> [Tensor] { prefixes.appended(to: inputs, in: context) }
 

@@ -10,17 +10,21 @@ final class Remote: TextBackbone {
     private let log: HostLog
     let info: BackboneInfo
 
-    init(options: Options, log: HostLog) throws(PluginError) {
-        self.log = log
-        settings = try Settings(options, log: log)
+    convenience init(options: Options, log: HostLog) throws(PluginError) {
+        let settings = try Settings(options, log: log)
         var info = BackboneInfo(family: "remote")
+        let exchange: Exchange
         do throws(Problem) {
             exchange = try Exchange(settings, log: log)
             info.dModel = settings.wantsHidden ? try Self.width(exchange, settings) : 1
         } catch let problem {
             throw problem.pluginError
         }
-        self.info = info
+        self.init(settings, exchange, log, info)
+    }
+
+    private init(_ settings: Settings, _ exchange: Exchange, _ log: HostLog, _ info: BackboneInfo) {
+        (self.settings, self.exchange, self.log, self.info) = (settings, exchange, log, info)
     }
 
     /// The addresses and names, and how far down the list of likely tokens answers are looked for.

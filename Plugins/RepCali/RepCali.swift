@@ -35,21 +35,29 @@ final class RepCali: Adapter {
         return [embedding, norm.gain, norm.bias]
     }
 
-    init(options: Options, site: Site) throws(PluginError) {
-        lambda = try options.double("lambda")
-        epsilon = try options.double("epsilon")
-        identity = try Self.identity(options, site)
-        perPosition = try options.string("seed") == "positions"
+    convenience init(options: Options, site: Site) throws(PluginError) {
+        let perPosition = try options.string("seed") == "positions"
+        let rows = perPosition ? try Self.positions(options, site) : 1
         // Standard normal is what an embedding layer starts from in the framework of the paper. It is also
         // the one scale that needs no look at the backbone: the sum is normalised right after, and a unit
         // deviation is what a state has once it is normalised. Where an encoder's outputs are small next to
         // 1, a smaller `deviation` keeps h visible in h + lambda d.
         let deviation = try options.double("deviation")
-        let rows = perPosition ? try Self.positions(options, site) : 1
-        embedding = Parameter(
+        let identity = try Self.identity(options, site)
+        let embedding = Parameter(
             "embedding.weight", [rows, site.dModel], identity ? .zeros : .normal(mean: 0, deviation: deviation))
-        norm = try options.string("norm") == "none" ? nil : (
-            Parameter("norm.weight", [site.dModel], .ones), Parameter("norm.bias", [site.dModel], .zeros))
+        self.init(
+            embedding, lambda: try options.double("lambda"), epsilon: try options.double("epsilon"),
+            identity: identity, perPosition: perPosition, normalises: !(try options.string("norm") == "none"))
+    }
+
+    private init(
+        _ embedding: Parameter, lambda: Double, epsilon: Double, identity: Bool, perPosition: Bool, normalises: Bool
+    ) {
+        (self.embedding, self.lambda, self.epsilon) = (embedding, lambda, epsilon)
+        (self.identity, self.perPosition) = (identity, perPosition)
+        let width = embedding.shape[1]
+        norm = normalises ? (Parameter("norm.weight", [width], .ones), Parameter("norm.bias", [width], .zeros)) : nil
     }
 
     func forward(_ inputs: [Tensor], in context: Context) -> [Tensor] {

@@ -18,11 +18,13 @@ final class ResidualPrefix: Adapter {
 
     var parameters: [Parameter] { prefixes.parameters }
 
-    init(options: Options, site: Site) throws(PluginError) {
-        prefixes = try Prefixes(options: options, site: site) { shape throws(PluginError) in
+    convenience init(options: Options, site: Site) throws(PluginError) {
+        self.init(try Prefixes(options: options, site: site) { shape throws(PluginError) in
             try ResidualNetwork(shape, options: options)
-        }
+        })
     }
+
+    private init(_ prefixes: Prefixes) { self.prefixes = prefixes }
 
     func forward(_ inputs: [Tensor], in context: Context) -> [Tensor] { prefixes.appended(to: inputs, in: context) }
 
@@ -46,10 +48,9 @@ final class ResidualNetwork: PrefixSource {
         return network.parameters + [norm.gain, norm.bias]
     }
 
-    init(_ shape: PrefixShape, options: Options) throws(PluginError) {
+    convenience init(_ shape: PrefixShape, options: Options) throws(PluginError) {
         let residual = try options.string("residual")
-        aroundHidden = residual == "hidden" || residual == "both"
-        aroundAll = residual == "output" || residual == "both"
+        let aroundHidden = residual == "hidden" || residual == "both"
         let asked = try options.int("mlp_hidden_size")
         guard !aroundHidden || asked == 0 || asked == shape.width else {
             throw PluginError(
@@ -58,8 +59,15 @@ final class ResidualNetwork: PrefixSource {
                     + "of the keys, \(shape.width), or 0, found \(asked)")
         }
         let hiddenSize = asked > 0 ? asked : aroundHidden ? shape.width : 512
-        network = try PrefixNetwork(shape, hiddenSize: hiddenSize, options: options)
-        norm = try options.bool("layer_norm") ? (
+        self.init(
+            try PrefixNetwork(shape, hiddenSize: hiddenSize, options: options), aroundHidden: aroundHidden,
+            aroundAll: residual == "output" || residual == "both", normalises: try options.bool("layer_norm"))
+    }
+
+    private init(_ network: PrefixNetwork, aroundHidden: Bool, aroundAll: Bool, normalises: Bool) {
+        (self.network, self.aroundHidden, self.aroundAll) = (network, aroundHidden, aroundAll)
+        let shape = network.shape
+        norm = normalises ? (
             Parameter(shape.name("norm.weight"), [shape.width], .ones),
             Parameter(shape.name("norm.bias"), [shape.width], .zeros)) : nil
     }

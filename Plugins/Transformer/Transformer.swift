@@ -29,19 +29,23 @@ final class Transformer: Backbone {
 
     static func accepts(_ model: Model) -> Bool { Family.accepts(model.config) }
 
-    init(options: Options, model: Model?) throws(PluginError) {
+    convenience init(options: Options, model: Model?) throws(PluginError) {
         guard let model else {
             throw PluginError(.invalidArgument, "a transformer needs a model folder with config.json and its weights")
         }
         let family = try Family(model.config)
         let weights = try Weights(model, family)
-        (self.family, self.weights) = (family, weights)
+        let pooling = try Pooling(try options.string("pooling"), weights, family)
+        self.init(family, weights, pooling, model.config)
+    }
+
+    private init(_ family: Family, _ weights: Weights, _ pooling: Pooling, _ config: Options) {
+        (self.family, self.weights, self.pooling) = (family, weights, pooling)
         let tables = Embedding.tables(weights, family)
         encoder = family.encoder.map { Encoder(weights, $0, tables.source, family) }
         decoder = family.decoder.map { Decoder(weights, $0, tables.target, family) }
         outputHead = Head(weights, tiedTo: tables.target, family)
-        pooling = try Pooling(try options.string("pooling"), weights, family)
-        info = Self.info(family, model.config, hasHead: outputHead != nil)
+        info = Self.info(family, config, hasHead: outputHead != nil)
     }
 
     func encode(_ source: Source, in context: Context) -> Tensor {

@@ -8,8 +8,7 @@ final class Weights {
     private let prefix: String
     private(set) var parameters: [Parameter] = []
 
-    init(_ model: Model, _ family: Family) throws(PluginError) {
-        self.model = model
+    convenience init(_ model: Model, _ family: Family) throws(PluginError) {
         // A vector as wide as the model that every file of the family has.
         let names = (family.encoder ?? family.decoder)?.names
         let probe = names.map { $0.layer(0) + $0.selfNorm + ".weight" } ?? ""
@@ -23,8 +22,10 @@ final class Weights {
                 "config.json: '\(family.widthKey)' is \(family.dModel), but the tensor '\(probe)' is "
                     + "\(shape.last ?? 1) wide")
         }
-        prefix = found
+        self.init(model, prefix: found)
     }
+
+    private init(_ model: Model, prefix: String) { (self.model, self.prefix) = (model, prefix) }
 
     /// Where a tensor belongs.
     enum Part { case body, head }

@@ -6,7 +6,8 @@ public protocol Adapter: AnyObject {
     /// What users see. Read once, when the library is loaded.
     static var descriptor: AdapterDescriptor { get }
 
-    /// Makes the adapter for a place in a backbone, or throws a sentence for the user.
+    /// Makes the adapter for a place in a backbone, or throws a sentence for the user. Best a `convenience init` that does
+    /// what may throw before `self.init`: Embedded Swift 6.3 does not give back an object whose own init throws midway.
     init(options: Options, site: Site) throws(PluginError)
 
     /// What the host stores, trains and saves. Read once, after `init`.
