@@ -51,17 +51,22 @@ def lend(values: Any) -> Any:
     lent = array(values)
     if lent.dtype not in _CODES:
         raise ShapeError(f"a tensor must be float32, float16 or int32, found {lent.dtype}")
+    strides = [each // lent.itemsize for each in lent.strides]
+    return lend_memory(lent.ctypes.data, list(lent.shape), strides, _CODES[lent.dtype], lent.itemsize * 8, lent)
+
+
+def lend_memory(address: int, shape: list[int], strides: list[int], code: int, bits: int, owner: Any) -> Any:
+    """A DLPack tensor over memory of the CPU, which `owner` keeps alive until the deleter is called."""
     managed = c.DLManagedTensorVersioned()
-    shape, strides = (ctypes.c_int64 * lent.ndim)(*lent.shape), (ctypes.c_int64 * lent.ndim)()
-    strides[:] = [each // lent.itemsize for each in lent.strides]
+    sizes, steps = (ctypes.c_int64 * len(shape))(*shape), (ctypes.c_int64 * len(shape))(*strides)
     managed.version.major, managed.version.minor = c.DLPACK_MAJOR_VERSION, c.DLPACK_MINOR_VERSION
     managed.deleter = ctypes.cast(_returned, type(managed.deleter))
     tensor = managed.dl_tensor
-    tensor.data, tensor.ndim, tensor.shape, tensor.strides = lent.ctypes.data, lent.ndim, shape, strides
+    tensor.data, tensor.ndim, tensor.shape, tensor.strides = address, len(shape), sizes, steps
     tensor.device.device_type = c.kDLCPU
-    tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes = _CODES[lent.dtype], lent.itemsize * 8, 1
+    tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes = code, bits, 1
     with _lock:
-        _lent[ctypes.addressof(managed)] = (managed, lent, shape, strides)
+        _lent[ctypes.addressof(managed)] = (managed, owner, sizes, steps)
     return ctypes.pointer(managed)
 
 
