@@ -3,6 +3,7 @@ as a graph."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -58,7 +59,8 @@ class Pass:
     def tensor(self, handle: int) -> Tensor:
         found = self._tensors.get(handle)
         if found is None:
-            raise PluginError("a tensor handle is not of this pass: handles end with the pass or scope they were made in")
+            raise PluginError(
+                "a tensor handle is not of this pass: handles end with the pass or scope they were made in", self.origin)
         return found
 
     def placeholder(self, name: str, tensor: Tensor) -> int:
@@ -183,3 +185,8 @@ class Trace:
             self._graph.eliminate_dead_code()
             self._module = fx.GraphModule(root, self._graph)
         return self._module
+
+    @functools.cached_property
+    def function(self) -> Callable[..., Any]:
+        """From the placeholders' values to the outputs. Not the module itself, whose hooks nobody can set."""
+        return self.module.forward
