@@ -1,6 +1,6 @@
 """SeamKit: small trainable adapters on the seams of pretrained models.
 
-The native engine (Runtime, Backbone, Session ...) runs models by itself. `attach`, `detach` and `load` put adapters into
+The native engine (Runtime, Backbone, Session ...) runs models by itself. `attach`, `detach`, `load` and `save` put adapters into
 a Hugging Face model in PyTorch; they import torch when they are first used.
 """
 
@@ -39,18 +39,18 @@ from seamkit.errors import (
 )
 
 if TYPE_CHECKING:
-    from seamkit.torch import attach, detach, load
+    from seamkit.torch import attach, detach, load, save
 
 __all__ = [
     "Adapter", "AlreadyExistsError", "Backbone", "Batch", "CancelledError", "FileError", "FormatError", "Generated",
     "IncompatibleError", "InternalError", "InvalidArgumentError", "NotFoundError", "NumericError", "OutOfMemoryError",
     "PluginError", "PluginInfo", "Runtime", "Score", "SeamError", "Session", "ShapeError", "Step", "Tokenizer",
-    "UnsupportedError", "attach", "detach", "load", "set_thread_count",
+    "UnsupportedError", "attach", "detach", "load", "save", "set_thread_count",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("attach", "detach", "load"):
+    if name in ("attach", "detach", "load", "save"):
         import seamkit.torch
 
         return getattr(seamkit.torch, name)
