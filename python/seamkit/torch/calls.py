@@ -14,7 +14,9 @@ from seamkit.errors import UnsupportedError
 
 def bound(module: torch.nn.Module, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
     """A call's arguments by name."""
-    return dict(_signature(type(module)).bind_partial(None, *args).arguments, **kwargs)
+    positional = dict(_signature(type(module)).bind_partial(None, *args).arguments)
+    positional.pop("self")
+    return positional | kwargs
 
 
 _signatures: dict[type, inspect.Signature] = {}

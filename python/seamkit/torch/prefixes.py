@@ -24,6 +24,8 @@ from seamkit.torch.site import DECODERS, ENCODER_DECODERS, Site
 Prefix = tuple[Tensor | None, Tensor | None, Tensor | None]
 # Set on a cache that holds the prefix: how many tokens of it are not the text's.
 _MARK = "_seamkit_prefix_length"
+# Set on a cache that was made to hold a prefix alone, in a call that asked for none.
+_TEMPORARY = "_seamkit_temporary"
 
 
 class _Adapters(Protocol):
@@ -96,15 +98,24 @@ def hooks(model: Any, adapters: _Adapters) -> list[RemovableHandle]:
             call["position_ids"] = call["position_ids"] + length
         return (), call
 
-    return [module.register_forward_pre_hook(before, with_kwargs=True)]
+    def after(_: torch.nn.Module, args: Any, output: Any) -> Any:
+        """A caller that wanted no cache must not find one: `generate` would go on from it."""
+        if isinstance(output, tuple):
+            return tuple(each for each in output if not getattr(each, _TEMPORARY, False))
+        if getattr(output.get("past_key_values"), _TEMPORARY, False):
+            output.past_key_values = None
+        return output
+
+    return [
+        module.register_forward_pre_hook(before, with_kwargs=True), module.register_forward_hook(after)]
 
 
 def _begin(model: Any, module: torch.nn.Module, call: dict[str, Any], adapters: _Adapters, attention: int) -> int:
     """Puts the prefix into the cache of a call that begins a text, and returns its tokens."""
     past = call.get("past_key_values")
-    if module.training and getattr(model, "is_gradient_checkpointing", False):
+    if module.training and any(getattr(each, "gradient_checkpointing", False) for each in module.modules()):
         raise UnsupportedError(
-            "gradient checkpointing drops the past, and with it a prefix: call model.gradient_checkpointing_disable()")
+            "gradient checkpointing drops the past, and with it a prefix: turn it off to train a prefix")
     if past is not None and (getattr(past, "is_compileable", False) or past.get_seq_length() > 0):
         raise UnsupportedError(
             "with a prefix past_key_values must be None or an empty DynamicCache, or one that this model has filled")
@@ -115,6 +126,8 @@ def _begin(model: Any, module: torch.nn.Module, call: dict[str, Any], adapters: 
         past = DynamicCache()
         if model.config.is_encoder_decoder:
             past = EncoderDecoderCache(past, DynamicCache())
+        wanted = call.get("use_cache")
+        setattr(past, _TEMPORARY, not (model.config.use_cache if wanted is None else wanted))
         call["past_key_values"] = past
     own = past.self_attention_cache if isinstance(past, EncoderDecoderCache) else past
     dtype = next((each.dtype for each in module.parameters() if each.is_floating_point()), numbers.dtype)
