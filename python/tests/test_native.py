@@ -43,7 +43,7 @@ def batch(seed: int = 1) -> Batch:
 def test_plugins_and_descriptions(runtime: seamkit.Runtime) -> None:
     ids = {each.id: each for each in runtime.plugins}
     assert ids["org.seamkit.repcali"].license == "Apache-2.0" and ids["org.seamkit.repcali"].abi == (1, 0)
-    assert [each["name"] for each in runtime.describe("repcali")["options"]][0] == "lambda"
+    assert runtime.describe("repcali")["options"][0]["name"] == "lambda"
 
 
 def test_forward_is_that_of_transformers(backbone: seamkit.Backbone, folder: Path) -> None:
@@ -82,7 +82,7 @@ def test_generation(backbone: seamkit.Backbone, folder: Path) -> None:
     options = backbone.generate_options(num_beams=3, max_new_tokens=7, num_return_sequences=2)
     found = session.generate(Batch(given.input_ids, given.attention_mask), options)
     expected = reference(folder).generate(
-        input_ids=torch.from_numpy(given.input_ids).long(), attention_mask=torch.from_numpy(given.attention_mask).long(),
+        input_ids=given.inputs["input_ids"], attention_mask=given.inputs["attention_mask"],
         num_beams=3, max_new_tokens=7, num_return_sequences=2, do_sample=False, return_dict_in_generate=True,
         output_scores=True)
     flat = [each for item in found for each in item]
@@ -126,7 +126,9 @@ def test_tokenizer(folder: Path) -> None:
 
 # ---- Errors
 
-def test_errors_have_code_origin_and_class(runtime: seamkit.Runtime, backbone: seamkit.Backbone, tmp_path: Path) -> None:
+def test_errors_have_code_origin_and_class(
+    runtime: seamkit.Runtime, backbone: seamkit.Backbone, tmp_path: Path
+) -> None:
     with pytest.raises(seamkit.NotFoundError, match="no loaded plugin offers an adapter") as caught:
         backbone.adapter("nothing")
     assert caught.value.code == 2 and caught.value.origin == "" and isinstance(caught.value, LookupError)

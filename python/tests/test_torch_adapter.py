@@ -220,7 +220,7 @@ def test_methods(folder: Path) -> None:
     with pytest.raises(seamkit.InvalidArgumentError, match="takes 0 arguments"):
         adapter.shift(1)
     with pytest.raises(AttributeError):
-        adapter.nothing
+        getattr(adapter, "nothing")  # noqa: B009
 
 
 def test_copies(folder: Path) -> None:
@@ -236,8 +236,8 @@ def test_copies(folder: Path) -> None:
 # ---- Wrong use: the sentences of the native host
 
 @pytest.mark.parametrize("id, options", [
-    ("repcali", {"lamda": 1}), ("repcali", {"lambda": "1"}), ("repcali", {"lambda": True}), ("repcali", {"seed": "one"}),
-    ("repcali", {"epsilon": 0}), ("repcali", {"max_positions": 1.5}), ("repcali", {"max_positions": -1}),
+    ("repcali", {"lamda": 1}), ("repcali", {"lambda": "1"}), ("repcali", {"lambda": True}),
+    ("repcali", {"seed": "one"}), ("repcali", {"epsilon": 0}), ("repcali", {"max_positions": 1.5}), ("repcali", {"max_positions": -1}),
     ("repcali", {"deviation": 1e9}), ("prefix-tuning", {"prefix_length": 0}), ("prefix-tuning", {"prefix_length": 90}),
     ("gate", {}), ("prefix-tuning", {"folded": 1}), ("residual-prefix", {"residual": "both", "mlp_hidden_size": 7}),
 ])
@@ -302,7 +302,8 @@ def build(tmp_path: Path, name: str, forward: str, major: int = 1) -> Path:
 
 @pytest.mark.parametrize("name, forward, kind, message", [
     ("nulls", "p->outputs[0] = 0;", seamkit.PluginError, "returned NULL for output 0"),
-    ("shapes", "p->outputs[0] = p->ops->mean(p->ctx, p->inputs[0], 1, 0);", seamkit.PluginError, "must return output 0"),
+    ("shapes", "p->outputs[0] = p->ops->mean(p->ctx, p->inputs[0], 1, 0);", seamkit.PluginError,
+     "must return output 0"),
     ("stranger", "p->outputs[0] = (seam_tensor *)77;", seamkit.PluginError, "not of this pass"),
     ("mismatch", "p->outputs[0] = p->ops->matmul(p->ctx, p->inputs[0], p->inputs[0], 0, 0);", seamkit.ShapeError,
      r"inner sizes of \[2, 9, 24\]"),

@@ -14,6 +14,7 @@ from seamkit._native.handles import Handle, made
 from seamkit._native.library import changed, checked, library, sized, taken_json, taken_string, utf8
 from seamkit.errors import ShapeError
 
+_STRING_OFFSET = getattr(c.seam_value, "string").offset  # noqa: B009, a member for ctypes alone
 Value = None | bool | int | float | str | Array
 
 
@@ -118,6 +119,6 @@ def _taken(result: Any) -> Value:
     if result.kind == c.SEAM_VALUE_TENSOR:
         return received(result.tensor)
     if result.kind == c.SEAM_VALUE_STRING:
-        place = ctypes.addressof(result) + c.seam_value.string.offset
+        place = ctypes.addressof(result) + _STRING_OFFSET
         return taken_string(ctypes.c_void_p.from_address(place))
     return None

@@ -15,18 +15,21 @@ from seamkit.errors import ShapeError
 
 Array = NDArray[Any]
 _CODES = {np.dtype(np.float32): c.kDLFloat, np.dtype(np.float16): c.kDLFloat, np.dtype(np.int32): c.kDLInt}
-_DTYPES = {(c.kDLFloat, 32): np.dtype(np.float32), (c.kDLFloat, 16): np.dtype(np.float16),
-           (c.kDLInt, 32): np.dtype(np.int32)}
+_DTYPES: dict[tuple[int, int], np.dtype[Any]] = {
+    (c.kDLFloat, 32): np.dtype(np.float32), (c.kDLFloat, 16): np.dtype(np.float16),
+    (c.kDLInt, 32): np.dtype(np.int32)}
 
 # What was lent by the address of its struct: the memory must outlive the borrower's last use.
 _lent: dict[int, tuple[Any, ...]] = {}
 _lock = threading.Lock()
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-def _returned(address: int) -> None:
+def _return(address: int) -> None:
     with _lock:
         _lent.pop(address, None)
+
+
+_returned = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(_return)
 
 
 def lent_count() -> int:
@@ -81,10 +84,11 @@ def received(managed: Any) -> Array:
         managed.contents.deleter(managed)
         raise ShapeError(f"NumPy has no dtype for DLPack's code {tensor.dtype.code} with {tensor.dtype.bits} bits")
     shape = tuple(tensor.shape[: tensor.ndim])
-    memory = (ctypes.c_char * (int(np.prod(shape)) * kind.itemsize)).from_address(
+    memory: Any = (ctypes.c_char * (int(np.prod(shape)) * kind.itemsize)).from_address(
         (tensor.data or 0) + tensor.byte_offset)
     weakref.finalize(memory, managed.contents.deleter, managed)
-    return np.frombuffer(memory, kind).reshape(shape)
+    found: Array = np.frombuffer(memory, kind)
+    return found.reshape(shape)
 
 
 def output() -> Any:

@@ -37,8 +37,8 @@ def library() -> ctypes.CDLL:
     loaded.seam_abi_version(ctypes.byref(major), ctypes.byref(minor))
     if major.value != c.SEAM_ABI_MAJOR:
         raise IncompatibleError(
-            f"{path} has ABI {major.value}.{minor.value}, this package {c.SEAM_ABI_MAJOR}.{c.SEAM_ABI_MINOR}: the major "
-            "versions must be equal")
+            f"{path} has ABI {major.value}.{minor.value}, this package {c.SEAM_ABI_MAJOR}.{c.SEAM_ABI_MINOR}: the "
+            "major versions must be equal")
     return loaded
 
 

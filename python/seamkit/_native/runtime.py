@@ -21,9 +21,11 @@ _LEVELS = {
     c.SEAM_LOG_ERROR: logging.ERROR}
 
 
-@c.seam_log_callback
-def _report(_: int | None, level: int, message: bytes | None) -> None:
+def _log(_: int | None, level: int, message: bytes | None) -> None:
     _LOG.log(_LEVELS.get(level, logging.INFO), "%s", (message or b"").decode(errors="replace"))
+
+
+_report = c.seam_log_callback(_log)
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,9 @@ class Runtime(Handle):
         for index in range(library().seam_plugin_count(self.handle)):
             info = sized(c.seam_plugin_info())
             checked("seam_plugin_get", self.handle, index, ctypes.byref(info))
-            texts = [getattr(info, name).decode() for name in ("id", "version", "license", "summary", "path")]
-            found.append(PluginInfo(*texts, (info.abi_major, info.abi_minor)))
+            id, version, license, summary, path = (
+                getattr(info, name).decode() for name in ("id", "version", "license", "summary", "path"))
+            found.append(PluginInfo(id, version, license, summary, path, (info.abi_major, info.abi_minor)))
         return found
 
     def describe(self, id: str) -> dict[str, Any]:

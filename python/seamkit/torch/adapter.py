@@ -40,9 +40,9 @@ class Adapter(torch.nn.Module):
     widened and the outputs narrowed again. The keys of `state_dict` are the parameters' names in a saved folder.
 
     id: of the adapter ("repcali"). site: where it is attached (`Site.of(model)`). seam: None for the adapter's first.
-    options: by the declared names. backbone_frozen: False when the model is trained with it. classes: for decoder.output.
-    prefix_length: for seams of prefixes, tokens of what enters, by attention. seed: of the initial values, which are
-    those of the native engine.
+    options: by the declared names. backbone_frozen: False when the model is trained with it. classes: for
+    decoder.output. prefix_length: for seams of prefixes, tokens of what enters, by attention. seed: of the initial
+    values, which are those of the native engine.
 
     Raises NotFoundError for an unknown id, InvalidArgumentError for wrong options, UnsupportedError where the model has
     no such seam, and what the plugin fails with.
@@ -266,12 +266,12 @@ class Adapter(torch.nn.Module):
         save([self], path, model, notes=notes, backbone_path=backbone_path)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        keywords = {
-            "seam": self.seam, "backbone_frozen": self.backbone_frozen, "classes": self.classes,
-            "prefix_length": self.prefix_length}
         trained = {name: each.requires_grad for name, each in self.named_parameters()}
         state = (self.state_dict(), trained, self.training, self.task, self.backbone_path)
-        return functools.partial(Adapter, self.id, self.site, self.options, **keywords), (), state
+        make = functools.partial(
+            Adapter, self.id, self.site, self.options, seam=self.seam, backbone_frozen=self.backbone_frozen,
+            classes=self.classes, prefix_length=self.prefix_length)
+        return make, (), state
 
     def __setstate__(self, state: Any) -> None:
         values, trained, self.training, self.task, self.backbone_path = state

@@ -39,7 +39,11 @@ class Attached(torch.nn.ModuleList):
             each.requires_grad_(False)
 
     def on(self, seam: str) -> list[Adapter]:
-        return [each for each in self if each.seam == seam]
+        return [each for each in self.adapters if each.seam == seam]
+
+    @property
+    def adapters(self) -> list[Adapter]:
+        return [each for each in self if isinstance(each, Adapter)]
 
     def hook(self, model: torch.nn.Module) -> None:
         """The hooks that the attached adapters need, and no others."""
@@ -67,7 +71,7 @@ class Attached(torch.nn.ModuleList):
 def attached(model: torch.nn.Module) -> list[Adapter]:
     """The adapters that are attached to a model, in the order in which they run."""
     found = getattr(model, NAME, None)
-    return list(found) if isinstance(found, Attached) else []
+    return found.adapters if isinstance(found, Attached) else []
 
 
 def attach(
@@ -120,7 +124,7 @@ def _attach(model: torch.nn.Module, site: Site, new: Sequence[Adapter], frozen: 
     for each in new:
         each.to(None if parameter is None else parameter.device)
         each.train(model.training)
-        each.backbone_path = each.backbone_path or _folder(model)
+        each.backbone_path = each.backbone_path or source_folder(model)
     if not present:
         model.add_module(NAME, Attached(model, frozen))
     holder: Any = getattr(model, NAME)
@@ -178,10 +182,11 @@ def _check_same_shape(adapter: Adapter, site: Site) -> None:
             raise IncompatibleError(
                 f'adapter "{adapter.id}" was made for a model with {name} {made}, this one has {own}')
     if adapter.seam not in site.seams:
-        raise UnsupportedError(f'the model ({site.family}) has no seam "{adapter.seam}"; it has {", ".join(site.seams)}')
+        raise UnsupportedError(
+            f'the model ({site.family}) has no seam "{adapter.seam}"; it has {", ".join(site.seams)}')
 
 
-def _folder(model: Any) -> Path | None:
+def source_folder(model: Any) -> Path | None:
     """The folder that a model was loaded from, if it was one."""
     name = getattr(getattr(model, "config", None), "_name_or_path", "")
     return Path(name).resolve() if name and (Path(name) / "config.json").is_file() else None

@@ -10,7 +10,7 @@ from torch import Tensor
 from seamkit import _declarations as c
 from seamkit.errors import InvalidArgumentError, PluginError, ShapeError
 from seamkit.torch import checks
-from seamkit.torch.passes import Pass, _numbers
+from seamkit.torch.passes import Pass, new_handles
 
 _buffers: dict[int, Tensor] = {}
 
@@ -22,7 +22,7 @@ def create(pass_: Pass, dtype: int, shape: Any, rank: int) -> int:
         raise ShapeError(f"buffer_create: rank must be 0 ... {checks.MAX_RANK}, found {rank}")
     sizes = checks.sizes(list(shape[:rank]) if rank else [], "buffer_create")
     pass_.stop_recording()
-    handle = next(_numbers)
+    handle = next(new_handles)
     kind = pass_.real if dtype == c.SEAM_F32 else torch.int32
     _buffers[handle] = torch.zeros(sizes, dtype=kind, device=pass_.device)
     return handle
@@ -45,7 +45,8 @@ def write(pass_: Pass, handle: int | None, axis: int, start: int, x: int | None)
             f"{checks.shown(buffer.shape)} {checks.dtype_name(buffer)} along axis {axis}")
     if start < 0 or start + values.shape[place] > buffer.shape[place]:
         raise ShapeError(
-            f"buffer_write: {values.shape[place]} elements at {start} do not lie in the {buffer.shape[place]} of the buffer")
+            f"buffer_write: {values.shape[place]} elements at {start} do not lie in the {buffer.shape[place]} of the "
+            "buffer")
     pass_.stop_recording()
     buffer.narrow(place, start, values.shape[place]).copy_(values)
     return c.SEAM_OK

@@ -35,5 +35,6 @@ def tokens_mask(given: Any, hidden: Tensor) -> Tensor:
         return torch.ones(hidden.shape[:2], dtype=torch.int32, device=hidden.device)
     if given.dim() != 2:
         raise UnsupportedError(
-            f"an adapter reads an attention_mask [batch, source], found one with {given.dim()} axes: {list(given.shape)}")
+            f"an adapter reads an attention_mask [batch, source], found one with {given.dim()} axes, "
+            f"{list(given.shape)}")
     return torch.as_tensor(given, dtype=torch.int32, device=hidden.device)

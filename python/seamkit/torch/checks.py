@@ -89,7 +89,7 @@ def _reduction(name: str, x: Tensor, axis: int, *_: Any) -> None:
 
 def _broadcast(name: str, *operands: Tensor) -> None:
     try:
-        shape = torch.broadcast_shapes(*(each.shape for each in operands))
+        shape = torch.broadcast_shapes(*(each.shape for each in operands))  # type: ignore[no-untyped-call]
     except RuntimeError:
         shapes = " and ".join(shown(each.shape) for each in operands)
         raise ShapeError(f"{name}: shapes {shapes} do not broadcast") from None

@@ -21,8 +21,8 @@ class _Adapters(Protocol):
 
 
 def hooks(model: Any, adapters: _Adapters) -> list[RemovableHandle]:
-    """In an encoder-decoder, on the encoder, which `generate` calls once for all beams. In a model with an encoder alone,
-    on the layers below the pooler; the mask of tokens is known one module higher."""
+    """In an encoder-decoder, on the encoder, which `generate` calls once for all beams. In a model with an encoder
+    alone, on the layers below the pooler; the mask of tokens is known one module higher."""
     if model.config.model_type not in ENCODERS:
         encoder = model.get_encoder()
         if encoder is model:
@@ -44,7 +44,9 @@ def hooks(model: Any, adapters: _Adapters) -> list[RemovableHandle]:
         return _adapted(adapters, output, getattr(call, "mask", None))
 
     return [
-        base.register_forward_pre_hook(before_model, with_kwargs=True), base.encoder.register_forward_hook(after_layers)]
+        base.register_forward_pre_hook(before_model, with_kwargs=True),
+        base.encoder.register_forward_hook(after_layers),
+    ]
 
 
 def _adapted(adapters: _Adapters, output: Any, mask: Tensor | None) -> Any:

@@ -23,7 +23,7 @@ from seamkit.errors import (
 )
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.atomic import atomic_folder
-from seamkit.torch.attachment import _folder, attach_all, attached
+from seamkit.torch.attachment import attach_all, attached, source_folder
 from seamkit.torch.checks import shown
 from seamkit.torch.configuration import CONFIG, SCHEMA, Config, read_config, read_list
 from seamkit.torch.fingerprint import fingerprint
@@ -45,7 +45,7 @@ def save(
 ) -> None:
     if not adapters:
         raise InvalidArgumentError("there is no adapter to save: none is attached")
-    weights = Path(backbone_path) if backbone_path is not None else None if model is None else _folder(model)
+    weights = Path(backbone_path) if backbone_path is not None else None if model is None else source_folder(model)
     if len(adapters) == 1:
         with atomic_folder(Path(path), CONFIG) as folder:
             _write(adapters[0], folder, weights, notes)
@@ -111,7 +111,7 @@ def load(path: str | Path, model: torch.nn.Module) -> Adapter | list[Adapter]:
     configs = [read_config(each) for each in folders]
     if len({each.is_backbone_trained for each in configs}) > 1:
         raise FormatError(f'adapter folder "{path}": its adapters differ in whether the model was trained with them')
-    site, source = Site.of(model), _folder(model)
+    site, source = Site.of(model), source_folder(model)
     adapters = [_read(each, config, site, source) for each, config in zip(folders, configs, strict=True)]
     attach_all(model, adapters, frozen=not configs[0].is_backbone_trained)
     return adapters[0] if names is None else adapters
@@ -122,7 +122,7 @@ def read_adapter(path: str | Path, model: Any) -> Adapter:
 
     model: the model of transformers that it is for.
     """
-    return _read(Path(path), read_config(Path(path)), Site.of(model), _folder(model))
+    return _read(Path(path), read_config(Path(path)), Site.of(model), source_folder(model))
 
 
 def _read(folder: Path, config: Config, site: Site, source: Path | None) -> Adapter:

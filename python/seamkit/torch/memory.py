@@ -35,7 +35,8 @@ def borrowed(source: Any) -> Tensor:
                 f"from_dlpack: dtype must be f32, bf16, f16 or i32, found code {tensor.dtype.code} with "
                 f"{tensor.dtype.bits} bits")
         if tensor.device.device_type != c.kDLCPU:
-            raise UnsupportedError(f"from_dlpack: the tensor must be on the CPU, found device {tensor.device.device_type}")
+            raise UnsupportedError(
+                f"from_dlpack: the tensor must be on the CPU, found device {tensor.device.device_type}")
         shape = list(tensor.shape[: tensor.ndim]) if tensor.ndim else []
         size = np.dtype(kind[1]).itemsize
         strides = [each * size for each in tensor.strides[: tensor.ndim]] if tensor.ndim and tensor.strides else None

@@ -48,7 +48,8 @@ class Method:
             raise InvalidArgumentError(
                 f'method "{self.name}" takes {len(self.arguments)} argument{"" if len(self.arguments) == 1 else "s"} '
                 f"({self.signature}), found {len(given)}", origin)
-        converted = [self._converted(pass_, kind, each, origin) for kind, each in zip(self.arguments, given, strict=True)]
+        pairs = zip(self.arguments, given, strict=True)
+        converted = [self._converted(pass_, kind, each, origin) for kind, each in pairs]
         kinds = [_TYPES[each] for each in self.arguments]
         prototype = ctypes.CFUNCTYPE(_TYPES[self.result], ctypes.POINTER(c.seam_method_call), *kinds)
         found = prototype(self.address)(ctypes.byref(frame), *converted)

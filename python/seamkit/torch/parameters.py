@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from seamkit import _declarations as c
-from seamkit.errors import PluginError, SeamError
+from seamkit.errors import PluginError, SeamError, ShapeError
 from seamkit.torch import checks
 from seamkit.torch.generator import Generator
 
@@ -32,7 +32,7 @@ def declared(raw: c.seam_parameter, seed: int, origin: str) -> Declaration:
     name = raw.name.decode()
     try:
         if not 0 <= raw.rank <= checks.MAX_RANK:
-            raise checks.ShapeError(f'parameter "{name}": rank must be 0 ... {checks.MAX_RANK}, found {raw.rank}')
+            raise ShapeError(f'parameter "{name}": rank must be 0 ... {checks.MAX_RANK}, found {raw.rank}')
         shape = checks.sizes(list(raw.shape[: raw.rank]), f'parameter "{name}"')
     except SeamError as error:
         error.origin = origin

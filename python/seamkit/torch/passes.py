@@ -15,7 +15,7 @@ from seamkit.errors import InternalError, OutOfMemoryError, PluginError, SeamErr
 from seamkit.torch import checks
 
 # Handles are numbers, never addresses, and never used twice: one of an earlier pass is found out.
-_numbers = itertools.count(1)
+new_handles = itertools.count(1)
 _passes: dict[int, Pass] = {}
 
 
@@ -37,7 +37,7 @@ class Pass:
         self._graph: fx.Graph | None = fx.Graph() if record else None
         self._nodes: dict[int, fx.Node] = {}
         self._constants: dict[str, Tensor] = {}
-        self.handle = next(_numbers)
+        self.handle = next(new_handles)
         _passes[self.handle] = self
 
     def close(self) -> None:
@@ -48,7 +48,7 @@ class Pass:
     # ---- Handles
 
     def add(self, tensor: Tensor, node: fx.Node | None = None) -> int:
-        handle = next(_numbers)
+        handle = next(new_handles)
         self._tensors[handle] = tensor
         if node is not None:
             self._nodes[handle] = node
@@ -60,7 +60,8 @@ class Pass:
         found = self._tensors.get(handle)
         if found is None:
             raise PluginError(
-                "a tensor handle is not of this pass: handles end with the pass or scope they were made in", self.origin)
+                "a tensor handle is not of this pass: handles end with the pass or the scope that they were made in",
+                self.origin)
         return found
 
     def placeholder(self, name: str, tensor: Tensor) -> int:
@@ -77,14 +78,14 @@ class Pass:
 
     def compute(self, function: Callable[..., Tensor], arguments: Sequence[Any]) -> int:
         """Runs a function of torch on handles and plain values, and keeps it in the graph."""
-        result = function(*[self._resolved(each) for each in arguments])
+        result = function(*[self.resolved(each) for each in arguments])
         if result.dim() > checks.MAX_RANK:
             raise ShapeError(f"the result would have {result.dim()} axes, more than {checks.MAX_RANK}")
         if self._graph is None:
             return self.add(result)
         return self.add(result, self._graph.call_function(function, tuple(self._node(each) for each in arguments)))
 
-    def _resolved(self, argument: Any) -> Any:
+    def resolved(self, argument: Any) -> Any:
         if isinstance(argument, Handle):
             return self.tensor(argument)
         return [self.tensor(each) for each in argument] if isinstance(argument, Handles) else argument

@@ -72,8 +72,8 @@ def load_plugin(path: str | Path) -> Plugin:
         for factory in factories:
             if other := _factories.get(factory.id):
                 raise AlreadyExistsError(
-                    f'adapter "{factory.id}" of plugin {plugin.id} is already offered by {other.plugin.id}, loaded from '
-                    f'"{other.plugin.path}"')
+                    f'adapter "{factory.id}" of plugin {plugin.id} is already offered by {other.plugin.id}, loaded '
+                    f'from "{other.plugin.path}"')
         _factories.update({each.id: each for each in factories})
         _loaded[where] = plugin
         return plugin
@@ -160,8 +160,8 @@ def _factory(pointer: Any, index: int, plugin: Plugin) -> Factory:
     options = [Option.read(table.options[each].contents, plugin.id) for each in range(table.option_count)]
     methods = [Method.read(table.methods[each].contents, plugin.id) for each in range(table.method_count)]
     found = Factory(
-        plugin, table.id.decode(), (table.summary or b"").decode(), seams, options, {each.name: each for each in methods},
-        table)
+        plugin, table.id.decode(), (table.summary or b"").decode(), seams, options,
+        {each.name: each for each in methods}, table)
     if found.has("fold") and FOLDED not in [each.name for each in options]:
         raise PluginError(f'{name} folds but declares no option "{FOLDED}"', plugin.id)
     return found

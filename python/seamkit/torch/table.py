@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from seamkit import _declarations as c
-from seamkit.errors import InvalidArgumentError, PluginError, SeamError, UnsupportedError
+from seamkit.errors import InvalidArgumentError, PluginError, SeamError, ShapeError, UnsupportedError
 from seamkit.torch import buffers, checks, memory
 from seamkit.torch.operations import OPERATIONS, embedding, to_dtype
 from seamkit.torch.passes import Handle, Handles, Pass, find
@@ -90,7 +90,7 @@ def _read(pass_: Pass, codes: str, raw: tuple[Any, ...]) -> list[Any]:
 
 def _numbers(pointer: Any, count: int) -> list[int]:
     if not 0 <= count <= checks.MAX_RANK:
-        raise checks.ShapeError(f"rank must be 0 ... {checks.MAX_RANK}, found {count}")
+        raise ShapeError(f"rank must be 0 ... {checks.MAX_RANK}, found {count}")
     if count and not pointer:
         raise PluginError("the sizes are NULL")
     return list(pointer[:count]) if count else []
@@ -101,7 +101,7 @@ def _common(name: str) -> Body:
 
     def body(pass_: Pass, *raw: Any) -> int:
         arguments = _read(pass_, codes, raw)
-        checks.check(name, [pass_._resolved(each) for each in arguments])
+        checks.check(name, [pass_.resolved(each) for each in arguments])
         return pass_.compute(function, arguments)
 
     return body
@@ -132,7 +132,7 @@ def _constant(name: str, kind: Any, dtype: torch.dtype | None) -> Body:
 
 def _sizes(name: str, shape: Any, rank: int) -> list[int]:
     if not 0 <= rank <= checks.MAX_RANK:
-        raise checks.ShapeError(f"{name}: rank must be 0 ... {checks.MAX_RANK}, found {rank}")
+        raise ShapeError(f"{name}: rank must be 0 ... {checks.MAX_RANK}, found {rank}")
     return _numbers(shape, rank)
 
 
@@ -141,7 +141,8 @@ def _full(pass_: Pass, value: float, dtype: int, shape: Any, rank: int) -> int:
         raise InvalidArgumentError(f"full: dtype must be f32 or i32, found {dtype}")
     sizes = checks.sizes(_sizes("full", shape, rank), "full")
     kind = pass_.real if dtype == c.SEAM_F32 else torch.int32
-    return pass_.constant(torch.full(sizes, value if dtype == c.SEAM_F32 else int(value), dtype=kind, device=pass_.device))
+    filled = torch.full(sizes, value if dtype == c.SEAM_F32 else int(value), dtype=kind, device=pass_.device)
+    return pass_.constant(filled)
 
 
 def _from_dlpack(context: int | None, source: Any) -> int | None:
@@ -203,7 +204,9 @@ def _nothing(_: Pass | None) -> int:
 
 
 # By name: what runs, and what is returned where nothing does.
-_BODIES: dict[str, tuple[Body, Callable[[Pass | None], Any]]] = {
+_Entry = tuple[Body, Callable[[Pass | None], Any]]
+_COMMON: dict[str, _Entry] = {name: (_common(name), _null) for name in OPERATIONS}
+_BODIES: dict[str, _Entry] = _COMMON | {
     "status": (lambda pass_: c.SEAM_OK, _code),
     "fail": (_fail, _null),
     "rank": (_rank, _nothing), "size": (_size, _nothing), "dtype": (_dtype, _nothing),
@@ -214,7 +217,7 @@ _BODIES: dict[str, tuple[Body, Callable[[Pass | None], Any]]] = {
     "embedding": (_embedding, _null),
     "buffer_create": (buffers.create, _null), "buffer_write": (buffers.write, _code),
     "buffer_read": (buffers.read, _null), "buffer_select": (buffers.select, _code),
-} | {name: (_common(name), _null) for name in OPERATIONS}
+}
 
 
 def _table() -> Any:
