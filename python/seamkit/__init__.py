@@ -1,7 +1,7 @@
 """SeamKit: small trainable adapters on the seams of pretrained models.
 
-The native engine (Runtime, Backbone, Session ...) runs models by itself. `attach`, `detach`, `load` and `save` put adapters
-into a Hugging Face model in PyTorch; they import torch when they are first used.
+The native engine (Runtime, Backbone, Session ...) runs models by itself. `attach`, `detach`, `load` and `save` put
+adapters into a Hugging Face model in PyTorch; they import torch when they are first used.
 """
 
 from __future__ import annotations

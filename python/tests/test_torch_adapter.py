@@ -237,7 +237,8 @@ def test_copies(folder: Path) -> None:
 
 @pytest.mark.parametrize("id, options", [
     ("repcali", {"lamda": 1}), ("repcali", {"lambda": "1"}), ("repcali", {"lambda": True}),
-    ("repcali", {"seed": "one"}), ("repcali", {"epsilon": 0}), ("repcali", {"max_positions": 1.5}), ("repcali", {"max_positions": -1}),
+    ("repcali", {"seed": "one"}), ("repcali", {"epsilon": 0}), ("repcali", {"max_positions": 1.5}),
+    ("repcali", {"max_positions": -1}),
     ("repcali", {"deviation": 1e9}), ("prefix-tuning", {"prefix_length": 0}), ("prefix-tuning", {"prefix_length": 90}),
     ("gate", {}), ("prefix-tuning", {"folded": 1}), ("residual-prefix", {"residual": "both", "mlp_hidden_size": 7}),
 ])

@@ -109,7 +109,7 @@ class Adapter(torch.nn.Module):
         trace = self._traces.get(key)
         if trace is not None:
             self._traces.move_to_end(key)
-            outputs: Sequence[Tensor | None] = trace.function(*weights, *[each for each in values if each is not None])
+            outputs: Sequence[Tensor | None] = trace(*weights, *[each for each in values if each is not None])
             return outputs
         outputs, trace = self._record(device, real, weights, values)
         if trace is not None:
@@ -118,6 +118,7 @@ class Adapter(torch.nn.Module):
                 self._traces.popitem(last=False)
         return outputs
 
+    @torch.compiler.disable
     def _record(
         self, device: torch.device, real: torch.dtype, weights: list[Tensor], values: list[Tensor | None]
     ) -> tuple[list[Tensor | None], Trace | None]:

@@ -18,7 +18,8 @@ from seamkit import _declarations as c
 
 
 def affine(x: Tensor, scale: float, shift: float) -> Tensor:
-    return x * scale + shift
+    scaled = x if scale == 1 else x * scale
+    return scaled if shift == 0 else scaled + shift
 
 
 def where(condition: Tensor, a: Tensor, b: Tensor) -> Tensor:

@@ -3,7 +3,6 @@ as a graph."""
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -187,7 +186,6 @@ class Trace:
             self._module = fx.GraphModule(root, self._graph)
         return self._module
 
-    @functools.cached_property
-    def function(self) -> Callable[..., Any]:
-        """From the placeholders' values to the outputs. Not the module itself, whose hooks nobody can set."""
-        return self.module.forward
+    def __call__(self, *values: Tensor) -> Any:
+        """From the placeholders' values to the outputs. Not by the module's own call, whose hooks nobody can set."""
+        return (self._module or self.module).forward(*values)
