@@ -126,7 +126,7 @@ def test_training_follows_the_native_engine(
     """Ten steps of AdamW in the user's loop; losses within 1e-4, relative."""
     batch, given = inputs(name, 6)
     model = opened(name, folders[name])
-    adapter = seamkit.attach(model, "repcali", seed=1)
+    adapter = seamkit.attach(model, "repcali", random_seed=1)
     backbone = runtime.open(folders[name])
     session = backbone.session(backbone.adapter("repcali", seed=1))
     session.begin_training(learning_rate=1e-2, max_grad_norm=0)
@@ -179,6 +179,11 @@ def test_several_in_order(folders: dict[str, Path], tmp_path: Path, runtime: sea
     assert torch.equal(other(**given).logits, logits)
     seamkit.detach(model, first)
     assert attached(model) == [second] and not torch.equal(model(**given).logits, logits)
+
+
+def test_an_option_called_as_a_parameter(folders: dict[str, Path]) -> None:
+    adapter = seamkit.attach(opened("bart", folders["bart"]), "repcali", seed="positions", random_seed=3)
+    assert adapter.options["seed"] == "positions" and adapter.embedding.weight.shape == (80, 24)
 
 
 def test_models_that_take_tuples_and_no_mask(folders: dict[str, Path]) -> None:

@@ -52,7 +52,7 @@ def test_from_torch_to_the_native_engine_and_back(
     model, (batch, given) = opened(name, folders[name]), inputs(name)
     with torch.no_grad():
         plain = model(**given).logits
-    prefix = seamkit.attach(model, method, seed=4, **options(name, method))
+    prefix = seamkit.attach(model, method, random_seed=4, **options(name, method))
     gate = seamkit.attach(model, "gate", scope="token-layer")
     disturb(prefix)
     disturb(gate)
@@ -102,7 +102,7 @@ def test_training_follows_the_native_engine(runtime: seamkit.Runtime, folders: d
     """Ten steps of SGD-like AdamW in the user's loop; losses within 1e-4, relative."""
     batch, given = inputs(name, 6)
     model = opened(name, folders[name])
-    prefix = seamkit.attach(model, "residual-prefix", seed=1, **options(name, "residual-prefix"))
+    prefix = seamkit.attach(model, "residual-prefix", random_seed=1, **options(name, "residual-prefix"))
     gate = seamkit.attach(model, "gate")
     session = runtime.open(folders[name]).session()
     session.add("residual-prefix", options(name, "residual-prefix"), seed=1)

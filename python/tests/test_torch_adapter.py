@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import copy
+import gc
 import pickle
 import subprocess
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from transformers import AutoConfig
 
 import seamkit
 import seamkit.torch as engine
-from seamkit.torch import plugins
+from seamkit.torch import host, passes, plugins
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = engine.Site("bart", 24, 2, 3, 4, 4, 6, 40, 40, 61, (2, 3, 3), (0, 39, 0))
@@ -317,6 +320,63 @@ def test_a_failing_plugin(tmp_path: Path, name: str, forward: str, kind: type[Ex
         with pytest.raises(kind, match=message) as caught:
             adapter(hidden(), torch.ones(2, 9))
         assert caught.value.origin == f"org.example.{name}"  # type: ignore[attr-defined]
+
+
+READS = """{DLManagedTensorVersioned *x = p->ops->to_dlpack(p->ctx, p->inputs[0]);
+  double first = ((float *)x->dl_tensor.data)[0]; x->deleter(x);
+  p->outputs[0] = p->ops->affine(p->ctx, p->inputs[0], first, 0.0);}""".replace("\n", " ")
+DOUBLES = "p->outputs[0] = p->ops->mul(p->ctx, p->inputs[0], p->ops->full(p->ctx, 2.0, SEAM_F32, 0, 0));"
+
+
+def test_a_plugin_that_reads_values_is_not_traced(tmp_path: Path) -> None:
+    engine.load_plugin(build(tmp_path, "reads", READS))
+    adapter = engine.Adapter("reads", SITE)
+    for seed in (1, 2):
+        h = hidden(seed)
+        assert torch.allclose(adapter(h, torch.ones(2, 9)), h * h[0, 0, 0])
+    assert not adapter._traces
+
+
+def test_a_trace_made_in_inference_mode_is_trained_later(tmp_path: Path) -> None:
+    engine.load_plugin(build(tmp_path, "doubles", DOUBLES))
+    adapter, mask = engine.Adapter("doubles", SITE), torch.ones(2, 9)
+    with torch.inference_mode():
+        adapter(hidden(), mask)
+    h = hidden().requires_grad_()
+    adapter(h, mask).sum().backward()
+    assert len(adapter._traces) == 1 and h.grad is not None and torch.equal(h.grad, torch.full_like(h, 2))
+
+
+def test_several_threads(folder: Path) -> None:
+    adapter, mask = made(folder, "repcali positions"), torch.ones(2, 9)
+    disturb(adapter)
+    expected = [reference(adapter, hidden(seed)) for seed in range(8)]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda seed: adapter(hidden(seed), mask), range(8)))
+    for mine, wanted in zip(found, expected, strict=True):
+        assert (mine - wanted).abs().max() <= TOLERANCE * wanted.abs().max()
+
+
+def test_nothing_stays_behind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passes, handles, options and errors end; the plugin's instance ends with the module."""
+    destroyed: list[Any] = []
+    monkeypatch.setattr("seamkit.torch.adapter._destroy", lambda destroy, self: destroyed.append(destroy(self)))
+    adapter, mask = made(folder, "repcali"), torch.ones(2, 9)
+    for _ in range(50):
+        adapter._traces.clear()
+        adapter(hidden(), mask)
+        adapter.shift()
+        with pytest.raises(seamkit.SeamError):
+            made(folder, "repcali positions")(hidden())
+        with pytest.raises(seamkit.SeamError):
+            engine.Adapter("gate", SITE)
+    assert not passes._passes and not host._configurations and not host._errors
+    gc.collect()
+    assert len(destroyed) == 50, "those that failed"
+    gone = weakref.ref(adapter)
+    del adapter
+    gc.collect()
+    assert gone() is None and len(destroyed) == 51
 
 
 def test_an_exception_inside_a_callback_is_latched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import logging
+import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,6 @@ from seamkit.torch.table import OPS
 if TYPE_CHECKING:
     from pathlib import Path
 
-_LOG = logging.getLogger("seamkit")
 # Traces kept by input shapes; batches of many lengths push out the oldest.
 MAX_TRACES = 64
 
@@ -61,6 +60,8 @@ class Adapter(torch.nn.Module):
         # The model's folder, for the fingerprint of its weights; set when it is attached or loaded.
         self.backbone_path: Path | None = None
         self._traces: OrderedDict[Any, Trace] = OrderedDict()
+        # Calls on one instance of a plugin never overlap; traces may, in as many threads as share a model.
+        self._plugin = threading.RLock()
         with Configuration(resolve(options, self.factory.options, f'adapter "{id}"')) as configuration:
             self._instance = self._create(configuration)
         self.options = configuration.values
@@ -108,17 +109,17 @@ class Adapter(torch.nn.Module):
         key = (self.training, real, device, *(None if each is None else (each.shape, each.dtype) for each in values))
         trace = self._traces.get(key)
         if trace is not None:
-            self._traces.move_to_end(key)
             outputs: Sequence[Tensor | None] = trace(*weights, *[each for each in values if each is not None])
             return outputs
         outputs, trace = self._record(device, real, weights, values)
         if trace is not None:
-            self._traces[key] = trace
-            if len(self._traces) > MAX_TRACES:
-                self._traces.popitem(last=False)
+            with self._plugin:
+                self._traces[key] = trace
+                if len(self._traces) > MAX_TRACES:
+                    self._traces.popitem(last=False)
         return outputs
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _record(
         self, device: torch.device, real: torch.dtype, weights: list[Tensor], values: list[Tensor | None]
     ) -> tuple[list[Tensor | None], Trace | None]:
@@ -129,7 +130,8 @@ class Adapter(torch.nn.Module):
             io = c.seam_forward(
                 struct_size=ctypes.sizeof(c.seam_forward), training=int(self.training), ctx=pass_.handle, ops=OPS,
                 **self._handles(pass_, weights, values, count))
-            self.factory.table.forward(self._instance, ctypes.byref(io))
+            with self._plugin:
+                self.factory.table.forward(self._instance, ctypes.byref(io))
             pass_.check()
             handles = list(io.outputs[:count])
             outputs = [None if each is None else pass_.tensor(each) for each in handles]
@@ -167,7 +169,8 @@ class Adapter(torch.nn.Module):
                 struct_size=ctypes.sizeof(c.seam_method_call), ctx=pass_.handle, ops=OPS, self=self._instance,
                 parameters=_array(handles), parameter_count=len(handles))
             given = [_operand(each.to(device), real) if isinstance(each, Tensor) else each for each in arguments]
-            result = found.call(frame, pass_, given, self.factory.plugin.id)
+            with self._plugin:
+                result = found.call(frame, pass_, given, self.factory.plugin.id)
             return pass_.tensor(result) if found.result == "seam_tensor *" else result
         finally:
             pass_.close()
@@ -202,7 +205,8 @@ class Adapter(torch.nn.Module):
             io = c.seam_prepare(
                 struct_size=ctypes.sizeof(c.seam_prepare), ctx=pass_.handle, ops=OPS, labels=extra[0],
                 empty_scores=extra[1], values=given, **members)
-            self.factory.table.prepare(self._instance, ctypes.byref(io))
+            with self._plugin:
+                self.factory.table.prepare(self._instance, ctypes.byref(io))
             pass_.check()
             self._assign(pass_, list(given))
         finally:
@@ -226,7 +230,8 @@ class Adapter(torch.nn.Module):
             io = c.seam_fold(
                 struct_size=ctypes.sizeof(c.seam_fold), ctx=pass_.handle, ops=OPS, parameters=_array(handles),
                 parameter_count=len(handles), values=given, value_count=len(given))
-            self.factory.table.fold(self._instance, ctypes.byref(io))
+            with self._plugin:
+                self.factory.table.fold(self._instance, ctypes.byref(io))
             pass_.check()
             missing = [place.name for place, each in zip(result._places, given, strict=True) if each is None]
             if missing:

@@ -75,14 +75,15 @@ def attached(model: torch.nn.Module) -> list[Adapter]:
 
 
 def attach(
-    model: torch.nn.Module, adapter: Adapter | str, seam: str | None = None, *, frozen: bool = True, seed: int = 0,
-    **options: Any,
+    model: torch.nn.Module, adapter: Adapter | str, seam: str | None = None, *, frozen: bool = True,
+    random_seed: int = 0, **options: Any,
 ) -> Adapter:
     """Puts an adapter on a seam of a model of transformers, behind those attached, and returns it.
 
     adapter: an id ("repcali"), or a module made before. seam: None for the adapter's first. options: by their declared
     names; a trailing underscore is dropped, for names that Python keeps for itself (lambda_=0.5).
     frozen: the model's own parameters are not trained, until the adapters are detached; False leaves them as they are.
+    random_seed: of the initial values.
     The adapter's parameters become some of the model's, under "seamkit.", so that an optimizer, a Trainer and `to` find
     them. Loss, loop and device are the caller's.
 
@@ -98,7 +99,7 @@ def attach(
         lengths = prefixes.lengths(present) if is_prefix(chosen) else (0, 0, 0)
         given = {name.removesuffix("_"): value for name, value in options.items()}
         made = Adapter(
-            adapter, site, given, seam=seam, backbone_frozen=frozen, prefix_length=lengths, seed=seed)
+            adapter, site, given, seam=seam, backbone_frozen=frozen, prefix_length=lengths, seed=random_seed)
     else:
         if options or seam not in (None, adapter.seam):
             raise InvalidArgumentError("options and seam are for an id: this adapter has its own")

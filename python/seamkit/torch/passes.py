@@ -71,6 +71,10 @@ class Pass:
         """A tensor that the graph keeps as it is."""
         if self._graph is None:
             return self.add(tensor)
+        if tensor.is_inference():
+            # The graph may be trained later, and inference mode's tensors may not be.
+            with torch.inference_mode(False):
+                tensor = tensor.clone()
         name = f"constant_{len(self._constants)}"
         self._constants[name] = tensor
         return self.add(tensor, self._graph.get_attr(name))
@@ -109,6 +113,10 @@ class Pass:
             self._scopes[-1] += [each for each in ended if each in keep]
 
     # ---- The graph
+
+    @property
+    def is_recording(self) -> bool:
+        return self._graph is not None
 
     def stop_recording(self) -> None:
         """Values have left the pass: what the plugin does next may depend on them, so there is no graph of it."""

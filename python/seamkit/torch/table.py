@@ -154,7 +154,9 @@ def _from_dlpack(context: int | None, source: Any) -> int | None:
         borrowed = memory.borrowed(source)
         if pass_ is None or pass_.failure is not None:
             return None
-        return pass_.constant(memory.kept(borrowed, pass_.device, pass_.real))
+        kept = memory.kept(borrowed, pass_.device, pass_.real)
+        # A graph outlives the pass, and the owner counts on its memory then.
+        return pass_.constant(kept.clone() if pass_.is_recording else kept)
     except BaseException as error:
         if pass_ is not None:
             pass_.latch(error, "from_dlpack")
