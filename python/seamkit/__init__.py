@@ -12,6 +12,7 @@ from seamkit._native import (
     Adapter,
     Backbone,
     Batch,
+    Classifier,
     Generated,
     PluginInfo,
     Runtime,
@@ -42,9 +43,9 @@ if TYPE_CHECKING:
     from seamkit.torch import attach, detach, load, save
 
 __all__ = [
-    "Adapter", "AlreadyExistsError", "Backbone", "Batch", "CancelledError", "FileError", "FormatError", "Generated",
-    "IncompatibleError", "InternalError", "InvalidArgumentError", "NotFoundError", "NumericError", "OutOfMemoryError",
-    "PluginError", "PluginInfo", "Runtime", "Score", "SeamError", "Session", "ShapeError", "Step", "Tokenizer",
+    "Adapter", "AlreadyExistsError", "Backbone", "Batch", "CancelledError", "Classifier", "FileError", "FormatError",
+    "Generated", "IncompatibleError", "InternalError", "InvalidArgumentError", "NotFoundError", "NumericError",
+    "OutOfMemoryError", "PluginError", "PluginInfo", "Runtime", "Score", "SeamError", "Session", "ShapeError", "Step", "Tokenizer",
     "UnsupportedError", "attach", "detach", "load", "save", "set_thread_count",
 ]
 

@@ -28,8 +28,8 @@ def test_the_wheel_needs_nothing_else(tmp_path: Path) -> None:
     assert wheel.name.startswith("seamkit-") and wheel.name.endswith("-py3-none-linux_x86_64.whl")
     site = tmp_path / "site"
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target", site,
-         wheel], check=True)
+        [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target",
+         site, wheel], check=True)
     variables = {key: value for key, value in os.environ.items() if not key.startswith(("SEAM", "PYTHON"))}
     found = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(site=site)], check=True, capture_output=True, text=True, cwd=tmp_path,

@@ -12,7 +12,7 @@ from seamkit import _declarations as c
 from seamkit._native.exchange import Array, array, lend, output, pointer, received
 from seamkit._native.handles import Handle, made
 from seamkit._native.library import changed, checked, library, sized, taken_json, taken_string, utf8
-from seamkit.errors import ShapeError
+from seamkit.errors import NotFoundError, ShapeError
 
 _STRING_OFFSET = getattr(c.seam_value, "string").offset  # noqa: B009, a member for ctypes alone
 Value = None | bool | int | float | str | Array
@@ -60,6 +60,15 @@ class Adapter(Handle):
         result = c.seam_value()
         checked("seam_call", self.handle, utf8(method), values, len(arguments), ctypes.byref(result))
         return _taken(result)
+
+    @property
+    def task(self) -> dict[str, Any] | None:
+        """The task of a classification that it was saved with, to make its `Classifier`; None where there is none."""
+        try:
+            task: dict[str, Any] = taken_json("seam_adapter_task", self.handle)
+        except NotFoundError:
+            return None
+        return task
 
     def fit(
         self, scores: Any, hidden: Any, labels: Any, empty_scores: Any = None, **changes: Any
