@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Adapter", "AlreadyExistsError", "Backbone", "Batch", "CancelledError", "Classifier", "FileError", "FormatError",
     "Generated", "IncompatibleError", "InternalError", "InvalidArgumentError", "NotFoundError", "NumericError",
-    "OutOfMemoryError", "PluginError", "PluginInfo", "Runtime", "Score", "SeamError", "Session", "ShapeError", "Step", "Tokenizer",
-    "UnsupportedError", "attach", "detach", "load", "save", "set_thread_count",
+    "OutOfMemoryError", "PluginError", "PluginInfo", "Runtime", "Score", "SeamError", "Session", "ShapeError", "Step",
+    "Tokenizer", "UnsupportedError", "attach", "detach", "load", "save", "set_thread_count",
 ]
 
 

@@ -50,7 +50,8 @@ def test_a_classifier(runtime: seamkit.Runtime, model: Model, tmp_path: Path) ->
     assert loaded.task is not None and loaded.task["template"] == task["template"]
     again = seamkit.Classifier(backbone, loaded.task, seamkit.Tokenizer(model.folder))
     again.attach(loaded)
-    assert np.array_equal(again.scores(texts), classifier.scores(texts))
+    # Asked in other batches: sums in another order.
+    assert np.abs(again.scores(texts) - scores).max() <= 1e-5 * np.abs(scores).max()
 
 
 def test_wrong_texts_and_labels(runtime: seamkit.Runtime, model: Model) -> None:
