@@ -126,6 +126,26 @@ def test_training_follows_the_native_engine(runtime: seamkit.Runtime, folders: d
     assert found == pytest.approx(expected, rel=1e-4) and found[-1] < found[0]
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["gpt2", "llama", "bert", "t5"])
+def test_a_model_in_half_precision(folders: dict[str, Path], name: str) -> None:
+    """In bf16 the adapter's own numbers stay f32. What is left is the model's rounding, 2^-8 in each of its layers."""
+    model, (_, given) = opened(name, folders[name]), inputs(name)
+    adapters = [seamkit.attach(model, "prefix-tuning", **options(name, "prefix-tuning"))]
+    if name in ("bert", "t5"):
+        adapters.append(seamkit.attach(model, "repcali"))
+    for each in adapters:
+        disturb(each)
+    expected = model(**given).logits
+    seamkit.detach(model)
+    model.bfloat16()
+    for each in adapters:
+        seamkit.attach(model, each)
+    found = model(**given).logits
+    assert found.dtype == torch.bfloat16 and all(each.dtype == torch.float32 for each in adapters[0].parameters())
+    assert (found - expected).abs().max() <= 0.06 * expected.abs().max()
+
+
 def test_two_prefixes_one_after_the_other(
     runtime: seamkit.Runtime, folders: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -1,4 +1,5 @@
-"""What trains models in PyTorch finds the adapters: Trainer, DistributedDataParallel, torch.compile; and the README."""
+"""What trains models in PyTorch finds the adapters: Trainer, data parallelism of both kinds, torch.compile; and the
+README."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed.fsdp
 import torch.multiprocessing
 from prefix_reference import save
 from test_attach import disturb, inputs, opened
@@ -40,10 +42,10 @@ def test_trainer(folder: Path, tmp_path: Path) -> None:
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def distributed(rank: int, folder: Path, address: str) -> None:
+def distributed(rank: int, folder: Path, output: Path, kind: str) -> None:
     """Each of two processes has half of the rows; the gradient on both is that of all."""
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{address}", rank=rank, world_size=2)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{output}/meeting", rank=rank, world_size=2)
     try:
         _, given = inputs("bart")
         rows = {key: value[:2] for key, value in given.items()}
@@ -53,19 +55,33 @@ def distributed(rank: int, folder: Path, address: str) -> None:
         model(**rows).logits.square().mean().backward()
         expected = [each.grad.clone() for each in adapter.parameters() if each.grad is not None]
         model.zero_grad()
-        wrapped = torch.nn.parallel.DistributedDataParallel(model)
+        if kind == "sharded":
+            mesh = torch.distributed.device_mesh.init_device_mesh("cpu", (2,))
+            wrapped: Any = torch.distributed.fsdp.fully_shard(model, mesh=mesh)
+        else:
+            wrapped = torch.nn.parallel.DistributedDataParallel(model)
         wrapped(**{key: value[rank : rank + 1] for key, value in rows.items()}).logits.square().mean().backward()
-        found = [each.grad for each in adapter.parameters() if each.grad is not None]
+        grads: list[Any] = [each.grad for each in adapter.parameters()]
+        found = [each.full_tensor() if kind == "sharded" else each for each in grads]
         assert len(found) == len(expected) == 3
         for mine, whole in zip(found, expected, strict=True):
             # f32 sums in another order.
             assert (mine - whole).abs().max() <= 1e-5 * whole.abs().max()
+        if kind == "sharded":
+            with pytest.raises(seamkit.UnsupportedError, match="spread over processes"):
+                adapter.save(output / "adapter")
+            wrapped.unshard()
+            if rank == 0:
+                adapter.save(output / "adapter")
     finally:
         torch.distributed.destroy_process_group()
 
 
-def test_distributed_data_parallel(folder: Path, tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(distributed, (folder, str(tmp_path / "meeting")), nprocs=2)
+@pytest.mark.parametrize("kind", ["replicated", "sharded"])
+def test_data_parallelism(folder: Path, tmp_path: Path, kind: str) -> None:
+    """DistributedDataParallel and fully_shard, over gloo."""
+    torch.multiprocessing.spawn(distributed, (folder, tmp_path, kind), nprocs=2)
+    assert (tmp_path / "adapter/adapter_config.json").exists() == (kind == "sharded")
 
 
 def test_compile(folder: Path) -> None:

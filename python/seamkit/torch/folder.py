@@ -20,6 +20,7 @@ from seamkit.errors import (
     NumericError,
     SeamError,
     ShapeError,
+    UnsupportedError,
 )
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.atomic import atomic_folder
@@ -63,6 +64,10 @@ def _write(adapter: Adapter, folder: Path, weights: Path | None, notes: str) -> 
     weights = weights or adapter.backbone_path
     values = {}
     for place in adapter._places:
+        if hasattr(place.tensor, "full_tensor"):
+            raise UnsupportedError(
+                f'adapter "{adapter.id}" is not saved: parameter "{place.name}" is spread over processes; call '
+                "model.unshard() before, in all of them, and save in one")
         value = place.tensor.detach().to("cpu", torch.float32).contiguous()
         bad = (~torch.isfinite(value)).reshape(-1).nonzero()
         if len(bad):
