@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from prefix_reference import ENCODER_DECODERS, ENCODERS, FAMILIES, save, texts
 
 import seamkit
@@ -217,6 +218,23 @@ def test_refusals(folders: dict[str, Path]) -> None:
         seamkit.detach(other, adapter)
     with pytest.raises(seamkit.UnsupportedError, match="model_type"):
         seamkit.attach(torch.nn.Linear(2, 2), "repcali")
+
+
+def test_models_without_a_head_or_a_decoder(folders: dict[str, Path]) -> None:
+    ids = torch.tensor([[5, 6, 2]])
+    for kind, name in [(transformers.T5EncoderModel, "t5"), (transformers.BartModel, "bart"),
+                       (transformers.BertModel, "bert")]:
+        model = kind.from_pretrained(folders[name]).eval()
+        with torch.no_grad():
+            plain = model(input_ids=ids)[0]
+            disturb(seamkit.attach(model, "repcali"))
+            assert not torch.equal(model(input_ids=ids)[0], plain)
+    with pytest.raises(seamkit.UnsupportedError, match=r"T5EncoderModel has no decoder"):
+        seamkit.attach(transformers.T5EncoderModel.from_pretrained(folders["t5"]), "prefix-tuning", attention="decoder")
+    bert = transformers.BertModel.from_pretrained(folders["bert"]).eval()
+    disturb(seamkit.attach(bert, "repcali"))
+    output = bert(input_ids=ids)
+    assert torch.equal(output.pooler_output, bert.pooler(output.last_hidden_state)), "the pooler lies behind the seam"
 
 
 DAMAGES: dict[str, tuple[dict[str, Any], type[Exception], str]] = {

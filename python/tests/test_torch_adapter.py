@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from prefix_reference import FAMILIES, save
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModel
 
 import seamkit
 import seamkit.torch as engine
@@ -176,8 +176,10 @@ def test_functional_call_and_compositions(folder: Path) -> None:
     assert torch.equal(found, adapter(hidden(), mask))
 
 
-def test_classifiers_train_like_the_native_ones(runtime: seamkit.Runtime, folder: Path) -> None:
-    """DecT: prepared from the examples, then full-batch Adam; the losses of 10 epochs, relative 1e-4."""
+def test_classifiers_train_like_the_native_ones(
+    runtime: seamkit.Runtime, folder: Path, tmp_path: Path
+) -> None:
+    """DecT: prepared from the examples, then full-batch Adam; the losses of 10 epochs, relative 1e-4. And saved."""
     backbone = runtime.open(folder)
     random = np.random.default_rng(0)
     h, labels = random.standard_normal((12, 24), np.float32), np.arange(12) % 3
@@ -200,6 +202,15 @@ def test_classifiers_train_like_the_native_ones(runtime: seamkit.Runtime, folder
     assert np.allclose(adapter(x, y).detach(), native.classify(scores, h), rtol=1e-4, atol=1e-4)
     assert np.allclose(adapter.project(y).detach(), native.call("project", h), atol=1e-5)
     assert np.allclose(adapter.call("radii").detach(), native.call("radii"), atol=1e-4)
+    model = AutoModel.from_pretrained(folder)
+    adapter.task = {"template": "{text}"}
+    adapter.save(tmp_path / "torch", model)
+    loaded = backbone.load(tmp_path / "torch")
+    assert np.allclose(loaded.classify(scores, h), adapter(x, y).detach(), rtol=1e-5, atol=1e-5)
+    loaded.save(tmp_path / "native")
+    back = engine.read_adapter(tmp_path / "native", model)
+    assert torch.equal(back(x, y), adapter(x, y)) and back.classes == 3 and back.task == adapter.task
+    assert [name for name, _ in back.named_parameters()] == ["projection", "radii"], "the rest is frozen"
 
 
 def test_folding(folder: Path) -> None:

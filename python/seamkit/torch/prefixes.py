@@ -81,6 +81,8 @@ def hooks(model: Any, adapters: _Adapters) -> list[RemovableHandle]:
     """One before the module that makes positions and masks of its past."""
     family = model.config.model_type
     module = model.get_decoder() if family in ENCODER_DECODERS else model.base_model
+    if family in ENCODER_DECODERS and module is model:
+        raise UnsupportedError(f"{type(model).__name__} has no decoder that can be found by get_decoder()")
     attention = 1 if family in (*DECODERS, *ENCODER_DECODERS) else 0
 
     def before(module: torch.nn.Module, args: Any, kwargs: Any) -> tuple[tuple[()], dict[str, Any]]:
