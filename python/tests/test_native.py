@@ -230,8 +230,8 @@ def test_nothing_leaks(backbone: seamkit.Backbone) -> None:
         once()
     gc.collect()
     assert lent_count() == lent
-    # An adapter with its parameters is above 500 bytes and an error above 100: 2000 leaked rounds are beyond 2 MB.
-    assert resident() - before < 2048
+    # 2000 errors that are not released are 390 KB, as many adapters 8.6 MB.
+    assert resident() - before < 256
 
 
 def test_calls_release_the_lock(backbone: seamkit.Backbone) -> None:
