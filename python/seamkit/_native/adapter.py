@@ -1,0 +1,133 @@
+"""An adapter on the native engine."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seamkit import _declarations as c
+from seamkit._native.exchange import Array, array, lend, output, pointer, received
+from seamkit._native.handles import Handle, made
+from seamkit._native.library import changed, checked, library, sized, taken_json, taken_string, utf8
+from seamkit.errors import NotFoundError, ShapeError
+
+_STRING_OFFSET = getattr(c.seam_value, "string").offset  # noqa: B009, a member for ctypes alone
+Value = None | bool | int | float | str | Array
+
+
+class Adapter(Handle):
+    """Made by `Backbone.adapter`, `Backbone.load`, `Session.add`."""
+
+    _kind = "seam_adapter"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options in force, defaults and "auto" resolved."""
+        options: dict[str, Any] = taken_json("seam_adapter_options", self.handle)
+        return options
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """Views of the values by name: what is written there is the new value. A view taken before training starts or
+        ends goes stale then."""
+        found = {}
+        for index in range(library().seam_adapter_parameter_count(self.handle)):
+            name, tensor = ctypes.c_char_p(), output()
+            checked("seam_adapter_parameter", self.handle, index, ctypes.byref(name), ctypes.byref(tensor))
+            found[(name.value or b"").decode()] = received(tensor)
+        return found
+
+    def save(self, path: str | Path, backbone_path: str | Path | None = None, notes: str | None = None) -> None:
+        """Writes the adapter's folder; the old one or the new one.
+
+        backbone_path: the folder of the weights that it belongs to; None for the one the backbone was opened from.
+        notes: Markdown lines for the model card.
+        """
+        checked("seam_adapter_save", self.handle, utf8(path), utf8(backbone_path), utf8(notes))
+
+    def folded(self) -> Adapter:
+        """An adapter with the same outputs, without what only training needs."""
+        return Adapter(made("seam_adapter_fold", self.handle))
+
+    def call(self, method: str, *arguments: Any) -> Value:
+        """A method of the plugin's own. Arguments are int, float, str, or tensors that speak DLPack."""
+        values = (c.seam_value * len(arguments))()
+        for value, argument in zip(values, arguments, strict=True):
+            _fill(value, argument)
+        result = c.seam_value()
+        checked("seam_call", self.handle, utf8(method), values, len(arguments), ctypes.byref(result))
+        return _taken(result)
+
+    @property
+    def task(self) -> dict[str, Any] | None:
+        """The task of a classification that it was saved with, to make its `Classifier`; None where there is none."""
+        try:
+            task: dict[str, Any] = taken_json("seam_adapter_task", self.handle)
+        except NotFoundError:
+            return None
+        return task
+
+    def fit(
+        self, scores: Any, hidden: Any, labels: Any, empty_scores: Any = None, **changes: Any
+    ) -> list[float]:
+        """Trains on features of decoder.output by cross-entropy; returns the loss of each epoch.
+
+        scores [examples, classes], hidden [examples, d_model], labels [examples], empty_scores [classes];
+        `changes` are members of seam_fit_options: epochs, learning_rate, prepare ...
+        """
+        options = sized(c.seam_fit_options())
+        library().seam_fit_options_init(ctypes.byref(options))
+        changed(options, changes)
+        x, h, y = array(scores, np.float32), array(hidden, np.float32), array(labels, np.int32)
+        if x.ndim != 2 or h.ndim != 2 or y.ndim != 1 or not len(x) == len(h) == len(y):
+            raise ShapeError(
+                "fit needs scores [examples, classes], hidden [examples, d_model] and labels [examples], found "
+                f"{list(x.shape)}, {list(h.shape)} and {list(y.shape)}")
+        empty = None if empty_scores is None else array(empty_scores, np.float32)
+        if empty is not None and empty.size != x.shape[1]:
+            raise ShapeError(f"empty_scores must have one number for each of {x.shape[1]} classes, found {empty.size}")
+        losses = (ctypes.c_double * max(options.epochs, 0))()
+        checked(
+            "seam_adapter_fit", self.handle, pointer(x, ctypes.c_float), pointer(h, ctypes.c_float),
+            pointer(y, ctypes.c_int32), pointer(empty, ctypes.c_float), len(y), ctypes.byref(options), losses)
+        return list(losses)
+
+    def classify(self, scores: Any, hidden: Any) -> Array:
+        """The scores that an adapter on decoder.output gives to each class, [examples, classes]."""
+        x, h = array(scores, np.float32), array(hidden, np.float32)
+        if x.ndim != 2 or h.ndim != 2 or len(x) != len(h):
+            raise ShapeError(
+                "classify needs scores [examples, classes] and hidden [examples, d_model], found "
+                f"{list(x.shape)} and {list(h.shape)}")
+        found = np.empty_like(x)
+        checked(
+            "seam_adapter_classify", self.handle, pointer(x, ctypes.c_float), pointer(h, ctypes.c_float), len(x),
+            pointer(found, ctypes.c_float))
+        return found
+
+
+def _fill(value: Any, argument: Any) -> None:
+    if isinstance(argument, (bool, int, np.integer)):
+        value.kind, value.integer = c.SEAM_VALUE_INT, int(argument)
+    elif isinstance(argument, (float, np.floating)):
+        value.kind, value.number = c.SEAM_VALUE_DOUBLE, float(argument)
+    elif isinstance(argument, str):
+        value.kind, value.string = c.SEAM_VALUE_STRING, argument.encode()
+    else:
+        value.kind, value.tensor = c.SEAM_VALUE_TENSOR, lend(argument)
+
+
+def _taken(result: Any) -> Value:
+    if result.kind == c.SEAM_VALUE_INT:
+        return int(result.integer)
+    if result.kind == c.SEAM_VALUE_DOUBLE:
+        return float(result.number)
+    if result.kind == c.SEAM_VALUE_TENSOR:
+        return received(result.tensor)
+    if result.kind == c.SEAM_VALUE_STRING:
+        place = ctypes.addressof(result) + _STRING_OFFSET
+        return taken_string(ctypes.c_void_p.from_address(place))
+    return None

@@ -1,0 +1,57 @@
+"""Token ids as the library reads them."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+
+from seamkit import _declarations as c
+from seamkit._native.exchange import Array, array, pointer
+from seamkit._native.library import sized
+from seamkit.errors import ShapeError
+
+
+class Batch:
+    """Rectangles of token ids. An int32 array of NumPy, or a CPU tensor that speaks DLPack, is borrowed; anything else
+    is copied.
+
+    input_ids, attention_mask, token_type_ids [batch, source]; labels, decoder_input_ids [batch, target], -100 counts
+    nothing in labels; classes [batch], for a classification.
+    """
+
+    def __init__(
+        self, input_ids: Any, attention_mask: Any = None, labels: Any = None, decoder_input_ids: Any = None,
+        token_type_ids: Any = None, classes: Any = None,
+    ):
+        self.input_ids = array(input_ids, np.int32)
+        if self.input_ids.ndim != 2:
+            raise ShapeError(f"input_ids must be [batch, source], found {list(self.input_ids.shape)}")
+        self.count, source = self.input_ids.shape
+        self.attention_mask = self._like(attention_mask, "attention_mask", (self.count, source))
+        self.token_type_ids = self._like(token_type_ids, "token_type_ids", (self.count, source))
+        self.labels = self._like(labels, "labels", (self.count, None))
+        target = None if self.labels is None else self.labels.shape[1]
+        self.decoder_input_ids = self._like(decoder_input_ids, "decoder_input_ids", (self.count, target))
+        if target is None and self.decoder_input_ids is not None:
+            target = self.decoder_input_ids.shape[1]
+        self.classes = self._like(classes, "classes", (self.count,))
+        arrays = {name: getattr(self, name) for name in (
+            "input_ids", "attention_mask", "labels", "decoder_input_ids", "token_type_ids", "classes")}
+        self._struct = sized(c.seam_batch(
+            batch=self.count, source_length=source, target_length=target or 0,
+            **{name: pointer(each, ctypes.c_int32) for name, each in arrays.items()}))
+        self.pointer = ctypes.pointer(self._struct)
+
+    @staticmethod
+    def _like(values: Any, name: str, shape: tuple[int | None, ...]) -> Array | None:
+        """The array, or None; the library takes sizes from input_ids and labels and reads as far."""
+        if values is None:
+            return None
+        found = array(values, np.int32)
+        sizes = list(found.shape)
+        if len(sizes) != len(shape) or any(n not in (None, m) for n, m in zip(shape, sizes, strict=True)):
+            wanted = ", ".join("target" if each is None else str(each) for each in shape)
+            raise ShapeError(f"{name} must be [{wanted}], found {sizes}")
+        return found

@@ -1,0 +1,93 @@
+"""Classification of texts: a prompt, label words, and adapters on decoder.output."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seamkit import _declarations as c
+from seamkit._native.adapter import Adapter
+from seamkit._native.exchange import Array, pointer
+from seamkit._native.handles import Handle, made
+from seamkit._native.library import changed, checked, library, sized, utf8
+from seamkit._native.runtime import Backbone
+from seamkit._native.tokenizer import Tokenizer
+from seamkit.errors import InvalidArgumentError, ShapeError
+
+
+class Classifier(Handle):
+    """A question to a model, which is asked once about each distinct text.
+
+    task: {"template": "{text} It was [MASK]", "labels": {"negative": ["bad"], "positive": ["great", "good"]}}, and what
+    docs/fewshot.md says. tokenizer: the model's; None for a backbone that reads text by itself. cache: a folder that
+    keeps the model's answers, so that a later process need not ask again.
+    """
+
+    _kind = "seam_classifier"
+
+    def __init__(
+        self, backbone: Backbone, task: Mapping[str, Any], tokenizer: Tokenizer | None = None,
+        cache: str | Path | None = None,
+    ):
+        given = None if tokenizer is None else tokenizer.handle
+        text = json.dumps(dict(task)).encode()
+        super().__init__(made("seam_classifier_create", backbone.handle, given, text, utf8(cache)))
+        self.labels: list[str] = list(task["labels"])
+
+    def attach(self, adapter: Adapter) -> None:
+        """Adds an adapter on decoder.output (`Backbone.classifier`) behind those attached. Without one the scores are
+        the model's own."""
+        checked("seam_classifier_attach", self.handle, adapter.handle)
+
+    def fit(
+        self, texts: Sequence[str], labels: Sequence[str | int], pairs: Sequence[str] | None = None, **changes: Any
+    ) -> list[float]:
+        """Trains the attached adapters; returns the loss of each epoch.
+
+        labels: of each text, by name or by number. pairs: second texts, for a template with {text_b}. `changes` are
+        members of seam_fit_options: epochs, learning_rate ...
+        """
+        if len(labels) != len(texts):
+            raise ShapeError(f"fit needs a label for each of {len(texts)} texts, found {len(labels)}")
+        if unknown := [each for each in labels if isinstance(each, str) and each not in self.labels]:
+            raise InvalidArgumentError(f'there is no label "{unknown[0]}"; there are {", ".join(self.labels)}')
+        numbers = np.array([self.labels.index(each) if isinstance(each, str) else each for each in labels], np.int32)
+        options = sized(c.seam_fit_options())
+        library().seam_fit_options_init(ctypes.byref(options))
+        losses = (ctypes.c_double * max(changed(options, changes).epochs, 0))()
+        checked(
+            "seam_classifier_fit", self.handle, _strings(texts), self._pairs(texts, pairs),
+            pointer(numbers, ctypes.c_int32), len(texts), ctypes.byref(options), losses)
+        return list(losses)
+
+    def scores(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Array:
+        """Of each class, [texts, classes]; the largest of a row is the text's class."""
+        found = np.empty((len(texts), len(self.labels)), np.float32)
+        checked(
+            "seam_classifier_predict", self.handle, _strings(texts), self._pairs(texts, pairs), len(texts),
+            pointer(found, ctypes.c_float))
+        return found
+
+    def predict(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[str]:
+        """The label of each text."""
+        return [self.labels[each] for each in self.scores(texts, pairs).argmax(1)]
+
+    @property
+    def query_count(self) -> int:
+        """How many prompts the model was asked."""
+        return int(library().seam_classifier_query_count(self.handle))
+
+    @staticmethod
+    def _pairs(texts: Sequence[str], pairs: Sequence[str] | None) -> Any:
+        if pairs is not None and len(pairs) != len(texts):
+            raise ShapeError(f"pairs must be {len(texts)} texts, found {len(pairs)}")
+        return None if pairs is None else _strings(pairs)
+
+
+def _strings(texts: Sequence[str]) -> Any:
+    return (ctypes.c_char_p * len(texts))(*[each.encode() for each in texts])

@@ -1,0 +1,99 @@
+"""libSeam.so with the prototypes of its headers, and calls that raise what it reports."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from seamkit import _declarations as c
+from seamkit import locations
+from seamkit.errors import IncompatibleError, SeamError
+
+Options = Mapping[str, Any]
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The loaded library. Calls through it release the interpreter's lock.
+
+    Raises NotFoundError when it is nowhere, IncompatibleError for another ABI major version.
+    """
+    path = locations.library("libSeam.so")
+    try:
+        loaded = ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_LOCAL)
+    except OSError as error:
+        raise IncompatibleError(f"{path} cannot be loaded: {error}") from error
+    for name, (result, arguments) in c.FUNCTIONS.items():
+        symbol = getattr(loaded, name, None)
+        if symbol is None:
+            raise IncompatibleError(f"{path} has no function {name}, which this package needs: it is too old")
+        symbol.restype, symbol.argtypes = result, arguments
+    major, minor = ctypes.c_uint32(), ctypes.c_uint32()
+    loaded.seam_abi_version(ctypes.byref(major), ctypes.byref(minor))
+    if major.value != c.SEAM_ABI_MAJOR:
+        raise IncompatibleError(
+            f"{path} has ABI {major.value}.{minor.value}, this package {c.SEAM_ABI_MAJOR}.{c.SEAM_ABI_MINOR}: the "
+            "major versions must be equal")
+    return loaded
+
+
+def checked(name: str, *arguments: Any) -> None:
+    """Calls a function whose last parameter is the error slot, and raises what it reports."""
+    error = ctypes.c_void_p()
+    if getattr(library(), name)(*arguments, ctypes.byref(error)) != c.SEAM_OK:
+        raise taken_error(error)
+
+
+def taken_error(error: ctypes.c_void_p) -> SeamError:
+    """The exception of an error object, which is released."""
+    seam = library()
+    code, message, origin = seam.seam_error_code(error), seam.seam_error_message(error), seam.seam_error_origin(error)
+    seam.seam_error_release(error)
+    return SeamError.of(code, (message or b"").decode(), (origin or b"").decode())
+
+
+def taken_string(address: ctypes.c_void_p) -> str:
+    """A string that the library handed over, which is released."""
+    text = ctypes.cast(address, ctypes.c_char_p)
+    copy = (text.value or b"").decode()
+    library().seam_string_release(text)
+    return copy
+
+
+def taken_json(name: str, *arguments: Any) -> Any:
+    """What a function writes as JSON into its last output."""
+    text = ctypes.c_void_p()
+    checked(name, *arguments, ctypes.byref(text))
+    return json.loads(taken_string(text))
+
+
+def utf8(text: str | Path | None) -> bytes | None:
+    return None if text is None else os.fsencode(text) if isinstance(text, Path) else text.encode()
+
+
+def options_json(options: Options | None) -> bytes | None:
+    return None if options is None else json.dumps(dict(options)).encode()
+
+
+def sized(struct: Any) -> Any:
+    """A struct that starts with its own size, which is filled in."""
+    struct.struct_size = ctypes.sizeof(struct)
+    return struct
+
+
+def changed(struct: Any, changes: Mapping[str, Any]) -> Any:
+    """A struct of options with some of them set.
+
+    Raises TypeError for a name that is none of its members.
+    """
+    known = [name for name, *_ in struct._fields_ if name != "struct_size"]
+    for name, value in changes.items():
+        if name not in known:
+            raise TypeError(f"unknown option {name!r}; known are {', '.join(known)}")
+        setattr(struct, name, value)
+    return struct

@@ -1,0 +1,176 @@
+"""A backbone with adapters on its seams: forward, score, generate, train."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seamkit import _declarations as c
+from seamkit._native.adapter import Adapter
+from seamkit._native.batch import Batch
+from seamkit._native.exchange import Array, output, pointer, received
+from seamkit._native.handles import Handle, made
+from seamkit._native.library import Options, changed, checked, library, options_json, sized, utf8
+
+
+@dataclass(frozen=True)
+class Score:
+    """log_probability: sum over the labels, natural logarithm; token_count: labels that count; correct_count: of them,
+    the model's first choice given the labels before."""
+
+    log_probability: float
+    token_count: int
+    correct_count: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """A training step: loss before the update, gradient_norm before clipping."""
+
+    step: int
+    loss: float
+    gradient_norm: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Tokens without the start token; score: log-probability, over length^length_penalty for beams."""
+
+    tokens: list[int]
+    score: float
+
+
+class Session(Handle):
+    """Made by `Backbone.session`."""
+
+    _kind = "seam_session"
+
+    def __init__(self, backbone: int):
+        super().__init__(made("seam_session_create", backbone))
+
+    # ---- Adapters, which run in the order attached
+
+    def attach(self, adapter: Adapter, position: int = -1) -> None:
+        """position: among those attached; -1: last."""
+        checked("seam_session_attach", self.handle, adapter.handle, position)
+
+    def add(
+        self, id: str, options: Options | None = None, *, classes: int = 0, frozen: bool = True, seed: int = 0
+    ) -> Adapter:
+        """Makes an adapter for the place behind those attached and attaches it: the way for one that depends on those
+        before it, such as a gate on the tokens of a prefix. classes: for a head of a classification."""
+        arguments = (self.handle, utf8(id), options_json(options), classes, int(frozen), seed)
+        return Adapter(made("seam_session_add", *arguments))
+
+    def load(self, path: str | Path) -> None:
+        """Attaches the saved adapters of a folder, one or several, in their order: all or none."""
+        checked("seam_session_load", self.handle, utf8(path))
+
+    def detach(self, adapter: Adapter) -> None:
+        checked("seam_session_detach", self.handle, adapter.handle)
+
+    def move(self, adapter: Adapter, position: int) -> None:
+        checked("seam_session_move", self.handle, adapter.handle, position)
+
+    # ---- Running
+
+    def encode(self, batch: Batch) -> Array:
+        """What leaves encoder.output: [batch, source, d_model]."""
+        hidden = output()
+        checked("seam_session_encode", self.handle, batch.pointer, ctypes.byref(hidden))
+        return received(hidden)
+
+    def forward(self, batch: Batch) -> Array:
+        """Teacher-forced scores [batch, target, vocab_size]; of the source where there is no target."""
+        logits = output()
+        checked("seam_session_forward", self.handle, batch.pointer, ctypes.byref(logits), None)
+        return received(logits)
+
+    def forward_with_hidden(self, batch: Batch) -> tuple[Array, Array]:
+        """The same and the hidden states [batch, target, d_model] that the head reads."""
+        logits, hidden = output(), output()
+        checked("seam_session_forward", self.handle, batch.pointer, ctypes.byref(logits), ctypes.byref(hidden))
+        return received(logits), received(hidden)
+
+    def pool(self, batch: Batch) -> Array:
+        """One vector for each source, [batch, d_model]."""
+        pooled = output()
+        checked("seam_session_pool", self.handle, batch.pointer, ctypes.byref(pooled))
+        return received(pooled)
+
+    def classify(self, batch: Batch, classes: int) -> Array:
+        """Scores [batch, classes] of the adapters on decoder.output, which were made for that many classes."""
+        scores = np.empty((batch.count, classes), np.float32)
+        checked("seam_session_classify", self.handle, batch.pointer, pointer(scores, ctypes.c_float))
+        return scores
+
+    def score(self, batch: Batch) -> list[Score]:
+        scores = (c.seam_score * batch.count)()
+        checked("seam_session_score", self.handle, batch.pointer, scores)
+        return [Score(each.log_probability, each.token_count, each.correct_count) for each in scores]
+
+    def generate(
+        self, batch: Batch, options: c.seam_generate_options | None = None,
+        should_continue: Callable[[int], bool] | None = None,
+    ) -> list[list[Generated]]:
+        """Targets, or continuations, for each row: best first for beams.
+
+        options: of `Backbone.generate_options`; None: the model's own. should_continue: asked before every step with
+        the number of tokens so far; False raises CancelledError, and what it raises is raised here.
+        """
+        raised: list[BaseException] = []
+
+        def ask(_: int | None, tokens: int) -> int:
+            try:
+                return int(should_continue(tokens)) if should_continue else 1
+            except BaseException as error:
+                raised.append(error)
+                return 0
+
+        out, callback = ctypes.c_void_p(), c.seam_continue_callback(ask)
+        chosen = None if options is None else ctypes.byref(options)
+        try:
+            checked(
+                "seam_session_generate", self.handle, batch.pointer, chosen, callback, None, ctypes.byref(out))
+        except Exception:
+            if raised:
+                raise raised[0] from None
+            raise
+        try:
+            return [_sequences(out, item) for item in range(batch.count)]
+        finally:
+            library().seam_sequences_release(out)
+
+    # ---- Training
+
+    def begin_training(self, **changes: Any) -> None:
+        """Starts training of the attached adapters. `changes` are members of seam_train_options: learning_rate,
+        train_backbone ..."""
+        options = sized(c.seam_train_options())
+        library().seam_train_options_init(ctypes.byref(options))
+        checked("seam_session_begin_training", self.handle, ctypes.byref(changed(options, changes)))
+
+    def train_step(self, batch: Batch) -> Step:
+        """One forward, backward and update. Raises NumericError, without an update, where the loss is not finite."""
+        step = sized(c.seam_step())
+        checked("seam_session_train_step", self.handle, batch.pointer, ctypes.byref(step))
+        return Step(step.step, step.loss, step.gradient_norm, step.learning_rate)
+
+    def end_training(self) -> None:
+        """Ends training; the trained values stay."""
+        library().seam_session_end_training(self.handle)
+
+
+def _sequences(out: ctypes.c_void_p, item: int) -> list[Generated]:
+    found = []
+    for index in range(library().seam_sequences_count(out, item)):
+        length, score = ctypes.c_uint64(), ctypes.c_double()
+        tokens = library().seam_sequences_tokens(out, item, index, ctypes.byref(length), ctypes.byref(score))
+        found.append(Generated(list(tokens[: length.value]), score.value))
+    return found

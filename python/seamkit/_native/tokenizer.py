@@ -1,0 +1,37 @@
+"""The tokenizer of a model."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from pathlib import Path
+
+from seamkit._native.handles import Handle, made
+from seamkit._native.library import checked, taken_string, utf8
+
+
+class Tokenizer(Handle):
+    """Of a folder with tokenizer.json or a SentencePiece model, or of a GGUF file."""
+
+    _kind = "seam_tokenizer"
+
+    def __init__(self, path: str | Path):
+        super().__init__(made("seam_tokenizer_open", utf8(path)))
+
+    def encode(self, text: str) -> list[int]:
+        """The ids, special tokens included."""
+        count, given = ctypes.c_uint64(), text.encode()
+        capacity = len(given) + 16  # more tokens than bytes come from special tokens alone
+        while True:
+            ids = (ctypes.c_int32 * capacity)()
+            checked("seam_tokenizer_encode", self.handle, given, ids, capacity, ctypes.byref(count))
+            if count.value <= capacity:
+                return list(ids[: count.value])
+            capacity = count.value
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text, special tokens left out."""
+        text = ctypes.c_void_p()
+        numbers = (ctypes.c_int32 * len(ids))(*ids)
+        checked("seam_tokenizer_decode", self.handle, numbers, len(ids), ctypes.byref(text))
+        return taken_string(text)

@@ -1,0 +1,321 @@
+"""An adapter of a plugin as a torch module."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from seamkit import _declarations as c
+from seamkit.errors import InvalidArgumentError, NotFoundError, PluginError, UnsupportedError
+from seamkit.torch import checks, seams
+from seamkit.torch.host import HOST, Configuration, taken_error
+from seamkit.torch.options import resolve
+from seamkit.torch.parameters import Place, declared, read_declaration
+from seamkit.torch.passes import Pass, Trace
+from seamkit.torch.plugins import FOLDED, Factory, factory
+from seamkit.torch.site import NO_PREFIX, Site
+from seamkit.torch.table import OPS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Traces kept by input shapes; batches of many lengths push out the oldest.
+MAX_TRACES = 64
+
+
+class Adapter(torch.nn.Module):
+    """Runs a plugin's forward inside autograd, on the device of its inputs.
+
+    The first call for some shapes runs the plugin, whose operations call torch; it is kept as a graph of torch
+    operations, which later calls for these shapes run without the plugin. f32 computes; inputs in half precision are
+    widened and the outputs narrowed again. The keys of `state_dict` are the parameters' names in a saved folder.
+
+    id: of the adapter ("repcali"). site: where it is attached (`Site.of(model)`). seam: None for the adapter's first.
+    options: by the declared names. backbone_frozen: False when the model is trained with it. classes: for
+    decoder.output. prefix_length: for seams of prefixes, tokens of what enters, by attention. seed: of the initial
+    values, which are those of the native engine.
+
+    Raises NotFoundError for an unknown id, InvalidArgumentError for wrong options, UnsupportedError where the model has
+    no such seam, and what the plugin fails with.
+    """
+
+    def __init__(
+        self, id: str, site: Site, options: Mapping[str, Any] | None = None, *, seam: str | None = None,
+        backbone_frozen: bool = True, classes: int = 0, prefix_length: tuple[int, int, int] = NO_PREFIX, seed: int = 0,
+    ):
+        super().__init__()
+        self.factory, self.site, self.classes = factory(id), site, classes
+        self.seam = _chosen_seam(self.factory, site, seam, classes)
+        self.backbone_frozen, self.prefix_length = backbone_frozen, prefix_length
+        # What a layer above keeps with a saved adapter, carried along as it is.
+        self.task: dict[str, Any] | None = None
+        # The model's folder, for the fingerprint of its weights; set when it is attached or loaded.
+        self.backbone_path: Path | None = None
+        self._traces: OrderedDict[Any, Trace] = OrderedDict()
+        # Calls on one instance of a plugin never overlap; traces may, in as many threads as share a model.
+        self._plugin = threading.RLock()
+        with Configuration(resolve(options, self.factory.options, f'adapter "{id}"')) as configuration:
+            self._instance = self._create(configuration)
+        self.options = configuration.values
+        weakref.finalize(self, _destroy, self.factory.table.destroy, self._instance).atexit = False
+        table, origin = self.factory.table, self.factory.plugin.id
+        raw = [read_declaration(table, self._instance, index) for index in range(table.parameter_count(self._instance))]
+        self._places = [Place(self, declared(each, seed, origin), origin) for each in raw]
+
+    def _create(self, configuration: Configuration) -> int | None:
+        site = self.site.struct(self.seam.encode(), self.backbone_frozen, self.classes, self.prefix_length)
+        instance, error = ctypes.c_void_p(), ctypes.c_void_p()
+        status = self.factory.table.create(
+            HOST, configuration.handle, ctypes.byref(site), ctypes.byref(instance), ctypes.byref(error))
+        if status != c.SEAM_OK:
+            raise taken_error(error.value, status, self.factory.plugin.id, f'creating adapter "{self.id}"')
+        return instance.value
+
+    @property
+    def id(self) -> str:
+        return self.factory.id
+
+    def extra_repr(self) -> str:
+        return f"{self.id!r} on {self.seam}, plugin {self.factory.plugin.id} {self.factory.plugin.version}"
+
+    # ---- Running
+
+    def forward(self, *inputs: Tensor | None) -> Any:
+        """What leaves the seam, for what flows into it (include/seam/plugin.h): encoder.output takes hidden
+        [batch, source, d_model] and a mask [batch, source] and gives the hidden states; decoder.output takes scores
+        [batch, classes] and hidden [batch, d_model] and gives the scores; the seams of prefixes take and give three
+        prefixes, [layers, 2, kv_heads, prefix, head_dim] or None.
+        """
+        outputs = self._run(inputs)
+        wanted = next((each.dtype for each in inputs if each is not None and each.is_floating_point()), None)
+        if wanted in checks.HALF:
+            outputs = [None if each is None else each.to(wanted) for each in outputs]
+        return tuple(outputs) if seams.is_prefix(self.seam) else outputs[0]
+
+    def _run(self, inputs: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
+        parameters = [each.tensor for each in self._places]
+        real = _real(inputs, parameters)
+        values = [None if each is None else _operand(each, real) for each in inputs]
+        weights = [each if each.dtype == real else each.to(real) for each in parameters]
+        device = next((each.device for each in [*values, *weights] if each is not None), torch.device("cpu"))
+        key = (self.training, real, device, *(None if each is None else (each.shape, each.dtype) for each in values))
+        trace = self._traces.get(key)
+        if trace is not None:
+            outputs: Sequence[Tensor | None] = trace(*weights, *[each for each in values if each is not None])
+            return outputs
+        outputs, trace = self._record(device, real, weights, values)
+        if trace is not None:
+            with self._plugin:
+                self._traces[key] = trace
+                if len(self._traces) > MAX_TRACES:
+                    self._traces.popitem(last=False)
+        return outputs
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _record(
+        self, device: torch.device, real: torch.dtype, weights: list[Tensor], values: list[Tensor | None]
+    ) -> tuple[list[Tensor | None], Trace | None]:
+        """Runs the plugin, and keeps what it computed."""
+        count = seams.check_inputs(self.id, self.seam, values, self.site, self.classes)
+        pass_ = Pass(device, real, self.factory.plugin.id, record=True)
+        try:
+            io = c.seam_forward(
+                struct_size=ctypes.sizeof(c.seam_forward), training=int(self.training), ctx=pass_.handle, ops=OPS,
+                **self._handles(pass_, weights, values, count))
+            with self._plugin:
+                self.factory.table.forward(self._instance, ctypes.byref(io))
+            pass_.check()
+            handles = list(io.outputs[:count])
+            outputs = [None if each is None else pass_.tensor(each) for each in handles]
+            seams.check_outputs(self, values, outputs)
+            return outputs, pass_.trace(handles)
+        finally:
+            pass_.close()
+
+    def _handles(
+        self, pass_: Pass, weights: list[Tensor], values: Sequence[Tensor | None], outputs: int | None
+    ) -> dict[str, Any]:
+        """Parameters, inputs and outputs as the members that the structs of a pass have in common."""
+        parameters = [pass_.placeholder(f"parameter_{index}", each) for index, each in enumerate(weights)]
+        inputs = [None if each is None else pass_.placeholder(f"input_{index}", each)
+                  for index, each in enumerate(values)]
+        found = {
+            "parameters": _array(parameters), "parameter_count": len(parameters), "inputs": _array(inputs),
+            "input_count": len(inputs)}
+        return found if outputs is None else found | {"outputs": _array([None] * outputs), "output_count": outputs}
+
+    # ---- What a plugin offers beside its forward
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """A method of the plugin's own (int, float, str and tensors in; None, int, float, str or a tensor out)."""
+        found = self.factory.methods.get(method)
+        if found is None:
+            known = ", ".join(self.factory.methods) or "none"
+            raise NotFoundError(
+                f'adapter "{self.id}" has no method "{method}"; it has {known}', self.factory.plugin.id)
+        weights, real, device = self._weights()
+        pass_ = Pass(device, real, self.factory.plugin.id)
+        try:
+            handles = [pass_.add(each) for each in weights]
+            frame = c.seam_method_call(
+                struct_size=ctypes.sizeof(c.seam_method_call), ctx=pass_.handle, ops=OPS, self=self._instance,
+                parameters=_array(handles), parameter_count=len(handles))
+            given = [_operand(each.to(device), real) if isinstance(each, Tensor) else each for each in arguments]
+            with self._plugin:
+                result = found.call(frame, pass_, given, self.factory.plugin.id)
+            return pass_.tensor(result) if found.result == "seam_tensor *" else result
+        finally:
+            pass_.close()
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            # Not before the parameters are there: torch refuses names that an attribute has.
+            if "_places" in self.__dict__ and name in self.factory.methods:
+                return functools.partial(self.call, name)
+            raise
+
+    @torch.no_grad()
+    def prepare(self, *inputs: Tensor, labels: Tensor | None = None, empty_scores: Tensor | None = None) -> None:
+        """Lets the adapter start from all training examples, once, before the first step: DecT's radii are distances
+        of these. An adapter that starts from nothing is left as it is. All values are taken or, after an error, none.
+
+        inputs: as for `forward`. labels [examples]: classes. empty_scores [1, classes]: those of an empty text.
+        """
+        if not self.factory.has("prepare"):
+            return
+        weights, real, device = self._weights()
+        pass_ = Pass(device, real, self.factory.plugin.id)
+        try:
+            values = [_operand(each.to(device), real) for each in inputs]
+            seams.check_inputs(self.id, self.seam, values, self.site, self.classes)
+            extra = [None if each is None else pass_.add(_operand(each.to(device), real))
+                     for each in (labels, empty_scores)]
+            given = _array([None] * len(weights))
+            members = self._handles(pass_, weights, values, None)
+            io = c.seam_prepare(
+                struct_size=ctypes.sizeof(c.seam_prepare), ctx=pass_.handle, ops=OPS, labels=extra[0],
+                empty_scores=extra[1], values=given, **members)
+            with self._plugin:
+                self.factory.table.prepare(self._instance, ctypes.byref(io))
+            pass_.check()
+            self._assign(pass_, list(given))
+        finally:
+            pass_.close()
+
+    @torch.no_grad()
+    def folded(self) -> Adapter:
+        """A new adapter with the same outputs, without what only training needs: a prefix without the network that made
+        it; this one where there is nothing of the kind."""
+        if not self.factory.has("fold") or self.options.get(FOLDED):
+            return self
+        result = Adapter(
+            self.id, self.site, self.options | {FOLDED: True}, seam=self.seam, backbone_frozen=self.backbone_frozen,
+            classes=self.classes, prefix_length=self.prefix_length)
+        weights, real, device = self._weights()
+        result.to(device)
+        result.task, result.backbone_path = self.task, self.backbone_path
+        pass_ = Pass(device, real, self.factory.plugin.id)
+        try:
+            handles, given = [pass_.add(each) for each in weights], _array([None] * len(result._places))
+            io = c.seam_fold(
+                struct_size=ctypes.sizeof(c.seam_fold), ctx=pass_.handle, ops=OPS, parameters=_array(handles),
+                parameter_count=len(handles), values=given, value_count=len(given))
+            with self._plugin:
+                self.factory.table.fold(self._instance, ctypes.byref(io))
+            pass_.check()
+            missing = [place.name for place, each in zip(result._places, given, strict=True) if each is None]
+            if missing:
+                raise PluginError(
+                    f'adapter "{self.id}" gives no folded value for parameter "{missing[0]}"', self.factory.plugin.id)
+            result._assign(pass_, list(given))
+        finally:
+            pass_.close()
+        return result
+
+    def _weights(self) -> tuple[list[Tensor], torch.dtype, torch.device]:
+        parameters = [each.tensor for each in self._places]
+        real = _real([], parameters)
+        device = parameters[0].device if parameters else torch.device("cpu")
+        return [each.to(real) for each in parameters], real, device
+
+    def _assign(self, pass_: Pass, handles: list[int | None]) -> None:
+        checked = [
+            None if handle is None else seams.parameter_value(self, place.name, place.tensor, pass_.tensor(handle))
+            for place, handle in zip(self._places, handles, strict=True)]
+        for place, value in zip(self._places, checked, strict=True):
+            if value is not None:
+                place.tensor.copy_(value)
+
+    # ---- Files, and copies
+
+    def save(
+        self, path: str | Path, model: Any = None, *, notes: str = "", backbone_path: str | Path | None = None
+    ) -> None:
+        """Writes the folder that C, Swift and `seamkit.load` read; the old one or the new one.
+
+        model: the model of transformers that it belongs to, or None for the one it was attached to.
+        notes: Markdown lines for the model card. backbone_path: the folder of the model's weights, where it is not the
+        one that the model was loaded from (a model that was trained along and saved).
+        """
+        from seamkit.torch.folder import save
+
+        save([self], path, model, notes=notes, backbone_path=backbone_path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        trained = {name: each.requires_grad for name, each in self.named_parameters()}
+        state = (self.state_dict(), trained, self.training, self.task, self.backbone_path)
+        make = functools.partial(
+            Adapter, self.id, self.site, self.options, seam=self.seam, backbone_frozen=self.backbone_frozen,
+            classes=self.classes, prefix_length=self.prefix_length)
+        return make, (), state
+
+    def __setstate__(self, state: Any) -> None:
+        values, trained, self.training, self.task, self.backbone_path = state
+        self.load_state_dict(values, assign=True)
+        for name, each in self.named_parameters():
+            each.requires_grad_(trained[name])
+
+
+def _chosen_seam(found: Factory, site: Site, seam: str | None, classes: int) -> str:
+    """The seam to attach to, or the sentence of the native host."""
+    chosen = seam or found.seams[0]
+    if chosen not in found.seams:
+        raise InvalidArgumentError(f'adapter "{found.id}" attaches to {", ".join(found.seams)}, not to "{chosen}"')
+    if chosen not in site.seams:
+        raise UnsupportedError(
+            f'the model ({site.family}) has no seam "{chosen}", which adapter "{found.id}" needs; it has '
+            f"{', '.join(site.seams)}")
+    if chosen == c.SEAM_DECODER_OUTPUT and classes < 2:
+        raise InvalidArgumentError(
+            f'adapter "{found.id}" on decoder.output is part of a classification and needs at least 2 classes, found '
+            f"{classes}")
+    return chosen
+
+
+def _destroy(destroy: Any, instance: int | None) -> None:
+    destroy(instance)
+
+
+def _array(handles: Sequence[int | None]) -> Any:
+    return (ctypes.c_void_p * len(handles))(*handles)
+
+
+def _real(inputs: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> torch.dtype:
+    """f64 where an input or a parameter is, else f32."""
+    is_double = any(each is not None and each.dtype == torch.float64 for each in (*inputs, *parameters))
+    return torch.float64 if is_double else torch.float32
+
+
+def _operand(tensor: Tensor, real: torch.dtype) -> Tensor:
+    wanted = real if tensor.is_floating_point() else torch.int32
+    return tensor if tensor.dtype == wanted else tensor.to(wanted)

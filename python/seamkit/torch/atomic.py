@@ -1,0 +1,94 @@
+"""Writing a whole folder so that a crash leaves the old one or the new one."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from seamkit.errors import AlreadyExistsError, FileError
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
+    """Gives an empty folder beside `path`, which takes its name when the block ends without an error.
+
+    A folder that is already there is replaced as a whole, but only when it is empty or holds the file `marker`: a
+    mistyped path never costs somebody else's files. A link is followed.
+
+    Raises AlreadyExistsError when something else is there, FileError when the disk fails; `path` is then as before.
+    """
+    target = path.resolve() if path.exists() else path
+    try:
+        _check_replaceable(target, marker)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.tmp-{os.getpid()}-", dir=target.parent))
+    except OSError as error:
+        raise FileError(f'cannot write "{path}": {error.strerror}') from None
+    try:
+        # mkdtemp makes it for its owner alone.
+        temporary.chmod(0o777 & ~_umask())
+        yield temporary
+        for each in [*temporary.rglob("*"), temporary]:
+            _synchronize(each)
+        _check_replaceable(target, marker)
+        if target.exists():
+            _exchange(temporary, target)
+        else:
+            temporary.rename(target)
+        _synchronize(target.parent)
+    except OSError as error:
+        raise FileError(f'cannot write "{path}": {error.strerror or error}') from None
+    finally:
+        # The old folder after an exchange, the unfinished one after an error.
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_replaceable(path: Path, marker: str) -> None:
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise AlreadyExistsError(f'cannot write the folder "{path}", a file is there')
+    names = sorted(each.name for each in path.iterdir())
+    if names and marker not in names:
+        raise AlreadyExistsError(
+            f'cannot replace the folder "{path}", it holds other files ({names[0]}) and no {marker}')
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Swaps two folders in one step; where the disk cannot, the old one is set aside under the name from which every
+    reader of SeamKit recovers it."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    names = (os.fsencode(one), os.fsencode(other))
+    if renameat2 and renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
+        return
+    aside = other.parent / f".{other.name}.seam-old"
+    shutil.rmtree(aside, ignore_errors=True)
+    other.rename(aside)
+    try:
+        one.rename(other)
+    except OSError:
+        aside.rename(other)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _synchronize(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    """Only setting it tells it."""
+    current = os.umask(0o022)
+    os.umask(current)
+    return current

@@ -1,0 +1,193 @@
+"""Adapters in a model of transformers: which are attached, in which order, and the hooks that run them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.hooks import RemovableHandle
+
+from seamkit import _declarations as c
+from seamkit.errors import (
+    AlreadyExistsError,
+    IncompatibleError,
+    InvalidArgumentError,
+    NotFoundError,
+    UnsupportedError,
+)
+from seamkit.torch import encoder_output, prefixes
+from seamkit.torch.adapter import Adapter
+from seamkit.torch.plugins import factory
+from seamkit.torch.seams import is_prefix
+from seamkit.torch.site import Site
+
+# Where the attached adapters stand among the model's modules, so that its optimizers, `to` and `train` reach them.
+NAME = "seamkit"
+
+
+class Attached(torch.nn.ModuleList):
+    """The adapters of a model, in the order in which they run."""
+
+    def __init__(self, model: torch.nn.Module, frozen: bool):
+        super().__init__()
+        self.frozen = frozen
+        self._handles: list[RemovableHandle] = []
+        self._trained = [each for each in model.parameters() if each.requires_grad] if frozen else []
+        for each in self._trained:
+            each.requires_grad_(False)
+
+    def on(self, seam: str) -> list[Adapter]:
+        return [each for each in self.adapters if each.seam == seam]
+
+    @property
+    def adapters(self) -> list[Adapter]:
+        return [each for each in self if isinstance(each, Adapter)]
+
+    def hook(self, model: torch.nn.Module) -> None:
+        """The hooks that the attached adapters need, and no others."""
+        self.unhook()
+        if self.on(c.SEAM_ENCODER_OUTPUT):
+            self._handles += encoder_output.hooks(model, self)
+        if self.on(c.SEAM_ATTENTION_PREFIX):
+            self._handles += prefixes.hooks(model, self)
+
+    def unhook(self) -> None:
+        for each in self._handles:
+            each.remove()
+        self._handles = []
+
+    def release(self) -> None:
+        """The model as it was."""
+        self.unhook()
+        for each in self._trained:
+            each.requires_grad_(True)
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a model with adapters cannot be pickled or copied: detach them first, copy, and attach again")
+
+
+def attached(model: torch.nn.Module) -> list[Adapter]:
+    """The adapters that are attached to a model, in the order in which they run."""
+    found = getattr(model, NAME, None)
+    return found.adapters if isinstance(found, Attached) else []
+
+
+def attach(
+    model: torch.nn.Module, adapter: Adapter | str, seam: str | None = None, *, frozen: bool = True,
+    random_seed: int = 0, **options: Any,
+) -> Adapter:
+    """Puts an adapter on a seam of a model of transformers, behind those attached, and returns it.
+
+    adapter: an id ("repcali"), or a module made before. seam: None for the adapter's first. options: by their declared
+    names; a trailing underscore is dropped, for names that Python keeps for itself (lambda_=0.5).
+    frozen: the model's own parameters are not trained, until the adapters are detached; False leaves them as they are.
+    random_seed: of the initial values.
+    The adapter's parameters become some of the model's, under "seamkit.", so that an optimizer, a Trainer and `to` find
+    them. Loss, loop and device are the caller's.
+
+    Raises UnsupportedError where the model has no such seam, IncompatibleError for an adapter of another model,
+    AlreadyExistsError for one that is attached, InvalidArgumentError for wrong options.
+    """
+    site, present = Site.of(model), attached(model)
+    if isinstance(getattr(model, NAME, None), Attached) and getattr(model, NAME).frozen != frozen:
+        raise InvalidArgumentError(f"frozen must be {not frozen}, as for the adapters that are attached already")
+    if isinstance(adapter, str):
+        chosen = seam or factory(adapter).seams[0]
+        _check_attachable(adapter, chosen)
+        lengths = prefixes.lengths(present) if is_prefix(chosen) else (0, 0, 0)
+        given = {name.removesuffix("_"): value for name, value in options.items()}
+        made = Adapter(
+            adapter, site, given, seam=seam, backbone_frozen=frozen, prefix_length=lengths, seed=random_seed)
+    else:
+        if options or seam not in (None, adapter.seam):
+            raise InvalidArgumentError("options and seam are for an id: this adapter has its own")
+        made = adapter
+    _attach(model, site, [made], frozen)
+    return made
+
+
+def attach_all(model: torch.nn.Module, adapters: Sequence[Adapter], frozen: bool) -> None:
+    """Attaches adapters made before, all or none."""
+    _attach(model, Site.of(model), adapters, frozen)
+
+
+def _attach(model: torch.nn.Module, site: Site, new: Sequence[Adapter], frozen: bool) -> None:
+    present = attached(model)
+    for each in new:
+        if any(each is other for other in present):
+            raise AlreadyExistsError(f'adapter "{each.id}" is already attached')
+        _check_attachable(each.id, each.seam)
+        _check_same_shape(each, site)
+    prefixes.check(site, [*present, *new])
+    parameter = next(model.parameters(), None)
+    for each in new:
+        each.to(None if parameter is None else parameter.device)
+        each.train(model.training)
+        each.backbone_path = each.backbone_path or source_folder(model)
+    if not present:
+        model.add_module(NAME, Attached(model, frozen))
+    holder: Any = getattr(model, NAME)
+    try:
+        holder.extend(new)
+        holder.hook(model)
+    except BaseException:
+        _remove(model, new)
+        raise
+
+
+def detach(model: torch.nn.Module, adapter: Adapter | None = None) -> None:
+    """Takes an adapter, or all of them, off a model, which then computes exactly what it did before.
+
+    Raises NotFoundError for one that is not attached, InvalidArgumentError while another weights the tokens of its
+    prefix.
+    """
+    present = attached(model)
+    if adapter is not None and not any(each is adapter for each in present):
+        raise NotFoundError(f'adapter "{adapter.id}" is not attached')
+    left = [each for each in present if adapter is not None and each is not adapter]
+    prefixes.check(Site.of(model), left)
+    _remove(model, [each for each in present if not any(each is other for other in left)])
+
+
+def _remove(model: torch.nn.Module, gone: Sequence[Adapter]) -> None:
+    holder: Any = getattr(model, NAME, None)
+    if not isinstance(holder, Attached):
+        return
+    left = [each for each in holder if not any(each is other for other in gone)]
+    for index in reversed(range(len(holder))):
+        del holder[index]
+    if left:
+        holder.extend(left)
+        holder.hook(model)
+    else:
+        holder.release()
+        delattr(model, NAME)
+
+
+def _check_attachable(id: str, seam: str) -> None:
+    if seam == c.SEAM_DECODER_OUTPUT:
+        raise UnsupportedError(
+            f'adapter "{id}" is on decoder.output, where nothing of the model lies behind it: it is not attached but '
+            f'called on features, seamkit.torch.Adapter("{id}", Site.of(model), classes=n)(scores, hidden)')
+
+
+def _check_same_shape(adapter: Adapter, site: Site) -> None:
+    names = ["d_model"]
+    if is_prefix(adapter.seam):
+        names += ["encoder_layers", "decoder_layers", "kv_heads", "head_dim"]
+    for name in names:
+        made, own = getattr(adapter.site, name), getattr(site, name)
+        if made != own:
+            raise IncompatibleError(
+                f'adapter "{adapter.id}" was made for a model with {name} {made}, this one has {own}')
+    if adapter.seam not in site.seams:
+        raise UnsupportedError(
+            f'the model ({site.family}) has no seam "{adapter.seam}"; it has {", ".join(site.seams)}')
+
+
+def source_folder(model: Any) -> Path | None:
+    """The folder that a model was loaded from, if it was one."""
+    name = getattr(getattr(model, "config", None), "_name_or_path", "")
+    return Path(name).resolve() if name and (Path(name) / "config.json").is_file() else None

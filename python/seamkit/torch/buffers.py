@@ -1,0 +1,85 @@
+"""Buffers of the compute table: memory of a plugin's that outlives a pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seamkit import _declarations as c
+from seamkit.errors import InvalidArgumentError, PluginError, ShapeError
+from seamkit.torch import checks
+from seamkit.torch.passes import Pass, new_handles
+
+_buffers: dict[int, Tensor] = {}
+
+
+def create(pass_: Pass, dtype: int, shape: Any, rank: int) -> int:
+    if dtype not in (c.SEAM_F32, c.SEAM_I32):
+        raise InvalidArgumentError(f"buffer_create: dtype must be f32 or i32, found {dtype}")
+    if not 0 <= rank <= checks.MAX_RANK or (rank and not shape):
+        raise ShapeError(f"buffer_create: rank must be 0 ... {checks.MAX_RANK}, found {rank}")
+    sizes = checks.sizes(list(shape[:rank]) if rank else [], "buffer_create")
+    pass_.stop_recording()
+    handle = next(new_handles)
+    kind = pass_.real if dtype == c.SEAM_F32 else torch.int32
+    _buffers[handle] = torch.zeros(sizes, dtype=kind, device=pass_.device)
+    return handle
+
+
+def release(handle: int | None) -> None:
+    """Needs no pass, and forgives a second call, which must not end the process."""
+    if handle is not None:
+        _buffers.pop(handle, None)
+
+
+def write(pass_: Pass, handle: int | None, axis: int, start: int, x: int | None) -> int:
+    buffer, values = _buffer(handle, "buffer_write"), pass_.tensor(x or 0).detach()
+    place = _axis(buffer, axis, "buffer_write")
+    others = [n for i, n in enumerate(buffer.shape) if i != place]
+    fits = values.dim() == buffer.dim() and values.dtype == buffer.dtype
+    if not fits or [n for i, n in enumerate(values.shape) if i != place] != others:
+        raise ShapeError(
+            f"buffer_write: {checks.shown(values.shape)} {checks.dtype_name(values)} does not fit the buffer "
+            f"{checks.shown(buffer.shape)} {checks.dtype_name(buffer)} along axis {axis}")
+    if start < 0 or start + values.shape[place] > buffer.shape[place]:
+        raise ShapeError(
+            f"buffer_write: {values.shape[place]} elements at {start} do not lie in the {buffer.shape[place]} of the "
+            "buffer")
+    pass_.stop_recording()
+    buffer.narrow(place, start, values.shape[place]).copy_(values)
+    return c.SEAM_OK
+
+
+def read(pass_: Pass, handle: int | None, axis: int, length: int) -> int:
+    buffer = _buffer(handle, "buffer_read")
+    place = _axis(buffer, axis, "buffer_read")
+    if not 0 <= length <= buffer.shape[place]:
+        raise ShapeError(f"buffer_read: {length} elements do not lie in the {buffer.shape[place]} of the buffer")
+    pass_.stop_recording()
+    return pass_.add(buffer.narrow(place, 0, length))
+
+
+def select(pass_: Pass, handle: int | None, rows: Any, count: int) -> int:
+    buffer = _buffer(handle, "buffer_select")
+    if count < 0 or (count and not rows) or not buffer.dim():
+        raise PluginError("buffer_select: the rows are NULL or the buffer has no axis")
+    index = torch.tensor(list(rows[:count]) if count else [], dtype=torch.int64, device=buffer.device)
+    checks.ids_within("buffer_select", index, buffer.shape[0])
+    pass_.stop_recording()
+    _buffers[handle or 0] = buffer.index_select(0, index)
+    return c.SEAM_OK
+
+
+def _buffer(handle: int | None, name: str) -> Tensor:
+    found = None if handle is None else _buffers.get(handle)
+    if found is None:
+        raise PluginError(f"{name}: the buffer is NULL or was released")
+    return found
+
+
+def _axis(buffer: Tensor, axis: int, name: str) -> int:
+    if not -buffer.dim() <= axis < buffer.dim():
+        raise ShapeError(f"{name}: axis {axis} is out of range for the buffer {checks.shown(buffer.shape)}")
+    return axis % buffer.dim()

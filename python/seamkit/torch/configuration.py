@@ -1,0 +1,133 @@
+"""adapter_config.json, read and checked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seamkit.errors import FormatError, IncompatibleError, InvalidArgumentError, NotFoundError
+
+CONFIG = "adapter_config.json"
+# The revision of adapter_config.json; a newer one is refused.
+SCHEMA = 1
+_KINDS = {str: "a string", int: "an integer", dict: "an object", bool: "true or false", list: "an array"}
+_SIZES = ("d_model", "encoder_layers", "decoder_layers", "kv_heads", "head_dim", "vocab_size")
+_KNOWN = {
+    "": ("schema", "abi", "plugin", "adapter", "seam", "options", "backbone", "classes", "prefix_length", "task"),
+    "plugin": ("id", "version"), "backbone": ("family", *_SIZES, "fingerprint", "trained"),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    adapter: str
+    seam: str
+    options: dict[str, Any]
+    d_model: int
+    encoder_layers: int
+    decoder_layers: int
+    kv_heads: int
+    head_dim: int
+    vocab_size: int
+    fingerprint: str | None
+    is_backbone_trained: bool
+    classes: int
+    prefix_length: tuple[int, int, int]
+    task: dict[str, Any] | None
+
+
+def read_list(folder: Path) -> list[str] | None:
+    """The names in a list of several adapters; None for the folder of one."""
+    found = _read(folder)
+    if "adapters" not in found:
+        return None
+    path = folder / CONFIG
+    _refuse_strangers(path, "", found, ("schema", "adapters"))
+    _check_schema(path, found)
+    names = _required(path, found, "", "adapters", list)
+    # A name that leads out of the folder would load something that was not saved with it.
+    for name in names:
+        if not isinstance(name, str) or not name or "/" in name or name in (".", ".."):
+            raise FormatError(f'{path}: "adapters" must hold names of folders beside it, found {json.dumps(name)}')
+    if not names or len(set(names)) != len(names):
+        raise FormatError(f'{path}: "adapters" must hold one or more names, each once, found {names}')
+    return list(names)
+
+
+def read_config(folder: Path) -> Config:
+    """Raises NotFoundError, FormatError for another content, IncompatibleError for another schema."""
+    path, found = folder / CONFIG, _read(folder)
+    if "adapters" in found:
+        raise InvalidArgumentError(
+            f'adapter folder "{folder}" holds {len(found["adapters"])} adapters: load all of them at once, or one from '
+            "its own folder in it")
+    if "peft_type" in found:
+        raise FormatError(f"{path} is of an adapter of PEFT: `seam import` makes one for SeamKit of it")
+    _check_schema(path, found)
+    for section, keys in _KNOWN.items():
+        part = found if not section else _required(path, found, "", section, dict)
+        _refuse_strangers(path, section, part, keys)
+    _required(path, found["plugin"], "plugin", "id", str)
+    backbone = found["backbone"]
+    sizes = {name: _required(path, backbone, "backbone", name, int) for name in _SIZES}
+    return Config(
+        adapter=_required(path, found, "", "adapter", str), seam=_required(path, found, "", "seam", str),
+        options=_required(path, found, "", "options", dict), **sizes,
+        fingerprint=_optional(path, backbone, "backbone", "fingerprint", str),
+        is_backbone_trained=_required(path, backbone, "backbone", "trained", bool),
+        classes=_optional(path, found, "", "classes", int) or 0, prefix_length=_prefix_length(path, found),
+        task=_optional(path, found, "", "task", dict))
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG
+    if not folder.is_dir():
+        raise NotFoundError(f'adapter folder "{folder}": there is no such folder')
+    if not path.is_file():
+        raise NotFoundError(f'adapter folder "{folder}" has no {CONFIG}')
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise FormatError(f"{path} is no JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise FormatError(f"{path} must hold an object, found {type(found).__name__}")
+    return found
+
+
+def _check_schema(path: Path, found: dict[str, Any]) -> None:
+    revision = _required(path, found, "", "schema", int)
+    if revision != SCHEMA:
+        raise IncompatibleError(f"{path}: schema must be {SCHEMA}, which this version reads, found {revision}")
+
+
+def _refuse_strangers(path: Path, section: str, part: dict[str, Any], known: tuple[str, ...]) -> None:
+    for key in part:
+        if key not in known:
+            name = f"{section}.{key}" if section else key
+            raise FormatError(f'{path}: unknown key "{name}"; known are {", ".join(known)}')
+
+
+def _optional(path: Path, part: dict[str, Any], section: str, key: str, kind: type) -> Any:
+    value = part.get(key)
+    if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+        name = f"{section}.{key}" if section else key
+        raise FormatError(f'{path}: "{name}" must be {_KINDS[kind]}, found {json.dumps(value)}')
+    return value
+
+
+def _required(path: Path, part: dict[str, Any], section: str, key: str, kind: type) -> Any:
+    value = _optional(path, part, section, key, kind)
+    if value is None:
+        raise FormatError(f'{path}: "{f"{section}.{key}" if section else key}" is missing')
+    return value
+
+
+def _prefix_length(path: Path, found: dict[str, Any]) -> tuple[int, int, int]:
+    given = found.get("prefix_length", [0, 0, 0])
+    fits = isinstance(given, list) and len(given) == 3 and all(
+        isinstance(each, int) and not isinstance(each, bool) and each >= 0 for each in given)
+    if not fits:
+        raise FormatError(f'{path}: "prefix_length" must be 3 numbers of tokens, found {json.dumps(given)}')
+    return given[0], given[1], given[2]

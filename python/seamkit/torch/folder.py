@@ -1,0 +1,219 @@
+"""The folder of a saved adapter: what C, Swift and Python read and write alike."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from seamkit.errors import (
+    FormatError,
+    IncompatibleError,
+    InvalidArgumentError,
+    NotFoundError,
+    NumericError,
+    SeamError,
+    ShapeError,
+    UnsupportedError,
+)
+from seamkit.torch.adapter import Adapter
+from seamkit.torch.atomic import atomic_folder
+from seamkit.torch.attachment import attach_all, attached, source_folder
+from seamkit.torch.checks import shown
+from seamkit.torch.configuration import CONFIG, SCHEMA, Config, read_config, read_list
+from seamkit.torch.fingerprint import fingerprint
+from seamkit.torch.site import Site
+
+_LOG = logging.getLogger("seamkit")
+WEIGHTS = "adapter_model.safetensors"
+
+
+def save_attached(
+    model: torch.nn.Module, path: str | Path, *, notes: str = "", backbone_path: str | Path | None = None
+) -> None:
+    """Writes all adapters that are attached to a model: one as `Adapter.save` does, several into one folder."""
+    save(attached(model), path, model, notes=notes, backbone_path=backbone_path)
+
+
+def save(
+    adapters: Sequence[Adapter], path: str | Path, model: Any, *, notes: str, backbone_path: str | Path | None
+) -> None:
+    if not adapters:
+        raise InvalidArgumentError("there is no adapter to save: none is attached")
+    weights = Path(backbone_path) if backbone_path is not None else None if model is None else source_folder(model)
+    if len(adapters) == 1:
+        with atomic_folder(Path(path), CONFIG) as folder:
+            _write(adapters[0], folder, weights, notes)
+        return
+    names = [f"{index}-{each.id}" for index, each in enumerate(adapters, 1)]
+    with atomic_folder(Path(path), CONFIG) as folder:
+        for name, each in zip(names, adapters, strict=True):
+            (folder / name).mkdir()
+            _write(each, folder / name, weights, notes)
+        _write_json(folder / CONFIG, {"schema": SCHEMA, "adapters": names})
+        (folder / "README.md").write_text(_list_card(list(zip(names, adapters, strict=True)), notes))
+
+
+def _write(adapter: Adapter, folder: Path, weights: Path | None, notes: str) -> None:
+    weights = weights or adapter.backbone_path
+    values = {}
+    for place in adapter._places:
+        if hasattr(place.tensor, "full_tensor"):
+            raise UnsupportedError(
+                f'adapter "{adapter.id}" is not saved: parameter "{place.name}" is spread over processes; call '
+                "model.unshard() before, in all of them, and save in one")
+        value = place.tensor.detach().to("cpu", torch.float32).contiguous()
+        bad = (~torch.isfinite(value)).reshape(-1).nonzero()
+        if len(bad):
+            raise NumericError(
+                f'adapter "{adapter.id}" is not saved: parameter "{place.name}" holds NaN or infinity at element '
+                f"{int(bad[0])}")
+        values[place.name] = value.clone()
+    plugin, site = adapter.factory.plugin, adapter.site
+    config: dict[str, Any] = {
+        "schema": SCHEMA, "abi": f"{plugin.abi[0]}.{plugin.abi[1]}",
+        "plugin": {"id": plugin.id, "version": plugin.version}, "adapter": adapter.id, "seam": adapter.seam,
+        "options": adapter.options,
+        "backbone": {
+            "family": site.family, "d_model": site.d_model, "encoder_layers": site.encoder_layers,
+            "decoder_layers": site.decoder_layers, "kv_heads": site.kv_heads, "head_dim": site.head_dim,
+            "vocab_size": site.vocab_size, "fingerprint": None if weights is None else fingerprint(weights),
+            "trained": not adapter.backbone_frozen,
+        },
+    }
+    if adapter.classes:
+        config["classes"] = adapter.classes
+    if any(adapter.prefix_length):
+        config["prefix_length"] = list(adapter.prefix_length)
+    if adapter.task is not None:
+        config["task"] = adapter.task
+    _write_json(folder / CONFIG, config)
+    save_file(values, folder / WEIGHTS, {"format": "seamkit"})
+    (folder / "README.md").write_text(_card(adapter, notes))
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def load(path: str | Path, model: torch.nn.Module) -> Adapter | list[Adapter]:
+    """Attaches the saved adapters of a folder to a model, in their order: all or, after an error, none.
+
+    Returns the adapter, or the list where the folder holds several. A model that was trained with them keeps its
+    parameters as they are; another is frozen.
+
+    Raises NotFoundError, FormatError for files that are none of an adapter, IncompatibleError for one of another model.
+    """
+    folder = Path(path)
+    names = read_list(folder)
+    folders = [folder] if names is None else [folder / each for each in names]
+    configs = [read_config(each) for each in folders]
+    if len({each.is_backbone_trained for each in configs}) > 1:
+        raise FormatError(f'adapter folder "{path}": its adapters differ in whether the model was trained with them')
+    site, source = Site.of(model), source_folder(model)
+    adapters = [_read(each, config, site, source) for each, config in zip(folders, configs, strict=True)]
+    attach_all(model, adapters, frozen=not configs[0].is_backbone_trained)
+    return adapters[0] if names is None else adapters
+
+
+def read_adapter(path: str | Path, model: Any) -> Adapter:
+    """A saved adapter as a module that is not attached, such as one on decoder.output.
+
+    model: the model of transformers that it is for.
+    """
+    return _read(Path(path), read_config(Path(path)), Site.of(model), source_folder(model))
+
+
+def _read(folder: Path, config: Config, site: Site, source: Path | None) -> Adapter:
+    for name in ("d_model", "encoder_layers", "decoder_layers", "kv_heads", "head_dim"):
+        saved, found = getattr(config, name), getattr(site, name)
+        if saved != found:
+            raise IncompatibleError(
+                f'adapter folder "{folder}" was trained for a backbone with {name} {saved}, this one has {found}')
+    if config.fingerprint and source and (own := fingerprint(source)) and own != config.fingerprint:
+        _LOG.warning(
+            'adapter folder "%s" was trained on other weights (%s) than "%s" holds (%s)', folder, config.fingerprint,
+            source, own)
+    try:
+        adapter = Adapter(
+            config.adapter, site, config.options, seam=config.seam, backbone_frozen=not config.is_backbone_trained,
+            classes=config.classes, prefix_length=config.prefix_length)
+    except SeamError as error:
+        raise SeamError.of(error.code, f"{folder / CONFIG}: {error.message}", error.origin) from None
+    adapter.task, adapter.backbone_path = config.task, source
+    _read_values(folder / WEIGHTS, adapter)
+    return adapter
+
+
+def _read_values(path: Path, adapter: Adapter) -> None:
+    if not path.is_file():
+        raise NotFoundError(f'cannot open "{path}", there is no such file')
+    try:
+        with safe_open(path, "pt") as file:
+            values = {name: file.get_tensor(name) for name in file.keys()}
+    except Exception as error:
+        raise FormatError(f"{path} is no safetensors file: {error}") from None
+    places = {each.name: each for each in adapter._places}
+    if missing := [name for name in places if name not in values]:
+        raise FormatError(f'{path} has no tensor "{missing[0]}", which adapter "{adapter.id}" needs')
+    if stranger := [name for name in values if name not in places]:
+        raise FormatError(f'{path} holds tensor "{stranger[0]}", which adapter "{adapter.id}" does not have')
+    for name, place in places.items():
+        value = values[name]
+        if value.dtype != torch.float32 or value.shape != place.tensor.shape:
+            raise ShapeError(
+                f'{path}: tensor "{name}" must be F32 {shown(place.tensor.shape)}, found {value.dtype} '
+                f"{shown(value.shape)}")
+        bad = (~torch.isfinite(value)).reshape(-1).nonzero()
+        if len(bad):
+            raise NumericError(f'{path}: tensor "{name}" holds NaN or infinity at element {int(bad[0])}')
+        with torch.no_grad():
+            place.tensor.copy_(value)
+
+
+# ---- Model cards
+
+def _card(adapter: Adapter, notes: str) -> str:
+    plugin = adapter.factory.plugin
+    shapes = ", ".join(f"{each.name} {shown(each.tensor.shape)}" for each in adapter._places)
+    options = "\n".join(
+        f"- {name}: {json.dumps(value, ensure_ascii=False)}" for name, value in adapter.options.items())
+    return f"""# {adapter.id} adapter
+
+{adapter.factory.summary}
+
+- plugin: {plugin.id} {plugin.version}
+- seam: {adapter.seam}{f", {adapter.classes} classes" if adapter.classes else ""}
+- backbone: {adapter.site.family}, d_model {adapter.site.d_model}, \
+{"frozen" if adapter.backbone_frozen else "trained with the adapter"}
+- parameters: {shapes}
+- trained numbers: {sum(each.tensor.numel() for each in adapter._places if not each.is_frozen)}
+
+## Options
+
+{options}
+
+## Training
+
+{notes or "No notes were given."}
+"""
+
+
+def _list_card(parts: list[tuple[str, Adapter]], notes: str) -> str:
+    listed = "\n".join(f"- [{name}]({name}/README.md): {each.factory.summary}" for name, each in parts)
+    return f"""# {" + ".join(each.id for _, each in parts)}
+
+Adapters that were trained together and run in this order:
+
+{listed}
+
+## Training
+
+{notes or "No notes were given."}
+"""

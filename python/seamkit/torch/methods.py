@@ -1,0 +1,85 @@
+"""Functions of a plugin's own, called by name with checked arguments."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from seamkit import _declarations as c
+from seamkit.errors import InvalidArgumentError, PluginError
+from seamkit.torch.passes import Pass
+
+# C types by the names that signatures use.
+_TYPES: dict[str, Any] = {
+    "void": None, "int64_t": ctypes.c_int64, "double": ctypes.c_double, "const char *": ctypes.c_char_p,
+    "seam_tensor *": ctypes.c_void_p}
+
+
+@dataclass(frozen=True)
+class Method:
+    name: str
+    signature: str
+    doc: str
+    result: str
+    arguments: tuple[str, ...]
+    address: int
+
+    @staticmethod
+    def read(source: c.seam_method, origin: str) -> Method:
+        address = ctypes.cast(source.function, ctypes.c_void_p).value
+        if not source.name or not source.signature or not address:
+            raise PluginError("a method lacks its name, signature or function", origin)
+        name, signature = source.name.decode(), source.signature.decode()
+        parsed = parse(signature)
+        if parsed is None:
+            raise PluginError(
+                f'method "{name}": the signature must be like "seam_tensor *(const seam_method_call *, double)", found '
+                f'"{signature}"', origin)
+        return Method(name, signature, (source.doc or b"").decode(), *parsed, address)
+
+    def call(self, frame: c.seam_method_call, pass_: Pass, given: Sequence[Any], origin: str) -> Any:
+        """The result: None, int, float, str or the handle of a tensor in the pass."""
+        if len(given) != len(self.arguments):
+            raise InvalidArgumentError(
+                f'method "{self.name}" takes {len(self.arguments)} argument{"" if len(self.arguments) == 1 else "s"} '
+                f"({self.signature}), found {len(given)}", origin)
+        pairs = zip(self.arguments, given, strict=True)
+        converted = [self._converted(pass_, kind, each, origin) for kind, each in pairs]
+        kinds = [_TYPES[each] for each in self.arguments]
+        prototype = ctypes.CFUNCTYPE(_TYPES[self.result], ctypes.POINTER(c.seam_method_call), *kinds)
+        found = prototype(self.address)(ctypes.byref(frame), *converted)
+        pass_.check()
+        if self.result == "seam_tensor *" and found is None:
+            raise PluginError(f'method "{self.name}" returned NULL', origin)
+        return (found or b"").decode() if self.result == "const char *" else found
+
+    def _converted(self, pass_: Pass, kind: str, value: Any, origin: str) -> Any:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if kind == "int64_t" and number and isinstance(value, int):
+            return value
+        if kind == "double" and number:
+            return float(value)
+        if kind == "const char *" and isinstance(value, str):
+            return value.encode()
+        if kind == "seam_tensor *" and isinstance(value, Tensor):
+            return pass_.add(value)
+        raise InvalidArgumentError(
+            f'method "{self.name}" takes {kind} ({self.signature}), found {type(value).__name__}', origin)
+
+
+def parse(signature: str) -> tuple[str, tuple[str, ...]] | None:
+    """Result and arguments behind the leading `const seam_method_call *` of a prototype without names."""
+    found = re.fullmatch(r"([^(]*)\(([^()]*)\)", signature)
+    if not found:
+        return None
+    result, *arguments = (" ".join(each.replace("*", " * ").split()) for each in [found[1], *found[2].split(",")])
+    if result not in _TYPES or not arguments or arguments[0] != "const seam_method_call *":
+        return None
+    if any(each not in _TYPES or each == "void" for each in arguments[1:]):
+        return None
+    return result, tuple(arguments[1:])

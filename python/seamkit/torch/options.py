@@ -1,0 +1,99 @@
+"""Options that a factory declares, and values checked against them in the sentences of the native host."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from seamkit import _declarations as c
+from seamkit.errors import InvalidArgumentError, PluginError
+
+_KINDS = {
+    c.SEAM_OPTION_BOOL: "boolean", c.SEAM_OPTION_INT: "integer", c.SEAM_OPTION_DOUBLE: "number",
+    c.SEAM_OPTION_STRING: "string"}
+
+
+@dataclass(frozen=True)
+class Option:
+    """kind: boolean, integer, number or string. range: allowed numbers, None for any. choices: empty for any."""
+
+    name: str
+    kind: str
+    default: Any
+    choices: tuple[str, ...]
+    range: tuple[float, float] | None
+    doc: str
+
+    @staticmethod
+    def read(source: c.seam_option, origin: str) -> Option:
+        kind = _KINDS.get(source.kind)
+        if not source.name or kind is None or source.default_value is None:
+            raise PluginError("an option lacks its name, kind or default value", origin)
+        name, text = source.name.decode(), source.default_value.decode()
+        try:
+            default = json.loads(text)
+        except ValueError:
+            raise PluginError(f'the default of option "{name}" must be one JSON value, found {text}', origin) from None
+        if source.minimum > source.maximum:
+            raise PluginError(
+                f'option "{name}" allows {source.minimum} to {source.maximum}, which is no range', origin)
+        option = Option(
+            name, kind, default, tuple((source.choices or b"").decode().split("|")) if source.choices else (),
+            None if source.minimum == source.maximum == 0 else (source.minimum, source.maximum),
+            (source.doc or b"").decode())
+        try:
+            option.check(default, origin)
+        except InvalidArgumentError as error:
+            raise PluginError(f'the default of option "{name}" is not valid: {error}', origin) from None
+        return option
+
+    def check(self, value: Any, owner: str) -> Any:
+        """The value if it has the option's type and range, integers widened for a number."""
+        if self.kind == "boolean" and isinstance(value, bool):
+            return value
+        if self.kind == "string" and isinstance(value, str):
+            if self.choices and value not in self.choices:
+                raise self._wrong(value, f"one of {', '.join(self.choices)}", owner)
+            return value
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if self.kind == "integer" and is_number and isinstance(value, int):
+            if self.range and not self.range[0] <= value <= self.range[1]:
+                raise self._wrong(value, f"an integer {self._words(_whole)}", owner)
+            return value
+        if self.kind == "number" and is_number:
+            number = float(value)
+            if not math.isfinite(number) or (self.range and not self.range[0] <= number <= self.range[1]):
+                expected = f"a number {self._words(str)}" if self.range else "a finite number"
+                raise self._wrong(value, expected, owner)
+            return number
+        raise self._wrong(value, f"{'an' if self.kind == 'integer' else 'a'} {self.kind}", owner)
+
+    def _wrong(self, value: Any, expected: str, owner: str) -> InvalidArgumentError:
+        try:
+            found = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        except (TypeError, ValueError):
+            found = type(value).__name__
+        return InvalidArgumentError(f'{owner}: option "{self.name}" must be {expected}, found {found}')
+
+    def _words(self, number: Callable[[float], str]) -> str:
+        low, high = self.range or (-math.inf, math.inf)
+        if high == math.inf:
+            return f"of {number(low)} or more"
+        return f"of {number(high)} or less" if low == -math.inf else f"from {number(low)} to {number(high)}"
+
+
+def _whole(number: float) -> str:
+    return str(int(number)) if number.is_integer() else str(number)
+
+
+def resolve(given: Mapping[str, Any] | None, declared: list[Option], owner: str) -> dict[str, Any]:
+    """All declared options with the given values or their defaults, in declared order."""
+    values = dict(given or {})
+    names = [each.name for each in declared]
+    if unknown := [name for name in values if name not in names]:
+        listed = ", ".join(f'"{each}"' for each in unknown)
+        raise InvalidArgumentError(f"{owner}: unknown option {listed}; known are {', '.join(names) or 'none'}")
+    return {each.name: each.check(values.get(each.name, each.default), owner) for each in declared}

@@ -1,0 +1,167 @@
+"""Plugin libraries loaded without the native engine: their tables, validated before anything of them runs."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seamkit import _declarations as c
+from seamkit import locations
+from seamkit.errors import AlreadyExistsError, FormatError, IncompatibleError, NotFoundError, PluginError, SeamError
+from seamkit.torch.methods import Method
+from seamkit.torch.options import Option
+
+_LOG = logging.getLogger("seamkit")
+FOLDED = "folded"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A loaded library; it is never unloaded, since modules of any age may run its code."""
+
+    path: Path
+    id: str
+    version: str
+    abi: tuple[int, int]
+    summary: str
+
+
+@dataclass(frozen=True)
+class Factory:
+    """An adapter that a plugin offers."""
+
+    plugin: Plugin
+    id: str
+    summary: str
+    seams: tuple[str, ...]
+    options: list[Option]
+    methods: dict[str, Method]
+    table: Any
+
+    def has(self, member: str) -> bool:
+        """Whether the table is as long as this member and has it."""
+        field = getattr(c.seam_adapter_factory, member)
+        return self.table.struct_size >= field.offset + field.size and bool(getattr(self.table, member))
+
+
+_lock = threading.RLock()
+_factories: dict[str, Factory] = {}
+_loaded: dict[Path, Plugin] = {}
+_scanned: set[Path] = set()
+
+
+def load_plugin(path: str | Path) -> Plugin:
+    """Loads a plugin library for the torch engine; one that is loaded already is given again.
+
+    Raises NotFoundError, FormatError for no library, PluginError for no plugin or broken tables, IncompatibleError for
+    another ABI major version, AlreadyExistsError for an adapter that another plugin offers.
+    """
+    where = Path(path)
+    if not where.exists():
+        raise NotFoundError(f'plugin "{path}": there is no such file')
+    where = where.resolve()
+    with _lock:
+        if where in _loaded:
+            return _loaded[where]
+        plugin, factories = _read(where)
+        for factory in factories:
+            if other := _factories.get(factory.id):
+                raise AlreadyExistsError(
+                    f'adapter "{factory.id}" of plugin {plugin.id} is already offered by {other.plugin.id}, loaded '
+                    f'from "{other.plugin.path}"')
+        _factories.update({each.id: each for each in factories})
+        _loaded[where] = plugin
+        return plugin
+
+
+def factory(id: str) -> Factory:
+    """The adapter of that name, from the loaded plugins or else from those in the folders of `locations`.
+
+    Raises NotFoundError with the known names.
+    """
+    with _lock:
+        if id not in _factories:
+            _scan()
+        if found := _factories.get(id):
+            return found
+        known = ", ".join(sorted(_factories)) or "none"
+        raise NotFoundError(f'no plugin offers an adapter "{id}"; there are {known}')
+
+
+def _scan() -> None:
+    for path in locations.plugin_libraries():
+        if path.resolve() not in _scanned:
+            _scanned.add(path.resolve())
+            try:
+                load_plugin(path)
+            except AlreadyExistsError:
+                continue  # an earlier folder offered it
+            except SeamError as error:
+                _LOG.warning("%s", error)
+
+
+def _read(path: Path) -> tuple[Plugin, list[Factory]]:
+    try:
+        library = ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_LOCAL)
+    except OSError as error:
+        raise FormatError(f'plugin "{path}" cannot be loaded as a dynamic library: {error}') from None
+    entry = getattr(library, c.SEAM_PLUGIN_ENTRY, None)
+    if entry is None:
+        raise PluginError(f'plugin "{path}" is a library but no plugin: it does not export {c.SEAM_PLUGIN_ENTRY}')
+    entry.restype, entry.argtypes = ctypes.POINTER(c.seam_plugin), ()
+    table = entry()
+    if not table:
+        raise PluginError(f'plugin "{path}": {c.SEAM_PLUGIN_ENTRY} returned NULL')
+    source = table.contents
+    needed = c.seam_plugin.backbone_count.offset + c.seam_plugin.backbone_count.size  # type: ignore[attr-defined]
+    if source.struct_size < needed:
+        raise PluginError(
+            f'plugin "{path}": struct_size of seam_plugin must be at least {needed}, found {source.struct_size}')
+    if source.abi_major != c.SEAM_ABI_MAJOR:
+        raise IncompatibleError(
+            f'plugin "{path}" was built for ABI {source.abi_major}.{source.abi_minor}, this package has '
+            f"{c.SEAM_ABI_MAJOR}.{c.SEAM_ABI_MINOR}: the major versions must be equal")
+    if not source.id:
+        raise PluginError(f'plugin "{path}" has no id')
+    plugin = Plugin(
+        path, source.id.decode(), (source.version or b"").decode(), (source.abi_major, source.abi_minor),
+        (source.summary or b"").decode())
+    return plugin, [_factory(source.adapters[index], index, plugin) for index in range(source.adapter_count)]
+
+
+def _factory(pointer: Any, index: int, plugin: Plugin) -> Factory:
+    if not pointer:
+        raise PluginError(f"adapter factory {index} is NULL", plugin.id)
+    table = pointer.contents
+    needed = c.seam_adapter_factory.forward.offset + c.seam_adapter_factory.forward.size
+    if table.struct_size < needed:
+        raise PluginError(
+            f"struct_size of seam_adapter_factory must be at least {needed}, found {table.struct_size}", plugin.id)
+    if not table.id:
+        raise PluginError("an adapter factory has no id", plugin.id)
+    name = f'adapter "{table.id.decode()}"'
+    missing = [
+        each for each in ("create", "destroy", "parameter_count", "parameter", "forward") if not getattr(table, each)]
+    if missing:
+        raise PluginError(
+            f"{name} lacks the required function{'s' if len(missing) > 1 else ''} {', '.join(missing)}", plugin.id)
+    seams = tuple((table.seams[each] or b"").decode() for each in range(table.seam_count))
+    if not seams:
+        raise PluginError(f"{name} names no seam", plugin.id)
+    for what, pointers, count in (("option", table.options, table.option_count),
+                                  ("method", table.methods, table.method_count)):
+        if any(not pointers[each] for each in range(count)):
+            raise PluginError(f"an {what} of {name} is NULL", plugin.id)
+    options = [Option.read(table.options[each].contents, plugin.id) for each in range(table.option_count)]
+    methods = [Method.read(table.methods[each].contents, plugin.id) for each in range(table.method_count)]
+    found = Factory(
+        plugin, table.id.decode(), (table.summary or b"").decode(), seams, options,
+        {each.name: each for each in methods}, table)
+    if found.has("fold") and FOLDED not in [each.name for each in options]:
+        raise PluginError(f'{name} folds but declares no option "{FOLDED}"', plugin.id)
+    return found

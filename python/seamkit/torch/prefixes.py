@@ -1,0 +1,140 @@
+"""The seams attention.prefix and prefix.tokens: keys and values as the past of transformers' caches.
+
+Positions are those that transformers gives a text behind a past of as many tokens (docs/prefixes.md). Where a model
+knows no past, in the encoder of an encoder-decoder and in cross-attention, a prefix is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+from transformers import DynamicCache, EncoderDecoderCache
+
+from seamkit import _declarations as c
+from seamkit.errors import IncompatibleError, InvalidArgumentError, UnsupportedError
+from seamkit.torch.adapter import Adapter
+from seamkit.torch.calls import bound
+from seamkit.torch.seams import ATTENTIONS, is_prefix
+from seamkit.torch.site import DECODERS, ENCODER_DECODERS, Site
+
+Prefix = tuple[Tensor | None, Tensor | None, Tensor | None]
+# Set on a cache that holds the prefix: how many tokens of it are not the text's.
+_MARK = "_seamkit_prefix_length"
+# Set on a cache that was made to hold a prefix alone, in a call that asked for none.
+_TEMPORARY = "_seamkit_temporary"
+
+
+class _Adapters(Protocol):
+    def on(self, seam: str) -> list[Adapter]: ...
+
+
+def computed(adapters: Sequence[Adapter]) -> Prefix:
+    """What adapters put before the tokens: first all on attention.prefix, then those on prefix.tokens."""
+    prefix: Prefix = (None, None, None)
+    for seam in (c.SEAM_ATTENTION_PREFIX, c.SEAM_PREFIX_TOKENS):
+        for adapter in adapters:
+            if adapter.seam == seam:
+                prefix = adapter(*prefix)
+    return prefix
+
+
+@torch.no_grad()
+def lengths(adapters: Sequence[Adapter]) -> tuple[int, int, int]:
+    """Tokens by attention of what the adapters give."""
+    found = [0 if each is None else each.shape[3] for each in computed(adapters)]
+    return found[0], found[1], found[2]
+
+
+def check(site: Site, adapters: Sequence[Adapter]) -> None:
+    """Raises one sentence unless the adapters' prefixes fit each other and the model."""
+    chain = [each for each in adapters if is_prefix(each.seam)]
+    if not chain:
+        return
+    if chain[0].seam == c.SEAM_PREFIX_TOKENS:
+        raise InvalidArgumentError(
+            f'adapter "{chain[0].id}" weights the tokens of a prefix and none is attached before it: attach a prefix '
+            "first, for example prefix-tuning or residual-prefix")
+    found = lengths([each for each in chain if each.seam == c.SEAM_ATTENTION_PREFIX])
+    possible = 0 if site.family not in (*DECODERS, *ENCODER_DECODERS) else 1
+    for attention, (length, limit) in enumerate(zip(found, site.max_prefix_length, strict=True)):
+        name = ATTENTIONS[attention]
+        if length and attention != possible:
+            raise UnsupportedError(
+                f"the {name} attention of {site.family} takes no past in transformers, so no prefix: set attention to "
+                f'"{ATTENTIONS[possible]}"')
+        if limit and length > limit:
+            raise InvalidArgumentError(
+                f"the prefix of {name} attention has {length} tokens and takes their positions: this model leaves room "
+                f"for at most {limit}")
+    for each in chain:
+        if each.seam == c.SEAM_PREFIX_TOKENS and each.prefix_length != found:
+            raise IncompatibleError(
+                f'adapter "{each.id}" was made for a prefix of {max(each.prefix_length)} tokens, the one attached has '
+                f"{max(found)}")
+
+
+def hooks(model: Any, adapters: _Adapters) -> list[RemovableHandle]:
+    """One before the module that makes positions and masks of its past."""
+    family = model.config.model_type
+    module = model.get_decoder() if family in ENCODER_DECODERS else model.base_model
+    if family in ENCODER_DECODERS and module is model:
+        raise UnsupportedError(f"{type(model).__name__} has no decoder that can be found by get_decoder()")
+    attention = 1 if family in (*DECODERS, *ENCODER_DECODERS) else 0
+
+    def before(module: torch.nn.Module, args: Any, kwargs: Any) -> tuple[tuple[()], dict[str, Any]]:
+        call = bound(module, args, kwargs)
+        past = call.get("past_key_values")
+        length = getattr(past, _MARK, 0)
+        if not length:
+            length = _begin(model, module, call, adapters, attention)
+        mask = call.get("attention_mask")
+        if mask is not None:
+            if not isinstance(mask, Tensor) or mask.dim() != 2:
+                raise UnsupportedError("with a prefix attention_mask must be [batch, tokens], of the text alone")
+            call["attention_mask"] = torch.cat([mask.new_ones(len(mask), length), mask], 1)
+        if call.get("position_ids") is not None:
+            call["position_ids"] = call["position_ids"] + length
+        return (), call
+
+    def after(_: torch.nn.Module, args: Any, output: Any) -> Any:
+        """A caller that wanted no cache must not find one: `generate` would go on from it."""
+        if isinstance(output, tuple):
+            return tuple(each for each in output if not getattr(each, _TEMPORARY, False))
+        if getattr(output.get("past_key_values"), _TEMPORARY, False):
+            output.past_key_values = None
+        return output
+
+    return [
+        module.register_forward_pre_hook(before, with_kwargs=True), module.register_forward_hook(after)]
+
+
+def _begin(model: Any, module: torch.nn.Module, call: dict[str, Any], adapters: _Adapters, attention: int) -> int:
+    """Puts the prefix into the cache of a call that begins a text, and returns its tokens."""
+    past = call.get("past_key_values")
+    if module.training and any(getattr(each, "gradient_checkpointing", False) for each in module.modules()):
+        raise UnsupportedError(
+            "gradient checkpointing drops the past, and with it a prefix: turn it off to train a prefix")
+    if past is not None and (getattr(past, "is_compileable", False) or past.get_seq_length() > 0):
+        raise UnsupportedError(
+            "with a prefix past_key_values must be None or an empty DynamicCache, or one that this model has filled")
+    given = call["input_ids"] if call.get("input_ids") is not None else call["inputs_embeds"]
+    numbers = computed([*adapters.on(c.SEAM_ATTENTION_PREFIX), *adapters.on(c.SEAM_PREFIX_TOKENS)])[attention]
+    assert numbers is not None  # `check` has seen to it
+    if past is None:
+        past = DynamicCache()
+        if model.config.is_encoder_decoder:
+            past = EncoderDecoderCache(past, DynamicCache())
+        wanted = call.get("use_cache")
+        setattr(past, _TEMPORARY, not (model.config.use_cache if wanted is None else wanted))
+        call["past_key_values"] = past
+    own = past.self_attention_cache if isinstance(past, EncoderDecoderCache) else past
+    dtype = next((each.dtype for each in module.parameters() if each.is_floating_point()), numbers.dtype)
+    for layer, (keys, values) in enumerate(numbers.to(dtype)):
+        own.update(keys.expand(len(given), -1, -1, -1), values.expand(len(given), -1, -1, -1), layer)
+    length = int(numbers.shape[3])
+    setattr(past, _MARK, length)
+    return length

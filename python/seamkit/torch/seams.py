@@ -1,0 +1,98 @@
+"""What each seam takes and gives, checked when an adapter is traced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from seamkit import _declarations as c
+from seamkit.errors import NumericError, PluginError, ShapeError
+from seamkit.torch.checks import dtype_name, shown
+from seamkit.torch.site import Site
+
+if TYPE_CHECKING:
+    from seamkit.torch.adapter import Adapter
+
+ATTENTIONS = ("encoder", "decoder", "cross")
+_PREFIX_SEAMS = (c.SEAM_ATTENTION_PREFIX, c.SEAM_PREFIX_TOKENS)
+
+
+def is_prefix(seam: str) -> bool:
+    return seam in _PREFIX_SEAMS
+
+
+def check_inputs(id: str, seam: str, inputs: Sequence[Tensor | None], site: Site, classes: int) -> int:
+    """The number of outputs; raises ShapeError for inputs that are not those of the seam."""
+    wanted = {
+        c.SEAM_ENCODER_OUTPUT: f"hidden [batch, source, {site.d_model}] and mask [batch, source]",
+        c.SEAM_DECODER_OUTPUT: f"scores [batch, {classes}] and hidden [batch, {site.d_model}]",
+    }.get(seam, "three prefixes, [layers, 2, kv_heads, prefix, head_dim] or None")
+    shapes = [None if each is None else list(each.shape) for each in inputs]
+    if seam == c.SEAM_ENCODER_OUTPUT:
+        fits = len(shapes) == 2 and shapes[0] is not None and len(shapes[0]) == 3 and (
+            shapes[0][2] == site.d_model and shapes[1] == shapes[0][:2])
+    elif seam == c.SEAM_DECODER_OUTPUT:
+        fits = len(shapes) == 2 and shapes[0] is not None and len(shapes[0]) == 2 and (
+            shapes[0][1] == classes and shapes[1] == [shapes[0][0], site.d_model])
+    else:
+        fits = len(shapes) == 3 and all(each is None or len(each) == 5 for each in shapes)
+    if not fits:
+        found = ", ".join("None" if each is None else shown(each) for each in shapes) or "nothing"
+        raise ShapeError(f'adapter "{id}" on {seam} takes {wanted}, found {found}')
+    return 3 if is_prefix(seam) else 1
+
+
+def check_outputs(adapter: Adapter, inputs: Sequence[Tensor | None], outputs: Sequence[Tensor | None]) -> None:
+    """Raises PluginError for outputs that are not those of the seam."""
+    origin = adapter.factory.plugin.id
+    if is_prefix(adapter.seam):
+        for index, attention in enumerate(ATTENTIONS):
+            _check_prefix(adapter, attention, adapter.site.prefix_layers[index], inputs[index], outputs[index])
+        return
+    before, after = inputs[0], outputs[0]
+    if after is None:
+        raise PluginError(f'adapter "{adapter.id}" returned NULL for output 0', origin)
+    if before is not None and (after.shape != before.shape or after.dtype != before.dtype):
+        raise PluginError(
+            f'adapter "{adapter.id}" must return output 0 as f32 {shown(before.shape)}, found {dtype_name(after)} '
+            f"{shown(after.shape)}", origin)
+
+
+def _check_prefix(
+    adapter: Adapter, attention: str, layers: int, before: Tensor | None, after: Tensor | None
+) -> None:
+    site = adapter.site
+    if adapter.seam == c.SEAM_PREFIX_TOKENS:
+        fits = after is None if before is None else after is not None and (
+            after.shape == before.shape and after.dtype == before.dtype)
+        expected = "NULL, as its input" if before is None else f"f32 {shown(before.shape)}, as its input"
+    elif after is None:
+        fits, expected = before is None, "what the adapter before gave, with its own tokens"
+    else:
+        tokens = after.shape[3] if after.dim() == 5 else 0
+        fits = layers > 0 and after.is_floating_point() and tokens > 0 and (
+            list(after.shape) == [layers, 2, site.kv_heads, tokens, site.head_dim])
+        expected = f"f32 [{layers}, 2, {site.kv_heads}, prefix, {site.head_dim}]" if layers else (
+            "NULL, since the model takes no prefix there")
+    if not fits:
+        found = "NULL" if after is None else f"{dtype_name(after)} {shown(after.shape)}"
+        raise PluginError(
+            f'adapter "{adapter.id}" must return the prefix of {attention} attention as {expected}, found {found}',
+            adapter.factory.plugin.id)
+
+
+def parameter_value(adapter: Adapter, name: str, parameter: Tensor, value: Tensor) -> Tensor:
+    """A copy of a value that a plugin gives for a parameter, checked."""
+    origin = adapter.factory.plugin.id
+    if value.shape != parameter.shape or not value.is_floating_point():
+        raise PluginError(
+            f'adapter "{adapter.id}" must give parameter "{name}" as f32 {shown(parameter.shape)}, found '
+            f"{dtype_name(value)} {shown(value.shape)}", origin)
+    bad = (~torch.isfinite(value)).reshape(-1).nonzero()
+    if len(bad):
+        raise NumericError(
+            f'adapter "{adapter.id}" gives parameter "{name}" NaN or infinity at element {int(bad[0])}', origin)
+    return value.clone()

@@ -1,0 +1,25 @@
+"""Fixtures of the package's tests. The models and the cases of the compute table are those of Tests/python."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "python"), str(ROOT / "Tests" / "python")]
+os.environ.setdefault("SEAMKIT_LIBRARY_PATH", str(ROOT / ".build" / "release"))
+os.environ.setdefault("SEAM_LIBRARY", str(Path(os.environ["SEAMKIT_LIBRARY_PATH"]) / "libSeam.so"))
+
+import seamkit  # noqa: E402
+
+# The models are tiny: more threads would only wait for each other, and for those of the engine.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def runtime() -> seamkit.Runtime:
+    return seamkit.Runtime()

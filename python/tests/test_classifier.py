@@ -1,0 +1,66 @@
+"""Classification of texts by label words and DecT, from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fewshot_models import LABELS, WORDS, Model, write_reviews
+
+import seamkit
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return Model("bert", tmp_path_factory.mktemp("bert") / "model")
+
+
+def test_a_classifier(runtime: seamkit.Runtime, model: Model, tmp_path: Path) -> None:
+    rows = write_reviews(tmp_path / "train.jsonl", 8, 1)
+    texts, labels = [each["text"] for each in rows], [each["label"] for each in rows]
+    task = {"template": model.family.template, "labels": WORDS}
+    backbone = runtime.open(model.folder)
+    with seamkit.Classifier(backbone, task, seamkit.Tokenizer(model.folder), tmp_path / "cache") as plain:
+        assert plain.labels == LABELS
+        logits = model.answer(model.prompt(texts[0])).logits
+        assert logits is not None
+        words = model.word_scores(logits)
+        expected = [words[:2].max(), *words[2:]]
+        # Of the largest: both compute in f32, with sums in another order.
+        assert np.abs(plain.scores(texts[:1])[0] - expected).max() <= 1e-5 * np.abs(expected).max()
+        assert plain.query_count == 1
+    head = backbone.classifier("dect", len(LABELS), seed=1)
+    classifier = seamkit.Classifier(backbone, task, seamkit.Tokenizer(model.folder), tmp_path / "cache")
+    classifier.attach(head)
+    assert head.task is None
+    losses = classifier.fit(texts, labels, epochs=60, learning_rate=0.03)
+    assert len(losses) == 60 and losses[-1] < losses[0]
+    # One text was asked before and is in the cache; DecT asks the empty text, too.
+    assert classifier.query_count == len(set(texts))
+    scores = classifier.scores(texts)
+    assert classifier.predict(texts) == [LABELS[each] for each in scores.argmax(1)]
+    # The loss of a further epoch, from the scores themselves.
+    exact = scores.astype(np.float64)
+    right = exact[np.arange(len(labels)), [LABELS.index(each) for each in labels]]
+    loss = (np.log(np.exp(exact).sum(1)) - right).mean()
+    assert loss < losses[0] and loss == pytest.approx(losses[-1], rel=0.05)
+    head.save(tmp_path / "head")
+    loaded = backbone.load(tmp_path / "head")
+    assert loaded.task is not None and loaded.task["template"] == task["template"]
+    again = seamkit.Classifier(backbone, loaded.task, seamkit.Tokenizer(model.folder))
+    again.attach(loaded)
+    # Asked in other batches: sums in another order.
+    assert np.abs(again.scores(texts) - scores).max() <= 1e-5 * np.abs(scores).max()
+
+
+def test_wrong_texts_and_labels(runtime: seamkit.Runtime, model: Model) -> None:
+    task = {"template": model.family.template, "labels": WORDS}
+    backbone = runtime.open(model.folder)
+    classifier = seamkit.Classifier(backbone, task, seamkit.Tokenizer(model.folder))
+    with pytest.raises(seamkit.InvalidArgumentError, match='no label "fine"; there are negative'):
+        classifier.fit(["a"], ["fine"])
+    with pytest.raises(seamkit.ShapeError, match="a label for each of 2 texts, found 1"):
+        classifier.fit(["a", "b"], [0])
+    with pytest.raises(seamkit.SeamError):
+        seamkit.Classifier(backbone, {"template": "no place", "labels": WORDS}, seamkit.Tokenizer(model.folder))

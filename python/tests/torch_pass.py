@@ -1,0 +1,61 @@
+"""A pass of the torch engine with the face of the native one in Tests/python, called through the C table."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+import torch
+from seam_abi import Array, Half, SeamError, headers, lend, received
+
+from seamkit.torch import memory
+from seamkit.torch.passes import Pass
+from seamkit.torch.table import TABLE
+
+
+class TorchPass:
+    def __init__(self, _: object = None, record_gradients: bool = True):
+        self.pass_ = Pass(torch.device("cpu"))
+        self.pointer = ctypes.c_void_p(self.pass_.handle)
+        # As a plugin sees it: by the types of the headers.
+        self.table = headers().struct("seam_ops").from_address(ctypes.addressof(TABLE))
+        self.record = record_gradients
+        self._leaves: dict[int, torch.Tensor] = {}
+
+    def op(self, name: str, *arguments: Any) -> Any:
+        context = ctypes.cast(self.pointer, ctypes.POINTER(headers().struct("seam_context")))
+        with torch.set_grad_enabled(self.record):
+            return getattr(self.table, name)(context, *arguments)
+
+    def constant(self, values: Array | Half) -> Any:
+        return self.op("from_dlpack", lend(values))
+
+    def leaf(self, values: Array | Half) -> Any:
+        assert isinstance(values, np.ndarray)
+        tensor = torch.from_numpy(values.copy()).requires_grad_()
+        handle = self.pass_.add(tensor)
+        self._leaves[handle] = tensor
+        return ctypes.cast(ctypes.c_void_p(handle), ctypes.POINTER(headers().struct("seam_tensor")))
+
+    def tensor(self, handle: Any) -> torch.Tensor:
+        return self.pass_.tensor(ctypes.cast(handle, ctypes.c_void_p).value or 0)
+
+    def numpy(self, handle: Any) -> Array:
+        self.check()
+        return received(self.op("to_dlpack", handle))
+
+    def backward(self, result: Any, seed: Any = None) -> None:
+        self.tensor(result).backward(None if seed is None else self.tensor(seed))
+
+    def gradient(self, leaf: Any) -> Array | None:
+        gradient = self._leaves[ctypes.cast(leaf, ctypes.c_void_p).value or 0].grad
+        return None if gradient is None else received(memory.lent(gradient))
+
+    def check(self) -> None:
+        if failure := self.pass_.failure:
+            raise SeamError(failure.code, failure.message, failure.origin)
+
+    def close(self) -> None:
+        self.pass_.close()
+        self._leaves.clear()
