@@ -1079,6 +1079,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "seam_adapter_fold": (c_int32, (c_void_p, POINTER(c_void_p), POINTER(c_void_p))),
     "seam_adapter_release": (None, (c_void_p,)),
     "seam_adapter_options": (c_int32, (c_void_p, POINTER(c_void_p), POINTER(c_void_p))),
+    "seam_adapter_set_learning_rate": (c_int32, (c_void_p, c_double, POINTER(c_void_p))),
     "seam_adapter_parameter_count": (c_uint64, (c_void_p,)),
     "seam_adapter_parameter": (c_int32, (
         c_void_p,
