@@ -24,7 +24,7 @@ extension Session {
         if !batch.classes.isEmpty { return try classPredictions(context, batch, training: training) }
         let places = batch.labels.indices.filter { batch.labels[$0] != Batch.ignoredLabel }
         guard batch.labels.count == batch.count * batch.targetLength, !places.isEmpty else {
-            throw SeamError(.invalidArgument, "training and scoring need labels")
+            throw SeamError(.invalidArgument, "the batch has no targets: training and scoring need labels")
         }
         let targets = context.retain(try context.constant(places.map { batch.labels[$0] }, [places.count]))
         let index = try context.constant(places.map(Int32.init), [places.count])
