@@ -71,24 +71,13 @@ public struct AdapterComposition {
     public func attach(
         to session: Session, backboneFrozen: Bool = true, classes: Int = 0, seed: UInt64 = 0
     ) throws -> [Adapter] {
-        var attached: [Adapter] = []
-        do {
-            for part in parts {
-                let seam = part.factory.seams[0]
-                let isOnPrefix = seam == SEAM_ATTENTION_PREFIX || seam == SEAM_PREFIX_TOKENS
-                let adapter = try Adapter(
-                    backbone: session.backbone, id: part.factory.id, options: part.options,
-                    backboneFrozen: backboneFrozen, classes: seam == SEAM_DECODER_OUTPUT ? classes : 0,
-                    prefixLength: isOnPrefix ? session.prefixLength : [0, 0, 0], seed: seed)
-                adapter.learningRate = part.learningRate
-                try session.attach(adapter)
-                attached.append(adapter)
-            }
-        } catch {
-            // Last first, since an adapter on prefix.tokens needs the prefix before it.
-            for adapter in attached.reversed() { try session.detach(adapter) }
-            throw error
+        try session.attach(all: parts) { part in
+            let adapter = try Adapter(
+                backbone: session.backbone, id: part.factory.id, options: part.options, backboneFrozen: backboneFrozen,
+                classes: part.factory.seams[0] == SEAM_DECODER_OUTPUT ? classes : 0,
+                prefixLength: session.prefixLength, seed: seed)
+            adapter.learningRate = part.learningRate
+            return adapter
         }
-        return attached
     }
 }

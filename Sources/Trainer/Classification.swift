@@ -1,6 +1,5 @@
 import Engine
 import Files
-import Glibc
 import Session
 import Support
 
@@ -66,12 +65,10 @@ public func classLogProbabilities(
     for indices in try data.batchesByLength(size: batchSize) {
         let context = session.makeContext(recordsGradients: false)
         let scores = try session.classify(context, try data.batch(indices, info: session.backbone.info))
-        let values = try context.contiguous(scores).floats
+        let values = try context.contiguous(try context.logSoftmax(scores, axis: -1)).floats
         for (row, index) in indices.enumerated() {
-            let logits = values[row * classes..<(row + 1) * classes].map(Double.init)
-            let largest = logits.max() ?? 0
-            let logarithm = largest + log(logits.reduce(0) { $0 + exp($1 - largest) })
-            for (place, logit) in logits.enumerated() { result[index * classes + place] = Float(logit - logarithm) }
+            result.replaceSubrange(
+                index * classes..<(index + 1) * classes, with: values[row * classes..<(row + 1) * classes])
         }
         done += indices.count
         guard progress(done) else { throw SeamError(.cancelled, "classifying was cancelled after \(done) texts") }

@@ -30,7 +30,9 @@ public final class Adapter {
     public var origin: String { factory.plugin.id }
 
     /// Whether it is on one of the seams of prefixes.
-    public var isPrefix: Bool { seam == SEAM_ATTENTION_PREFIX || seam == SEAM_PREFIX_TOKENS }
+    public var isPrefix: Bool { Self.isPrefix(seam) }
+
+    private static func isPrefix(_ seam: String) -> Bool { seam == SEAM_ATTENTION_PREFIX || seam == SEAM_PREFIX_TOKENS }
 
     /// Makes an adapter for a backbone and initialises its parameters.
     /// - Parameters:
@@ -39,7 +41,8 @@ public final class Adapter {
     ///   - options: a JSON object; unknown keys are an error.
     ///   - backboneFrozen: false when the backbone will be trained with it.
     ///   - classes: of the classification that it is part of, 0 for none; decoder.output needs at least 2.
-    ///   - prefixLength: by `PrefixAttention`, tokens of what enters a seam of prefixes (`Session.prefixLength`).
+    ///   - prefixLength: by `PrefixAttention`, tokens of what enters a seam of prefixes (`Session.prefixLength`); means
+    ///     nothing on other seams.
     ///   - seed: of the initial values.
     /// - Throws: when the backbone has no such seam, or no gradient reaches it.
     public init(
@@ -50,6 +53,7 @@ public final class Adapter {
         factory = try runtime.adapterFactory(id)
         site = backbone.info
         self.seam = seam ?? factory.seams[0]
+        self.prefixLength = Self.isPrefix(self.seam) ? prefixLength : PrefixAttention.allCases.map { _ in 0 }
         guard factory.seams.contains(self.seam) else {
             throw SeamError(
                 .invalidArgument,
@@ -70,20 +74,19 @@ public final class Adapter {
                 "adapter \"\(id)\" on decoder.output is part of a classification and needs at least 2 classes, found \(classes)")
         }
         self.classes = classes
-        self.prefixLength = prefixLength
         self.backboneFrozen = backboneFrozen
         let origin = factory.plugin.id
         let table = factory.table.pointee
         let resolved = try DeclaredOption.resolve(options, against: factory.options, owner: "adapter \"\(id)\"")
         self.options = resolved
-        let site = self.site
+        let (site, length) = (self.site, self.prefixLength)
         var instance: UnsafeMutableRawPointer?
         var failure: OpaquePointer?
         let status = self.seam.withCString { [runtime] name in
             var raw = site.seamSite(named: name)
             raw.backbone_frozen = backboneFrozen ? 1 : 0
             raw.classes = Int64(classes)
-            store(prefixLength, in: &raw.prefix_length)
+            store(length, in: &raw.prefix_length)
             return table.create(runtime.host, resolved.handle, &raw, &instance, &failure)
         }
         guard status == 0 else {

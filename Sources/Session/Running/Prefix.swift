@@ -81,7 +81,7 @@ extension Session {
     /// Tokens of the adapters' prefixes, by `PrefixAttention`.
     /// - Throws: one sentence unless the prefixes fit each other and the backbone.
     func checkedPrefixLength(of adapters: [Adapter]) throws -> [Int] {
-        guard let first = adapters.first(where: { $0.seam == SEAM_ATTENTION_PREFIX || $0.seam == SEAM_PREFIX_TOKENS }) else {
+        guard let first = adapters.first(where: \.isPrefix) else {
             return Prefix().lengths
         }
         guard first.seam == SEAM_ATTENTION_PREFIX else {

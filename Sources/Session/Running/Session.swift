@@ -48,10 +48,18 @@ public final class Session {
     }
 
     /// Attaches adapters behind those attached, in order: all or, after an error, none.
-    public func attach(all new: [Adapter]) throws {
+    public func attach(all new: [Adapter]) throws { try attach(all: new) { $0 } }
+
+    /// Makes an adapter of each part and attaches it before the next is made: all or, after an error, none.
+    @discardableResult
+    public func attach<Part>(all parts: [Part], make: (Part) throws -> Adapter) throws -> [Adapter] {
         let before = (adapters, prefixLength)
         do {
-            for adapter in new { try attach(adapter) }
+            return try parts.map { part in
+                let adapter = try make(part)
+                try attach(adapter)
+                return adapter
+            }
         } catch {
             (adapters, prefixLength) = before
             throw error
@@ -66,7 +74,7 @@ public final class Session {
     private func requireSameShape(_ adapter: Adapter) throws {
         let (made, own) = (adapter.site, backbone.info)
         var numbers = [("d_model", made.dModel, own.dModel)]
-        if adapter.seam == SEAM_ATTENTION_PREFIX || adapter.seam == SEAM_PREFIX_TOKENS {
+        if adapter.isPrefix {
             numbers += [
                 ("encoder_layers", made.encoderLayers, own.encoderLayers),
                 ("decoder_layers", made.decoderLayers, own.decoderLayers),
@@ -123,7 +131,7 @@ public final class Session {
         try encode(context, batch, prefix: try prefix(context, training: training), training: training)
     }
 
-    private func encode(_ context: Context, _ batch: Batch, prefix: Prefix, training: Bool) throws -> Tensor {
+    func encode(_ context: Context, _ batch: Batch, prefix: Prefix, training: Bool) throws -> Tensor {
         guard backbone.info.architecture != .decoderOnly else {
             throw SeamError(.unsupported, "the backbone has no encoder")
         }

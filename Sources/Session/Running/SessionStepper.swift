@@ -30,6 +30,7 @@ final class SessionStepper: DecoderStepper {
     init(session: Session, batch: Batch, capacity: Int) throws {
         self.session = session
         context = session.makeContext(recordsGradients: false)
+        prefix = try session.prefix(context, training: false)
         var promptLength = 0
         if session.backbone.info.architecture == .decoderOnly {
             let prompts = batch.hasPadding ? try batch.paddedBefore(info: session.backbone.info) : batch
@@ -42,12 +43,11 @@ final class SessionStepper: DecoderStepper {
                 }
             }
         } else {
-            let hidden = try session.encode(context, batch)
+            let hidden = try session.encode(context, batch, prefix: prefix, training: false)
             let mask = try context.constant(batch.attentionMask, [batch.count, batch.sourceLength])
             encoderHidden = try session.adapt(context, hidden: hidden, mask: mask, training: false)
             encoderMask = mask
         }
-        prefix = try session.prefix(context, training: false)
         let length = prefix.lengths[PrefixAttention.decoder.rawValue] + promptLength + capacity
         state = try session.backbone.makeState(context, batch: batch.count, capacity: length)
         histories = state == nil ? [[Int32]](repeating: [], count: batch.count) : []
