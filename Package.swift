@@ -97,9 +97,9 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["Session", "Files", "Engine", "Support"], path: "Tests/TestSupport"),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels"], exclude: ["Fixtures"]),
-        .testTarget(name: "FilesTests", dependencies: ["Files", "Support"], exclude: ["Fixtures"]),
+        .testTarget(name: "FilesTests", dependencies: ["Files", "Support", "TestSupport"], exclude: ["Fixtures"]),
         .testTarget(name: "GenerationTests", dependencies: ["Generation"], exclude: ["Fixtures"]),
-        .testTarget(name: "TextTests", dependencies: ["Text", "Files", "Support"], exclude: ["Fixtures"]),
+        .testTarget(name: "TextTests", dependencies: ["Text", "Files", "Support", "TestSupport"], exclude: ["Fixtures"]),
         .testTarget(name: "EngineTests", dependencies: ["Engine", "Support", "TestSupport"]),
         .testTarget(name: "SessionTests", dependencies: ["Session", "TestSupport"], exclude: ["Fixtures"]),
         .testTarget(name: "PlottingTests", dependencies: ["Plotting"]),

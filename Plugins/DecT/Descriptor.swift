@@ -30,7 +30,8 @@ extension DecT {
                     "project",
                     "Hidden states [n, d_model] as unit vectors of the space of the prototypes: [n, projection_width]."
                 ) { DecT.call($0, $1) { $0.project($1, in: $2) } },
-            ])
+            ],
+            prepares: true)
     }
 }
 

@@ -17,8 +17,8 @@ public protocol Adapter: AnyObject {
     /// tensors of which shapes (`Seam`).
     func forward(_ inputs: [Tensor], in context: Context) -> [Tensor]
 
-    /// Values to start from that depend on the training examples, before the first step of a new training. By
-    /// default none.
+    /// Values to start from that depend on the training examples, before the first step of a new training. Called
+    /// where the descriptor says `prepares`.
     func prepare(_ examples: Examples, in context: Context) -> [(parameter: Parameter, value: Tensor)]
 
     /// The values of the parameters that this adapter has with the option "folded", in their order: the same outputs
@@ -119,7 +119,7 @@ public struct AdapterFactory {
         factory.parameter_count = { AdapterInstance.at($0).parameters.count }
         factory.parameter = { AdapterInstance.at($0).parameters[$1].describe($2!) }
         factory.forward = { AdapterInstance.at($0).forward($1) }
-        factory.prepare = { AdapterInstance.at($0).prepare($1) }
+        if descriptor.prepares { factory.prepare = { AdapterInstance.at($0).prepare($1) } }
         if descriptor.folds { factory.fold = { AdapterInstance.at($0).fold($1) } }
         table = permanent(factory)
     }

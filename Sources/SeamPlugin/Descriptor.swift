@@ -107,15 +107,17 @@ public struct AdapterDescriptor {
     let seams: [StaticString]
     let options: [Option]
     let methods: [Method]
-    let folds: Bool
+    let folds, prepares: Bool
 
     /// `id`: what users type. `summary`: one sentence, with the paper. `seams`: those it can attach to;
     /// the first is the default. `folds`: it has `Adapter.fold`, and with it the option "folded".
+    /// `prepares`: it has `Adapter.prepare`, and a training starts with that.
     public init(
         id: StaticString, summary: StaticString, seams: [StaticString], options: [Option] = [], methods: [Method] = [],
-        folds: Bool = false
+        folds: Bool = false, prepares: Bool = false
     ) {
-        (self.id, self.summary, self.seams, self.methods, self.folds) = (id, summary, seams, methods, folds)
+        (self.id, self.summary, self.seams, self.methods) = (id, summary, seams, methods)
+        (self.folds, self.prepares) = (folds, prepares)
         let folded = Option.bool(
             "folded", default: false, "Without what only training needs, as adapters are saved; set by saving.")
         self.options = options + (folds ? [folded] : [])

@@ -55,6 +55,11 @@ public final class TrainingRun {
     ) throws -> RunResult {
         let total = options.training.totalSteps
         for data in [data, development].compactMap({ $0 }) { try data.check(fits: session) }
+        if let adapter = session.adapters.first(where: \.startsFromExamples) {
+            throw SeamError(
+                .unsupported,
+                "adapter \"\(adapter.factory.id)\" starts from all training examples at once, which a training in steps does not give it: train it with seam fewshot")
+        }
         let optimisation = try Optimisation(session: session, options: options.training)
         defer { optimisation.end() }
         // After what may be refused, before anything is computed.

@@ -1,6 +1,7 @@
 import Files
 import Glibc
 import Support
+import TestSupport
 import Testing
 
 @Suite struct AtomicFolderTests {

@@ -1,6 +1,7 @@
 import Files
 import Glibc
 import Support
+import TestSupport
 import Testing
 
 @Suite struct FileSystemTests {
@@ -9,25 +10,25 @@ import Testing
 
     @Test func mapsAWholeFile() throws {
         let content = (0..<10_000).map { UInt8(truncatingIfNeeded: $0 &* 7) }
-        let file = try MappedFile(scratch.file("data", bytes: content))
+        let file = try MappedFile(scratch.write("data", bytes: content))
         #expect(file.withBytes { Array($0) } == content)
         #expect(UInt(bitPattern: file.bytes.baseAddress) % 4096 == 0)
         // Replacing the file leaves the mapping as it was.
-        _ = try scratch.file("data", bytes: [1])
+        try scratch.write("data", bytes: [1])
         #expect(file.withBytes { Array($0) } == content)
     }
 
     @Test func mappingErrorsNameFileAndCause() throws {
         expectError(.notFound, "cannot open \"\(scratch.path)/none\"", "no such file") {
-            try MappedFile(scratch.file("none"))
+            try MappedFile(scratch["none"])
         }
         expectError(.invalidArgument, scratch.path, "expected a file, found a folder") { try MappedFile(scratch.path) }
-        expectError(.format, "is empty") { try MappedFile(scratch.file("empty", "")) }
+        expectError(.format, "is empty") { try MappedFile(scratch.write("empty", "")) }
         expectError(.invalidArgument, "/dev/null", "regular file") { try MappedFile("/dev/null") }
-        #expect(mkfifo(try scratch.file("pipe"), 0o600) == 0)
-        expectError(.invalidArgument, "regular file") { try MappedFile(scratch.file("pipe")) }
+        #expect(mkfifo(scratch["pipe"], 0o600) == 0)
+        expectError(.invalidArgument, "regular file") { try MappedFile(scratch["pipe"]) }
         expectError(.invalidArgument, "found a file in its path") {
-            try MappedFile(FileSystem.join(scratch.file("plain", "x"), "below"))
+            try MappedFile(FileSystem.join(scratch.write("plain", "x"), "below"))
         }
     }
 
@@ -35,14 +36,14 @@ import Testing
     @Test func permissionDenied() async {
         await #expect(processExitsWith: .success) {
             let scratch = try ScratchFolder()
-            let secret = try scratch.file("secret", "x")
+            let secret = try scratch.write("secret", "x")
             chmod(secret, 0)
             chmod(scratch.path, 0o555)
             if geteuid() == 0 { #expect(seteuid(65534) == 0) }
             expectError(.io, "cannot open \"\(secret)\", permission denied") { try MappedFile(secret) }
-            expectError(.io, "cannot write", "permission denied") { try scratch.file("new", "x") }
+            expectError(.io, "cannot write", "permission denied") { try scratch.write("new", "x") }
             expectError(.io, "cannot create the folder", "permission denied") {
-                try FileSystem.createDirectories(scratch.file("folder"))
+                try FileSystem.createDirectories(scratch["folder"])
             }
             seteuid(getuid())
             chmod(scratch.path, 0o755)
@@ -50,14 +51,14 @@ import Testing
     }
 
     @Test func readsTextAndFolders() throws {
-        #expect(try FileSystem.readText(scratch.file("b.txt", "\u{FEFF}grüße\n")) == "grüße\n")
-        #expect(try FileSystem.readText(scratch.file("a.txt", "")) == "")
+        #expect(try FileSystem.readText(scratch.write("b.txt", "\u{FEFF}grüße\n")) == "grüße\n")
+        #expect(try FileSystem.readText(scratch.write("a.txt", "")) == "")
         #expect(try FileSystem.list(scratch.path) == ["a.txt", "b.txt"])
         expectError(.format, "bad.txt, line 3", "UTF-8", "0xff") {
-            try FileSystem.readText(scratch.file("bad.txt", bytes: Array("a\nb\nc".utf8) + [0xFF]))
+            try FileSystem.readText(scratch.write("bad.txt", bytes: Array("a\nb\nc".utf8) + [0xFF]))
         }
-        expectError(.notFound, "cannot list") { try FileSystem.list(scratch.file("none")) }
-        expectError(.invalidArgument, "expected a folder") { try FileSystem.list(scratch.file("a.txt")) }
+        expectError(.notFound, "cannot list") { try FileSystem.list(scratch["none"]) }
+        expectError(.invalidArgument, "expected a folder") { try FileSystem.list(scratch["a.txt"]) }
     }
 
     @Test func createsAndRemovesTrees() throws {
@@ -65,14 +66,14 @@ import Testing
         try FileSystem.createDirectories(deep)
         try FileSystem.createDirectories(deep)
         #expect(FileSystem.isDirectory(deep))
-        _ = try scratch.file("keep", "x")
-        symlink(try scratch.file("keep"), FileSystem.join(deep, "link"))
+        try scratch.write("keep", "x")
+        symlink(scratch["keep"], FileSystem.join(deep, "link"))
         try FileSystem.remove(FileSystem.join(scratch.path, "one"))
         #expect(try FileSystem.list(scratch.path) == ["keep"])
         expectError(.invalidArgument, "cannot create the folder", "found a file") {
             try FileSystem.createDirectories(FileSystem.join(scratch.path, "keep", "below"))
         }
-        expectError(.notFound, "cannot remove") { try FileSystem.remove(scratch.file("none")) }
+        expectError(.notFound, "cannot remove") { try FileSystem.remove(scratch["none"]) }
     }
 
     @Test func pathsJoinAndSplit() {
@@ -89,7 +90,7 @@ import Testing
     }
 
     @Test func replacesFilesAtomically() throws {
-        let path = try scratch.file("out", "old")
+        let path = try scratch.write("out", "old")
         struct Stop: Error {}
         #expect(throws: Stop.self) {
             try FileSystem.atomicWriteFile(path) { file in
@@ -113,7 +114,7 @@ import Testing
         }
         try FileSystem.createDirectories(FileSystem.join(scratch.path, "folder"))
         expectError(.invalidArgument, "expected a file, found a folder") {
-            try FileSystem.atomicWriteFile(scratch.file("folder"), [1])
+            try FileSystem.atomicWriteFile(scratch["folder"], [1])
         }
         #expect(try FileSystem.list(scratch.path) == ["folder"])
     }

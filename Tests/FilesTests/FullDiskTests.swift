@@ -1,6 +1,7 @@
 import Files
 import Glibc
 import Support
+import TestSupport
 import Testing
 
 @Suite(.serialized) struct FullDiskTests {
@@ -10,14 +11,14 @@ import Testing
             return print("aFullDiskKeepsTheOldFile: skipped, mounting a small disk is not permitted here")
         }
         defer { umount(scratch.path) }
-        let path = try scratch.file("out", "old")
+        let path = try scratch.write("out", "old")
         let large = [UInt8](repeating: 7, count: 200_000)
         expectError(.io, "cannot write \"\(path)\", the disk is full") {
             try FileSystem.atomicWriteFile(path, large)
         }
         #expect(try FileSystem.readText(path) == "old")
 
-        let folder = try scratch.file("adapter")
+        let folder = scratch["adapter"]
         try AtomicFolder.write(folder, marker: "m") { temporary in
             try FileSystem.atomicWriteFile(FileSystem.join(temporary, "m"), text: "old")
         }
@@ -38,7 +39,7 @@ import Testing
     @Test func aSizeLimitKeepsTheOldFile() async {
         await #expect(processExitsWith: .success) {
             let scratch = try ScratchFolder()
-            let path = try scratch.file("out", "old")
+            let path = try scratch.write("out", "old")
             signal(SIGXFSZ, SIG_IGN)
             var limit = rlimit(rlim_cur: 1000, rlim_max: 1000)
             #expect(setrlimit(__rlimit_resource_t(1), &limit) == 0)

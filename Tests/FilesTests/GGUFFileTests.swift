@@ -1,5 +1,6 @@
 import Files
 import Support
+import TestSupport
 import Testing
 
 /// The container: header, metadata, tensor listing.
@@ -8,7 +9,7 @@ import Testing
     init() throws { scratch = try ScratchFolder() }
 
     private func open(_ builder: GGUFBuilder) throws -> GGUFFile {
-        try GGUFFile(scratch.file("model.gguf", bytes: builder.bytes))
+        try GGUFFile(scratch.write("model.gguf", bytes: builder.bytes))
     }
 
     private func refuse(
@@ -17,7 +18,7 @@ import Testing
     ) throws {
         var builder = GGUFBuilder.llama()
         change(&builder)
-        let path = try scratch.file("model.gguf", bytes: builder.bytes)
+        let path = try scratch.write("model.gguf", bytes: builder.bytes)
         for word in words + [path] { expectError(code, word, sourceLocation: line) { try GGUFFile(path) } }
     }
 
@@ -118,7 +119,7 @@ import Testing
         }
         try refuse(.format, "the number of metadata values is 1099511627776, more than") { $0.valueCount = 1 << 40 }
         try refuse(.unsupported, "is one of 3 parts of a split model") { $0["split.count"] = .uint32(3) }
-        expectError(.format, "is empty") { try GGUFFile(scratch.file("model.gguf", bytes: [])) }
+        expectError(.format, "is empty") { try GGUFFile(scratch.write("model.gguf", bytes: [])) }
     }
 
     @Test func wrongMetadataAreRefused() throws {
@@ -150,7 +151,7 @@ import Testing
         var bytes = GGUFBuilder.llama().bytes
         bytes[32] = 0xFF
         expectError(.format, "the key of metadata value 0 is not UTF-8") {
-            try GGUFFile(scratch.file("model.gguf", bytes: bytes))
+            try GGUFFile(scratch.write("model.gguf", bytes: bytes))
         }
     }
 
@@ -190,7 +191,7 @@ import Testing
         builder["tokenizer.ggml.tokens"] = .strings(["a", "b", "c"])
         let good = builder.bytes
         func tryOut(_ bytes: [UInt8]) throws {
-            let path = try scratch.file("damaged.gguf", bytes: bytes)
+            let path = try scratch.write("damaged.gguf", bytes: bytes)
             do {
                 let model = try ModelFiles(path)
                 for name in model.tensorNames {

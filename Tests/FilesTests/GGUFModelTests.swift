@@ -1,5 +1,6 @@
 import Files
 import Support
+import TestSupport
 import Testing
 
 /// A GGUF file as a pretrained model: configuration, names, order of rows, tokenizer.
@@ -10,7 +11,7 @@ import Testing
     private func open(_ change: (inout GGUFBuilder) -> Void = { _ in }) throws -> ModelFiles {
         var builder = GGUFBuilder.llama()
         change(&builder)
-        return try ModelFiles(scratch.file("model.gguf", bytes: builder.bytes))
+        return try ModelFiles(scratch.write("model.gguf", bytes: builder.bytes))
     }
 
     private func refuse(
@@ -72,11 +73,11 @@ import Testing
         #expect(model.fingerprint() == (try ModelFiles(path).fingerprint()))
         let changed = try open { $0.data[0] = 1 }
         #expect(model.fingerprint() != changed.fingerprint())
-        _ = try scratch.file("other.gguf", bytes: GGUFBuilder.llama().bytes)
+        try scratch.write("other.gguf", bytes: GGUFBuilder.llama().bytes)
         expectError(.invalidArgument, "holds 2 GGUF files, name one of them: model.gguf, other.gguf") {
             try ModelFiles(scratch.path)
         }
-        _ = try scratch.file("config.json", "{}")
+        try scratch.write("config.json", "{}")
         expectError(.notFound, "has no model.safetensors") { try ModelFiles(scratch.path) }
     }
 
@@ -151,7 +152,7 @@ import Testing
     @Test func tokenizerValues() throws {
         var builder = GGUFBuilder.llama()
         func read() throws -> GGUFTokenizerData {
-            try GGUFTokenizerData(GGUFFile(scratch.file("model.gguf", bytes: builder.bytes)))
+            try GGUFTokenizerData(GGUFFile(scratch.write("model.gguf", bytes: builder.bytes)))
         }
         expectError(.notFound, "model.gguf holds no tokenizer") { try read() }
         builder["tokenizer.ggml.model"] = .string("llama")

@@ -1,5 +1,6 @@
 import Files
 import Support
+import TestSupport
 import Testing
 
 @Suite struct HashTests {
@@ -38,7 +39,7 @@ import Testing
 
     @Test func hashesFiles() throws {
         let scratch = try ScratchFolder()
-        #expect(try ContentHash.ofFile(scratch.file("x", "abc")) == ContentHash.of("abc"))
-        expectError(.notFound, "none") { try ContentHash.ofFile(scratch.file("none")) }
+        #expect(try ContentHash.ofFile(scratch.write("x", "abc")) == ContentHash.of("abc"))
+        expectError(.notFound, "none") { try ContentHash.ofFile(scratch["none"]) }
     }
 }

@@ -1,5 +1,6 @@
 import Files
 import Support
+import TestSupport
 import Testing
 
 @Suite struct ModelFilesTests {
@@ -15,12 +16,12 @@ import Testing
     }
 
     private func shard(index: String) throws {
-        _ = try scratch.file("config.json", #"{"model_type": "t5"}"#)
-        _ = try scratch.file("model.safetensors.index.json", index)
+        try scratch.write("config.json", #"{"model_type": "t5"}"#)
+        try scratch.write("model.safetensors.index.json", index)
     }
 
     @Test func opensASingleFile() throws {
-        _ = try scratch.file("config.json", #"{"d_model": 64}"#)
+        try scratch.write("config.json", #"{"d_model": 64}"#)
         try write("model.safetensors", tensor("b", [1, 2]), tensor("a", [3]))
         let model = try ModelFiles(scratch.path)
         #expect(try model.config.requireInt("d_model", in: model.configPath) == 64)
@@ -44,7 +45,7 @@ import Testing
     }
 
     @Test func fingerprintFollowsTheWeightsNotTheirPlace() throws {
-        _ = try scratch.file("config.json", "{}")
+        try scratch.write("config.json", "{}")
         var long = [Float](repeating: 0.5, count: 10_000)
         try write("model.safetensors", tensor("a", [3]), tensor("b", long))
         let whole = try ModelFiles(scratch.path).fingerprint()
@@ -70,21 +71,21 @@ import Testing
             try ModelFiles(FileSystem.join(scratch.path, "none"))
         }
         expectError(.notFound, scratch.path, "has no config.json") { try ModelFiles(scratch.path) }
-        _ = try scratch.file("config.json", "{}")
+        try scratch.write("config.json", "{}")
         expectError(.notFound, "has no model.safetensors and no model.safetensors.index.json") {
             try ModelFiles(scratch.path)
         }
-        _ = try scratch.file("pytorch_model.bin", "pickle")
+        try scratch.write("pytorch_model.bin", "pickle")
         expectError(.unsupported, "holds only pytorch_model.bin, a pickle, which is never executed; convert it to safetensors") {
             try ModelFiles(scratch.path)
         }
-        _ = try scratch.file("config.json", #"{"eps": NaN}"#)
+        try scratch.write("config.json", #"{"eps": NaN}"#)
         expectError(.format, "config.json, line 1", "JSON has no NaN") { try ModelFiles(scratch.path) }
     }
 
     @Test func shardedPicklesAreRefused() throws {
-        _ = try scratch.file("config.json", "{}")
-        _ = try scratch.file("pytorch_model-00001-of-00002.bin", "pickle")
+        try scratch.write("config.json", "{}")
+        try scratch.write("pytorch_model-00001-of-00002.bin", "pickle")
         expectError(.unsupported, "holds only pytorch_model-00001-of-00002.bin, a pickle") { try ModelFiles(scratch.path) }
     }
 

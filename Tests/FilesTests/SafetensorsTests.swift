@@ -1,5 +1,6 @@
 import Files
 import Support
+import TestSupport
 import Testing
 
 @Suite struct SafetensorsTests {
@@ -94,7 +95,7 @@ import Testing
     private func expectRefused(
         _ code: ErrorCode, _ words: String..., bytes: [UInt8], sourceLocation: SourceLocation = #_sourceLocation
     ) throws {
-        let path = try scratch.file("bad.safetensors", bytes: bytes)
+        let path = try scratch.write("bad.safetensors", bytes: bytes)
         for word in words + ["bad.safetensors"] {
             expectError(code, word, sourceLocation: sourceLocation) { try SafetensorsFile(path) }
         }
@@ -152,7 +153,7 @@ import Testing
         try expectRefused(.format, "6 bytes at its end belong to no tensor", bytes: safetensors(short, data: 8))
         // The order of the header's entries is free.
         let swapped = "{\"w\":\(entry("U8", "[4]", "[4,8]")),\"v\":\(entry("U8", "[4]", "[0,4]"))}"
-        let file = try SafetensorsFile(scratch.file("swapped", bytes: safetensors(swapped, data: 8)))
+        let file = try SafetensorsFile(scratch.write("swapped", bytes: safetensors(swapped, data: 8)))
         #expect(file.tensors.map(\.name) == ["v", "w"])
     }
 
@@ -165,7 +166,7 @@ import Testing
                 bytes[.random(in: 0..<bytes.count)] = "0123456789{}[]:,\"-e \u{7}".utf8.randomElement()!
             }
             if Bool.random() { bytes.removeLast(.random(in: 1..<bytes.count)) }
-            let path = try scratch.file("damaged.safetensors", bytes: bytes)
+            let path = try scratch.write("damaged.safetensors", bytes: bytes)
             do {
                 let file = try SafetensorsFile(path)
                 for tensor in file.tensors {

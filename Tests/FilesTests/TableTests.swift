@@ -1,5 +1,6 @@
 import Files
 import Support
+import TestSupport
 import Testing
 
 @Suite struct TableTests {
@@ -18,7 +19,7 @@ import Testing
     }
 
     @Test func readsTSVWithoutQuoting() throws {
-        let path = try scratch.file("d.tsv", "\u{FEFF}sentence\tlabel\n\" a 'quote\t1\nb, c\t-0.5\n")
+        let path = try scratch.write("d.tsv", "\u{FEFF}sentence\tlabel\n\" a 'quote\t1\nb, c\t-0.5\n")
         let table = try Table.read(path)
         #expect(try table.strings("sentence") == ["\" a 'quote", "b, c"])
         #expect(try table.numbers("label") == [1, -0.5])
@@ -32,7 +33,7 @@ import Testing
             {"text": "d", "ids": [3], "label": 2}
             """
         for name in ["d.jsonl", "d.NDJSON"] {
-            let table = try Table.read(scratch.file(name, text))
+            let table = try Table.read(scratch.write(name, text))
             #expect(table.columns == ["text", "ids", "label", "extra"])
             #expect(try table.strings("text") == ["a", "b\nc", "d"])
             #expect(try table.integerArrays("ids") == [[1, 2], [], [3]])
@@ -85,13 +86,13 @@ import Testing
 
     @Test func filesAreNamed() throws {
         expectError(.format, "d.csv, line 2", "expected UTF-8 text", "0xe9") {
-            try Table.read(scratch.file("d.csv", bytes: Array("a\n".utf8) + [0xE9, 0x0A]))
+            try Table.read(scratch.write("d.csv", bytes: Array("a\n".utf8) + [0xE9, 0x0A]))
         }
-        expectError(.format, "d.jsonl", "is empty") { try Table.read(scratch.file("d.jsonl", "")) }
-        expectError(.notFound, "none.tsv", "no such file") { try Table.read(scratch.file("none.tsv")) }
+        expectError(.format, "d.jsonl", "is empty") { try Table.read(scratch.write("d.jsonl", "")) }
+        expectError(.notFound, "none.tsv", "no such file") { try Table.read(scratch["none.tsv"]) }
         expectError(.unsupported, "d.parquet", "expected a name ending in .jsonl, .ndjson, .csv or .tsv") {
-            try Table.read(scratch.file("d.parquet", "PAR1"))
+            try Table.read(scratch.write("d.parquet", "PAR1"))
         }
-        #expect(try Table.read(scratch.file("d.dat", "a\n1"), format: .csv).count == 1)
+        #expect(try Table.read(scratch.write("d.dat", "a\n1"), format: .csv).count == 1)
     }
 }

@@ -7,9 +7,11 @@ import Testing
 public final class ScratchFolder: Sendable {
     public let path: String
 
-    public init() throws {
+    /// - Parameter files: texts by the names that they get in the folder.
+    public init(_ files: [String: String] = [:]) throws {
         path = "/tmp/seam-test-\(getpid())-\(UInt64.random(in: .min ... .max))"
         try FileSystem.createDirectories(path)
+        for (name, content) in files { try write(name, content) }
     }
 
     deinit { try? FileSystem.remove(path) }
@@ -19,7 +21,12 @@ public final class ScratchFolder: Sendable {
 
     @discardableResult
     public func write(_ name: String, _ content: String) throws -> String {
-        try FileSystem.atomicWriteFile(self[name], text: content)
+        try write(name, bytes: Array(content.utf8))
+    }
+
+    @discardableResult
+    public func write(_ name: String, bytes: [UInt8]) throws -> String {
+        try FileSystem.atomicWriteFile(self[name], bytes)
         return self[name]
     }
 

@@ -1,5 +1,6 @@
 import Files
 import Support
+import TestSupport
 import Testing
 
 @testable import Text

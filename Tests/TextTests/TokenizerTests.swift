@@ -1,46 +1,9 @@
 import Files
-import Glibc
 import Support
+import TestSupport
 import Testing
 
 @testable import Text
-
-/// A folder that exists while the value lives.
-final class ScratchFolder {
-    let path = "/tmp/seam-text-\(getpid())-\(UInt64.random(in: .min ... .max))"
-
-    init(_ files: [String: String] = [:]) throws {
-        try FileSystem.createDirectories(path)
-        for (name, content) in files { try write(name, content) }
-    }
-
-    deinit { try? FileSystem.remove(path) }
-
-    @discardableResult
-    func write(_ name: String, _ content: String) throws -> String {
-        let file = FileSystem.join(path, name)
-        try FileSystem.atomicWriteFile(file, text: content)
-        return file
-    }
-}
-
-/// Expects `body` to throw a `SeamError` of that code whose sentence holds all of `words`.
-func expectError<Result>(
-    _ code: ErrorCode, _ words: String..., sourceLocation: SourceLocation = #_sourceLocation,
-    _ body: () throws -> Result
-) {
-    do {
-        _ = try body()
-        Issue.record("nothing was thrown, expected \(words)", sourceLocation: sourceLocation)
-    } catch let error as SeamError {
-        #expect(error.code == code, "\(error.message)", sourceLocation: sourceLocation)
-        for word in words where !error.message.contains(word) {
-            Issue.record("\"\(error.message)\" lacks \"\(word)\"", sourceLocation: sourceLocation)
-        }
-    } catch {
-        Issue.record("\(error) is not a SeamError", sourceLocation: sourceLocation)
-    }
-}
 
 /// A tokenizer with the ids and texts that Hugging Face tokenizers gives (Fixtures/make_tokenizer_fixtures.py).
 struct TokenizerFixture: Sendable, CustomTestStringConvertible {

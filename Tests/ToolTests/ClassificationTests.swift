@@ -86,6 +86,7 @@ import Testing
         try expectRefusal(["--adapter", "none", "--labels", "bad,fine"], "line 3", "the label \"good\" is unknown")
         try expectRefusal(["--adapter", "none", "--text-column", "text"], "\"text\"")
         try expectRefusal(["--adapter", "none", "--task", "pairs", "--labels", "a,b"], "are for --task classification")
+        try expectRefusal(["--adapter", "dect"], "\"dect\" starts from all training examples", "seam fewshot")
         // 32 positions, of which the prefix takes 20.
         try tool.scratch.write(
             "long.tsv", "sentence\tlabel\nw3\tbad\n\(String(repeating: "w4 ", count: 14))\tgood\n")

@@ -4,6 +4,9 @@ import Glibc
 import Support
 
 extension Adapter {
+    /// Whether the plugin wants `prepare` before a training.
+    public var startsFromExamples: Bool { factory.added(\.prepare) != nil }
+
     /// Lets the adapter start from the training examples (`seam_adapter_factory.prepare`): before the first step of a
     /// training that starts from new. An adapter that starts from nothing is left as it is.
     ///
