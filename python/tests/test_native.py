@@ -56,6 +56,20 @@ def test_forward_is_that_of_transformers(backbone: seamkit.Backbone, folder: Pat
     assert "encoder.output" in backbone.seams
 
 
+def test_rows_of_several_lengths(backbone: seamkit.Backbone) -> None:
+    """A row scores the same alone and filled up beside a longer one."""
+    sources, targets = [[5, 6, 7, 2], [8, 2]], [[9, 2], [4, 5, 6, 2]]
+    together = backbone.session().score(backbone.batch(sources, targets))
+    for index, each in enumerate(together):
+        [alone] = backbone.session().score(backbone.batch(sources[index : index + 1], targets[index : index + 1]))
+        assert alone.token_count == each.token_count == len(targets[index])
+        assert abs(alone.log_probability - each.log_probability) <= TOLERANCE * abs(alone.log_probability)
+    with pytest.raises(seamkit.ShapeError, match="targets must be 2 rows"):
+        backbone.batch(sources, targets[:1])
+    with pytest.raises(seamkit.InvalidArgumentError, match="the batch is empty"):
+        backbone.session().encode(backbone.batch([]))
+
+
 def test_training_scoring_saving(backbone: seamkit.Backbone, tmp_path: Path) -> None:
     session = backbone.session()
     adapter = session.add("repcali", {"lambda": 0.5})

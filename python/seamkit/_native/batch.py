@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from seamkit import _declarations as c
 from seamkit._native.exchange import Array, array, pointer
 from seamkit._native.library import sized
 from seamkit.errors import ShapeError
+
+# What labels hold where there is nothing to learn.
+IGNORED = -100
 
 
 class Batch:
@@ -45,6 +49,18 @@ class Batch:
         self.pointer = ctypes.pointer(self._struct)
 
     @staticmethod
+    def padded(
+        sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]] | None = None, *, pad_token_id: int
+    ) -> Batch:
+        """Rows of several lengths, filled up on the right: the sources with pad_token_id, which attention_mask leaves
+        out, the targets as labels with -100. Raises ShapeError for another number of targets than of sources."""
+        if targets is not None and len(targets) != len(sources):
+            raise ShapeError(f"targets must be {len(sources)} rows, one for each source, found {len(targets)}")
+        return Batch(
+            _rectangle(sources, pad_token_id), _rectangle([[1] * len(each) for each in sources], 0),
+            None if targets is None else _rectangle(targets, IGNORED))
+
+    @staticmethod
     def _like(values: Any, name: str, shape: tuple[int | None, ...]) -> Array | None:
         """The array, or None; the library takes sizes from input_ids and labels and reads as far."""
         if values is None:
@@ -55,3 +71,10 @@ class Batch:
             wanted = ", ".join("target" if each is None else str(each) for each in shape)
             raise ShapeError(f"{name} must be [{wanted}], found {sizes}")
         return found
+
+
+def _rectangle(rows: Sequence[Sequence[int]], filler: int) -> Array:
+    filled = np.full((len(rows), max(map(len, rows), default=0)), filler, np.int32)
+    for place, row in zip(filled, rows, strict=True):
+        place[: len(row)] = row
+    return filled

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from seamkit import _declarations as c
 from seamkit._native.adapter import Adapter
+from seamkit._native.batch import Batch
 from seamkit._native.handles import Handle, made
 from seamkit._native.library import Options, changed, checked, library, options_json, sized, taken_json, utf8
 from seamkit._native.session import Session
@@ -136,6 +137,11 @@ class Backbone(Handle):
         for adapter in adapters:
             session.attach(adapter)
         return session
+
+    def batch(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]] | None = None) -> Batch:
+        """Rows of token ids of several lengths, filled up as `Batch.padded` does: with the model's padding token, or token 0 where it has
+        none."""
+        return Batch.padded(sources, targets, pad_token_id=max(self.info.pad_token_id, 0))
 
     def generate_options(self, **changes: Any) -> c.seam_generate_options:
         """The model's own settings of a generation, with changes by the names of seam_generate_options."""
