@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from seamkit import _declarations as c
@@ -89,7 +88,7 @@ class NativeEngine:
         adapter = self.backbone.classifier(head.id, head.classes, head.options, seed=seed)
         with self._classifier(head.task, adapter) as classifier:
             try:
-                return adapter, classifier.fit(texts[0], labels, texts[1], **training)
+                return adapter, classifier.fit(texts[0], labels.tolist(), texts[1], **training)
             finally:
                 self._asked += classifier.query_count
 

@@ -40,9 +40,9 @@ def shared(
     dist.all_gather_object(found, (_digest(items), told, own if failure is None else None), group)
     if failure is not None:
         raise failure
-    for other, (_, error, _) in enumerate(found):
-        if error is not None:
-            code, message, origin = error
+    for other, (_, each, _) in enumerate(found):
+        if each is not None:
+            code, message, origin = each
             raise SeamError.of(code, f"process {other} of {count}: {message}", origin)
     if len({digest for digest, _, _ in found}) > 1:
         raise InvalidArgumentError(
@@ -63,5 +63,5 @@ def _told(error: BaseException) -> tuple[int, str, str]:
 def _digest(items: Sequence[Any]) -> str:
     found = xxhash.xxh64()
     for each in items:
-        found.update(repr(each))
+        found.update(repr(each).encode())
     return str(found.hexdigest())
