@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from seamkit._native import Backbone
 from seamkit.classification import data
-from seamkit.classification.engines import TEMPLATES, Engine, Head, NativeEngine, TorchEngine, opened_torch
+from seamkit.classification.engines import TEMPLATES, Engine, Head, NativeEngine, TorchEngine
 from seamkit.errors import FormatError, InvalidArgumentError, NotFoundError
 
 _ENGINES = ("native", "torch")
@@ -209,7 +209,10 @@ class DecTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.cache is not None:
             raise InvalidArgumentError("cache is for the native engine: the torch engine keeps answers in memory")
         if is_path:
-            return opened_torch(backbone, tokenizer, self.batch_size, self.pooling)
+            from seamkit.torch import open_model
+
+            model, own = open_model(backbone)
+            return TorchEngine(model, tokenizer or own, self.batch_size, self.pooling)
         if isinstance(backbone, (tuple, list)) and len(backbone) == 2 and tokenizer is None:
             backbone, tokenizer = backbone
         if not hasattr(backbone, "get_output_embeddings") or tokenizer is None:
