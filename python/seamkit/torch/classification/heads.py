@@ -130,7 +130,10 @@ def _trained(
             raise NumericError(f"the loss of epoch {epoch} is {loss}; the learning rate may be too high")
         if options.max_grad_norm > 0:
             torch.nn.utils.clip_grad_norm_(parameters, options.max_grad_norm)
-        optimizer.step()
+        try:
+            optimizer.step()
+        except RuntimeError as error:  # torch's, of a step that no f32 holds
+            raise NumericError(f"the update of epoch {epoch} failed, the learning rate may be too high: {error}") from error
         for name, each in named:
             if not torch.isfinite(each).all():
                 raise NumericError(
