@@ -141,6 +141,26 @@ def test_the_model_is_left_as_it_was(folders: dict[str, Folder]) -> None:
     assert [(len(each._forward_hooks), len(each._forward_pre_hooks)) for each in folder.model.modules()] == hooks
 
 
+def test_a_model_that_changes_is_asked_again(folders: dict[str, Folder]) -> None:
+    folder = folders["gpt2"]
+    classifier, texts = folder.torch(), ["the film was bad", "the plot was odd"]
+    first = classifier.features(texts)
+    weight = folder.model.transformer.h[0].mlp.c_fc.weight
+    before = weight.detach().clone()
+    try:
+        for change in (lambda: weight.mul_(2), lambda: seamkit.attach(folder.model, "prefix-tuning")):
+            with torch.no_grad():
+                change()
+            again = classifier.features(texts)
+            assert (again.hidden - first.hidden).abs().max() > 1e-2
+            assert torch.equal(folder.torch().features(texts).hidden, again.hidden)
+    finally:
+        seamkit.detach(folder.model)
+        with torch.no_grad():
+            weight.copy_(before)
+    assert torch.equal(classifier.features(texts).hidden, first.hidden) and classifier.query_count == 8
+
+
 def test_each_text_is_asked_once(folders: dict[str, Folder]) -> None:
     classifier = folders["gpt2"].torch()
     texts = ["the film was bad", "the plot was odd", "the film was bad"]

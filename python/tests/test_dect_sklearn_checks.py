@@ -6,8 +6,8 @@ parameters, clones, labels, fitting, predicting, pickling, is the estimator's ow
 
 from __future__ import annotations
 
-from unittest import SkipTest
 from typing import Any
+from unittest import SkipTest
 
 import pytest
 from dect_models import Folder

@@ -24,7 +24,7 @@ def answers(kind: Kind, prompts: Sequence[EncodedPrompt], pooling: str) -> tuple
     """
     model = kind.model
     device = next(model.parameters()).device
-    call: dict[str, Any] = {}
+    call: dict[str, Any] = {"return_dict": True}
     call["input_ids"], call["attention_mask"] = (
         each.to(device) for each in _padded([each.ids for each in prompts], kind.token("pad") or 0))
     if kind.is_encoder_decoder:

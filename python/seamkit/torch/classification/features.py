@@ -36,9 +36,8 @@ class FeatureExtractor:
     """Asks a model of transformers about texts, each distinct one once, and keeps the answers in memory.
 
     model: decoder-only, masked-LM, encoder-decoder, or an encoder without a head; adapters attached to it take part.
-    The answers are those of its weights at the first time: make another extractor after training it. tokenizer: the
-    model's. task: as `ClassificationTask`. batch_size: texts asked at once. pooling: of an encoder without a head, "mean",
-    "cls", "max" or "pooler".
+    Training it, or attaching an adapter, makes the answers forgotten. tokenizer: the model's. batch_size: texts asked at
+    once. pooling: of an encoder without a head, "mean", "cls", "max" or "pooler".
 
     In a torch.distributed process group the texts are shared out, and all processes get all answers; all must ask about
     the same texts, and none waits for the others about texts that were asked before. One thread at a time, also among
@@ -54,13 +53,13 @@ class FeatureExtractor:
         if pooling not in POOLINGS:
             raise InvalidArgumentError(f'pooling must be one of {", ".join(POOLINGS)}, found "{pooling}"')
         self.model, self.task, self.batch_size, self.pooling, self._group = model, task, batch_size, pooling, group
-        self.kind = Kind.of(model)
+        self._tokenizer = tokenizer
+        self._answers: dict[Input, Tensor] = {}
+        self._weights: list[tuple[Tensor, int]] = []
+        self._renew()
         if self.kind.is_sentence_encoder and pooling == "pooler" and getattr(model.base_model, "pooler", None) is None:
             raise NotFoundError('pooling is "pooler", but the model has no pooler')
-        self._encoder = PromptEncoder(task.template, tokenizer, self.kind)
         self._words = label_tokens(task, self._encoder.template.word_prefix, tokenizer) if self.kind.has_head else []
-        # [words + d_model] of each text, on the CPU, f32: scores of the label words, none without a head, and its state.
-        self._answers: dict[Input, Tensor] = {}
         # Prompts that this process has asked, and texts that were too long for the model.
         self.query_count = self.shortened_count = 0
 
@@ -78,8 +77,22 @@ class FeatureExtractor:
         """The scores of an empty text [classes], which calibration divides by."""
         return self.features([""], [""] if self.task.template.needs_text_b else None).scores[0]
 
+    def _renew(self) -> None:
+        """Starts anew where the model is no longer the one that was asked: other weights, other adapters."""
+        tensors = (*self.model.parameters(), *self.model.buffers())
+        weights = [(each, 0 if each.is_inference() else each._version) for each in tensors]
+        if len(weights) == len(self._weights) and all(
+                one is other and version == known
+                for (one, version), (other, known) in zip(weights, self._weights, strict=True)):
+            return
+        self._weights = weights
+        self.kind = Kind.of(self.model)
+        self._encoder = PromptEncoder(self.task.template, self._tokenizer, self.kind)
+        self._answers.clear()
+
     def _answered(self, inputs: Sequence[Input]) -> Tensor:
-        """[texts, words + d_model]"""
+        """[texts, words + d_model], on the CPU, f32: scores of the label words, none without a head, and the state."""
+        self._renew()
         missing = list(dict.fromkeys(each for each in inputs if each not in self._answers))
         # Long and short ones to every process alike.
         missing.sort(key=lambda each: len(each[0]) + len(each[1] or ""), reverse=True)
