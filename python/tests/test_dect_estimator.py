@@ -124,7 +124,8 @@ def test_pickles(folders: dict[str, Folder], reviews: tuple[list[str], list[str]
     again = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(classifier))))
     assert np.abs(again.decision_function(X) - expected).max() <= 1e-5 * np.abs(expected).max()
     assert again.classes_.tolist() == SORTED and again.task_ == classifier.task_
-    assert pickle.loads(pickle.dumps(clone(classifier))).fit(X, y).losses_ == pytest.approx(classifier.losses_, rel=1e-5)
+    unfitted = pickle.loads(pickle.dumps(clone(classifier)))
+    assert unfitted.fit(X, y).losses_ == pytest.approx(classifier.losses_, rel=1e-5)
 
 
 def test_an_open_backbone(
@@ -294,7 +295,7 @@ def test_wrong_backbones(folders: dict[str, Folder], reviews: tuple[list[str], l
         (folder.model, {}, seamkit.InvalidArgumentError, "found .* without a tokenizer"),
         (3, {}, seamkit.InvalidArgumentError, "must be a path, a seamkit.Backbone, or"),
         ((folder.model, folder.tokenizer), {"engine": "native"}, seamkit.InvalidArgumentError, "does not run a tuple"),
-        ((folder.model, folder.tokenizer), {"cache": tmp_path}, seamkit.InvalidArgumentError, "cache is for the native"),
+        ((folder.model, folder.tokenizer), {"cache": tmp_path}, seamkit.InvalidArgumentError, "cache is for the nat"),
         ((folder.model, folder.tokenizer), {"batch_size": 0}, seamkit.InvalidArgumentError, "batch_size must be 1"),
         ((folder.model, folder.tokenizer), {"pooling": "sum"}, seamkit.InvalidArgumentError, "pooling must be one of"),
         (folder.path, {"engine": "gpu"}, seamkit.InvalidArgumentError, "engine must be one of native, torch"),

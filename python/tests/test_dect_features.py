@@ -173,7 +173,8 @@ def test_each_text_is_asked_once(folders: dict[str, Folder]) -> None:
 @pytest.mark.parametrize("name, changes, message", [
     ("bert", {"template": "{text} it was"}, r"has no \[MASK\], where this model gives its answer"),
     ("bert-no-head", {"template": "{text} [MASK]"}, "has no language-model head to fill it"),
-    ("bert", {"labels": {"a": "\u4f60", "b": "good"}}, 'the word "\u4f60" of label "a" is not in the model\'s vocabulary'),
+    ("bert", {"labels": {"a": "\u4f60", "b": "good"}},
+     'the word "\u4f60" of label "a" is not in the model\'s vocabulary'),
     ("gpt2", {"labels": {"a": "film", "b": "films"}}, 'have the same first token, .*; multi-token "mean" may'),
     ("gpt2", {"labels": {"a": "film"}}, "expected 2 labels or more, found 1"),
     ("gpt2", {"labels": ["a", "b"]}, '"labels" must be an object'),

@@ -1,5 +1,5 @@
-"""DecT on published models: SmolLM2 through torch and through the `seam` tool, a sentence encoder; and the documentation's
-program."""
+"""DecT on published models: SmolLM2 through torch and through the `seam` tool, a sentence encoder; and the programs of
+the documentation."""
 
 from __future__ import annotations
 

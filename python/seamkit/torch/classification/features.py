@@ -36,8 +36,8 @@ class FeatureExtractor:
     """Asks a model of transformers about texts, each distinct one once, and keeps the answers in memory.
 
     model: decoder-only, masked-LM, encoder-decoder, or an encoder without a head; adapters attached to it take part.
-    Training it, or attaching an adapter, makes the answers forgotten. tokenizer: the model's. batch_size: texts asked at
-    once. pooling: of an encoder without a head, "mean", "cls", "max" or "pooler".
+    Training it, or attaching an adapter, makes the answers forgotten. tokenizer: the model's. batch_size: texts asked
+    at once. pooling: of an encoder without a head, "mean", "cls", "max" or "pooler".
 
     In a torch.distributed process group the texts are shared out, and all processes get all answers; all must ask about
     the same texts, and none waits for the others about texts that were asked before. One thread at a time, also among

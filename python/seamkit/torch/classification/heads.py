@@ -48,7 +48,7 @@ def fit(
     empty_scores: Tensor | None = None, options: FitOptions | None = None,
 ) -> list[float]:
     """Trains adapters on decoder.output, run in their order, by cross-entropy over the classes: full passes over all
-    examples, each with one update of Adam. Returns the loss of each epoch, before its update, as the native engine does.
+    examples, each with one update of Adam. Returns the loss of each epoch, before its update; the native engine's.
 
     scores [examples, classes], hidden [examples, d_model], labels [examples], empty_scores [classes]; they are moved to
     the adapters' device. Parameters without requires_grad stay. After an error every value is as before.
@@ -133,7 +133,8 @@ def _trained(
         try:
             optimizer.step()
         except RuntimeError as error:  # torch's, of a step that no f32 holds
-            raise NumericError(f"the update of epoch {epoch} failed, the learning rate may be too high: {error}") from error
+            raise NumericError(
+                f"the update of epoch {epoch} failed, the learning rate may be too high: {error}") from error
         for name, each in named:
             if not torch.isfinite(each).all():
                 raise NumericError(
@@ -158,8 +159,8 @@ def _check_adapters(adapters: Sequence[Adapter]) -> torch.device:
             raise InvalidArgumentError(f'adapter "{each.id}" is on {each.seam}, not on decoder.output')
         if (each.classes, each.site.d_model) != (first.classes, first.site.d_model):
             raise IncompatibleError(
-                f"adapter {index} was made for {each.classes} classes and d_model {each.site.d_model}, the first one for "
-                f"{first.classes} and {first.site.d_model}")
+                f"adapter {index} was made for {each.classes} classes and d_model {each.site.d_model}, the first one "
+                f"for {first.classes} and {first.site.d_model}")
         if any(each is other for other in adapters[:index]):
             raise InvalidArgumentError(f'adapter "{each.id}" is given twice')
     return next((each.device for adapter in adapters for each in adapter.state_dict().values()), torch.device("cpu"))

@@ -17,8 +17,8 @@ def open_model(path: str | Path, device: torch.device | str | None = None) -> tu
 
     The model is a causal or sequence-to-sequence one by its family; an encoder is one with a masked-LM head where its
     config.json names that, else without a head.
-    Raises NotFoundError where nothing is, UnsupportedError for a family that SeamKit does not know, and what transformers
-    says of other files.
+    Raises NotFoundError where nothing is, UnsupportedError for a family that SeamKit does not know, and what
+    transformers says of other files.
     """
     folder, named = Path(path), {}
     if not folder.exists():
