@@ -19,6 +19,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from unreliable_server import running
 
 import seamkit
 
@@ -331,3 +332,17 @@ except ModuleNotFoundError as error:
                           env={"PYTHONPATH": str(Path(seamkit.__file__).parents[1])})
     assert done.stdout == (
         "seamkit.DecTClassifier needs scikit-learn, which is not installed: pip install 'seamkit[sklearn]'\n")
+
+
+def test_a_model_behind_a_server(runtime: seamkit.Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    X = [f"text {row}" for row in range(12)]
+    y = ["good", "bad", "middling"] * 4
+    words = {"good": "good", "bad": "bad", "middling": "so so"}
+    with running() as server:
+        backbone = runtime.open(id="remote", options={"base_url": server.url, "backoff": 0.01})
+        classifier = seamkit.DecTClassifier(backbone, "{text} It was ", words).fit(X, y)
+        asked = classifier.query_count_
+        assert classifier.predict(X).shape == (12,)
+        search = GridSearchCV(classifier, {"lambda_": [0.1, 1]}, cv=2).fit(X, y)
+        assert search.best_estimator_.query_count_ == asked

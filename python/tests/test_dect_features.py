@@ -12,7 +12,7 @@ from dect_models import Folder
 from fewshot_models import FAMILIES, cached, write_reviews
 
 import seamkit
-from seamkit.torch import Adapter, Site
+from seamkit.torch import Adapter, Classifier, Site, open_model
 from seamkit.torch.classification import FitOptions, fit
 
 # Of the largest: the issue asks for 1e-4; both engines compute in f32, with sums in another order.
@@ -266,3 +266,21 @@ def test_chunks_clipping_and_two_heads(runtime: seamkit.Runtime, folders: dict[s
     assert losses == pytest.approx(native.fit(texts, names), rel=1e-4)
     assert_close(own.scores(texts), native.scores(texts), 1e-4)
     assert own.predict(texts) == native.predict(texts)
+
+
+@pytest.mark.parametrize("name", ["bert", "bert-no-head", "gpt2", "t5-mask", "bart-mask"])
+def test_opening_a_folder(folders: dict[str, Folder], name: str) -> None:
+    """With the head that config.json names, in evaluation."""
+    folder = folders[name]
+    model, tokenizer = open_model(folder.path)
+    assert type(model) is type(folder.model) and model.dtype == torch.float32 and not model.training
+    assert_close(Classifier(model, tokenizer, folder.task()).scores(["the film was bad"]),
+                 folder.torch().scores(["the film was bad"]))
+
+
+def test_opening_what_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(seamkit.NotFoundError, match="no such file or folder"):
+        open_model(tmp_path / "none")
+    (tmp_path / "config.json").write_text('{"model_type": "vit"}')
+    with pytest.raises(seamkit.UnsupportedError, match='model_type is "vit"'):
+        open_model(tmp_path)
