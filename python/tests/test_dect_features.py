@@ -87,12 +87,14 @@ LONG = "the film was bad and " * 30 + "na\u0308ive \U0001f469\u200d\U0001f52c" *
 
 
 @pytest.mark.parametrize("name", ["bert", "roberta", "gpt2", "llama", "bert-no-head", "bart-mask"])
-def test_texts_that_are_too_long(runtime: seamkit.Runtime, folders: dict[str, Folder], name: str) -> None:
+def test_texts_that_are_too_long(
+    runtime: seamkit.Runtime, folders: dict[str, Folder], name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """Cut at their end, where the native engine cuts them."""
     folder = folders[name]
     classifier = folder.torch()
     found = classifier.scores([LONG, LONG[300:], "the film was bad"])
-    assert classifier.extractor.shortened_count == 2
+    assert classifier.extractor.shortened_count == 2 and "2 of 3 texts were shortened" in caplog.text
     assert_close(found, folder.native(runtime).scores([LONG, LONG[300:], "the film was bad"]))
     with pytest.raises(seamkit.InvalidArgumentError, match="without its text is longer than the"):
         folder.torch(template=LONG + folder.template).scores(["a"])

@@ -245,5 +245,7 @@ class DecTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         state: dict[str, Any] = dict(super().__getstate__())
         state.pop("_engines", None)
         if self._is_fitted() and not isinstance(self.head_, dict):
-            state["head_"] = self._engine().values(self.head_)
+            engine = self._engine()
+            with engine.lock:
+                state["head_"] = engine.values(self.head_)
         return state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from seamkit.torch.classification.prompts import EncodedPrompt, PromptEncoder
 from seamkit.torch.classification.task import ClassificationTask
 from seamkit.torch.classification.words import label_tokens
 
+_LOG = logging.getLogger("seamkit")
 # What similarities of sentence encoders are multiplied by (Reimers and Gurevych 2019, in their training code).
 _SIMILARITY_SCALE = 20
 
@@ -69,7 +71,7 @@ class FeatureExtractor:
         Raises InvalidArgumentError for no text, what is no string, and prompts that do not fit the model.
         """
         found = self._answered(_inputs(texts, pairs))
-        hidden = found[:, len(self._words) :]
+        hidden = found[:, len(self._words) :].contiguous()
         words = found[:, : len(self._words)] if self.kind.has_head else self._similarities(hidden)
         return Features(self.task.class_scores(words), hidden)
 
@@ -103,7 +105,12 @@ class FeatureExtractor:
         return torch.stack([self._answers[each] for each in inputs])
 
     def _asked(self, inputs: Sequence[Input]) -> Tensor:
+        before = self.shortened_count
         prompts = [self._prompt(each) for each in inputs]
+        if self.shortened_count > before:
+            _LOG.warning(
+                "%d of %d texts were shortened: their prompts were longer than the %d tokens that the model reads",
+                self.shortened_count - before, len(inputs), self._encoder.limit)
         # By length, longest first: the memory that a batch needs only falls.
         order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index].ids))
         found = torch.empty(len(inputs), len(self._words) + self.kind.site.d_model)
@@ -141,7 +148,7 @@ def _inputs(texts: Sequence[str], pairs: Sequence[str] | None) -> list[Input]:
         raise ShapeError(f"pairs must be {len(texts)} texts, found {len(pairs)}")
     if not len(texts):
         raise InvalidArgumentError("there are no texts")
-    for name, given in (("text", texts), ("second text", pairs or ())):
+    for name, given in (("text", texts), ("second text", () if pairs is None else pairs)):
         for index, each in enumerate(given):
             if not isinstance(each, str):
                 raise InvalidArgumentError(f"{name} {index} must be a string, found {each!r}")

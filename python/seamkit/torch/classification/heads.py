@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from torch import Tensor
 from seamkit import _declarations as c
 from seamkit.errors import IncompatibleError, InvalidArgumentError, NumericError, ShapeError
 from seamkit.torch.adapter import Adapter
+from seamkit.torch.classification.answers import evaluating
 
 # Examples computed at once where no gradients are wanted.
 _CHUNK = 4096
@@ -82,14 +84,11 @@ def fit(
 def class_scores(adapters: Sequence[Adapter], scores: Tensor, hidden: Tensor) -> Tensor:
     """What adapters on decoder.output, run in their order, give to each class: [examples, classes], on their device."""
     scores, hidden = _checked(adapters, scores, hidden, _check_adapters(adapters))
-    modes = [each.training for each in adapters]
-    for each in adapters:
-        each.eval()
     parts = zip(torch.split(scores, _CHUNK), torch.split(hidden, _CHUNK), strict=True)
-    found = torch.cat([_run(adapters, *part) for part in parts])
-    for each, mode in zip(adapters, modes, strict=True):
-        each.train(mode)
-    return found
+    with contextlib.ExitStack() as modes:
+        for each in adapters:
+            modes.enter_context(evaluating(each))
+        return torch.cat([_run(adapters, *part) for part in parts])
 
 
 def _run(adapters: Sequence[Adapter], scores: Tensor, hidden: Tensor) -> Tensor:
