@@ -1,7 +1,8 @@
 """SeamKit: small trainable adapters on the seams of pretrained models.
 
 The native engine (Runtime, Backbone, Session ...) runs models by itself. `attach`, `detach`, `load` and `save` put
-adapters into a Hugging Face model in PyTorch; they import torch when they are first used.
+adapters into a Hugging Face model in PyTorch, `export_onnx` writes them for ONNX Runtime; they import torch when they
+are first used.
 """
 
 from __future__ import annotations
@@ -40,14 +41,17 @@ from seamkit.errors import (
 )
 
 if TYPE_CHECKING:
+    from seamkit.onnx import export_onnx
     from seamkit.torch import attach, detach, load, save
 
 __all__ = [
     "Adapter", "AlreadyExistsError", "Backbone", "Batch", "CancelledError", "Classifier", "FileError", "FormatError",
     "Generated", "IncompatibleError", "InternalError", "InvalidArgumentError", "NotFoundError", "NumericError",
     "OutOfMemoryError", "PluginError", "PluginInfo", "Runtime", "Score", "SeamError", "Session", "ShapeError", "Step",
-    "Tokenizer", "UnsupportedError", "attach", "detach", "load", "save", "set_thread_count",
+    "Tokenizer", "UnsupportedError", "attach", "detach", "export_onnx", "load", "save", "set_thread_count",
 ]
+# That of libSeam.so, too.
+__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
@@ -55,4 +59,8 @@ def __getattr__(name: str) -> Any:
         import seamkit.torch
 
         return getattr(seamkit.torch, name)
+    if name == "export_onnx":
+        import seamkit.onnx
+
+        return seamkit.onnx.export_onnx
     raise AttributeError(f"module 'seamkit' has no attribute {name!r}")
