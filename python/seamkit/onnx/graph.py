@@ -59,7 +59,7 @@ class Graph:
 
     def initializer(self, name: str, values: np.ndarray[Any, Any]) -> str:
         if name not in self._initializers:
-            self._initializers[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
+            self._initializers[name] = numpy_helper.from_array(np.asarray(values, order="C"), name)
         return name
 
     def constant(self, values: Any, kind: str) -> str:

@@ -186,7 +186,7 @@ def reshape(g: Graph, x: Value, shape: tuple[Size, ...]) -> str:
 
 
 def permute(g: Graph, x: Value, axes: tuple[Size, ...]) -> str:
-    return g.add("Transpose", x.name, perm=[each.constant for each in axes])
+    return g.add("Transpose", x.name, perm=[each.constant for each in axes]) if axes else x.name
 
 
 def expand(g: Graph, x: Value, shape: tuple[Size, ...]) -> str:
