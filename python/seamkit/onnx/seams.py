@@ -33,13 +33,13 @@ def check(adapters: Sequence[Adapter]) -> None:
                 raise IncompatibleError(
                     f'adapter "{each.id}" was made for a model with {name} {other}, adapter "{first.id}" for one with '
                     f"{one}")
-        if each.classes != first.classes:
-            raise IncompatibleError(
-                f'adapter "{each.id}" was made for {each.classes} classes, adapter "{first.id}" for {first.classes}')
     seams = [c.SEAM_ATTENTION_PREFIX if is_prefix(each.seam) else each.seam for each in adapters]
     if len(set(seams)) > 1:
         raise InvalidArgumentError(
             f"a file holds the adapters of one seam, found {' and '.join(dict.fromkeys(seams))}: choose one with seam")
+    if other := next((each for each in adapters if each.classes != first.classes), None):
+        raise IncompatibleError(
+            f'adapter "{other.id}" was made for {other.classes} classes, adapter "{first.id}" for {first.classes}')
     if all(each.seam == c.SEAM_PREFIX_TOKENS for each in adapters):
         raise InvalidArgumentError(
             f'adapter "{first.id}" weights the tokens of a prefix and none is exported with it: give the prefix and it '
