@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes a model of transformers as ONNX files with the names, inputs and outputs that Hugging Face's Optimum gives them:
+"""Writes a model of transformers as ONNX files with the names, inputs and outputs that Hugging Face's Optimum gives:
 
   python examples/onnx/export_model.py MODEL OUTPUT
 
@@ -112,7 +112,8 @@ def write_encoder_decoder(model, folder):
         hidden = model.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
         present = Decoder(model)(mask, start, hidden)[1:]
     layers = range(len(present) // 4)
-    names = [f"present.{n}.{part}.{kind}" for n in layers for part in ("decoder", "encoder") for kind in ("key", "value")]
+    parts = [f"{part}.{kind}" for part in ("decoder", "encoder") for kind in ("key", "value")]
+    names = [f"present.{layer}.{part}" for layer in layers for part in parts]
     write(Decoder(model), folder / "decoder_model.onnx",
           {"encoder_attention_mask": mask, "input_ids": start, "encoder_hidden_states": hidden},
           {"encoder_attention_mask": source, "input_ids": tokens, "encoder_hidden_states": source},

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Generates text with an exported model and an exported adapter in ONNX Runtime: no PyTorch, no transformers, no SeamKit
+"""Generates text with an exported model and exported adapters in ONNX Runtime: no PyTorch, no transformers, no SeamKit
 and no plugin in the process.
 
   python examples/onnx/serve.py MODEL [--adapter ADAPTER.onnx ...] TEXT ...
@@ -49,8 +49,8 @@ class Server:
         return found
 
     def generate(self, ids, mask, steps=MAX_NEW_TOKENS):
-        """The new tokens [batch, new] for token ids and their mask [batch, sequence], int64: an encoder-decoder's source
-        padded behind, a prompt padded in front."""
+        """The new tokens [batch, new] for token ids and their mask [batch, sequence], int64: an encoder-decoder's
+        source padded behind, a prompt padded in front."""
         begin = self.begin_encoder_decoder if self.config.get("is_encoder_decoder") else self.begin_decoder
         logits, step = begin(ids, mask)
         rows, ended = [], np.zeros(len(ids), bool)

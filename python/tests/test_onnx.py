@@ -1,9 +1,11 @@
-"""Adapters as ONNX files: the numbers of the torch adapter and of the native engine, in ONNX Runtime, for sizes that were
-not traced; what a file says of itself; and what is refused."""
+"""Adapters as ONNX files: the numbers of the torch adapter and of the native engine, in ONNX Runtime, for sizes that
+were not traced; what a file says of itself; and what is refused."""
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +24,7 @@ from transformers import AutoConfig
 
 import seamkit
 import seamkit.torch as engine
+from seamkit import locations
 from seamkit.torch.prefixes import computed
 
 # Of the largest number. What is asked for is 1e-4; both compute in f32, and sum in another order.
@@ -184,8 +187,8 @@ def test_a_file_says_what_it_is(tmp_path: Path) -> None:
     plugin = adapter.factory.plugin
     assert entry == {"adapter": "repcali", "seam": "encoder.output", "options": adapter.options,
                      "plugin": {"id": plugin.id, "version": plugin.version}}
-    assert json.loads(properties["seamkit.backbone"]) | {"family": "bart", "d_model": 24, "trained": False} == json.loads(
-        properties["seamkit.backbone"])
+    backbone = json.loads(properties["seamkit.backbone"])
+    assert (backbone["family"], backbone["d_model"], backbone["trained"]) == ("bart", 24, False)
     assert [each.version for each in model.opset_import] == [20]
     parameters = {each.name: onnx.numpy_helper.to_array(each) for each in model.graph.initializer}
     for name, value in adapter.state_dict().items():
@@ -211,10 +214,6 @@ def test_the_same_bytes_again(tmp_path: Path) -> None:
 
 
 def test_the_version_is_the_library_s() -> None:
-    import ctypes
-
-    from seamkit import locations
-
     library = ctypes.CDLL(str(locations.library("libSeam.so")))
     library.seam_version.restype = ctypes.c_char_p
     assert library.seam_version().decode() == seamkit.__version__
@@ -239,8 +238,6 @@ def test_a_folder_of_the_native_engine(runtime: seamkit.Runtime, tmp_path: Path,
 
 
 def environment() -> dict[str, str]:
-    import os
-
     return os.environ | {"PYTHONPATH": str(Path(seamkit.__file__).parents[1])}
 
 
@@ -272,7 +269,8 @@ def test_trained_with_the_model(tmp_path: Path, caplog: pytest.LogCaptureFixture
 
 # ---- Plugins of any kind
 
-LOOKS = "int64_t n = p->ops->size(p->ctx, p->inputs[0], 1), b = p->ops->size(p->ctx, p->inputs[0], 0); (void)n; (void)b;"
+LOOKS = """int64_t n = p->ops->size(p->ctx, p->inputs[0], 1), b = p->ops->size(p->ctx, p->inputs[0], 0);
+  (void)n; (void)b;"""
 FLAT = LOOKS + """ int64_t flat[2] = {b * n, 24}, back[3] = {b, n, 24};
   seam_tensor *x = p->ops->reshape(p->ctx, p->inputs[0], flat, 2);
   seam_tensor *rows = p->ops->full(p->ctx, 2.0, SEAM_F32, (int64_t[]){b * n, 1}, 2);
@@ -350,7 +348,7 @@ def test_wrong_arguments(tmp_path: Path) -> None:
             seamkit.export_onnx(source, file)  # type: ignore[arg-type]
     with pytest.raises(seamkit.InvalidArgumentError, match="no adapter is attached to the Linear"):
         seamkit.export_onnx(torch.nn.Linear(2, 2), file)
-    with pytest.raises(seamkit.InvalidArgumentError, match='on seam "decoder.output"; there are adapters on encoder.out'):
+    with pytest.raises(seamkit.InvalidArgumentError, match='on seam "decoder.output"; there are .*encoder.out'):
         seamkit.export_onnx(adapter, file, seam="decoder.output")
     with pytest.raises(seamkit.InvalidArgumentError, match="model is for the folder"):
         seamkit.export_onnx(adapter, file, model=AutoConfig.for_model("bart"))
@@ -403,7 +401,7 @@ def test_files_of_others_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_command_fails_in_one_sentence(tmp_path: Path) -> None:
     found = subprocess.run(
         [sys.executable, "-m", "seamkit.onnx", tmp_path / "nowhere", tmp_path / "adapter.onnx"], capture_output=True,
-        text=True, env=environment())
+        text=True, env=environment(), check=False)
     assert found.returncode == 1 and found.stderr == (
         f'error: adapter folder "{tmp_path / "nowhere"}": there is no such folder\n')
 

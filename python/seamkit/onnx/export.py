@@ -51,7 +51,8 @@ def export(
 def _check_opset(opset: Any) -> None:
     newest = defs.onnx_opset_version()
     if type(opset) is not int or not OPSET <= opset <= newest:
-        raise InvalidArgumentError(f"opset must be {OPSET} to {newest}, which this version of onnx has, found {opset!r}")
+        raise InvalidArgumentError(
+            f"opset must be {OPSET} to {newest}, which this version of onnx has, found {opset!r}")
 
 
 def _adapters(source: Any, model: Any) -> list[Adapter]:
@@ -68,8 +69,8 @@ def _adapters(source: Any, model: Any) -> list[Adapter]:
     if isinstance(source, Sequence) and source and all(isinstance(each, Adapter) for each in source):
         return list(source)
     raise InvalidArgumentError(
-        "what is exported must be an adapter, several of them, a model that adapters are attached to or the folder of a "
-        f"saved adapter, found {_described(source)}")
+        "what is exported must be an adapter, several of them, a model that adapters are attached to or the folder of "
+        f"a saved adapter, found {_described(source)}")
 
 
 def _described(source: Any) -> str:
@@ -107,7 +108,7 @@ def _model(adapters: Sequence[Adapter], opset: int) -> bytes:
         checker.check_model(made, full_check=True)
     except Exception as error:
         raise InternalError(f"the exported graph is not valid: {str(error).strip().splitlines()[0]}") from error
-    return made.SerializeToString(deterministic=True)
+    return bytes(made.SerializeToString(deterministic=True))
 
 
 def _properties(adapters: Sequence[Adapter]) -> dict[str, str]:

@@ -152,8 +152,8 @@ def trace(adapter: Adapter, inputs: list[Tensor | None]) -> tuple[Any, ...]:
     _, found = adapter._record(device, real, weights, inputs)
     if found is None:
         raise UnsupportedError(
-            f'adapter "{adapter.id}" cannot be exported: its plugin reads values of tensors or keeps buffers, so what it '
-            "computes is no graph of operations", adapter.factory.plugin.id)
+            f'adapter "{adapter.id}" cannot be exported: its plugin reads values of tensors or keeps buffers, so what '
+            "it computes is no graph of operations", adapter.factory.plugin.id)
     return entries_of(found.module.graph, dict(found.module.named_buffers()))
 
 

@@ -12,7 +12,7 @@ from seamkit import _declarations as c
 from seamkit.errors import IncompatibleError, InvalidArgumentError
 from seamkit.onnx.graph import TYPES, Graph
 from seamkit.onnx.operations import Value
-from seamkit.onnx.recording import Inputs, record
+from seamkit.onnx.recording import record
 from seamkit.onnx.sizes import Size
 from seamkit.onnx.writing import Writer
 from seamkit.torch.adapter import Adapter
@@ -65,7 +65,7 @@ def _encoder_output(adapters: Sequence[Adapter]) -> onnx.GraphProto:
     for adapter, names in _named(g, adapters):
         given = [Value(result, (_BATCH, _SEQUENCE, Size(width))), mask]
         result = Writer(g, adapter, given, names).write(record(adapter, inputs, adapter.site.max_source_positions))
-    states = ["batch", "sequence", width]
+    states: list[str | int] = ["batch", "sequence", width]
     return g.finished(
         "encoder_output", [_info(hidden, "f32", states), _info(mask.name, "i64", ["batch", "sequence"])],
         [(result, _info("last_hidden_state", "f32", states))])

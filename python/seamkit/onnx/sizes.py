@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,4 +80,6 @@ def predicts(general: Any, trace: Any, at: Point) -> bool:
 
 def _equal(one: Any, other: Any) -> bool:
     """NaN, which a constant may hold, is itself."""
-    return type(one) is type(other) and bool(one == other or (one != one and other != other))
+    if type(one) is float and math.isnan(one):
+        return type(other) is float and math.isnan(other)
+    return type(one) is type(other) and bool(one == other)

@@ -43,7 +43,8 @@ class Writer:
 
     def _entry(self, entry: Entry, values: list[Value]) -> str:
         if entry.name == "constant":
-            return self._constant(*entry.arguments, entry.shape)
+            kind, value = entry.arguments
+            return self._constant(kind, value, entry.shape)
         if entry.name == "parameter":
             place = self._adapter._places[entry.arguments[0].constant]
             return self._graph.initializer(self._names + place.name, place.tensor.detach().numpy())
