@@ -196,7 +196,7 @@ def test_a_file_says_what_it_is(tmp_path: Path) -> None:
     sizes = [[each.dim_param or each.dim_value for each in entry.type.tensor_type.shape.dim]
              for entry in (*model.graph.input, *model.graph.output)]
     assert sizes == [["batch", "sequence", 24], ["batch", "sequence"], ["batch", "sequence", 24]]
-    assert len(model.graph.node) <= 15
+    assert len(model.graph.node) == 14
 
 
 def test_the_same_bytes_again(tmp_path: Path) -> None:
@@ -406,7 +406,18 @@ def test_the_command_fails_in_one_sentence(tmp_path: Path) -> None:
         f'error: adapter folder "{tmp_path / "nowhere"}": there is no such folder\n')
 
 
-def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(seamkit.UnsupportedError, match=r'needs the package onnx: pip install "seamkit\[onnx\]"'):
+def test_without_the_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = engine.Adapter("repcali", SITE)
+    for name in ("onnx", "torch"):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, name, None)
+            with pytest.raises(
+                seamkit.UnsupportedError, match=rf'needs the package {name}: pip install "seamkit\[onnx\]"'
+            ):
+                adapter.export_onnx(tmp_path / "adapter.onnx")
+
+
+def test_parameters_beyond_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seamkit.onnx.export._LARGEST", 4 * 3 * 24 - 1)
+    with pytest.raises(seamkit.UnsupportedError, match="have 288 bytes, and one ONNX file holds at most 2 GiB"):
         engine.Adapter("repcali", SITE).export_onnx(tmp_path / "adapter.onnx")

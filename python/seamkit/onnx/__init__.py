@@ -33,14 +33,16 @@ def export_onnx(
     [batch, kv_heads, prefix, head_dim], in an encoder-decoder past_key_values.{layer}.decoder.key and so on.
     decoder.output: scores [batch, classes] and hidden_states [batch, d_model]; logits [batch, classes].
 
-    Raises UnsupportedError where the package onnx is missing or a plugin computes what is no graph for all sizes,
+    Raises UnsupportedError where a package is missing or a plugin computes what is no graph for all sizes,
     InvalidArgumentError for wrong arguments, NumericError for parameters that are not finite, IncompatibleError for
     adapters of different models, AlreadyExistsError where another file is there, FileError when the disk fails.
     """
     try:
         import onnx  # noqa: F401
-    except ImportError:
-        raise UnsupportedError('exporting needs the package onnx: pip install "seamkit[onnx]"') from None
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise UnsupportedError(
+            f'exporting needs the package {error.name}: pip install "seamkit[onnx]"') from None
     from seamkit.onnx.export import export
 
     export(source, path, model, seam, opset)

@@ -44,8 +44,9 @@ class Config:
         """What the folder says of the model; positions and their limits it does not."""
         encoder, decoder = self.encoder_layers, self.decoder_layers
         return Site(
-            self.family, self.d_model, encoder, decoder, 0, self.kv_heads, self.head_dim, 0, 0, self.vocab_size,
-            (encoder, decoder, decoder if encoder else 0))
+            family=self.family, d_model=self.d_model, encoder_layers=encoder, decoder_layers=decoder, heads=0,
+            kv_heads=self.kv_heads, head_dim=self.head_dim, max_source_positions=0, max_target_positions=0,
+            vocab_size=self.vocab_size, prefix_layers=(encoder, decoder, decoder if encoder else 0))
 
 
 def read_list(folder: Path) -> list[str] | None:
