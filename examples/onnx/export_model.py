@@ -4,8 +4,8 @@
   python examples/onnx/export_model.py MODEL OUTPUT
 
 An encoder-decoder becomes encoder_model.onnx, decoder_model.onnx and decoder_with_past_model.onnx, a decoder-only model
-model.onnx. The files of `optimum-cli export onnx --task text2text-generation-with-past` serve as well; optimum-onnx 0.1
-wants transformers 4, in an environment of its own.
+model.onnx. It needs torch, transformers and onnxscript. The files of `optimum-cli export onnx --task
+text2text-generation-with-past` serve as well; optimum-onnx 0.1 wants transformers 4, in an environment of its own.
 """
 
 import shutil

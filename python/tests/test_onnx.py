@@ -196,7 +196,7 @@ def test_a_file_says_what_it_is(tmp_path: Path) -> None:
     sizes = [[each.dim_param or each.dim_value for each in entry.type.tensor_type.shape.dim]
              for entry in (*model.graph.input, *model.graph.output)]
     assert sizes == [["batch", "sequence", 24], ["batch", "sequence"], ["batch", "sequence", 24]]
-    assert len(model.graph.node) == 14
+    assert len(model.graph.node) == 15
 
 
 def test_the_same_bytes_again(tmp_path: Path) -> None:

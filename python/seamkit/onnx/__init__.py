@@ -26,6 +26,7 @@ def export_onnx(
     folder of saved adapters. path: the file; one that was exported before is replaced, as a whole. model: for a folder,
     where it does not say enough of its model: a model of transformers, its configuration or its folder. seam: which
     adapters, where source has some on several seams: a file holds those of one. opset: of ONNX, 18 or newer.
+    The adapters are read and stay as they are; any thread may call it while none trains them.
 
     What goes in and out, all f32 but for tokens and masks, which are int64:
     encoder.output: hidden_states [batch, sequence, d_model] and attention_mask [batch, sequence]; last_hidden_state.
