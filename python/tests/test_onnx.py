@@ -25,6 +25,11 @@ from transformers import AutoConfig
 import seamkit
 import seamkit.torch as engine
 from seamkit import locations
+from seamkit.onnx.graph import Graph
+from seamkit.onnx.operations import Value
+from seamkit.onnx.recording import record
+from seamkit.onnx.sizes import Size
+from seamkit.onnx.writing import Writer
 from seamkit.torch.prefixes import computed
 
 # Of the largest number. What is asked for is 1e-4; both compute in f32, and sum in another order.
@@ -197,6 +202,23 @@ def test_a_file_says_what_it_is(tmp_path: Path) -> None:
              for entry in (*model.graph.input, *model.graph.output)]
     assert sizes == [["batch", "sequence", 24], ["batch", "sequence"], ["batch", "sequence", 24]]
     assert len(model.graph.node) == 15
+
+
+def test_a_parameter_called_as_an_input(tmp_path: Path) -> None:
+    """By a plugin of somebody else's; here by changing what its copies declare."""
+    adapter = engine.Adapter("repcali", SITE)
+    disturb(adapter)
+    for place, name in zip(adapter._places, ("hidden_states", "last_hidden_state", "constant_0"), strict=True):
+        place.name = name
+    [recording] = record(adapter.eval(), inputs_of_encoder, 40)
+    values = [Value("hidden_states", (Size(0, 1), Size(0, 0, 1), Size(24)))]
+    graph = Graph("hidden_states")
+    Writer(graph, adapter, values).write([recording])
+    assert list(graph._initializers)[:2] == ["repcali.hidden_states", "repcali.last_hidden_state"]
+
+
+def inputs_of_encoder(batch: int, sequence: int) -> list[torch.Tensor | None]:
+    return [torch.zeros(batch, sequence, 24), torch.ones(batch, sequence, dtype=torch.int32)]
 
 
 def test_the_same_bytes_again(tmp_path: Path) -> None:

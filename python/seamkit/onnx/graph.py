@@ -40,7 +40,7 @@ class Graph:
     # ---- Nodes
 
     def add(self, operation: str, *inputs: str, **attributes: Any) -> str:
-        """A node with one result, whose name is returned. An absent optional input is ""."""
+        """A node with one result, whose name is returned."""
         return self.several(operation, 1, *inputs, **attributes)[0]
 
     def several(self, operation: str, count: int, *inputs: str, **attributes: Any) -> list[str]:
@@ -67,7 +67,7 @@ class Graph:
         array = np.asarray(values, KINDS[kind])
         key = (kind, array.shape, array.tobytes())
         if key not in self._constants:
-            self._constants[key] = self.initializer(f"constant_{len(self._constants)}", array)
+            self._constants[key] = self.initializer(f"{self.scope}/constant_{len(self._constants)}", array)
         return self._constants[key]
 
     def axes(self, *axes: int) -> str:

@@ -13,6 +13,8 @@ from seamkit.onnx.recording import Entry, Recording, Ref
 from seamkit.onnx.sizes import Size
 from seamkit.torch.adapter import Adapter
 
+_TAKEN = ("hidden_states", "attention_mask", "last_hidden_state", "scores", "logits")
+
 
 class Writer:
     """inputs: what flows into the seam. names: what stands before the names of the adapter's parameters."""
@@ -47,7 +49,10 @@ class Writer:
             return self._constant(kind, value, entry.shape)
         if entry.name == "parameter":
             place = self._adapter._places[entry.arguments[0].constant]
-            return self._graph.initializer(self._names + place.name, place.tensor.detach().numpy())
+            name = self._names + place.name
+            # A plugin may call a parameter as the file calls an input.
+            own = f"{self._adapter.id}.{name}" if name in _TAKEN else name
+            return self._graph.initializer(own, place.tensor.detach().numpy())
         if entry.name == "input":
             given = self._inputs[entry.arguments[0].constant]
             return self._graph.once("Cast", given.name, to=TYPES["i32"]) if given.kind == "i64" else given.name
