@@ -271,6 +271,12 @@ class Adapter(torch.nn.Module):
 
         save([self], path, model, notes=notes, backbone_path=backbone_path)
 
+    def export_onnx(self, path: str | Path, *, opset: int = 18) -> None:
+        """Writes what the adapter computes in inference as an ONNX file: see `seamkit.export_onnx`."""
+        from seamkit.onnx import export_onnx
+
+        export_onnx(self, path, opset=opset)
+
     def __reduce__(self) -> tuple[Any, ...]:
         trained = {name: each.requires_grad for name, each in self.named_parameters()}
         state = (self.state_dict(), trained, self.training, self.task, self.backbone_path)

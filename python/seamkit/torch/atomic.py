@@ -1,4 +1,4 @@
-"""Writing a whole folder so that a crash leaves the old one or the new one."""
+"""Writing a whole folder, or a file, so that a crash leaves the old one or the new one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import ctypes
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from seamkit.errors import AlreadyExistsError, FileError
@@ -48,6 +48,38 @@ def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
     finally:
         # The old folder after an exchange, the unfinished one after an error.
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, is_own: Callable[[Path], bool], stranger: str) -> Iterator[Path]:
+    """Gives an empty file beside `path`, which takes its name when the block ends without an error.
+
+    A file that is already there is replaced only where `is_own` says so; `stranger` says what is wrong with another:
+    "SeamKit did not write". A link is followed.
+
+    Raises AlreadyExistsError when something else is there, FileError when the disk fails; `path` is then as before.
+    """
+    target = path.resolve() if path.exists() else path
+    temporary: Path | None = None
+    try:
+        if target.exists() and not (target.is_file() and is_own(target)):
+            what = "a folder is there" if target.is_dir() else f"a file is there that {stranger}"
+            raise AlreadyExistsError(f'cannot write "{path}", {what}')
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.tmp-{os.getpid()}-", dir=target.parent)
+        os.close(descriptor)
+        temporary = Path(name)
+        # mkstemp makes it for its owner alone.
+        temporary.chmod(0o666 & ~_umask())
+        yield temporary
+        _synchronize(temporary)
+        temporary.rename(target)
+        _synchronize(target.parent)
+    except OSError as error:
+        raise FileError(f'cannot write "{path}": {error.strerror or error}') from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def _check_replaceable(path: Path, marker: str) -> None:

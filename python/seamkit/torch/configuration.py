@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seamkit.errors import FormatError, IncompatibleError, InvalidArgumentError, NotFoundError
+from seamkit.torch.site import Site
 
 CONFIG = "adapter_config.json"
 # The revision of adapter_config.json; a newer one is refused.
@@ -25,6 +26,7 @@ class Config:
     adapter: str
     seam: str
     options: dict[str, Any]
+    family: str
     d_model: int
     encoder_layers: int
     decoder_layers: int
@@ -36,6 +38,15 @@ class Config:
     classes: int
     prefix_length: tuple[int, int, int]
     task: dict[str, Any] | None
+
+    @property
+    def site(self) -> Site:
+        """What the folder says of the model; positions and their limits it does not."""
+        encoder, decoder = self.encoder_layers, self.decoder_layers
+        return Site(
+            family=self.family, d_model=self.d_model, encoder_layers=encoder, decoder_layers=decoder, heads=0,
+            kv_heads=self.kv_heads, head_dim=self.head_dim, max_source_positions=0, max_target_positions=0,
+            vocab_size=self.vocab_size, prefix_layers=(encoder, decoder, decoder if encoder else 0))
 
 
 def read_list(folder: Path) -> list[str] | None:
@@ -74,7 +85,8 @@ def read_config(folder: Path) -> Config:
     sizes = {name: _required(path, backbone, "backbone", name, int) for name in _SIZES}
     return Config(
         adapter=_required(path, found, "", "adapter", str), seam=_required(path, found, "", "seam", str),
-        options=_required(path, found, "", "options", dict), **sizes,
+        options=_required(path, found, "", "options", dict),
+        family=_required(path, backbone, "backbone", "family", str), **sizes,
         fingerprint=_optional(path, backbone, "backbone", "fingerprint", str),
         is_backbone_trained=_required(path, backbone, "backbone", "trained", bool),
         classes=_optional(path, found, "", "classes", int) or 0, prefix_length=_prefix_length(path, found),

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from transformers import AutoConfig
 
 from seamkit.errors import (
     FormatError,
@@ -62,19 +63,7 @@ def save(
 
 def _write(adapter: Adapter, folder: Path, weights: Path | None, notes: str) -> None:
     weights = weights or adapter.backbone_path
-    values = {}
-    for place in adapter._places:
-        if hasattr(place.tensor, "full_tensor"):
-            raise UnsupportedError(
-                f'adapter "{adapter.id}" is not saved: parameter "{place.name}" is spread over processes; call '
-                "model.unshard() before, in all of them, and save in one")
-        value = place.tensor.detach().to("cpu", torch.float32).contiguous()
-        bad = (~torch.isfinite(value)).reshape(-1).nonzero()
-        if len(bad):
-            raise NumericError(
-                f'adapter "{adapter.id}" is not saved: parameter "{place.name}" holds NaN or infinity at element '
-                f"{int(bad[0])}")
-        values[place.name] = value.clone()
+    values = checked_values(adapter, "saved")
     plugin, site = adapter.factory.plugin, adapter.site
     config: dict[str, Any] = {
         "schema": SCHEMA, "abi": f"{plugin.abi[0]}.{plugin.abi[1]}",
@@ -98,6 +87,24 @@ def _write(adapter: Adapter, folder: Path, weights: Path | None, notes: str) -> 
     (folder / "README.md").write_text(_card(adapter, notes))
 
 
+def checked_values(adapter: Adapter, done: str) -> dict[str, torch.Tensor]:
+    """Copies of the parameters as f32 on the CPU, by name. done: what is to be done with them, in a refusal."""
+    values = {}
+    for place in adapter._places:
+        if hasattr(place.tensor, "full_tensor"):
+            raise UnsupportedError(
+                f'adapter "{adapter.id}" is not {done}: parameter "{place.name}" is spread over processes; call '
+                "model.unshard() before, in all of them, and go on in one")
+        value = place.tensor.detach().to("cpu", torch.float32).contiguous()
+        bad = (~torch.isfinite(value)).reshape(-1).nonzero()
+        if len(bad):
+            raise NumericError(
+                f'adapter "{adapter.id}" is not {done}: parameter "{place.name}" holds NaN or infinity at element '
+                f"{int(bad[0])}")
+        values[place.name] = value.clone()
+    return values
+
+
 def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
@@ -110,27 +117,43 @@ def load(path: str | Path, model: torch.nn.Module) -> Adapter | list[Adapter]:
 
     Raises NotFoundError, FormatError for files that are none of an adapter, IncompatibleError for one of another model.
     """
+    adapters = read_adapters(path, model)
+    attach_all(model, adapters, frozen=adapters[0].backbone_frozen)
+    return adapters[0] if read_list(Path(path)) is None else adapters
+
+
+def read_adapters(path: str | Path, model: Any = None) -> list[Adapter]:
+    """All adapters of a folder, of one or of several, in their order, as `read_adapter` reads one."""
     folder = Path(path)
     names = read_list(folder)
     folders = [folder] if names is None else [folder / each for each in names]
     configs = [read_config(each) for each in folders]
     if len({each.is_backbone_trained for each in configs}) > 1:
         raise FormatError(f'adapter folder "{path}": its adapters differ in whether the model was trained with them')
-    site, source = Site.of(model), source_folder(model)
-    adapters = [_read(each, config, site, source) for each, config in zip(folders, configs, strict=True)]
-    attach_all(model, adapters, frozen=not configs[0].is_backbone_trained)
-    return adapters[0] if names is None else adapters
+    model = _config_of(model) if isinstance(model, str | Path) else model
+    return [_read(each, config, model) for each, config in zip(folders, configs, strict=True)]
 
 
-def read_adapter(path: str | Path, model: Any) -> Adapter:
+def read_adapter(path: str | Path, model: Any = None) -> Adapter:
     """A saved adapter as a module that is not attached, such as one on decoder.output.
 
-    model: the model of transformers that it is for.
+    model: the model of transformers that it is for, its configuration, or None: what the folder says of the model then
+    has to do.
     """
-    return _read(Path(path), read_config(Path(path)), Site.of(model), source_folder(model))
+    return _read(Path(path), read_config(Path(path)), model)
 
 
-def _read(folder: Path, config: Config, site: Site, source: Path | None) -> Adapter:
+def _config_of(folder: str | Path) -> Any:
+    if not (Path(folder) / "config.json").is_file():
+        raise NotFoundError(f'model "{folder}": there is no config.json')
+    try:
+        return AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise FormatError(f'model "{folder}": {str(error).splitlines()[0]}') from None
+
+
+def _read(folder: Path, config: Config, model: Any) -> Adapter:
+    site, source = (config.site, None) if model is None else (Site.of(model), source_folder(model))
     for name in ("d_model", "encoder_layers", "decoder_layers", "kv_heads", "head_dim"):
         saved, found = getattr(config, name), getattr(site, name)
         if saved != found:
@@ -145,7 +168,8 @@ def _read(folder: Path, config: Config, site: Site, source: Path | None) -> Adap
             config.adapter, site, config.options, seam=config.seam, backbone_frozen=not config.is_backbone_trained,
             classes=config.classes, prefix_length=config.prefix_length)
     except SeamError as error:
-        raise SeamError.of(error.code, f"{folder / CONFIG}: {error.message}", error.origin) from None
+        hint = " (the folder tells little of the model: give it, too)" if model is None else ""
+        raise SeamError.of(error.code, f"{folder / CONFIG}: {error.message}{hint}", error.origin) from None
     adapter.task, adapter.backbone_path = config.task, source
     _read_values(folder / WEIGHTS, adapter)
     return adapter

@@ -50,6 +50,7 @@ class Pass:
         handle = next(new_handles)
         self._tensors[handle] = tensor
         if node is not None:
+            node.meta["shape"] = tuple(tensor.shape)
             self._nodes[handle] = node
         if self._scopes:
             self._scopes[-1].append(handle)
