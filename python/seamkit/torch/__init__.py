@@ -2,9 +2,13 @@
 
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.attachment import attach, attached, detach
+from seamkit.torch.families import Family, register_family
 from seamkit.torch.folder import load, read_adapter
 from seamkit.torch.folder import save_attached as save
 from seamkit.torch.plugins import Plugin, load_plugin
 from seamkit.torch.site import Site
 
-__all__ = ["Adapter", "Plugin", "Site", "attach", "attached", "detach", "load", "load_plugin", "read_adapter", "save"]
+__all__ = [
+    "Adapter", "Family", "Plugin", "Site", "attach", "attached", "detach", "load", "load_plugin", "read_adapter",
+    "register_family", "save",
+]
