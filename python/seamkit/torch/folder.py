@@ -68,6 +68,9 @@ def _write(adapter: Adapter, folder: Path, weights: Path | None, notes: str) -> 
             raise UnsupportedError(
                 f'adapter "{adapter.id}" is not saved: parameter "{place.name}" is spread over processes; call '
                 "model.unshard() before, in all of them, and save in one")
+        if place.tensor.is_meta:
+            raise UnsupportedError(
+                f'adapter "{adapter.id}" is not saved: parameter "{place.name}" is on "meta" and has no values')
         value = place.tensor.detach().to("cpu", torch.float32).contiguous()
         bad = (~torch.isfinite(value)).reshape(-1).nonzero()
         if len(bad):

@@ -121,6 +121,11 @@ def _begin(model: Any, module: torch.nn.Module, call: dict[str, Any], adapters: 
     given = call["input_ids"] if call.get("input_ids") is not None else call["inputs_embeds"]
     numbers = computed([*adapters.on(c.SEAM_ATTENTION_PREFIX), *adapters.on(c.SEAM_PREFIX_TOKENS)])[attention]
     assert numbers is not None  # `check` has seen to it
+    if numbers.device != given.device:
+        first = adapters.on(c.SEAM_ATTENTION_PREFIX)[0]
+        raise InvalidArgumentError(
+            f'adapter "{first.id}" gives a prefix on {numbers.device}, but the tokens are on {given.device}',
+            first.factory.plugin.id)
     if past is None:
         past = DynamicCache()
         if model.config.is_encoder_decoder:
