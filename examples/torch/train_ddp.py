@@ -5,15 +5,16 @@
         --adapter repcali --option lambda=0.5 --steps 200 --output adapter
 
 MODEL is a folder (or a name) of an encoder-decoder or of a decoder with its tokenizer; a line of pairs.jsonl is
-{"source": ..., "target": ...}. Several adapters are written as residual-prefix+gate. With `--fsdp` the model is spread
-over the processes (`fully_shard`), without it each has a copy (`DistributedDataParallel`). `accelerate launch` starts the
-script as well, and plain `python` runs it in one process. On several machines, on each of them:
+{"source": ..., "target": ...}. Several adapters are written as residual-prefix+gate. With `--fsdp` the model is
+spread over the processes (`fully_shard`), without it each has a copy (`DistributedDataParallel`). Plain `python`
+runs it in one process. On several machines, on each of them:
 
-    torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint FIRST:29400 examples/torch/train_ddp.py ...
+    torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint FIRST:29400 \\
+        examples/torch/train_ddp.py ...
 
-The loss of a step is the mean over all tokens that count, of all processes: each divides its sum by their common number.
-So P processes with B rows each take the same steps as one with P x B, also where targets differ in length. Ctrl-C ends
-the training after the step; the process of rank 0 writes the adapter.
+The loss of a step is the mean over all tokens that count, of all processes: each divides its sum by their common
+number. So P processes with B rows each take the same steps as one with P x B, also where targets differ in length.
+Ctrl-C ends the training after the step; the process of rank 0 writes the adapter.
 """
 
 from __future__ import annotations
@@ -27,13 +28,17 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import seamkit
 import torch
 import torch.distributed as dist
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
-
-import seamkit
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+)
 
 IGNORED = -100
 Rows = list[tuple[list[int], list[int]]]
@@ -145,9 +150,9 @@ def value_of(text: str) -> Any:
 
 def layers(model: Any) -> list[torch.nn.Module]:
     """The model's stacks of equal layers, as transformers keeps them."""
-    stacks = [each for name, each in model.named_modules()
-              if isinstance(each, torch.nn.ModuleList) and len(each) and name.split(".")[-1] in ("layers", "block", "h")]
-    return [layer for stack in stacks for layer in stack]
+    names = ("layers", "layer", "block", "h")
+    return [layer for name, stack in model.named_modules() if name.split(".")[-1] in names
+            and isinstance(stack, torch.nn.ModuleList) for layer in stack]
 
 
 # ---- The data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from transformers.modeling_outputs import BaseModelOutput
 import seamkit
 from seamkit.torch import Family, Site, attached, families, register_family
 
-# Of the largest: the same operations of torch in the same order, but for attention's kernel (with gradients or without).
+# Of the largest: the same operations of torch in the same order, but for attention's kernel.
 TOLERANCE = 1e-5
 ROOM = {"max_position_embeddings": 80}
 LED = {"max_encoder_position_embeddings": 64, "max_decoder_position_embeddings": 80, "attention_window": 8}
@@ -218,6 +219,20 @@ def test_sites() -> None:
     assert Site.of(made("gemma").config).head_dim == 10
     register_family("gemma", "llama", past=None)
     assert Site.of(made("gemma").config).seams == ("decoder.output",)
+
+
+def test_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its programs run as they stand, and make the same sites."""
+    monkeypatch.setattr(families, "_families", dict(families.BUILT_IN))
+    text = (Path(__file__).resolve().parents[2] / "docs/python.md").read_text()
+    blocks = [each for each in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "register_family" in each]
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(compile(block, "python.md", "exec"), {})
+    model = made("led")
+    assert Site.of(model) == led_site(model.config)
+    assert Site.of(made("distilbert")).seams == ("encoder.output", "decoder.output")
+    assert Site.of(made("qwen3")).seams == ("attention.prefix", "prefix.tokens", "decoder.output")
 
 
 def test_a_model_of_the_users_own() -> None:

@@ -52,8 +52,8 @@ def command(folder: Path, adapter: str, output: Path, *more: str, processes: int
     run: list[str | Path] = [sys.executable]
     if processes:
         run += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    return [*run, SCRIPT, "--model", folder, "--train", folder / "pairs.jsonl", "--adapter", adapter, "--output", output,
-            *ADAPTERS[adapter][1], *more]
+    return [*run, SCRIPT, "--model", folder, "--train", folder / "pairs.jsonl", "--adapter", adapter,
+            "--output", output, *ADAPTERS[adapter][1], *more]
 
 
 def environment() -> dict[str, str]:
@@ -68,7 +68,7 @@ def values(folder: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
 def test_two_processes_are_one(folders: dict[str, Path], tmp_path: Path, adapter: str) -> None:
-    """Five steps of AdamW. Its epsilon keeps rounding noise of vanishing gradients from being blown up to whole steps."""
+    """Five steps of AdamW. Its epsilon keeps rounding noise of vanishing gradients from becoming whole steps."""
     folder = folders[ADAPTERS[adapter][0]]
     settings = ["--steps", "5", "--learning-rate", "1e-2", "--adam-epsilon", "1e-4"]
     told = {}
@@ -101,7 +101,8 @@ def test_two_processes_are_one(folders: dict[str, Path], tmp_path: Path, adapter
 
 def test_stopping(folders: dict[str, Path], tmp_path: Path) -> None:
     """Ctrl-C reaches torchrun and both processes; the adapter is written, and nobody is left."""
-    run = command(folders["bart"], "repcali", tmp_path / "adapter", "--steps", "100000", "--batch-size", "2", processes=2)
+    run = command(
+        folders["bart"], "repcali", tmp_path / "adapter", "--steps", "100000", "--batch-size", "2", processes=2)
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(run, env=environment(), stderr=log, stdout=log, start_new_session=True)
         deadline = time.monotonic() + 120

@@ -1,6 +1,6 @@
-"""What is wrong gets one sentence of a proper class, and nothing ends the interpreter. Beside this: damaged folders and
-saving (test_attach.py), options, failing plugins and callbacks (test_torch_adapter.py), prefixes (test_prefixes.py), the
-native engine (test_native.py)."""
+"""What is wrong gets one sentence of a proper class, and nothing ends the interpreter. Beside this: damaged settings
+and saving (test_attach.py), options, failing plugins and callbacks (test_torch_adapter.py), prefixes
+(test_prefixes.py), the native engine (test_native.py)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import test_prefixes
+import torch
 from prefix_reference import save
 from safetensors.torch import load_file, save_file
 from test_attach import disturb, inputs, opened

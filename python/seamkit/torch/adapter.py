@@ -15,7 +15,7 @@ from torch import Tensor
 
 from seamkit import _declarations as c
 from seamkit.errors import InvalidArgumentError, NotFoundError, PluginError, UnsupportedError
-from seamkit.torch import checks, seams
+from seamkit.torch import seams
 from seamkit.torch.host import HOST, Configuration, taken_error
 from seamkit.torch.options import resolve
 from seamkit.torch.parameters import Place, declared, read_declaration

@@ -20,8 +20,8 @@ class _Adapters(Protocol):
 
 
 def hooks(model: Any, adapters: _Adapters) -> list[RemovableHandle]:
-    """One on the encoder, and one that keeps the mask where it is about tokens: in a model with an encoder alone that is
-    one module higher."""
+    """One on the encoder, and one that keeps the mask where it is about tokens: in a model with an encoder alone that
+    is one module higher."""
     masked, encoder = encoder_modules(model)
     # Threads that share a model have a call each.
     call = threading.local()
