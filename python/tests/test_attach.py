@@ -216,7 +216,7 @@ def test_refusals(folders: dict[str, Path]) -> None:
     other = opened("t5", folders["t5"])
     with pytest.raises(seamkit.NotFoundError, match="is not attached"):
         seamkit.detach(other, adapter)
-    with pytest.raises(seamkit.UnsupportedError, match="model_type"):
+    with pytest.raises(seamkit.InvalidArgumentError, match="must be a model of transformers, .* found Linear"):
         seamkit.attach(torch.nn.Linear(2, 2), "repcali")
 
 

@@ -12,8 +12,11 @@ import pytest
 import torch
 import torch.distributed.fsdp
 import torch.multiprocessing
+from accelerate import Accelerator
 from prefix_reference import save
+from safetensors.torch import load_file
 from test_attach import disturb, inputs, opened
+from test_prefixes import inputs as prefix_inputs
 from transformers import Trainer, TrainingArguments
 
 import seamkit
@@ -26,20 +29,78 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save("bart", tmp_path_factory.mktemp("bart"))
 
 
-def test_trainer(folder: Path, tmp_path: Path) -> None:
-    model, (_, given) = opened("bart", folder), inputs("bart")
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    adapter = seamkit.attach(model, "repcali")
-    start = {key: value.clone() for key, value in adapter.state_dict().items()}
-    examples = [{key: value[row % 3] for key, value in given.items() if key != "decoder_input_ids"}
-                | {"labels": given["decoder_input_ids"][row % 3]} for row in range(8)]
+def rows() -> list[dict[str, torch.Tensor]]:
+    _, given = inputs("bart")
+    return [{key: value[row % 3] for key, value in given.items() if key != "decoder_input_ids"}
+            | {"labels": given["decoder_input_ids"][row % 3]} for row in range(8)]
+
+
+def trainer(model: Any, output: Path, **changes: Any) -> Trainer:
     arguments = TrainingArguments(
-        output_dir=str(tmp_path / "run"), max_steps=6, per_device_train_batch_size=4, learning_rate=1e-2, report_to=[],
-        save_strategy="no", use_cpu=True, disable_tqdm=True)
-    Trainer(model=model, args=arguments, train_dataset=examples).train()
+        output_dir=str(output), max_steps=6, per_device_train_batch_size=4, learning_rate=1e-2, report_to=[],
+        use_cpu=True, disable_tqdm=True, **changes)
+    return Trainer(model=model, args=arguments, train_dataset=rows(), eval_dataset=rows())
+
+
+def assert_equal(adapter: torch.nn.Module, expected: dict[str, torch.Tensor]) -> None:
+    assert all(torch.equal(value, expected[key]) for key, value in adapter.state_dict().items())
+
+
+def values(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in module.state_dict().items()}
+
+
+def test_trainer(folder: Path, tmp_path: Path) -> None:
+    """The model stays, the adapter learns; a run that goes on from a checkpoint ends with the same bits."""
+    model = opened("bart", folder)
+    before = values(model)
+    adapter = seamkit.attach(model, "repcali")
+    start = values(adapter)
+    trainer(model, tmp_path / "run", save_steps=3).train()
     assert all(not torch.equal(value, start[key]) for key, value in adapter.state_dict().items())
+    other = opened("bart", folder)
+    resumed = seamkit.attach(other, "repcali", random_seed=9)
+    trainer(other, tmp_path / "run").train(resume_from_checkpoint=str(tmp_path / "run/checkpoint-3"))
+    assert_equal(resumed, values(adapter))
     seamkit.detach(model)
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert_equal(model, before)
+
+
+def test_trainer_loads_the_best(folder: Path, tmp_path: Path) -> None:
+    """By the largest loss, which is that of the first checkpoint."""
+    model = opened("bart", folder)
+    adapter = seamkit.attach(model, "repcali")
+    run = trainer(
+        model, tmp_path / "run", save_steps=1, eval_strategy="steps", eval_steps=1, load_best_model_at_end=True,
+        lr_scheduler_type="constant", metric_for_best_model="eval_loss", greater_is_better=True)
+    run.train()
+    best = run.state.best_model_checkpoint
+    assert best is not None and best.endswith("checkpoint-1")
+    saved = load_file(Path(best) / "model.safetensors")
+    assert_equal(adapter, {key: saved[f"seamkit.0.{key}"] for key in adapter.state_dict()})
+
+
+def test_accelerate(folder: Path, tmp_path: Path) -> None:
+    """A state that is saved and read again goes on as it did."""
+    accelerator, [given] = Accelerator(cpu=True), [inputs("bart")[1]]
+    plain = opened("bart", folder)
+    adapter = seamkit.attach(plain, "repcali")
+    model, optimizer = accelerator.prepare(plain, torch.optim.AdamW(adapter.parameters(), lr=1e-2))
+
+    def step() -> dict[str, torch.Tensor]:
+        optimizer.zero_grad()
+        accelerator.backward(model(**given).logits.square().mean())
+        optimizer.step()
+        return values(adapter)
+
+    first = step()
+    accelerator.save_state(str(tmp_path / "state"))
+    second = step()
+    accelerator.load_state(str(tmp_path / "state"))
+    assert_equal(adapter, first)
+    step()
+    assert_equal(adapter, second)
+    seamkit.save(accelerator.unwrap_model(model), tmp_path / "adapter")
 
 
 def distributed(rank: int, folder: Path, output: Path, kind: str) -> None:
@@ -84,20 +145,42 @@ def test_data_parallelism(folder: Path, tmp_path: Path, kind: str) -> None:
     assert (tmp_path / "adapter/adapter_config.json").exists() == (kind == "sharded")
 
 
-def test_compile(folder: Path) -> None:
-    """With dynamo in front: the model with breaks at what calls the plugin, a traced adapter as one graph."""
-    model, (_, given) = opened("bart", folder), inputs("bart")
-    adapter = seamkit.attach(model, "repcali")
-    disturb(adapter)
+@pytest.mark.parametrize("name", ["bart", "bert", "llama"])
+def test_compile(tmp_path: Path, name: str) -> None:
+    """With dynamo in front: before the adapters are traced the model breaks at what calls the plugin, then it is one
+    graph."""
+    model = opened(name, save(name, tmp_path / "model"))
+    _, given = (prefix_inputs if name == "llama" else inputs)(name)
+    for each in ("residual-prefix", "gate") if name == "llama" else ("repcali",):
+        disturb(seamkit.attach(model, each))
     with torch.no_grad():
-        expected = model(**given).logits
         compiled: Any = torch.compile(model, backend="eager")
-        for _ in range(2):
-            assert torch.equal(compiled(**given).logits, expected)
-    hidden, mask = torch.randn(2, 5, 24), torch.ones(2, 5, dtype=torch.int32)
-    adapter(hidden, mask)
-    whole: Any = torch.compile(adapter, backend="eager", fullgraph=True)
-    assert torch.equal(adapter(hidden, mask), whole(hidden, mask))
+        broken = [compiled(**given).logits for _ in range(2)]
+        expected = model(**given).logits
+        torch._dynamo.reset()
+        whole: Any = torch.compile(model, backend="eager", fullgraph=True)
+        for each in (*broken, whole(**given).logits):
+            assert torch.equal(each, expected)
+
+
+def test_compile_with_inductor() -> None:
+    """One adapter, forward and backward as one graph; the kernels sum in another order."""
+    adapter = seamkit.torch.Adapter(
+        "residual-prefix", seamkit.torch.Site("llama", 24, 0, 3, 4, 2, 6, 80, 80, 61, (0, 3, 0), (0, 79, 0)),
+        {"prefix_length": 4, "mlp_hidden_size": 7})
+    disturb(adapter)
+
+    def run(module: Any) -> list[torch.Tensor]:
+        adapter.zero_grad()
+        prefix = module(None, None, None)[1]
+        prefix.square().mean().backward()
+        return [prefix.detach(), *(each.grad.clone() for each in adapter.parameters() if each.grad is not None)]
+
+    expected = [run(adapter) for _ in range(2)][1]
+    found = run(torch.compile(adapter, fullgraph=True))
+    assert len(found) == len(expected) == 1 + len(list(adapter.parameters()))
+    for mine, theirs in zip(found, expected, strict=True):
+        assert (mine - theirs).abs().max() <= 1e-5 * theirs.abs().max()
 
 
 def test_a_model_with_adapters_is_not_copied(folder: Path) -> None:

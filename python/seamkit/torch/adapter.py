@@ -15,7 +15,7 @@ from torch import Tensor
 
 from seamkit import _declarations as c
 from seamkit.errors import InvalidArgumentError, NotFoundError, PluginError, UnsupportedError
-from seamkit.torch import checks, seams
+from seamkit.torch import seams
 from seamkit.torch.host import HOST, Configuration, taken_error
 from seamkit.torch.options import resolve
 from seamkit.torch.parameters import Place, declared, read_declaration
@@ -52,6 +52,7 @@ class Adapter(torch.nn.Module):
         backbone_frozen: bool = True, classes: int = 0, prefix_length: tuple[int, int, int] = NO_PREFIX, seed: int = 0,
     ):
         super().__init__()
+        _check_kinds(site, options, classes, seed)
         self.factory, self.site, self.classes = factory(id), site, classes
         self.seam = _chosen_seam(self.factory, site, seam, classes)
         self.backbone_frozen, self.prefix_length = backbone_frozen, prefix_length
@@ -96,16 +97,17 @@ class Adapter(torch.nn.Module):
         """
         outputs = self._run(inputs)
         wanted = next((each.dtype for each in inputs if each is not None and each.is_floating_point()), None)
-        if wanted in checks.HALF:
+        if wanted is not None:
             outputs = [None if each is None else each.to(wanted) for each in outputs]
         return tuple(outputs) if seams.is_prefix(self.seam) else outputs[0]
 
     def _run(self, inputs: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
+        seams.check_tensors(self.id, self.seam, inputs, self.factory.plugin.id)
         parameters = [each.tensor for each in self._places]
         real = _real(inputs, parameters)
         values = [None if each is None else _operand(each, real) for each in inputs]
         weights = [each if each.dtype == real else each.to(real) for each in parameters]
-        device = next((each.device for each in [*values, *weights] if each is not None), torch.device("cpu"))
+        device = self._device(weights, values)
         key = (self.training, real, device, *(None if each is None else (each.shape, each.dtype) for each in values))
         trace = self._traces.get(key)
         if trace is not None:
@@ -118,6 +120,21 @@ class Adapter(torch.nn.Module):
                 if len(self._traces) > MAX_TRACES:
                     self._traces.popitem(last=False)
         return outputs
+
+    def _device(self, weights: Sequence[Tensor], values: Sequence[Tensor | None]) -> torch.device:
+        """The one that all tensors are on."""
+        devices = [each.device for each in [*values, *weights] if each is not None]
+        if not devices:
+            return torch.device("cpu")
+        if any(each != devices[0] for each in devices):
+            names = [*seams.input_names(self.seam), *(each.name for each in self._places)]
+            given = [(name, each.device) for name, each in zip(names, [*values, *weights], strict=True)
+                     if each is not None]
+            name, other = next(each for each in given if each[1] != devices[0])
+            raise InvalidArgumentError(
+                f'adapter "{self.id}" takes tensors on one device, found "{given[0][0]}" on {devices[0]} and "{name}" '
+                f"on {other}", self.factory.plugin.id)
+        return devices[0]
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _record(
@@ -306,6 +323,15 @@ def _chosen_seam(found: Factory, site: Site, seam: str | None, classes: int) -> 
             f'adapter "{found.id}" on decoder.output is part of a classification and needs at least 2 classes, found '
             f"{classes}")
     return chosen
+
+
+def _check_kinds(site: Any, options: Any, classes: Any, seed: Any) -> None:
+    """Raises one sentence for a value of another kind, which a plugin would be given as garbage."""
+    for name, value, kind, wanted in (
+            ("site", site, Site, "a Site, such as Site.of(model)"), ("classes", classes, int, "an integer"),
+            ("seed", seed, int, "an integer"), ("options", options or {}, Mapping, "a mapping from names to values")):
+        if not isinstance(value, kind):
+            raise InvalidArgumentError(f"{name} must be {wanted}, found {type(value).__name__}")
 
 
 def _destroy(destroy: Any, instance: int | None) -> None:

@@ -91,6 +91,14 @@ def attach(
     AlreadyExistsError for one that is attached, InvalidArgumentError for wrong options.
     """
     site, present = Site.of(model), attached(model)
+    if not isinstance(model, torch.nn.Module):
+        raise InvalidArgumentError(f"model must be a module of torch, found {type(model).__name__}")
+    if not isinstance(adapter, str | Adapter):
+        raise InvalidArgumentError(
+            'adapter must be an id, such as "repcali", or a seamkit.torch.Adapter, found '
+            f"{type(adapter).__module__}.{type(adapter).__qualname__}")
+    if not isinstance(frozen, bool):
+        raise InvalidArgumentError(f"frozen must be True or False, found {frozen!r}")
     if isinstance(getattr(model, NAME, None), Attached) and getattr(model, NAME).frozen != frozen:
         raise InvalidArgumentError(f"frozen must be {not frozen}, as for the adapters that are attached already")
     if isinstance(adapter, str):
@@ -121,9 +129,10 @@ def _attach(model: torch.nn.Module, site: Site, new: Sequence[Adapter], frozen: 
         _check_attachable(each.id, each.seam)
         _check_same_shape(each, site)
     prefixes.check(site, [*present, *new])
-    parameter = next(model.parameters(), None)
+    # What is on "meta" has no values yet, or lies on a disk.
+    device = next((each.device for each in model.parameters() if each.device.type != "meta"), None)
     for each in new:
-        each.to(None if parameter is None else parameter.device)
+        each.to(device)
         each.train(model.training)
         each.backbone_path = each.backbone_path or source_folder(model)
     if not present:
@@ -145,7 +154,8 @@ def detach(model: torch.nn.Module, adapter: Adapter | None = None) -> None:
     """
     present = attached(model)
     if adapter is not None and not any(each is adapter for each in present):
-        raise NotFoundError(f'adapter "{adapter.id}" is not attached')
+        named = f'adapter "{adapter.id}"' if isinstance(adapter, Adapter) else f"{adapter!r}"
+        raise NotFoundError(f"{named} is not attached; detach takes what attach returned")
     left = [each for each in present if adapter is not None and each is not adapter]
     prefixes.check(Site.of(model), left)
     _remove(model, [each for each in present if not any(each is other for other in left)])

@@ -19,6 +19,11 @@ def bound(module: torch.nn.Module, args: Sequence[Any], kwargs: dict[str, Any]) 
     return positional | kwargs
 
 
+def takes(module: torch.nn.Module, argument: str) -> bool:
+    """Whether a module's forward names this argument: what it takes as one of any might go unread."""
+    return argument in _signature(type(module)).parameters
+
+
 _signatures: dict[type, inspect.Signature] = {}
 
 

@@ -101,7 +101,7 @@ def _read(folder: Path) -> dict[str, Any]:
         raise NotFoundError(f'adapter folder "{folder}" has no {CONFIG}')
     try:
         found = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"{path} is no JSON: {error}") from None
     if not isinstance(found, dict):
         raise FormatError(f"{path} must hold an object, found {type(found).__name__}")

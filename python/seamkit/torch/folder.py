@@ -95,6 +95,9 @@ def checked_values(adapter: Adapter, done: str) -> dict[str, torch.Tensor]:
             raise UnsupportedError(
                 f'adapter "{adapter.id}" is not {done}: parameter "{place.name}" is spread over processes; call '
                 "model.unshard() before, in all of them, and go on in one")
+        if place.tensor.is_meta:
+            raise UnsupportedError(
+                f'adapter "{adapter.id}" is not {done}: parameter "{place.name}" is on "meta" and has no values')
         value = place.tensor.detach().to("cpu", torch.float32).contiguous()
         bad = (~torch.isfinite(value)).reshape(-1).nonzero()
         if len(bad):

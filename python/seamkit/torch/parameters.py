@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from seamkit import _declarations as c
-from seamkit.errors import PluginError, SeamError, ShapeError
+from seamkit.errors import NotFoundError, PluginError, SeamError, ShapeError
 from seamkit.torch import checks
 from seamkit.torch.generator import Generator
 
@@ -81,6 +81,8 @@ class Place:
 
     def __init__(self, root: torch.nn.Module, declaration: Declaration, origin: str):
         self.name, self.is_frozen = declaration.name, declaration.is_frozen
+        self.shape = torch.Size(declaration.shape)
+        self._origin = origin
         *parents, self._key = declaration.name.split(".")
         owner = root
         for part in parents:
@@ -99,8 +101,13 @@ class Place:
     @property
     def tensor(self) -> Tensor:
         """As it is now: `torch.func.functional_call` and others exchange it."""
-        found = self._owner._buffers[self._key] if self.is_frozen else self._owner._parameters[self._key]
-        assert found is not None
+        found = self._owner._buffers.get(self._key) if self.is_frozen else self._owner._parameters.get(self._key)
+        if found is None:
+            raise NotFoundError(f'parameter "{self.name}" has been taken out of its module', self._origin)
+        if found.shape != self.shape:
+            raise ShapeError(
+                f'parameter "{self.name}" must be {checks.shown(self.shape)}, found {checks.shown(found.shape)}',
+                self._origin)
         return found
 
 

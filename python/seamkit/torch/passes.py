@@ -4,6 +4,8 @@ as a graph."""
 from __future__ import annotations
 
 import itertools
+import linecache
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -187,14 +189,25 @@ class Trace:
 
     @property
     def module(self) -> fx.GraphModule:
-        if self._module is None:
-            root = torch.nn.Module()
-            for name, tensor in self._constants.items():
-                root.register_buffer(name, tensor)
-            self._graph.eliminate_dead_code()
-            self._module = fx.GraphModule(root, self._graph)
-        return self._module
+        return self._module or self._made()
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _made(self) -> fx.GraphModule:
+        root = torch.nn.Module()
+        for name, tensor in self._constants.items():
+            root.register_buffer(name, tensor)
+        self._graph.eliminate_dead_code()
+        module = fx.GraphModule(root, self._graph)
+        weakref.finalize(module, _forget, module.forward.__code__.co_filename).atexit = False
+        self._module = module
+        return module
 
     def __call__(self, *values: Tensor) -> Any:
         """From the placeholders' values to the outputs. Not by the module's own call, whose hooks nobody can set."""
         return (self._module or self.module).forward(*values)
+
+
+def _forget(name: str) -> None:
+    """The source of a graph that is gone, 3 KB, which torch.fx would keep for good."""
+    linecache.cache.pop(name, None)
+    getattr(getattr(fx.graph_module, "_loader", None), "eval_cache", {}).pop(name, None)

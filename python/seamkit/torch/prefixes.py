@@ -18,8 +18,9 @@ from seamkit import _declarations as c
 from seamkit.errors import IncompatibleError, InvalidArgumentError, UnsupportedError
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.calls import bound
+from seamkit.torch.families import named, past_module
 from seamkit.torch.seams import ATTENTIONS, is_prefix
-from seamkit.torch.site import DECODERS, ENCODER_DECODERS, Site
+from seamkit.torch.site import Site
 
 Prefix = tuple[Tensor | None, Tensor | None, Tensor | None]
 # Set on a cache that holds the prefix: how many tokens of it are not the text's.
@@ -59,7 +60,7 @@ def check(site: Site, adapters: Sequence[Adapter]) -> None:
             f'adapter "{chain[0].id}" weights the tokens of a prefix and none is attached before it: attach a prefix '
             "first, for example prefix-tuning or residual-prefix")
     found = lengths([each for each in chain if each.seam == c.SEAM_ATTENTION_PREFIX])
-    possible = 0 if site.family not in (*DECODERS, *ENCODER_DECODERS) else 1
+    possible = ATTENTIONS.index(named(site.family).attention)
     for attention, (length, limit) in enumerate(zip(found, site.max_prefix_length, strict=True)):
         name = ATTENTIONS[attention]
         if length and attention != possible:
@@ -79,11 +80,7 @@ def check(site: Site, adapters: Sequence[Adapter]) -> None:
 
 def hooks(model: Any, adapters: _Adapters) -> list[RemovableHandle]:
     """One before the module that makes positions and masks of its past."""
-    family = model.config.model_type
-    module = model.get_decoder() if family in ENCODER_DECODERS else model.base_model
-    if family in ENCODER_DECODERS and module is model:
-        raise UnsupportedError(f"{type(model).__name__} has no decoder that can be found by get_decoder()")
-    attention = 1 if family in (*DECODERS, *ENCODER_DECODERS) else 0
+    module, attention = past_module(model), ATTENTIONS.index(named(model.config.model_type).attention)
 
     def before(module: torch.nn.Module, args: Any, kwargs: Any) -> tuple[tuple[()], dict[str, Any]]:
         call = bound(module, args, kwargs)
@@ -124,6 +121,11 @@ def _begin(model: Any, module: torch.nn.Module, call: dict[str, Any], adapters: 
     given = call["input_ids"] if call.get("input_ids") is not None else call["inputs_embeds"]
     numbers = computed([*adapters.on(c.SEAM_ATTENTION_PREFIX), *adapters.on(c.SEAM_PREFIX_TOKENS)])[attention]
     assert numbers is not None  # `check` has seen to it
+    if numbers.device != given.device:
+        first = adapters.on(c.SEAM_ATTENTION_PREFIX)[0]
+        raise InvalidArgumentError(
+            f'adapter "{first.id}" gives a prefix on {numbers.device}, but the tokens are on {given.device}',
+            first.factory.plugin.id)
     if past is None:
         past = DynamicCache()
         if model.config.is_encoder_decoder:

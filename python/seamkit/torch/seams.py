@@ -24,6 +24,27 @@ def is_prefix(seam: str) -> bool:
     return seam in _PREFIX_SEAMS
 
 
+def input_names(seam: str) -> tuple[str, ...]:
+    """As errors call what flows into a seam, in order."""
+    if is_prefix(seam):
+        return tuple(f"prefix of {each} attention" for each in ATTENTIONS)
+    return ("hidden", "mask") if seam == c.SEAM_ENCODER_OUTPUT else ("scores", "hidden")
+
+
+def check_tensors(id: str, seam: str, inputs: Sequence[Tensor | None], origin: str) -> None:
+    """Raises ShapeError for an input that no plugin can read, whatever its sizes."""
+    names = input_names(seam)
+    for index, each in enumerate(inputs):
+        if each is None:
+            continue
+        name = names[index] if index < len(names) else f"input {index}"
+        if not isinstance(each, Tensor):
+            raise ShapeError(f'adapter "{id}": {name} must be a tensor, found {type(each).__name__}', origin)
+        if each.is_complex() or not (each.is_floating_point() or name == "mask") or each.layout != torch.strided:
+            kind = f"{each.dtype}" if each.layout == torch.strided else f"{each.dtype}, {each.layout}"
+            raise ShapeError(f'adapter "{id}": {name} must be a dense tensor of real numbers, found {kind}', origin)
+
+
 def check_inputs(id: str, seam: str, inputs: Sequence[Tensor | None], site: Site, classes: int) -> int:
     """The number of outputs; raises ShapeError for inputs that are not those of the seam."""
     wanted = {
