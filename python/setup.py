@@ -21,8 +21,9 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = ROOT / ".build" / "release"
 CORE = "libSeam.so"
-# libSeam.so looks for OpenBLAS beside itself first; a folder that holds it (python/build-wheel) passes it on.
-BLAS = "libopenblas.so.0"
+# What python/build-wheel puts beside the libraries: OpenBLAS, which libSeam.so looks for there first, and the licenses
+# of all that is bundled.
+BLAS, LICENSES = "libopenblas.so.0", "licenses"
 
 
 def fail(sentence: str) -> None:
@@ -89,6 +90,9 @@ class Build(build_py):
             target.mkdir(parents=True)
             for path in found:
                 shutil.copy(path, target / path.name)
+            for folder in folders():
+                if (folder / LICENSES).is_dir():
+                    shutil.copytree(folder / LICENSES, target / LICENSES)
 
 
 class Platform(Distribution):
