@@ -70,7 +70,7 @@ def libraries() -> list[Path]:
     """libSeam.so, the plugins and, if a folder holds it, OpenBLAS: of each name the first."""
     if not is_built():
         print("seamkit: swift build -c release (some minutes)", file=sys.stderr, flush=True)
-        if subprocess.run(["swift", "build", "-c", "release"], cwd=ROOT).returncode:
+        if subprocess.run(["swift", "build", "-c", "release"], cwd=ROOT, check=False).returncode:
             fail(f"swift build -c release failed in {ROOT}, see above; scripts/setup installs what it needs")
     found: dict[str, Path] = {}
     for path in (path for folder in folders() for path in sorted(folder.glob("lib*.so*"))):

@@ -169,7 +169,9 @@ static void saved_is_the_same(seam_backbone *backbone, seam_session *session, se
 
 int main(int argc, char **argv) {
   if (argc < 3) return 2;
+  char path[1000];
   seam_runtime *runtime = make_runtime(argv[1]);
+  OK(seam_load_plugin(runtime, path_in(path, argv[1], "libBottleneck.so"), &error));
   seam_backbone *backbone = open_tiny(runtime);
   gradient_is_right(backbone, "repcali", NULL, 3);
   gradient_is_right(backbone, "bottleneck", "{\"rank\": 2}", 2);

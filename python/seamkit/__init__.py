@@ -54,5 +54,7 @@ def __getattr__(name: str) -> Any:
     if name in ("attach", "detach", "load", "save"):
         import seamkit.torch
 
-        return getattr(seamkit.torch, name)
+        # Kept, so that this function is asked once.
+        globals()[name] = found = getattr(seamkit.torch, name)
+        return found
     raise AttributeError(f"module 'seamkit' has no attribute {name!r}")

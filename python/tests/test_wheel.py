@@ -11,8 +11,8 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-
 import tiny_models
+
 from seamkit import locations
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +42,8 @@ print(seamkit.torch.Adapter("repcali", site).factory.plugin.path)
 
 def python(program: str, *arguments: str | Path, **variables: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, env=CLEAN | variables)
+        [sys.executable, "-c", program, *arguments], check=False, capture_output=True, text=True,
+        env=CLEAN | variables)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -141,7 +142,7 @@ def test_what_is_missing_is_one_sentence(
     (tmp_path / "empty").mkdir()
     done = subprocess.run(
         [*PIP, "wheel", "--no-build-isolation", "--wheel-dir", tmp_path / "wheels", tmp_path / "python"],
-        capture_output=True, text=True, env=CLEAN | {"PATH": str(tmp_path / "empty")} | variables)
+        check=False, capture_output=True, text=True, env=CLEAN | {"PATH": str(tmp_path / "empty")} | variables)
     sentences = [each for each in done.stderr.splitlines() if "seamkit: " in each]
     assert done.returncode and len(sentences) == 1 and all(part in sentences[0] for part in parts), done.stderr
     assert "Traceback" not in done.stderr

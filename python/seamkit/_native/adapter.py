@@ -19,7 +19,8 @@ Value = None | bool | int | float | str | Array
 
 
 class Adapter(Handle):
-    """Made by `Backbone.adapter`, `Backbone.load`, `Session.add`."""
+    """An adapter on the native engine, made by `Backbone.adapter`, `Backbone.classifier`, `Backbone.load` or
+    `Session.add`. Calls on it must not overlap with those on sessions that it is attached to."""
 
     _kind = "seam_adapter"
 
@@ -45,6 +46,9 @@ class Adapter(Handle):
 
         backbone_path: the folder of the weights that it belongs to; None for the one the backbone was opened from.
         notes: Markdown lines for the model card.
+
+        Raises NumericError for values that are not finite, AlreadyExistsError for a folder that holds something else,
+        FileError.
         """
         checked("seam_adapter_save", self.handle, utf8(path), utf8(backbone_path), utf8(notes))
 
@@ -53,7 +57,11 @@ class Adapter(Handle):
         return Adapter(made("seam_adapter_fold", self.handle))
 
     def call(self, method: str, *arguments: Any) -> Value:
-        """A method of the plugin's own. Arguments are int, float, str, or tensors that speak DLPack."""
+        """A method of the plugin's own. Arguments are int, float, str, or tensors that speak DLPack (float32, float16
+        or int32); so are results, arrays for tensors.
+
+        Raises NotFoundError for an unknown method, with those there are, InvalidArgumentError for other arguments.
+        """
         values = (c.seam_value * len(arguments))()
         for value, argument in zip(values, arguments, strict=True):
             _fill(value, argument)

@@ -36,7 +36,7 @@ class Adapter(torch.nn.Module):
 
     The first call for some shapes runs the plugin, whose operations call torch; it is kept as a graph of torch
     operations, which later calls for these shapes run without the plugin. f32 computes; inputs in half precision are
-    widened and the outputs narrowed again. The keys of `state_dict` are the parameters' names in a saved folder.
+    widened and the outputs narrowed again. The keys of its state dict are the parameters' names in a saved folder.
 
     id: of the adapter ("repcali"). site: where it is attached (`Site.of(model)`). seam: None for the adapter's first.
     options: by the declared names. backbone_frozen: False when the model is trained with it. classes: for
@@ -81,9 +81,11 @@ class Adapter(torch.nn.Module):
 
     @property
     def id(self) -> str:
+        """The name under which the plugin offers it: "repcali"."""
         return self.factory.id
 
     def extra_repr(self) -> str:
+        """What `print(model)` shows of it."""
         return f"{self.id!r} on {self.seam}, plugin {self.factory.plugin.id} {self.factory.plugin.version}"
 
     # ---- Running
