@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seamkit import _declarations as c
-from seamkit._native.adapter import Adapter
+from seamkit._native.adapter import Adapter, saved_sizes
 from seamkit._native.handles import Handle, made
 from seamkit._native.library import Options, changed, checked, library, options_json, sized, taken_json, utf8
 from seamkit._native.session import Session
@@ -47,8 +47,8 @@ class Runtime(Handle):
     plugins: libraries to load; None for every plugin of SEAM_PLUGIN_PATH and of the folder of libSeam.so. Of these, one
     that cannot be loaded is reported as a warning and passed over.
 
-    Runtimes are independent of each other. Calls on one, and on what was made from it, must not overlap; different
-    threads may have one each.
+    Calls on one, and on what was made from it, must not overlap, except that sessions on different backbones may run on
+    different threads.
 
     Raises NotFoundError where libSeam.so or a plugin is missing, and what `load_plugin` raises.
     """
@@ -104,8 +104,8 @@ class Runtime(Handle):
         path: None for a backbone without files, such as "remote". id: of the backbone; None asks the loaded ones which
         of them accepts the model. options: of the backbone.
 
-        Raises NotFoundError for no such folder, FormatError for files that are not what they should be,
-        UnsupportedError for a family that no backbone knows, InvalidArgumentError for wrong options.
+        Raises NotFoundError where the folder or a file in it is missing, FormatError for files that are not what they
+        should be, UnsupportedError for a family that no backbone knows, InvalidArgumentError for wrong options.
         """
         return Backbone(self, path, id, options)
 
@@ -141,7 +141,8 @@ class Backbone(Handle):
     def save(self, path: str | Path) -> None:
         """Writes a Hugging Face folder with the trained weights; the old folder or the new one.
 
-        Raises FileError, and UnsupportedError for a model that cannot be written, such as a quantised one.
+        Raises AlreadyExistsError for a folder that holds something else, NotFoundError or FileError where it cannot be
+        written.
         """
         checked("seam_backbone_save", self.handle, utf8(path))
 
@@ -162,21 +163,21 @@ class Backbone(Handle):
     def classifier(self, id: str, classes: int, options: Options | None = None, *, seed: int = 0) -> Adapter:
         """Makes an adapter on decoder.output for that many classes, 2 or more; the rest as for `adapter`."""
         arguments = (self.handle, utf8(id), options_json(options), classes, seed)
-        return Adapter(made("seam_adapter_create_classifier", *arguments))
+        return Adapter(made("seam_adapter_create_classifier", *arguments), (classes, self.info.d_model))
 
     def load(self, path: str | Path) -> Adapter:
         """Reads the folder of one saved adapter, from whichever engine.
 
         Raises NotFoundError, FormatError, IncompatibleError for an adapter of another model.
         """
-        return Adapter(made("seam_adapter_load", self.handle, utf8(path)))
+        return Adapter(made("seam_adapter_load", self.handle, utf8(path)), saved_sizes(path))
 
     def session(self, *adapters: Adapter) -> Session:
         """Makes a session with these adapters attached, in this order. Sessions of one model are independent.
 
         Raises what `Session.attach` raises.
         """
-        session = Session(self.handle)
+        session = Session(self.handle, self.info.d_model)
         for adapter in adapters:
             session.attach(adapter)
         return session

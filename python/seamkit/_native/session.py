@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from seamkit import _declarations as c
-from seamkit._native.adapter import Adapter
+from seamkit._native.adapter import Adapter, saved_sizes
 from seamkit._native.batch import Batch
 from seamkit._native.exchange import Array, output, pointer, received
 from seamkit._native.handles import Handle, made
 from seamkit._native.library import Options, changed, checked, library, options_json, sized, utf8
+from seamkit.errors import ShapeError
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,17 @@ class Generated:
 class Session(Handle):
     """A model with adapters on its seams, made by `Backbone.session`: it runs, scores, generates and trains.
 
-    Calls on one session, and on what was made from it, must not overlap; sessions of different runtimes may run on
-    different threads. Calls release the interpreter's lock.
+    Calls on one session must not overlap, nor those on sessions of one backbone; sessions on different backbones may
+    run on different threads. Calls release the interpreter's lock.
     """
 
     _kind = "seam_session"
 
-    def __init__(self, backbone: int):
+    def __init__(self, backbone: int, width: int):
         super().__init__(made("seam_session_create", backbone))
+        self._width = width
+        # Classes of the heads that are attached; the library fills as many scores for each row.
+        self._classes: int | None = None
 
     # ---- Adapters, which run in the order attached
 
@@ -67,6 +71,7 @@ class Session(Handle):
         InvalidArgumentError during a training.
         """
         checked("seam_session_attach", self.handle, adapter.handle, position)
+        self._head(adapter._sizes)
 
     def add(
         self, id: str, options: Options | None = None, *, classes: int = 0, frozen: bool = True, seed: int = 0
@@ -75,7 +80,9 @@ class Session(Handle):
         before it, such as a gate on the tokens of a prefix. classes: for a head of a classification; the rest, and what
         is raised, as for `Backbone.adapter`."""
         arguments = (self.handle, utf8(id), options_json(options), classes, int(frozen), seed)
-        return Adapter(made("seam_session_add", *arguments))
+        adapter = Adapter(made("seam_session_add", *arguments), (classes, self._width) if classes else None)
+        self._head(adapter._sizes)
+        return adapter
 
     def load(self, path: str | Path) -> None:
         """Attaches the saved adapters of a folder, one or several, in their order: all or none.
@@ -83,6 +90,11 @@ class Session(Handle):
         Raises NotFoundError, FormatError, IncompatibleError for adapters of another model.
         """
         checked("seam_session_load", self.handle, utf8(path))
+        self._head(saved_sizes(path))
+
+    def _head(self, sizes: tuple[int, int] | None) -> None:
+        if sizes:
+            self._classes = sizes[0]
 
     def detach(self, adapter: Adapter) -> None:
         """Takes an adapter off; the outputs are what they were without it, to the last bit.
@@ -128,7 +140,7 @@ class Session(Handle):
     def pool(self, batch: Batch) -> Array:
         """One vector for each source, float32 [batch, d_model].
 
-        Raises UnsupportedError for a model that has an encoder and a decoder.
+        Raises UnsupportedError for a model that has a decoder.
         """
         pooled = output()
         checked("seam_session_pool", self.handle, batch.pointer, ctypes.byref(pooled))
@@ -136,7 +148,12 @@ class Session(Handle):
 
     def classify(self, batch: Batch, classes: int) -> Array:
         """Scores, float32 [batch, classes], of the adapters on decoder.output, which were made for that many
-        classes."""
+        classes.
+
+        Raises ShapeError for another number, InvalidArgumentError without such an adapter.
+        """
+        if self._classes not in (None, classes):
+            raise ShapeError(f"classes must be {self._classes}, as the attached head has, found {classes}")
         scores = np.empty((batch.count, classes), np.float32)
         checked("seam_session_classify", self.handle, batch.pointer, pointer(scores, ctypes.c_float))
         return scores
