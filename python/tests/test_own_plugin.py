@@ -50,18 +50,18 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"c": library, "swift": EXAMPLE / ".build/release/libBottleneck.so"}
 
 
-def test_trained_from_pytorch_run_natively(libraries: dict[str, Path], tmp_path: Path) -> None:
-    model, seam = os.environ["SEAM_REAL_MODEL"], locations.library("libSeam.so").parent.resolve() / "seam"
+def test_trained_from_pytorch_run_natively(libraries: dict[str, Path], real_model: Path, tmp_path: Path) -> None:
+    seam = locations.library("libSeam.so").parent.resolve() / "seam"
     losses = {}
     for language, library in libraries.items():
         adapter = tmp_path / language
-        printed = shell(f"{sys.executable} {EXAMPLE / 'train.py'} {library} {model} {adapter}")
+        printed = shell(f"{sys.executable} {EXAMPLE / 'train.py'} {library} {real_model} {adapter}")
         losses[language] = [float(each.split()[1]) for each in printed.splitlines()]
         assert len(losses[language]) == 20 and losses[language][-1] < 0.7 * losses[language][0]
         assert (adapter / "adapter_model.safetensors").read_bytes() == (
             tmp_path / "c" / "adapter_model.safetensors").read_bytes()
         for line in blocks(DOCUMENT, "bash")[2].splitlines():
-            known = {"seam ": f"{seam} ", "./libBottleneck.so": library, "--model model": f"--model {model}",
+            known = {"seam ": f"{seam} ", "./libBottleneck.so": library, "--model model": f"--model {real_model}",
                      "--adapter adapter": f"--adapter {adapter}"}
             for word, meant in known.items():
                 line = line.replace(word, str(meant), 1)

@@ -4,7 +4,6 @@ README."""
 from __future__ import annotations
 
 import copy
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -108,12 +107,12 @@ def test_a_model_with_adapters_is_not_copied(folder: Path) -> None:
         copy.deepcopy(model)
 
 
-def test_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_readme(real_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its programs run as they stand, on a real model."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "python/README.md").read_text(), re.DOTALL)
     assert len(blocks) == 2
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "model").symlink_to(Path(os.environ["SEAM_REAL_MODEL"]).resolve())
+    (tmp_path / "model").symlink_to(real_model)
     printed: list[Any] = []
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {"print": lambda *values: printed.append(values[-1])})

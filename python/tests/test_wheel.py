@@ -79,7 +79,7 @@ def test_the_wheel_needs_nothing_of_the_system(wheel: Path, tmp_path: Path) -> N
     assert printed == f"(1, 2, {model.config.vocab_size})"
     added = loaded(trace / "after") - loaded(trace / "before")
     assert {each for each in added if "openblas" in each} == {f"{site}/seamkit/lib/libopenblas.so.0"}
-    inside = (str(site), sysconfig.get_path("platlib"), sysconfig.get_path("platstdlib"))
+    inside = (str(site), sysconfig.get_path("platlib"), sysconfig.get_path("stdlib"))
     strangers = {each for each in added if not each.startswith(inside) and not SYSTEM.fullmatch(Path(each).name)}
     assert not strangers
     assert list((site / "seamkit/lib/licenses").glob("libopenblas*.txt"))
