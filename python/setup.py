@@ -52,6 +52,12 @@ def is_built() -> bool:
     return any((each / CORE).is_file() for each in folders())
 
 
+def lacks_plugins() -> bool:
+    """Whether a build of the clone was one of some products, as that of scripts/quickstart."""
+    names = [each.name for each in (ROOT / "Plugins").glob("*") if each.is_dir()]
+    return folders() == [BUILT] and not all((BUILT / f"lib{name}.so").is_file() for name in names)
+
+
 def check() -> None:
     """Before pip downloads anything: that the libraries are there or can be built."""
     if is_plain() or is_built():
@@ -68,7 +74,7 @@ def check() -> None:
 
 def libraries() -> list[Path]:
     """libSeam.so, the plugins and, if a folder holds it, OpenBLAS: of each name the first."""
-    if not is_built():
+    if not is_built() or (lacks_plugins() and shutil.which("swift")):
         print("seamkit: swift build -c release (some minutes)", file=sys.stderr, flush=True)
         if subprocess.run(["swift", "build", "-c", "release"], cwd=ROOT, check=False).returncode:
             fail(f"swift build -c release failed in {ROOT}, see above; scripts/setup installs what it needs")

@@ -148,6 +148,27 @@ def test_what_is_missing_is_one_sentence(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("has_core", [False, True], ids=["nothing", "without-plugins"])
+def test_a_failed_build_ends_the_installation(tmp_path: Path, has_core: bool) -> None:
+    """What is missing is built. What the compiler says comes first, and no wheel is made."""
+    shutil.copytree(ROOT / "python", tmp_path / "python", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "Package.swift").touch()
+    (tmp_path / "Plugins/Gate").mkdir(parents=True)
+    if has_core:
+        (tmp_path / ".build/release").mkdir(parents=True)
+        (tmp_path / ".build/release/libSeam.so").touch()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/swift").write_text('#!/bin/sh\necho "asked: $* in $PWD"\nexit 1\n')
+    (tmp_path / "bin/swift").chmod(0o755)
+    done = subprocess.run(
+        [*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path / "wheels", tmp_path / "python"],
+        check=False, capture_output=True, text=True, env=CLEAN | {"PATH": f"{tmp_path / 'bin'}:{CLEAN['PATH']}"})
+    said = done.stdout + done.stderr
+    assert done.returncode and f"asked: build -c release in {tmp_path.resolve()}" in said, said
+    assert f"seamkit: swift build -c release failed in {tmp_path.resolve()}, see above" in said
+    assert "Traceback" not in said and not list((tmp_path / "wheels").glob("*.whl"))
+
+
 def test_python_alone(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "python", tmp_path / "python", ignore=shutil.ignore_patterns("__pycache__"))
     subprocess.run(
