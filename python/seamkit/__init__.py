@@ -54,7 +54,5 @@ def __getattr__(name: str) -> Any:
     if name in ("attach", "detach", "load", "save"):
         import seamkit.torch
 
-        # Kept, so that this function is asked once.
-        globals()[name] = found = getattr(seamkit.torch, name)
-        return found
+        return getattr(seamkit.torch, name)
     raise AttributeError(f"module 'seamkit' has no attribute {name!r}")

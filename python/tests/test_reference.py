@@ -59,7 +59,7 @@ def test_names_in_docstrings_exist(name: str) -> None:
     module = seamkit.torch if name.startswith("seamkit.torch") else seamkit
     known: list[Any] = [module, seamkit, torch.nn.Module]  # an adapter is one
     for each in name.removeprefix(module.__name__).split(".")[1:]:
-        known.insert(0, inspect.getattr_static(known[0], each))
+        known.insert(0, (getattr if known[0] is module else inspect.getattr_static)(known[0], each))
     own = inspect.signature(known[0]).parameters if callable(known[0]) else ()
     for given in re.findall(r"(?<!`)`([A-Za-z_][\w.]*)`", EVERYTHING[name] or ""):
         first, *rest = given.removeprefix("seamkit.torch.").removeprefix("seamkit.").split(".")
