@@ -55,12 +55,15 @@ def test_every_public_name_has_a_docstring() -> None:
 
 @pytest.mark.parametrize("name", [name for name, text in EVERYTHING.items() if "`" in (text or "")])
 def test_names_in_docstrings_exist(name: str) -> None:
-    """`Backbone.load`, `seamkit.load`, `forward` of the same class, or a name of the parameters."""
+    """`Backbone.load`, `seamkit.load`, `forward` of the same class, what its methods set, or a parameter."""
     module = seamkit.torch if name.startswith("seamkit.torch") else seamkit
     known: list[Any] = [module, seamkit, torch.nn.Module]  # an adapter is one
     for each in name.removeprefix(module.__name__).split(".")[1:]:
         known.insert(0, (getattr if known[0] is module else inspect.getattr_static)(known[0], each))
-    own = inspect.signature(known[0]).parameters if callable(known[0]) else ()
+    here = [each for each in known[:-3] if callable(each)]
+    own = {parameter for each in here for parameter in inspect.signature(each).parameters}
+    for each in filter(inspect.isclass, here):
+        own |= set(re.findall(r"self\.(\w+)", inspect.getsource(each)))
     for given in re.findall(r"(?<!`)`([A-Za-z_][\w.]*)`", EVERYTHING[name] or ""):
         first, *rest = given.removeprefix("seamkit.torch.").removeprefix("seamkit.").split(".")
         if first in own:
