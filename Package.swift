@@ -38,6 +38,7 @@ let package = Package(
     products: [
         .library(name: "Seam", type: .dynamic, targets: ["CAPI"]),
         .executable(name: "seam", targets: ["seam"]),
+        .library(name: "SeamPlugin", targets: ["SeamPlugin"]),
     ] + plugins.map { .library(name: $0[0].name, type: .dynamic, targets: [$0[0].name]) },
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the C border and the tracing of an adapter cost, beside a module of torch with the same formulas.
 
-  SEAMKIT_LIBRARY_PATH=.build/release python python/benchmark.py
+  python python/benchmark.py
 
 Prints microseconds, the least of several rounds on one thread, as a table of Markdown.
 """

@@ -28,18 +28,18 @@ static double mean_loss(seam_session *session, const seam_batch *batch) {
 
 /* One step of Adam from no moments moves a parameter by -rate g / (|g| + epsilon): with a rate and an epsilon of 1 the
  * gradient can be read off. */
-static void gradient_is_right(seam_backbone *backbone) {
+static void gradient_is_right(seam_backbone *backbone, const char *id, const char *given, size_t parameters) {
   seam_adapter *adapter = NULL;
   seam_session *session = NULL;
   seam_batch batch = tiny_batch();
   DLManagedTensorVersioned *views[8];
-  OK(seam_adapter_create(backbone, "repcali", NULL, NULL, 1, 0, &adapter, &error));
+  OK(seam_adapter_create(backbone, id, NULL, given, 1, 0, &adapter, &error));
   OK(seam_session_create(backbone, &session, &error));
   OK(seam_session_attach(session, adapter, -1, &error));
 
   double expected[MAXIMUM], before[MAXIMUM];
   size_t total = 0, count = views_of(adapter, views);
-  CHECK(count == 3);
+  CHECK(count == parameters);
   /* Away from the identity, so that every parameter has a gradient of its own. */
   for (size_t p = 0; p < count; p++)
     for (int64_t i = 0; i < count_of(views[p]); i++) data_of(views[p])[i] += 0.3f * (float)sin(1.7 * (double)i + p);
@@ -169,9 +169,12 @@ static void saved_is_the_same(seam_backbone *backbone, seam_session *session, se
 
 int main(int argc, char **argv) {
   if (argc < 3) return 2;
+  char path[1000];
   seam_runtime *runtime = make_runtime(argv[1]);
+  OK(seam_load_plugin(runtime, path_in(path, argv[1], "libBottleneck.so"), &error));
   seam_backbone *backbone = open_tiny(runtime);
-  gradient_is_right(backbone);
+  gradient_is_right(backbone, "repcali", NULL, 3);
+  gradient_is_right(backbone, "bottleneck", "{\"rank\": 2}", 2);
   seam_session *session = NULL;
   OK(seam_session_create(backbone, &session, &error));
   seam_adapter *adapter = train(backbone, session);

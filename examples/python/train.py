@@ -2,10 +2,9 @@
 """Trains a RepCali adapter on a pretrained sequence-to-sequence model: open the model, attach the adapter, train, score,
 save, read it back and score again. examples/c and examples/swift do the same and print the same numbers.
 
-Build, install and run, from the root of the repository:
-  swift build -c release
+Install and run, from the root of the repository:
   pip install ./python
-  SEAMKIT_LIBRARY_PATH=.build/release python3 examples/python/train.py MODEL train.jsonl dev.jsonl adapter 100
+  python3 examples/python/train.py MODEL train.jsonl dev.jsonl adapter 100
 
 MODEL is a folder in the Hugging Face layout with a tokenizer.json; each line of the data is a JSON object with the
 strings "source" and "target"; `adapter` is the folder to write; 100 is the number of steps.

@@ -86,6 +86,8 @@ class NumericError(SeamError, ArithmeticError):
 
 
 class OutOfMemoryError(SeamError, MemoryError):
+    """Memory that the system refused."""
+
     code = c.SEAM_OUT_OF_MEMORY
 
 

@@ -11,15 +11,23 @@ from seamkit.errors import NotFoundError
 VARIABLE = "SEAMKIT_LIBRARY_PATH"
 PLUGIN_VARIABLE = "SEAM_PLUGIN_PATH"
 PACKAGED = Path(__file__).resolve().parent / "lib"
+# Where `swift build -c release` puts them, for a package that runs from a clone, such as an editable install.
+CLONE = Path(__file__).resolve().parents[2]
+BUILT = CLONE / ".build" / "release"
 
 
 def library_folders() -> list[Path]:
-    """The folders of SEAMKIT_LIBRARY_PATH (joined by ':'), then the package's own, which a wheel fills."""
+    """The folders of SEAMKIT_LIBRARY_PATH (joined by ':'), then the package's own, which a wheel fills, and that of a
+    clone's release build.
+
+    Raises NotFoundError where SEAMKIT_LIBRARY_PATH names something that is not a folder.
+    """
     given = [Path(each) for each in os.environ.get(VARIABLE, "").split(":") if each]
     for folder in given:
         if not folder.is_dir():
             raise NotFoundError(f'{VARIABLE}: "{folder}" is not a folder')
-    return [*given, *([PACKAGED] if PACKAGED.is_dir() else [])]
+    own = [PACKAGED, *([BUILT] if (CLONE / "Package.swift").is_file() else [])]
+    return [*given, *(each for each in own if each.is_dir())]
 
 
 def library(name: str) -> Path:
@@ -33,8 +41,8 @@ def library(name: str) -> Path:
             return folder / name
     searched = ", ".join(f'"{each}"' for each in folders) or "no folder"
     raise NotFoundError(
-        f'{name} is in none of the folders of SeamKit (searched {searched}): set {VARIABLE} to the folder that holds '
-        f'it, for example .build/release after swift build -c release')
+        f"{name} is in none of the folders of SeamKit (searched {searched}): install the package from a clone of "
+        f"SeamKit with Swift (pip install ./python), or set {VARIABLE} to the folder that holds it")
 
 
 def plugin_libraries() -> list[Path]:
@@ -52,4 +60,5 @@ def plugin_libraries() -> list[Path]:
 
 
 def is_plugin(path: Path) -> bool:
+    """Whether a library names the entry of plugins; only its bytes are read."""
     return c.SEAM_PLUGIN_ENTRY.encode() in path.read_bytes()

@@ -11,7 +11,8 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "python"), str(ROOT / "Tests" / "python")]
-os.environ.setdefault("SEAMKIT_LIBRARY_PATH", str(ROOT / ".build" / "release"))
+# Absolute: tests change the working folder.
+os.environ["SEAMKIT_LIBRARY_PATH"] = str(Path(os.environ.get("SEAMKIT_LIBRARY_PATH", ROOT / ".build/release")).resolve())
 os.environ.setdefault("SEAM_LIBRARY", str(Path(os.environ["SEAMKIT_LIBRARY_PATH"]) / "libSeam.so"))
 
 import seamkit  # noqa: E402
@@ -23,3 +24,11 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="session")
 def runtime() -> seamkit.Runtime:
     return seamkit.Runtime()
+
+
+@pytest.fixture(scope="session")
+def real_model() -> Path:
+    """The published encoder-decoder of molecules that scripts/test fetches, which fails a run that skips a test."""
+    if not (folder := os.environ.get("SEAM_REAL_MODEL")):
+        pytest.skip("SEAM_REAL_MODEL names no model folder")
+    return Path(folder).resolve()

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from single_stack import bert
 from tiny_models import add_tokenizer, reference, save, tokens
 
 import seamkit
@@ -33,6 +34,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def backbone(runtime: seamkit.Runtime, folder: Path) -> seamkit.Backbone:
     return runtime.open(folder)
+
+
+@pytest.fixture(scope="module")
+def encoder(runtime: seamkit.Runtime, tmp_path_factory: pytest.TempPathFactory) -> seamkit.Backbone:
+    path = tmp_path_factory.mktemp("bert")
+    bert().save_pretrained(path)
+    return runtime.open(path)
 
 
 def batch(seed: int = 1) -> Batch:
@@ -160,11 +168,20 @@ def test_errors_have_code_origin_and_class(
 def test_where_libraries_are_sought(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from seamkit import locations
 
-    monkeypatch.setenv("SEAMKIT_LIBRARY_PATH", str(tmp_path))
+    given, clone = tmp_path / "given", tmp_path / "clone"
+    given.mkdir()
+    (clone / "release").mkdir(parents=True)
+    (clone / "release/libSeam.so").touch()
+    monkeypatch.setattr(locations, "CLONE", clone)
+    monkeypatch.setattr(locations, "BUILT", clone / "release")
+    monkeypatch.setenv("SEAMKIT_LIBRARY_PATH", str(given))
     with pytest.raises(seamkit.NotFoundError, match="set SEAMKIT_LIBRARY_PATH"):
         locations.library("libSeam.so")
-    (tmp_path / "libSeam.so").touch()
-    assert locations.library("libSeam.so") == tmp_path / "libSeam.so"
+    # Only a clone of SeamKit has built what lies there.
+    (clone / "Package.swift").touch()
+    assert locations.library("libSeam.so") == clone / "release/libSeam.so"
+    (given / "libSeam.so").touch()
+    assert locations.library("libSeam.so") == given / "libSeam.so"
     monkeypatch.setenv("SEAMKIT_LIBRARY_PATH", str(tmp_path / "gone"))
     with pytest.raises(seamkit.NotFoundError, match="is not a folder"):
         locations.library("libSeam.so")
@@ -246,6 +263,32 @@ def test_nothing_leaks(backbone: seamkit.Backbone) -> None:
     assert lent_count() == lent
     # 2000 errors that are not released are 390 KB, as many adapters 8.6 MB.
     assert resident() - before < 256
+
+
+def test_arrays_of_a_head_have_its_sizes(backbone: seamkit.Backbone, tmp_path: Path) -> None:
+    """The library is given addresses alone: other sizes would be read and written beyond their ends."""
+    width = backbone.info.d_model
+    made = backbone.classifier("linear-head", 3)
+    made.save(tmp_path / "head")
+    for head in (made, backbone.load(tmp_path / "head")):
+        assert head.classify(np.zeros((2, 3)), np.zeros((2, width))).shape == (2, 3)
+        for scores, hidden in (((2, 2), (2, width)), ((2, 3), (2, width - 1)), ((2, 3), (1, width))):
+            with pytest.raises(seamkit.ShapeError, match=rf"examples, 3\] and hidden \[examples, {width}\], found"):
+                head.classify(np.zeros(scores), np.zeros(hidden))
+            with pytest.raises(seamkit.ShapeError, match="fit needs scores"):
+                head.fit(np.zeros(scores), np.zeros(hidden), [0, 1])
+        with pytest.raises(seamkit.ShapeError, match="a label for each of 2 examples"):
+            head.fit(np.zeros((2, 3)), np.zeros((2, width)), [0, 1, 2])
+
+
+def test_classes_of_a_session_are_those_of_its_head(encoder: seamkit.Backbone, tmp_path: Path) -> None:
+    added, loaded = encoder.session(), encoder.session()
+    added.add("linear-head", classes=3).save(tmp_path / "head")
+    loaded.load(tmp_path / "head")
+    for session in (added, loaded, encoder.session(encoder.load(tmp_path / "head"))):
+        assert session.classify(Batch([[4, 5, 6]]), 3).shape == (1, 3)
+        with pytest.raises(seamkit.ShapeError, match="classes must be 3, as the attached head has, found 2"):
+            session.classify(Batch([[4, 5, 6]]), 2)
 
 
 def test_calls_release_the_lock(backbone: seamkit.Backbone) -> None:

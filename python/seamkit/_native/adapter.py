@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,15 @@ Value = None | bool | int | float | str | Array
 
 
 class Adapter(Handle):
-    """Made by `Backbone.adapter`, `Backbone.load`, `Session.add`."""
+    """An adapter on the native engine, made by `Backbone.adapter`, `Backbone.classifier`, `Backbone.load` or
+    `Session.add`. Calls on it must not overlap with those on sessions that it is attached to."""
 
     _kind = "seam_adapter"
+
+    def __init__(self, pointer: int, sizes: tuple[int, int] | None = None):
+        super().__init__(pointer)
+        # Of a head: its classes and the backbone's d_model. The library reads arrays of these sizes.
+        self._sizes = sizes
 
     @property
     def options(self) -> dict[str, Any]:
@@ -45,15 +52,22 @@ class Adapter(Handle):
 
         backbone_path: the folder of the weights that it belongs to; None for the one the backbone was opened from.
         notes: Markdown lines for the model card.
+
+        Raises NumericError for values that are not finite, AlreadyExistsError for a folder that holds something else,
+        NotFoundError or FileError where it cannot be written.
         """
         checked("seam_adapter_save", self.handle, utf8(path), utf8(backbone_path), utf8(notes))
 
     def folded(self) -> Adapter:
         """An adapter with the same outputs, without what only training needs."""
-        return Adapter(made("seam_adapter_fold", self.handle))
+        return Adapter(made("seam_adapter_fold", self.handle), self._sizes)
 
     def call(self, method: str, *arguments: Any) -> Value:
-        """A method of the plugin's own. Arguments are int, float, str, or tensors that speak DLPack."""
+        """A method of the plugin's own. Arguments are int, float, str, or tensors that speak DLPack (float32, float16
+        or int32); so are results, arrays for tensors.
+
+        Raises NotFoundError for an unknown method, with those there are, InvalidArgumentError for other arguments.
+        """
         values = (c.seam_value * len(arguments))()
         for value, argument in zip(values, arguments, strict=True):
             _fill(value, argument)
@@ -77,15 +91,17 @@ class Adapter(Handle):
 
         scores [examples, classes], hidden [examples, d_model], labels [examples], empty_scores [classes];
         `changes` are members of seam_fit_options: epochs, learning_rate, prepare ...
+
+        Raises ShapeError, NumericError for features that are not finite, InvalidArgumentError for an adapter on another
+        seam or a label out of range. After an error the adapter is as before.
         """
         options = sized(c.seam_fit_options())
         library().seam_fit_options_init(ctypes.byref(options))
         changed(options, changes)
-        x, h, y = array(scores, np.float32), array(hidden, np.float32), array(labels, np.int32)
-        if x.ndim != 2 or h.ndim != 2 or y.ndim != 1 or not len(x) == len(h) == len(y):
-            raise ShapeError(
-                "fit needs scores [examples, classes], hidden [examples, d_model] and labels [examples], found "
-                f"{list(x.shape)}, {list(h.shape)} and {list(y.shape)}")
+        x, h = self._features("fit", scores, hidden)
+        y = array(labels, np.int32)
+        if y.shape != (len(x),):
+            raise ShapeError(f"fit needs a label for each of {len(x)} examples, found labels {list(y.shape)}")
         empty = None if empty_scores is None else array(empty_scores, np.float32)
         if empty is not None and empty.size != x.shape[1]:
             raise ShapeError(f"empty_scores must have one number for each of {x.shape[1]} classes, found {empty.size}")
@@ -96,17 +112,35 @@ class Adapter(Handle):
         return list(losses)
 
     def classify(self, scores: Any, hidden: Any) -> Array:
-        """The scores that an adapter on decoder.output gives to each class, [examples, classes]."""
-        x, h = array(scores, np.float32), array(hidden, np.float32)
-        if x.ndim != 2 or h.ndim != 2 or len(x) != len(h):
-            raise ShapeError(
-                "classify needs scores [examples, classes] and hidden [examples, d_model], found "
-                f"{list(x.shape)} and {list(h.shape)}")
+        """The scores that an adapter on decoder.output gives to each class, float32 [examples, classes].
+
+        scores [examples, classes], hidden [examples, d_model]. Raises ShapeError, and InvalidArgumentError for an
+        adapter on another seam.
+        """
+        x, h = self._features("classify", scores, hidden)
         found = np.empty_like(x)
         checked(
             "seam_adapter_classify", self.handle, pointer(x, ctypes.c_float), pointer(h, ctypes.c_float), len(x),
             pointer(found, ctypes.c_float))
         return found
+
+    def _features(self, what: str, scores: Any, hidden: Any) -> tuple[Array, Array]:
+        x, h = array(scores, np.float32), array(hidden, np.float32)
+        fits = x.ndim == h.ndim == 2 and len(x) == len(h)
+        if not fits or (self._sizes and (x.shape[1], h.shape[1]) != self._sizes):
+            classes, width = self._sizes or ("classes", "d_model")
+            raise ShapeError(
+                f"{what} needs scores [examples, {classes}] and hidden [examples, {width}], found {list(x.shape)} and "
+                f"{list(h.shape)}")
+        return x, h
+
+
+def saved_sizes(path: str | Path) -> tuple[int, int] | None:
+    """Classes and d_model of the head in a folder that the library has loaded: one adapter or several."""
+    config = json.loads((Path(path) / "adapter_config.json").read_text())
+    if "adapters" in config:
+        return next(filter(None, (saved_sizes(Path(path) / each) for each in config["adapters"])), None)
+    return (config["classes"], config["backbone"]["d_model"]) if config.get("classes") else None
 
 
 def _fill(value: Any, argument: Any) -> None:

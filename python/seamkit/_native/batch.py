@@ -23,6 +23,8 @@ class Batch:
 
     input_ids, attention_mask, token_type_ids [batch, source]; labels, decoder_input_ids [batch, target], -100 counts
     nothing in labels; classes [batch], for a classification.
+
+    Raises ShapeError for arrays that do not fit each other. What is borrowed must not change while a call runs.
     """
 
     def __init__(

@@ -26,6 +26,9 @@ class Classifier(Handle):
     task: {"template": "{text} It was [MASK]", "labels": {"negative": ["bad"], "positive": ["great", "good"]}}, and what
     docs/fewshot.md says. tokenizer: the model's; None for a backbone that reads text by itself. cache: a folder that
     keeps the model's answers, so that a later process need not ask again.
+
+    Raises FormatError for a task that cannot be used, with what is wrong in it, UnsupportedError for a model without
+    scores of words.
     """
 
     _kind = "seam_classifier"
@@ -51,6 +54,9 @@ class Classifier(Handle):
 
         labels: of each text, by name or by number. pairs: second texts, for a template with {text_b}. `changes` are
         members of seam_fit_options: epochs, learning_rate ...
+
+        Raises ShapeError for another number of labels or pairs than texts, InvalidArgumentError for an unknown label or
+        a text that the model has no room for, NumericError for answers that are not finite.
         """
         if len(labels) != len(texts):
             raise ShapeError(f"fit needs a label for each of {len(texts)} texts, found {len(labels)}")
@@ -66,7 +72,10 @@ class Classifier(Handle):
         return list(losses)
 
     def scores(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Array:
-        """Of each class, [texts, classes]; the largest of a row is the text's class."""
+        """Of each class, float32 [texts, classes]; the largest of a row is the text's class.
+
+        Raises as `fit` does.
+        """
         found = np.empty((len(texts), len(self.labels)), np.float32)
         checked(
             "seam_classifier_predict", self.handle, _strings(texts), self._pairs(texts, pairs), len(texts),
@@ -74,7 +83,7 @@ class Classifier(Handle):
         return found
 
     def predict(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[str]:
-        """The label of each text."""
+        """The label of each text; raises as `fit` does."""
         return [self.labels[each] for each in self.scores(texts, pairs).argmax(1)]
 
     @property

@@ -32,6 +32,7 @@ class Handle:
 
     @property
     def closed(self) -> bool:
+        """Whether `close` was called."""
         return not self._release.alive
 
     def close(self) -> None:

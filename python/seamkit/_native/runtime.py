@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seamkit import _declarations as c
-from seamkit._native.adapter import Adapter
+from seamkit._native.adapter import Adapter, saved_sizes
 from seamkit._native.batch import Batch
 from seamkit._native.handles import Handle, made
 from seamkit._native.library import Options, changed, checked, library, options_json, sized, taken_json, utf8
@@ -31,6 +31,9 @@ _report = c.seam_log_callback(_log)
 
 @dataclass(frozen=True)
 class PluginInfo:
+    """A loaded plugin, as `Runtime.plugins` lists it. path: of its library. license: an SPDX expression. abi: the major
+    and minor version of the headers that it was compiled with."""
+
     id: str
     version: str
     license: str
@@ -42,7 +45,13 @@ class PluginInfo:
 class Runtime(Handle):
     """The native engine with its plugins; what it reports goes to the logger "seamkit".
 
-    plugins: libraries to load; None for every plugin of SEAM_PLUGIN_PATH and of the folder of libSeam.so.
+    plugins: libraries to load; None for every plugin of SEAM_PLUGIN_PATH and of the folder of libSeam.so. Of these, one
+    that cannot be loaded is reported as a warning and passed over.
+
+    Calls on one, and on what was made from it, must not overlap, except that sessions on different backbones may run on
+    different threads.
+
+    Raises NotFoundError where libSeam.so or a plugin is missing, and what `load_plugin` raises.
     """
 
     _kind = "seam_runtime"
@@ -56,14 +65,23 @@ class Runtime(Handle):
             self.load_plugin(path)
 
     def load_plugin(self, path: str | Path) -> None:
+        """Loads a plugin's library.
+
+        Raises NotFoundError, FormatError for a file that is no library, PluginError for a library that is no plugin,
+        IncompatibleError for another ABI major version, AlreadyExistsError for an id that is taken.
+        """
         checked("seam_load_plugin", self.handle, utf8(path))
 
     def unload_plugin(self, id: str) -> None:
-        """Raises InvalidArgumentError while one of its adapters or backbones is alive."""
+        """Unloads a plugin by its id ("org.seamkit.repcali").
+
+        Raises NotFoundError, and InvalidArgumentError while one of its adapters or backbones is alive.
+        """
         checked("seam_unload_plugin", self.handle, utf8(id))
 
     @property
     def plugins(self) -> list[PluginInfo]:
+        """The loaded plugins, in the order in which they were loaded."""
         found = []
         for index in range(library().seam_plugin_count(self.handle)):
             info = sized(c.seam_plugin_info())
@@ -74,14 +92,21 @@ class Runtime(Handle):
         return found
 
     def describe(self, id: str) -> dict[str, Any]:
-        """A plugin, an adapter or a backbone: what it is, its seams, options and methods."""
+        """A plugin, an adapter or a backbone: what it is, its seams, options and methods.
+
+        Raises NotFoundError for an unknown id.
+        """
         described: dict[str, Any] = taken_json("seam_describe", self.handle, utf8(id))
         return described
 
     def open(self, path: str | Path | None = None, id: str | None = None, options: Options | None = None) -> Backbone:
         """Opens a Hugging Face folder or a GGUF file.
 
-        id: of the backbone; None asks the loaded ones which of them accepts the model.
+        path: None for a backbone without files, such as "remote". id: of the backbone; None asks the loaded ones which
+        of them accepts the model. options: of the backbone.
+
+        Raises NotFoundError where the folder or a file in it is missing, FormatError for files that are not what they
+        should be, UnsupportedError for a family that no backbone knows, InvalidArgumentError for wrong options.
         """
         return Backbone(self, path, id, options)
 
@@ -92,7 +117,8 @@ def set_thread_count(count: int) -> None:
 
 
 class Backbone(Handle):
-    """A pretrained model, made by `Runtime.open`."""
+    """A pretrained model, made by `Runtime.open`. Its weights are mapped from the files, and change only in a training
+    that names them."""
 
     _kind = "seam_backbone"
 
@@ -111,42 +137,64 @@ class Backbone(Handle):
 
     @property
     def seams(self) -> list[str]:
+        """Where adapters can be attached: "encoder.output", "attention.prefix" ..."""
         info = self.info
         return [(info.seams[index] or b"").decode() for index in range(info.seam_count)]
 
     def save(self, path: str | Path) -> None:
-        """Writes a Hugging Face folder with the trained weights; the old folder or the new one."""
+        """Writes a Hugging Face folder with the trained weights; the old folder or the new one.
+
+        Raises AlreadyExistsError for a folder that holds something else, NotFoundError or FileError where it cannot be
+        written.
+        """
         checked("seam_backbone_save", self.handle, utf8(path))
 
     def adapter(
         self, id: str, options: Options | None = None, *, seam: str | None = None, frozen: bool = True, seed: int = 0
     ) -> Adapter:
-        """Makes an adapter. frozen: False when the backbone will be trained with it."""
+        """Makes an adapter, which is not attached yet.
+
+        id: "repcali". options: by their declared names (`Runtime.describe`). seam: None for the adapter's first.
+        frozen: False when the backbone will be trained with it. seed: of the initial values.
+
+        Raises NotFoundError for an unknown id, InvalidArgumentError for wrong options, UnsupportedError where the model
+        has no such seam.
+        """
         arguments = (self.handle, utf8(id), utf8(seam), options_json(options), int(frozen), seed)
         return Adapter(made("seam_adapter_create", *arguments))
 
     def classifier(self, id: str, classes: int, options: Options | None = None, *, seed: int = 0) -> Adapter:
-        """Makes an adapter on decoder.output for that many classes."""
+        """Makes an adapter on decoder.output for that many classes, 2 or more; the rest as for `adapter`."""
         arguments = (self.handle, utf8(id), options_json(options), classes, seed)
-        return Adapter(made("seam_adapter_create_classifier", *arguments))
+        return Adapter(made("seam_adapter_create_classifier", *arguments), (classes, self.info.d_model))
 
     def load(self, path: str | Path) -> Adapter:
-        """Reads the folder of one saved adapter."""
-        return Adapter(made("seam_adapter_load", self.handle, utf8(path)))
+        """Reads the folder of one saved adapter, from whichever engine.
+
+        Raises NotFoundError, FormatError, IncompatibleError for an adapter of another model.
+        """
+        return Adapter(made("seam_adapter_load", self.handle, utf8(path)), saved_sizes(path))
 
     def session(self, *adapters: Adapter) -> Session:
-        session = Session(self.handle)
+        """Makes a session with these adapters attached, in this order. Sessions of one model are independent.
+
+        Raises what `Session.attach` raises.
+        """
+        session = Session(self.handle, self.info.d_model)
         for adapter in adapters:
             session.attach(adapter)
         return session
 
     def batch(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]] | None = None) -> Batch:
-        """Rows of token ids of several lengths, filled up as `Batch.padded` does: with the model's padding token, or token 0 where it has
-        none."""
+        """Rows of token ids of several lengths, filled up as `Batch.padded` does: with the model's padding token, or
+        token 0 where it has none."""
         return Batch.padded(sources, targets, pad_token_id=max(self.info.pad_token_id, 0))
 
     def generate_options(self, **changes: Any) -> c.seam_generate_options:
-        """The model's own settings of a generation, with changes by the names of seam_generate_options."""
+        """The model's own settings of a generation, with changes by the names of seam_generate_options.
+
+        Raises TypeError for a name that is none of them.
+        """
         options = sized(c.seam_generate_options())
         checked("seam_generate_options_init", self.handle, ctypes.byref(options))
         return changed(options, changes)  # type: ignore[no-any-return]

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from seamkit import _declarations as c
-from seamkit._native.adapter import Adapter
+from seamkit._native.adapter import Adapter, saved_sizes
 from seamkit._native.batch import Batch
 from seamkit._native.exchange import Array, output, pointer, received
 from seamkit._native.handles import Handle, made
 from seamkit._native.library import Options, changed, checked, library, options_json, sized, utf8
+from seamkit.errors import ShapeError
 
 
 @dataclass(frozen=True)
@@ -47,70 +48,118 @@ class Generated:
 
 
 class Session(Handle):
-    """Made by `Backbone.session`."""
+    """A model with adapters on its seams, made by `Backbone.session`: it runs, scores, generates and trains.
+
+    Calls on one session must not overlap, nor those on sessions of one backbone; sessions on different backbones may
+    run on different threads. Calls release the interpreter's lock.
+    """
 
     _kind = "seam_session"
 
-    def __init__(self, backbone: int):
+    def __init__(self, backbone: int, width: int):
         super().__init__(made("seam_session_create", backbone))
+        self._width = width
+        # Classes of the heads that are attached; the library fills as many scores for each row.
+        self._classes: int | None = None
 
     # ---- Adapters, which run in the order attached
 
     def attach(self, adapter: Adapter, position: int = -1) -> None:
-        """position: among those attached; -1: last."""
+        """Attaches an adapter. position: among those attached; -1: last.
+
+        Raises AlreadyExistsError for one that is attached, IncompatibleError for one that does not fit those before it,
+        InvalidArgumentError during a training.
+        """
         checked("seam_session_attach", self.handle, adapter.handle, position)
+        self._head(adapter._sizes)
 
     def add(
         self, id: str, options: Options | None = None, *, classes: int = 0, frozen: bool = True, seed: int = 0
     ) -> Adapter:
         """Makes an adapter for the place behind those attached and attaches it: the way for one that depends on those
-        before it, such as a gate on the tokens of a prefix. classes: for a head of a classification."""
+        before it, such as a gate on the tokens of a prefix. classes: for a head of a classification; the rest, and what
+        is raised, as for `Backbone.adapter`."""
         arguments = (self.handle, utf8(id), options_json(options), classes, int(frozen), seed)
-        return Adapter(made("seam_session_add", *arguments))
+        adapter = Adapter(made("seam_session_add", *arguments), (classes, self._width) if classes else None)
+        self._head(adapter._sizes)
+        return adapter
 
     def load(self, path: str | Path) -> None:
-        """Attaches the saved adapters of a folder, one or several, in their order: all or none."""
+        """Attaches the saved adapters of a folder, one or several, in their order: all or none.
+
+        Raises NotFoundError, FormatError, IncompatibleError for adapters of another model.
+        """
         checked("seam_session_load", self.handle, utf8(path))
+        self._head(saved_sizes(path))
+
+    def _head(self, sizes: tuple[int, int] | None) -> None:
+        if sizes:
+            self._classes = sizes[0]
 
     def detach(self, adapter: Adapter) -> None:
+        """Takes an adapter off; the outputs are what they were without it, to the last bit.
+
+        Raises NotFoundError for one that is not attached, InvalidArgumentError during a training.
+        """
         checked("seam_session_detach", self.handle, adapter.handle)
 
     def move(self, adapter: Adapter, position: int) -> None:
+        """Gives an attached adapter another place in the order in which they run; -1: the last.
+
+        Raises as `detach` does.
+        """
         checked("seam_session_move", self.handle, adapter.handle, position)
 
     # ---- Running
 
     def encode(self, batch: Batch) -> Array:
-        """What leaves encoder.output: [batch, source, d_model]."""
+        """What leaves encoder.output: float32 [batch, source, d_model].
+
+        Raises UnsupportedError for a model without an encoder, InvalidArgumentError for ids outside the vocabulary.
+        """
         hidden = output()
         checked("seam_session_encode", self.handle, batch.pointer, ctypes.byref(hidden))
         return received(hidden)
 
     def forward(self, batch: Batch) -> Array:
-        """Teacher-forced scores [batch, target, vocab_size]; of the source where there is no target."""
+        """Teacher-forced scores, float32 [batch, target, vocab_size]; of the source where there is no target.
+
+        Raises UnsupportedError for a model without a head, InvalidArgumentError for ids outside the vocabulary or more
+        tokens than the model has positions.
+        """
         logits = output()
         checked("seam_session_forward", self.handle, batch.pointer, ctypes.byref(logits), None)
         return received(logits)
 
     def forward_with_hidden(self, batch: Batch) -> tuple[Array, Array]:
-        """The same and the hidden states [batch, target, d_model] that the head reads."""
+        """The same as `forward`, and the hidden states, float32 [batch, target, d_model], that the head reads."""
         logits, hidden = output(), output()
         checked("seam_session_forward", self.handle, batch.pointer, ctypes.byref(logits), ctypes.byref(hidden))
         return received(logits), received(hidden)
 
     def pool(self, batch: Batch) -> Array:
-        """One vector for each source, [batch, d_model]."""
+        """One vector for each source, float32 [batch, d_model].
+
+        Raises UnsupportedError for a model that has a decoder.
+        """
         pooled = output()
         checked("seam_session_pool", self.handle, batch.pointer, ctypes.byref(pooled))
         return received(pooled)
 
     def classify(self, batch: Batch, classes: int) -> Array:
-        """Scores [batch, classes] of the adapters on decoder.output, which were made for that many classes."""
+        """Scores, float32 [batch, classes], of the adapters on decoder.output, which were made for that many
+        classes.
+
+        Raises ShapeError for another number, InvalidArgumentError without such an adapter.
+        """
+        if self._classes not in (None, classes):
+            raise ShapeError(f"classes must be {self._classes}, as the attached head has, found {classes}")
         scores = np.empty((batch.count, classes), np.float32)
         checked("seam_session_classify", self.handle, batch.pointer, pointer(scores, ctypes.c_float))
         return scores
 
     def score(self, batch: Batch) -> list[Score]:
+        """How probable the labels of each row are: the batch needs labels."""
         scores = (c.seam_score * batch.count)()
         checked("seam_session_score", self.handle, batch.pointer, scores)
         return [Score(each.log_probability, each.token_count, each.correct_count) for each in scores]
@@ -151,7 +200,11 @@ class Session(Handle):
 
     def begin_training(self, **changes: Any) -> None:
         """Starts training of the attached adapters. `changes` are members of seam_train_options: learning_rate,
-        train_backbone ..."""
+        train_backbone ...
+
+        Raises TypeError for a name that is none of them, InvalidArgumentError for a value out of range, or while
+        a training runs.
+        """
         options = sized(c.seam_train_options())
         library().seam_train_options_init(ctypes.byref(options))
         checked("seam_session_begin_training", self.handle, ctypes.byref(changed(options, changes)))

@@ -11,7 +11,10 @@ from seamkit._native.library import checked, taken_string, utf8
 
 
 class Tokenizer(Handle):
-    """Of a folder with tokenizer.json or a SentencePiece model, or of a GGUF file."""
+    """Of a folder with tokenizer.json or a SentencePiece model, or of a GGUF file. Calls on one must not overlap.
+
+    Raises NotFoundError where there is none, FormatError, UnsupportedError for a kind that is not known.
+    """
 
     _kind = "seam_tokenizer"
 

@@ -1,5 +1,6 @@
 """The torch engine: adapters of plugins as torch modules, inside autograd and on the device of their inputs."""
 
+from seamkit.torch import requirements  # noqa: F401 (first: it says what is missing)
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.attachment import attach, attached, detach
 from seamkit.torch.classification import Classifier, FeatureExtractor, Features, open_model

@@ -36,7 +36,7 @@ class Adapter(torch.nn.Module):
 
     The first call for some shapes runs the plugin, whose operations call torch; it is kept as a graph of torch
     operations, which later calls for these shapes run without the plugin. f32 computes; inputs in half precision are
-    widened and the outputs narrowed again. The keys of `state_dict` are the parameters' names in a saved folder.
+    widened and the outputs narrowed again. The keys of its state dict are the parameters' names in a saved folder.
 
     id: of the adapter ("repcali"). site: where it is attached (`Site.of(model)`). seam: None for the adapter's first.
     options: by the declared names. backbone_frozen: False when the model is trained with it. classes: for
@@ -45,6 +45,8 @@ class Adapter(torch.nn.Module):
 
     Raises NotFoundError for an unknown id, InvalidArgumentError for wrong options, UnsupportedError where the model has
     no such seam, and what the plugin fails with.
+
+    Threads may share one: the plugin itself is called by one at a time.
     """
 
     def __init__(
@@ -82,9 +84,11 @@ class Adapter(torch.nn.Module):
 
     @property
     def id(self) -> str:
+        """The name under which the plugin offers it: "repcali"."""
         return self.factory.id
 
     def extra_repr(self) -> str:
+        """What `print(model)` shows of it."""
         return f"{self.id!r} on {self.seam}, plugin {self.factory.plugin.id} {self.factory.plugin.version}"
 
     # ---- Running
@@ -93,7 +97,9 @@ class Adapter(torch.nn.Module):
         """What leaves the seam, for what flows into it (include/seam/plugin.h): encoder.output takes hidden
         [batch, source, d_model] and a mask [batch, source] and gives the hidden states; decoder.output takes scores
         [batch, classes] and hidden [batch, d_model] and gives the scores; the seams of prefixes take and give three
-        prefixes, [layers, 2, kv_heads, prefix, head_dim] or None.
+        prefixes, [layers, 2, kv_heads, prefix, head_dim] or None. Masks are integers.
+
+        Raises ShapeError for inputs that are not those of the seam, PluginError and what else the plugin fails with.
         """
         outputs = self._run(inputs)
         wanted = next((each.dtype for each in inputs if each is not None and each.is_floating_point()), None)
@@ -172,7 +178,10 @@ class Adapter(torch.nn.Module):
     # ---- What a plugin offers beside its forward
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """A method of the plugin's own (int, float, str and tensors in; None, int, float, str or a tensor out)."""
+        """A method of the plugin's own (int, float, str and tensors in; None, int, float, str or a tensor out).
+
+        Raises NotFoundError for an unknown method, with those there are, InvalidArgumentError for other arguments.
+        """
         found = self.factory.methods.get(method)
         if found is None:
             known = ", ".join(self.factory.methods) or "none"
@@ -207,6 +216,8 @@ class Adapter(torch.nn.Module):
         of these. An adapter that starts from nothing is left as it is. All values are taken or, after an error, none.
 
         inputs: as for `forward`. labels [examples]: classes. empty_scores [1, classes]: those of an empty text.
+
+        Raises ShapeError for other inputs, NumericError for values that are not finite, and what the plugin fails with.
         """
         if not self.factory.has("prepare"):
             return
@@ -283,6 +294,8 @@ class Adapter(torch.nn.Module):
         model: the model of transformers that it belongs to, or None for the one it was attached to.
         notes: Markdown lines for the model card. backbone_path: the folder of the model's weights, where it is not the
         one that the model was loaded from (a model that was trained along and saved).
+
+        Raises NumericError for values that are not finite, AlreadyExistsError for a folder that holds something else.
         """
         from seamkit.torch.folder import save
 

@@ -88,7 +88,8 @@ def attach(
     them. Loss, loop and device are the caller's.
 
     Raises UnsupportedError where the model has no such seam, IncompatibleError for an adapter of another model,
-    AlreadyExistsError for one that is attached, InvalidArgumentError for wrong options.
+    AlreadyExistsError for one that is attached, InvalidArgumentError for wrong options. After an error the model is as
+    before. Not while a forward of the model runs in another thread.
     """
     site, present = Site.of(model), attached(model)
     if not isinstance(model, torch.nn.Module):

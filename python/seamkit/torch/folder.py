@@ -38,7 +38,10 @@ WEIGHTS = "adapter_model.safetensors"
 def save_attached(
     model: torch.nn.Module, path: str | Path, *, notes: str = "", backbone_path: str | Path | None = None
 ) -> None:
-    """Writes all adapters that are attached to a model: one as `Adapter.save` does, several into one folder."""
+    """Writes all adapters that are attached to a model: one as `Adapter.save` does, several into one folder.
+
+    Raises InvalidArgumentError where none is attached, and what `Adapter.save` raises.
+    """
     save(attached(model), path, model, notes=notes, backbone_path=backbone_path)
 
 
@@ -141,7 +144,7 @@ def read_adapter(path: str | Path, model: Any = None) -> Adapter:
     """A saved adapter as a module that is not attached, such as one on decoder.output.
 
     model: the model of transformers that it is for, its configuration, or None: what the folder says of the model then
-    has to do.
+    has to do. Raises as `load` does.
     """
     return _read(Path(path), read_config(Path(path)), model)
 

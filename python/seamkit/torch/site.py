@@ -17,7 +17,9 @@ _SIZES = (
 
 @dataclass(frozen=True)
 class Site:
-    """Zero: none, unknown or unlimited, as in seam_site. Prefix sizes are by attention: encoder, decoder, cross."""
+    """What an adapter is told of the model that it is made for.
+
+    Zero: none, unknown or unlimited, as in seam_site. Prefix sizes are by attention: encoder, decoder, cross."""
 
     family: str
     d_model: int
@@ -40,6 +42,7 @@ class Site:
 
     @property
     def seams(self) -> tuple[str, ...]:
+        """Where adapters can be attached or, for decoder.output, called."""
         encoder = (c.SEAM_ENCODER_OUTPUT,) if self.encoder_layers else ()
         prefixes = (c.SEAM_ATTENTION_PREFIX, c.SEAM_PREFIX_TOKENS) if any(self.prefix_layers) else ()
         return (*encoder, *prefixes, c.SEAM_DECODER_OUTPUT)
