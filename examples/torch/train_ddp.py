@@ -150,7 +150,7 @@ def value_of(text: str) -> Any:
 
 def layers(model: Any) -> list[torch.nn.Module]:
     """The model's stacks of equal layers, as transformers keeps them."""
-    names = ("layers", "layer", "block", "h")
+    names = ("layers", "block", "h")
     return [layer for name, stack in model.named_modules() if name.split(".")[-1] in names
             and isinstance(stack, torch.nn.ModuleList) for layer in stack]
 
