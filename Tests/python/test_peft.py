@@ -182,19 +182,18 @@ def assert_same_scores(model: Model, adapters: list[Adapter], expected: Any, lea
 
 
 def assert_same_texts(model: Model, adapters: list[Adapter], expected: Any) -> None:
-    """Greedy, one text after the other on PEFT's side: padded in front, its positions count the padding."""
+    """Greedy, whole batches on both sides: a decoder's texts are padded in front."""
     if model.family.task == ENCODER:
         return
-    ids, mask = padded(5, model.family.task == CAUSAL, length=9)
+    is_causal = model.family.task == CAUSAL
+    ids, mask = padded(5, is_causal, length=9)
     options = model.backbone.generate_options(max_new_tokens=10, num_beams=1)
     found = [item[0].tokens for item in model.backbone.session(*adapters).generate(Batch(ids, mask), options)]
-    for row, shown, text in zip(ids, mask == 1, found, strict=True):
-        source = torch.from_numpy(row[shown][None]).long()
-        with torch.no_grad():
-            whole = expected.generate(
-                input_ids=source, attention_mask=torch.ones_like(source), max_new_tokens=10, num_beams=1,
-                do_sample=False)[0].tolist()
-        assert text == until(END, whole[source.shape[1] if model.family.task == CAUSAL else 1 :])
+    with torch.no_grad():
+        whole = expected.generate(
+            input_ids=torch.from_numpy(ids).long(), attention_mask=torch.from_numpy(mask).long(), max_new_tokens=10,
+            num_beams=1, do_sample=False).tolist()
+    assert found == [until(END, row[ids.shape[1] if is_causal else 1 :]) for row in whole]
 
 
 # ---- There and back

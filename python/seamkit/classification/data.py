@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from seamkit.errors import InvalidArgumentError, ShapeError
 
-Words = Mapping[Any, "str | Sequence[str]"]
+Words = Mapping[Any, str | Sequence[str]]
 
 
 def texts(given: Any) -> tuple[list[str], list[str] | None]:

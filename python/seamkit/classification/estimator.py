@@ -46,7 +46,7 @@ class DecTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     which share one model and one memory of answers. GridSearchCV and cross_val_score thus ask about each text once.
 
     Attributes after `fit`: classes_ [n], head_ (the adapter), losses_ (of each epoch), task_ (as saved with the head).
-    An estimator over a path can be pickled, for `n_jobs`: the other process opens the model again. One over a Backbone
+    An estimator over a path can be pickled, for n_jobs: the other process opens the model again. One over a Backbone
     cannot.
     """
 

@@ -20,9 +20,9 @@ Find = Callable[[Any], torch.nn.Module]
 
 @dataclass(frozen=True)
 class Family:
-    """How one `model_type` is read. Each function that takes a model is given the one that `attach` was given.
+    """How one model_type is read. Each function that takes a model is given the one that `attach` was given.
 
-    site: the sizes, from a configuration (`model.config`).
+    site: the sizes, from a configuration.
     encoder: the module whose first output, [batch, source, d_model], is the seam encoder.output; None for no such seam.
     masked: the module that is called with this output's attention_mask [batch, source]; None for the encoder itself.
     past: the module that takes past_key_values, attention_mask [batch, tokens] and positions from behind the past; None

@@ -28,10 +28,12 @@ class Classifier:
 
     @property
     def task(self) -> dict[str, Any]:
+        """The question, as it is saved with the adapters."""
         return self.extractor.task.json
 
     @property
     def labels(self) -> list[str]:
+        """The names of the classes, in the order of the scores."""
         return list(self.extractor.task.labels)
 
     @property
@@ -62,7 +64,8 @@ class Classifier:
         """Trains the attached adapters; returns the loss of each epoch.
 
         labels: of each text, by name or by number. pairs: second texts, for a template with {text_b}. `changes` are
-        members of `FitOptions`: epochs, learning_rate ... The task is saved with the adapters from then on.
+        fields of `seamkit.torch.classification.FitOptions`: epochs, learning_rate ... The task is saved with the
+        adapters from then on.
         """
         if len(labels) != len(texts):
             raise ShapeError(f"fit needs a label for each of {len(texts)} texts, found {len(labels)}")
