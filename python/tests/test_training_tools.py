@@ -134,6 +134,9 @@ def distributed(rank: int, folder: Path, output: Path, kind: str) -> None:
             wrapped.unshard()
             if rank == 0:
                 adapter.save(output / "adapter")
+        # Both before the group ends, or torch's reducer, with the interpreter's lock, waits for a thread that wants it.
+        torch.distributed.barrier()
+        del wrapped
     finally:
         torch.distributed.destroy_process_group()
 
