@@ -40,13 +40,14 @@ from seamkit.errors import (
 )
 
 if TYPE_CHECKING:
+    from seamkit.classification import DecTClassifier
     from seamkit.torch import attach, detach, load, save
 
 __all__ = [
-    "Adapter", "AlreadyExistsError", "Backbone", "Batch", "CancelledError", "Classifier", "FileError", "FormatError",
-    "Generated", "IncompatibleError", "InternalError", "InvalidArgumentError", "NotFoundError", "NumericError",
-    "OutOfMemoryError", "PluginError", "PluginInfo", "Runtime", "Score", "SeamError", "Session", "ShapeError", "Step",
-    "Tokenizer", "UnsupportedError", "attach", "detach", "load", "save", "set_thread_count",
+    "Adapter", "AlreadyExistsError", "Backbone", "Batch", "CancelledError", "Classifier", "DecTClassifier", "FileError",
+    "FormatError", "Generated", "IncompatibleError", "InternalError", "InvalidArgumentError", "NotFoundError",
+    "NumericError", "OutOfMemoryError", "PluginError", "PluginInfo", "Runtime", "Score", "SeamError", "Session",
+    "ShapeError", "Step", "Tokenizer", "UnsupportedError", "attach", "detach", "load", "save", "set_thread_count",
 ]
 
 
@@ -55,4 +56,8 @@ def __getattr__(name: str) -> Any:
         import seamkit.torch
 
         return getattr(seamkit.torch, name)
+    if name == "DecTClassifier":
+        from seamkit.classification import DecTClassifier
+
+        return DecTClassifier
     raise AttributeError(f"module 'seamkit' has no attribute {name!r}")

@@ -98,6 +98,8 @@ class Backbone(Handle):
     def __init__(self, runtime: Runtime, path: str | Path | None, id: str | None, options: Options | None):
         super().__init__(made("seam_backbone_open", runtime.handle, utf8(id), utf8(path), options_json(options)))
         self.runtime = runtime
+        # Where its files are; None for a model without any.
+        self.path = None if path is None else Path(path)
 
     @property
     def info(self) -> c.seam_backbone_info:

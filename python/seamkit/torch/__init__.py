@@ -2,9 +2,13 @@
 
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.attachment import attach, attached, detach
+from seamkit.torch.classification import Classifier, FeatureExtractor, Features
 from seamkit.torch.folder import load, read_adapter
 from seamkit.torch.folder import save_attached as save
 from seamkit.torch.plugins import Plugin, load_plugin
 from seamkit.torch.site import Site
 
-__all__ = ["Adapter", "Plugin", "Site", "attach", "attached", "detach", "load", "load_plugin", "read_adapter", "save"]
+__all__ = [
+    "Adapter", "Classifier", "FeatureExtractor", "Features", "Plugin", "Site", "attach", "attached", "detach", "load",
+    "load_plugin", "read_adapter", "save",
+]

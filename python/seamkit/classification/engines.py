@@ -1,0 +1,206 @@
+"""The two engines as the estimator needs them: a model that is asked about texts, and heads on its answers."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seamkit import _declarations as c
+from seamkit._native import Backbone, Classifier, Runtime, Tokenizer
+from seamkit.errors import InvalidArgumentError
+
+_SUMMARY = " In summary, it was "
+TEMPLATES = {"masked": f"{{text}}{_SUMMARY}[MASK].", "causal": f"{{text}}{_SUMMARY}", "sentences": "{text}"}
+
+Texts = tuple[Sequence[str], Sequence[str] | None]
+
+
+@dataclass(frozen=True)
+class Head:
+    """Which adapter on decoder.output, for a task; `training` are members of seam_fit_options."""
+
+    id: str
+    options: Mapping[str, Any]
+    task: Mapping[str, Any]
+
+    @property
+    def classes(self) -> int:
+        return len(self.task["labels"])
+
+
+class Engine(Protocol):
+    """A model that is asked once about each text. One thread at a time; `lock` sees to it.
+
+    kind: of the model, "masked", "causal" or "sentences". query_count: prompts that it was asked.
+    """
+
+    lock: threading.RLock
+    kind: str
+
+    @property
+    def query_count(self) -> int: ...
+    def fitted(self, head: Head, seed: int, texts: Texts, labels: NDArray[Any], **training: Any) -> Any:
+        """The adapter, trained, and the loss of each epoch."""
+    def restored(self, head: Head, values: Mapping[str, NDArray[Any]]) -> Any:
+        """An adapter with these values of its parameters."""
+    def values(self, adapter: Any) -> dict[str, NDArray[Any]]: ...
+    def scores(self, adapter: Any, task: Mapping[str, Any], texts: Texts) -> NDArray[Any]: ...
+    def load(self, path: str | Path) -> Any: ...
+    def save(self, adapter: Any, path: str | Path, notes: str) -> None: ...
+
+
+class NativeEngine:
+    """libSeam.so. backbone: a folder or GGUF file, or one that is open. cache: a folder that keeps the model's answers;
+    None for one that goes with this object."""
+
+    def __init__(
+        self, backbone: Backbone | str | Path, tokenizer: Tokenizer | None, cache: str | Path | None, pooling: str
+    ):
+        self.lock = threading.RLock()
+        if not isinstance(backbone, Backbone):
+            backbone = Runtime().open(backbone, options={"pooling": pooling} if pooling != "mean" else None)
+        elif pooling != "mean":
+            raise InvalidArgumentError(
+                'pooling is an option of the backbone, which is open already: open it with {"pooling": ...}')
+        self.backbone = backbone
+        info = backbone.info
+        if tokenizer is None and info.architecture != c.SEAM_TEXT and backbone.path is not None:
+            tokenizer = Tokenizer(backbone.path)
+        self._tokenizer = tokenizer
+        self._temporary = None if cache is not None else tempfile.TemporaryDirectory(prefix="seamkit-answers-")
+        self._cache = cache if self._temporary is None else self._temporary.name
+        only = info.architecture == c.SEAM_ENCODER_ONLY
+        self.kind = "causal" if not only else "masked" if info.has_head else "sentences"
+        self._asked = 0
+
+    @property
+    def query_count(self) -> int:
+        return self._asked
+
+    def fitted(self, head: Head, seed: int, texts: Texts, labels: NDArray[Any], **training: Any) -> Any:
+        adapter = self.backbone.classifier(head.id, head.classes, head.options, seed=seed)
+        with self._classifier(head.task, adapter) as classifier:
+            try:
+                return adapter, classifier.fit(texts[0], labels, texts[1], **training)
+            finally:
+                self._asked += classifier.query_count
+
+    def restored(self, head: Head, values: Mapping[str, NDArray[Any]]) -> Any:
+        adapter = self.backbone.classifier(head.id, head.classes, head.options)
+        for name, place in adapter.parameters.items():
+            place[...] = values[name]
+        return adapter
+
+    def values(self, adapter: Any) -> dict[str, NDArray[Any]]:
+        return {name: each.copy() for name, each in adapter.parameters.items()}
+
+    def scores(self, adapter: Any, task: Mapping[str, Any], texts: Texts) -> NDArray[Any]:
+        with self._classifier(task, adapter) as classifier:
+            try:
+                return classifier.scores(*texts)
+            finally:
+                self._asked += classifier.query_count
+
+    def load(self, path: str | Path) -> Any:
+        return self.backbone.load(path)
+
+    def save(self, adapter: Any, path: str | Path, notes: str) -> None:
+        adapter.save(path, notes=notes)
+
+    def _classifier(self, task: Mapping[str, Any], adapter: Any) -> Classifier:
+        classifier = Classifier(self.backbone, task, self._tokenizer, self._cache)
+        classifier.attach(adapter)
+        return classifier
+
+
+class TorchEngine:
+    """PyTorch: a model of transformers with its tokenizer, on its device."""
+
+    def __init__(self, model: Any, tokenizer: Any, batch_size: int, pooling: str):
+        from seamkit.torch.classification.kinds import Kind
+
+        self.lock = threading.RLock()
+        self._model, self._tokenizer = model, tokenizer
+        self._options = {"batch_size": batch_size, "pooling": pooling}
+        kind = Kind.of(model)
+        self.kind = "sentences" if kind.is_sentence_encoder else "masked" if kind.is_encoder_only else "causal"
+        self._classifiers: dict[str, Any] = {}
+
+    @property
+    def query_count(self) -> int:
+        return sum(each.query_count for each in self._classifiers.values())
+
+    def fitted(self, head: Head, seed: int, texts: Texts, labels: NDArray[Any], **training: Any) -> Any:
+        adapter = self._adapter(head, seed)
+        losses = self._classifier(head.task, adapter).fit(texts[0], labels.tolist(), texts[1], **training)
+        return adapter, losses
+
+    def _adapter(self, head: Head, seed: int = 0) -> Any:
+        from seamkit.torch import Adapter, Site
+        from seamkit.torch.attachment import source_folder
+
+        adapter = Adapter(head.id, Site.of(self._model), head.options, classes=head.classes, seed=seed)
+        adapter.backbone_path = source_folder(self._model)
+        return adapter.to(next(self._model.parameters()).device)
+
+    def restored(self, head: Head, values: Mapping[str, NDArray[Any]]) -> Any:
+        import torch
+
+        adapter = self._adapter(head)
+        adapter.load_state_dict({name: torch.from_numpy(each) for name, each in values.items()})
+        adapter.task = dict(head.task)
+        return adapter
+
+    def values(self, adapter: Any) -> dict[str, NDArray[Any]]:
+        return {name: each.cpu().numpy().copy() for name, each in adapter.state_dict().items()}
+
+    def scores(self, adapter: Any, task: Mapping[str, Any], texts: Texts) -> NDArray[Any]:
+        found: NDArray[Any] = self._classifier(task, adapter).scores(*texts).cpu().numpy()
+        return found
+
+    def load(self, path: str | Path) -> Any:
+        from seamkit.torch import read_adapter
+
+        return read_adapter(path, self._model).to(next(self._model.parameters()).device)
+
+    def save(self, adapter: Any, path: str | Path, notes: str) -> None:
+        adapter.save(path, notes=notes)
+
+    def _classifier(self, task: Mapping[str, Any], adapter: Any) -> Any:
+        """One for each task, which keeps the answers."""
+        from seamkit.torch import Classifier
+
+        key = json.dumps(dict(task))
+        if key not in self._classifiers:
+            self._classifiers[key] = Classifier(self._model, self._tokenizer, task, **self._options)
+        found = self._classifiers[key]
+        found.adapters = [adapter]
+        return found
+
+
+def opened_torch(path: str | Path, tokenizer: Any, batch_size: int, pooling: str) -> TorchEngine:
+    """A folder or GGUF file as a model of transformers in f32, with the head that its configuration names."""
+    import torch
+    import transformers as hf
+
+    from seamkit.torch.site import DECODERS, ENCODER_DECODERS
+
+    folder, named = Path(path), {}
+    if folder.is_file():
+        folder, named = folder.parent, {"gguf_file": folder.name}
+    config = hf.AutoConfig.from_pretrained(folder, **named)
+    is_masked = any(each.endswith("ForMaskedLM") for each in config.architectures or ())
+    kind = hf.AutoModelForCausalLM if config.model_type in DECODERS else (
+        hf.AutoModelForSeq2SeqLM if config.model_type in ENCODER_DECODERS else
+        hf.AutoModelForMaskedLM if is_masked else hf.AutoModel)
+    model = kind.from_pretrained(folder, dtype=torch.float32, **named)
+    return TorchEngine(
+        model, tokenizer or hf.AutoTokenizer.from_pretrained(folder, **named), batch_size, pooling)

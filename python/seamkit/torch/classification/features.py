@@ -1,0 +1,136 @@
+"""What a model says of texts: each is asked once, in batches, by all processes together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seamkit.errors import InvalidArgumentError, NotFoundError, ShapeError
+from seamkit.torch.classification.answers import POOLINGS, answers, evaluating
+from seamkit.torch.classification.kinds import Kind
+from seamkit.torch.classification.processes import shared
+from seamkit.torch.classification.prompts import EncodedPrompt, PromptEncoder
+from seamkit.torch.classification.task import ClassificationTask
+from seamkit.torch.classification.words import label_tokens
+
+# What similarities of sentence encoders are multiplied by (Reimers and Gurevych 2019, in their training code).
+_SIMILARITY_SCALE = 20
+
+# A text and, for a template with {text_b}, the second.
+Input = tuple[str, str | None]
+# Scores of the label words [words], empty without a head, and the hidden state [d_model]; on the CPU, f32.
+Answer = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Of texts, on the CPU, f32: scores [texts, classes] and hidden [texts, d_model]."""
+
+    scores: Tensor
+    hidden: Tensor
+
+
+class FeatureExtractor:
+    """Asks a model of transformers about texts, each distinct one once, and keeps the answers in memory.
+
+    model: decoder-only, masked-LM, encoder-decoder, or an encoder without a head; adapters attached to it take part.
+    The answers are those of its weights at the first time: make another extractor after training it. tokenizer: the
+    model's. task: as `ClassificationTask`. batch_size: texts asked at once. pooling: of an encoder without a head, "mean",
+    "cls", "max" or "pooler".
+
+    In a torch.distributed process group the texts are shared out, and all processes get all answers; all must ask the
+    same. One thread at a time, also among extractors of one model.
+    """
+
+    def __init__(
+        self, model: torch.nn.Module, tokenizer: Any, task: ClassificationTask, *, batch_size: int = 32,
+        pooling: str = "mean", group: Any = None,
+    ):
+        if batch_size < 1:
+            raise InvalidArgumentError(f"batch_size must be 1 or more, found {batch_size}")
+        if pooling not in POOLINGS:
+            raise InvalidArgumentError(f'pooling must be one of {", ".join(POOLINGS)}, found "{pooling}"')
+        self.model, self.task, self.batch_size, self.pooling, self._group = model, task, batch_size, pooling, group
+        self.kind = Kind.of(model)
+        if self.kind.is_sentence_encoder and pooling == "pooler" and getattr(model.base_model, "pooler", None) is None:
+            raise NotFoundError('pooling is "pooler", but the model has no pooler')
+        self._encoder = PromptEncoder(task.template, tokenizer, self.kind)
+        self._words = label_tokens(task, self._encoder.template.word_prefix, tokenizer) if self.kind.has_head else []
+        self._answers: dict[Input, Answer] = {}
+        # Prompts that this process has asked, and texts that were too long for the model.
+        self.query_count = self.shortened_count = 0
+
+    def features(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Features:
+        """Of texts, or of pairs with their second texts, in their order.
+
+        Raises InvalidArgumentError for no text, what is no string, and prompts that do not fit the model.
+        """
+        given = self._answered(_inputs(texts, pairs))
+        hidden = torch.stack([hidden for _, hidden in given])
+        if self.kind.has_head:
+            words = torch.stack([scores for scores, _ in given])
+        else:
+            words = self._similarities(hidden)
+        return Features(self.task.class_scores(words), hidden)
+
+    def empty_scores(self) -> Tensor:
+        """The scores of an empty text [classes], which calibration divides by."""
+        return self.features([""], [""] if self.task.template.needs_text_b else None).scores[0]
+
+    def _answered(self, inputs: Sequence[Input]) -> list[Answer]:
+        missing = list(dict.fromkeys(each for each in inputs if each not in self._answers))
+        # Long and short ones to every process alike.
+        missing.sort(key=lambda each: len(each[0]) + len(each[1] or ""), reverse=True)
+        with evaluating(self.model):
+            found = shared(missing, self._asked, self._group)
+        self._answers.update(zip(missing, found, strict=True))
+        return [self._answers[each] for each in inputs]
+
+    def _asked(self, inputs: Sequence[Input]) -> list[Answer]:
+        prompts = [self._prompt(each) for each in inputs]
+        # By length, longest first: the memory that a batch needs only falls.
+        order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index].ids))
+        found: list[Answer | None] = [None] * len(inputs)
+        for start in range(0, len(order), self.batch_size):
+            rows = order[start : start + self.batch_size]
+            logits, hidden = answers(self.kind, [prompts[each] for each in rows], self.pooling)
+            scores = torch.empty(len(rows), 0) if logits is None else self._word_scores(logits)
+            for row, *answer in zip(rows, scores.cpu(), hidden.cpu(), strict=True):
+                found[row] = (answer[0].clone(), answer[1].clone())
+            self.query_count += len(rows)
+        return [each for each in found if each is not None]
+
+    def _prompt(self, given: Input) -> EncodedPrompt:
+        text, text_b = given
+        fitted = self._encoder.fitted(text, text_b)
+        self.shortened_count += fitted != text
+        return self._encoder.encode(fitted, text_b)
+
+    def _word_scores(self, logits: Tensor) -> Tensor:
+        """The mean logit of each word's tokens, [texts, words]."""
+        return torch.stack([logits[:, each].mean(1) for each in self._words], 1)
+
+    def _similarities(self, hidden: Tensor) -> Tensor:
+        """Scaled cosines [texts, words] with the label words, which are asked as texts in the same template."""
+        second = "" if self.task.template.needs_text_b else None
+        words = torch.stack([each for _, each in self._answered([(word, second) for word in self.task.all_words])])
+        unit = torch.nn.functional.normalize
+        return _SIMILARITY_SCALE * (unit(hidden.double()) @ unit(words.double()).T).float()
+
+
+def _inputs(texts: Sequence[str], pairs: Sequence[str] | None) -> list[Input]:
+    if isinstance(texts, str) or isinstance(pairs, str):
+        raise InvalidArgumentError("texts must be a list of strings, found a single string")
+    if pairs is not None and len(pairs) != len(texts):
+        raise ShapeError(f"pairs must be {len(texts)} texts, found {len(pairs)}")
+    if not len(texts):
+        raise InvalidArgumentError("there are no texts")
+    for name, given in (("text", texts), ("second text", pairs or ())):
+        for index, each in enumerate(given):
+            if not isinstance(each, str):
+                raise InvalidArgumentError(f"{name} {index} must be a string, found {each!r}")
+    return list(zip(map(str, texts), [None] * len(texts) if pairs is None else map(str, pairs), strict=True))

@@ -1,0 +1,206 @@
+"""Training adapters on decoder.output, on what a model said of each example."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seamkit import _declarations as c
+from seamkit.errors import IncompatibleError, InvalidArgumentError, NumericError, ShapeError
+from seamkit.torch.adapter import Adapter
+
+# Examples computed at once where no gradients are wanted.
+_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Names, defaults and meaning are those of seam_fit_options (include/seam/client.h)."""
+
+    epochs: int = 30
+    learning_rate: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    max_grad_norm: float = 0.0
+    chunk_size: int = 4096
+    prepare: bool = True
+
+    def __post_init__(self) -> None:
+        rules = {
+            "epochs": ("1 or more", self.epochs >= 1),
+            "learning_rate": ("0 or more", 0 <= self.learning_rate < math.inf),
+            "beta1": ("in [0, 1)", 0 <= self.beta1 < 1), "beta2": ("in [0, 1)", 0 <= self.beta2 < 1),
+            "epsilon": ("positive", 0 < self.epsilon < math.inf),
+            "max_grad_norm": ("0 or more", 0 <= self.max_grad_norm < math.inf),
+            "chunk_size": ("1 or more", self.chunk_size >= 1)}
+        for name, (expected, holds) in rules.items():
+            if not holds:
+                raise InvalidArgumentError(f"{name} must be {expected}, found {getattr(self, name)}")
+
+
+def fit(
+    adapters: Sequence[Adapter], scores: Tensor, hidden: Tensor, labels: Tensor | Sequence[int],
+    empty_scores: Tensor | None = None, options: FitOptions | None = None,
+) -> list[float]:
+    """Trains adapters on decoder.output, run in their order, by cross-entropy over the classes: full passes over all
+    examples, each with one update of Adam. Returns the loss of each epoch, before its update, as the native engine does.
+
+    scores [examples, classes], hidden [examples, d_model], labels [examples], empty_scores [classes]; they are moved to
+    the adapters' device. Parameters without requires_grad stay. After an error every value is as before.
+
+    Raises ShapeError and InvalidArgumentError for what does not fit together, NumericError for NaN or infinity in the
+    features, naming the example, or in training.
+    """
+    options = options or FitOptions()
+    device = _check_adapters(adapters)
+    scores, hidden = _checked(adapters, scores, hidden, device)
+    target = _checked_labels(labels, scores, adapters[0].classes, device)
+    empty = None if empty_scores is None else _checked_empty(empty_scores, adapters[0].classes, device)
+    before = [{name: value.clone() for name, value in each.state_dict().items()} for each in adapters]
+    modes = [each.training for each in adapters]
+    try:
+        if options.prepare:
+            _prepare(adapters, scores, hidden, target, empty)
+        for each in adapters:
+            each.train()
+        return _trained(adapters, scores, hidden, target, options)
+    except BaseException:
+        for each, values in zip(adapters, before, strict=True):
+            each.load_state_dict(values)
+        raise
+    finally:
+        for each, mode in zip(adapters, modes, strict=True):
+            each.train(mode)
+
+
+@torch.no_grad()
+def class_scores(adapters: Sequence[Adapter], scores: Tensor, hidden: Tensor) -> Tensor:
+    """What adapters on decoder.output, run in their order, give to each class: [examples, classes], on their device."""
+    scores, hidden = _checked(adapters, scores, hidden, _check_adapters(adapters))
+    modes = [each.training for each in adapters]
+    for each in adapters:
+        each.eval()
+    parts = zip(scores.split(_CHUNK), hidden.split(_CHUNK), strict=True)
+    found = torch.cat([_run(adapters, *part) for part in parts])
+    for each, mode in zip(adapters, modes, strict=True):
+        each.train(mode)
+    return found
+
+
+def _run(adapters: Sequence[Adapter], scores: Tensor, hidden: Tensor) -> Tensor:
+    for each in adapters:
+        scores = each(scores, hidden)
+    return scores
+
+
+def _prepare(
+    adapters: Sequence[Adapter], scores: Tensor, hidden: Tensor, labels: Tensor, empty: Tensor | None
+) -> None:
+    """Each sees what the ones before make of the scores; an empty text's are the model's, so the first's alone."""
+    for index, each in enumerate(adapters):
+        each.prepare(scores, hidden, labels=labels, empty_scores=None if index or empty is None else empty[None])
+        if index + 1 < len(adapters):
+            scores = class_scores([each], scores, hidden)
+
+
+def _trained(
+    adapters: Sequence[Adapter], scores: Tensor, hidden: Tensor, labels: Tensor, options: FitOptions
+) -> list[float]:
+    named = list(_trainable(adapters))
+    parameters = [each for _, each in named]
+    if not parameters:
+        raise InvalidArgumentError("there is nothing to train: no adapter has a parameter that is not frozen")
+    optimizer = torch.optim.Adam(
+        parameters, options.learning_rate, (options.beta1, options.beta2), options.epsilon)
+    losses = []
+    for epoch in range(1, options.epochs + 1):
+        optimizer.zero_grad()
+        loss = 0.0
+        for part in zip(*(each.split(options.chunk_size) for each in (scores, hidden, labels)), strict=True):
+            summed = torch.nn.functional.cross_entropy(_run(adapters, *part[:2]), part[2], reduction="sum")
+            (summed / len(labels)).backward()  # type: ignore[no-untyped-call]
+            loss += summed.item()
+        losses.append(loss / len(labels))
+        if not math.isfinite(loss):
+            raise NumericError(f"the loss of epoch {epoch} is {loss}; the learning rate may be too high")
+        if options.max_grad_norm > 0:
+            torch.nn.utils.clip_grad_norm_(parameters, options.max_grad_norm)
+        optimizer.step()
+        for name, each in named:
+            if not torch.isfinite(each).all():
+                raise NumericError(
+                    f'parameter "{name}" is no longer finite after epoch {epoch}; the learning rate may be too high')
+    optimizer.zero_grad()
+    return losses
+
+
+def _trainable(adapters: Sequence[Adapter]) -> Iterator[tuple[str, Tensor]]:
+    for adapter in adapters:
+        yield from ((name, each) for name, each in adapter.named_parameters() if each.requires_grad)
+
+
+# ---- Checks, in the sentences of the native engine
+
+def _check_adapters(adapters: Sequence[Adapter]) -> torch.device:
+    if not adapters:
+        raise InvalidArgumentError("there is no adapter")
+    first = adapters[0]
+    for index, each in enumerate(adapters):
+        if each.seam != c.SEAM_DECODER_OUTPUT:
+            raise InvalidArgumentError(f'adapter "{each.id}" is on {each.seam}, not on decoder.output')
+        if (each.classes, each.site.d_model) != (first.classes, first.site.d_model):
+            raise IncompatibleError(
+                f"adapter {index} was made for {each.classes} classes and d_model {each.site.d_model}, the first one for "
+                f"{first.classes} and {first.site.d_model}")
+        if any(each is other for other in adapters[:index]):
+            raise InvalidArgumentError(f'adapter "{each.id}" is given twice')
+    return next((each.device for adapter in adapters for each in adapter.state_dict().values()), torch.device("cpu"))
+
+
+def _checked(
+    adapters: Sequence[Adapter], scores: Tensor, hidden: Tensor, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    classes, width = adapters[0].classes, adapters[0].site.d_model
+    if scores.dim() != 2 or scores.shape[1] != classes:
+        raise ShapeError(f"scores must be [examples, {classes}], found {list(scores.shape)}")
+    if list(hidden.shape) != [len(scores), width]:
+        raise ShapeError(f"hidden must be [{len(scores)}, {width}], found {list(hidden.shape)}")
+    if not len(scores):
+        raise InvalidArgumentError("there are no examples")
+    for name, each in (("scores", scores), ("hidden", hidden)):
+        bad = (~torch.isfinite(each)).nonzero()
+        if len(bad):
+            row, column = bad[0].tolist()
+            raise NumericError(f"{name} of example {row} must be finite, found NaN or infinity at column {column}")
+    return scores.to(device, torch.float32), hidden.to(device, torch.float32)
+
+
+def _checked_labels(
+    labels: Tensor | Sequence[int], scores: Tensor, classes: int, device: torch.device
+) -> Tensor:
+    found = torch.as_tensor(labels, device=device)
+    if list(found.shape) != [len(scores)]:
+        raise ShapeError(
+            f"labels must hold a class for each of the {len(scores)} examples, found {list(found.shape)}")
+    if found.is_floating_point() or found.dtype == torch.bool:
+        raise ShapeError(f"labels must be integers, found {found.dtype}")
+    for index, label in enumerate(found.tolist()):
+        if not 0 <= label < classes:
+            raise InvalidArgumentError(f"the label of example {index} must be 0 ... {classes - 1}, found {label}")
+    missing = sorted(set(range(classes)) - set(found.tolist()))
+    if missing:
+        raise InvalidArgumentError(f"every class needs an example, and class {missing[0]} has none")
+    return found.long()
+
+
+def _checked_empty(empty_scores: Tensor, classes: int, device: torch.device) -> Tensor:
+    if empty_scores.numel() != classes:
+        raise ShapeError(f"the scores of an empty text must be {classes} numbers, found {empty_scores.numel()}")
+    if not torch.isfinite(empty_scores).all():
+        raise NumericError("the scores of an empty text must be finite, found NaN or infinity")
+    return empty_scores.reshape(classes).to(device, torch.float32)

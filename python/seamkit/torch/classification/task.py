@@ -1,0 +1,112 @@
+"""A classification as a question to a model: the prompt, and the words that answer it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seamkit.errors import FormatError
+from seamkit.torch.classification.template import Template
+
+_CHOICES = {"multi_token": ("first", "mean"), "scores": ("logit", "probability")}
+_KNOWN = ("template", "labels", *_CHOICES)
+
+
+@dataclass(frozen=True)
+class ClassificationTask:
+    """The task of docs/fewshot.md, as the native engine reads it and saves it with an adapter.
+
+    labels: in the order of the classes. words: those of each class, one or more. multi_token: the score of a word is
+    that of its "first" token or the "mean" of all. scores: of a class its "logit", or its "probability" among the words.
+    """
+
+    template: Template
+    labels: tuple[str, ...]
+    words: tuple[tuple[str, ...], ...]
+    multi_token: str = "first"
+    scores: str = "logit"
+
+    @staticmethod
+    def of(task: Mapping[str, Any]) -> ClassificationTask:
+        """Reads {"template", "labels": {label: word or words}, "multi_token", "scores"}; the last two may be missing.
+
+        Raises FormatError, which names the key, for anything else.
+        """
+        if stranger := [each for each in task if each not in _KNOWN]:
+            raise FormatError(f'task: unknown key "{stranger[0]}"; known are {", ".join(_KNOWN)}')
+        template, given = task.get("template"), task.get("labels")
+        if not isinstance(template, str):
+            raise FormatError(f'task: "template" must be a string, found {_shown(template)}')
+        if not isinstance(given, Mapping):
+            raise FormatError(f'task: "labels" must be an object of labels and their words, found {_shown(given)}')
+        labels, words = _verbalizer(given)
+        choices = {}
+        for key, known in _CHOICES.items():
+            choices[key] = task.get(key, known[0])
+            if choices[key] not in known:
+                raise FormatError(f'task: "{key}" must be one of {", ".join(known)}, found {_shown(choices[key])}')
+        return ClassificationTask(Template(template), labels, words, **choices)
+
+    @property
+    def all_words(self) -> list[str]:
+        """Class after class: the columns of word scores."""
+        return [word for words in self.words for word in words]
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """As it is saved with an adapter."""
+        return {
+            "template": self.template.source, "multi_token": self.multi_token, "scores": self.scores,
+            "labels": {label: list(words) for label, words in zip(self.labels, self.words, strict=True)}}
+
+    def class_scores(self, words: Tensor, kind: str | None = None) -> Tensor:
+        """[texts, classes] from the logits of the label words [texts, words]: of several words the greatest.
+
+        kind: "logit" or "probability"; None for the task's own.
+        """
+        scores = words.softmax(1) if (kind or self.scores) == "probability" else words
+        parts = scores.split([len(each) for each in self.words], 1)
+        return torch.stack([each.amax(1) for each in parts], 1)
+
+
+def _verbalizer(given: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    if len(given) < 2:
+        raise FormatError(f"task: expected 2 labels or more, found {len(given)}")
+    owners: dict[str, str] = {}
+    found = []
+    for label, value in given.items():
+        if not isinstance(label, str):
+            raise FormatError(f"task: a label must be a string, found {_shown(label)}")
+        words = [value] if isinstance(value, str) else value
+        if not isinstance(words, (list, tuple)):
+            raise FormatError(f'task: label "{label}" must have a word or an array of words, found {_shown(value)}')
+        if not words:
+            raise FormatError(f'task: label "{label}" has no words')
+        for word in words:
+            _check_word(word, label)
+            if word in owners:
+                both = f'twice for label "{label}"' if owners[word] == label else f'for "{owners[word]}" and for "{label}"'
+                raise FormatError(f'task: the word "{word}" stands {both}')
+            owners[word] = label
+        found.append(tuple(words))
+    return tuple(given), tuple(found)
+
+
+def _check_word(word: Any, label: str) -> None:
+    if not isinstance(word, str):
+        raise FormatError(f'task: label "{label}" must have a word or an array of words, found {_shown(word)}')
+    if not word:
+        raise FormatError(f'task: label "{label}" has an empty word')
+    if word != word.strip():
+        raise FormatError(
+            f'task: the word {json.dumps(word)} of label "{label}" begins or ends with white space; the template says '
+            "whether a space comes before it")
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else repr(value)
