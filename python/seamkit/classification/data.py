@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ def texts(given: Any) -> tuple[list[str], list[str] | None]:
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise InvalidArgumentError(f"X must be a list of texts, found {_shown(given)}")
     if getattr(given, "ndim", 1) not in (1, 2):
-        raise ShapeError(f"X must be texts [n] or pairs of texts [n, 2], found an array of shape {list(given.shape)}")
+        raise ShapeError(f"X must be texts [n] or pairs of texts [n, 2], found {getattr(given, 'ndim', 0)} axes")
     rows = np.asarray(given, dtype=object).tolist() if hasattr(given, "ndim") else list(given)
     if not rows:
         raise InvalidArgumentError("X must hold one text or more, found 0 sample(s)")
@@ -73,10 +74,8 @@ def labels(given: Any, verbalizer: Words | None, count: int) -> Labels:
     if len(y) != count:
         raise ShapeError(f"y must hold a label for each of {count} texts, found {len(y)}")
     for index, each in enumerate(y.tolist()):
-        if each is None or each != each or each in (float("inf"), float("-inf")):
-            raise InvalidArgumentError(f"label {index} must be a string or a number, Input y contains NaN or infinity"
-                                       if isinstance(each, float) else
-                                       f"label {index} must be a string or a number, found {_shown(each)}")
+        if each is None or (isinstance(each, float) and not math.isfinite(each)):
+            raise InvalidArgumentError(f"label {index} must be a string or a number, found {_shown(each)}")
     check_classification_targets(y)
     classes = np.unique(y)
     if len(classes) < 2:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from seamkit import _declarations as c
@@ -89,7 +88,7 @@ class NativeEngine:
         adapter = self.backbone.classifier(head.id, head.classes, head.options, seed=seed)
         with self._classifier(head.task, adapter) as classifier:
             try:
-                return adapter, classifier.fit(texts[0], labels, texts[1], **training)
+                return adapter, classifier.fit(texts[0], labels.tolist(), texts[1], **training)
             finally:
                 self._asked += classifier.query_count
 
@@ -184,23 +183,3 @@ class TorchEngine:
         found = self._classifiers[key]
         found.adapters = [adapter]
         return found
-
-
-def opened_torch(path: str | Path, tokenizer: Any, batch_size: int, pooling: str) -> TorchEngine:
-    """A folder or GGUF file as a model of transformers in f32, with the head that its configuration names."""
-    import torch
-    import transformers as hf
-
-    from seamkit.torch.site import DECODERS, ENCODER_DECODERS
-
-    folder, named = Path(path), {}
-    if folder.is_file():
-        folder, named = folder.parent, {"gguf_file": folder.name}
-    config = hf.AutoConfig.from_pretrained(folder, **named)
-    is_masked = any(each.endswith("ForMaskedLM") for each in config.architectures or ())
-    kind = hf.AutoModelForCausalLM if config.model_type in DECODERS else (
-        hf.AutoModelForSeq2SeqLM if config.model_type in ENCODER_DECODERS else
-        hf.AutoModelForMaskedLM if is_masked else hf.AutoModel)
-    model = kind.from_pretrained(folder, dtype=torch.float32, **named)
-    return TorchEngine(
-        model, tokenizer or hf.AutoTokenizer.from_pretrained(folder, **named), batch_size, pooling)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -17,13 +18,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from seamkit._native import Backbone
 from seamkit.classification import data
-from seamkit.classification.engines import TEMPLATES, Engine, Head, NativeEngine, TorchEngine, opened_torch
+from seamkit.classification.engines import TEMPLATES, Engine, Head, NativeEngine, TorchEngine
 from seamkit.errors import FormatError, InvalidArgumentError, NotFoundError
 
 _ENGINES = ("native", "torch")
+# Clones in several threads share one model.
+_OPENING = threading.Lock()
 
 
-class DecTClassifier(ClassifierMixin, BaseEstimator):
+class DecTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A few-shot classifier of texts: a frozen model is asked once about each text, and a small head is trained on what
     it says (DecT; Cui et al., ACL 2023).
 
@@ -106,7 +109,8 @@ class DecTClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The class of each text [n]."""
-        found: NDArray[Any] = self.classes_[self._scores(X).argmax(1)] if self._is_fitted() else self._scores(X)
+        best = self._scores(X).argmax(1)
+        found: NDArray[Any] = self.classes_[best]
         return found
 
     def _scores(self, X: Any) -> NDArray[Any]:
@@ -186,10 +190,11 @@ class DecTClassifier(ClassifierMixin, BaseEstimator):
         cache = None if self.cache is None else str(self.cache)
         key = (where, id(self.tokenizer), self.engine, cache, self.batch_size, self.pooling)
         engines = self._shared()
-        if key not in engines:
-            # What is kept beside it keeps its id.
-            engines[key] = ((backbone, self.tokenizer), self._opened())
-        return engines[key][1]
+        with _OPENING:
+            if key not in engines:
+                # What is kept beside it keeps its id.
+                engines[key] = ((backbone, self.tokenizer), self._opened())
+            return engines[key][1]
 
     def _opened(self) -> Engine:
         backbone, tokenizer = self.backbone, self.tokenizer
@@ -204,7 +209,10 @@ class DecTClassifier(ClassifierMixin, BaseEstimator):
         if self.cache is not None:
             raise InvalidArgumentError("cache is for the native engine: the torch engine keeps answers in memory")
         if is_path:
-            return opened_torch(backbone, tokenizer, self.batch_size, self.pooling)
+            from seamkit.torch import open_model
+
+            model, own = open_model(backbone)
+            return TorchEngine(model, tokenizer or own, self.batch_size, self.pooling)
         if isinstance(backbone, (tuple, list)) and len(backbone) == 2 and tokenizer is None:
             backbone, tokenizer = backbone
         if not hasattr(backbone, "get_output_embeddings") or tokenizer is None:

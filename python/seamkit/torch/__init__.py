@@ -2,7 +2,7 @@
 
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.attachment import attach, attached, detach
-from seamkit.torch.classification import Classifier, FeatureExtractor, Features
+from seamkit.torch.classification import Classifier, FeatureExtractor, Features, open_model
 from seamkit.torch.folder import load, read_adapter
 from seamkit.torch.folder import save_attached as save
 from seamkit.torch.plugins import Plugin, load_plugin
@@ -10,5 +10,5 @@ from seamkit.torch.site import Site
 
 __all__ = [
     "Adapter", "Classifier", "FeatureExtractor", "Features", "Plugin", "Site", "attach", "attached", "detach", "load",
-    "load_plugin", "read_adapter", "save",
+    "load_plugin", "open_model", "read_adapter", "save",
 ]

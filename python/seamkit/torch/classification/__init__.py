@@ -3,6 +3,9 @@
 from seamkit.torch.classification.classifier import Classifier
 from seamkit.torch.classification.features import FeatureExtractor, Features
 from seamkit.torch.classification.heads import FitOptions, class_scores, fit
+from seamkit.torch.classification.opening import open_model
 from seamkit.torch.classification.task import ClassificationTask
 
-__all__ = ["ClassificationTask", "Classifier", "FeatureExtractor", "Features", "FitOptions", "class_scores", "fit"]
+__all__ = [
+    "ClassificationTask", "Classifier", "FeatureExtractor", "Features", "FitOptions", "class_scores", "fit", "open_model",
+]

@@ -81,13 +81,12 @@ def _padded(rows: Sequence[Sequence[int]], padding: int) -> tuple[Tensor, Tensor
 
 def _pooled(output: Any, mask: Tensor, pooling: str) -> Tensor:
     """One vector of a text (Reimers and Gurevych 2019, section 3), [batch, d_model]."""
-    states = output.last_hidden_state
     if pooling == "pooler":
         pooled: Tensor = output.pooler_output
         return pooled
+    states: Tensor = output.last_hidden_state
     if pooling == "cls":
-        first: Tensor = states[:, 0]
-        return first
+        return states[:, 0]
     shown = mask.unsqueeze(-1)
     if pooling == "max":
         return torch.where(shown == 1, states, torch.full_like(states, -1e30)).amax(1)

@@ -52,6 +52,10 @@ class Classifier:
         """As `FeatureExtractor.features`."""
         return self.extractor.features(texts, pairs)
 
+    def empty_scores(self) -> Tensor:
+        """As `FeatureExtractor.empty_scores`."""
+        return self.extractor.empty_scores()
+
     def fit(
         self, texts: Sequence[str], labels: Sequence[str | int], pairs: Sequence[str] | None = None, **changes: Any
     ) -> list[float]:
@@ -67,7 +71,7 @@ class Classifier:
         numbers = [self.labels.index(each) if isinstance(each, str) else int(each) for each in labels]
         options = FitOptions(**changes)
         found = self.features(texts, pairs)
-        losses = fit(self.adapters, found.scores, found.hidden, numbers, self.extractor.empty_scores(), options)
+        losses = fit(self.adapters, found.scores, found.hidden, numbers, self.empty_scores(), options)
         for adapter in self.adapters:
             adapter.task = self.task
         return losses

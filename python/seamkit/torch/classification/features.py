@@ -22,8 +22,6 @@ _SIMILARITY_SCALE = 20
 
 # A text and, for a template with {text_b}, the second.
 Input = tuple[str, str | None]
-# Scores of the label words [words], empty without a head, and the hidden state [d_model]; on the CPU, f32.
-Answer = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -42,8 +40,9 @@ class FeatureExtractor:
     model's. task: as `ClassificationTask`. batch_size: texts asked at once. pooling: of an encoder without a head, "mean",
     "cls", "max" or "pooler".
 
-    In a torch.distributed process group the texts are shared out, and all processes get all answers; all must ask the
-    same. One thread at a time, also among extractors of one model.
+    In a torch.distributed process group the texts are shared out, and all processes get all answers; all must ask about
+    the same texts, and none waits for the others about texts that were asked before. One thread at a time, also among
+    extractors of one model.
     """
 
     def __init__(
@@ -60,7 +59,8 @@ class FeatureExtractor:
             raise NotFoundError('pooling is "pooler", but the model has no pooler')
         self._encoder = PromptEncoder(task.template, tokenizer, self.kind)
         self._words = label_tokens(task, self._encoder.template.word_prefix, tokenizer) if self.kind.has_head else []
-        self._answers: dict[Input, Answer] = {}
+        # [words + d_model] of each text, on the CPU, f32: scores of the label words, none without a head, and its state.
+        self._answers: dict[Input, Tensor] = {}
         # Prompts that this process has asked, and texts that were too long for the model.
         self.query_count = self.shortened_count = 0
 
@@ -69,40 +69,39 @@ class FeatureExtractor:
 
         Raises InvalidArgumentError for no text, what is no string, and prompts that do not fit the model.
         """
-        given = self._answered(_inputs(texts, pairs))
-        hidden = torch.stack([hidden for _, hidden in given])
-        if self.kind.has_head:
-            words = torch.stack([scores for scores, _ in given])
-        else:
-            words = self._similarities(hidden)
+        found = self._answered(_inputs(texts, pairs))
+        hidden = found[:, len(self._words) :]
+        words = found[:, : len(self._words)] if self.kind.has_head else self._similarities(hidden)
         return Features(self.task.class_scores(words), hidden)
 
     def empty_scores(self) -> Tensor:
         """The scores of an empty text [classes], which calibration divides by."""
         return self.features([""], [""] if self.task.template.needs_text_b else None).scores[0]
 
-    def _answered(self, inputs: Sequence[Input]) -> list[Answer]:
+    def _answered(self, inputs: Sequence[Input]) -> Tensor:
+        """[texts, words + d_model]"""
         missing = list(dict.fromkeys(each for each in inputs if each not in self._answers))
         # Long and short ones to every process alike.
         missing.sort(key=lambda each: len(each[0]) + len(each[1] or ""), reverse=True)
-        with evaluating(self.model):
-            found = shared(missing, self._asked, self._group)
-        self._answers.update(zip(missing, found, strict=True))
-        return [self._answers[each] for each in inputs]
+        if missing:
+            with evaluating(self.model):
+                found = shared(missing, self._asked, self._group)
+            self._answers.update(zip(missing, found, strict=True))
+        return torch.stack([self._answers[each] for each in inputs])
 
-    def _asked(self, inputs: Sequence[Input]) -> list[Answer]:
+    def _asked(self, inputs: Sequence[Input]) -> Tensor:
         prompts = [self._prompt(each) for each in inputs]
         # By length, longest first: the memory that a batch needs only falls.
         order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index].ids))
-        found: list[Answer | None] = [None] * len(inputs)
+        found = torch.empty(len(inputs), len(self._words) + self.kind.site.d_model)
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
             logits, hidden = answers(self.kind, [prompts[each] for each in rows], self.pooling)
-            scores = torch.empty(len(rows), 0) if logits is None else self._word_scores(logits)
-            for row, *answer in zip(rows, scores.cpu(), hidden.cpu(), strict=True):
-                found[row] = (answer[0].clone(), answer[1].clone())
+            if logits is not None:
+                found[rows, : len(self._words)] = self._word_scores(logits).cpu()
+            found[rows, len(self._words) :] = hidden.cpu()
             self.query_count += len(rows)
-        return [each for each in found if each is not None]
+        return found
 
     def _prompt(self, given: Input) -> EncodedPrompt:
         text, text_b = given
@@ -117,7 +116,7 @@ class FeatureExtractor:
     def _similarities(self, hidden: Tensor) -> Tensor:
         """Scaled cosines [texts, words] with the label words, which are asked as texts in the same template."""
         second = "" if self.task.template.needs_text_b else None
-        words = torch.stack([each for _, each in self._answered([(word, second) for word in self.task.all_words])])
+        words = self._answered([(word, second) for word in self.task.all_words])
         unit = torch.nn.functional.normalize
         return _SIMILARITY_SCALE * (unit(hidden.double()) @ unit(words.double()).T).float()
 

@@ -85,7 +85,7 @@ def class_scores(adapters: Sequence[Adapter], scores: Tensor, hidden: Tensor) ->
     modes = [each.training for each in adapters]
     for each in adapters:
         each.eval()
-    parts = zip(scores.split(_CHUNK), hidden.split(_CHUNK), strict=True)
+    parts = zip(torch.split(scores, _CHUNK), torch.split(hidden, _CHUNK), strict=True)
     found = torch.cat([_run(adapters, *part) for part in parts])
     for each, mode in zip(adapters, modes, strict=True):
         each.train(mode)
@@ -121,7 +121,7 @@ def _trained(
     for epoch in range(1, options.epochs + 1):
         optimizer.zero_grad()
         loss = 0.0
-        for part in zip(*(each.split(options.chunk_size) for each in (scores, hidden, labels)), strict=True):
+        for part in zip(*(torch.split(each, options.chunk_size) for each in (scores, hidden, labels)), strict=True):
             summed = torch.nn.functional.cross_entropy(_run(adapters, *part[:2]), part[2], reduction="sum")
             (summed / len(labels)).backward()  # type: ignore[no-untyped-call]
             loss += summed.item()

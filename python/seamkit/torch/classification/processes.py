@@ -7,17 +7,16 @@ from typing import Any, TypeVar
 
 import torch.distributed as dist
 import xxhash
+from torch import Tensor
 
 from seamkit.errors import InternalError, InvalidArgumentError, SeamError
 
 Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
-def shared(
-    items: Sequence[Item], compute: Callable[[Sequence[Item]], Sequence[Result]], group: Any = None
-) -> list[Result]:
-    """`compute` of all items, in their order; each is computed by one process, and all get all results.
+def shared(items: Sequence[Item], compute: Callable[[Sequence[Item]], Tensor], group: Any = None) -> list[Tensor]:
+    """`compute`, which gives a row for each item, of all items in their order; each is computed by one process, and all
+    get all rows.
 
     Without an initialised process group, or in a group of one, `compute` is called here. All processes must call it
     with the same items. An error in one of them is raised in all: nobody waits for a result that never comes. Against a
@@ -29,31 +28,31 @@ def shared(
     if not dist.is_available() or not dist.is_initialized() or dist.get_world_size(group) == 1:
         return list(compute(items))
     rank, count = dist.get_rank(group), dist.get_world_size(group)
-    own: Sequence[Result] = []
-    failure: BaseException | None = None
+    own: Tensor | None = None
+    failure: Exception | None = None
     try:
         own = compute(items[rank::count])
     except Exception as error:
         failure = error
     told = None if failure is None else _told(failure)
     found: list[Any] = [None] * count
-    dist.all_gather_object(found, (_digest(items), told, own if failure is None else None), group)
+    dist.all_gather_object(found, (_digest(items), told, own), group)
     if failure is not None:
         raise failure
-    for other, (_, error, _) in enumerate(found):
-        if error is not None:
-            code, message, origin = error
+    for other, (_, each, _) in enumerate(found):
+        if each is not None:
+            code, message, origin = each
             raise SeamError.of(code, f"process {other} of {count}: {message}", origin)
     if len({digest for digest, _, _ in found}) > 1:
         raise InvalidArgumentError(
             f"the {count} processes must ask about the same texts in the same order, and they differ")
-    results: list[Any] = [None] * len(items)
+    rows: list[Any] = [None] * len(items)
     for other, (_, _, part) in enumerate(found):
-        results[other::count] = part
-    return results
+        rows[other::count] = part
+    return rows
 
 
-def _told(error: BaseException) -> tuple[int, str, str]:
+def _told(error: Exception) -> tuple[int, str, str]:
     """An error in words that every process understands."""
     if isinstance(error, SeamError):
         return error.code, error.message, error.origin
@@ -63,5 +62,5 @@ def _told(error: BaseException) -> tuple[int, str, str]:
 def _digest(items: Sequence[Any]) -> str:
     found = xxhash.xxh64()
     for each in items:
-        found.update(repr(each))
+        found.update(repr(each).encode())
     return str(found.hexdigest())

@@ -70,7 +70,7 @@ class ClassificationTask:
         kind: "logit" or "probability"; None for the task's own.
         """
         scores = words.softmax(1) if (kind or self.scores) == "probability" else words
-        parts = scores.split([len(each) for each in self.words], 1)
+        parts = torch.split(scores, [len(each) for each in self.words], 1)
         return torch.stack([each.amax(1) for each in parts], 1)
 
 

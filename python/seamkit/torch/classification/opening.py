@@ -1,0 +1,33 @@
+"""Opening a model of transformers with the head that a classification asks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers as hf
+
+from seamkit.errors import NotFoundError
+from seamkit.torch.site import DECODERS, ENCODER_DECODERS
+
+
+def open_model(path: str | Path, device: torch.device | str | None = None) -> tuple[Any, Any]:
+    """The model, in f32, and the tokenizer of a folder or GGUF file.
+
+    The model is a causal or sequence-to-sequence one by its family; an encoder is one with a masked-LM head where its
+    config.json names that, else without a head.
+    Raises NotFoundError where nothing is, and what transformers says of other files.
+    """
+    folder, named = Path(path), {}
+    if not folder.exists():
+        raise NotFoundError(f'cannot open "{path}", there is no such file or folder')
+    if folder.is_file():
+        folder, named = folder.parent, {"gguf_file": folder.name}
+    config = hf.AutoConfig.from_pretrained(folder, **named)
+    is_masked = any(each.endswith("ForMaskedLM") for each in config.architectures or ())
+    kind = hf.AutoModelForCausalLM if config.model_type in DECODERS else (
+        hf.AutoModelForSeq2SeqLM if config.model_type in ENCODER_DECODERS else
+        hf.AutoModelForMaskedLM if is_masked else hf.AutoModel)
+    model = kind.from_pretrained(folder, dtype=torch.float32, **named)
+    return model.to(device), hf.AutoTokenizer.from_pretrained(folder, **named)
