@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Asks a model of transformers about labelled texts, in as many processes as torchrun starts, and trains DecT on what it
-says. Each process has the model and a share of the texts; each text is asked once.
+"""Asks a model of transformers about labelled texts, in as many processes as torchrun starts, and trains DecT on what
+it says. Each process has the model and a share of the texts; each text is asked once.
 
   torchrun --nproc-per-node 2 examples/torch/extract_features.py MODEL words.json train.jsonl OUTPUT
 
-MODEL is a folder or GGUF file, words.json holds the words of each label ({"negative": ["bad"], "positive": ["great"]}), and
-each line of train.jsonl is an object with the strings "text" and "label". OUTPUT gets features.safetensors (scores
+MODEL is a folder or GGUF file, words.json holds the words of each label ({"negative": ["bad"], "positive": ["great"]}),
+and each line of train.jsonl is an object with the strings "text" and "label". OUTPUT gets features.safetensors (scores
 [texts, classes], hidden [texts, d_model], empty_scores [classes]) and head/, which `seam classify` and seamkit read.
 --template is the prompt, docs/fewshot.md says how it is written. With python in place of torchrun it is one process.
 """
@@ -40,8 +40,9 @@ def main(arguments: argparse.Namespace) -> None:
     print(f"process {rank}: asked {classifier.query_count} of {len(set(texts))} texts and the empty one", flush=True)
     if rank == 0:
         arguments.output.mkdir(parents=True, exist_ok=True)
-        tensors = {"scores": features.scores, "hidden": features.hidden, "empty_scores": classifier.empty_scores()}
-        save_file({name: each.contiguous() for name, each in tensors.items()}, arguments.output / "features.safetensors")
+        found = {"scores": features.scores, "hidden": features.hidden, "empty_scores": classifier.empty_scores()}
+        tensors = {name: each.contiguous() for name, each in found.items()}
+        save_file(tensors, arguments.output / "features.safetensors")
         head.save(arguments.output / "head", model)
         print(f"loss {losses[0]:.4f} -> {losses[-1]:.4f}, saved to {arguments.output}", flush=True)
 

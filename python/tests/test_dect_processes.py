@@ -52,7 +52,8 @@ def test_the_example(runtime: seamkit.Runtime, folder: Folder, tmp_path: Path) -
         assert (found[name] - value).abs().max() <= 1e-6 * value.abs().max()
     texts = [each["text"] for each in rows]
     native = folder.native(runtime)
-    assert (found["scores"] - torch.from_numpy(native.scores(texts))).abs().max() <= 1e-5 * expected["scores"].abs().max()
+    scores = torch.from_numpy(native.scores(texts))
+    assert (found["scores"] - scores).abs().max() <= 1e-5 * scores.abs().max()
     native.attach(runtime.open(folder.path).load(tmp_path / "two/head"))
     assert native.scores(texts).argmax(1).tolist() == seamkit.torch.Classifier.scores(
         trained(folder, tmp_path / "two/head"), texts).argmax(1).tolist()

@@ -1,13 +1,13 @@
 """scikit-learn's own checks of estimators.
 
-They hand over tables of numbers, and skip an estimator of texts; so a class between writes each row as a text. All else,
-parameters, clones, labels, fitting, predicting, pickling, is the estimator's own.
+They hand over tables of numbers, and skip an estimator of texts; so a class between writes each row as a text. All
+else, parameters, clones, labels, fitting, predicting, pickling, is the estimator's own.
 """
 
 from __future__ import annotations
 
-from unittest import SkipTest
 from typing import Any
+from unittest import SkipTest
 
 import pytest
 from dect_models import Folder
@@ -17,12 +17,12 @@ from sklearn.utils.validation import validate_data
 
 import seamkit
 
-# What fails, and why it is right that it does. A check that fails and is not here fails the test, and so does one of these
-# that passes.
+# What fails, and why it is right that it does. A check that fails and is not here fails the test, and so does one of
+# these that passes.
 EXPECTED = {
     "check_classifiers_classes": "has the label -1, and a dash in a label is a space: it is refused as a word",
 }
-# scikit-learn leaves it out where an environment variable is missing: the estimator takes texts, which no array API has.
+# scikit-learn leaves it out where an environment variable is missing: the estimator takes texts, no array API has any.
 LEFT_OUT = ["check_array_api_input"]
 # scikit-learn compares to 1e-7; a model computes in f32, and texts in another order or batch are sums in another order.
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}

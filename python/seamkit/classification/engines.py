@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,8 +76,10 @@ class NativeEngine:
         if tokenizer is None and info.architecture != c.SEAM_TEXT and backbone.path is not None:
             tokenizer = Tokenizer(backbone.path)
         self._tokenizer = tokenizer
-        self._temporary = None if cache is not None else tempfile.TemporaryDirectory(prefix="seamkit-answers-")
-        self._cache = cache if self._temporary is None else self._temporary.name
+        if cache is None:
+            cache = tempfile.mkdtemp(prefix="seamkit-answers-")
+            weakref.finalize(self, shutil.rmtree, cache, ignore_errors=True)
+        self._cache = cache
         only = info.architecture == c.SEAM_ENCODER_ONLY
         self.kind = "causal" if not only else "masked" if info.has_head else "sentences"
         self._asked = 0

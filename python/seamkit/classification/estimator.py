@@ -33,13 +33,14 @@ class DecTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     backbone: a model's folder or GGUF file, a `seamkit.Backbone` (both on the native engine), or (model, tokenizer) of
     transformers. engine: "torch" to open a path with transformers; None: as the backbone says.
     template: the prompt, "{text} In summary, it was [MASK]"; None for one that suits the kind of model.
-    verbalizer: {label: word or words}. Where its keys are strings and y holds integers, these count the keys from 0. None:
-    each label is its own word. docs/fewshot.md says what both mean.
+    verbalizer: {label: word or words}. Where its keys are strings and y holds integers, these count the keys from 0.
+    None: each label is its own word. docs/fewshot.md says what both mean.
     tokenizer: the model's; None where the backbone tells. adapter: "dect", "linear-head" or another on decoder.output.
     lambda_: its weight of the model's own scores; None for the adapter's default. options: its further options.
     multi_token: the score of a word is that of its "first" token or the "mean". scores: "logit" or "probability"; None:
     "probability" for sentence encoders. pooling: of a sentence encoder, "mean", "cls", "max", "pooler".
-    epochs, learning_rate: of full-batch Adam. batch_size: texts asked at once in torch; the native engine finds its own.
+    epochs, learning_rate: of full-batch Adam. batch_size: texts asked at once in torch; the native engine finds its
+    own.
     random_state: an int is the seed of the head's initial values, the same in both engines.
     cache: a folder that keeps the answers of the native engine; else they last as long as the estimator and its clones,
     which share one model and one memory of answers. GridSearchCV and cross_val_score thus ask about each text once.
@@ -76,7 +77,7 @@ class DecTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     # ---- Training and use
 
     def fit(self, X: Any, y: Any) -> Self:
-        """X: texts [n], or pairs [n, 2] for a template with {text_b}. y: labels [n], each class of the verbalizer in it.
+        """X: texts [n], or pairs [n, 2] for a template with {text_b}. y: labels [n], with every one of the verbalizer.
 
         Raises ValueError (InvalidArgumentError, ShapeError, FormatError), one sentence, for what does not fit together.
         """
@@ -244,5 +245,7 @@ class DecTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         state: dict[str, Any] = dict(super().__getstate__())
         state.pop("_engines", None)
         if self._is_fitted() and not isinstance(self.head_, dict):
-            state["head_"] = self._engine().values(self.head_)
+            engine = self._engine()
+            with engine.lock:
+                state["head_"] = engine.values(self.head_)
         return state

@@ -7,5 +7,6 @@ from seamkit.torch.classification.opening import open_model
 from seamkit.torch.classification.task import ClassificationTask
 
 __all__ = [
-    "ClassificationTask", "Classifier", "FeatureExtractor", "Features", "FitOptions", "class_scores", "fit", "open_model",
+    "ClassificationTask", "Classifier", "FeatureExtractor", "Features", "FitOptions", "class_scores", "fit",
+    "open_model",
 ]

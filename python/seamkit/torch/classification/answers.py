@@ -24,11 +24,12 @@ def answers(kind: Kind, prompts: Sequence[EncodedPrompt], pooling: str) -> tuple
     """
     model = kind.model
     device = next(model.parameters()).device
-    call: dict[str, Any] = {}
-    call["input_ids"], call["attention_mask"] = (
-        each.to(device) for each in _padded([each.ids for each in prompts], kind.token("pad") or 0))
+    call: dict[str, Any] = {"return_dict": True}
+    padding = kind.token("pad") or 0
+    ids, mask = _padded([each.ids for each in prompts], padding)
+    call["input_ids"], call["attention_mask"] = ids.to(device), mask.to(device)
     if kind.is_encoder_decoder:
-        call["decoder_input_ids"] = _padded([each.decoder_ids for each in prompts], kind.token("pad") or 0)[0].to(device)
+        call["decoder_input_ids"] = _padded([each.decoder_ids for each in prompts], padding)[0].to(device)
     if not kind.is_encoder_only:
         call["use_cache"] = False
     places = torch.tensor([-1 if each.answer is None else each.answer for each in prompts], device=device)

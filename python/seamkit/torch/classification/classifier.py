@@ -77,7 +77,7 @@ class Classifier:
         return losses
 
     def scores(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Tensor:
-        """Of each class, [texts, classes]; the largest of a row is the text's class. Without adapters the model's own."""
+        """Of each class, [texts, classes]; the largest of a row is the text's class. Without adapters: the model's."""
         found = self.features(texts, pairs)
         return class_scores(self.adapters, found.scores, found.hidden) if self.adapters else found.scores
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from seamkit.torch.classification.prompts import EncodedPrompt, PromptEncoder
 from seamkit.torch.classification.task import ClassificationTask
 from seamkit.torch.classification.words import label_tokens
 
+_LOG = logging.getLogger("seamkit")
 # What similarities of sentence encoders are multiplied by (Reimers and Gurevych 2019, in their training code).
 _SIMILARITY_SCALE = 20
 
@@ -36,9 +38,8 @@ class FeatureExtractor:
     """Asks a model of transformers about texts, each distinct one once, and keeps the answers in memory.
 
     model: decoder-only, masked-LM, encoder-decoder, or an encoder without a head; adapters attached to it take part.
-    The answers are those of its weights at the first time: make another extractor after training it. tokenizer: the
-    model's. task: as `ClassificationTask`. batch_size: texts asked at once. pooling: of an encoder without a head, "mean",
-    "cls", "max" or "pooler".
+    Training it, or attaching an adapter, makes the answers forgotten. tokenizer: the model's. batch_size: texts asked
+    at once. pooling: of an encoder without a head, "mean", "cls", "max" or "pooler".
 
     In a torch.distributed process group the texts are shared out, and all processes get all answers; all must ask about
     the same texts, and none waits for the others about texts that were asked before. One thread at a time, also among
@@ -54,13 +55,13 @@ class FeatureExtractor:
         if pooling not in POOLINGS:
             raise InvalidArgumentError(f'pooling must be one of {", ".join(POOLINGS)}, found "{pooling}"')
         self.model, self.task, self.batch_size, self.pooling, self._group = model, task, batch_size, pooling, group
-        self.kind = Kind.of(model)
+        self._tokenizer = tokenizer
+        self._answers: dict[Input, Tensor] = {}
+        self._weights: list[tuple[Tensor, int]] = []
+        self._renew()
         if self.kind.is_sentence_encoder and pooling == "pooler" and getattr(model.base_model, "pooler", None) is None:
             raise NotFoundError('pooling is "pooler", but the model has no pooler')
-        self._encoder = PromptEncoder(task.template, tokenizer, self.kind)
         self._words = label_tokens(task, self._encoder.template.word_prefix, tokenizer) if self.kind.has_head else []
-        # [words + d_model] of each text, on the CPU, f32: scores of the label words, none without a head, and its state.
-        self._answers: dict[Input, Tensor] = {}
         # Prompts that this process has asked, and texts that were too long for the model.
         self.query_count = self.shortened_count = 0
 
@@ -70,7 +71,7 @@ class FeatureExtractor:
         Raises InvalidArgumentError for no text, what is no string, and prompts that do not fit the model.
         """
         found = self._answered(_inputs(texts, pairs))
-        hidden = found[:, len(self._words) :]
+        hidden = found[:, len(self._words) :].contiguous()
         words = found[:, : len(self._words)] if self.kind.has_head else self._similarities(hidden)
         return Features(self.task.class_scores(words), hidden)
 
@@ -78,8 +79,22 @@ class FeatureExtractor:
         """The scores of an empty text [classes], which calibration divides by."""
         return self.features([""], [""] if self.task.template.needs_text_b else None).scores[0]
 
+    def _renew(self) -> None:
+        """Starts anew where the model is no longer the one that was asked: other weights, other adapters."""
+        tensors = (*self.model.parameters(), *self.model.buffers())
+        weights = [(each, 0 if each.is_inference() else each._version) for each in tensors]
+        if len(weights) == len(self._weights) and all(
+                one is other and version == known
+                for (one, version), (other, known) in zip(weights, self._weights, strict=True)):
+            return
+        self._weights = weights
+        self.kind = Kind.of(self.model)
+        self._encoder = PromptEncoder(self.task.template, self._tokenizer, self.kind)
+        self._answers.clear()
+
     def _answered(self, inputs: Sequence[Input]) -> Tensor:
-        """[texts, words + d_model]"""
+        """[texts, words + d_model], on the CPU, f32: scores of the label words, none without a head, and the state."""
+        self._renew()
         missing = list(dict.fromkeys(each for each in inputs if each not in self._answers))
         # Long and short ones to every process alike.
         missing.sort(key=lambda each: len(each[0]) + len(each[1] or ""), reverse=True)
@@ -90,7 +105,12 @@ class FeatureExtractor:
         return torch.stack([self._answers[each] for each in inputs])
 
     def _asked(self, inputs: Sequence[Input]) -> Tensor:
+        before = self.shortened_count
         prompts = [self._prompt(each) for each in inputs]
+        if self.shortened_count > before:
+            _LOG.warning(
+                "%d of %d texts were shortened: their prompts were longer than the %d tokens that the model reads",
+                self.shortened_count - before, len(inputs), self._encoder.limit)
         # By length, longest first: the memory that a batch needs only falls.
         order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index].ids))
         found = torch.empty(len(inputs), len(self._words) + self.kind.site.d_model)
@@ -128,7 +148,7 @@ def _inputs(texts: Sequence[str], pairs: Sequence[str] | None) -> list[Input]:
         raise ShapeError(f"pairs must be {len(texts)} texts, found {len(pairs)}")
     if not len(texts):
         raise InvalidArgumentError("there are no texts")
-    for name, given in (("text", texts), ("second text", pairs or ())):
+    for name, given in (("text", texts), ("second text", () if pairs is None else pairs)):
         for index, each in enumerate(given):
             if not isinstance(each, str):
                 raise InvalidArgumentError(f"{name} {index} must be a string, found {each!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from torch import Tensor
 from seamkit import _declarations as c
 from seamkit.errors import IncompatibleError, InvalidArgumentError, NumericError, ShapeError
 from seamkit.torch.adapter import Adapter
+from seamkit.torch.classification.answers import evaluating
 
 # Examples computed at once where no gradients are wanted.
 _CHUNK = 4096
@@ -48,7 +50,7 @@ def fit(
     empty_scores: Tensor | None = None, options: FitOptions | None = None,
 ) -> list[float]:
     """Trains adapters on decoder.output, run in their order, by cross-entropy over the classes: full passes over all
-    examples, each with one update of Adam. Returns the loss of each epoch, before its update, as the native engine does.
+    examples, each with one update of Adam. Returns the loss of each epoch, before its update; the native engine's.
 
     scores [examples, classes], hidden [examples, d_model], labels [examples], empty_scores [classes]; they are moved to
     the adapters' device. Parameters without requires_grad stay. After an error every value is as before.
@@ -82,14 +84,11 @@ def fit(
 def class_scores(adapters: Sequence[Adapter], scores: Tensor, hidden: Tensor) -> Tensor:
     """What adapters on decoder.output, run in their order, give to each class: [examples, classes], on their device."""
     scores, hidden = _checked(adapters, scores, hidden, _check_adapters(adapters))
-    modes = [each.training for each in adapters]
-    for each in adapters:
-        each.eval()
     parts = zip(torch.split(scores, _CHUNK), torch.split(hidden, _CHUNK), strict=True)
-    found = torch.cat([_run(adapters, *part) for part in parts])
-    for each, mode in zip(adapters, modes, strict=True):
-        each.train(mode)
-    return found
+    with contextlib.ExitStack() as modes:
+        for each in adapters:
+            modes.enter_context(evaluating(each))
+        return torch.cat([_run(adapters, *part) for part in parts])
 
 
 def _run(adapters: Sequence[Adapter], scores: Tensor, hidden: Tensor) -> Tensor:
@@ -130,7 +129,11 @@ def _trained(
             raise NumericError(f"the loss of epoch {epoch} is {loss}; the learning rate may be too high")
         if options.max_grad_norm > 0:
             torch.nn.utils.clip_grad_norm_(parameters, options.max_grad_norm)
-        optimizer.step()
+        try:
+            optimizer.step()
+        except RuntimeError as error:  # torch's, of a step that no f32 holds
+            raise NumericError(
+                f"the update of epoch {epoch} failed, the learning rate may be too high: {error}") from error
         for name, each in named:
             if not torch.isfinite(each).all():
                 raise NumericError(
@@ -155,8 +158,8 @@ def _check_adapters(adapters: Sequence[Adapter]) -> torch.device:
             raise InvalidArgumentError(f'adapter "{each.id}" is on {each.seam}, not on decoder.output')
         if (each.classes, each.site.d_model) != (first.classes, first.site.d_model):
             raise IncompatibleError(
-                f"adapter {index} was made for {each.classes} classes and d_model {each.site.d_model}, the first one for "
-                f"{first.classes} and {first.site.d_model}")
+                f"adapter {index} was made for {each.classes} classes and d_model {each.site.d_model}, the first one "
+                f"for {first.classes} and {first.site.d_model}")
         if any(each is other for other in adapters[:index]):
             raise InvalidArgumentError(f'adapter "{each.id}" is given twice')
     return next((each.device for adapter in adapters for each in adapter.state_dict().values()), torch.device("cpu"))

@@ -9,7 +9,7 @@ import torch
 import transformers as hf
 
 from seamkit.errors import NotFoundError
-from seamkit.torch.site import DECODERS, ENCODER_DECODERS
+from seamkit.torch.site import Site
 
 
 def open_model(path: str | Path, device: torch.device | str | None = None) -> tuple[Any, Any]:
@@ -17,7 +17,8 @@ def open_model(path: str | Path, device: torch.device | str | None = None) -> tu
 
     The model is a causal or sequence-to-sequence one by its family; an encoder is one with a masked-LM head where its
     config.json names that, else without a head.
-    Raises NotFoundError where nothing is, and what transformers says of other files.
+    Raises NotFoundError where nothing is, UnsupportedError for a family that SeamKit does not know, and what
+    transformers says of other files.
     """
     folder, named = Path(path), {}
     if not folder.exists():
@@ -26,8 +27,10 @@ def open_model(path: str | Path, device: torch.device | str | None = None) -> tu
         folder, named = folder.parent, {"gguf_file": folder.name}
     config = hf.AutoConfig.from_pretrained(folder, **named)
     is_masked = any(each.endswith("ForMaskedLM") for each in config.architectures or ())
-    kind = hf.AutoModelForCausalLM if config.model_type in DECODERS else (
-        hf.AutoModelForSeq2SeqLM if config.model_type in ENCODER_DECODERS else
-        hf.AutoModelForMaskedLM if is_masked else hf.AutoModel)
+    site = Site.of(config)
+    if site.decoder_layers:
+        kind = hf.AutoModelForSeq2SeqLM if site.encoder_layers else hf.AutoModelForCausalLM
+    else:
+        kind = hf.AutoModelForMaskedLM if is_masked else hf.AutoModel
     model = kind.from_pretrained(folder, dtype=torch.float32, **named)
     return model.to(device), hf.AutoTokenizer.from_pretrained(folder, **named)

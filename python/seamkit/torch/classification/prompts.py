@@ -18,8 +18,8 @@ NO_LIMIT = 1 << 62
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """ids of a prompt; decoder_ids: what the decoder of an encoder-decoder is given, else empty; answer: where the answer
-    stands, in the decoder's ids if there are any; None: the text as a whole is the answer."""
+    """ids of a prompt; decoder_ids: what the decoder of an encoder-decoder is given, else empty; answer: where the
+    answer stands, in the decoder's ids if there are any; None: the text as a whole is the answer."""
 
     ids: list[int]
     decoder_ids: list[int]
@@ -32,8 +32,8 @@ class PromptEncoder:
     - decoder-only: the answer comes after the last token;
     - encoder-only with a head: at the mask token;
     - encoder-only without a head: the text as a whole;
-    - encoder-decoder: with a mask in the template, T5's first sentinel is the mask and the decoder starts with it, other
-      families reconstruct the text; without one, or a model that has none, it is the decoder's first token.
+    - encoder-decoder: with a mask in the template, T5's first sentinel is the mask and the decoder starts with it,
+      other families reconstruct the text; without one, or a model that has none, it is the decoder's first token.
 
     Raises InvalidArgumentError or IncompatibleError for a template that does not fit the model or the tokenizer.
     """
@@ -46,9 +46,9 @@ class PromptEncoder:
             self._mask = (_SENTINEL, vocabulary[_SENTINEL])
         else:
             known = [vocabulary[each] for each in ("[MASK]", "<mask>") if each in vocabulary]
-            id = next((each for each in (tokenizer.mask_token_id, *known, kind.token("mask")) if each is not None), None)
-            if id is not None:
-                self._mask = (tokenizer.convert_ids_to_tokens(id), id)
+            ids = [each for each in (tokenizer.mask_token_id, *known, kind.token("mask")) if each is not None]
+            if ids:
+                self._mask = (tokenizer.convert_ids_to_tokens(ids[0]), ids[0])
         continues = kind.is_decoder_only or (kind.is_encoder_decoder and self._mask is None)
         self.template = template.answering_at_end() if continues else template
         if kind.is_encoder_only and kind.has_head != template.has_mask:
@@ -73,8 +73,8 @@ class PromptEncoder:
         if not fits(""):
             second = "" if text_b is None else ", but with the second one,"
             raise InvalidArgumentError(
-                f"the template {self.template} without its text{second} is longer than the {self.limit} tokens that the "
-                "model reads")
+                f"the template {self.template} without its text{second} is longer than the {self.limit} tokens that "
+                "the model reads")
         characters = _GRAPHEME.findall(text)
         # By bisection: the number of tokens grows with the text.
         fitting, exceeding = 0, len(characters)

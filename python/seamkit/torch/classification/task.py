@@ -22,7 +22,8 @@ class ClassificationTask:
     """The task of docs/fewshot.md, as the native engine reads it and saves it with an adapter.
 
     labels: in the order of the classes. words: those of each class, one or more. multi_token: the score of a word is
-    that of its "first" token or the "mean" of all. scores: of a class its "logit", or its "probability" among the words.
+    that of its "first" token or the "mean" of all. scores: of a class its "logit", or its "probability" among the
+    words.
     """
 
     template: Template
@@ -90,8 +91,9 @@ def _verbalizer(given: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[tuple[
         for word in words:
             _check_word(word, label)
             if word in owners:
-                both = f'twice for label "{label}"' if owners[word] == label else f'for "{owners[word]}" and for "{label}"'
-                raise FormatError(f'task: the word "{word}" stands {both}')
+                own = owners[word] == label
+                where = f'twice for label "{label}"' if own else f'for "{owners[word]}" and for "{label}"'
+                raise FormatError(f'task: the word "{word}" stands {where}')
             owners[word] = label
         found.append(tuple(words))
     return tuple(given), tuple(found)

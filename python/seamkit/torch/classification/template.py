@@ -26,8 +26,8 @@ class Prompt:
 
 
 class Template:
-    """`{text}` is the text, `{text_b}` the second of a pair; `[MASK]`, at most once, is where the answer stands; without
-    it the answer continues the prompt. `{{` and `}}` are braces. What the texts themselves hold is never looked at.
+    """`{text}` is the text, `{text_b}` the second of a pair; `[MASK]`, at most once, is where the answer stands;
+    without it the answer continues the prompt. `{{` and `}}` are braces. What the texts hold is never looked at.
 
     Raises FormatError for anything else.
     """

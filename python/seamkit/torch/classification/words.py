@@ -33,16 +33,16 @@ def label_tokens(task: ClassificationTask, prefix: str, tokenizer: Any) -> list[
                 what, remedy = ("first token", '; multi-token "mean" may') if task.multi_token == "first" else (
                     "tokens", "")
                 raise InvalidArgumentError(
-                    f'the words "{other[1]}" of label "{other[0]}" and "{word}" of label "{label}" have the same {what}, '
-                    f"so the model's scores cannot tell them apart{remedy}")
+                    f'the words "{other[1]}" of label "{other[0]}" and "{word}" of label "{label}" have the same '
+                    f"{what}, so the model's scores cannot tell them apart{remedy}")
             owners[tuple(scored)] = (label, word)
             found.append(scored)
     return found
 
 
 def _tokens(word: str, encode: Encode) -> list[int]:
-    """A word as it is spelled behind other text: some tokenizers put a space in front of a text, which would come on top
-    of the word's own."""
+    """A word as it is spelled behind other text: some tokenizers put a space in front of a text, which would come on
+    top of the word's own."""
     alone = encode(word)
     if not word.startswith(" "):
         return alone
