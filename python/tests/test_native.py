@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from single_stack import bert
 from resident import growth
+from single_stack import bert
 from tiny_models import add_tokenizer, reference, save, tokens
 
 import seamkit

@@ -23,7 +23,6 @@ from seamkit.onnx.recording import Entry, entries_of
 from seamkit.onnx.sizes import Size, generalised
 from seamkit.onnx.writing import Writer
 from seamkit.torch.operations import OPERATIONS
-from seamkit.torch.passes import Pass
 
 NEWEST = 24  # that the ONNX Runtime of these tests runs
 
@@ -32,9 +31,7 @@ class Recorder(TorchPass):
     """A pass that keeps a graph. Half precision comes in as constants, all else as inputs."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.pass_ = Pass(torch.device("cpu"), record=True)
-        self.pointer = ctypes.c_void_p(self.pass_.handle)
+        super().__init__(record_graph=True)
         self.inputs: list[torch.Tensor] = []
 
     def given(self, operand: Operand) -> Any:

@@ -5,10 +5,14 @@ Tolerances are theirs: 5e-6 of the largest element, against PyTorch in double pr
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import test_ops
 import test_ops_limits
 from torch_pass import TorchPass
+
+from seamkit.torch import passes
 
 LIMITS = {
     name: limit for name, limit in test_ops_limits.LIMITS.items()
@@ -18,9 +22,13 @@ LIMITS = {
 
 
 @pytest.fixture(autouse=True)
-def torch_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+def torch_pass(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for module in (test_ops, test_ops_limits):
         monkeypatch.setattr(module, "Pass", TorchPass)
+    yield
+    # A native pass ends when nothing refers to it, and the tests leave many to that; the torch engine closes its own.
+    for each in list(passes._passes.values()):
+        each.close()
 
 
 @pytest.fixture

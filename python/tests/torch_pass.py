@@ -15,8 +15,8 @@ from seamkit.torch.table import TABLE
 
 
 class TorchPass:
-    def __init__(self, _: object = None, record_gradients: bool = True):
-        self.pass_ = Pass(torch.device("cpu"))
+    def __init__(self, _: object = None, record_gradients: bool = True, *, record_graph: bool = False):
+        self.pass_ = Pass(torch.device("cpu"), record=record_graph)
         self.pointer = ctypes.c_void_p(self.pass_.handle)
         # As a plugin sees it: by the types of the headers.
         self.table = headers().struct("seam_ops").from_address(ctypes.addressof(TABLE))
