@@ -226,9 +226,9 @@ def test_a_prefix_and_a_gate_in_an_encoder(minilm: Real, tmp_path: Path) -> None
     folder = tmp_path / "run/adapter"
     names = json.loads((folder / "adapter_config.json").read_text())["adapters"]
     assert names == ["1-residual-prefix", "2-gate", "3-linear-head"]
-    for name in names[:2]:
-        seamkit.load(folder / name, minilm.model)
-    head = engine.read_adapter(folder / names[2], minilm.model)
+    loaded = seamkit.load(folder, minilm.model)
+    assert isinstance(loaded, list) and engine.attached(minilm.model) == loaded[:2]
+    head = loaded[2]
     lists = [minilm.tokenizer.encode(text) for text, _ in SENTENCES]
     ids, mask = rows(lists, 0), rows([[1] * len(each) for each in lists], 0)
     labels = torch.tensor([label for _, label in SENTENCES])
@@ -249,14 +249,22 @@ def test_a_prefix_and_a_gate_in_an_encoder(minilm: Real, tmp_path: Path) -> None
     assert told["accuracy"] == pytest.approx(100 * (found.argmax(1) == labels).float().mean().item())
     parts = [*engine.attached(minilm.model), head]
     train(parts, lambda: torch.nn.functional.cross_entropy(scores(), labels))
+    seamkit.save(minilm.model, tmp_path / "torch", heads=[head], labels=["poor", "fine"])
     session = minilm.backbone.session()
-    for index, each in enumerate(parts):
-        each.save(tmp_path / f"torch-{index}", minilm.model)
-        session.load(tmp_path / f"torch-{index}")
+    session.load(tmp_path / "torch")
+    answers = seam("classify", "--model", minilm.path, "--adapter", tmp_path / "torch", *[text for text, _ in SENTENCES])
     batch, trained = seamkit.Batch(ids, mask), scores()
     assert (trained - found).abs().max() > 0.01
     assert_close(states(), session.encode(batch), mask)
     assert_close(trained, session.classify(batch, 2))
+    wanted = [("poor", "fine")[each] for each in trained.argmax(1)]
+    assert all(name in line for name, line in zip(wanted, answers.splitlines(), strict=True)), answers
+    with pytest.raises(seamkit.InvalidArgumentError, match="must name the 2 classes"):
+        seamkit.save(minilm.model, tmp_path / "none", heads=[head], labels=["poor"])
+    with pytest.raises(seamkit.InvalidArgumentError, match="found adapter \"gate\" on prefix.tokens"):
+        seamkit.save(minilm.model, tmp_path / "none", heads=parts[1:2])
+    with pytest.raises(seamkit.InvalidArgumentError, match="labels are for heads"):
+        seamkit.save(minilm.model, tmp_path / "none", labels=["poor", "fine"])
 
 
 # ---- DecT on a decoder's features

@@ -128,7 +128,7 @@ def _attach(model: torch.nn.Module, site: Site, new: Sequence[Adapter], frozen: 
         if any(each is other for other in present):
             raise AlreadyExistsError(f'adapter "{each.id}" is already attached')
         _check_attachable(each.id, each.seam)
-        _check_same_shape(each, site)
+        check_same_shape(each, site)
     prefixes.check(site, [*present, *new])
     # What is on "meta" has no values yet, or lies on a disk.
     device = next((each.device for each in model.parameters() if each.device.type != "meta"), None)
@@ -184,7 +184,7 @@ def _check_attachable(id: str, seam: str) -> None:
             f'called on features, seamkit.torch.Adapter("{id}", Site.of(model), classes=n)(scores, hidden)')
 
 
-def _check_same_shape(adapter: Adapter, site: Site) -> None:
+def check_same_shape(adapter: Adapter, site: Site) -> None:
     names = ["d_model"]
     if is_prefix(adapter.seam):
         names += ["encoder_layers", "decoder_layers", "kv_heads", "head_dim"]

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoConfig
 
+from seamkit import _declarations as c
 from seamkit.errors import (
     FormatError,
     IncompatibleError,
@@ -25,7 +26,7 @@ from seamkit.errors import (
 )
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.atomic import atomic_folder
-from seamkit.torch.attachment import attach_all, attached, source_folder
+from seamkit.torch.attachment import attach_all, attached, check_same_shape, source_folder
 from seamkit.torch.checks import shown
 from seamkit.torch.configuration import CONFIG, SCHEMA, Config, read_config, read_list
 from seamkit.torch.fingerprint import fingerprint
@@ -36,13 +37,32 @@ WEIGHTS = "adapter_model.safetensors"
 
 
 def save_attached(
-    model: torch.nn.Module, path: str | Path, *, notes: str = "", backbone_path: str | Path | None = None
+    model: torch.nn.Module, path: str | Path, *, heads: Sequence[Adapter] = (), labels: Sequence[str] | None = None,
+    notes: str = "", backbone_path: str | Path | None = None,
 ) -> None:
     """Writes all adapters that are attached to a model: one as `Adapter.save` does, several into one folder.
 
-    Raises InvalidArgumentError where none is attached, and what `Adapter.save` raises.
+    heads: adapters on decoder.output that were trained with them, which come behind. labels: the names of their classes,
+    in order, with which `seam classify` answers; None for those that the heads have already.
+
+    Raises InvalidArgumentError where there is nothing to save, for a head that is none and for labels that are not one
+    name for each class, and what `Adapter.save` raises.
     """
-    save(attached(model), path, model, notes=notes, backbone_path=backbone_path)
+    for each in heads:
+        if each.seam != c.SEAM_DECODER_OUTPUT:
+            raise InvalidArgumentError(
+                f'heads must be adapters on decoder.output, found adapter "{each.id}" on {each.seam}')
+        check_same_shape(each, Site.of(model))
+        if labels is not None and (len(labels) != each.classes or len(set(labels)) != each.classes):
+            raise InvalidArgumentError(
+                f'labels must name the {each.classes} classes of adapter "{each.id}", each another, found '
+                f"{', '.join(map(str, labels)) or 'none'}")
+    if labels is not None:
+        if not heads:
+            raise InvalidArgumentError("labels are for heads, and none is given")
+        for each in heads:
+            each.task = {"labels": list(labels)}
+    save([*attached(model), *heads], path, model, notes=notes, backbone_path=backbone_path)
 
 
 def save(
@@ -118,13 +138,16 @@ def _write_json(path: Path, value: Any) -> None:
 def load(path: str | Path, model: torch.nn.Module) -> Adapter | list[Adapter]:
     """Attaches the saved adapters of a folder to a model, in their order: all or, after an error, none.
 
-    Returns the adapter, or the list where the folder holds several. A model that was trained with them keeps its
-    parameters as they are; another is frozen.
+    Returns the adapter, or the list where the folder holds several. Heads among several, on decoder.output, are returned
+    and not attached: they are called on features. A model that was trained with the adapters keeps its parameters as
+    they are; another is frozen.
 
-    Raises NotFoundError, FormatError for files that are none of an adapter, IncompatibleError for one of another model.
+    Raises NotFoundError, FormatError for files that are none of an adapter, IncompatibleError for one of another model,
+    UnsupportedError for a head alone, which `seamkit.torch.read_adapter` reads.
     """
     adapters = read_adapters(path, model)
-    attach_all(model, adapters, frozen=adapters[0].backbone_frozen)
+    inner = [each for each in adapters if each.seam != c.SEAM_DECODER_OUTPUT]
+    attach_all(model, inner or adapters, frozen=adapters[0].backbone_frozen)
     return adapters[0] if read_list(Path(path)) is None else adapters
 
 
