@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Trains a RepCali adapter on a pretrained sequence-to-sequence model: open the model, attach the adapter, train, score,
-save, read it back and score again. examples/c and examples/swift do the same and print the same numbers.
+"""Trains a RepCali adapter on a pretrained sequence-to-sequence model: open the model, attach the adapter, train,
+score, save, read it back and score again. examples/c and examples/swift do the same and print the same numbers.
 
 Install and run, from the root of the repository:
   pip install ./python

@@ -65,10 +65,11 @@ def test_names_in_docstrings_exist(name: str) -> None:
     for each in filter(inspect.isclass, here):
         own |= set(re.findall(r"self\.(\w+)", inspect.getsource(each)))
     for given in re.findall(r"(?<!`)`([A-Za-z_][\w.]*)`", EVERYTHING[name] or ""):
-        first, *rest = given.removeprefix("seamkit.torch.").removeprefix("seamkit.").split(".")
+        first, *rest = given.removeprefix("seamkit.").split(".")
         if first in own:
             continue
-        found = next((getattr(each, first) for each in known if hasattr(each, first)), None)
+        places = [seamkit] if given.startswith("seamkit.") else known
+        found = next((getattr(each, first) for each in places if hasattr(each, first)), None)
         assert found is not None, f"`{given}`"
         for each in rest:
             assert hasattr(found, each), f"`{given}`"

@@ -42,8 +42,8 @@ def save_attached(
 ) -> None:
     """Writes all adapters that are attached to a model: one as `Adapter.save` does, several into one folder.
 
-    heads: adapters on decoder.output that were trained with them, which come behind. labels: the names of their classes,
-    in order, with which `seam classify` answers; None for those that the heads have already.
+    heads: adapters on decoder.output that were trained with them, which come behind. labels: the names of their
+    classes, in order, with which the command "seam classify" answers; None for those that the heads have already.
 
     Raises InvalidArgumentError where there is nothing to save, for a head that is none and for labels that are not one
     name for each class, and what `Adapter.save` raises.
