@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from fewshot_models import LABELS, WORDS, Model, write_reviews
 
 import seamkit
+from seamkit._native import classifier as module
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +55,32 @@ def test_a_classifier(runtime: seamkit.Runtime, model: Model, tmp_path: Path) ->
     again.attach(loaded)
     # Asked in other batches: sums in another order.
     assert np.abs(again.scores(texts) - scores).max() <= 1e-5 * np.abs(scores).max()
+
+
+def test_interruption(runtime: seamkit.Runtime, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two calls of the library Ctrl-C is heard, and what was answered stays."""
+    monkeypatch.setattr(module, "CHUNK", 3)
+    backbone = runtime.open(model.folder)
+    classifier = seamkit.Classifier(
+        backbone, {"template": model.family.template, "labels": WORDS}, seamkit.Tokenizer(model.folder))
+    classifier.attach(backbone.classifier("dect", len(LABELS)))
+    texts = [f"w{index}" for index in range(10)]
+    call, calls = module.checked, 0
+
+    def interrupted(*arguments: Any) -> None:
+        nonlocal calls
+        call(*arguments)
+        calls += 1
+        if calls == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(module, "checked", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        classifier.fit(texts, [index % 3 for index in range(10)])
+    before = classifier.query_count
+    assert 0 < before < len(texts)
+    assert len(classifier.fit(texts, [index % 3 for index in range(10)], epochs=3)) == 3
+    assert classifier.query_count <= len(texts) + 1  # the empty text
 
 
 def test_wrong_texts_and_labels(runtime: seamkit.Runtime, model: Model) -> None:

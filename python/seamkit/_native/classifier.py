@@ -19,13 +19,17 @@ from seamkit._native.runtime import Backbone
 from seamkit._native.tokenizer import Tokenizer
 from seamkit.errors import InvalidArgumentError, ShapeError
 
+# Texts that the model is asked about in one call of the library, between which Ctrl-C is heard.
+CHUNK = 256
+
 
 class Classifier(Handle):
     """A question to a model, which is asked once about each distinct text.
 
     task: {"template": "{text} It was [MASK]", "labels": {"negative": ["bad"], "positive": ["great", "good"]}}, and what
     docs/fewshot.md says. tokenizer: the model's; None for a backbone that reads text by itself. cache: a folder that
-    keeps the model's answers, so that a later process need not ask again.
+    keeps the model's answers, so that a later process need not ask again. Ctrl-C ends `fit` and `scores` after some
+    hundred texts; what was answered until then is not asked again.
 
     Raises FormatError for a task that cannot be used, with what is wrong in it, UnsupportedError for a model without
     scores of words.
@@ -66,8 +70,9 @@ class Classifier(Handle):
         options = sized(c.seam_fit_options())
         library().seam_fit_options_init(ctypes.byref(options))
         losses = (ctypes.c_double * max(changed(options, changes).epochs, 0))()
+        self.scores(texts, pairs)
         checked(
-            "seam_classifier_fit", self.handle, _strings(texts), self._pairs(texts, pairs),
+            "seam_classifier_fit", self.handle, _strings(texts), None if pairs is None else _strings(pairs),
             pointer(numbers, ctypes.c_int32), len(texts), ctypes.byref(options), losses)
         return list(losses)
 
@@ -76,10 +81,15 @@ class Classifier(Handle):
 
         Raises as `fit` does.
         """
+        if pairs is not None and len(pairs) != len(texts):
+            raise ShapeError(f"pairs must be {len(texts)} texts, found {len(pairs)}")
         found = np.empty((len(texts), len(self.labels)), np.float32)
-        checked(
-            "seam_classifier_predict", self.handle, _strings(texts), self._pairs(texts, pairs), len(texts),
-            pointer(found, ctypes.c_float))
+        for start in range(0, max(len(texts), 1), CHUNK):
+            part = slice(start, start + CHUNK)
+            checked(
+                "seam_classifier_predict", self.handle, _strings(texts[part]),
+                None if pairs is None else _strings(pairs[part]), len(texts[part]),
+                pointer(found[part], ctypes.c_float))
         return found
 
     def predict(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[str]:
@@ -90,12 +100,6 @@ class Classifier(Handle):
     def query_count(self) -> int:
         """How many prompts the model was asked."""
         return int(library().seam_classifier_query_count(self.handle))
-
-    @staticmethod
-    def _pairs(texts: Sequence[str], pairs: Sequence[str] | None) -> Any:
-        if pairs is not None and len(pairs) != len(texts):
-            raise ShapeError(f"pairs must be {len(texts)} texts, found {len(pairs)}")
-        return None if pairs is None else _strings(pairs)
 
 
 def _strings(texts: Sequence[str]) -> Any:
