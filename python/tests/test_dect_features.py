@@ -280,9 +280,13 @@ def test_opening_a_folder(folders: dict[str, Folder], name: str) -> None:
                  folder.torch().scores(["the film was bad"]))
 
 
-def test_opening_what_is_no_model(tmp_path: Path) -> None:
+def test_opening_what_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(seamkit.NotFoundError, match="no such file or folder"):
         open_model(tmp_path / "none")
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')
     with pytest.raises(seamkit.UnsupportedError, match='model_type is "vit"'):
         open_model(tmp_path)
+    (tmp_path / "model.gguf").touch()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "accelerate" else name)
+    with pytest.raises(seamkit.UnsupportedError, match='with the package accelerate: pip install "seamkit.gguf."'):
+        open_model(tmp_path / "model.gguf")

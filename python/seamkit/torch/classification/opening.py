@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers as hf
 
-from seamkit.errors import NotFoundError
+from seamkit.errors import NotFoundError, UnsupportedError
 from seamkit.torch.site import Site
 
 
@@ -17,13 +18,16 @@ def open_model(path: str | Path, device: torch.device | str | None = None) -> tu
 
     The model is a causal or sequence-to-sequence one by its family; an encoder is one with a masked-LM head where its
     config.json names that, else without a head.
-    Raises NotFoundError where nothing is, UnsupportedError for a family that SeamKit does not know, and what
-    transformers says of other files.
+    Raises NotFoundError where nothing is, UnsupportedError for a family that SeamKit does not know and for a GGUF file
+    without the packages that transformers reads it with, and what transformers says of other files.
     """
     folder, named = Path(path), {}
     if not folder.exists():
         raise NotFoundError(f'cannot open "{path}", there is no such file or folder')
     if folder.is_file():
+        if missing := [each for each in ("accelerate", "gguf") if importlib.util.find_spec(each) is None]:
+            raise UnsupportedError(
+                f'transformers reads "{path}" with the package {missing[0]}: pip install "seamkit[gguf]"')
         folder, named = folder.parent, {"gguf_file": folder.name}
     config = hf.AutoConfig.from_pretrained(folder, **named)
     is_masked = any(each.endswith("ForMaskedLM") for each in config.architectures or ())
