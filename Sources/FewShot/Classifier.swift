@@ -58,9 +58,12 @@ public final class Classifier {
         _ inputs: [InputText], labels: [Int], options: HeadTrainingOptions = HeadTrainingOptions(),
         progress: (Int, Int) -> Bool = { _, _ in true }
     ) throws -> [Double] {
+        let labels = labels.map { Int32(clamping: $0) }
+        // Before the model is asked.
+        try checkLabels(labels, count: inputs.count, classes: task.classes)
         let features = try extractor.features(of: inputs, progress: progress)
         let losses = try FewShot.fit(
-            adapters: adapters, scores: features.scores, hidden: features.hidden, labels: labels.map { Int32($0) },
+            adapters: adapters, scores: features.scores, hidden: features.hidden, labels: labels,
             emptyScores: try extractor.emptyFeatures().scores, options: options)
         for adapter in adapters { adapter.task = task.json }
         return losses

@@ -91,23 +91,6 @@ struct Features {
         (self.adapters, self.scores, self.hidden) = (adapters, scores, hidden)
     }
 
-    func check(_ labels: [Int32]) throws {
-        guard labels.count == count else {
-            throw SeamError(.shape, "labels must hold a class for each of the \(count) examples, found \(labels.count)")
-        }
-        var sizes = [Int](repeating: 0, count: classes)
-        for (index, label) in labels.enumerated() {
-            guard label >= 0, Int(label) < classes else {
-                throw SeamError(
-                    .invalidArgument, "the label of example \(index) must be 0 ... \(classes - 1), found \(label)")
-            }
-            sizes[Int(label)] += 1
-        }
-        if let missing = sizes.firstIndex(of: 0) {
-            throw SeamError(.invalidArgument, "every class needs an example, and class \(missing) has none")
-        }
-    }
-
     func check(emptyScores: [Float]?) throws {
         guard let emptyScores else { return }
         guard emptyScores.count == classes else {
@@ -151,5 +134,23 @@ struct Features {
             context.reset()
         }
         return result
+    }
+}
+
+/// Throws unless each of `count` examples has one of the classes, and each class an example.
+func checkLabels(_ labels: [Int32], count: Int, classes: Int) throws {
+    guard labels.count == count else {
+        throw SeamError(.shape, "labels must hold a class for each of the \(count) examples, found \(labels.count)")
+    }
+    var sizes = [Int](repeating: 0, count: classes)
+    for (index, label) in labels.enumerated() {
+        guard label >= 0, Int(label) < classes else {
+            throw SeamError(
+                .invalidArgument, "the label of example \(index) must be 0 ... \(classes - 1), found \(label)")
+        }
+        sizes[Int(label)] += 1
+    }
+    if let missing = sizes.firstIndex(of: 0) {
+        throw SeamError(.invalidArgument, "every class needs an example, and class \(missing) has none")
     }
 }

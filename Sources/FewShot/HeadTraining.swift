@@ -74,7 +74,7 @@ public func fit(
 ) throws -> [Double] {
     let features = try Features(adapters, scores: scores, hidden: hidden)
     try options.validate()
-    try features.check(labels)
+    try checkLabels(labels, count: features.count, classes: features.classes)
     try features.check(emptyScores: emptyScores)
     if let busy = adapters.first(where: { !$0.parameters.variables.isEmpty }) {
         throw SeamError(.invalidArgument, "adapter \"\(busy.factory.id)\" is in training elsewhere: end that first")

@@ -91,5 +91,10 @@ def test_wrong_texts_and_labels(runtime: seamkit.Runtime, model: Model) -> None:
         classifier.fit(["a"], ["fine"])
     with pytest.raises(seamkit.ShapeError, match="a label for each of 2 texts, found 1"):
         classifier.fit(["a", "b"], [0])
+    with pytest.raises(seamkit.InvalidArgumentError, match="every class needs an example, and class 2 has none"):
+        classifier.fit(["a", "b"], [0, 1])
+    with pytest.raises(seamkit.InvalidArgumentError, match="the label of example 1 must be 0 ... 2, found 3"):
+        classifier.fit(["a", "b"], [0, 3])
+    assert classifier.query_count == 0
     with pytest.raises(seamkit.SeamError):
         seamkit.Classifier(backbone, {"template": "no place", "labels": WORDS}, seamkit.Tokenizer(model.folder))

@@ -70,7 +70,8 @@ class Classifier(Handle):
         options = sized(c.seam_fit_options())
         library().seam_fit_options_init(ctypes.byref(options))
         losses = (ctypes.c_double * max(changed(options, changes).epochs, 0))()
-        self.scores(texts, pairs)
+        if len(texts) > CHUNK:
+            self.scores(texts, pairs)
         checked(
             "seam_classifier_fit", self.handle, _strings(texts), None if pairs is None else _strings(pairs),
             pointer(numbers, ctypes.c_int32), len(texts), ctypes.byref(options), losses)
