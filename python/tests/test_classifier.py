@@ -75,8 +75,13 @@ def test_interruption(runtime: seamkit.Runtime, model: Model, monkeypatch: pytes
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(module, "checked", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        classifier.fit(texts, [index % 3 for index in range(10)])
+    # A shell starts what runs in the background with SIGINT ignored.
+    before_it = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            classifier.fit(texts, [index % 3 for index in range(10)])
+    finally:
+        signal.signal(signal.SIGINT, before_it)
     before = classifier.query_count
     assert 0 < before < len(texts)
     assert len(classifier.fit(texts, [index % 3 for index in range(10)], epochs=3)) == 3
