@@ -2,8 +2,8 @@ import Glibc
 import Support
 import Synchronization
 
-/// A line to standard error.
-func printError(_ line: String) { writeError(line + "\n") }
+/// A line to standard error, with control characters escaped.
+func printError(_ line: String) { writeError(escapingControls(line) + "\n") }
 
 /// Unbuffered, in one call: C's `stderr` is a variable, which strict concurrency does not let through.
 private func writeError(_ text: String) {
@@ -49,8 +49,9 @@ enum Interruption {
     static var isRequested: Bool { isAsked.load(ordering: .relaxed) }
 }
 
-/// Rows of text with aligned columns; numbers to the right.
-func formatTable(_ rows: [[String]]) -> String {
+/// Rows of text with aligned columns; numbers to the right, control characters escaped.
+func formatTable(_ source: [[String]]) -> String {
+    let rows = source.map { $0.map(escapingControls) }
     guard let columns = rows.map(\.count).max() else { return "" }
     let widths = (0..<columns).map { column in rows.map { column < $0.count ? $0[column].count : 0 }.max() ?? 0 }
     return rows.map { row in

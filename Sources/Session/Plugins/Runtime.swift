@@ -19,8 +19,12 @@ public enum LogLevel: Int32, Sendable {
 public final class Runtime {
     public let pool = MemoryPool()
     public private(set) var plugins: [Plugin] = []
-    /// Receives what the core and the plugins report; nil drops it.
-    public var log: ((LogLevel, String) -> Void)?
+    /// Receives what the core and the plugins report, each one line with control characters escaped; nil drops it.
+    public var log: ((LogLevel, String) -> Void)? {
+        get { receiver.map { receive in { level, message in receive(level, escapingControls(message)) } } }
+        set { receiver = newValue }
+    }
+    private var receiver: ((LogLevel, String) -> Void)?
     /// The services given to plugins; as old as the runtime.
     let host: UnsafeMutablePointer<seam_host>
 
