@@ -62,8 +62,7 @@ public enum SafetensorsWriter {
     }
 
     private static func isBefore(_ one: Tensor, _ other: Tensor) -> Bool {
-        let ranks = StoredType.allCases
-        if one.type != other.type { return ranks.firstIndex(of: one.type)! > ranks.firstIndex(of: other.type)! }
+        if one.type.rank != other.type.rank { return one.type.rank > other.type.rank }
         return one.name.utf8.lexicographicallyPrecedes(other.name.utf8)
     }
 
@@ -100,7 +99,11 @@ public enum SafetensorsWriter {
     }
 
     private static func byteCount(_ tensor: Tensor, _ path: String) throws -> Int {
-        try SafetensorsHeader.byteCount(tensor.shape, tensor.type, "\(path), tensor \"\(tensor.name)\"")
+        let place = "\(path), tensor \"\(tensor.name)\""
+        guard let count = try SafetensorsHeader.byteCount(tensor.shape, tensor.type, place) else {
+            throw SeamError(.unsupported, "\(place): the dtype \(tensor.type.rawValue) is not one of the format's")
+        }
+        return count
     }
 
     private static func wrongCount(_ tensor: Tensor, _ found: Int, _ expected: Int, _ path: String) -> SeamError {

@@ -2,8 +2,12 @@ import Glibc
 import Support
 import Synchronization
 
-/// A line to standard error, with control characters escaped.
-func printError(_ line: String) { writeError(escapingControls(line) + "\n") }
+/// A line or several to standard error, with other control characters escaped.
+func printError(_ lines: String) {
+    for line in lines.split(separator: "\n", omittingEmptySubsequences: false) {
+        writeError(escapingControls(String(line)) + "\n")
+    }
+}
 
 /// Unbuffered, in one call: C's `stderr` is a variable, which strict concurrency does not let through.
 private func writeError(_ text: String) {

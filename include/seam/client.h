@@ -6,7 +6,18 @@
  * SEAM_OK or the code of the error they set (see base.h); outputs are written on success only, unless a function says
  * otherwise.
  * Calls are [one thread per session] unless said otherwise: calls on a runtime, its backbones, adapters and
- * sessions must not overlap, except that different sessions on different backbones may run on different threads. */
+ * sessions must not overlap, except that different sessions on different backbones may run on different threads.
+ *
+ * After fork() the child may go on with every object that no other thread was using at that moment: computing starts
+ * anew there, with threads of its own, and gives the same values. fork() waits until no thread is within a matrix product
+ * or an allocation. What another thread was using must not be touched in the child, nor released. A session's results
+ * are each process's own; files that both write are not.
+ *
+ * A program that shortens a model's or an adapter's file while it is open ends the process with SIGBUS at the next read
+ * of what is gone; to replace a file by rename is safe. The library installs no signal handler.
+ *
+ * Sentences (seam_error_message, the log) are one line: control characters from files and plugins are written as \u and
+ * four hexadecimal digits. */
 #ifndef SEAM_CLIENT_H
 #define SEAM_CLIENT_H
 
@@ -54,7 +65,8 @@ SEAM_API void seam_string_release(const char *string);
 /* Called on the thread that runs the failing or reporting call. */
 typedef void (*seam_log_callback)(void *user, seam_log_level level, const char *message);
 
-/* Fails when OpenBLAS cannot be loaded. */
+/* SEAM_NOT_FOUND when OpenBLAS cannot be loaded, SEAM_OUT_OF_MEMORY when the process may not have the address space that
+ * it needs (168 MiB; see ulimit -v). */
 SEAM_API seam_status seam_runtime_create(seam_runtime **out, seam_error **error);
 SEAM_API void seam_runtime_release(seam_runtime *runtime);
 /* callback nullable: nothing is reported. */

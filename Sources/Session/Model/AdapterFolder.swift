@@ -205,7 +205,7 @@ public enum AdapterFolder {
             guard stored.type == .float32, stored.shape == Array(entry.tensor.shape) else {
                 throw SeamError(
                     .shape,
-                    "\(file.path): tensor \"\(entry.name)\" must be F32 \(entry.tensor.shape), found \(stored.type.rawValue) \(Shape(stored.shape))")
+                    "\(file.path): tensor \"\(entry.name)\" must be F32 \(entry.tensor.shape), found \(stored.type.rawValue) \(stored.shape)")
             }
             try adapter.parameters.load(entry.name, file.bytes(of: stored))
             if let position = NativeEngine.firstNonFinite(

@@ -136,12 +136,9 @@ extension GGUFTokenizerData {
         let order = tokens.indices.sorted { scores[$0] > scores[$1] }
         for (rank, number) in order.enumerated() {
             let token = Array(tokens[number].utf8)
-            var cut = 0
-            while cut < token.count {
-                cut += lengthOfScalar(token[cut])
-                guard cut < token.count, let left = vocabulary.id(of: token, 0..<cut),
-                    let right = vocabulary.id(of: token, cut..<token.count)
-                else { continue }
+            // By its first part, of which there are few however long a token is.
+            vocabulary.forEachPrefix(of: token) { left, cut in
+                guard cut < token.count, let right = vocabulary.id(of: token, cut..<token.count) else { return }
                 table.insert(left, right, rank: UInt32(clamping: rank), result: Int32(number))
             }
         }

@@ -24,13 +24,15 @@ enum TextPattern: Sendable {
     /// `literal` must not be empty.
     init(literal: String) { self = .literal(Array(literal.utf8)) }
 
-    /// Calls `body` for consecutive stretches that cover `text[piece]`: the matches and what is between them.
+    /// Calls `body` for consecutive stretches that cover `text[piece]`: the matches and what is between them. `budget` is
+    /// that of the text that the pieces are of.
     func forEachStretch(
-        in text: [UInt8], _ piece: Range<Int>, _ body: (_ stretch: Range<Int>, _ isMatch: Bool) -> Void
+        in text: [UInt8], _ piece: Range<Int>, _ budget: inout SearchBudget,
+        _ body: (_ stretch: Range<Int>, _ isMatch: Bool) -> Void
     ) throws {
         guard !piece.isEmpty else { return }
         var position = piece.lowerBound
-        try forEachMatch(in: text, piece) { match in
+        try forEachMatch(in: text, piece, &budget) { match in
             if position != match.lowerBound { body(position..<match.lowerBound, false) }
             body(match, true)
             position = match.upperBound
@@ -42,15 +44,18 @@ enum TextPattern: Sendable {
     func replacing(_ text: [UInt8], with content: [UInt8]) throws -> [UInt8] {
         var result: [UInt8] = []
         result.reserveCapacity(text.count)
-        try forEachStretch(in: text, text.indices) { stretch, isMatch in
+        var budget = SearchBudget(byteCount: text.count)
+        try forEachStretch(in: text, text.indices, &budget) { stretch, isMatch in
             if isMatch { result += content } else { result += text[stretch] }
         }
         return result
     }
 
-    private func forEachMatch(in text: [UInt8], _ piece: Range<Int>, _ body: (Range<Int>) -> Void) throws {
+    private func forEachMatch(
+        in text: [UInt8], _ piece: Range<Int>, _ budget: inout SearchBudget, _ body: (Range<Int>) -> Void
+    ) throws {
         switch self {
-        case .regex(let regex): try regex.forEachMatch(in: text, piece, body)
+        case .regex(let regex): try regex.forEachMatch(in: text, piece, &budget, body)
         case .words(let pattern): pattern.forEachWord(in: text, piece, body)
         case .literal(let literal):
             var position = piece.lowerBound

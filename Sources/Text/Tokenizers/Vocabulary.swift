@@ -65,6 +65,15 @@ struct Vocabulary: Sendable {
         return nil
     }
 
+    /// Calls `body` with each token that `text` starts with, from short to long: its id and where it ends.
+    func forEachPrefix(of text: [UInt8], _ body: (_ id: Int32, _ end: Int) -> Void) {
+        var hash = TokenHash()
+        for position in text.indices.prefix(longest) {
+            hash.combine(text[position])
+            if let id = id(of: text, 0..<position + 1, hash) { body(id, position + 1) }
+        }
+    }
+
     func token(of id: Int32) -> String? {
         places[id].map { String(decoding: text[entries[$0].start..<entries[$0].end], as: UTF8.self) }
     }

@@ -8,7 +8,7 @@ import logging
 from typing import Any
 
 from seamkit import _declarations as c
-from seamkit.errors import InternalError, SeamError
+from seamkit.errors import InternalError, SeamError, one_line
 
 _LOG = logging.getLogger("seamkit")
 _LEVELS = {
@@ -60,7 +60,7 @@ def _set_error(slot: Any, code: int, message: bytes | None) -> int:
 
 
 def _log(_: Any, level: int, message: bytes | None) -> None:
-    _LOG.log(_LEVELS.get(level, logging.INFO), "%s", (message or b"").decode(errors="replace"))
+    _LOG.log(_LEVELS.get(level, logging.INFO), "%s", one_line((message or b"").decode(errors="replace")))
 
 
 def _value(config: int | None, key: bytes | None) -> Any:
