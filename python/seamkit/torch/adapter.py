@@ -18,7 +18,7 @@ from seamkit.errors import InvalidArgumentError, NotFoundError, PluginError, Uns
 from seamkit.torch import seams
 from seamkit.torch.host import HOST, Configuration, taken_error
 from seamkit.torch.options import resolve
-from seamkit.torch.parameters import Place, declared, read_declaration
+from seamkit.torch.parameters import Place, declared
 from seamkit.torch.passes import Pass, Trace
 from seamkit.torch.plugins import FOLDED, Factory, factory
 from seamkit.torch.site import NO_PREFIX, Site
@@ -69,16 +69,18 @@ class Adapter(torch.nn.Module):
             self._instance = self._create(configuration)
         self.options = configuration.values
         weakref.finalize(self, _destroy, self.factory.table.destroy, self._instance).atexit = False
-        table, origin = self.factory.table, self.factory.plugin.id
-        raw = [read_declaration(table, self._instance, index) for index in range(table.parameter_count(self._instance))]
-        self._places = [Place(self, declared(each, seed, origin), origin) for each in raw]
+        origin = self.factory.plugin.id
+        found = declared(self.factory.table, self._instance, f'adapter "{id}"', origin)
+        self._places = [Place(self, each, seed, origin) for each in found]
 
     def _create(self, configuration: Configuration) -> int | None:
         site = self.site.struct(self.seam.encode(), self.backbone_frozen, self.classes, self.prefix_length)
         instance, error = ctypes.c_void_p(), ctypes.c_void_p()
         status = self.factory.table.create(
             HOST, configuration.handle, ctypes.byref(site), ctypes.byref(instance), ctypes.byref(error))
-        if status != c.SEAM_OK:
+        if status != c.SEAM_OK or error.value:
+            if status == c.SEAM_OK:
+                self.factory.table.destroy(instance.value)
             raise taken_error(error.value, status, self.factory.plugin.id, f'creating adapter "{self.id}"')
         return instance.value
 
