@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # Traces kept by input shapes; batches of many lengths push out the oldest.
 MAX_TRACES = 64
+# Classes, and tokens of a prefix: a plugin computes with them.
+_MOST = 1 << 20
 
 
 class Adapter(torch.nn.Module):
@@ -57,6 +59,9 @@ class Adapter(torch.nn.Module):
         _check_kinds(site, options, classes, seed)
         self.factory, self.site, self.classes = factory(id), site, classes
         self.seam = _chosen_seam(self.factory, site, seam, classes)
+        if not all(0 <= each <= _MOST for each in prefix_length):
+            raise InvalidArgumentError(
+                f"the tokens of a prefix must be 0 ... {_MOST}, found {list(prefix_length)}")
         self.backbone_frozen, self.prefix_length = backbone_frozen, prefix_length
         # What a layer above keeps with a saved adapter, carried along as it is.
         self.task: dict[str, Any] | None = None
@@ -333,6 +338,8 @@ def _chosen_seam(found: Factory, site: Site, seam: str | None, classes: int) -> 
         raise UnsupportedError(
             f'the model ({site.family}) has no seam "{chosen}", which adapter "{found.id}" needs; it has '
             f"{', '.join(site.seams)}")
+    if not 0 <= classes <= _MOST:
+        raise InvalidArgumentError(f"the number of classes must be 0 ... {_MOST}, found {classes}")
     if chosen == c.SEAM_DECODER_OUTPUT and classes < 2:
         raise InvalidArgumentError(
             f'adapter "{found.id}" on decoder.output is part of a classification and needs at least 2 classes, found '
