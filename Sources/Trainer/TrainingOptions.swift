@@ -57,6 +57,7 @@ public struct TrainingOptions: Sendable, Equatable {
         try require(labelSmoothing >= 0 && labelSmoothing < 1, "label_smoothing", "in [0, 1)", labelSmoothing)
         try require(warmupSteps >= 0, "warmup_steps", "0 or more", warmupSteps)
         try require(totalSteps >= 0, "total_steps", "0 or more", totalSteps)
+        try require(totalSteps <= 1 << 40, "total_steps", "at most \(1 << 40)", totalSteps)
         try require(
             schedule == .constant || totalSteps > warmupSteps, "total_steps", "more than warmup_steps for a \(schedule) schedule",
             totalSteps)
