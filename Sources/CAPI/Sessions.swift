@@ -168,6 +168,12 @@ extension SessionHandle {
                 "batch, source_length and target_length must be 0 ... \(limit), found \(sizes[0]), \(sizes[1]), \(sizes[2])")
         }
         let count = Int(raw.batch)
+        let most = 1 << 28
+        guard count * Int(max(raw.source_length, raw.target_length)) <= most else {
+            throw SeamError(
+                .invalidArgument,
+                "a batch must have at most \(most) tokens, found \(sizes[0]) rows of \(max(sizes[1], sizes[2]))")
+        }
         func values(_ pointer: UnsafePointer<Int32>?, _ length: Int64) -> [Int32]? {
             pointer.map { Array(UnsafeBufferPointer(start: $0, count: count * Int(length))) }
         }

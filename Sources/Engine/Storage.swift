@@ -26,7 +26,7 @@ public final class MemoryPool: @unchecked Sendable {
 
     /// A quarter of the machine's memory.
     public convenience init() {
-        self.init(cacheLimit: sysconf(Int32(_SC_PHYS_PAGES)) / 4 * sysconf(Int32(_SC_PAGESIZE)))
+        self.init(cacheLimit: Memory.total / 4)
     }
 
     /// Bytes in use now and at most so far.
@@ -76,7 +76,8 @@ public final class MemoryPool: @unchecked Sendable {
         let hugePage = 2 << 20
         let isLarge = size >= 2 * hugePage
         var pointer: UnsafeMutableRawPointer?
-        guard posix_memalign(&pointer, isLarge ? hugePage : 64, size) == 0, let pointer else {
+        // More than there is would be promised all the same by a system that overcommits.
+        guard byteCount <= Memory.total, posix_memalign(&pointer, isLarge ? hugePage : 64, size) == 0, let pointer else {
             withLock { $0.liveBytes -= size }
             throw SeamError(.outOfMemory, "out of memory: could not allocate \(byteCount) bytes for a tensor")
         }

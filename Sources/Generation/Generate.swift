@@ -50,6 +50,7 @@ public func generate(
         throw SeamError(.invalidArgument, "argument batch: expected 1 or more, found \(batch)")
     }
     try options.validate(vocabularySize: stepper.vocabularySize)
+    try options.requireMemory(batch: batch, vocabularySize: stepper.vocabularySize)
     let driver = StepDriver(stepper: stepper, batch: batch, options: options)
     if options.beams > 1 {
         var search = BeamSearch(batch: batch, options: options, vocabulary: stepper.vocabularySize)

@@ -17,7 +17,7 @@ public enum Recording {
         step == 1 || step == total || step % interval(total) == 0
     }
 
-    private static func interval(_ total: Int) -> Int { max(1, (total + count - 1) / count) }
+    private static func interval(_ total: Int) -> Int { max(1, (total - 1) / count + 1) }
 
     /// What one method of an adapter gives after a step.
     /// - Parameter position: of the adapter among those attached, from 1.

@@ -27,10 +27,25 @@ public struct DeclaredOption: Sendable {
     public let range: ClosedRange<Double>?
     public let doc: String
 
-    init(_ source: seam_option, origin: String) throws {
-        guard let name = source.name.map({ String(cString: $0) }), let kind = Kind(rawValue: source.kind),
-            let fallback = source.default_value.map({ String(cString: $0) })
-        else { throw SeamError(.plugin, "an option lacks its name, kind or default value", origin: origin) }
+    /// The name by which a run gives an adapter a learning rate of its own.
+    static let reservedName = "learning_rate"
+
+    /// - Parameter owner: the adapter or backbone that declares it, for a sentence.
+    init(_ pointer: UnsafePointer<seam_option>, owner: String, origin: String) throws {
+        let needed = MemoryLayout<seam_option>.offset(of: \.doc)! + MemoryLayout<Int>.size
+        try checkSize(pointer.pointee.struct_size, atLeast: needed, "an option of \(owner)", origin: origin)
+        let source = pointer.pointee
+        let name = try checkedName(source.name, "an option name of \(owner)", origin: origin)
+        guard name != Self.reservedName else {
+            throw SeamError(
+                .plugin, "\(owner) must not declare an option \"\(name)\": every adapter has it from the host", origin: origin)
+        }
+        guard let kind = Kind(rawValue: source.kind) else {
+            throw SeamError(.plugin, "option \"\(name)\" has the unknown kind \(source.kind)", origin: origin)
+        }
+        guard let fallback = source.default_value.map({ String(cString: $0) }) else {
+            throw SeamError(.plugin, "option \"\(name)\" has no default value", origin: origin)
+        }
         self.name = name
         self.kind = kind
         // A lone value is no JSON document to every parser: wrap it.
@@ -62,6 +77,8 @@ public struct DeclaredOption: Sendable {
             guard choices.isEmpty || choices.contains(text) else {
                 throw wrong("one of \(choices.joined(separator: ", "))")
             }
+            // A plugin reads strings that end with a NUL.
+            guard !text.utf8.contains(0) else { throw wrong("a string without a NUL character") }
             return value
         case (.int, .int(let number)):
             if let range, !range.contains(Double(number)) {

@@ -38,8 +38,10 @@ public final class Runtime {
         table.abi_minor = SEAM_ABI_MINOR
         table.set_error = { slot, code, message in
             let text = message.map { String(cString: $0) } ?? "the plugin gave no message"
-            ErrorObject.set(slot, SeamError(ErrorCode(rawValue: code) ?? .plugin, text))
-            return code
+            // A code that is none, SEAM_OK included, must not pass for success.
+            let code = ErrorCode(rawValue: code) ?? .plugin
+            ErrorObject.set(slot, SeamError(code, text))
+            return code.rawValue
         }
         table.log = { host, level, message in
             guard let runtime = host?.pointee.runtime, let message else { return }

@@ -276,6 +276,9 @@ public final class Session {
             throw SeamError(
                 .invalidArgument, "max_new_tokens must be at most \(room), found \(options.maxNewTokens)")
         }
+        // Before the backbone makes room for what will be generated.
+        try options.validate(vocabularySize: info.vocabSize)
+        try options.requireMemory(batch: batch.count, vocabularySize: info.vocabSize)
         let stepper = try SessionStepper(session: self, batch: batch, capacity: options.maxNewTokens)
         return try Generation.generate(
             stepper: stepper, batch: batch.count, options: options, shouldContinue: shouldContinue)

@@ -12,7 +12,7 @@ import numpy as np
 from seamkit import _declarations as c
 from seamkit._native.exchange import Array, array, lend, output, pointer, received
 from seamkit._native.handles import Handle, made
-from seamkit._native.library import changed, checked, library, sized, taken_json, taken_string, utf8
+from seamkit._native.library import changed, checked, library, losses_of, sized, taken_json, taken_string, utf8
 from seamkit.errors import NotFoundError, ShapeError
 
 _STRING_OFFSET = getattr(c.seam_value, "string").offset  # noqa: B009, a member for ctypes alone
@@ -105,7 +105,7 @@ class Adapter(Handle):
         empty = None if empty_scores is None else array(empty_scores, np.float32)
         if empty is not None and empty.size != x.shape[1]:
             raise ShapeError(f"empty_scores must have one number for each of {x.shape[1]} classes, found {empty.size}")
-        losses = (ctypes.c_double * max(options.epochs, 0))()
+        losses = losses_of(options)
         checked(
             "seam_adapter_fit", self.handle, pointer(x, ctypes.c_float), pointer(h, ctypes.c_float),
             pointer(y, ctypes.c_int32), pointer(empty, ctypes.c_float), len(y), ctypes.byref(options), losses)

@@ -14,7 +14,7 @@ from seamkit import _declarations as c
 from seamkit._native.adapter import Adapter
 from seamkit._native.exchange import Array, pointer
 from seamkit._native.handles import Handle, made
-from seamkit._native.library import changed, checked, library, sized, utf8
+from seamkit._native.library import changed, checked, library, losses_of, sized, utf8
 from seamkit._native.runtime import Backbone
 from seamkit._native.tokenizer import Tokenizer
 from seamkit.errors import InvalidArgumentError, ShapeError
@@ -69,7 +69,7 @@ class Classifier(Handle):
         numbers = np.array([self.labels.index(each) if isinstance(each, str) else each for each in labels], np.int32)
         options = sized(c.seam_fit_options())
         library().seam_fit_options_init(ctypes.byref(options))
-        losses = (ctypes.c_double * max(changed(options, changes).epochs, 0))()
+        losses = losses_of(changed(options, changes))
         if len(texts) > CHUNK:
             self.scores(texts, pairs)
         checked(

@@ -12,7 +12,7 @@ from typing import Any
 
 from seamkit import _declarations as c
 from seamkit import locations
-from seamkit.errors import IncompatibleError, SeamError
+from seamkit.errors import IncompatibleError, InvalidArgumentError, SeamError
 
 Options = Mapping[str, Any]
 
@@ -89,11 +89,20 @@ def sized(struct: Any) -> Any:
 def changed(struct: Any, changes: Mapping[str, Any]) -> Any:
     """A struct of options with some of them set.
 
-    Raises TypeError for a name that is none of its members.
+    Raises TypeError for a name that is none of its members, InvalidArgumentError for an integer that it cannot hold.
     """
     known = [name for name, *_ in struct._fields_ if name != "struct_size"]
     for name, value in changes.items():
         if name not in known:
             raise TypeError(f"unknown option {name!r}; known are {', '.join(known)}")
         setattr(struct, name, value)
+        # ctypes keeps the low bits of an integer that does not fit.
+        if isinstance(value, int) and isinstance(found := getattr(struct, name), int) and found != value:
+            bits = 8 * getattr(type(struct), name).size
+            raise InvalidArgumentError(f"{name} must be an integer of {bits} bits, found {value}")
     return struct
+
+
+def losses_of(options: c.seam_fit_options) -> Any:
+    """Room for the loss of each epoch; none for a number of epochs that the library refuses."""
+    return (ctypes.c_double * (options.epochs if 0 <= options.epochs <= 1 << 24 else 0))()

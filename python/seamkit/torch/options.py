@@ -10,10 +10,13 @@ from typing import Any
 
 from seamkit import _declarations as c
 from seamkit.errors import InvalidArgumentError, PluginError
+from seamkit.torch.names import check_size, checked, text
 
 _KINDS = {
     c.SEAM_OPTION_BOOL: "boolean", c.SEAM_OPTION_INT: "integer", c.SEAM_OPTION_DOUBLE: "number",
     c.SEAM_OPTION_STRING: "string"}
+# The name by which a run of the native tool gives an adapter a learning rate of its own.
+_RESERVED = "learning_rate"
 
 
 @dataclass(frozen=True)
@@ -28,22 +31,28 @@ class Option:
     doc: str
 
     @staticmethod
-    def read(source: c.seam_option, origin: str) -> Option:
-        kind = _KINDS.get(source.kind)
-        if not source.name or kind is None or source.default_value is None:
-            raise PluginError("an option lacks its name, kind or default value", origin)
-        name, text = source.name.decode(), source.default_value.decode()
+    def read(source: c.seam_option, owner: str, origin: str) -> Option:
+        check_size(source.struct_size, c.seam_option.doc, f"an option of {owner}", origin)
+        name, kind = checked(source.name, f"an option name of {owner}", origin), _KINDS.get(source.kind)
+        if name == _RESERVED:
+            raise PluginError(
+                f'{owner} must not declare an option "{name}": every adapter has it from the host', origin)
+        if kind is None:
+            raise PluginError(f'option "{name}" has the unknown kind {source.kind}', origin)
+        if source.default_value is None:
+            raise PluginError(f'option "{name}" has no default value', origin)
+        value = text(source.default_value)
         try:
-            default = json.loads(text)
+            default = json.loads(value)
         except ValueError:
-            raise PluginError(f'the default of option "{name}" must be one JSON value, found {text}', origin) from None
-        if source.minimum > source.maximum:
+            raise PluginError(f'the default of option "{name}" must be one JSON value, found {value}', origin) from None
+        if not source.minimum <= source.maximum:
             raise PluginError(
                 f'option "{name}" allows {source.minimum} to {source.maximum}, which is no range', origin)
         option = Option(
-            name, kind, default, tuple((source.choices or b"").decode().split("|")) if source.choices else (),
+            name, kind, default, tuple(text(source.choices).split("|")) if source.choices else (),
             None if source.minimum == source.maximum == 0 else (source.minimum, source.maximum),
-            (source.doc or b"").decode())
+            text(source.doc))
         try:
             option.check(default, origin)
         except InvalidArgumentError as error:
@@ -57,11 +66,15 @@ class Option:
         if self.kind == "string" and isinstance(value, str):
             if self.choices and value not in self.choices:
                 raise self._wrong(value, f"one of {', '.join(self.choices)}", owner)
+            if "\0" in value:  # a plugin reads strings that end with one
+                raise self._wrong(value, "a string without a NUL character", owner)
             return value
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if self.kind == "integer" and is_number and isinstance(value, int):
             if self.range and not self.range[0] <= value <= self.range[1]:
                 raise self._wrong(value, f"an integer {self._words(_whole)}", owner)
+            if not -(2**63) <= value < 2**63:
+                raise self._wrong(value, "an integer of 64 bits", owner)
             return value
         if self.kind == "number" and is_number:
             number = float(value)
