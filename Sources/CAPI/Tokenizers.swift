@@ -39,6 +39,10 @@ public func seam_tokenizer_decode(
         let tokenizer = try object(tokenizer, "tokenizer", as: Tokenizer.self)
         let out = try required(text, "text")
         let source = count > 0 ? Array(UnsafeBufferPointer(start: try required(ids, "ids"), count: count)) : []
-        out.pointee = copyCString(try tokenizer.decode(source))
+        let found = try tokenizer.decode(source)
+        guard !found.utf8.contains(0) else {
+            throw SeamError(.unsupported, "the text of these token ids holds U+0000, which a C string cannot")
+        }
+        out.pointee = copyCString(found)
     }
 }
