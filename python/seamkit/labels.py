@@ -44,6 +44,6 @@ def places(given: Sequence[Any], names: Sequence[str]) -> list[int]:
         else:
             if not 0 <= each < len(names):
                 raise InvalidArgumentError(
-                    f"label {index} must be a name or a number from 0 to {len(names) - 1}, found {each}")
+                    f"the label of example {index} must be 0 ... {len(names) - 1}, found {each}")
             found.append(int(each))
     return found
