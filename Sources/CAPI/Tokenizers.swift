@@ -41,6 +41,10 @@ public func seam_tokenizer_decode(
         let out = try required(text, "text")
         let length = try CAPI.count(count, "count", atMost: 1 << 28)
         let source = length > 0 ? Array(UnsafeBufferPointer(start: try required(ids, "ids"), count: length)) : []
-        out.pointee = copyCString(try tokenizer.decode(source))
+        let found = try tokenizer.decode(source)
+        guard !found.utf8.contains(0) else {
+            throw SeamError(.unsupported, "the text of these token ids holds U+0000, which a C string cannot")
+        }
+        out.pointee = copyCString(found)
     }
 }

@@ -50,8 +50,8 @@ public final class SafetensorsFile: Sendable {
     /// The tensors in the order of their bytes.
     public let tensors: [StoredTensor]
     /// The `__metadata__` strings; empty when the file has none.
-    public let metadata: [String: String]
-    private let index: [String: Int]
+    public let metadata: [TextKey: String]
+    private let index: [TextKey: Int]
 
     /// The path as given to `init`.
     public var path: String { file.path }
@@ -66,19 +66,13 @@ public final class SafetensorsFile: Sendable {
         let header = try SafetensorsHeader(file.bytes, path: path)
         tensors = header.tensors
         metadata = header.metadata
-        var index: [String: Int] = [:]
-        for (number, tensor) in tensors.enumerated() {
-            // Names of different bytes can still be equal as Unicode strings.
-            guard index.updateValue(number, forKey: tensor.name) == nil else {
-                throw SeamError(.format, "\(path): two tensors have the name \"\(tensor.name)\"")
-            }
-        }
-        self.index = index
+        // Keys of one JSON object are unique.
+        index = Dictionary(uniqueKeysWithValues: tensors.enumerated().map { (TextKey($1.name), $0) })
     }
 
     /// The tensor of that name, or nil.
     public subscript(_ name: String) -> StoredTensor? {
-        index[name].map { tensors[$0] }
+        index[TextKey(name)].map { tensors[$0] }
     }
 
     /// The bytes of one of this file's tensors, little endian, valid while `file` lives.
@@ -100,7 +94,7 @@ struct SafetensorsHeader {
     static let maximumLength = 100_000_000
 
     let tensors: [StoredTensor]
-    let metadata: [String: String]
+    let metadata: [TextKey: String]
 
     init(_ bytes: UnsafeRawBufferPointer, path: String) throws {
         func malformed(_ sentence: String) -> SeamError {
@@ -126,7 +120,7 @@ struct SafetensorsHeader {
         guard let members = json.objectValue else {
             throw malformed("its header must be an object, found \(json.kind)")
         }
-        var metadata: [String: String] = [:]
+        var metadata: [TextKey: String] = [:]
         var tensors: [StoredTensor] = []
         for (name, value) in members {
             if name == "__metadata__" {
@@ -141,16 +135,16 @@ struct SafetensorsHeader {
         self.metadata = metadata
     }
 
-    private static func strings(_ value: JSON, _ path: String) throws -> [String: String] {
+    private static func strings(_ value: JSON, _ path: String) throws -> [TextKey: String] {
         guard let members = value.objectValue else {
             throw SeamError(.format, "\(path): \"__metadata__\" must be an object, found \(value.kind)")
         }
-        var strings: [String: String] = [:]
+        var strings: [TextKey: String] = [:]
         for (key, value) in members {
             guard let string = value.stringValue else {
                 throw SeamError(.format, "\(path): metadata \"\(key)\" must be a string, found \(value.kind)")
             }
-            strings[key] = string
+            strings[TextKey(key)] = string
         }
         return strings
     }

@@ -43,6 +43,20 @@ private func scored() throws -> GGUFTokenizerData {
         #expect(try tokenizer.decode(tokenizer.encode("The cat \u{1F44D}")) == "The cat \u{1F44D}")
     }
 
+    /// As llama.cpp and SentencePiece merge: of pairs with one score the leftmost, whatever their ids, in short texts and in
+    /// long ones.
+    @Test func equalScoresMergeFromTheLeft() throws {
+        let tokens = ["<unk>", "a", "b", "c", "bc", "ab", "ca"]
+        let tokenizer = try Tokenizer(
+            gguf: GGUFTokenizerData(
+                model: "llama", preTokenizer: "default", tokens: tokens, scores: [0, -9, -9, -9, -1, -1, -1],
+                unknownToken: 0, addSpacePrefix: false, path: "model.gguf"))
+        #expect(try tokenizer.encode("abc") == [5, 3])
+        #expect(try tokenizer.encode("cabc") == [6, 4])
+        let long = String(repeating: "abc", count: 40)
+        #expect(try tokenizer.encode(long) == Array(repeatElement([5, 6, 4], count: 20).joined()))
+    }
+
     @Test func tokensAroundATextAndTheirNames() throws {
         var vocabulary = try gguf(SubwordFixture.named("smollm"))
         vocabulary.bosToken = 1

@@ -164,7 +164,7 @@ public final class ParameterSet {
 
     private func refreshHandles() { handles = entries.map { $0.tensor.handle } }
 
-    public subscript(name: String) -> Tensor? { entries.first { $0.name == name }?.tensor }
+    public subscript(name: String) -> Tensor? { entries.first { TextKey($0.name) == TextKey(name) }?.tensor }
 
     /// The number of trained numbers, or of those that would be.
     public var trainableCount: Int { entries.filter { !$0.isFrozen }.reduce(0) { $0 + $1.tensor.elementCount } }

@@ -74,11 +74,10 @@ public struct DeclaredOption: Sendable {
         switch (kind, value) {
         case (.bool, .bool): return value
         case (.string, .string(let text)):
-            guard choices.isEmpty || choices.contains(text) else {
+            guard choices.isEmpty || choices.containsExactly(text) else {
                 throw wrong("one of \(choices.joined(separator: ", "))")
             }
-            // A plugin reads strings that end with a NUL.
-            guard !text.utf8.contains(0) else { throw wrong("a string without a NUL character") }
+            guard !text.utf8.contains(0) else { throw wrong("a string without the character U+0000") }
             return value
         case (.int, .int(let number)):
             if let range, !range.contains(Double(number)) {
@@ -108,7 +107,7 @@ public struct DeclaredOption: Sendable {
         guard let members = given == .null ? [] : given.objectValue else {
             throw SeamError(.invalidArgument, "\(owner): the options must be a JSON object, found \(given.kind)")
         }
-        let unknown = members.map(\.key).filter { key in !declared.contains { $0.name == key } }
+        let unknown = members.map(\.key).filter { key in !declared.map(\.name).containsExactly(key) }
         guard unknown.isEmpty else {
             let names = declared.map(\.name).joined(separator: ", ")
             throw SeamError(

@@ -134,12 +134,15 @@ extension GGUFTokenizerData {
     fileprivate func mergesByScore(_ vocabulary: Vocabulary) -> MergeTable {
         var table = MergeTable(minimumCapacity: 4 * tokens.count)
         let order = tokens.indices.sorted { scores[$0] > scores[$1] }
-        for (rank, number) in order.enumerated() {
+        var rank: UInt32 = 0
+        for (place, number) in order.enumerated() {
+            // Tokens of one score have one rank, so that the leftmost merges first.
+            if place > 0, scores[number] != scores[order[place - 1]] { rank += 1 }
             let token = Array(tokens[number].utf8)
             // By its first part, of which there are few however long a token is.
             vocabulary.forEachPrefix(of: token) { left, cut in
                 guard cut < token.count, let right = vocabulary.id(of: token, cut..<token.count) else { return }
-                table.insert(left, right, rank: UInt32(clamping: rank), result: Int32(number))
+                table.insert(left, right, rank: rank, result: Int32(number))
             }
         }
         return table

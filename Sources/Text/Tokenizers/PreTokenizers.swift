@@ -17,6 +17,8 @@ func preTokenizer(_ part: TokenizerPart) throws -> any PreTokenizer {
         "Digits": DigitsPreTokenizer.init,
         "ByteLevel": ByteLevelPreTokenizer.init,
         "Metaspace": Metaspace.init,
+        "UnicodeScripts": UnicodeScripts.init,
+        "FixedLength": FixedLength.init,
     ])
 }
 

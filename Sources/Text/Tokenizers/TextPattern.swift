@@ -40,13 +40,25 @@ enum TextPattern: Sendable {
         if position != piece.upperBound { body(position..<piece.upperBound, false) }
     }
 
-    /// `text[piece]` with `content` in place of each match.
+    /// `text` with `content` in place of each match.
     func replacing(_ text: [UInt8], with content: [UInt8]) throws -> [UInt8] {
+        var lead = 0
+        return try replacing(text, with: content, lead: &lead)
+    }
+
+    /// As above; `lead` is that of `Normalizer`. What replaces a match comes from its last character.
+    func replacing(_ text: [UInt8], with content: [UInt8], lead: inout Int) throws -> [UInt8] {
         var result: [UInt8] = []
         result.reserveCapacity(text.count)
         var budget = SearchBudget(byteCount: text.count)
+        let oldLead = lead
+        lead = 0
         try forEachStretch(in: text, text.indices, &budget) { stretch, isMatch in
             if isMatch { result += content } else { result += text[stretch] }
+            if stretch.lowerBound < oldLead || stretch.upperBound == 0 && oldLead > 0 {
+                let behind = max(0, stretch.upperBound - oldLead)
+                if !isMatch { lead = result.count - behind } else if behind == 0 { lead = result.count }
+            }
         }
         return result
     }

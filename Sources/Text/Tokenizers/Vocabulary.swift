@@ -17,6 +17,8 @@ struct Vocabulary: Sendable {
     }
 
     var count: Int { entries.count }
+    /// -1 without tokens.
+    private(set) var highestID = -1
 
     enum Conflict { case token, id }
 
@@ -28,6 +30,7 @@ struct Vocabulary: Sendable {
         text += token.utf8
         longest = max(longest, text.count - start)
         places[id] = entries.count
+        highestID = max(highestID, Int(id))
         entries.append((start, text.count, id))
         if 2 * entries.count > slots.count {
             slots = Array(repeating: -1, count: 2 * slots.count)

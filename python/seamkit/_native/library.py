@@ -12,7 +12,8 @@ from typing import Any
 
 from seamkit import _declarations as c
 from seamkit import locations
-from seamkit.errors import IncompatibleError, InvalidArgumentError, SeamError
+from seamkit.errors import IncompatibleError, SeamError
+from seamkit.texts import c_string, check_integer
 
 Options = Mapping[str, Any]
 
@@ -43,7 +44,12 @@ def library() -> ctypes.CDLL:
 
 
 def checked(name: str, *arguments: Any) -> None:
-    """Calls a function whose last parameter is the error slot, and raises what it reports."""
+    """Calls a function whose last parameter is the error slot, and raises what it reports.
+
+    Raises InvalidArgumentError for an integer that does not fit its parameter.
+    """
+    for number, (kind, argument) in enumerate(zip(c.FUNCTIONS[name][1], arguments, strict=False), 1):
+        check_integer(argument, kind, f"argument {number} of {name}")
     error = ctypes.c_void_p()
     if getattr(library(), name)(*arguments, ctypes.byref(error)) != c.SEAM_OK:
         raise taken_error(error)
@@ -73,11 +79,11 @@ def taken_json(name: str, *arguments: Any) -> Any:
 
 
 def utf8(text: str | Path | None) -> bytes | None:
-    return None if text is None else os.fsencode(text) if isinstance(text, Path) else text.encode()
+    return None if text is None else os.fsencode(text) if isinstance(text, Path) else c_string(text)
 
 
 def options_json(options: Options | None) -> bytes | None:
-    return None if options is None else json.dumps(dict(options)).encode()
+    return None if options is None else c_string(json.dumps(dict(options)))
 
 
 def sized(struct: Any) -> Any:
@@ -91,15 +97,12 @@ def changed(struct: Any, changes: Mapping[str, Any]) -> Any:
 
     Raises TypeError for a name that is none of its members, InvalidArgumentError for an integer that it cannot hold.
     """
-    known = [name for name, *_ in struct._fields_ if name != "struct_size"]
+    known = {name: kind for name, kind, *_ in struct._fields_ if name != "struct_size"}
     for name, value in changes.items():
         if name not in known:
             raise TypeError(f"unknown option {name!r}; known are {', '.join(known)}")
+        check_integer(value, known[name], f"option {name}")
         setattr(struct, name, value)
-        # ctypes keeps the low bits of an integer that does not fit.
-        if isinstance(value, int) and isinstance(found := getattr(struct, name), int) and found != value:
-            bits = 8 * getattr(type(struct), name).size
-            raise InvalidArgumentError(f"{name} must be an integer of {bits} bits, found {value}")
     return struct
 
 

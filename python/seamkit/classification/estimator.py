@@ -33,7 +33,8 @@ class DecTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     backbone: a model's folder or GGUF file, a `seamkit.Backbone` (both on the native engine), or (model, tokenizer) of
     transformers. engine: "torch" to open a path with transformers; None: as the backbone says.
     template: the prompt, "{text} In summary, it was [MASK]"; None for one that suits the kind of model.
-    verbalizer: {label: word or words}. Where its keys are strings and y holds integers, these count the keys from 0.
+    verbalizer: {label: word or words}. Where its keys are strings and y holds integers, these mean the keys of their text,
+    or count the keys from 0 where none has such a key.
     None: each label is its own word. docs/fewshot.md says what both mean.
     tokenizer: the model's; None where the backbone tells. adapter: "dect", "linear-head" or another on decoder.output.
     lambda_: its weight of the model's own scores; None for the adapter's default. options: its further options.

@@ -9,6 +9,7 @@ from typing import Any
 
 from seamkit import _declarations as c
 from seamkit.errors import InternalError, SeamError, one_line
+from seamkit.texts import c_string
 
 _LOG = logging.getLogger("seamkit")
 _LEVELS = {
@@ -37,7 +38,7 @@ class Configuration:
         _configurations.pop(self.handle, None)
 
     def lend(self, text: str) -> ctypes.c_char_p:
-        self._strings.append(ctypes.c_char_p(text.encode()))
+        self._strings.append(ctypes.c_char_p(c_string(text, "an option")))
         return self._strings[-1]
 
 

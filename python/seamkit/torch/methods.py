@@ -12,6 +12,7 @@ from torch import Tensor
 
 from seamkit import _declarations as c
 from seamkit.errors import InvalidArgumentError, PluginError
+from seamkit.texts import c_string, check_integer
 from seamkit.torch.names import check_size, checked, text
 from seamkit.torch.passes import Pass
 
@@ -63,12 +64,13 @@ class Method:
 
     def _converted(self, pass_: Pass, kind: str, value: Any, origin: str) -> Any:
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if kind == "int64_t" and number and isinstance(value, int) and -(2**63) <= value < 2**63:
+        if kind == "int64_t" and number and isinstance(value, int):
+            check_integer(value, ctypes.c_int64, f'an argument of method "{self.name}"')
             return value
         if kind == "double" and number:
             return float(value)
-        if kind == "const char *" and isinstance(value, str) and "\0" not in value:
-            return value.encode()
+        if kind == "const char *" and isinstance(value, str):
+            return c_string(value, f'an argument of method "{self.name}"')
         if kind == "seam_tensor *" and isinstance(value, Tensor):
             return pass_.add(value)
         raise InvalidArgumentError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from typing import Any
 
 from seamkit import _declarations as c
 from seamkit.errors import InvalidArgumentError, PluginError
+from seamkit.texts import check_integer
 from seamkit.torch.names import check_size, checked, text
 
 _KINDS = {
@@ -66,15 +68,14 @@ class Option:
         if self.kind == "string" and isinstance(value, str):
             if self.choices and value not in self.choices:
                 raise self._wrong(value, f"one of {', '.join(self.choices)}", owner)
-            if "\0" in value:  # a plugin reads strings that end with one
-                raise self._wrong(value, "a string without a NUL character", owner)
+            if "\0" in value:
+                raise self._wrong(value, "a string without the character U+0000", owner)
             return value
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if self.kind == "integer" and is_number and isinstance(value, int):
+            check_integer(value, ctypes.c_int64, f'{owner}: option "{self.name}"')
             if self.range and not self.range[0] <= value <= self.range[1]:
                 raise self._wrong(value, f"an integer {self._words(_whole)}", owner)
-            if not -(2**63) <= value < 2**63:
-                raise self._wrong(value, "an integer of 64 bits", owner)
             return value
         if self.kind == "number" and is_number:
             number = float(value)
