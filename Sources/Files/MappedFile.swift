@@ -18,7 +18,7 @@ public final class MappedFile: @unchecked Sendable {
     public let bytes: UnsafeRawBufferPointer
 
     /// Throws `SeamError`: `.notFound` for a missing file, `.invalidArgument` for a folder, device or
-    /// pipe, `.format` for an empty file, `.io` when permission is denied or mapping fails.
+    /// pipe, `.format` for an empty file and a Git LFS pointer, `.io` when permission is denied or mapping fails.
     public init(_ path: String) throws {
         let file = try InputDescriptor(path)
         guard file.size > 0 else {
@@ -28,6 +28,7 @@ public final class MappedFile: @unchecked Sendable {
         guard let start, start != MAP_FAILED else { throw fileError("cannot map", path, errno) }
         self.path = path
         bytes = UnsafeRawBufferPointer(start: start, count: file.size)
+        try GitLFS.refusePointer(bytes, path: path)
     }
 
     deinit {
