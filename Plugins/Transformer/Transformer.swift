@@ -13,7 +13,7 @@ final class Transformer: Backbone {
                 Transformers in the Hugging Face layout: T5, mT5, BART, mBART, Marian, PEGASUS; BERT, RoBERTa, \
                 XLM-RoBERTa; GPT-2, Llama, Mistral, Qwen2.
                 """,
-            options: [Pooling.option])
+            options: Pooling.options)
     }
 
     private let weights: Weights
@@ -35,7 +35,7 @@ final class Transformer: Backbone {
         }
         let family = try Family(model.config)
         let weights = try Weights(model, family)
-        let pooling = try Pooling(try options.string("pooling"), weights, family)
+        let pooling = try Pooling(options, model.config, weights, family)
         self.init(family, weights, pooling, model.config)
     }
 

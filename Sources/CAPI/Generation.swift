@@ -58,11 +58,14 @@ public func seam_sequences_release(_ sequences: OpaquePointer?) { release(sequen
 
 // MARK: Options
 
+/// A number of new tokens that a length of the model's settings, which counts the prompt, leaves.
+private let lengthOfModel: Int32 = -1
+
 private func cOptions(_ source: GenerationOptions) -> seam_generate_options {
     var options = seam_generate_options()
     options.struct_size = UInt32(MemoryLayout<seam_generate_options>.size)
-    options.max_new_tokens = Int32(clamping: source.maxNewTokens)
-    options.min_new_tokens = Int32(clamping: source.minNewTokens)
+    options.max_new_tokens = source.maxLength == nil ? Int32(clamping: source.maxNewTokens) : lengthOfModel
+    options.min_new_tokens = source.minLength == nil ? Int32(clamping: source.minNewTokens) : lengthOfModel
     options.num_beams = Int32(clamping: source.beams)
     options.num_return_sequences = Int32(clamping: source.numReturnSequences)
     options.early_stopping =
@@ -83,8 +86,13 @@ private func cOptions(_ source: GenerationOptions) -> seam_generate_options {
 }
 
 private func apply(_ source: seam_generate_options, to options: inout GenerationOptions) throws {
-    options.maxNewTokens = Int(source.max_new_tokens)
-    options.minNewTokens = Int(source.min_new_tokens)
+    // To set a number takes away the length that the model's settings have.
+    if options.maxLength == nil || source.max_new_tokens != lengthOfModel {
+        options.maxNewTokens = Int(source.max_new_tokens)
+    }
+    if options.minLength == nil || source.min_new_tokens != lengthOfModel {
+        options.minNewTokens = Int(source.min_new_tokens)
+    }
     options.beams = Int(source.num_beams)
     options.numReturnSequences = Int(source.num_return_sequences)
     switch Int(source.early_stopping) {

@@ -6,10 +6,10 @@ import Support
 /// Errors are `SeamError`: `.notFound` for a missing file or folder, `.invalidArgument` for a folder
 /// where a file is expected or the reverse, `.io` for permissions, a full disk and the rest.
 public enum FileSystem {
-    /// The whole content of a regular file, which may be empty.
+    /// The whole content of a regular file, which may be empty. Also throws `.format` for a Git LFS pointer.
     public static func readBytes(_ path: String) throws -> [UInt8] {
         let file = try InputDescriptor(path)
-        return try [UInt8](unsafeUninitializedCapacity: file.size) { buffer, count in
+        let bytes = try [UInt8](unsafeUninitializedCapacity: file.size) { buffer, count in
             while count < file.size {
                 let got = read(file.descriptor, buffer.baseAddress! + count, file.size - count)
                 if got < 0 && errno == EINTR { continue }
@@ -18,6 +18,8 @@ public enum FileSystem {
                 count += got
             }
         }
+        try bytes.withUnsafeBytes { try GitLFS.refusePointer($0, path: path) }
+        return bytes
     }
 
     /// The whole content of a UTF-8 text file without its byte order mark.

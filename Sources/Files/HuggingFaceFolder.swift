@@ -16,16 +16,17 @@ struct HuggingFaceFolder {
         let names = try FileSystem.list(path)
         configPath = FileSystem.join(path, "config.json")
         guard names.contains("config.json") else {
-            throw SeamError(.notFound, "the model folder \"\(path)\" has no config.json")
+            throw ForeignModel.error(path, names, missing: "no config.json")
         }
         config = try JSON.read(configPath)
+        try Self.refuseQuantised(config, configPath)
         let files: [SafetensorsFile]
         if names.contains("model.safetensors") {
             files = [try SafetensorsFile(FileSystem.join(path, "model.safetensors"))]
         } else if names.contains("model.safetensors.index.json") {
             files = try Self.shards(path)
         } else {
-            throw Self.withoutSafetensors(path, names)
+            throw ForeignModel.error(path, names, missing: "no model.safetensors and no model.safetensors.index.json")
         }
         var tensors: [TextKey: ModelTensor] = [:]
         for file in files {
@@ -41,6 +42,16 @@ struct HuggingFaceFolder {
             }
         }
         self.tensors = tensors
+    }
+
+    /// Weights that a library of their own decodes have tensors of their own.
+    private static func refuseQuantised(_ config: JSON, _ path: String) throws {
+        guard let settings = config["quantization_config"], settings != .null else { return }
+        let method = settings["quant_method"]?.stringValue.map { "\"\($0)\"" } ?? "a method that is not named"
+        throw SeamError(
+            .unsupported,
+            "\(path): \"quantization_config\" says that the weights are quantised by \(method), which is not read from"
+                + " safetensors; take the model that was quantised, or a GGUF file of it")
     }
 
     private static func shards(_ path: String) throws -> [SafetensorsFile] {
@@ -74,19 +85,5 @@ struct HuggingFaceFolder {
             }
             return file
         }
-    }
-
-    private static func withoutSafetensors(_ path: String, _ names: [String]) -> SeamError {
-        let pickle = names.first { $0 == "pytorch_model.bin" } ?? names.first { $0.hasSuffix(".bin.index.json") }
-            ?? names.first { $0.hasPrefix("pytorch_model") && $0.hasSuffix(".bin") }
-        if let pickle {
-            return SeamError(
-                .unsupported,
-                "the model folder \"\(path)\" holds only \(pickle), a pickle, which is never executed; convert it"
-                    + " to safetensors")
-        }
-        return SeamError(
-            .notFound,
-            "the model folder \"\(path)\" has no model.safetensors and no model.safetensors.index.json")
     }
 }

@@ -19,7 +19,7 @@ public final class MappedFile: @unchecked Sendable {
     public let bytes: UnsafeRawBufferPointer
 
     /// Throws `SeamError`: `.notFound` for a missing file, `.invalidArgument` for a folder, device or
-    /// pipe, `.format` for an empty file, `.io` when permission is denied or mapping fails.
+    /// pipe, `.format` for an empty file and a Git LFS pointer, `.io` when permission is denied or mapping fails.
     public init(_ path: String) throws {
         let file = try InputDescriptor(path)
         guard file.size > 0 else {
@@ -35,6 +35,7 @@ public final class MappedFile: @unchecked Sendable {
                 "Error: " + escapingControls("\"\(path)\" became shorter while it was in use, so that a part of it is gone")
                     + "\n")
         }
+        try GitLFS.refusePointer(bytes, path: path)
     }
 
     /// From now on a file that is mapped later is named on standard error before SIGBUS ends the process, since another

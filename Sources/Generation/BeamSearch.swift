@@ -24,6 +24,8 @@ struct BeamSearch {
     private let options: GenerationOptions
     private let vocabulary: Int
     private let beams: Int
+    /// The most tokens of each item.
+    private let limits: [Int]
     private var rules: LogitRules
     private var histories: Histories
     /// Best continuations of one item; `group` is the beam.
@@ -43,12 +45,14 @@ struct BeamSearch {
     private var logProbabilities: [Float]
     private var newRunning: [Float]
 
-    init(batch: Int, options: GenerationOptions, vocabulary: Int) {
+    init(prompts: [[Int32]], options: GenerationOptions, vocabulary: Int) throws {
+        let batch = prompts.count
+        limits = try prompts.map { try options.limit(behind: $0.count) }
         self.options = options
         self.vocabulary = vocabulary
         beams = options.beams
         rules = LogitRules(options: options, vocabulary: vocabulary)
-        histories = Histories(rows: batch, maxRows: batch * options.beams, options: options)
+        histories = Histories(prompts: prompts, maxRows: batch * options.beams, limit: limits.max() ?? 0)
         candidates = TopCandidates(capacity: options.candidatesPerItem)
         continuing = TopCandidates(capacity: options.beams)
         items = Array(0..<batch)
@@ -65,7 +69,7 @@ struct BeamSearch {
         _ driver: StepDriver<Stepper>, _ shouldContinue: (Int) -> Bool
     ) throws -> [[GeneratedSequence]] {
         while !items.isEmpty {
-            try driver.step(tokens, tokensSoFar: histories.length - 1, shouldContinue)
+            try driver.step(tokens, tokensSoFar: histories.generated, shouldContinue)
             for row in 0..<histories.rows { try score(row, &driver.logits) }
             advance(driver.logits)
             guard !items.isEmpty else { break }
@@ -86,16 +90,22 @@ struct BeamSearch {
     /// Turns the logits of a row into log-probabilities and applies the rules.
     private mutating func score(_ row: Int, _ logits: inout [Float]) throws {
         let range = row * vocabulary..<(row + 1) * vocabulary
+        try normalise(&logits, range)
+        let item = items[histories.generated == 0 ? row : row / beams]
+        rules.apply(to: &logits, in: range, histories: histories, row: row, limit: limits[item])
+        if options.renormalizeLogits { try normalise(&logits, range) }
+    }
+
+    /// Logits to log-probabilities.
+    private func normalise(_ logits: inout [Float], _ range: Range<Int>) throws {
         let largest = try RowMath.largest(logits.span.extracting(range)).value
         let logSum = RowMath.logSumExp(logits.span.extracting(range), largest: largest)
         RowMath.subtract(largest, logSum, from: &logits, in: range)
-        rules.apply(to: &logits, in: range, histories: histories, historyRow: row)
     }
 
     /// Chooses the next rows of every item and drops the items that are done.
     private mutating func advance(_ logProbabilitiesOfRows: [Float]) {
-        let length = histories.length
-        let isFirst = length == 1
+        let isFirst = histories.generated == 0
         sources.removeAll(keepingCapacity: true)
         tokens.removeAll(keepingCapacity: true)
         logProbabilities.removeAll(keepingCapacity: true)
@@ -127,8 +137,9 @@ struct BeamSearch {
         swap(&running, &newRunning)
     }
 
-    private func ends(_ token: Int32) -> Bool {
-        histories.length >= options.maxNewTokens || options.eosTokens.contains(token)
+    /// Whether an item's sequence ends with its next token.
+    private func ends(_ token: Int32, item: Int) -> Bool {
+        histories.generated + 1 >= limits[item] || options.eosTokens.contains(token)
     }
 
     private func row(of candidate: TopCandidates.Entry, slot: Int, isFirst: Bool) -> Int {
@@ -139,10 +150,10 @@ struct BeamSearch {
     /// candidates only serve to keep enough beams running.
     private mutating func finishCandidates(of slot: Int, isFirst: Bool, _ scores: [Float]) {
         let item = items[slot]
-        let divisor = Float(pow(Double(histories.length), options.lengthPenalty))
+        let divisor = Float(pow(Double(histories.generated + 1), options.lengthPenalty))
         for index in 0..<beams {
             let candidate = candidates[index]
-            guard ends(candidate.token) else { continue }
+            guard ends(candidate.token, item: item) else { continue }
             let score = candidate.score / divisor
             let isFull = finished[item].count == beams
             guard score > (isFull ? finished[item][beams - 1].score : Self.removed) else { continue }
@@ -165,7 +176,7 @@ struct BeamSearch {
         for index in 0..<candidates.count {
             var candidate = candidates[index]
             candidate.group = row(of: candidate, slot: slot, isFirst: isFirst)
-            if ends(candidate.token) { candidate.score += Self.removed }
+            if ends(candidate.token, item: items[slot]) { candidate.score += Self.removed }
             continuing.offer(candidate)
         }
         for index in 0..<continuing.count {
@@ -179,13 +190,13 @@ struct BeamSearch {
 
     /// Whether no running beam of an item can change its result any more.
     private func isDone(_ item: Int, bestRunning: Float) -> Bool {
-        let length = histories.length
-        if length >= options.maxNewTokens { return true }
+        let length = histories.generated + 1
+        if length >= limits[item] { return true }
         // What runs on after its end gives no result.
         if bestRunning <= Self.removed / 2 { return true }
         let isFull = finished[item].count == beams
         if options.earlyStopping == .whenFull, isFull { return true }
-        let reached = options.earlyStopping == .never && options.lengthPenalty > 0 ? options.maxNewTokens : length
+        let reached = options.earlyStopping == .never && options.lengthPenalty > 0 ? limits[item] : length
         let possible = bestRunning / Float(pow(Double(reached), options.lengthPenalty))
         return !(possible > (isFull ? finished[item][beams - 1].score : Self.removed))
     }

@@ -32,6 +32,8 @@ public struct GeneratedSequence: Sendable, Equatable {
 ///   - stepper: the decoder, with one row per item and nothing decoded. It is left in the state of
 ///     the last step; a thrown error leaves it in any state.
 ///   - batch: number of items, 1 or more.
+///   - prompts: of each item, what the decoder has been given to continue, one token or more; nil: the start token of
+///     the options. The rules look at it; the stepper knows it.
 ///   - options: how to search.
 ///   - shouldContinue: called before each step with the number of tokens generated so far in the
 ///     rows still running; `false` ends the call with `cancelled`.
@@ -43,7 +45,7 @@ public struct GeneratedSequence: Sendable, Equatable {
 ///
 /// Runs on the calling thread and keeps no state between calls.
 public func generate(
-    stepper: some DecoderStepper, batch: Int, options: GenerationOptions,
+    stepper: some DecoderStepper, batch: Int, options: GenerationOptions, prompts: [[Int32]]? = nil,
     shouldContinue: (_ tokensSoFar: Int) -> Bool = { _ in true }
 ) throws -> [[GeneratedSequence]] {
     guard batch >= 1 else {
@@ -51,12 +53,19 @@ public func generate(
     }
     try options.validate(vocabularySize: stepper.vocabularySize)
     try options.requireMemory(batch: batch, vocabularySize: stepper.vocabularySize)
+    let prompts = prompts ?? [[Int32]](repeating: [options.decoderStartToken], count: batch)
+    guard prompts.count == batch, !prompts.contains([]),
+        prompts.joined().allSatisfy({ (0..<Int32(clamping: stepper.vocabularySize)).contains($0) })
+    else {
+        throw SeamError(
+            .invalidArgument, "argument prompts: expected \(batch) of one token or more, all in 0..<\(stepper.vocabularySize)")
+    }
     let driver = StepDriver(stepper: stepper, batch: batch, options: options)
     if options.beams > 1 {
-        var search = BeamSearch(batch: batch, options: options, vocabulary: stepper.vocabularySize)
+        var search = try BeamSearch(prompts: prompts, options: options, vocabulary: stepper.vocabularySize)
         return try search.run(driver, shouldContinue)
     }
-    var search = StepwiseSearch(batch: batch, options: options, vocabulary: stepper.vocabularySize)
+    var search = try StepwiseSearch(prompts: prompts, options: options, vocabulary: stepper.vocabularySize)
     return try search.run(driver, shouldContinue)
 }
 

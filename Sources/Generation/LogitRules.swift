@@ -1,8 +1,8 @@
-/// The rules of the options that change the scores of the next token: repetition penalty, n-gram
-/// blocking, forbidden tokens, earliest end and forced tokens, in the order of Hugging Face.
+/// The rules of the options that change the scores of the next token: biases, repetition penalty, n-gram blocking,
+/// forbidden words, earliest end, forced and suppressed tokens, in the order of Hugging Face.
 struct LogitRules {
     private let options: GenerationOptions
-    private let bannedTokens: [Int32]
+    private let bannedWords: [SequenceBias]
     /// For each token the number of the last row in which it was penalised, so that a token that
     /// occurs several times in a row is penalised once without clearing a set per row.
     private var stampOf: [UInt32]
@@ -10,15 +10,9 @@ struct LogitRules {
 
     init(options: GenerationOptions, vocabulary: Int) {
         self.options = options
-        bannedTokens = options.badTokens.filter { !options.eosTokens.contains($0) }
+        bannedWords = options.badWords.filter { word in !options.eosTokens.contains { [$0] == word } }
+            .map { SequenceBias(tokens: $0, bias: -.infinity) }
         stampOf = options.repetitionPenalty == 1 ? [] : [UInt32](repeating: 0, count: vocabulary)
-    }
-
-    /// The one token that the options allow after `length` tokens (with the start token), if they
-    /// force one. The end wins over the beginning when the sequence has one token.
-    func forcedToken(length: Int) -> Int32? {
-        if length == options.maxNewTokens, let end = options.forcedEosToken { return end }
-        return length == 1 ? options.forcedBosToken : nil
     }
 
     /// Applies the rules to one row of scores.
@@ -26,22 +20,43 @@ struct LogitRules {
     /// - Parameters:
     ///   - scores: logits, or log-probabilities in beam search, of several rows; changed in place.
     ///   - range: where the row lies in `scores`.
-    ///   - histories: the tokens so far, of which `historyRow` is the row's.
-    mutating func apply(
-        to scores: inout [Float], in range: Range<Int>, histories: Histories, historyRow: Int
-    ) {
-        let positions = histories.range(of: historyRow)
+    ///   - histories: the tokens so far, of which `row` is the row's.
+    ///   - limit: the most tokens that the row may get.
+    mutating func apply(to scores: inout [Float], in range: Range<Int>, histories: Histories, row: Int, limit: Int) {
+        let context = histories.context(of: row)
         let base = range.lowerBound
-        if let forced = forcedToken(length: positions.count) {
-            for index in range { scores[index] = -.infinity }
-            scores[base + Int(forced)] = 0
-            return
-        }
-        if options.repetitionPenalty != 1 { penaliseRepetition(&scores, base, histories.tokens, positions) }
-        if options.noRepeatNgramSize > 0 { blockRepeatedNgrams(&scores, base, histories.tokens, positions) }
-        for token in bannedTokens { scores[base + Int(token)] = -.infinity }
-        if positions.count - 1 < options.minNewTokens {
+        let (prompt, generated) = (histories.promptLength(of: row), histories.generated)
+        add(options.sequenceBiases, &scores, base, histories.tokens, context)
+        if options.repetitionPenalty != 1 { penaliseRepetition(&scores, base, histories.tokens, context) }
+        if options.noRepeatNgramSize > 0 { blockRepeatedNgrams(&scores, base, histories.tokens, context) }
+        add(bannedWords, &scores, base, histories.tokens, context)
+        if generated < options.least(behind: prompt) {
             for token in options.eosTokens { scores[base + Int(token)] = -.infinity }
+        }
+        if let forced = options.forcedBosToken, context.count == 1 { force([forced], &scores, range) }
+        if generated == limit - 1, !options.forcedEosTokens.isEmpty { force(options.forcedEosTokens, &scores, range) }
+        for token in options.suppressTokens { scores[base + Int(token)] = -.infinity }
+        if generated == (prompt == 1 && options.forcedBosToken != nil ? 1 : 0) {
+            for token in options.beginSuppressTokens { scores[base + Int(token)] = -.infinity }
+        }
+    }
+
+    /// Leaves these tokens alone, each with a score of 0.
+    private func force(_ tokens: [Int32], _ scores: inout [Float], _ range: Range<Int>) {
+        for index in range { scores[index] = -.infinity }
+        for token in tokens { scores[range.lowerBound + Int(token)] = 0 }
+    }
+
+    /// Adds each bias whose sequence the context has up to its last token.
+    private func add(
+        _ biases: [SequenceBias], _ scores: inout [Float], _ base: Int, _ history: [Int32], _ context: Range<Int>
+    ) {
+        for bias in biases {
+            let before = bias.tokens.dropLast()
+            guard before.count <= context.count,
+                before.elementsEqual(history[(context.upperBound - before.count)..<context.upperBound])
+            else { continue }
+            scores[base + Int(bias.tokens[before.count])] += bias.bias
         }
     }
 

@@ -49,6 +49,12 @@ package struct Sampler {
 
     /// Fills `kept` from a row of logits.
     package mutating func filter(_ row: Span<Float>, largest: Float) {
+        filterBySum(row, largest: largest)
+        // Weights are relative to the best token's.
+        if options.minP > 0 { kept.removeAll { $0.weight < options.minP } }
+    }
+
+    private mutating func filterBySum(_ row: Span<Float>, largest: Float) {
         kept.removeAll(keepingCapacity: true)
         let scaledLargest = largest / options.temperature
         func weight(_ score: Float) -> Double { exp(Double(score - scaledLargest)) }

@@ -5,6 +5,8 @@ struct StepwiseSearch {
     private let options: GenerationOptions
     private let vocabulary: Int
     private let batch: Int
+    /// The most tokens of each item.
+    private let limits: [Int]
     private var rules: LogitRules
     private var sampler: Sampler
     private var histories: Histories
@@ -14,14 +16,16 @@ struct StepwiseSearch {
     private var tokens: [Int32]
     private var logProbabilities: [Float]
 
-    init(batch: Int, options: GenerationOptions, vocabulary: Int) {
+    init(prompts: [[Int32]], options: GenerationOptions, vocabulary: Int) throws {
+        let batch = prompts.count
+        limits = try prompts.map { try options.limit(behind: $0.count) }
         self.options = options
         self.vocabulary = vocabulary
         self.batch = batch
         let count = batch * options.numReturnSequences
         rules = LogitRules(options: options, vocabulary: vocabulary)
         sampler = Sampler(options: options)
-        histories = Histories(rows: batch, maxRows: count, options: options)
+        histories = Histories(prompts: prompts, maxRows: count, limit: limits.max() ?? 0)
         sequences = Array(0..<count)
         results = Array(repeating: nil, count: count)
         tokens = [Int32](repeating: options.decoderStartToken, count: batch)
@@ -33,13 +37,15 @@ struct StepwiseSearch {
     ) throws -> [[GeneratedSequence]] {
         let perItem = options.numReturnSequences
         while true {
-            try driver.step(tokens, tokensSoFar: histories.length - 1, shouldContinue)
+            try driver.step(tokens, tokensSoFar: histories.generated, shouldContinue)
+            let isShared = histories.generated == 0 && perItem > 1
             for row in 0..<histories.rows {
+                guard let item = isShared ? row : sequences[row].map({ $0 / perItem }) else { continue }
                 rules.apply(
-                    to: &driver.logits, in: row * vocabulary..<(row + 1) * vocabulary, histories: histories,
-                    historyRow: row)
+                    to: &driver.logits, in: row * vocabulary..<(row + 1) * vocabulary, histories: histories, row: row,
+                    limit: limits[item])
             }
-            if histories.length == 1, perItem > 1 {
+            if isShared {
                 // The sequences of an item share its row up to here and part with their first draw.
                 let sources = sequences.indices.map { Int32($0 / perItem) }
                 try choose(driver.logits, rowOf: { $0 / perItem })
@@ -80,7 +86,7 @@ struct StepwiseSearch {
             let scores = logits.span.extracting(row * vocabulary..<(row + 1) * vocabulary)
             let largest = try RowMath.largest(scores)
             if options.sample {
-                let draw = sampler.draw(scores, largest: largest.value, sequence: sequence, step: histories.length - 1)
+                let draw = sampler.draw(scores, largest: largest.value, sequence: sequence, step: histories.generated)
                 tokens.append(draw.token)
                 logProbabilities.append(draw.logProbability)
             } else {
@@ -93,11 +99,11 @@ struct StepwiseSearch {
 
     /// Stores the sequences that their newest token ends; returns how many still run.
     private mutating func collectFinished() -> Int {
-        let atLimit = histories.length > options.maxNewTokens
         var running = 0
         for (row, sequence) in sequences.enumerated() {
             guard let sequence else { continue }
-            guard atLimit || options.eosTokens.contains(tokens[row]) else {
+            let isAtLimit = histories.generated >= limits[sequence / options.numReturnSequences]
+            guard isAtLimit || options.eosTokens.contains(tokens[row]) else {
                 running += 1
                 continue
             }

@@ -6,10 +6,20 @@ import Support
 import Text
 import Trainer
 
-/// How to generate; what is not given comes from the model's generation_config.json.
+/// How to generate; what is not given comes from the model's own settings (generation_config.json).
 struct GenerationFlags: ParsableArguments {
+    @Flag(
+        help: """
+            Take nothing of the model's own settings (generation_config.json) but its token ids; the rest is as \
+            Hugging Face generate has it without them.
+            """)
+    var ignoreGenerationConfig = false
+
     @Option(help: "Most tokens to generate.")
     var maxNewTokens: Int?
+
+    @Option(help: "Fewest tokens before an end; 0 for no such rule.")
+    var minNewTokens: Int?
 
     @Option(name: .customLong("beams"), help: "Beams of a beam search; 1 is greedy.")
     var beams: Int?
@@ -17,8 +27,14 @@ struct GenerationFlags: ParsableArguments {
     @Option(help: "Exponent of the length in a beam's score; above 0 favours long texts.")
     var lengthPenalty: Double?
 
-    @Flag(help: "Draw tokens at random instead of taking the most probable.")
-    var sample = false
+    @Option(help: "Above 1 makes tokens that are there, also in the prompt of a decoder, less likely; 1 for no such rule.")
+    var repetitionPenalty: Double?
+
+    @Option(help: "No run of this many tokens comes twice, the prompt of a decoder included; 0 for no such rule.")
+    var noRepeatNgramSize: Int?
+
+    @Flag(inversion: .prefixedNo, help: "Draw tokens at random instead of taking the most probable. Default: as the model's own settings say.")
+    var sample: Bool?
 
     @Option(help: "With --sample: divides the scores; above 1 is more random.")
     var temperature: Double?
@@ -33,14 +49,23 @@ struct GenerationFlags: ParsableArguments {
     var sampleSeed: UInt64 = 0
 
     func options(for session: Session) throws -> GenerationOptions {
-        var options = try session.defaultGenerationOptions()
+        var options = try session.defaultGenerationOptions(ignoresFile: ignoreGenerationConfig)
+        // One text is written for each source.
+        options.numReturnSequences = 1
         if let maxNewTokens { options.maxNewTokens = maxNewTokens }
+        if let minNewTokens { options.minNewTokens = minNewTokens }
+        if let repetitionPenalty { options.repetitionPenalty = Float(repetitionPenalty) }
+        if let noRepeatNgramSize { options.noRepeatNgramSize = noRepeatNgramSize }
         if let beams { options.beams = beams }
         if let lengthPenalty { options.lengthPenalty = lengthPenalty }
         if let temperature { options.temperature = Float(temperature) }
         if let topP { options.topP = topP }
         if let topK { options.topK = topK }
-        options.sample = sample
+        if let sample { options.sample = sample }
+        guard !options.sample || options.beams == 1 else {
+            throw SeamError(
+                .unsupported, "sampling with \(options.beams) beams is not offered: give --no-sample, or --beams 1")
+        }
         options.seed = sampleSeed
         try options.validate(vocabularySize: session.backbone.info.vocabSize)
         return options

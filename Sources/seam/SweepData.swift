@@ -70,7 +70,11 @@ struct SweepData {
         guard let generation else { return [("metrics", [])] }
         return [
             ("metrics", .array(metrics.map { .string($0.rawValue) })), ("eval_limit", .int(Int64(evalLimit))),
-            ("max_new_tokens", .int(Int64(generation.maxNewTokens))), ("beams", .int(Int64(generation.beams))),
+            ("max_new_tokens", generation.maxLength == nil ? .int(Int64(generation.maxNewTokens)) : .null),
+            ("max_length", generation.maxLength.map { .int(Int64($0)) } ?? .null),
+            ("min_new_tokens", .int(Int64(generation.minNewTokens))),
+            ("repetition_penalty", .double(Double(generation.repetitionPenalty))),
+            ("no_repeat_ngram_size", .int(Int64(generation.noRepeatNgramSize))), ("beams", .int(Int64(generation.beams))),
             ("length_penalty", .double(generation.lengthPenalty)), ("sample", .bool(generation.sample)),
             ("temperature", .double(Double(generation.temperature))), ("top_p", .double(generation.topP)),
             ("top_k", .int(Int64(generation.topK))), ("sample_seed", .string("\(generation.seed)")),
@@ -84,9 +88,12 @@ struct SweepData {
         let limits = session.textLimits
         let isContinuation = session.backbone.info.architecture == .decoderOnly
         let longest = isContinuation ? texts.values.flatMap(\.sources).map(\.count).max() ?? 0 : 0
-        guard let limit = isContinuation ? limits.source : limits.target, generation.maxNewTokens > limit - longest else {
+        guard let limit = isContinuation ? limits.source : limits.target else { return }
+        if generation.maxLength != nil, longest < limit {
+            _ = try generation.limit(behind: longest)
             return
         }
+        guard generation.maxNewTokens > limit - longest else { return }
         throw SeamError(
             .invalidArgument,
             "--max-new-tokens must be at most \(max(0, limit - longest)), which the model's positions leave beside "

@@ -31,8 +31,8 @@ func exponential(_ x: Double) -> Double { exp(x) }
             ("num_return_sequences", { $0.numReturnSequences = 0 }),
             ("num_return_sequences", { $0.numReturnSequences = 2 }),
             ("decoder_start_token_id", { $0.decoderStartToken = 20 }), ("pad_token_id", { $0.padToken = -1 }),
-            ("eos_token_id", { $0.eosTokens = [99] }), ("bad_words_ids", { $0.badTokens = [20] }),
-            ("forced_bos_token_id", { $0.forcedBosToken = 20 }), ("forced_eos_token_id", { $0.forcedEosToken = 20 }),
+            ("eos_token_id", { $0.eosTokens = [99] }), ("bad_words_ids", { $0.badWords = [[20]] }),
+            ("forced_bos_token_id", { $0.forcedBosToken = 20 }), ("forced_eos_token_id", { $0.forcedEosTokens = [20] }),
             ("num_return_sequences", { ($0.beams, $0.numReturnSequences) = (2, 3) }),
             ("eos_token_id", { ($0.beams, $0.eosTokens) = (2, Array(0..<20)) }),
         ]
@@ -51,7 +51,7 @@ func exponential(_ x: Double) -> Double { exp(x) }
 
     @Test func forbiddenEverythingIsAnError() {
         var options = greedy
-        options.badTokens = Array(0..<20)
+        options.badWords = (0..<20).map { [$0] }
         options.minNewTokens = 5
         for beams in [1, 3] {
             options.beams = beams

@@ -45,8 +45,8 @@ struct SearchCase: CustomTestStringConvertible, Sendable {
         options.noRepeatNgramSize = integer("ngram")
         options.numReturnSequences = integer("returns")
         options.forcedBosToken = numbers(settings["forcedBos"]!).first
-        options.forcedEosToken = numbers(settings["forcedEos"]!).first
-        options.badTokens = numbers(settings["bad"]!)
+        options.forcedEosTokens = numbers(settings["forcedEos"]!)
+        options.badWords = numbers(settings["bad"]!).map { [$0] }
         return options
     }
 

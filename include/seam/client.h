@@ -265,7 +265,8 @@ enum { SEAM_EARLY_STOPPING_HEURISTIC = 0, SEAM_EARLY_STOPPING_WHEN_FULL = 1, SEA
 /* Names and meanings are those of Hugging Face generate. num_beams and num_return_sequences are at most 65536. */
 typedef struct seam_generate_options {
   uint32_t struct_size; /* set by the caller, before seam_generate_options_init */
-  int32_t max_new_tokens, min_new_tokens;
+  int32_t max_new_tokens, min_new_tokens; /* -1: what max_length or min_length of the model's settings leaves beside
+                                             a prompt, for a decoder-only backbone that has it */
   int32_t num_beams;
   int32_t num_return_sequences;
   int32_t early_stopping;
@@ -278,7 +279,10 @@ typedef struct seam_generate_options {
   uint64_t seed;
 } seam_generate_options;
 
-/* The model's own settings (generation_config.json, then config.json); writes what lies within struct_size. */
+/* The model's own settings: of generation_config.json or, where there is none, of config.json; writes what lies within
+ * struct_size. What they set is switched off by its neutral value: repetition_penalty 1, no_repeat_ngram_size 0,
+ * min_new_tokens 0, do_sample 0, num_beams 1. Rules on single tokens (bad_words_ids, suppress_tokens, forced_eos_token_id
+ * ...) have no member here and stay in force. */
 SEAM_API seam_status seam_generate_options_init(seam_backbone *backbone, seam_generate_options *options,
                                                 seam_error **error);
 /* Asked before every step; 0 stops the call with SEAM_CANCELLED. */

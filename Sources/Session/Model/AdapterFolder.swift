@@ -185,6 +185,13 @@ public enum AdapterFolder {
                 )
             }
         }
+        let plugins = backbone.runtime.plugins
+        guard plugins.contains(where: { $0.adapters.contains { $0.id == config.adapterID } }) else {
+            throw SeamError(
+                .notFound,
+                "adapter folder \"\(path)\" needs the adapter \"\(config.adapterID)\" of the plugin \(config.pluginID)"
+                    + " \(config.pluginVersion), which is not loaded: load its library, or name its folder in SEAM_PLUGIN_PATH")
+        }
         let adapter = try naming(FileSystem.join(path, configName)) {
             try Adapter(
                 backbone: backbone, id: config.adapterID, seam: config.seam, options: config.options,

@@ -84,7 +84,7 @@ public final class Backbone {
         let type = try model.files.config["model_type"].map { try $0.serialized() } ?? "absent"
         throw SeamError(
             .unsupported,
-            "\(model.files.configPath): no loaded backbone opens this model (\"model_type\" is \(type)); asked: \(factories.isEmpty ? "none is loaded" : factories.map(\.id).joined(separator: ", "))"
+            "\(model.files.configPath): no loaded backbone opens this model (\"model_type\" is \(type)); asked: \(factories.isEmpty ? "none is loaded" : factories.map { "\($0.id) (\($0.summary))" }.joined(separator: ", "))"
         )
     }
 

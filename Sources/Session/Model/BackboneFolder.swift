@@ -47,6 +47,7 @@ public enum BackboneFolder {
                     try FileSystem.atomicWriteFile(
                         FileSystem.join(folder, name), try FileSystem.readBytes(FileSystem.join(original, name)))
                 }
+                try copyModules(from: original, to: folder)
             }
             if widened || source.folder == nil {
                 try FileSystem.atomicWriteFile(
@@ -89,10 +90,22 @@ public enum BackboneFolder {
             })
     }
 
+    /// The configurations of the modules of sentence-transformers, which lie in folders beside the model.
+    private static func copyModules(from original: String, to folder: String) throws {
+        guard FileSystem.exists(FileSystem.join(original, "modules.json")) else { return }
+        for name in try FileSystem.list(original) {
+            let config = FileSystem.join(original, name, "config.json")
+            guard FileSystem.isDirectory(FileSystem.join(original, name)), FileSystem.exists(config) else { continue }
+            try FileSystem.createDirectories(FileSystem.join(folder, name))
+            try FileSystem.atomicWriteFile(
+                FileSystem.join(folder, name, "config.json"), try FileSystem.readBytes(config))
+        }
+    }
+
     /// Configuration and tokenizer files, not weights in any format.
     private static func isCompanion(_ name: String, in folder: String) -> Bool {
         !FileSystem.isDirectory(FileSystem.join(folder, name))
-            && [".json", ".txt", ".model", ".spm", ".md"].contains { name.hasSuffix($0) }
+            && [".json", ".txt", ".model", ".spm", ".md", ".jinja"].contains { name.hasSuffix($0) }
             && !name.hasSuffix(".safetensors.index.json") && !name.hasSuffix(".bin.index.json")
     }
 }

@@ -10,7 +10,8 @@ public final class PretrainedModel {
 
     public init(_ path: String) throws {
         files = try ModelFiles(path)
-        configuration = Configuration(flattening: files.config)
+        let members = try files.folder.flatMap { try SentenceEncoder(folder: $0) }?.members ?? []
+        configuration = Configuration(flattening: .object(members + (files.config.objectValue ?? [])))
     }
 
     /// A weight, checked for shape, dtype and finite values.

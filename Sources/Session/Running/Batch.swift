@@ -178,12 +178,18 @@ public struct Batch: Sendable {
         }
     }
 
+    /// The tokens of each row without its padding.
+    var texts: [[Int32]] {
+        (0..<count).map { row in
+            (row * sourceLength..<(row + 1) * sourceLength).filter { attentionMask[$0] == 1 }.map { inputIDs[$0] }
+        }
+    }
+
     /// The same texts with all padding before them, so that they end at one position.
     func paddedBefore(info: BackboneInfo) throws -> Batch {
         var (ids, mask) = (inputIDs, attentionMask)
-        for row in 0..<count {
+        for (row, tokens) in texts.enumerated() {
             let range = row * sourceLength..<(row + 1) * sourceLength
-            let tokens = range.filter { attentionMask[$0] == 1 }.map { inputIDs[$0] }
             let padding = sourceLength - tokens.count
             ids.replaceSubrange(range, with: [Int32](repeating: info.padToken ?? 0, count: padding) + tokens)
             mask.replaceSubrange(range, with: [Int32](repeating: 0, count: padding) + tokens.map { _ in 1 })

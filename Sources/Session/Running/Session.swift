@@ -249,9 +249,10 @@ public final class Session {
 
     // MARK: Generation
 
-    /// Options with the token ids of the backbone and of its generation_config.json filled in.
-    public func defaultGenerationOptions() throws -> GenerationOptions {
-        try GenerationDefaults.options(for: backbone)
+    /// The model's own settings of a generation (`GenerationDefaults`).
+    /// - Parameter ignoresFile: take nothing of them but the token ids, and the defaults of Hugging Face for the rest.
+    public func defaultGenerationOptions(ignoresFile: Bool = false) throws -> GenerationOptions {
+        try GenerationDefaults.options(for: backbone, ignoresFile: ignoresFile)
     }
 
     /// Generates targets for the sources of a batch; for a decoder-only backbone, continuations of them.
@@ -261,26 +262,41 @@ public final class Session {
     ) throws -> [[GeneratedSequence]] {
         let info = backbone.info
         try info.requireDecoder()
-        let isContinuation = info.architecture == .decoderOnly
-        guard !isContinuation || (options.repetitionPenalty == 1 && options.noRepeatNgramSize == 0) else {
-            throw SeamError(
-                .unsupported, "repetition_penalty and no_repeat_ngram_size are not offered for decoder-only backbones")
-        }
+        let prompts = info.architecture == .decoderOnly ? batch.texts : nil
+        let longest = prompts?.map(\.count).max() ?? 0
         let prefix = info.maxPrefixLength[PrefixAttention.decoder.rawValue] > 0
             ? prefixLength[PrefixAttention.decoder.rawValue] : 0
-        let limit = info.maxTargetPositions - prefix - (isContinuation ? batch.sourceLength : 0)
-        guard info.maxTargetPositions == 0 || options.maxNewTokens <= limit else {
-            let taken = [prefix > 0 ? "the prefix" : nil, isContinuation ? "the prompts" : nil].compactMap { $0 }
-            let room = taken.isEmpty ? "the backbone's \(limit) target positions"
-                : "\(limit) positions, which \(taken.joined(separator: " and ")) leave\(taken.count == 1 && prefix > 0 ? "s" : "") of the backbone's \(info.maxTargetPositions)"
-            throw SeamError(
-                .invalidArgument, "max_new_tokens must be at most \(room), found \(options.maxNewTokens)")
+        var options = options
+        if info.maxTargetPositions > 0 {
+            let positions = info.maxTargetPositions - prefix
+            try checkRoom(positions, prefix: prefix, prompt: longest, options)
+            // Both count from the beginning of the prompt; the model's own length may be that of all its positions.
+            options.maxLength = options.maxLength.map { min($0, positions) }
         }
         // Before the backbone makes room for what will be generated.
         try options.validate(vocabularySize: info.vocabSize)
         try options.requireMemory(batch: batch.count, vocabularySize: info.vocabSize)
-        let stepper = try SessionStepper(session: self, batch: batch, capacity: options.maxNewTokens)
+        let capacity = try prompts?.map { try options.limit(behind: $0.count) }.max() ?? options.maxNewTokens
+        let stepper = try SessionStepper(session: self, batch: batch, capacity: capacity)
         return try Generation.generate(
-            stepper: stepper, batch: batch.count, options: options, shouldContinue: shouldContinue)
+            stepper: stepper, batch: batch.count, options: options, prompts: prompts, shouldContinue: shouldContinue)
+    }
+
+    /// Throws `.invalidArgument` where the new tokens do not fit behind the longest prompt.
+    private func checkRoom(_ positions: Int, prefix: Int, prompt: Int, _ options: GenerationOptions) throws {
+        let total = backbone.info.maxTargetPositions
+        guard positions > prompt else {
+            let taken = [prompt > 0 ? "the longest prompt takes \(prompt)" : nil, prefix > 0 ? "the prefix \(prefix)" : nil]
+            throw SeamError(
+                .invalidArgument,
+                "there is no room for new tokens: of the backbone's \(total) positions "
+                    + "\(taken.compactMap { $0 }.joined(separator: " and ")); shorten the prompt")
+        }
+        guard options.maxLength == nil, options.maxNewTokens > positions - prompt else { return }
+        let limit = positions - prompt
+        let taken = [prefix > 0 ? "the prefix" : nil, prompt > 0 ? "the prompts" : nil].compactMap { $0 }
+        let room = taken.isEmpty ? "the backbone's \(limit) target positions"
+            : "\(limit) positions, which \(taken.joined(separator: " and ")) leave\(taken.count == 1 && prefix > 0 ? "s" : "") of the backbone's \(total)"
+        throw SeamError(.invalidArgument, "max_new_tokens must be at most \(room), found \(options.maxNewTokens)")
     }
 }

@@ -13,8 +13,8 @@ struct NamedTokens: Sendable {
 
     init() {}
 
-    /// Reads `tokenizer_config.json` and, for what that does not tell, `special_tokens_map.json` of a model's folder,
-    /// where they are. `findID` gives the id of a token of `source`, the file of the vocabulary.
+    /// Reads `tokenizer_config.json` and `special_tokens_map.json` of a model's folder, where they are; the second tells
+    /// only what the first does not, if that has `added_tokens_decoder`, and else goes before it. `findID` gives the id of a token of `source`, the file of the vocabulary.
     init(folder: String, source: String, findID: (String) -> Int32?) throws {
         var files: [TokenizerPart] = []
         for name in ["tokenizer_config.json", "special_tokens_map.json"] {
@@ -22,6 +22,8 @@ struct NamedTokens: Sendable {
             guard FileSystem.exists(path) else { continue }
             files.append(TokenizerPart(file: path, path: "", value: try JSON.read(path)))
         }
+        // As in transformers the older file goes before one that says nothing of added tokens.
+        if files.first?.member("added_tokens_decoder") == nil { files.reverse() }
         func id(_ purpose: String) throws -> Int32? {
             for file in files {
                 guard let value = file.member(purpose), value != .null else { continue }

@@ -51,9 +51,13 @@ extension Tokenizer.Parts {
         if root.member("version") != nil, try root.string("version") != "1.0" {
             throw root.error(.unsupported, "has the version \"\(try root.string("version"))\", supported is \"1.0\"")
         }
+        let settings = try TokenizerSettings(folder: folder)
+        try settings.check(root)
         let model = try tokenizerModel(root.requirePart("model"))
-        let normalizer = try root.part("normalizer").map(Text.normalizer)
-        let added = root.member("added_tokens") == nil ? [] : try root.parts("added_tokens").map(AddedToken.init)
+        let normalizer = try settings.normalizer(root)
+        try settings.checkCase(normalizer)
+        let listed = root.member("added_tokens") == nil ? [] : try root.parts("added_tokens").map(AddedToken.init)
+        let added = try settings.added(to: listed, id: model.id(of:))
         self.init(
             path: path, model: model,
             addedTokens: try AddedTokens(added, model: model, normalizer: normalizer), normalizer: normalizer,
@@ -62,6 +66,7 @@ extension Tokenizer.Parts {
             decoder: try root.part("decoder").map(tokenDecoder))
         let addedCount = postProcessor?.addedCount ?? 0
         truncation = try root.part("truncation").map { try Truncation($0, addedCount: addedCount) }
+        if let length = try settings.longestText(addedCount: addedCount) { truncation = Truncation(maxLength: length) }
         // Batches are padded by the caller, who also masks: what the file says of padding holds for no text here.
         try root.part("padding")?.allow(
             "strategy", "direction", "pad_to_multiple_of", "pad_id", "pad_type_id", "pad_token")

@@ -3,6 +3,9 @@ struct Truncation: Sendable {
     let maxLength: Int
     private let removesLeft: Bool
 
+    /// The end of a longer text is left out.
+    init(maxLength: Int) { (self.maxLength, removesLeft) = (maxLength, false) }
+
     init(_ part: TokenizerPart, addedCount: Int) throws {
         try part.allow("direction", "max_length", "strategy", "stride")
         removesLeft =

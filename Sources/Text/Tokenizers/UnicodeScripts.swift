@@ -38,7 +38,8 @@ struct UnicodeScripts: PreTokenizer {
         forEachScalar(in: pieces.text, text.indices) { scalar, range in
             if scalar.value >= 0x80, !scalar.hasScript { text.replaceSubrange(range, with: range.map { _ in 0x20 }) }
         }
-        try pieces.replaceEach { piece, result in try runs.forEachMatch(in: text, piece) { result.append($0) } }
+        var budget = SearchBudget(byteCount: text.count)
+        try pieces.replaceEach { piece, result in try runs.forEachMatch(in: text, piece, &budget) { result.append($0) } }
     }
 }
 

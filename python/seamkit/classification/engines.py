@@ -72,8 +72,8 @@ class NativeEngine:
     ):
         self.lock = threading.RLock()
         if not isinstance(backbone, Backbone):
-            backbone = Runtime().open(backbone, options={"pooling": pooling} if pooling != "mean" else None)
-        elif pooling != "mean":
+            backbone = Runtime().open(backbone, options={"pooling": pooling} if pooling != "auto" else None)
+        elif pooling != "auto":
             raise InvalidArgumentError(
                 'pooling is an option of the backbone, which is open already: open it with {"pooling": ...}')
         self.backbone = backbone

@@ -39,7 +39,8 @@ class DecTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     tokenizer: the model's; None where the backbone tells. adapter: "dect", "linear-head" or another on decoder.output.
     lambda_: its weight of the model's own scores; None for the adapter's default. options: its further options.
     multi_token: the score of a word is that of its "first" token or the "mean". scores: "logit" or "probability"; None:
-    "probability" for sentence encoders. pooling: of a sentence encoder, "mean", "cls", "max", "pooler".
+    "probability" for sentence encoders. pooling: of a sentence encoder, "mean", "cls", "max", "pooler"; "auto": as
+    modules.json in its folder says, or else the mean.
     epochs, learning_rate: of full-batch Adam. batch_size: texts asked at once in torch; the native engine finds its
     own.
     random_state: an int is the seed of the head's initial values, the same in both engines.
@@ -55,7 +56,7 @@ class DecTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self, backbone: Any, template: str | None = None, verbalizer: data.Words | None = None, *,
         tokenizer: Any = None, engine: str | None = None, adapter: str = "dect", lambda_: float | None = None,
         options: Mapping[str, Any] | None = None, multi_token: str = "first", scores: str | None = None,
-        pooling: str = "mean", epochs: int = 30, learning_rate: float = 0.01, batch_size: int = 32,
+        pooling: str = "auto", epochs: int = 30, learning_rate: float = 0.01, batch_size: int = 32,
         random_state: Any = 0, cache: str | Path | None = None,
     ):
         self.backbone = backbone

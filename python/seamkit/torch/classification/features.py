@@ -15,6 +15,7 @@ from seamkit.torch.classification.answers import POOLINGS, answers, evaluating
 from seamkit.torch.classification.kinds import Kind
 from seamkit.torch.classification.processes import shared
 from seamkit.torch.classification.prompts import EncodedPrompt, PromptEncoder
+from seamkit.torch.classification.sentence_encoder import SentenceEncoder
 from seamkit.torch.classification.task import ClassificationTask
 from seamkit.torch.classification.words import label_tokens
 
@@ -39,7 +40,8 @@ class FeatureExtractor:
 
     model: decoder-only, masked-LM, encoder-decoder, or an encoder without a head; adapters attached to it take part.
     Training it, or attaching an adapter, makes the answers forgotten. tokenizer: the model's. batch_size: texts asked
-    at once. pooling: of an encoder without a head, "mean", "cls", "max" or "pooler".
+    at once. pooling: of an encoder without a head, "mean", "cls", "max" or "pooler"; "auto": as modules.json says in the
+    folder that the model was loaded from, or else the mean; UnsupportedError where that asks for another vector.
 
     In a torch.distributed process group the texts are shared out, and all processes get all answers; all must ask about
     the same texts, and none waits for the others about texts that were asked before. One thread at a time, also among
@@ -48,13 +50,17 @@ class FeatureExtractor:
 
     def __init__(
         self, model: torch.nn.Module, tokenizer: Any, task: ClassificationTask, *, batch_size: int = 32,
-        pooling: str = "mean", group: Any = None,
+        pooling: str = "auto", group: Any = None,
     ):
         if batch_size < 1:
             raise InvalidArgumentError(f"batch_size must be 1 or more, found {batch_size}")
-        if pooling not in POOLINGS:
-            raise InvalidArgumentError(f'pooling must be one of {", ".join(POOLINGS)}, found "{pooling}"')
+        if pooling not in ("auto", *POOLINGS):
+            raise InvalidArgumentError(f'pooling must be one of auto, {", ".join(POOLINGS)}, found "{pooling}"')
+        files = SentenceEncoder.of(model)
+        if pooling == "auto":
+            pooling = files.resolved() if Kind.of(model).is_encoder_only else "mean"
         self.model, self.task, self.batch_size, self.pooling, self._group = model, task, batch_size, pooling, group
+        self._max_length = files.max_length
         self._tokenizer = tokenizer
         self._answers: dict[Input, Tensor] = {}
         self._weights: list[tuple[Tensor, int]] = []
@@ -89,7 +95,7 @@ class FeatureExtractor:
             return
         self._weights = weights
         self.kind = Kind.of(self.model)
-        self._encoder = PromptEncoder(self.task.template, self._tokenizer, self.kind)
+        self._encoder = PromptEncoder(self.task.template, self._tokenizer, self.kind, self._max_length)
         self._answers.clear()
 
     def _answered(self, inputs: Sequence[Input]) -> Tensor:

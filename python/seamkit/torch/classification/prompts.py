@@ -35,10 +35,11 @@ class PromptEncoder:
     - encoder-decoder: with a mask in the template, T5's first sentinel is the mask and the decoder starts with it,
       other families reconstruct the text; without one, or a model that has none, it is the decoder's first token.
 
+    max_length: the most tokens of a prompt, where the model's files name it.
     Raises InvalidArgumentError or IncompatibleError for a template that does not fit the model or the tokenizer.
     """
 
-    def __init__(self, template: Template, tokenizer: Any, kind: Kind):
+    def __init__(self, template: Template, tokenizer: Any, kind: Kind, max_length: int | None = None):
         self._tokenizer, self._kind = tokenizer, kind
         vocabulary = tokenizer.get_vocab()
         self._mask: tuple[str, int] | None = None
@@ -57,7 +58,8 @@ class PromptEncoder:
                 f"the template {template} has a [MASK], and this model has no language-model head to fill it")
         if self.template.has_mask and self._mask is None:
             raise InvalidArgumentError("the tokenizer has no mask token, so the model cannot fill a [MASK]")
-        own = tokenizer.init_kwargs.get("max_length")  # what tokenizer.json itself cuts to
+        # What sentence-transformers cuts to, or else tokenizer.json itself.
+        own = max_length or tokenizer.init_kwargs.get("max_length")
         self.limit = min(kind.max_tokens or NO_LIMIT, own or NO_LIMIT)
 
     def fitted(self, text: str, text_b: str | None) -> str:

@@ -1,0 +1,92 @@
+import Files
+import Support
+
+/// What the files of sentence-transformers in a model's folder say of the one vector that stands for a text:
+/// `modules.json`, the configuration of its pooling module, and `config_sentence_transformers.json`.
+///
+/// A backbone reads it as if config.json had it, under the keys of `members`.
+struct SentenceEncoder {
+    /// The pooling as the option of that name calls it; nil where it is none of these.
+    var pooling: String?
+    /// Whether the vector is scaled to unit length at the end.
+    var normalizes = false
+    /// Why the vector cannot be had as these files say, as a sentence; nil where it can.
+    var refusal: String?
+
+    private static let fileName = "modules.json"
+    /// The keys of a pooling configuration that may ask for one, with what they ask for.
+    private static let poolings: KeyValuePairs = [
+        "pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_max_tokens": "max",
+        "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens", "pooling_mode_weightedmean_tokens": "weightedmean",
+        "pooling_mode_lasttoken": "lasttoken",
+    ]
+    private static let offered = ["cls", "mean", "max"]
+
+    /// Nil for a folder without `modules.json`. Throws `.format` for files that are malformed or missing.
+    init?(folder: String) throws {
+        let path = FileSystem.join(folder, Self.fileName)
+        guard FileSystem.exists(path) else { return nil }
+        guard let modules = try JSON.read(path).arrayValue else {
+            throw SeamError(.format, "\(path): expected a JSON array of modules")
+        }
+        for module in modules {
+            let type = try module.requireString("type", in: path)
+            switch type.split(separator: ".").last.map(String.init) {
+            case "Transformer", "Dropout": break
+            case "Normalize": normalizes = true
+            case "Pooling":
+                let name = try module.requireString("path", in: path)
+                try read(pooling: FileSystem.join(folder, name, "config.json"), named: name + "/config.json")
+            default: refuse("\(Self.fileName) lists a module of the type \(type)")
+            }
+        }
+        if pooling == nil { refuse("\(Self.fileName) lists no pooling") }
+        try readPrompts(folder)
+    }
+
+    /// The keys that are added to those of config.json.
+    var members: [(key: String, value: JSON)] {
+        var found: [(key: String, value: JSON)] = [("normalize", .bool(normalizes))]
+        if let pooling { found.append(("pooling", .string(pooling))) }
+        if let refusal { found.append(("refusal", .string(refusal))) }
+        return found.map { (key: "\(Self.fileName).\($0.key)", value: $0.value) }
+    }
+
+    private mutating func read(pooling path: String, named name: String) throws {
+        let config = try JSON.read(path)
+        guard config.objectValue != nil else {
+            throw SeamError(.format, "\(path): expected a JSON object, found \(config.kind)")
+        }
+        var modes: [String] = []
+        if let mode = try config.optionalString("pooling_mode", in: path) {
+            modes = [mode.lowercased()]
+        } else {
+            for (key, mode) in Self.poolings {
+                switch config[key] {
+                // The mean is taken where nothing is said of it.
+                case nil, .null?: if mode == "mean" { modes.append(mode) }
+                case .bool(let asks)?: if asks { modes.append(mode) }
+                case let other?: throw SeamError(.format, "\(path): \"\(key)\" must be true or false, found \(other.kind)")
+                }
+            }
+        }
+        guard modes.count == 1, Self.offered.contains(modes[0]), pooling == nil else {
+            refuse("\(name) asks for \(modes.isEmpty ? "no pooling" : "the pooling \(modes.joined(separator: " + "))")")
+            return
+        }
+        pooling = modes[0]
+    }
+
+    private mutating func readPrompts(_ folder: String) throws {
+        let name = "config_sentence_transformers.json"
+        let path = FileSystem.join(folder, name)
+        guard FileSystem.exists(path), let prompt = try JSON.read(path)["default_prompt_name"], prompt != .null else { return }
+        refuse("\(name) puts the prompt \(try prompt.serialized()) before every text, which a caller has to do")
+    }
+
+    private mutating func refuse(_ what: String) {
+        guard refusal == nil else { return }
+        refusal = "\(what): the vector of sentence-transformers cannot be given; the option pooling=\(pooling ?? "mean")"
+            + " gives the one without it"
+    }
+}

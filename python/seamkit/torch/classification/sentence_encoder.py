@@ -1,0 +1,90 @@
+"""What the files of sentence-transformers in a model's folder say of a text's vector: as the native engine reads them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seamkit.errors import FormatError, UnsupportedError
+from seamkit.torch.attachment import source_folder
+
+_POOLINGS = {
+    "pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens", "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+_OFFERED = ("cls", "mean", "max")
+
+
+@dataclass
+class SentenceEncoder:
+    """pooling: as the option of that name calls it; None where nothing is said. refusal: why the vector cannot be had as
+    the files say, as a sentence; None where it can. max_length: where texts are cut; None where nothing is said."""
+
+    pooling: str | None = None
+    refusal: str | None = None
+    max_length: int | None = None
+
+    @staticmethod
+    def of(model: Any) -> SentenceEncoder:
+        """Of a model of transformers that was loaded from a folder.
+
+        Raises FormatError, and what Python says of files that cannot be read.
+        """
+        found, folder = SentenceEncoder(), source_folder(model)
+        if folder is None:
+            return found
+        if (settings := folder / "sentence_bert_config.json").is_file():
+            found.max_length = _read(settings, dict).get("max_seq_length")
+        if (modules := folder / "modules.json").is_file():
+            found._read_modules(folder, _read(modules, list))
+        return found
+
+    def resolved(self) -> str:
+        """What pooling "auto" comes to. Raises UnsupportedError where it is none that is offered."""
+        if self.refusal:
+            raise UnsupportedError(self.refusal)
+        return self.pooling or "mean"
+
+    def _read_modules(self, folder: Path, modules: list[Any]) -> None:
+        for module in modules:
+            kind = str(module.get("type", "")).rsplit(".", 1)[-1]
+            if kind == "Pooling":
+                self._read_pooling(folder, f'{module.get("path", "")}/config.json')
+            elif kind not in ("Transformer", "Dropout", "Normalize"):
+                self._refuse(f'modules.json lists a module of the type {module.get("type")}')
+        if self.pooling is None:
+            self._refuse("modules.json lists no pooling")
+        prompts = folder / "config_sentence_transformers.json"
+        if prompts.is_file() and (name := _read(prompts, dict).get("default_prompt_name")) is not None:
+            self._refuse(
+                f"{prompts.name} puts the prompt {json.dumps(name)} before every text, which a caller has to do")
+
+    def _read_pooling(self, folder: Path, name: str) -> None:
+        config = _read(folder / name, dict)
+        if (mode := config.get("pooling_mode")) is not None:
+            modes = [str(mode).lower()]
+        else:
+            # The mean is taken where nothing is said of it.
+            modes = [mode for key, mode in _POOLINGS.items() if config.get(key, mode == "mean")]
+        if len(modes) == 1 and modes[0] in _OFFERED and self.pooling is None:
+            self.pooling = modes[0]
+            return
+        self._refuse(f'{name} asks for {"the pooling " + " + ".join(modes) if modes else "no pooling"}')
+
+    def _refuse(self, what: str) -> None:
+        self.refusal = self.refusal or (
+            f"{what}: the vector of sentence-transformers cannot be given; the option pooling={self.pooling or 'mean'} "
+            "gives the one without it")
+
+
+def _read(path: Path, kind: type[Any]) -> Any:
+    try:
+        found = json.loads(path.read_text("utf-8-sig"))
+    except ValueError as error:
+        raise FormatError(f"{path}: {error}") from error
+    if not isinstance(found, kind):
+        raise FormatError(f"{path}: expected a JSON {'array' if kind is list else 'object'}")
+    return found
