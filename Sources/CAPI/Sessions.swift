@@ -133,7 +133,7 @@ public func seam_session_classify(
         let handle = try object(session, "session", as: SessionHandle.self)
         let (source, out) = (try handle.batch(batch), try required(classScores, "class_scores"))
         let context = handle.session.makeContext(recordsGradients: false)
-        let scores = try handle.session.classify(context, source).floats
+        let scores = try context.contiguous(try handle.session.classify(context, source)).floats
         out.update(from: scores, count: scores.count)
     }
 }

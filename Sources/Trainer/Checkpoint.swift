@@ -66,7 +66,12 @@ enum Checkpoint {
                     second: try restored("second." + name, like: variable))
             }
         }
-        optimisation.resume(at: try state.requireInt("step", in: name))
+        let step = try state.requireInt("step", in: name)
+        guard (0...optimisation.options.totalSteps).contains(step) else {
+            throw SeamError(
+                .format, "\(name): \"step\" must be 0 ... \(optimisation.options.totalSteps), found \(step)")
+        }
+        optimisation.resume(at: step)
         return try state.requireArray("history", in: name)
     }
 

@@ -27,6 +27,12 @@ public enum Recording {
                 .plugin, "method \"\(method)\" of adapter \"\(adapter.factory.id)\" is recorded and must give a tensor",
                 origin: adapter.origin)
         }
+        guard tensor.dtype == .f32 || tensor.dtype == .i32 else {
+            throw SeamError(
+                .plugin,
+                "method \"\(method)\" of adapter \"\(adapter.factory.id)\" is recorded and must give f32 or i32, found \(tensor.dtype.name)",
+                origin: adapter.origin)
+        }
         let values: [JSON] = tensor.dtype == .i32
             ? tensor.integers.map { .int(Int64($0)) } : tensor.floats.map { .double(Double($0)) }
         if tensor.dtype == .f32, let place = tensor.floats.firstIndex(where: { !$0.isFinite }) {

@@ -41,6 +41,7 @@ static void hostile_plugins(const char *folder) {
       {"error with SEAM_OK", SEAM_PLUGIN, "all went well"},
       {"error and success", SEAM_UNSUPPORTED, "not on a Sunday"},
       {"unknown status", SEAM_PLUGIN, "status 77"},
+      {"option resolved to what it refuses", SEAM_PLUGIN, "option \"spare\" must be one of a, b, found \"c\""},
       {"parameter count of SIZE_MAX", SEAM_PLUGIN, "must be at most 1048576, found 18446744073709551615"},
       {"parameter count of 1e9", SEAM_PLUGIN, "found 1000000000"},
       {"parameter twice", SEAM_PLUGIN, "the parameter \"Bias\" is declared twice"},

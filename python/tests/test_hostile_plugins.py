@@ -59,6 +59,8 @@ INSTANCES = {
     "error with SEAM_OK": (seamkit.PluginError, "all went well"),
     "error and success": (seamkit.UnsupportedError, "not on a Sunday"),
     "unknown status": (seamkit.PluginError, "failed with status 77 and no message"),
+    "option resolved to what it refuses": (
+        seamkit.PluginError, 'resolves an option wrongly: option "spare" must be one of a, b, found "c"'),
     "unknown status, with an error": (seamkit.PluginError, "out of range"),
     "parameter count of SIZE_MAX": (seamkit.PluginError, "must be at most 1048576, found 18446744073709551615"),
     "parameter count of 1e9": (seamkit.PluginError, "must be at most 1048576, found 1000000000"),

@@ -101,6 +101,8 @@ public final class Adapter {
             throw error
         }
         do {
+            try DeclaredOption.checkResolved(
+                resolved, against: factory.options, owner: "adapter \"\(id)\"", origin: origin)
             let declared = try ParameterDeclaration.all(
                 count: table.parameter_count(instance), owner: "adapter \"\(id)\"", origin: origin
             ) { table.parameter(instance, $0, &$1) }

@@ -43,6 +43,8 @@ public final class Backbone {
             throw model.map { Self.locate(error, in: $0.files) } ?? error
         }
         do {
+            try DeclaredOption.checkResolved(
+                self.options, against: factory.options, owner: "backbone \"\(factory.id)\"", origin: origin)
             var raw = seam_backbone_info()
             raw.struct_size = UInt32(MemoryLayout<seam_backbone_info>.size)
             (raw.decoder_start_token_id, raw.eos_token_id, raw.pad_token_id) = (-1, -1, -1)

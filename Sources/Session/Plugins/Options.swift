@@ -94,6 +94,18 @@ public struct DeclaredOption: Sendable {
         }
     }
 
+    /// Throws `.plugin` for a value that a plugin has put in the place of an option's and that the option does not allow:
+    /// with it a saved adapter could not be made again.
+    static func checkResolved(
+        _ configuration: Configuration, against declared: [DeclaredOption], owner: String, origin: String
+    ) throws {
+        for option in declared {
+            do { _ = try option.check(configuration[option.name] ?? .null, owner: "\(owner) resolves an option wrongly") } catch {
+                throw SeamError(.plugin, "\(error)", origin: origin)
+            }
+        }
+    }
+
     /// A range for a sentence; a plugin may leave an end open with an infinity.
     private static func words(_ range: ClosedRange<Double>, _ number: (Double) -> String) -> String {
         if range.upperBound == .infinity { return "of \(number(range.lowerBound)) or more" }

@@ -1,6 +1,7 @@
 /* Contextual calibration (Zhao et al., ICML 2021) on decoder.output: the scores of an empty text are taken off every text's,
  * or where they are not known the mean of the examples'. Nothing is trained: `prepare` sets the one parameter, which is
- * frozen. A second adapter trains one parameter and declares another that it never reads. */
+ * frozen. Another adapter trains one parameter and declares a second that it never reads. On encoder.output the same is
+ * done to hidden states. */
 #include <seam/seam.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -8,9 +9,9 @@
 static seam_status create(const seam_host *host, seam_config *options, const seam_site *site, void **self,
                           seam_error **error) {
   (void)host, (void)options, (void)error;
-  int64_t *classes = malloc(sizeof *classes);
-  *classes = site->classes;
-  *self = classes;
+  int64_t *width = malloc(sizeof *width);
+  *width = site->classes > 0 ? site->classes : site->d_model;
+  *self = width;
   return SEAM_OK;
 }
 
@@ -41,7 +42,8 @@ static void used_and_unused(void *self, size_t index, seam_parameter *out) {
 
 static void forward(void *self, const seam_forward *pass) {
   (void)self;
-  pass->outputs[0] = pass->ops->sub(pass->ctx, pass->inputs[SEAM_DECODER_OUTPUT_SCORES], pass->parameters[0]);
+  /* The first input of both seams is what flows through. */
+  pass->outputs[0] = pass->ops->sub(pass->ctx, pass->inputs[0], pass->parameters[0]);
 }
 
 static void prepare(void *self, const seam_prepare *io) {
@@ -50,22 +52,22 @@ static void prepare(void *self, const seam_prepare *io) {
   io->values[0] = io->ops->mean(io->ctx, scores, 0, 0);
 }
 
-static const char *const seams[] = {SEAM_DECODER_OUTPUT};
+static const char *const seams[] = {SEAM_DECODER_OUTPUT, SEAM_ENCODER_OUTPUT};
 
 static const seam_adapter_factory calibration = {
     .struct_size = sizeof(seam_adapter_factory), .id = "test-calibration", .summary = "Takes off the scores of an empty text.",
-    .seams = seams, .seam_count = 1, .create = create, .destroy = free, .parameter_count = one_parameter,
+    .seams = seams, .seam_count = 2, .create = create, .destroy = free, .parameter_count = one_parameter,
     .parameter = shift, .forward = forward, .prepare = prepare};
 
 /* As built with a header that did not have prepare: nothing sets its parameter. */
 static const seam_adapter_factory constant = {
     .struct_size = offsetof(seam_adapter_factory, prepare), .id = "test-constant", .summary = "Takes off nothing.",
-    .seams = seams, .seam_count = 1, .create = create, .destroy = free, .parameter_count = one_parameter,
+    .seams = seams, .seam_count = 2, .create = create, .destroy = free, .parameter_count = one_parameter,
     .parameter = shift, .forward = forward};
 
 static const seam_adapter_factory unused = {
     .struct_size = sizeof(seam_adapter_factory), .id = "test-unused", .summary = "Trains half of its parameters.",
-    .seams = seams, .seam_count = 1, .create = create, .destroy = free, .parameter_count = two_parameters,
+    .seams = seams, .seam_count = 2, .create = create, .destroy = free, .parameter_count = two_parameters,
     .parameter = used_and_unused, .forward = forward};
 
 static const seam_adapter_factory *const adapters[] = {&calibration, &constant, &unused};

@@ -16,7 +16,6 @@ static int64_t classes = 0;
 
 static seam_status create(const seam_host *host, seam_config *options, const seam_site *site, void **self,
                           seam_error **error) {
-  (void)options;
   classes = site->classes;
   *self = &classes;
   if (is("error with SEAM_OK")) return host->set_error(error, SEAM_OK, "all went well");
@@ -25,6 +24,7 @@ static seam_status create(const seam_host *host, seam_config *options, const sea
     return SEAM_OK;
   }
   if (is("unknown status")) return 77;
+  if (is("option resolved to what it refuses")) return host->config_set_string(options, "spare", "c");
   if (is("unknown status, with an error")) return host->set_error(error, 77, "out of range");
   return SEAM_OK;
 }
@@ -92,8 +92,8 @@ static seam_plugin plugin;
 static void fill_options(void) {
   strength = (seam_option){.struct_size = sizeof strength, .kind = SEAM_OPTION_DOUBLE, .name = "strength",
                            .default_value = "1.0", .doc = "Means nothing."};
-  spare = strength;
-  spare.name = "spare";
+  spare = (seam_option){.struct_size = sizeof spare, .kind = SEAM_OPTION_STRING, .name = "spare",
+                        .default_value = "\"a\"", .choices = "a|b", .doc = "Means nothing."};
   if (is("option twice")) spare.name = "strength";
   if (is("option without a name")) spare.name = NULL;
   if (is("option with capitals")) spare.name = "Spare";
@@ -101,7 +101,7 @@ static void fill_options(void) {
   if (is("option that is small")) spare.struct_size = offsetof(seam_option, doc);
   if (is("option of an unknown kind")) spare.kind = 9;
   if (is("option without a default")) spare.default_value = NULL;
-  if (is("option with a NUL")) spare.kind = SEAM_OPTION_STRING, spare.default_value = "\"a\\u0000b\"";
+  if (is("option with a NUL")) spare.choices = NULL, spare.default_value = "\"a\\u0000b\"";
   if (is("option without a range")) spare.minimum = NAN;
   if (is("option that folds as a number")) spare.name = "folded", factory.fold = fold;
   if (is("no option that folds")) factory.fold = fold;

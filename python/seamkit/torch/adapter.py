@@ -17,7 +17,7 @@ from seamkit import _declarations as c
 from seamkit.errors import InvalidArgumentError, NotFoundError, PluginError, UnsupportedError
 from seamkit.torch import seams
 from seamkit.torch.host import HOST, Configuration, taken_error
-from seamkit.torch.options import resolve
+from seamkit.torch.options import check_resolved, resolve
 from seamkit.torch.parameters import Place, declared
 from seamkit.torch.passes import Pass, Trace
 from seamkit.torch.plugins import FOLDED, Factory, factory
@@ -74,6 +74,7 @@ class Adapter(torch.nn.Module):
             self._instance = self._create(configuration)
         self.options = configuration.values
         weakref.finalize(self, _destroy, self.factory.table.destroy, self._instance).atexit = False
+        check_resolved(self.options, self.factory.options, f'adapter "{id}"', self.factory.plugin.id)
         origin = self.factory.plugin.id
         found = declared(self.factory.table, self._instance, f'adapter "{id}"', origin)
         self._places = [Place(self, each, seed, origin) for each in found]

@@ -111,3 +111,13 @@ def resolve(given: Mapping[str, Any] | None, declared: list[Option], owner: str)
         listed = ", ".join(f'"{each}"' for each in unknown)
         raise InvalidArgumentError(f"{owner}: unknown option {listed}; known are {', '.join(names) or 'none'}")
     return {each.name: each.check(values.get(each.name, each.default), owner) for each in declared}
+
+
+def check_resolved(values: Mapping[str, Any], declared: list[Option], owner: str, origin: str) -> None:
+    """Raises PluginError for a value that a plugin has put in the place of an option's and that the option does not
+    allow: with it a saved adapter could not be made again."""
+    for option in declared:
+        try:
+            option.check(values[option.name], f"{owner} resolves an option wrongly")
+        except InvalidArgumentError as error:
+            raise PluginError(error.message, origin) from None
