@@ -13,7 +13,7 @@ from torch import Tensor
 from seamkit import _declarations as c
 from seamkit.errors import InvalidArgumentError, PluginError
 from seamkit.texts import c_string, check_integer
-from seamkit.torch.names import check_size, checked, text
+from seamkit.torch.plugin_names import check_size, checked, text
 from seamkit.torch.passes import Pass
 
 # C types by the names that signatures use.

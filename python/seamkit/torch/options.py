@@ -12,7 +12,7 @@ from typing import Any
 from seamkit import _declarations as c
 from seamkit.errors import InvalidArgumentError, PluginError
 from seamkit.texts import check_integer
-from seamkit.torch.names import check_size, checked, text
+from seamkit.torch.plugin_names import check_size, checked, text
 
 _KINDS = {
     c.SEAM_OPTION_BOOL: "boolean", c.SEAM_OPTION_INT: "integer", c.SEAM_OPTION_DOUBLE: "number",

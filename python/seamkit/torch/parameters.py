@@ -16,7 +16,7 @@ from seamkit.errors import NotFoundError, OutOfMemoryError, PluginError, SeamErr
 from seamkit.torch import checks
 from seamkit.torch.generator import Generator
 from seamkit.torch.machine import require_memory
-from seamkit.torch.names import checked, refuse_twice
+from seamkit.torch.plugin_names import checked, refuse_twice
 
 # More parameters of an instance cannot be meant, and would be asked for one by one.
 _MOST = 1 << 20

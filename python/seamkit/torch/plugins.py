@@ -14,7 +14,7 @@ from seamkit import _declarations as c
 from seamkit import locations
 from seamkit.errors import AlreadyExistsError, FormatError, IncompatibleError, NotFoundError, PluginError, SeamError
 from seamkit.torch.methods import Method
-from seamkit.torch.names import check_size, checked, entries, refuse_twice, text
+from seamkit.torch.plugin_names import check_size, checked, entries, refuse_twice, text
 from seamkit.torch.options import Option
 
 _LOG = logging.getLogger("seamkit")
