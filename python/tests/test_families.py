@@ -290,7 +290,7 @@ SENTENCES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "fails to find": (lambda: attach("x", changed("distilbert", encoder=lambda model: model.layers), "repcali"),
                       seamkit.UnsupportedError, "DistilBertForMaskedLM has no module that .* 'layers'"),
     "no past": (lambda: attach("x", changed("distilbert", past=lambda model: model.base_model), "residual-prefix"),
-                seamkit.InvalidArgumentError, "takes past_key_values, found DistilBertModel"),
+                seamkit.InvalidArgumentError, "takes cache or past_key_values, found DistilBertModel"),
     "no mask": (lambda: attach("x", changed("distilbert", masked=lambda model: model.vocab_projector), "repcali"),
                 seamkit.InvalidArgumentError, "takes attention_mask, found Linear"),
 }

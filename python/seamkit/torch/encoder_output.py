@@ -13,6 +13,7 @@ from seamkit import _declarations as c
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.calls import bound, tokens_mask
 from seamkit.torch.families import encoder_modules
+from seamkit.torch.names import MASK, STATES
 
 
 class _Adapters(Protocol):
@@ -27,7 +28,7 @@ def hooks(model: Any, adapters: _Adapters) -> list[RemovableHandle]:
     call = threading.local()
 
     def before(module: torch.nn.Module, args: Any, kwargs: Any) -> None:
-        call.mask = bound(module, args, kwargs).get("attention_mask")
+        call.mask = MASK.value(bound(module, args, kwargs))
 
     def after(_: torch.nn.Module, args: Any, output: Any) -> Any:
         return _adapted(adapters, output, getattr(call, "mask", None))
