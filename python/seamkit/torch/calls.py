@@ -51,4 +51,9 @@ def tokens_mask(given: Any, hidden: Tensor) -> Tensor:
         raise UnsupportedError(
             f"an adapter reads an attention_mask [batch, source], found one with {given.dim()} axes, "
             f"{list(given.shape)}")
+    if given.shape != hidden.shape[:2]:
+        raise UnsupportedError(
+            f"an adapter reads an attention_mask [batch, source] of the encoder's output, whose first axes are "
+            f"{list(hidden.shape[:2])}; found {list(given.shape)}: an encoder that shortens its input, of speech for "
+            "example, is to be called without a mask")
     return torch.as_tensor(given, dtype=torch.int32, device=hidden.device)
