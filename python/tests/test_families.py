@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import transformers as hf
-from prefix_reference import behind, cache
+from prefix_reference import PAST, behind, cache
 from single_stack import bert, llama, padded, places
 from test_attach import disturb
 from tiny_models import bart, randomise, tokens
@@ -134,8 +134,8 @@ def prefixed(name: str, adapter: seamkit.torch.Adapter, given: dict[str, Any], b
     length, count = numbers.shape[3], len(given["input_ids"])
     past: Any = cache(numbers, count * beams)
     if name in PAIRS:
-        return {"past_key_values": EncoderDecoderCache(past, hf.DynamicCache())}
-    moved = {"past_key_values": past, "attention_mask": behind(given["attention_mask"], length)}
+        return {PAST: EncoderDecoderCache(past, hf.DynamicCache())}
+    moved = {PAST: past, "attention_mask": behind(given["attention_mask"], length)}
     return moved | ({"position_ids": given["position_ids"] + length} if "position_ids" in given else {})
 
 
@@ -290,7 +290,7 @@ SENTENCES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "fails to find": (lambda: attach("x", changed("distilbert", encoder=lambda model: model.layers), "repcali"),
                       seamkit.UnsupportedError, "DistilBertForMaskedLM has no module that .* 'layers'"),
     "no past": (lambda: attach("x", changed("distilbert", past=lambda model: model.base_model), "residual-prefix"),
-                seamkit.InvalidArgumentError, "takes past_key_values, found DistilBertModel"),
+                seamkit.InvalidArgumentError, "takes cache or past_key_values, found DistilBertModel"),
     "no mask": (lambda: attach("x", changed("distilbert", masked=lambda model: model.vocab_projector), "repcali"),
                 seamkit.InvalidArgumentError, "takes attention_mask, found Linear"),
 }

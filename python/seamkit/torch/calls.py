@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from seamkit.errors import UnsupportedError
+from seamkit.torch.names import Name
 
 
 def bound(module: torch.nn.Module, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -19,9 +20,17 @@ def bound(module: torch.nn.Module, args: Sequence[Any], kwargs: dict[str, Any]) 
     return positional | kwargs
 
 
-def takes(module: torch.nn.Module, argument: str) -> bool:
-    """Whether a module's forward names this argument: what it takes as one of any might go unread."""
-    return argument in _signature(type(module)).parameters
+def spelled(module: torch.nn.Module, argument: Name) -> str | None:
+    """How a module's forward spells an argument; None for one that it does not name: what it takes as one of any might
+    go unread."""
+    return argument.among(_signature(type(module)).parameters.keys())
+
+
+def replace(module: torch.nn.Module, call: dict[str, Any], argument: Name, value: Any) -> None:
+    """Puts an argument into a call, in the module's own spelling; another that the caller used gives way to it."""
+    for each in argument.spellings:
+        call.pop(each, None)
+    call[spelled(module, argument) or argument.spellings[0]] = value
 
 
 _signatures: dict[type, inspect.Signature] = {}
@@ -42,4 +51,9 @@ def tokens_mask(given: Any, hidden: Tensor) -> Tensor:
         raise UnsupportedError(
             f"an adapter reads an attention_mask [batch, source], found one with {given.dim()} axes, "
             f"{list(given.shape)}")
+    if given.shape != hidden.shape[:2]:
+        raise UnsupportedError(
+            f"an adapter reads an attention_mask [batch, source] of the encoder's output, whose first axes are "
+            f"{list(hidden.shape[:2])}; found {list(given.shape)}: an encoder that shortens its input, of speech for "
+            "example, is to be called without a mask")
     return torch.as_tensor(given, dtype=torch.int32, device=hidden.device)

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from seamkit.errors import AlreadyExistsError, InvalidArgumentError, SeamError, UnsupportedError
-from seamkit.torch.calls import takes
+from seamkit.torch.calls import spelled
+from seamkit.torch.names import MASK, PAST, Name
 from seamkit.torch.site import NO_PREFIX, Site
 
 Find = Callable[[Any], torch.nn.Module]
@@ -25,8 +26,8 @@ class Family:
     site: the sizes, from a configuration.
     encoder: the module whose first output, [batch, source, d_model], is the seam encoder.output; None for no such seam.
     masked: the module that is called with this output's attention_mask [batch, source]; None for the encoder itself.
-    past: the module that takes past_key_values, attention_mask [batch, tokens] and positions from behind the past; None
-    where prefixes have no place.
+    past: the module that takes a past (`past_key_values`, since transformers 5.24 `cache`), attention_mask [batch, tokens]
+    and positions from behind the past; None where prefixes have no place.
     attention: "decoder" or "encoder", whose keys and values the past holds.
     """
 
@@ -115,15 +116,15 @@ def encoder_modules(model: Any) -> tuple[torch.nn.Module, torch.nn.Module]:
     """The module that is called with the mask, and the one whose output is adapted."""
     entry = named(model.config.model_type)
     encoder = _found(model, entry.encoder, "encoder")
-    return encoder if entry.masked is None else _found(model, entry.masked, "masked", "attention_mask"), encoder
+    return encoder if entry.masked is None else _found(model, entry.masked, "masked", MASK), encoder
 
 
 def past_module(model: Any) -> torch.nn.Module:
     entry = named(model.config.model_type)
-    return _found(model, entry.past, "past", "past_key_values", "attention_mask")
+    return _found(model, entry.past, "past", PAST, MASK)
 
 
-def _found(model: Any, find: Find | None, name: str, *arguments: str) -> torch.nn.Module:
+def _found(model: Any, find: Find | None, name: str, *arguments: Name) -> torch.nn.Module:
     kind, family = type(model).__name__, model.config.model_type
     assert find is not None  # the site has no such seam then
     try:
@@ -138,7 +139,7 @@ def _found(model: Any, find: Find | None, name: str, *arguments: str) -> torch.n
         raise InvalidArgumentError(
             f'"{name}" of family "{family}" must give a module of {kind}, found {type(module).__name__}')
     for argument in arguments:
-        if not takes(module, argument):
+        if spelled(module, argument) is None:
             raise InvalidArgumentError(
                 f'"{name}" of family "{family}" must give a module that takes {argument}, found '
                 f"{type(module).__name__}")
