@@ -195,7 +195,8 @@ def check_same_shape(adapter: Adapter, site: Site) -> None:
                 f'adapter "{adapter.id}" was made for a model with {name} {made}, this one has {own}')
     if adapter.seam not in site.seams:
         raise UnsupportedError(
-            f'the model ({site.family}) has no seam "{adapter.seam}"; it has {", ".join(site.seams)}')
+            f'the model ({site.family}) has no seam "{adapter.seam}"; it has {", ".join(site.seams)}'
+            f"{site.since(adapter.seam)}")
 
 
 def source_folder(model: Any) -> Path | None:

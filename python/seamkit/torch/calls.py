@@ -19,9 +19,9 @@ def bound(module: torch.nn.Module, args: Sequence[Any], kwargs: dict[str, Any]) 
     return positional | kwargs
 
 
-def takes(module: torch.nn.Module, argument: str) -> bool:
-    """Whether a module's forward names this argument: what it takes as one of any might go unread."""
-    return argument in _signature(type(module)).parameters
+def takes(kind: type[torch.nn.Module], argument: str) -> bool:
+    """Whether the forward of a module's class names this argument: what it takes as one of any might go unread."""
+    return argument in _signature(kind).parameters
 
 
 _signatures: dict[type, inspect.Signature] = {}

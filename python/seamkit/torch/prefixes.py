@@ -18,7 +18,7 @@ from seamkit import _declarations as c
 from seamkit.errors import IncompatibleError, InvalidArgumentError, UnsupportedError
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.calls import bound
-from seamkit.torch.families import named, past_module
+from seamkit.torch.families import attention_of, past_module
 from seamkit.torch.seams import ATTENTIONS, is_prefix
 from seamkit.torch.site import Site
 
@@ -60,7 +60,7 @@ def check(site: Site, adapters: Sequence[Adapter]) -> None:
             f'adapter "{chain[0].id}" weights the tokens of a prefix and none is attached before it: attach a prefix '
             "first, for example prefix-tuning or residual-prefix")
     found = lengths([each for each in chain if each.seam == c.SEAM_ATTENTION_PREFIX])
-    possible = ATTENTIONS.index(named(site.family).attention)
+    possible = ATTENTIONS.index(attention_of(site))
     for attention, (length, limit) in enumerate(zip(found, site.max_prefix_length, strict=True)):
         name = ATTENTIONS[attention]
         if length and attention != possible:
@@ -80,7 +80,7 @@ def check(site: Site, adapters: Sequence[Adapter]) -> None:
 
 def hooks(model: Any, adapters: _Adapters) -> list[RemovableHandle]:
     """One before the module that makes positions and masks of its past."""
-    module, attention = past_module(model), ATTENTIONS.index(named(model.config.model_type).attention)
+    module, attention = past_module(model), ATTENTIONS.index(attention_of(Site.of(model)))
 
     def before(module: torch.nn.Module, args: Any, kwargs: Any) -> tuple[tuple[()], dict[str, Any]]:
         call = bound(module, args, kwargs)

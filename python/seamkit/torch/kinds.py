@@ -1,0 +1,141 @@
+"""The three kinds of models, and which of them one is whose family nobody has described."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+import transformers as hf
+
+from seamkit.errors import UnsupportedError
+from seamkit.torch import sizes
+from seamkit.torch.calls import takes
+from seamkit.torch.family import Family
+from seamkit.torch.site import NO_PREFIX, Site
+
+# Each text takes in all of itself, though transformers lists it among the causal models alone.
+_ENCODERS = ("xlnet",)
+# Families that are given a past and use it otherwise than a text that goes on behind it.
+_NO_PREFIX = {"prophetnet": "its decoder predicts several tokens at once, and its past is not that of one text"}
+
+
+def described(model: Any) -> Family:
+    """The family of a model, or of a configuration, by what transformers and the modules say of it.
+
+    Raises UnsupportedError, with the call of `register_family` to make, where that does not say enough.
+    """
+    config = getattr(model, "config", model)
+    kind = _kind(model, config)
+    taker = _past_taker(model, config, kind)
+    why = _NO_PREFIX.get(config.model_type) or _no_past(taker)
+
+    def site(config: Any) -> Site:
+        found = kind.site(config)
+        if not found.heads and kind is DECODER:
+            raise _unknown(config, "names no attention heads", "llama")
+        if not why:
+            return found
+        return replace(found, prefix_layers=NO_PREFIX, max_prefix_length=NO_PREFIX, no_prefix=found.no_prefix or why)
+
+    reads_mask = taker is None or takes(taker, "attention_mask")
+    return replace(kind, site=site, masked=kind.masked if reads_mask else None)
+
+
+def _kind(model: Any, config: Any) -> Family:
+    if getattr(config, "is_encoder_decoder", False):
+        return PAIR
+    named = _model_class_names(model, config)
+    is_nested = config.get_text_config() is not config if hasattr(config, "get_text_config") else False
+    if is_nested:
+        raise _unknown(config, "is that of several models in one", "llama")
+    if config.model_type in _ENCODERS:
+        return ENCODER
+    is_masked, is_causal = (any(each.endswith(end) for each in named) for end in ("MaskedLM", "CausalLM"))
+    if is_masked and not getattr(config, "is_decoder", False):
+        return ENCODER
+    if is_masked or is_causal:
+        return DECODER
+    raise _unknown(config, "is of no kind that transformers lists as a model of text", "bert")
+
+
+def _model_class_names(model: Any, config: Any) -> list[str]:
+    """The heads that transformers, a configuration with code of its own, and the model name."""
+    listed = {"MaskedLM": hf.MODEL_FOR_MASKED_LM_MAPPING, "CausalLM": hf.MODEL_FOR_CAUSAL_LM_MAPPING}
+    return [
+        *(name for name, mapping in listed.items() if type(config) in mapping),
+        *(getattr(config, "auto_map", None) or ()), type(model).__name__]
+
+
+def _past_taker(model: Any, config: Any, kind: Family) -> type[torch.nn.Module] | None:
+    """The class of the module that is to be given a past; None where a configuration alone does not tell."""
+    if isinstance(model, torch.nn.Module):
+        assert kind.past is not None
+        return type(kind.past(model))
+    found = None if kind is PAIR else hf.MODEL_MAPPING.get(type(config), None)
+    return found[0] if isinstance(found, tuple) else found
+
+
+def _no_past(taker: type[torch.nn.Module] | None) -> str:
+    """Why a module has no past for a prefix; empty where it has one."""
+    if taker is None:
+        return ""
+    if getattr(taker, "_is_stateful", False):
+        return f"{taker.__name__} keeps a state that is not that of tokens alone"
+    for argument in ("past_key_values", "attention_mask"):
+        if not takes(taker, argument):
+            return f"{taker.__name__} takes no {argument}"
+    return ""
+
+
+def _unknown(config: Any, what: str, like: str) -> UnsupportedError:
+    name = config.model_type
+    return UnsupportedError(
+        f'the model\'s model_type is "{name}", and its configuration {what}, so it is not known where adapters lie in it: '
+        f'call seamkit.torch.register_family("{name}", "{like}"), with the family that it is like and the fields of '
+        "seamkit.torch.Family that differ")
+
+
+# ---- Where modules are found
+
+def _encoder_of(model: Any) -> torch.nn.Module:
+    """`generate` calls it once for all beams."""
+    return _part(model, model.get_encoder(), "encoder")
+
+
+def _decoder_of(model: Any) -> torch.nn.Module:
+    return _part(model, _stack_of(model), "decoder")
+
+
+def _part(model: Any, module: torch.nn.Module, name: str) -> torch.nn.Module:
+    if module is model:
+        raise UnsupportedError(f"{type(model).__name__} has no {name} that can be found by get_{name}()")
+    return module
+
+
+def _stack_of(model: Any) -> torch.nn.Module:
+    """The innermost decoder: models with a head call it past the module that holds it."""
+    module = model
+    while (inner := module.get_decoder() if hasattr(module, "get_decoder") else module) is not module:
+        module = inner
+    found: torch.nn.Module = module
+    return found
+
+
+def _base(model: Any) -> torch.nn.Module:
+    module: torch.nn.Module = model.base_model
+    return module
+
+
+def _below_the_pooler(model: Any) -> torch.nn.Module:
+    """The model without its head; or, where a pooler inside of it reads the hidden states, what stands before that."""
+    base = _base(model)
+    if getattr(base, "pooler", None) is None:
+        return base
+    names = [name for name, _ in base.named_children()]
+    return base.get_submodule(names[names.index("pooler") - 1])
+
+
+PAIR = Family(sizes.pair, encoder=_encoder_of, past=_decoder_of)
+ENCODER = Family(sizes.encoder, encoder=_below_the_pooler, masked=_base, past=_base, attention="encoder")
+DECODER = Family(sizes.decoder, past=_stack_of)
