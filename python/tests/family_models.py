@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,6 @@ from transformers import EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
 import seamkit
-from seamkit.torch.calls import takes
 
 ROOM = {"max_position_embeddings": 80}
 LED = {"max_encoder_position_embeddings": 64, "max_decoder_position_embeddings": 80, "attention_window": 8}
@@ -43,7 +43,7 @@ def deepseek() -> Any:
 
 def prophetnet() -> Any:
     return hf.ProphetNetForConditionalGeneration(hf.ProphetNetConfig(
-        vocab_size=61, hidden_size=24, encoder_ffn_dim=40, num_encoder_layers=2, num_encoder_attention_heads=4,
+        vocab_size=61, hidden_size=24, encoder_ffn_dim=40, num_encoder_layers=3, num_encoder_attention_heads=4,
         decoder_ffn_dim=40, num_decoder_layers=3, num_decoder_attention_heads=4, max_position_embeddings=80,
         decoder_start_token_id=START))
 
@@ -215,7 +215,8 @@ def encoded(model: Any, hidden: torch.Tensor) -> Iterator[None]:
 def calibrated(name: str, model: Any, adapter: seamkit.torch.Adapter, given: dict[str, Any]) -> torch.Tensor:
     """The encoder's output with the block on it."""
     stack = model.base_model if name in ENCODERS else model.get_encoder()
-    read = {key: value for key, value in given.items() if "decoder" not in key and takes(type(stack), key)}
+    taken = inspect.signature(type(stack).forward).parameters
+    read = {key: value for key, value in given.items() if key in taken}
     hidden = stack(**read)[0]
     mask = read.get("attention_mask", torch.ones(hidden.shape[:2], dtype=torch.long))
     if mask.shape != hidden.shape[:2]:

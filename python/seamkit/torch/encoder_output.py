@@ -13,6 +13,7 @@ from seamkit import _declarations as c
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.calls import bound, tokens_mask
 from seamkit.torch.families import encoder_modules
+from seamkit.torch.names import MASK, STATES
 
 
 class _Adapters(Protocol):
@@ -27,18 +28,18 @@ def hooks(model: Any, adapters: _Adapters) -> list[RemovableHandle]:
     call = threading.local()
 
     def before(module: torch.nn.Module, args: Any, kwargs: Any) -> None:
-        call.mask = bound(module, args, kwargs).get("attention_mask")
+        call.mask = MASK.value(bound(module, args, kwargs))
 
     def after(_: torch.nn.Module, args: Any, output: Any) -> Any:
-        return _adapted(adapters, output, getattr(call, "mask", None))
+        return _adapted(adapters, output, getattr(call, "mask", None), masked)
 
     return [masked.register_forward_pre_hook(before, with_kwargs=True), encoder.register_forward_hook(after)]
 
 
-def _adapted(adapters: _Adapters, output: Any, mask: Tensor | None) -> Any:
+def _adapted(adapters: _Adapters, output: Any, mask: Tensor | None, masked: torch.nn.Module) -> Any:
     """The output of the encoder, an object, a tuple or a tensor, with its hidden states replaced."""
     hidden = output if isinstance(output, Tensor) else output[0]
-    tokens = tokens_mask(mask, hidden)
+    tokens = tokens_mask(mask, hidden, masked)
     for adapter in adapters.on(c.SEAM_ENCODER_OUTPUT):
         hidden = adapter(hidden, tokens)
     if isinstance(output, Tensor):

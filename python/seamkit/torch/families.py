@@ -12,10 +12,12 @@ from typing import Any
 import torch
 
 from seamkit.errors import AlreadyExistsError, InvalidArgumentError, SeamError, UnsupportedError
-from seamkit.torch.calls import takes
+from seamkit.torch.calls import spelled
 from seamkit.torch.family import Family, Find
-from seamkit.torch.kinds import DECODER, ENCODER, PAIR, described
+from seamkit.torch.kinds import DECODER, ENCODER, PAIR, check_heads, described
+from seamkit.torch.names import MASK, PAST, Name
 from seamkit.torch.site import NO_PREFIX, Site
+
 
 def register_family(model_type: str, family: Family | str, **changes: Any) -> Family:
     """Makes a family of transformers known, for `attach`, `load` and `Site.of`, and returns its entry.
@@ -110,14 +112,18 @@ def encoder_modules(model: Any) -> tuple[torch.nn.Module, torch.nn.Module]:
     """The module that is called with the mask, and the one whose output is adapted."""
     entry = _family_of(model)
     encoder = _found(model, entry.encoder, "encoder")
-    return encoder if entry.masked is None else _found(model, entry.masked, "masked", "attention_mask"), encoder
+    return encoder if entry.masked is None else _found(model, entry.masked, "masked", MASK), encoder
 
 
 def past_module(model: Any) -> torch.nn.Module:
-    return _found(model, _family_of(model).past, "past", "past_key_values", "attention_mask")
+    """The module that is given the past. Raises UnsupportedError where its attention has other heads than the site."""
+    module = _found(model, _family_of(model).past, "past", PAST, MASK)
+    site = site_of(model)
+    check_heads(module, site.family, site.kv_heads * site.head_dim)
+    return module
 
 
-def _found(model: Any, find: Find | None, name: str, *arguments: str) -> torch.nn.Module:
+def _found(model: Any, find: Find | None, name: str, *arguments: Name) -> torch.nn.Module:
     kind, family = type(model).__name__, model.config.model_type
     assert find is not None  # the site has no such seam then
     try:
@@ -132,7 +138,7 @@ def _found(model: Any, find: Find | None, name: str, *arguments: str) -> torch.n
         raise InvalidArgumentError(
             f'"{name}" of family "{family}" must give a module of {kind}, found {type(module).__name__}')
     for argument in arguments:
-        if not takes(type(module), argument):
+        if spelled(type(module), argument) is None:
             raise InvalidArgumentError(
                 f'"{name}" of family "{family}" must give a module that takes {argument}, found '
                 f"{type(module).__name__}")

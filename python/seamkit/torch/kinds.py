@@ -10,8 +10,9 @@ import transformers as hf
 
 from seamkit.errors import UnsupportedError
 from seamkit.torch import sizes
-from seamkit.torch.calls import takes
+from seamkit.torch.calls import spelled
 from seamkit.torch.family import Family
+from seamkit.torch.names import IS_DECODER, IS_ENCODER_DECODER, MASK, PAST
 from seamkit.torch.site import NO_PREFIX, Site
 
 # Each text takes in all of itself, though transformers lists it among the causal models alone.
@@ -33,17 +34,20 @@ def described(model: Any) -> Family:
     def site(config: Any) -> Site:
         found = kind.site(config)
         if not found.heads and kind is DECODER:
-            raise _unknown(config, "names no attention heads", "llama")
+            raise UnsupportedError(
+                f'the model\'s model_type is "{config.model_type}", and its configuration names no attention heads, so '
+                "prefixes have no place in it; for classification on its output call "
+                f'seamkit.torch.register_family("{config.model_type}", "llama", past=None)')
         if not why:
             return found
         return replace(found, prefix_layers=NO_PREFIX, max_prefix_length=NO_PREFIX, no_prefix=found.no_prefix or why)
 
-    reads_mask = taker is None or takes(taker, "attention_mask")
+    reads_mask = taker is None or spelled(taker, MASK) is not None
     return replace(kind, site=site, masked=kind.masked if reads_mask else None)
 
 
 def _kind(model: Any, config: Any) -> Family:
-    if getattr(config, "is_encoder_decoder", False):
+    if IS_ENCODER_DECODER.field(config):
         return PAIR
     named = _model_class_names(model, config)
     is_nested = config.get_text_config() is not config if hasattr(config, "get_text_config") else False
@@ -52,7 +56,7 @@ def _kind(model: Any, config: Any) -> Family:
     if config.model_type in _ENCODERS:
         return ENCODER
     is_masked, is_causal = (any(each.endswith(end) for each in named) for end in ("MaskedLM", "CausalLM"))
-    if is_masked and not getattr(config, "is_decoder", False):
+    if is_masked and not IS_DECODER.field(config):
         return ENCODER
     if is_masked or is_causal:
         return DECODER
@@ -82,9 +86,9 @@ def _no_past(taker: type[torch.nn.Module] | None) -> str:
         return ""
     if getattr(taker, "_is_stateful", False):
         return f"{taker.__name__} keeps a state that is not that of tokens alone"
-    for argument in ("past_key_values", "attention_mask"):
-        if not takes(taker, argument):
-            return f"{taker.__name__} takes no {argument}"
+    for argument, what in ((PAST, "keys and values from before the text"), (MASK, "mask")):
+        if spelled(taker, argument) is None:
+            return f"{taker.__name__} takes no {what} ({argument})"
     return ""
 
 
@@ -94,6 +98,24 @@ def _unknown(config: Any, what: str, like: str) -> UnsupportedError:
         f'the model\'s model_type is "{name}", and its configuration {what}, so it is not known where adapters lie in it: '
         f'call seamkit.torch.register_family("{name}", "{like}"), with the family that it is like and the fields of '
         "seamkit.torch.Family that differ")
+
+
+_PROJECTIONS = (("k_proj", "v_proj"), ("key", "value"), ("k", "v"))
+
+
+def check_heads(module: torch.nn.Module, family: str, width: int) -> None:
+    """Raises UnsupportedError where the keys or values of an attention are not as wide as those of a prefix, all heads
+    together: found out here, it is no error of torch in the first forward."""
+    for place, each in module.named_modules():
+        if "attention" not in type(each).__name__.lower():
+            continue
+        for name in (name for pair in _PROJECTIONS if all(hasattr(each, name) for name in pair) for name in pair):
+            found = getattr(getattr(each, name), "out_features", width)
+            if found != width:
+                raise UnsupportedError(
+                    f'a prefix for the family "{family}" has heads that are {width} numbers wide together, and '
+                    f"{place}.{name} gives {found}: call seamkit.torch.register_family with the site of this model, where "
+                    "all layers have the same heads")
 
 
 # ---- Where modules are found
