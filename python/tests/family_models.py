@@ -116,6 +116,10 @@ ENCODERS: dict[str, Callable[[], Any]] = {
 # Those whose modules take a past.
 MOVED_ENCODERS = ("camembert", "electra")
 DECODERS: dict[str, Callable[[], Any]] = {
+    # One half of a pair, which has layers and heads of its own.
+    "bart": lambda: bart(
+        model=hf.BartForCausalLM, is_encoder_decoder=False, is_decoder=True, encoder_attention_heads=2, encoder_layers=3,
+        decoder_layers=2, **ROOM),
     "bloom": lambda: llama(hf.BloomConfig, hf.BloomForCausalLM),
     "falcon": lambda: falcon(),
     "falcon-alibi": lambda: falcon(alibi=True, multi_query=False),
@@ -174,7 +178,7 @@ def inputs(name: str, labels: bool = True) -> dict[str, torch.Tensor]:
         ids, mask = padded(1, name in DECODERS, count=3, length=12)
         found = {"input_ids": torch.from_numpy(ids).long(), "attention_mask": torch.from_numpy(mask).long()}
         # Positions by distance are nobody's to give.
-        if name in DECODERS and labels and name not in ("bloom", "mpt"):
+        if name in DECODERS and labels and name not in ("bart", "bloom", "mpt"):
             found["position_ids"] = torch.from_numpy(places(mask)).long()
         return found
     given, generator = tokens(1, count=3), torch.Generator().manual_seed(1)

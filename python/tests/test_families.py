@@ -181,7 +181,7 @@ SENTENCES: dict[str, tuple[str, str, str]] = {
     name: (name, "prefix-tuning", "no seam \"attention.prefix\", which .* it has encoder.output, .*Model takes no keys and values")
     for name in ENCODERS if name not in MOVED_ENCODERS
 } | {
-    "attention with keys of a width": ("deepseek_v2", "prefix-tuning", "keys that are 10 and values that are 6 numbers"),
+    "attention with keys of a width": ("deepseek_v2", "prefix-tuning", "since its latent attention .*: 10 for keys, 6 for values"),
     "several tokens at once": ("prophetnet", "prefix-tuning", "since its decoder predicts several tokens at once"),
     "no encoder": ("opt", "repcali", 'no seam "encoder.output"'),
 }

@@ -69,7 +69,6 @@ def test_the_documentation() -> None:
     model = made("led")
     assert Site.of(model) == led_site(model.config)
     assert Site.of(made("distilbert")).seams == ("encoder.output", "decoder.output")
-    assert Site.of(made("qwen3")).seams == ("attention.prefix", "prefix.tokens", "decoder.output")
 
 
 def test_a_model_of_the_users_own() -> None:
@@ -104,11 +103,11 @@ def fails(_: Any) -> Any:
 
 SENTENCES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "unknown": (lambda: Site.of(Named("abacus")), seamkit.UnsupportedError,
-                'model_type is "abacus", .* no kind that .* call seamkit.torch.register_family.{2}abacus", "bert"'),
+                'model_type is "abacus", .* no kind that .* call seamkit.torch.register_family."abacus", "bert"'),
     "without attention": (lambda: Site.of(hf.MambaConfig()), seamkit.UnsupportedError,
-                          '"mamba", .* names no attention heads, .* register_family."mamba", "llama", past=None.'),
+                          '"mamba", .* names no attention heads, .*register_family."mamba", "llama", past=None.'),
     "text and pictures": (lambda: Site.of(hf.LlavaConfig()), seamkit.UnsupportedError,
-                          'several models in one, .* register_family."llava", "llama".'),
+                          'several models in one, .*register_family."llava", "llama".'),
     "built in": (lambda: register_family("bert", "llama"), seamkit.AlreadyExistsError, '"bert" is built in'),
     "like nothing": (lambda: register_family("x", "abacus"), seamkit.UnsupportedError,
                      'no family "abacus" to be like: expected one of t5, .*, such as "bert"'),

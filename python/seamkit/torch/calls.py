@@ -61,7 +61,8 @@ def _of_states(module: torch.nn.Module, mask: Tensor, count: int) -> Tensor:
         return torch.as_tensor(shorten(count, mask))
     lengths = getattr(module, "_get_feat_extract_output_lengths", None)
     if lengths is not None and int(lengths(mask.shape[1])) == count:
-        return torch.arange(count, device=mask.device) < lengths(mask.sum(1))[:, None]
+        kept: Tensor = torch.arange(count, device=mask.device) < lengths(mask.sum(1))[:, None]
+        return kept
     raise UnsupportedError(
         f"an adapter on encoder.output reads a mask of the {count} states, found an {MASK} of {mask.shape[1]} positions, "
         f"and {type(module).__name__} does not say which states these are: call the model without the mask")

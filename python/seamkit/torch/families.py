@@ -15,7 +15,7 @@ from seamkit.errors import AlreadyExistsError, InvalidArgumentError, SeamError, 
 from seamkit.torch.calls import spelled
 from seamkit.torch.family import Family, Find
 from seamkit.torch.kinds import DECODER, ENCODER, PAIR, check_heads, described
-from seamkit.torch.names import MASK, PAST, Name
+from seamkit.torch.names import IS_ENCODER_DECODER, MASK, PAST, Name
 from seamkit.torch.site import NO_PREFIX, Site
 
 
@@ -73,8 +73,11 @@ def named(model_type: str) -> Family:
 
 def _family_of(model: Any) -> Family:
     """Of a model or a configuration."""
-    registered = _families.get(getattr(model, "config", model).model_type)
-    return described(model) if registered is None else registered
+    config = getattr(model, "config", model)
+    registered = _families.get(config.model_type)
+    # One half of a pair is a model of its own under the name of the pair.
+    is_half = registered is PAIR and not IS_ENCODER_DECODER.field(config, True)
+    return described(model) if registered is None or is_half else registered
 
 
 def attention_of(site: Site) -> str:

@@ -18,7 +18,10 @@ from seamkit.torch.site import NO_PREFIX, Site
 # Each text takes in all of itself, though transformers lists it among the causal models alone.
 _ENCODERS = ("xlnet",)
 # Families that are given a past and use it otherwise than a text that goes on behind it.
-_NO_PREFIX = {"prophetnet": "its decoder predicts several tokens at once, and its past is not that of one text"}
+_NO_PREFIX = {
+    "prophetnet": "its decoder predicts several tokens at once, and its past is not that of one text",
+    **dict.fromkeys(("xlm", "flaubert"), "its cache is of a kind of its own"),
+}
 
 
 def described(model: Any) -> Family:
@@ -138,10 +141,13 @@ def _part(model: Any, module: torch.nn.Module, name: str) -> torch.nn.Module:
 def _stack_of(model: Any) -> torch.nn.Module:
     """The innermost decoder: models with a head call it past the module that holds it."""
     module = model
-    while (inner := module.get_decoder() if hasattr(module, "get_decoder") else module) is not module:
+    while hasattr(module, "get_decoder"):
+        inner = module.get_decoder()
+        # A head may be called a decoder, too.
+        if inner is module or spelled(type(inner), PAST) is None:
+            break
         module = inner
-    found: torch.nn.Module = module
-    return found
+    return _base(model) if module is model else module
 
 
 def _base(model: Any) -> torch.nn.Module:

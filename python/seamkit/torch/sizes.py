@@ -27,12 +27,12 @@ def encoder(config: Any) -> Site:
 
 
 def decoder(config: Any) -> Site:
-    """A model with a decoder alone."""
-    return _one_stack(config, _within_window(config, _limit(config, names.LIMIT)), is_encoder=False)
+    """A model with a decoder alone; its configuration may be that of the pair that it is one half of."""
+    return _one_stack(config, _within_window(config, _limit(config, names.DECODER_LIMIT)), is_encoder=False)
 
 
 def _one_stack(config: Any, limit: int, *, is_encoder: bool) -> Site:
-    layers = _needed(config, names.LAYERS)
+    layers = _needed(config, names.LAYERS if is_encoder else names.DECODER_LAYERS)
     stack, room = (layers, 0) if is_encoder else (0, layers), max(limit - 1, 0)
     (heads, kv_heads, head_dim), why = _attention(config), _why_no_prefix(config)
     return Site(
@@ -121,8 +121,8 @@ def _why_no_prefix(config: Any) -> str:
     if getattr(config, "kv_lora_rank", None):
         widths = [getattr(config, each, None) or 0 for each in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")]
         return (
-            f"its latent attention has keys that are {widths[0] + widths[1]} and values that are {widths[2]} numbers "
-            "wide, and a prefix has one width for both")
+            "its latent attention makes keys and values out of fewer numbers (kv_lora_rank), in heads of a width of "
+            f"their own: {widths[0] + widths[1]} for keys, {widths[2]} for values")
     if others := [each for each in _kinds_of_layers(config) if each not in _ATTENDING]:
         return f'its layers of the kind "{others[0]}" keep no keys and values of tokens'
     if getattr(config, "num_kv_shared_layers", None):
