@@ -159,7 +159,10 @@ PAIRS: dict[str, Callable[[], Any]] = {
     "vision-encoder-decoder": pictures,
     "whisper": whisper,
 }
-OTHERS: dict[str, Callable[[], Any]] = {"deepseek_v2": deepseek, "prophetnet": prophetnet}
+OTHERS: dict[str, Callable[[], Any]] = {
+    "deepseek_v2": deepseek, "prophetnet": prophetnet,
+    "xlm": lambda: hf.XLMWithLMHeadModel(hf.XLMConfig(vocab_size=61, emb_dim=24, n_layers=2, n_heads=4)),
+}
 MODELS = ENCODERS | DECODERS | PAIRS | OTHERS
 
 

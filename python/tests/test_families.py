@@ -24,7 +24,7 @@ from tiny_models import START
 from transformers.modeling_outputs import BaseModelOutput
 
 import seamkit
-from seamkit.torch import attached
+from seamkit.torch import Site, attached
 
 # Of the largest: the same operations of torch in the same order, but for attention's kernel.
 TOLERANCE = 1e-5
@@ -57,6 +57,7 @@ def assert_close(found: torch.Tensor, expected: torch.Tensor) -> None:
 @pytest.mark.parametrize("name, id", CASES)
 def test_outputs_and_gradients(name: str, id: str, tmp_path: Path) -> None:
     model, given = made(name), inputs(name)
+    assert Site.of(model.config) == Site.of(model)
     flags = {key: each.requires_grad for key, each in model.named_parameters()}
     counted = rows(name, given)
     plain = model(**given).logits
@@ -177,12 +178,25 @@ def test_a_pooler_reads_what_the_adapter_gives(name: str, kind: Any) -> None:
     assert_close(found, expected)
 
 
+@torch.no_grad()
+def test_an_encoder_alone_of_a_pair() -> None:
+    model = hf.UMT5EncoderModel(made("umt5").config).eval()
+    given = {key: value for key, value in inputs("umt5").items() if "decoder" not in key}
+    plain = model(**given)[0]
+    adapter = attach("umt5", model, "repcali")
+    disturb(adapter)
+    assert torch.equal(model(**given)[0], adapter(plain, given["attention_mask"]))
+    with pytest.raises(seamkit.UnsupportedError, match="UMT5EncoderModel has no decoder"):
+        seamkit.attach(model, "prefix-tuning", attention="decoder")
+
+
 SENTENCES: dict[str, tuple[str, str, str]] = {
     name: (name, "prefix-tuning", "no seam \"attention.prefix\", which .* it has encoder.output, .*Model takes no keys and values")
     for name in ENCODERS if name not in MOVED_ENCODERS
 } | {
     "attention with keys of a width": ("deepseek_v2", "prefix-tuning", "since its latent attention .*: 10 for keys, 6 for values"),
     "several tokens at once": ("prophetnet", "prefix-tuning", "since its decoder predicts several tokens at once"),
+    "a cache of another kind": ("xlm", "prefix-tuning", "since its cache is of a kind of its own"),
     "no encoder": ("opt", "repcali", 'no seam "encoder.output"'),
 }
 

@@ -108,6 +108,11 @@ SENTENCES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
                           '"mamba", .* names no attention heads, .*register_family."mamba", "llama", past=None.'),
     "text and pictures": (lambda: Site.of(hf.LlavaConfig()), seamkit.UnsupportedError,
                           'several models in one, .*register_family."llava", "llama".'),
+    "sizes with other names": (lambda: Site.of(hf.PerceiverConfig()), seamkit.UnsupportedError,
+                               'must give num_hidden_layers .* call .*register_family."perceiver", "bert", site='),
+    "music": (lambda: Site.of(hf.MusicgenConfig(
+        text_encoder=hf.T5Config(), audio_encoder=hf.EncodecConfig(), decoder=hf.MusicgenDecoderConfig())),
+        seamkit.UnsupportedError, 'register_family."musicgen", "bart", site='),
     "built in": (lambda: register_family("bert", "llama"), seamkit.AlreadyExistsError, '"bert" is built in'),
     "like nothing": (lambda: register_family("x", "abacus"), seamkit.UnsupportedError,
                      'no family "abacus" to be like: expected one of t5, .*, such as "bert"'),

@@ -330,7 +330,7 @@ def _chosen_seam(found: Factory, site: Site, seam: str | None, classes: int) -> 
     if chosen not in site.seams:
         raise UnsupportedError(
             f'the model ({site.family}) has no seam "{chosen}", which adapter "{found.id}" needs; it has '
-            f"{', '.join(site.seams)}{site.since(chosen)}")
+            f"{', '.join(site.seams)}")
     if chosen == c.SEAM_DECODER_OUTPUT and classes < 2:
         raise InvalidArgumentError(
             f'adapter "{found.id}" on decoder.output is part of a classification and needs at least 2 classes, found '

@@ -19,6 +19,7 @@ from seamkit.errors import (
 )
 from seamkit.torch import encoder_output, prefixes
 from seamkit.torch.adapter import Adapter
+from seamkit.torch.families import check_seam
 from seamkit.torch.plugins import factory
 from seamkit.torch.seams import is_prefix
 from seamkit.torch.site import Site
@@ -105,6 +106,8 @@ def attach(
     if isinstance(adapter, str):
         chosen = seam or factory(adapter).seams[0]
         _check_attachable(adapter, chosen)
+        if chosen in factory(adapter).seams:
+            check_seam(model, site, adapter, chosen)
         lengths = prefixes.lengths(present) if is_prefix(chosen) else (0, 0, 0)
         given = {name.removesuffix("_"): value for name, value in options.items()}
         made = Adapter(
@@ -195,8 +198,7 @@ def check_same_shape(adapter: Adapter, site: Site) -> None:
                 f'adapter "{adapter.id}" was made for a model with {name} {made}, this one has {own}')
     if adapter.seam not in site.seams:
         raise UnsupportedError(
-            f'the model ({site.family}) has no seam "{adapter.seam}"; it has {", ".join(site.seams)}'
-            f"{site.since(adapter.seam)}")
+            f'the model ({site.family}) has no seam "{adapter.seam}"; it has {", ".join(site.seams)}')
 
 
 def source_folder(model: Any) -> Path | None:

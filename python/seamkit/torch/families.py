@@ -14,8 +14,9 @@ import torch
 from seamkit.errors import AlreadyExistsError, InvalidArgumentError, SeamError, UnsupportedError
 from seamkit.torch.calls import spelled
 from seamkit.torch.family import Family, Find
-from seamkit.torch.kinds import DECODER, ENCODER, PAIR, check_heads, described
-from seamkit.torch.names import IS_ENCODER_DECODER, MASK, PAST, Name
+from seamkit.torch.kinds import DECODER, ENCODER, PAIR, check_heads, described, why_no_prefix
+from seamkit.torch.names import IS_DECODER, IS_ENCODER_DECODER, MASK, PAST, Name
+from seamkit.torch.seams import is_prefix
 from seamkit.torch.site import NO_PREFIX, Site
 
 
@@ -76,8 +77,20 @@ def _family_of(model: Any) -> Family:
     config = getattr(model, "config", model)
     registered = _families.get(config.model_type)
     # One half of a pair is a model of its own under the name of the pair.
-    is_half = registered is PAIR and not IS_ENCODER_DECODER.field(config, True)
+    is_half = registered is PAIR and IS_DECODER.field(config) and not IS_ENCODER_DECODER.field(config)
     return described(model) if registered is None or is_half else registered
+
+
+def check_seam(model: Any, site: Site, id: str, seam: str) -> None:
+    """Raises one sentence unless a model has the seam that an adapter is to be attached to."""
+    if seam in site.seams:
+        return
+    why = ""
+    if is_prefix(seam) and _family_of(model) is not _families.get(site.family):
+        why = why_no_prefix(model)
+    raise UnsupportedError(
+        f'the model ({site.family}) has no seam "{seam}", which adapter "{id}" needs; it has {", ".join(site.seams)}'
+        f"{', since ' if why else ''}{why}")
 
 
 def attention_of(site: Site) -> str:

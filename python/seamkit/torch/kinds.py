@@ -13,7 +13,7 @@ from seamkit.torch import sizes
 from seamkit.torch.calls import spelled
 from seamkit.torch.family import Family
 from seamkit.torch.names import IS_DECODER, IS_ENCODER_DECODER, MASK, PAST
-from seamkit.torch.site import NO_PREFIX, Site
+from seamkit.torch.site import Site
 
 # Each text takes in all of itself, though transformers lists it among the causal models alone.
 _ENCODERS = ("xlnet",)
@@ -32,38 +32,58 @@ def described(model: Any) -> Family:
     config = getattr(model, "config", model)
     kind = _kind(model, config)
     taker = _past_taker(model, config, kind)
-    why = _NO_PREFIX.get(config.model_type) or _no_past(taker)
+    has_past = not _no_past(config, taker)
 
     def site(config: Any) -> Site:
-        found = kind.site(config)
+        try:
+            found = kind.site(config)
+        except Exception as error:
+            # Configurations have checks of their own, with errors of any class.
+            raise UnsupportedError(
+                f'{error}: call seamkit.torch.register_family("{config.model_type}", "{_LIKE[kind.site]}", site=...), with a '
+                "function that makes the Site of a configuration") from error
         if not found.heads and kind is DECODER:
             raise UnsupportedError(
                 f'the model\'s model_type is "{config.model_type}", and its configuration names no attention heads, so '
                 "prefixes have no place in it; for classification on its output call "
                 f'seamkit.torch.register_family("{config.model_type}", "llama", past=None)')
-        if not why:
-            return found
-        return replace(found, prefix_layers=NO_PREFIX, max_prefix_length=NO_PREFIX, no_prefix=found.no_prefix or why)
+        return found
 
     reads_mask = taker is None or spelled(taker, MASK) is not None
-    return replace(kind, site=site, masked=kind.masked if reads_mask else None)
+    return replace(
+        kind, site=site, masked=kind.masked if reads_mask else None, past=kind.past if has_past else None)
+
+
+def why_no_prefix(model: Any) -> str:
+    """Why a prefix has no place in a model that nobody has described, as the end of a sentence; empty where it has one."""
+    config = getattr(model, "config", model)
+    return sizes.why_no_prefix(config) or _no_past(config, _past_taker(model, config, _kind(model, config)))
 
 
 def _kind(model: Any, config: Any) -> Family:
     if IS_ENCODER_DECODER.field(config):
         return PAIR
-    named = _model_class_names(model, config)
-    is_nested = config.get_text_config() is not config if hasattr(config, "get_text_config") else False
-    if is_nested:
+    if _is_nested(config):
         raise _unknown(config, "is that of several models in one", "llama")
     if config.model_type in _ENCODERS:
         return ENCODER
+    if type(config) in hf.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING and not IS_DECODER.field(config):
+        return PAIR  # its encoder alone
+    named = _model_class_names(model, config)
     is_masked, is_causal = (any(each.endswith(end) for each in named) for end in ("MaskedLM", "CausalLM"))
     if is_masked and not IS_DECODER.field(config):
         return ENCODER
     if is_masked or is_causal:
         return DECODER
     raise _unknown(config, "is of no kind that transformers lists as a model of text", "bert")
+
+
+def _is_nested(config: Any) -> bool:
+    """Whether the text is the matter of a configuration inside of this one."""
+    try:
+        return hasattr(config, "get_text_config") and config.get_text_config() is not config
+    except ValueError:
+        return True  # of several
 
 
 def _model_class_names(model: Any, config: Any) -> list[str]:
@@ -76,15 +96,20 @@ def _model_class_names(model: Any, config: Any) -> list[str]:
 
 def _past_taker(model: Any, config: Any, kind: Family) -> type[torch.nn.Module] | None:
     """The class of the module that is to be given a past; None where a configuration alone does not tell."""
-    if isinstance(model, torch.nn.Module):
+    if isinstance(model, hf.PreTrainedModel):
         assert kind.past is not None
-        return type(kind.past(model))
+        try:
+            return type(kind.past(model))
+        except UnsupportedError:
+            return None  # one half of a pair: what asks for a past is told so
     found = None if kind is PAIR else hf.MODEL_MAPPING.get(type(config), None)
     return found[0] if isinstance(found, tuple) else found
 
 
-def _no_past(taker: type[torch.nn.Module] | None) -> str:
+def _no_past(config: Any, taker: type[torch.nn.Module] | None) -> str:
     """Why a module has no past for a prefix; empty where it has one."""
+    if why := _NO_PREFIX.get(config.model_type):
+        return why
     if taker is None:
         return ""
     if getattr(taker, "_is_stateful", False):
@@ -167,3 +192,4 @@ def _below_the_pooler(model: Any) -> torch.nn.Module:
 PAIR = Family(sizes.pair, encoder=_encoder_of, past=_decoder_of)
 ENCODER = Family(sizes.encoder, encoder=_below_the_pooler, masked=_base, past=_base, attention="encoder")
 DECODER = Family(sizes.decoder, past=_stack_of)
+_LIKE: dict[Any, str] = {sizes.pair: "bart", sizes.encoder: "bert", sizes.decoder: "llama"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from seamkit import _declarations as c
@@ -19,8 +19,7 @@ _SIZES = (
 class Site:
     """What an adapter is told of the model that it is made for.
 
-    Zero: none, unknown or unlimited, as in seam_site. Prefix sizes are by attention: encoder, decoder, cross.
-    no_prefix: why prefixes have no place, as the end of a sentence; empty where they have one or nothing is known."""
+    Zero: none, unknown or unlimited, as in seam_site. Prefix sizes are by attention: encoder, decoder, cross."""
 
     family: str
     d_model: int
@@ -34,7 +33,6 @@ class Site:
     vocab_size: int
     prefix_layers: tuple[int, int, int] = NO_PREFIX
     max_prefix_length: tuple[int, int, int] = NO_PREFIX
-    no_prefix: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         for name in _SIZES:
@@ -48,11 +46,6 @@ class Site:
         encoder = (c.SEAM_ENCODER_OUTPUT,) if self.encoder_layers else ()
         prefixes = (c.SEAM_ATTENTION_PREFIX, c.SEAM_PREFIX_TOKENS) if any(self.prefix_layers) else ()
         return (*encoder, *prefixes, c.SEAM_DECODER_OUTPUT)
-
-    def since(self, seam: str) -> str:
-        """The end of the sentence that says that the model does not have a seam."""
-        is_told = self.no_prefix and seam in (c.SEAM_ATTENTION_PREFIX, c.SEAM_PREFIX_TOKENS)
-        return f", since {self.no_prefix}" if is_told else ""
 
     @staticmethod
     def of(model: Any) -> Site:

@@ -34,11 +34,10 @@ def decoder(config: Any) -> Site:
 def _one_stack(config: Any, limit: int, *, is_encoder: bool) -> Site:
     layers = _needed(config, names.LAYERS if is_encoder else names.DECODER_LAYERS)
     stack, room = (layers, 0) if is_encoder else (0, layers), max(limit - 1, 0)
-    (heads, kv_heads, head_dim), why = _attention(config), _why_no_prefix(config)
+    heads, kv_heads, head_dim = _attention(config)
     return Site(
         config.model_type, _width(config), *stack, heads, kv_heads, head_dim, limit, limit,
-        _number(config, names.VOCABULARY) or 0, *_prefixes((*stack, 0), (room if is_encoder else 0, room, 0), why),
-        no_prefix=why)
+        _number(config, names.VOCABULARY) or 0, *_prefixes(config, (*stack, 0), (room if is_encoder else 0, room, 0)))
 
 
 def pair(config: Any) -> Site:
@@ -48,18 +47,18 @@ def pair(config: Any) -> Site:
     layers = _needed(source, names.ENCODER_LAYERS), _needed(target, names.DECODER_LAYERS)
     limits = (
         _limit(source, names.ENCODER_LIMIT), _within_window(target, _limit(target, names.DECODER_LIMIT)))
-    (heads, kv_heads, head_dim), why = _attention(target), _why_no_prefix(target)
+    heads, kv_heads, head_dim = _attention(target)
     is_shared = getattr(config, "share_encoder_decoder_embeddings", True)
     vocabulary = _number(target, names.VOCABULARY if is_shared else names.TARGET_VOCABULARY) or 0
     return Site(
         config.model_type, _width(source), *layers, heads, kv_heads, head_dim, *limits, vocabulary,
-        *_prefixes((*layers, layers[1]), (0, max(limits[1] - 1, 0), 0), why), no_prefix=why)
+        *_prefixes(target, (*layers, layers[1]), (0, max(limits[1] - 1, 0), 0)))
 
 
 def _prefixes(
-    layers: tuple[int, int, int], room: tuple[int, int, int], why: str
+    config: Any, layers: tuple[int, int, int], room: tuple[int, int, int]
 ) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    return (NO_PREFIX, NO_PREFIX) if why else (layers, room)
+    return (NO_PREFIX, NO_PREFIX) if why_no_prefix(config) else (layers, room)
 
 
 def _part(config: Any, name: str) -> Any:
@@ -116,8 +115,10 @@ def _kinds_of_layers(config: Any) -> list[str]:
     return [each for each in found if isinstance(each, str)] if isinstance(found, list | tuple) else []
 
 
-def _why_no_prefix(config: Any) -> str:
-    """What a configuration says against keys and values before those of the text; empty for nothing."""
+def why_no_prefix(config: Any) -> str:
+    """What a configuration says against keys and values before those of the text, as the end of a sentence; empty for
+    nothing."""
+    config = _part(config, "decoder")
     if getattr(config, "kv_lora_rank", None):
         widths = [getattr(config, each, None) or 0 for each in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")]
         return (
