@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import transformers as hf
-from prefix_reference import behind, cache
+from prefix_reference import PAST, behind, cache
 from single_stack import bert, llama, padded, places
 from tiny_models import START, bart, randomise, t5, tokens
 from transformers import EncoderDecoderCache
@@ -239,8 +239,8 @@ def prefixed(name: str, adapter: seamkit.torch.Adapter, given: dict[str, Any], b
     length = numbers.shape[3]
     past: Any = cache(numbers, len(next(iter(given.values()))) * beams)
     if name in PAIRS:
-        return {"past_key_values": EncoderDecoderCache(past, hf.DynamicCache())}
-    moved = {"past_key_values": past, "attention_mask": behind(given["attention_mask"], length)}
+        return {PAST: EncoderDecoderCache(past, hf.DynamicCache())}
+    moved = {PAST: past, "attention_mask": behind(given["attention_mask"], length)}
     return moved | ({"position_ids": given["position_ids"] + length} if "position_ids" in given else {})
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from documents import sections
 from peft import PeftModel, PrefixTuningConfig, get_peft_model
+from prefix_reference import PAST
 from safetensors import safe_open
 from single_stack import llama
 from test_attach import disturb
@@ -127,7 +128,7 @@ def test_switching(names: dict[str, Any]) -> None:
     # Names of tokens: four of the second behind ten of the first.
     seamkit.attach(ours, second)
     cache = DynamicCache()
-    logits(ours, past_key_values=cache, use_cache=True)
+    logits(ours, use_cache=True, **{PAST: cache})
     assert cache.get_seq_length() == 14 + IDS.shape[1]
     seamkit.detach(ours, second)
 
@@ -227,7 +228,7 @@ def test_a_cache_is_continued(both: tuple[Any, Any]) -> None:
     for model, check in zip(both, (assert_differ, assert_same), strict=True):
         with torch.no_grad():
             first = model.eval()(input_ids=IDS[:, :4], use_cache=True)
-        check(logits(model, IDS[:, 4:], past_key_values=first.past_key_values), logits(model)[:, 4:])
+        check(logits(model, IDS[:, 4:], **{PAST: first[PAST]}), logits(model)[:, 4:])
 
 
 def test_gradient_checkpointing(both: tuple[Any, Any], model: Path) -> None:

@@ -50,19 +50,24 @@ def tokens_mask(given: Any, hidden: Tensor, module: torch.nn.Module) -> Tensor:
     if given.dim() != 2:
         raise UnsupportedError(
             f"an adapter reads an {MASK} [batch, source], found one with {given.dim()} axes, {list(given.shape)}")
-    mask = given if given.shape[1] == hidden.shape[1] else _of_states(module, given, hidden.shape[1])
-    return torch.as_tensor(mask, dtype=torch.int32, device=hidden.device)
+    if given.shape != hidden.shape[:2]:
+        given = _of_states(module, given, hidden)
+    return torch.as_tensor(given, dtype=torch.int32, device=hidden.device)
 
 
-def _of_states(module: torch.nn.Module, mask: Tensor, count: int) -> Tensor:
-    """A speech encoder is given the mask of its frames; its convolutions leave fewer states."""
-    shorten = getattr(module, "_get_feature_vector_attention_mask", None)
-    if shorten is not None:
-        return torch.as_tensor(shorten(count, mask))
-    lengths = getattr(module, "_get_feat_extract_output_lengths", None)
-    if lengths is not None and int(lengths(mask.shape[1])) == count:
-        kept: Tensor = torch.arange(count, device=mask.device) < lengths(mask.sum(1))[:, None]
-        return kept
+def _of_states(module: torch.nn.Module, mask: Tensor, hidden: Tensor) -> Tensor:
+    """A speech encoder is given the mask of its frames; its convolutions leave fewer states, by a rule that the model
+    has."""
+    count = hidden.shape[1]
+    if len(mask) == len(hidden):
+        shorten = getattr(module, "_get_feature_vector_attention_mask", None)
+        if shorten is not None:
+            return torch.as_tensor(shorten(count, mask))
+        lengths = getattr(module, "_get_feat_extract_output_lengths", None)
+        if lengths is not None and int(lengths(mask.shape[1])) == count:
+            kept: Tensor = torch.arange(count, device=mask.device) < lengths(mask.sum(1))[:, None]
+            return kept
     raise UnsupportedError(
-        f"an adapter on encoder.output reads a mask of the {count} states, found an {MASK} of {mask.shape[1]} positions, "
-        f"and {type(module).__name__} does not say which states these are: call the model without the mask")
+        f"an adapter reads an {MASK} [batch, source] of the encoder's output, whose first axes are "
+        f"{list(hidden.shape[:2])}; found {list(mask.shape)}: an encoder that shortens its input, of speech for example, "
+        "is to be called without a mask")

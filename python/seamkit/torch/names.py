@@ -45,6 +45,8 @@ EMBEDDED = Name("inputs_embeds")
 POSITIONS = Name("position_ids")
 # What cross-attention reads.
 ENCODED = Name("encoder_hidden_states")
+# What the encoder gave to a caller who ran it alone.
+ENCODER_OUTPUTS = Name("encoder_outputs")
 # Fields of a configuration; the first is an argument, too.
 USES_CACHE = Name("use_cache")
 IS_ENCODER_DECODER = Name("is_encoder_decoder")

@@ -6,6 +6,7 @@ knows no past, in the encoder of an encoder-decoder and in cross-attention, a pr
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from seamkit import _declarations as c
 from seamkit.errors import IncompatibleError, InvalidArgumentError, UnsupportedError
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.calls import bound, replace, spelled
+from seamkit.torch.connection import PREFIX, Connection
 from seamkit.torch.families import attention_of, past_module
 from seamkit.torch.names import EMBEDDED, ENCODED, IDS, IS_ENCODER_DECODER, MASK, PAST, POSITIONS, USES_CACHE
 from seamkit.torch.seams import ATTENTIONS, is_prefix
@@ -79,9 +81,12 @@ def check(site: Site, adapters: Sequence[Adapter]) -> None:
                 f"{max(found)}")
 
 
-def hooks(model: Any, adapters: _Adapters) -> list[RemovableHandle]:
+def hooks(model: Any, adapters: _Adapters, connection: Connection) -> list[RemovableHandle]:
     """One before the module that makes positions and masks of its past."""
     module, attention = past_module(model), ATTENTIONS.index(attention_of(Site.of(model)))
+    connection.expect(PREFIX, module)
+    # Threads that share a model have a call each.
+    current = threading.local()
 
     def before(module: torch.nn.Module, args: Any, kwargs: Any) -> tuple[tuple[()], dict[str, Any]]:
         call = bound(module, args, kwargs)
@@ -91,6 +96,9 @@ def hooks(model: Any, adapters: _Adapters) -> list[RemovableHandle]:
         if spelled(type(module), USES_CACHE) is not None:
             # Some modules read a past only where they may add to it.
             replace(module, call, USES_CACHE, True)
+        if not connection.knows(PREFIX):
+            connection.ran(PREFIX)
+            current.lengths = _lengths(PAST.value(call))
         mask = MASK.value(call)
         if mask is not None:
             if not isinstance(mask, Tensor) or mask.dim() != 2:
@@ -102,6 +110,9 @@ def hooks(model: Any, adapters: _Adapters) -> list[RemovableHandle]:
 
     def after(_: torch.nn.Module, args: Any, output: Any) -> Any:
         """A caller that wanted no cache must not find one: `generate` would go on from it."""
+        if not connection.knows(PREFIX):
+            _check_read(module, *current.lengths)
+            connection.was_read(PREFIX)
         if isinstance(output, tuple):
             return tuple(each for each in output if not getattr(each, _TEMPORARY, False))
         if isinstance(output, Mapping) and getattr(PAST.value(output), _TEMPORARY, False):
@@ -111,6 +122,25 @@ def hooks(model: Any, adapters: _Adapters) -> list[RemovableHandle]:
 
     return [
         module.register_forward_pre_hook(before, with_kwargs=True), module.register_forward_hook(after)]
+
+
+def _own(past: Any) -> Any:
+    return past.self_attention_cache if isinstance(past, EncoderDecoderCache) else past
+
+
+def _lengths(past: Any) -> tuple[Any, list[int]]:
+    """The cache of self-attention, and what each of its layers holds."""
+    own = _own(past)
+    return own, [own.get_seq_length(each) for each in range(len(own))]
+
+
+def _check_read(module: torch.nn.Module, own: Any, before: Sequence[int]) -> None:
+    """An attention that reads the past has appended to it."""
+    for layer, length in enumerate(before):
+        if length and own.get_seq_length(layer) <= length:
+            raise UnsupportedError(
+                f"attention {layer} of {type(module).__name__} does not read the past, so that a prefix there would "
+                f"change nothing: register a family with a site of fewer prefix_layers, or another module")
 
 
 def _begin(model: Any, module: torch.nn.Module, call: dict[str, Any], adapters: _Adapters, attention: int) -> int:
@@ -140,7 +170,7 @@ def _begin(model: Any, module: torch.nn.Module, call: dict[str, Any], adapters: 
         usual = USES_CACHE.field(getattr(module, "config", model.config), False)
         setattr(past, _TEMPORARY, not (usual if wanted is None else wanted))
         replace(module, call, PAST, past)
-    own = past.self_attention_cache if isinstance(past, EncoderDecoderCache) else past
+    own = _own(past)
     dtype = next((each.dtype for each in module.parameters() if each.is_floating_point()), numbers.dtype)
     for layer, (keys, values) in enumerate(numbers.to(dtype)):
         own.update(keys.expand(len(given), -1, -1, -1), values.expand(len(given), -1, -1, -1), layer)
