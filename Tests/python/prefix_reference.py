@@ -203,6 +203,20 @@ class _Joined:
         _joined.clear()
 
 
+def for_peft(model: Any) -> Any:
+    """A model of PEFT whose generation works. PEFT 0.21.2 puts its prefix under the older name beside the empty cache that
+    `generate` of transformers 5.24 made under the newer one, which wins: the prefix would be left out. Where PEFT knows
+    the newer name, this changes nothing."""
+    prepare = model.base_model_prepare_inputs_for_generation
+
+    def renamed(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        given: dict[str, Any] = prepare(*args, **kwargs)
+        return {"past_key_values" if name == PAST else name: each for name, each in given.items()}
+
+    model.base_model_prepare_inputs_for_generation = renamed
+    return model
+
+
 def of(array: Array | None) -> Any:
     return None if array is None else torch.from_numpy(array).long()
 

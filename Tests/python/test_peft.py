@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 from transformers import PreTrainedModel
 
 from command_line import run, seam
+from prefix_reference import for_peft
 from seam_abi import Array
 from seam_objects import Adapter, Backbone, Batch, Runtime
 from single_stack import bert, gpt2, llama, padded
@@ -190,7 +191,7 @@ def assert_same_texts(model: Model, adapters: list[Adapter], expected: Any) -> N
     options = model.backbone.generate_options(max_new_tokens=10, num_beams=1)
     found = [item[0].tokens for item in model.backbone.session(*adapters).generate(Batch(ids, mask), options)]
     with torch.no_grad():
-        whole = expected.generate(
+        whole = for_peft(expected).generate(
             input_ids=torch.from_numpy(ids).long(), attention_mask=torch.from_numpy(mask).long(), max_new_tokens=10,
             num_beams=1, do_sample=False).tolist()
     assert found == [until(END, row[ids.shape[1] if is_causal else 1 :]) for row in whole]
