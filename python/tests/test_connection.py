@@ -34,6 +34,12 @@ def around() -> Any:
         max_position_embeddings=80, dropout=0.0))
 
 
+# The modules that were wrongly registered.
+FOUND: dict[str, dict[str, Callable[[Any], Any]]] = {
+    "unread": {"encoder": lambda model: model.base_model.encoder}, "around": {"past": lambda model: model.base_model},
+    "aside": {"encoder": lambda model: model.aside}}
+
+
 def aside() -> Any:
     """A module that nothing calls."""
     model: Any = bert(max_position_embeddings=80)
@@ -60,7 +66,7 @@ def wrong(what: str) -> Any:
     make, like, id, _ = WRONG[what]
     model = make().eval()
     model.config.model_type = "wrong"
-    register_family("wrong", like, **({"encoder": lambda model: model.aside} if what == "aside" else {}))
+    register_family("wrong", like, **FOUND[what])
     adapter = seamkit.attach(model, id, **({} if id == "repcali" else {"prefix_length": 4, "mlp_hidden_size": 7}))
     return model, adapter
 
@@ -224,7 +230,7 @@ def test_a_configuration_without_use_cache() -> None:
 def test_a_mask_of_another_length() -> None:
     """As that of speech, whose encoder gives fewer states than it was given frames."""
     model = bert(max_position_embeddings=80).eval()
-    model.bert.encoder.register_forward_hook(lambda _, args, output: (output[0][:, ::2],))
+    model.bert.register_forward_hook(lambda _, args, output: (output[0][:, ::2],))
     seamkit.attach(model, "repcali")
     with pytest.raises(seamkit.UnsupportedError, match=r"first axes are \[2, 3\]; found \[2, 6\]: .*speech"):
         model(input_ids=IDS, attention_mask=torch.ones_like(IDS))

@@ -20,6 +20,7 @@ from seamkit.errors import (
 from seamkit.torch import encoder_output, prefixes
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.connection import NOT_COPIED, Connection
+from seamkit.torch.families import check_seam
 from seamkit.torch.plugins import factory
 from seamkit.torch.seams import is_prefix
 from seamkit.torch.site import Site
@@ -110,6 +111,8 @@ def attach(
     if isinstance(adapter, str):
         chosen = seam or factory(adapter).seams[0]
         _check_attachable(adapter, chosen)
+        if chosen in factory(adapter).seams:
+            check_seam(model, site, adapter, chosen)
         lengths = prefixes.lengths(present) if is_prefix(chosen) else (0, 0, 0)
         given = {name.removesuffix("_"): value for name, value in options.items()}
         made = Adapter(

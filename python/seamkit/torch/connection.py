@@ -188,7 +188,7 @@ class Connection:
         if seam == PREFIX:
             others = ", ".join([
                 name for name, each in self._model.named_modules()
-                if name and each is not self._modules[seam] and all(spelled(each, argument) for argument in (PAST, IDS))])
+                if name and each is not self._modules[seam] and all(spelled(type(each), argument) for argument in (PAST, IDS))])
             wanted = "that is called with the past" + (f", one of {others}" if others else "")
         return (
             f'register the module {wanted}, seamkit.torch.register_family("{family}", ..., {seam}=lambda model: '

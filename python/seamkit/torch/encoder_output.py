@@ -34,7 +34,7 @@ def hooks(model: Any, adapters: _Adapters, connection: Connection) -> list[Remov
 
     def after(_: torch.nn.Module, args: Any, output: Any) -> Any:
         hidden = output if isinstance(output, Tensor) else output[0]
-        tokens = tokens_mask(getattr(call, "mask", None), hidden)
+        tokens = tokens_mask(getattr(call, "mask", None), hidden, masked)
         for adapter in adapters.on(c.SEAM_ENCODER_OUTPUT):
             hidden = adapter(hidden, tokens)
         connection.ran(ENCODER)

@@ -50,5 +50,25 @@ ENCODER_OUTPUTS = Name("encoder_outputs")
 # Fields of a configuration; the first is an argument, too.
 USES_CACHE = Name("use_cache")
 IS_ENCODER_DECODER = Name("is_encoder_decoder")
+IS_DECODER = Name("is_decoder")
 # Fields of an output.
 STATES = Name("last_hidden_state")
+
+# Sizes in a configuration, as families spell them.
+WIDTH = Name("hidden_size", "d_model")
+WIDTH_BEHIND_AN_ADAPTER = Name("output_hidden_size", *WIDTH.spellings)
+LAYERS = Name("num_hidden_layers", "num_layers")
+HEADS = Name("num_attention_heads")
+KV_HEADS = Name("num_key_value_heads", "num_kv_heads")
+HEAD_WIDTH = Name("head_dim", "d_kv")
+LIMIT = Name("max_position_embeddings", "max_seq_len")
+WINDOW = Name("sliding_window", "attention_chunk_size", "window_size")
+KINDS_OF_LAYERS = Name("layer_types", "attention_layers")
+VOCABULARY = Name("vocab_size", "tgt_vocab_size")
+TARGET_VOCABULARY = Name("decoder_vocab_size", *VOCABULARY.spellings)
+# Of two stacks in one configuration.
+ENCODER_LAYERS = Name("encoder_layers", "num_encoder_layers", *LAYERS.spellings)
+DECODER_LAYERS = Name("decoder_layers", "num_decoder_layers", *LAYERS.spellings)
+DECODER_HEADS = Name("decoder_attention_heads", "num_decoder_attention_heads")
+ENCODER_LIMIT = Name("max_encoder_position_embeddings", "max_source_positions", *LIMIT.spellings)
+DECODER_LIMIT = Name("max_decoder_position_embeddings", "max_target_positions", *LIMIT.spellings)

@@ -20,7 +20,7 @@ from seamkit.errors import IncompatibleError, InvalidArgumentError, UnsupportedE
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.calls import bound, replace, spelled
 from seamkit.torch.connection import PREFIX, Connection
-from seamkit.torch.families import named, past_module
+from seamkit.torch.families import attention_of, past_module
 from seamkit.torch.names import EMBEDDED, ENCODED, IDS, IS_ENCODER_DECODER, MASK, PAST, POSITIONS, USES_CACHE
 from seamkit.torch.seams import ATTENTIONS, is_prefix
 from seamkit.torch.site import Site
@@ -63,7 +63,7 @@ def check(site: Site, adapters: Sequence[Adapter]) -> None:
             f'adapter "{chain[0].id}" weights the tokens of a prefix and none is attached before it: attach a prefix '
             "first, for example prefix-tuning or residual-prefix")
     found = lengths([each for each in chain if each.seam == c.SEAM_ATTENTION_PREFIX])
-    possible = ATTENTIONS.index(named(site.family).attention)
+    possible = ATTENTIONS.index(attention_of(site))
     for attention, (length, limit) in enumerate(zip(found, site.max_prefix_length, strict=True)):
         name = ATTENTIONS[attention]
         if length and attention != possible:
@@ -83,7 +83,7 @@ def check(site: Site, adapters: Sequence[Adapter]) -> None:
 
 def hooks(model: Any, adapters: _Adapters, connection: Connection) -> list[RemovableHandle]:
     """One before the module that makes positions and masks of its past."""
-    module, attention = past_module(model), ATTENTIONS.index(named(model.config.model_type).attention)
+    module, attention = past_module(model), ATTENTIONS.index(attention_of(Site.of(model)))
     connection.expect(PREFIX, module)
     # Threads that share a model have a call each.
     current = threading.local()
@@ -93,6 +93,9 @@ def hooks(model: Any, adapters: _Adapters, connection: Connection) -> list[Remov
         length = getattr(PAST.value(call), _MARK, 0)
         if not length:
             length = _begin(model, module, call, adapters, attention)
+        if spelled(type(module), USES_CACHE) is not None:
+            # Some modules read a past only where they may add to it.
+            replace(module, call, USES_CACHE, True)
         if not connection.knows(PREFIX):
             connection.ran(PREFIX)
             current.lengths = _lengths(PAST.value(call))
@@ -148,7 +151,7 @@ def _begin(model: Any, module: torch.nn.Module, call: dict[str, Any], adapters: 
             "gradient checkpointing drops the past, and with it a prefix: turn it off to train a prefix")
     if past is not None and (getattr(past, "is_compileable", False) or past.get_seq_length() > 0):
         raise UnsupportedError(
-            f"with a prefix {spelled(module, PAST)} must be None or an empty DynamicCache, or one that this model has "
+            f"with a prefix {spelled(type(module), PAST)} must be None or an empty DynamicCache, or one that this model has "
             "filled")
     given = IDS.value(call) if IDS.value(call) is not None else EMBEDDED.value(call)
     numbers = computed([*adapters.on(c.SEAM_ATTENTION_PREFIX), *adapters.on(c.SEAM_PREFIX_TOKENS)])[attention]
@@ -164,7 +167,8 @@ def _begin(model: Any, module: torch.nn.Module, call: dict[str, Any], adapters: 
             past = EncoderDecoderCache(past, DynamicCache())
         wanted = USES_CACHE.value(call)
         # As transformers itself: what the call says, or else the configuration of the module that is called.
-        setattr(past, _TEMPORARY, not (USES_CACHE.field(getattr(module, "config", model.config), False) if wanted is None else wanted))
+        usual = USES_CACHE.field(getattr(module, "config", model.config), False)
+        setattr(past, _TEMPORARY, not (usual if wanted is None else wanted))
         replace(module, call, PAST, past)
     own = _own(past)
     dtype = next((each.dtype for each in module.parameters() if each.is_floating_point()), numbers.dtype)

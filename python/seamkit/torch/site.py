@@ -66,8 +66,8 @@ class Site:
     def of(model: Any) -> Site:
         """The site of a model of transformers, or of its configuration.
 
-        Raises UnsupportedError for a family that is neither built in nor registered, InvalidArgumentError for what is
-        no model.
+        Raises UnsupportedError for a family that is not registered and whose kind transformers does not tell, in a
+        sentence with the call to make; InvalidArgumentError for what is no model.
         """
         from seamkit.torch.families import site_of
 
