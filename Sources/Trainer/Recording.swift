@@ -78,9 +78,39 @@ public enum Recording {
     public static func plots(in folder: String) throws -> [Plot] {
         let path = FileSystem.join(folder, fileName)
         guard FileSystem.exists(path) else { return [] }
-        let entries = try FileSystem.readText(path).split(separator: "\n").map { try JSON.parse(String($0), name: path) }
+        let entries = try FileSystem.readText(path).split(separator: "\n").map { line in
+            let entry = try JSON.parse(String(line), name: path)
+            try check(entry, in: path)
+            return entry
+        }
         guard let total = entries.last?["step"]?.intValue, total > 0 else { return [] }
         return plots(entries, total: total)
+    }
+
+    /// Throws `SeamError(.format)` for a recorded entry of `place` that is not as `entry` makes them. Adapter and method
+    /// become names of files, so that they must be names.
+    private static func check(_ entry: JSON, in place: String) throws {
+        for key in ["adapter", "method"] {
+            let name = try entry.requireString(key, in: place)
+            let isName = name.unicodeScalars.allSatisfy {
+                $0.isASCII && ($0.properties.isAlphabetic || $0.properties.numericType != nil || "._-".unicodeScalars.contains($0))
+            }
+            guard isName, !name.isEmpty, !name.hasPrefix(".") else {
+                throw SeamError(
+                    .format, "\(place): \"\(key)\" must be a name of letters, digits and . _ -, found \"\(name)\"")
+            }
+        }
+        _ = try (entry.requireInt("step", in: place), entry.requireInt("position", in: place))
+        let (shape, count) = (try entry.requireInts("shape", in: place), try entry.requireArray("values", in: place).count)
+        let width = shape.last ?? 1
+        guard width == 0 ? count == 0 : width > 0 && count.isMultiple(of: width) else {
+            throw SeamError(.format, "\(place): \"shape\" must be one of the \(count) \"values\", found \(shape)")
+        }
+    }
+
+    /// Throws as `plots(in:)` for entries of a checkpoint's history that were recorded.
+    static func check(history: [JSON], in place: String) throws {
+        for entry in history where isOne(entry) { try check(entry, in: place) }
     }
 
     private static func plots(_ entries: [JSON], total: Int) -> [Plot] {

@@ -57,6 +57,16 @@ private func scored() throws -> GGUFTokenizerData {
         #expect(try tokenizer.encode(long) == Array(repeatElement([5, 6, 4], count: 20).joined()))
     }
 
+    /// A token that no text spells by merging changes nothing, however long it is.
+    @Test func aTokenOfAHundredThousandBytes() throws {
+        var vocabulary = try scored()
+        let expected = try Tokenizer(gguf: vocabulary).encode("the cat")
+        vocabulary.tokens.append(String(repeating: "the", count: 40_000))
+        vocabulary.tokenTypes.append(1)
+        vocabulary.scores.append(0)
+        #expect(try Tokenizer(gguf: vocabulary).encode("the cat") == expected)
+    }
+
     @Test func tokensAroundATextAndTheirNames() throws {
         var vocabulary = try gguf(SubwordFixture.named("smollm"))
         vocabulary.bosToken = 1

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import random
 import shutil
 import struct
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ import numpy as np
 
 import seamkit
 from seamkit import _declarations as c
+from command_line import seam, start
 from fewshot_models import byte_level, sentence_piece_bpe, unigram, wordpiece
 from single_stack import save as save_one_stack
 from tiny_models import add_tokenizer, save as save_pairs
@@ -144,6 +147,15 @@ def _sentence_piece(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "T5Tokenizer", "extra_ids": 5}))
 
 
+def _charsmap(model: Path) -> str:
+    """A SentencePiece model's replacements, as tokenizer.json has them."""
+    from sentencepiece import sentencepiece_model_pb2
+
+    proto = sentencepiece_model_pb2.ModelProto()
+    proto.ParseFromString(model.read_bytes())
+    return base64.b64encode(proto.normalizer_spec.precompiled_charsmap).decode()
+
+
 def _peft(folder: Path) -> None:
     from safetensors.numpy import save_file
 
@@ -154,8 +166,8 @@ def _peft(folder: Path) -> None:
     save_file({"prompt_embeddings": np.zeros((3, 3 * 2 * 12), np.float32)}, folder / "adapter_model.safetensors")
 
 
-def make(good: Path, seam: Callable[..., Any]) -> list[Subject]:
-    """Writes the valid inputs below `good`, which `seam`, the program, helps to do."""
+def make(good: Path) -> list[Subject]:
+    """Writes the valid inputs below `good`."""
     uses_models = []
     save_pairs("marian", good / "pairs")
     add_tokenizer(good / "pairs")
@@ -175,6 +187,11 @@ def make(good: Path, seam: Callable[..., Any]) -> list[Subject]:
     (good / "pattern").mkdir()
     (good / "pattern" / "tokenizer.json").write_text(json.dumps(pattern))
     _sentence_piece(good / "sentencepiece")
+    precompiled = json.loads((good / "unigram" / "tokenizer.json").read_text())
+    precompiled["normalizer"] = {
+        "type": "Precompiled", "precompiled_charsmap": _charsmap(good / "sentencepiece" / "spiece.model")}
+    (good / "precompiled").mkdir()
+    (good / "precompiled" / "tokenizer.json").write_text(json.dumps(precompiled))
     for kind in ("llama", "gpt2"):
         (good / f"gguf-{kind}").mkdir()
         _gguf(good / f"gguf-{kind}" / "model.gguf", kind)
@@ -201,10 +218,19 @@ def make(good: Path, seam: Callable[..., Any]) -> list[Subject]:
         json.dumps({"text": a, "label": b}) + "\n" for a, b in (("w5", "n"), ("w6 w7", "p"))))
     (good / "labels" / "words.json").write_text(json.dumps({"n": ["w4"], "p": ["w9", "w10"]}))
     _peft(good / "peft")
+    # Killed behind a checkpoint.
     train = [
         "train", "--model", model, "--adapter", "repcali", "--train", str(good / "data" / "pairs.jsonl"), "--threads", "1",
         "--batch-size", "2", "--learning-rate", "1e-2"]
-    seam(*train, "--steps", "2", "--checkpoint-every", "1", "--output", good / "run")
+    run = start(*train, "--steps", "1000000", "--checkpoint-every", "1", "--output", str(good / "run"))
+    while run.poll() is None and not (good / "run/checkpoint/trainer_state.json").exists():
+        time.sleep(0.01)
+    run.kill()
+    _, errors = run.communicate()
+    state = good / "run/checkpoint/trainer_state.json"
+    assert state.exists(), errors
+    # One step before the end.
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"step": 999_999}))
     sweep = [
         "sweep", "--model", model, "--train", good / "data" / "pairs.jsonl", "--dev", good / "data" / "pairs.jsonl",
         "--variant", "gate=prefix-tuning+gate", "--vary", "prefix_length=2,3", "--steps", "2", "--batch-size", "2",
@@ -222,7 +248,7 @@ def make(good: Path, seam: Callable[..., Any]) -> list[Subject]:
         *(Subject(name, ("config.json", "model.safetensors"), uses.model)
           for name in uses_models if not (good / name / "generation_config.json").exists()),
         *(Subject(name, ("tokenizer.json",), uses.tokenizer)
-          for name in ("bytes", "words", "pieces", "unigram", "pattern", "pairs")),
+          for name in ("bytes", "words", "pieces", "unigram", "precompiled", "pattern", "pairs")),
         Subject("sentencepiece", ("spiece.model", "tokenizer_config.json"), uses.tokenizer),
         Subject("gguf-llama", ("model.gguf",), uses.gguf),
         Subject("gguf-gpt2", ("model.gguf",), uses.gguf),
@@ -232,10 +258,10 @@ def make(good: Path, seam: Callable[..., Any]) -> list[Subject]:
             "import", "--model", str(good / "llama"), "--format", "peft", "--input", "{}", "--output", "{}/out"]),
         *(Subject("data", (name,), [*evaluate, "{}/" + name]) for name in ("pairs.jsonl", "pairs.csv", "pairs.tsv")),
         Subject("labels", ("data.jsonl", "words.json"), [
-            "classify", "--model", model, "--data", "{}/data.jsonl", "--verbalizer", "{}/words.json", "--template", "{{text}}",
-            "--threads", "1"]),
+            "fewshot", "--model", model, "--train", "{}/data.jsonl", "--test", "{}/data.jsonl", "--verbalizer",
+            "{}/words.json", "--shots", "1", "--seeds", "1", "--method", "zero-shot", "--output", "{}/out", "--threads", "1"]),
         Subject("run", ("checkpoint/trainer_state.json", "checkpoint/trainer_state.safetensors", "log.jsonl"), [
-            *train, "--steps", "3", "--resume", "--output", "{}"]),
+            *train, "--steps", "1000000", "--resume", "--output", "{}"]),
         Subject("sweep", files("sweep"), ["sweep", "--report-only", "{}"]),
     ]
 
@@ -247,7 +273,7 @@ NUMBERS: list[Any] = [
     10**30, 0.5, -0.0, 1e-300, 1e300, 1.5e308]
 STRINGS = [
     "", "\0", "a\0b", "\x1b[2J", "\u202e", "../../x", "\U0010ffff", "e\u0301", "x" * 3000, "{text}", "<0x41>", "\u2581",
-    "F8_E4M3", "U16", "(a+)+", "\\p{L}{1000}", "linear", "llama3", "Sequence", "gelu", "null", "1e99", "-1"]
+    "F8_E4M3", "U16", "I32", "BF16", "F64", "(a+)+", "\\p{L}{1000}", "linear", "llama3", "Sequence", "gelu", "null", "1e99", "-1"]
 
 
 def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -274,6 +300,10 @@ def mutated_json(content: Any, rng: random.Random) -> Any:
         for step in chosen[:-1]:
             target = target[step]
         key, value = chosen[-1], target[chosen[-1]]
+        if key == "shape" and isinstance(value, list) and rng.random() < 0.3:
+            # Another shape of as many elements.
+            target[key] = [1] * rng.choice((1, 2, 7, 8, 60)) + value
+            continue
         match rng.randrange(9):
             case 0 | 1 | 2:
                 same = isinstance(value, str) and rng.random() < 0.8
@@ -341,9 +371,12 @@ def mutated(path: str, content: bytes, rng: random.Random) -> bytes:
 
 
 def write_mutant(good: Path, subject: Subject, number: int, seed: int, target: Path) -> None:
-    """The folder of mutant `number`, the same for the same seed."""
-    rng = random.Random(f"{seed} {subject.name} {subject.files} {number}")
+    """The folder of mutant `number`, the same for the same seed; -1 is the valid one."""
+    shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(good / subject.name, target)
+    if number < 0:
+        return
+    rng = random.Random(f"{seed} {subject.name} {subject.files} {number}")
     for name in rng.sample(subject.files, 1 if rng.random() < 0.9 else min(2, len(subject.files))):
         file = target / name
         file.write_bytes(mutated(name, file.read_bytes(), rng))

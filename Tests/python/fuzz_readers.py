@@ -33,7 +33,8 @@ from seam_abi import library_path  # noqa: E402
 os.environ.setdefault("SEAMKIT_LIBRARY_PATH", str(library_path().parent))
 
 import seamkit  # noqa: E402
-from command_line import command, seam  # noqa: E402
+from seamkit.errors import one_line  # noqa: E402
+from command_line import command  # noqa: E402
 from fuzz_inputs import Subject, make, write_mutant  # noqa: E402
 
 # Of processor time: a loaded machine is no hang.
@@ -50,7 +51,7 @@ class Findings:
         self.count += 1
         print(f"{subject.name} {number}: {what}", flush=True)
         if self.keep is not None:
-            kept = self.keep / f"{subject.name}-{number}"
+            kept = self.keep / f"{subject.name}-{Path(subject.files[0]).name}-{number}"
             shutil.rmtree(kept, ignore_errors=True)
             shutil.copytree(folder, kept)
             (kept / "FOUND").write_text(what)
@@ -107,12 +108,11 @@ def child(good: Path, subject: Subject, numbers: range, seed: int, work: Path, a
     assert callable(subject.use)
     for number in numbers:
         at[:] = struct.pack("<q", number)
-        shutil.rmtree(work / "mutant", ignore_errors=True)
         write_mutant(good, subject, number, seed, work / "mutant")
         try:
             subject.use(work / "mutant")
         except seamkit.SeamError as error:
-            if not str(error).isprintable() or isinstance(error, seamkit.InternalError):
+            if number < 0 or one_line(str(error)) != str(error) or isinstance(error, seamkit.InternalError):
                 print(f"{type(error).__name__}: {error!s}", flush=True)
                 os._exit(1)
         except BaseException:
@@ -125,22 +125,21 @@ def by_program(good: Path, subject: Subject, numbers: range, seed: int, work: Pa
     """Runs a subject's mutants through the program."""
     assert isinstance(subject.use, list)
     for number in numbers:
-        shutil.rmtree(work / "mutant", ignore_errors=True)
         write_mutant(good, subject, number, seed, work / "mutant")
         folder = str(work / "mutant")
-        process = command(*(each.replace("{{", "{").replace("}}", "}") if "{{" in each else each.replace("{}", folder)
-                            for each in map(str, subject.use)))
+        process = command(*(str(each).replace("{}", folder) for each in subject.use))
         limits = {resource.RLIMIT_CPU: (LIMIT_SECONDS, LIMIT_SECONDS + 1), resource.RLIMIT_AS: (LIMIT_BYTES, LIMIT_BYTES)}
         done = subprocess.run(
             **{**process, "text": False},
             preexec_fn=lambda: [resource.setrlimit(which, limit) for which, limit in limits.items()])
         error = done.stderr.decode(errors="backslashreplace")
-        last = error.rstrip("\n").rpartition("\n")[2]
-        if done.returncode < 0:
+        if number < 0 and done.returncode != 0:
+            findings.add(subject, number, work / "mutant", f"the valid input is refused: {error[-1500:]}")
+        elif done.returncode < 0:
             number_of_signal = -done.returncode
             findings.add(subject, number, work / "mutant", f"{signal.Signals(number_of_signal).name}: {error[-1500:]}")
         elif done.returncode not in (0, 1) or done.returncode == 1 and not (
-                "Error: " in error and last.isprintable() and "\n" not in error.partition("Error: ")[2].rstrip("\n")):
+                "Error: " in error and "\n" not in (said := error.partition("Error: ")[2].rstrip("\n")) and one_line(said) == said):
             findings.add(subject, number, work / "mutant", f"exit {done.returncode}: {error[-1500:]}")
 
 
@@ -155,20 +154,21 @@ def main() -> int:
     findings, opened = Findings(arguments.keep), 0
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as name:
         work = Path(name)
-        subjects = make(work / "good", seam)
+        subjects = make(work / "good")
         if arguments.subject:
             subjects = [each for each in subjects if each.name in arguments.subject]
         # A process for each mutant takes several times as long.
         weights = [1 if isinstance(each.use, list) else 4 for each in subjects]
         for subject, weight in zip(subjects, weights, strict=True):
             count = max(1, round(arguments.mutants * weight / sum(weights)))
-            numbers = range(count) if arguments.number is None else range(arguments.number, arguments.number + 1)
+            # The valid input goes first.
+            numbers = range(-1, count) if arguments.number is None else range(arguments.number, arguments.number + 1)
             start, before = time.monotonic(), findings.count
             run = by_program if isinstance(subject.use, list) else in_process
             run(work / "good", subject, numbers, arguments.seed, work, findings)
-            opened += len(numbers)
+            opened += count
             print(
-                f"{subject.name} ({', '.join(subject.files[:3])}): {len(numbers)} mutants, "
+                f"{subject.name} ({', '.join(subject.files[:3])}): {count} mutants, "
                 f"{findings.count - before} findings, {time.monotonic() - start:.0f} s", flush=True)
     print(f"{opened} mutants, {findings.count} findings")
     return 1 if findings.count else 0

@@ -331,6 +331,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "nan": (lambda path: replace_tensor(path, lambda x: x * np.float32("nan")), ["NaN or infinity at element 0"]),
     "integers": (lambda path: replace_tensor(path, lambda x: x.astype(np.int32)), ["F32, F16 or BF16", "I32"]),
     "flat": (lambda path: replace_tensor(path, lambda x: x.reshape(-1)), ["[3, 3 * 2 * 12]", "[216]"]),
+    "rank": (lambda path: replace_tensor(path, lambda x: x.reshape(*[1] * 8, -1)), ["[3, 3 * 2 * 12]", "[1, 1, 1, 1, 1, 1, 1, 1, 216]"]),
     "narrow": (lambda path: replace_tensor(path, lambda x: x[:, 1:]), ["[3, 3 * 2 * 12]", "[3, 71]"]),
 }
 

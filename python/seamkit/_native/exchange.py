@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 import weakref
 from typing import Any
@@ -22,6 +23,15 @@ _DTYPES: dict[tuple[int, int], np.dtype[Any]] = {
 # What was lent by the address of its struct: the memory must outlive the borrower's last use.
 _lent: dict[int, tuple[Any, ...]] = {}
 _lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """In a forked child, where the thread that held it may be missing."""
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def _return(address: int) -> None:

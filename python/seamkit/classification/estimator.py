@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,15 @@ from seamkit.errors import FormatError, InvalidArgumentError, NotFoundError
 _ENGINES = ("native", "torch")
 # Clones in several threads share one model.
 _OPENING = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """In a forked child, where the thread that held it may be missing."""
+    global _OPENING
+    _OPENING = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 class DecTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]

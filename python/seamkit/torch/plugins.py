@@ -56,6 +56,15 @@ _loaded: dict[Path, Plugin] = {}
 _scanned: set[Path] = set()
 
 
+def _renew_lock() -> None:
+    """In a forked child, where the thread that held it may be missing."""
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
 def load_plugin(path: str | Path) -> Plugin:
     """Loads a plugin library for the torch engine; one that is loaded already is given again.
 
