@@ -53,7 +53,7 @@ import Testing
 
     @Test func readsWhatItWrites() throws {
         let path = FileSystem.join(scratch.path, "out.safetensors")
-        let metadata = ["note": "quote \" and\nline é", "empty": "", "a": "1"]
+        let metadata: [TextKey: String] = ["note": "quote \" and\nline é", "empty": "", "a": "1"]
         try SafetensorsWriter.write(pythonTensors, metadata: metadata, to: path)
         let file = try SafetensorsFile(path)
         #expect(file.metadata == metadata)

@@ -42,7 +42,7 @@ def places(given: Sequence[Any], names: Sequence[str]) -> list[int]:
                 raise InvalidArgumentError(f'there is no label "{each}"; there are {", ".join(names)}')
             found.append(known[str(each)])
         else:
-            if not 0 <= each < len(names):
+            if not 0 <= int(each) < len(names):
                 raise InvalidArgumentError(
                     f"the label of example {index} must be 0 ... {len(names) - 1}, found {each}")
             found.append(int(each))
