@@ -38,7 +38,8 @@ def deepseek() -> Any:
     return llama(
         hf.DeepseekV2Config, hf.DeepseekV2ForCausalLM, num_key_value_heads=4, kv_lora_rank=8, q_lora_rank=8,
         qk_nope_head_dim=6, qk_rope_head_dim=4, v_head_dim=6, n_routed_experts=4,
-        num_experts_per_tok=2, moe_intermediate_size=16, n_shared_experts=1, n_group=1, topk_group=1, head_dim=4, **ROOM)
+        num_experts_per_tok=2, moe_intermediate_size=16, n_shared_experts=1, n_group=1, topk_group=1, head_dim=4,
+        **ROOM)
 
 
 def prophetnet() -> Any:
@@ -118,8 +119,8 @@ MOVED_ENCODERS = ("camembert", "electra")
 DECODERS: dict[str, Callable[[], Any]] = {
     # One half of a pair, which has layers and heads of its own.
     "bart": lambda: bart(
-        model=hf.BartForCausalLM, is_encoder_decoder=False, is_decoder=True, encoder_attention_heads=2, encoder_layers=3,
-        decoder_layers=2, **ROOM),
+        model=hf.BartForCausalLM, is_encoder_decoder=False, is_decoder=True, encoder_attention_heads=2,
+        encoder_layers=3, decoder_layers=2, **ROOM),
     "bloom": lambda: llama(hf.BloomConfig, hf.BloomForCausalLM),
     "falcon": lambda: falcon(),
     "falcon-alibi": lambda: falcon(alibi=True, multi_query=False),
@@ -140,7 +141,8 @@ DECODERS: dict[str, Callable[[], Any]] = {
     "phi": lambda: llama(hf.PhiConfig, hf.PhiForCausalLM, num_attention_heads=2, **ROOM),
     "phi3": lambda: llama(hf.Phi3Config, hf.Phi3ForCausalLM, **ROOM),
     "qwen3": lambda: llama(hf.Qwen3Config, hf.Qwen3ForCausalLM, head_dim=10, **ROOM),
-    "qwen3_moe": lambda: llama(hf.Qwen3MoeConfig, hf.Qwen3MoeForCausalLM, head_dim=10, num_experts=4, **EXPERTS, **ROOM),
+    "qwen3_moe": lambda: llama(
+        hf.Qwen3MoeConfig, hf.Qwen3MoeForCausalLM, head_dim=10, num_experts=4, **EXPERTS, **ROOM),
     "smollm3": lambda: llama(hf.SmolLM3Config, hf.SmolLM3ForCausalLM, **ROOM),
     "starcoder2": lambda: llama(hf.Starcoder2Config, hf.Starcoder2ForCausalLM, **ROOM),
 }

@@ -191,10 +191,10 @@ def test_an_encoder_alone_of_a_pair() -> None:
 
 
 SENTENCES: dict[str, tuple[str, str, str]] = {
-    name: (name, "prefix-tuning", "no seam \"attention.prefix\", which .* it has encoder.output, .*Model takes no keys and values")
+    name: (name, "prefix-tuning", 'no seam "attention.prefix", which .* it has encoder.output, .*Model takes no keys')
     for name in ENCODERS if name not in MOVED_ENCODERS
 } | {
-    "attention with keys of a width": ("deepseek_v2", "prefix-tuning", "since its latent attention .*: 10 for keys, 6 for values"),
+    "latent attention": ("deepseek_v2", "prefix-tuning", "since its latent attention .*: 10 for keys, 6 for values"),
     "several tokens at once": ("prophetnet", "prefix-tuning", "since its decoder predicts several tokens at once"),
     "a cache of another kind": ("xlm", "prefix-tuning", "since its cache is of a kind of its own"),
     "no encoder": ("opt", "repcali", 'no seam "encoder.output"'),

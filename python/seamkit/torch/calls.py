@@ -21,8 +21,8 @@ def bound(module: torch.nn.Module, args: Sequence[Any], kwargs: dict[str, Any]) 
 
 
 def spelled(kind: type[torch.nn.Module], argument: Name) -> str | None:
-    """How the forward of a module's class spells an argument; None for one that it does not name: what it takes as one of
-    any might go unread."""
+    """How the forward of a module's class spells an argument; None for one that it does not name, since what it takes
+    as one of any might go unread."""
     return argument.among(_signature(kind).parameters.keys())
 
 
@@ -69,5 +69,5 @@ def _of_states(module: torch.nn.Module, mask: Tensor, hidden: Tensor) -> Tensor:
             return kept
     raise UnsupportedError(
         f"an adapter reads an {MASK} [batch, source] of the encoder's output, whose first axes are "
-        f"{list(hidden.shape[:2])}; found {list(mask.shape)}: an encoder that shortens its input, of speech for example, "
-        "is to be called without a mask")
+        f"{list(hidden.shape[:2])}; found {list(mask.shape)}: an encoder that shortens its input, of speech for "
+        "example, is to be called without a mask")

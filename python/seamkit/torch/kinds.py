@@ -40,8 +40,8 @@ def described(model: Any) -> Family:
         except Exception as error:
             # Configurations have checks of their own, with errors of any class.
             raise UnsupportedError(
-                f'{error}: call seamkit.torch.register_family("{config.model_type}", "{_LIKE[kind.site]}", site=...), with a '
-                "function that makes the Site of a configuration") from error
+                f'{error}: call seamkit.torch.register_family("{config.model_type}", "{_LIKE[kind.site]}", site=...), '
+                "with a function that makes the Site of a configuration") from error
         if not found.heads and kind is DECODER:
             raise UnsupportedError(
                 f'the model\'s model_type is "{config.model_type}", and its configuration names no attention heads, so '
@@ -55,7 +55,8 @@ def described(model: Any) -> Family:
 
 
 def why_no_prefix(model: Any) -> str:
-    """Why a prefix has no place in a model that nobody has described, as the end of a sentence; empty where it has one."""
+    """Why a prefix has no place in a model that nobody has described, as the end of a sentence; empty where it has
+    one."""
     config = getattr(model, "config", model)
     return sizes.why_no_prefix(config) or _no_past(config, _past_taker(model, config, _kind(model, config)))
 
@@ -123,8 +124,8 @@ def _no_past(config: Any, taker: type[torch.nn.Module] | None) -> str:
 def _unknown(config: Any, what: str, like: str) -> UnsupportedError:
     name = config.model_type
     return UnsupportedError(
-        f'the model\'s model_type is "{name}", and its configuration {what}, so it is not known where adapters lie in it: '
-        f'call seamkit.torch.register_family("{name}", "{like}"), with the family that it is like and the fields of '
+        f'the model\'s model_type is "{name}", and its configuration {what}, so it is not known where adapters lie in '
+        f'it: call seamkit.torch.register_family("{name}", "{like}"), with the family that it is like and the fields of '
         "seamkit.torch.Family that differ")
 
 
@@ -142,8 +143,8 @@ def check_heads(module: torch.nn.Module, family: str, width: int) -> None:
             if found != width:
                 raise UnsupportedError(
                     f'a prefix for the family "{family}" has heads that are {width} numbers wide together, and '
-                    f"{place}.{name} gives {found}: call seamkit.torch.register_family with the site of this model, where "
-                    "all layers have the same heads")
+                    f"{place}.{name} gives {found}: call seamkit.torch.register_family with the site of this model, "
+                    "where all layers have the same heads")
 
 
 # ---- Where modules are found

@@ -151,8 +151,8 @@ def _begin(model: Any, module: torch.nn.Module, call: dict[str, Any], adapters: 
             "gradient checkpointing drops the past, and with it a prefix: turn it off to train a prefix")
     if past is not None and (getattr(past, "is_compileable", False) or past.get_seq_length() > 0):
         raise UnsupportedError(
-            f"with a prefix {spelled(type(module), PAST)} must be None or an empty DynamicCache, or one that this model has "
-            "filled")
+            f"with a prefix {spelled(type(module), PAST)} must be None or an empty DynamicCache, or one that this model "
+            "has filled")
     given = IDS.value(call) if IDS.value(call) is not None else EMBEDDED.value(call)
     numbers = computed([*adapters.on(c.SEAM_ATTENTION_PREFIX), *adapters.on(c.SEAM_PREFIX_TOKENS)])[attention]
     assert numbers is not None  # `check` has seen to it

@@ -41,8 +41,8 @@ def _one_stack(config: Any, limit: int, *, is_encoder: bool) -> Site:
 
 
 def pair(config: Any) -> Site:
-    """An encoder and a decoder, in one configuration or with one each. The width is the encoder's; heads, words and past
-    are the decoder's."""
+    """An encoder and a decoder, in one configuration or with one each. The width is the encoder's; heads, words and
+    past are the decoder's."""
     source, target = _part(config, "encoder"), _part(config, "decoder")
     layers = _needed(source, names.ENCODER_LAYERS), _needed(target, names.DECODER_LAYERS)
     limits = (
