@@ -5,7 +5,9 @@ import SeamPlugin
 final class Exchange {
     private let settings: Settings
     private let log: HostLog
-    private let multi: UnsafeMutableRawPointer
+    private var multi: UnsafeMutableRawPointer
+    /// The process whose connections `multi` holds.
+    private var process = getpid()
     private let headers: UnsafeMutablePointer<curl_slist>?
     /// Requests sent in the life of the backbone.
     private(set) var sent = 0
@@ -28,9 +30,18 @@ final class Exchange {
     }
 
     deinit {
-        curl_multi_cleanup(multi)
+        if process == getpid() { curl_multi_cleanup(multi) }
         curl_slist_free_all(headers)
         curl_global_cleanup()
+    }
+
+    /// A forked child has its parent's open connections, and would take its answers from them. It leaves them alone, also
+    /// at the end, where they would be closed with a word to the server, and makes its own.
+    private func leaveConnectionsOfParent() -> Bool {
+        guard process != getpid() else { return true }
+        guard let own = curl_multi_init() else { return false }
+        (multi, process) = (own, getpid())
+        return true
     }
 
     /// Runs jobs, which come in the order of their batches. When one fails for good, no job of its batch or a later one
@@ -41,6 +52,10 @@ final class Exchange {
         var plan = Plan(jobs)
         var active: [Transfer] = []
         defer { for transfer in active { curl_multi_remove_handle(multi, transfer.handle) } }
+        guard leaveConnectionsOfParent() else {
+            plan.fail(0, Problem(.io, "libcurl cannot be started"))
+            return plan.failure
+        }
         while true {
             guard shouldContinue() else {
                 let unfinished = plan.firstUnfinished(active.map { $0.job.batch })

@@ -3,6 +3,7 @@
 #include <curl/curl.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 static inline CURLcode curl_set_long(CURL *transfer, CURLoption option, long value) {
   return curl_easy_setopt(transfer, option, value);

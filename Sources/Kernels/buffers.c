@@ -17,7 +17,8 @@ static void *(*take_buffer)(int);
 static void (*give_buffer)(void *);
 static int most_buffers;
 
-static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+// All threads of a region come at once, for a moment: they spin rather than sleep.
+static pthread_mutex_t gate = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 // Guarded by `gate`.
 static int buffers;  // that OpenBLAS has
@@ -43,7 +44,10 @@ static void make_buffers(int wanted) {
   }
   if (wanted <= buffers) return;
   void **taken = calloc((size_t)wanted, sizeof *taken);
-  if (!taken) return;
+  if (!taken) {
+    refused = 1;
+    return;
+  }
   for (int i = 0; i < wanted; i++) taken[i] = take_buffer(0);
   for (int i = 0; i < wanted; i++) give_buffer(taken[i]);
   free(taken);

@@ -1,11 +1,12 @@
 // A process that forks. The child has the thread that called fork and no other, and everything as it was at that moment,
 // locks included. So fork waits until no other thread holds one of ours, and the child's pool starts anew.
 
+#define _GNU_SOURCE
 #include <pthread.h>
 
 #include "blas.h"
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
 
 void sk_lock(void) { pthread_mutex_lock(&lock); }
 void sk_unlock(void) { pthread_mutex_unlock(&lock); }

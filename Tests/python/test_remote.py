@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import Any
 
@@ -48,6 +49,25 @@ def test_concurrency_is_bounded(remote: Runtime, server: Server, concurrency: in
     check(backbone.query(PROMPTS, ANSWERS))
     assert server.most_in_flight == concurrency
     assert server.connections <= concurrency, "connections must be kept open"
+
+
+def test_a_forked_child_has_connections_of_its_own(remote: Runtime, server: Server) -> None:
+    """It would read the answers to its parent's questions."""
+    backbone = open_at(remote, server, concurrency=1)
+    check(backbone.query(PROMPTS, ANSWERS))
+    connections = server.connections
+    pid = os.fork()
+    if pid == 0:
+        failed = 1
+        try:
+            check(backbone.query(PROMPTS, ANSWERS))
+            failed = 0
+        finally:
+            os._exit(failed)
+    check(backbone.query(PROMPTS, ANSWERS))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    check(backbone.query(PROMPTS, ANSWERS))
+    assert server.connections == connections + 1
 
 
 @pytest.mark.parametrize("batch_size, requests", [(5, 10), (24, 2), (100, 2)])
