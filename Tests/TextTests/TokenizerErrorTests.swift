@@ -66,14 +66,14 @@ private func split(_ pattern: JSON, behavior: String = "Isolated") -> JSON {
         ("model", ["type": "WordLevel", "vocab": ["a": 1]], .format, ["unk_token"]),
         ("model", ["type": "WordLevel", "vocab": [:], "unk_token": "a", "dropout": 1], .unsupported, ["\"dropout\""]),
         (
-            "pre_tokenizer", ["type": "UnicodeScripts"], .unsupported,
-            ["\"pre_tokenizer\"", "\"UnicodeScripts\"", "\"Split\""]
+            "pre_tokenizer", ["type": "Odd"], .unsupported,
+            ["\"pre_tokenizer\"", "\"Odd\"", "\"Split\""]
         ),
         ("pre_tokenizer", ["type": "Whitespace", "extra": 1], .unsupported, ["\"extra\""]),
         ("pre_tokenizer", ["type": 3], .format, ["an integer"]),
         (
-            "pre_tokenizer", ["type": "Sequence", "pretokenizers": [["type": "FixedLength"]]], .unsupported,
-            ["pre_tokenizer.pretokenizers.0", "FixedLength"]
+            "pre_tokenizer", ["type": "Sequence", "pretokenizers": [["type": "Odd"]]], .unsupported,
+            ["pre_tokenizer.pretokenizers.0", "\"Odd\""]
         ),
         ("pre_tokenizer", split(["Regex": "a("]), .format, ["a(", "Oniguruma", "parenthes"]),
         ("pre_tokenizer", split(["Regex": "a", "String": "a"]), .format, ["pattern"]),
@@ -83,9 +83,11 @@ private func split(_ pattern: JSON, behavior: String = "Isolated") -> JSON {
         ("pre_tokenizer", ["type": "CharDelimiterSplit", "delimiter": "ab"], .format, ["one character"]),
         ("normalizer", ["type": "Precompiled", "precompiled_charsmap": "A*=="], .format, ["base64"]),
         ("normalizer", ["type": "Precompiled", "precompiled_charsmap": "AAAAAA=="], .format, ["4 bytes"]),
-        ("normalizer", ["type": "Nmt"], .unsupported, ["\"normalizer\"", "\"Nmt\""]),
+        ("normalizer", ["type": "Odd"], .unsupported, ["\"normalizer\"", "\"Odd\"", "\"Nmt\""]),
+        ("pre_tokenizer", ["type": "FixedLength", "length": 0], .format, ["1 or more", "found 0"]),
         ("normalizer", ["type": "Strip", "strip_left": 1, "strip_right": true], .format, ["strip_left", "a boolean"]),
-        ("decoder", ["type": "CTC"], .unsupported, ["\"decoder\"", "\"CTC\""]),
+        ("decoder", ["type": "Odd"], .unsupported, ["\"decoder\"", "\"Odd\"", "\"CTC\""]),
+        ("decoder", ["type": "BPEDecoder", "suffix": ""], .unsupported, ["\"decoder\"", "suffix"]),
         (
             "decoder", ["type": "Strip", "content": " ", "start": -1, "stop": 0], .format,
             ["\"decoder\"", "start", "-1"]

@@ -21,10 +21,11 @@ extension TokenizerModel {
 
 func tokenizerModel(_ part: TokenizerPart) throws -> any TokenizerModel {
     // Older files do not say which it is, and `tokenizers` tells by what they have.
-    guard part.member("type") != nil else {
+    if part.member("type") == nil {
         if part.member("merges") != nil { return try BytePairEncoding(part) }
         if part.member("vocab")?.arrayValue != nil { return try Unigram(part) }
-        return try part.member("max_input_chars_per_word") != nil ? WordPiece(part) : WordLevel(part)
+        if part.member("max_input_chars_per_word") != nil { return try WordPiece(part) }
+        if part.member("unk_token") != nil { return try WordLevel(part) }
     }
     return try part.typed([
         "WordLevel": WordLevel.init,
