@@ -14,6 +14,8 @@ func fileError(_ action: String, _ path: String, _ reason: Int32) -> SeamError {
         SeamError(.io, "\(action) \"\(path)\", the disk is full")
     case EFBIG:
         SeamError(.io, "\(action) \"\(path)\", the file would exceed the size limit of the disk or process")
+    case EPIPE:
+        SeamError(.io, "\(action) \"\(path)\", nobody reads it any more")
     case EISDIR:
         SeamError(.invalidArgument, "\(action) \"\(path)\", expected a file, found a folder")
     case ENOTDIR:
@@ -21,4 +23,9 @@ func fileError(_ action: String, _ path: String, _ reason: Int32) -> SeamError {
     default:
         SeamError(.io, "\(action) \"\(path)\", \(String(cString: strerror(reason)))")
     }
+}
+
+extension FileSystem {
+    /// The error for what was printed and did not arrive; `reason` is its `errno`.
+    public static func outputError(_ reason: Int32) -> SeamError { fileError("cannot write", "standard output", reason) }
 }

@@ -2,6 +2,8 @@
 #include "platform.h"
 
 #include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,4 +23,11 @@ int platform_own_path(char *path, size_t size) {
 
 int platform_contains(const void *bytes, size_t count, const char *text) {
   return memmem(bytes, count, text, strlen(text)) != NULL;
+}
+
+int platform_flush_output(void) {
+  int had_failed = ferror(stdout);
+  errno = 0;
+  if (fflush(stdout) == 0 && !had_failed) return 0;
+  return errno != 0 ? errno : EIO;
 }

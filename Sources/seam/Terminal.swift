@@ -1,6 +1,5 @@
 import Glibc
 import Support
-import Synchronization
 
 /// A line to standard error.
 func printError(_ line: String) { writeError(line + "\n") }
@@ -33,20 +32,6 @@ struct ProgressLine {
         guard isTerminal, lastShown > -Double.infinity else { return }
         writeError("\r\u{1B}[K")
     }
-}
-
-/// Ctrl-C as a question that long work asks: the first one asks it to stop cleanly, the second one kills.
-enum Interruption {
-    private static let isAsked = Atomic<Bool>(false)
-
-    static func watch() {
-        signal(SIGINT) { _ in
-            Interruption.isAsked.store(true, ordering: .relaxed)
-            signal(SIGINT, SIG_DFL)
-        }
-    }
-
-    static var isRequested: Bool { isAsked.load(ordering: .relaxed) }
 }
 
 /// Rows of text with aligned columns; numbers to the right.
