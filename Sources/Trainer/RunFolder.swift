@@ -33,23 +33,21 @@ public enum RunFolder {
             guard isResumable else { throw SeamError(.notFound, "--resume: \"\(folder)\" holds no checkpoint") }
             return
         }
-        guard overwrites else {
-            guard !isResumable else {
-                throw SeamError(
-                    .alreadyExists,
-                    "\"\(folder)\" holds the checkpoint of an unfinished run: add --resume to go on, --overwrite to start"
-                        + " anew, or give another --output")
-            }
-            let names = [adapterName, backboneName, checkpointName, logName, plotName, Recording.fileName]
-            if let name = names.first(where: { FileSystem.exists(FileSystem.join(folder, $0)) }) {
-                throw SeamError(
-                    .alreadyExists,
-                    "\"\(folder)\" holds the \(name) of another run: add --overwrite to replace that run, or give another"
-                        + " --output")
-            }
-            return
-        }
         for (name, kind) in folders { try AtomicFolder.checkReplaceable(FileSystem.join(folder, name), kind) }
+        guard !overwrites else { return }
+        guard !isResumable else {
+            throw SeamError(
+                .alreadyExists,
+                "\"\(folder)\" holds the checkpoint of an unfinished run: add --resume to go on, --overwrite to start anew,"
+                    + " or give another --output")
+        }
+        let names = folders.map { $0.name } + [logName, plotName, Recording.fileName]
+        if let name = names.first(where: { FileSystem.exists(FileSystem.join(folder, $0)) }) {
+            throw SeamError(
+                .alreadyExists,
+                "\"\(folder)\" holds the \(name) of another run: add --overwrite to replace that run, or give another"
+                    + " --output")
+        }
     }
 
     /// Takes a folder for a run, and removes what another run wrote there where it is to be overwritten.
@@ -69,8 +67,7 @@ public enum RunFolder {
         return lock
     }
 
-    private static let folders = [
-        (name: adapterName, kind: AdapterFolder.kind), (backboneName, BackboneFolder.kind),
-        (checkpointName, Checkpoint.kind),
+    private static let folders: [(name: String, kind: FolderKind)] = [
+        (adapterName, AdapterFolder.kind), (backboneName, BackboneFolder.kind), (checkpointName, Checkpoint.kind),
     ]
 }
