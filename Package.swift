@@ -84,7 +84,7 @@ let package = Package(
         .executableTarget(
             name: "seam",
             dependencies: [
-                "Trainer", "FewShot", "Sweep", "Exchange",
+                "Trainer", "FewShot", "Sweep", "Exchange", "Platform",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 

@@ -7,6 +7,8 @@ struct PEFTConfig {
     static let fileName = "adapter_config.json"
     static let weightsName = "adapter_model.safetensors"
     static let pickleName = "adapter_model.bin"
+    /// What is replaced: what PEFT and the export write, and nothing else.
+    static let kind = FolderKind(fileName, weightsName, pickleName, "README.md")
     /// The tensor of the prefix, and the only one without a head.
     static let tensorName = "prompt_embeddings"
 

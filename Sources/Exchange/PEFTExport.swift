@@ -10,10 +10,11 @@ public enum PEFTPrefix {
     /// or not at all. Networks and gates are computed away.
     /// - Parameters:
     ///   - baseModel: `base_model_name_or_path`, the model's name or path for whoever loads the folder; nil: none.
-    ///   - path: a folder; an adapter of SeamKit's that is there is not replaced.
+    ///   - replaces: whether one of PEFT's that is at `path` is replaced; else it is refused.
+    ///   - path: a folder; an adapter of SeamKit's that is there is never replaced.
     /// - Throws: `.unsupported` for what the format has no place for: other adapters, a prefix of cross-attention or of
     ///   an encoder's beside a decoder; `.numeric` for NaN or infinity.
-    public static func export(_ session: Session, baseModel: String? = nil, to path: String) throws {
+    public static func export(_ session: Session, baseModel: String? = nil, replaces: Bool = true, to path: String) throws {
         let info = session.backbone.info
         let prefix = try exportable(session)
         let (tokens, layers) = (prefix.shape[3], prefix.shape[0])
@@ -28,7 +29,7 @@ public enum PEFTPrefix {
             throw SeamError(
                 .alreadyExists, "cannot replace the folder \"\(path)\", it holds an adapter that is not one of PEFT's")
         }
-        try AtomicFolder.write(path, marker: PEFTConfig.fileName) { folder in
+        try AtomicFolder.write(path, PEFTConfig.kind, replaces: replaces) { folder in
             try FileSystem.atomicWriteFile(
                 FileSystem.join(folder, PEFTConfig.fileName),
                 text: try config.json(baseModel: baseModel).serialized(indent: 2) + "\n")

@@ -5,8 +5,12 @@ import Support
 
 extension PEFTPrefix {
     /// `adapter(from:backbone:)`, written as an adapter folder, replaced as a whole or not at all.
-    /// - Parameter output: an adapter that is there is replaced, a folder of PEFT's is not.
-    public static func importAdapter(from path: String, backbone: Backbone, to output: String) throws {
+    /// - Parameters:
+    ///   - replaces: whether an adapter that is at `output` is replaced; else it is refused.
+    ///   - output: a folder; one of PEFT's is never replaced.
+    public static func importAdapter(
+        from path: String, backbone: Backbone, replaces: Bool = true, to output: String
+    ) throws {
         let adapter = try adapter(from: path, backbone: backbone)
         let file = FileSystem.join(output, AdapterFolder.configName)
         if FileSystem.exists(file), try JSON.read(file)["peft_type"] != nil {
@@ -14,7 +18,7 @@ extension PEFTPrefix {
         }
         try AdapterFolder.save(
             adapter, backbone: backbone, isBackboneTrained: false,
-            notes: "A prefix that PEFT trained, read with `seam import`.", to: output)
+            notes: "A prefix that PEFT trained, read with `seam import`.", replaces: replaces, to: output)
     }
 
     /// A trained prefix that PEFT saved, as an adapter `prefix-tuning` whose numbers are trained themselves

@@ -30,6 +30,31 @@ public protocol AnswerSource: AnyObject {
     /// - Parameter deliver: takes answers as they come, with the indices of their texts; false stops with `.cancelled`.
     ///   What was delivered before a failure is good.
     func answer(_ inputs: [InputText], deliver: ([Int], AnswerFeatures) throws -> Bool) throws
+
+    /// Throws what is wrong with a text that the model cannot be asked about, without asking it.
+    func check(_ input: InputText) throws
+}
+
+extension AnswerSource {
+    public func check(_ input: InputText) throws {}
+
+    /// Does what asks about texts of files; an error that one of them causes names its file and line.
+    public func locating<Result>(_ data: [LabelledTexts], _ body: () throws -> Result) throws -> Result {
+        do {
+            return try body()
+        } catch let error as SeamError where error.code != .cancelled {
+            for texts in data {
+                for (input, line) in zip(texts.inputs, texts.lines) {
+                    do {
+                        try check(input)
+                    } catch let cause as SeamError {
+                        throw SeamError(cause.code, "\(texts.name), line \(line): \(cause.message)", origin: cause.origin)
+                    }
+                }
+            }
+            throw error
+        }
+    }
 }
 
 /// The answers of a session's model: of one that reads text without a tokenizer, of others with theirs.

@@ -76,6 +76,7 @@ public final class FeatureCache {
         path = folder.map { FileSystem.join($0, key.folderName) }
         guard let path else { return }
         try FileSystem.createDirectories(path)
+        FileSystem.removeAbandoned(in: path)
         var opened = try openAll(path)
         let small = opened.filter { $0.file.file.bytes.count < sizes.small }
         if small.count > sizes.smallFiles {

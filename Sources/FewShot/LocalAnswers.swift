@@ -61,6 +61,10 @@ public final class LocalAnswers: AnswerSource {
         try answer(prompts: try inputs.map { try encoder.template.render(try fitted($0)) }, deliver: deliver)
     }
 
+    public func check(_ input: InputText) throws {
+        _ = try encoder.ids(of: try encoder.template.render(try encoder.fitted(input).0))
+    }
+
     /// A text of which the end is left out where its prompt would be too long, and counted then.
     func fitted(_ input: InputText) throws -> InputText {
         let (fitted, isShortened) = try encoder.fitted(input)

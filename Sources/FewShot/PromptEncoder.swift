@@ -117,7 +117,7 @@ struct PromptEncoder {
             }
             return EncodedPrompt(ids: ids, answer: ids.count - 1)
         case .encoderOnly where !info.hasHead:
-            return EncodedPrompt(ids: try tokenizer.encode(prompt.before))
+            return EncodedPrompt(ids: try spelled(prompt))
         case .encoderOnly:
             let (ids, place) = try masked(prompt)
             return EncodedPrompt(ids: ids, answer: place)
@@ -126,7 +126,7 @@ struct PromptEncoder {
                 throw SeamError(.invalidArgument, "the model names no decoder_start_token_id, so it cannot answer")
             }
             guard prompt.after != nil else {
-                return EncodedPrompt(ids: try tokenizer.encode(prompt.before), decoderIDs: [start], answer: 0)
+                return EncodedPrompt(ids: try spelled(prompt), decoderIDs: [start], answer: 0)
             }
             let (ids, place) = try masked(prompt)
             if let mask, mask.token == Self.sentinel {
@@ -136,6 +136,16 @@ struct PromptEncoder {
         case .text:
             throw SeamError(.unsupported, "the backbone reads text, not token ids")
         }
+    }
+
+    private func spelled(_ prompt: Prompt) throws -> [Int32] {
+        let ids = try tokenizer.encode(prompt.before)
+        guard !ids.isEmpty else {
+            throw SeamError(
+                .invalidArgument,
+                "the prompt \(prompt.before.prefix(80).debugDescription) must have at least 1 token, found none")
+        }
+        return ids
     }
 
     private func masked(_ prompt: Prompt) throws -> (ids: [Int32], place: Int) {

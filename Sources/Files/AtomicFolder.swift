@@ -1,23 +1,73 @@
 import Glibc
 import Support
 
+/// A kind of folder that is written and replaced as a whole.
+public struct FolderKind: Sendable {
+    /// The file that every folder of this kind holds, such as `adapter_config.json`.
+    public let marker: String
+    /// Whether a path in such a folder is part of it.
+    let isOwn: @Sendable (String) -> Bool
+
+    public init(marker: String, isOwn: @escaping @Sendable (_ path: String) -> Bool) {
+        (self.marker, self.isOwn) = (marker, isOwn)
+    }
+
+    /// One that holds files of these names, the first of them always.
+    public init(_ marker: String, _ names: String...) {
+        self.init(marker: marker) { names.contains(FileSystem.baseName($0)) && !FileSystem.isDirectory($0) }
+    }
+}
+
 /// Writing a whole folder (an adapter, a checkpoint) so that a crash leaves the old one or the new one.
 public enum AtomicFolder {
     /// Calls `body` with the path of an empty temporary folder beside `path`, brings the files that it
     /// wrote to the disk, and gives the folder the name `path`, creating the folders above.
     ///
-    /// `marker` is the file that every folder of this kind holds, such as `adapter_config.json`. A folder
-    /// that is already at `path` is replaced as a whole, with all it holds, but only when it is empty or
-    /// holds the marker: a mistyped path never costs somebody else's files. A link at `path` is followed.
+    /// A folder that is already at `path` is replaced as a whole, but only when it is empty, or holds what
+    /// `kind` says and nothing else: a mistyped path never costs somebody else's files, nor does one where
+    /// somebody keeps more beside an adapter. A link at `path` is followed.
     ///
-    /// Throws `SeamError(.alreadyExists)` when something else is at `path`, `.io` when the disk fails or is
-    /// full, and whatever `body` throws; then `path` is as before and the temporary folder is gone. A
-    /// process that is killed leaves a temporary folder `.NAME.tmp-PID-…`, which may be deleted. Two
-    /// writers of one path at once are safe: the last to finish wins.
+    /// Throws `SeamError(.alreadyExists)` when something else is at `path`, or with `replaces` false any
+    /// folder that is not empty; `.io` when the disk fails or is full, and whatever `body` throws; then
+    /// `path` is as before and the temporary folder is gone. A process that is killed leaves a temporary
+    /// folder `.NAME.tmp-PID-…`, which the next writer of `path` removes. Two writers of one path at once
+    /// are safe: the last to finish wins, or with `replaces` false the first.
     public static func write<Result>(
-        _ path: String, marker: String, _ body: (_ temporary: String) throws -> Result
+        _ path: String, _ kind: FolderKind, replaces: Bool = true, _ body: (_ temporary: String) throws -> Result
     ) throws -> Result {
-        try write(path, marker: marker, exchange: exchange, body)
+        try write(path, kind, replaces: replaces, exchange: exchange, body)
+    }
+
+    /// Removes the folder at `path`, if there is one of this kind. Throws as `write` for another.
+    public static func remove(_ path: String, _ kind: FolderKind) throws {
+        guard FileSystem.exists(path) else { return }
+        let target = try resolved(path)
+        try checkReplaceable(target, kind)
+        try FileSystem.remove(target)
+    }
+
+    /// Whether nothing is at `path`, or an empty folder.
+    public static func isFree(_ path: String) -> Bool {
+        !FileSystem.exists(path) || (try? FileSystem.list(path))?.isEmpty == true
+    }
+
+    /// Throws as `write` would for what is at `path`.
+    public static func checkReplaceable(_ path: String, _ kind: FolderKind) throws {
+        guard FileSystem.exists(path) else { return }
+        guard FileSystem.isDirectory(path) else {
+            throw SeamError(.alreadyExists, "cannot write the folder \"\(path)\", a file is there")
+        }
+        let names = try FileSystem.list(path)
+        guard names.isEmpty || names.contains(kind.marker) else {
+            throw SeamError(
+                .alreadyExists,
+                "cannot replace the folder \"\(path)\", it holds other files (\(names[0])) and no \(kind.marker)")
+        }
+        if let stranger = names.first(where: { $0 != kind.marker && !kind.isOwn(FileSystem.join(path, $0)) }) {
+            throw SeamError(
+                .alreadyExists,
+                "cannot replace the folder \"\(path)\", beside what is written there it holds other files (\(stranger))")
+        }
     }
 
     /// Finishes what a crash interrupted on a disk that cannot exchange two folders: when nothing is at
@@ -32,24 +82,38 @@ public enum AtomicFolder {
     /// As the public form; `exchange` swaps two folders in one step, or returns false where the disk
     /// cannot.
     package static func write<Result>(
-        _ path: String, marker: String, exchange: (String, String) throws -> Bool,
+        _ path: String, _ kind: FolderKind, replaces: Bool = true, exchange: (String, String) throws -> Bool,
         _ body: (_ temporary: String) throws -> Result
     ) throws -> Result {
         try recover(path)
         let target = try resolved(path)
-        try checkReplaceable(target, marker)
-        try FileSystem.createDirectories(FileSystem.parent(target))
+        let occupied = SeamError(.alreadyExists, "cannot write the folder \"\(path)\", one is there already")
+        func check() throws {
+            try checkReplaceable(target, kind)
+            guard replaces || isFree(target) else { throw occupied }
+        }
+        try check()
+        let folder = FileSystem.parent(target)
+        try FileSystem.createDirectories(folder)
+        FileSystem.removeAbandoned(in: folder, of: FileSystem.baseName(target))
         let temporary = FileSystem.temporaryName(beside: target)
         guard mkdir(temporary, 0o777) == 0 else { throw fileError("cannot write", path, errno) }
+        // The lock, which ends with the process, tells the folder from what a killed process left.
+        let lock = open(temporary, O_RDONLY | O_CLOEXEC | O_DIRECTORY)
+        defer { if lock >= 0 { close(lock) } }
+        if lock >= 0 { _ = flock(lock, LOCK_EX | LOCK_NB) }
         let result: Result
         do {
             result = try body(temporary)
-            guard FileSystem.exists(FileSystem.join(temporary, marker)) else {
-                throw SeamError(.internal, "the folder for \"\(path)\" was written without its \(marker)")
+            guard FileSystem.exists(FileSystem.join(temporary, kind.marker)) else {
+                throw SeamError(.internal, "the folder for \"\(path)\" was written without its \(kind.marker)")
             }
             try synchronize(temporary)
-            try checkReplaceable(target, marker)
-            try install(temporary, at: target, exchange)
+            try check()
+            try install(temporary, at: target) { one, other in
+                guard replaces else { throw occupied }
+                return try exchange(one, other)
+            }
         } catch {
             try? FileSystem.remove(temporary)
             throw error
@@ -99,25 +163,12 @@ public enum AtomicFolder {
         FileSystem.join(FileSystem.parent(path), ".\(FileSystem.baseName(path)).seam-old")
     }
 
-    /// The path with links followed when something is there, so that the folder itself is swapped.
+    /// The path with links followed, so that the folder itself is swapped and a link to it stays.
     private static func resolved(_ path: String) throws -> String {
-        guard FileSystem.exists(path) else { return path }
+        guard FileSystem.exists(path) else { return try FileSystem.followingLinks(path) }
         guard let real = realpath(path, nil) else { throw fileError("cannot open", path, errno) }
         defer { free(real) }
         return String(cString: real)
-    }
-
-    private static func checkReplaceable(_ path: String, _ marker: String) throws {
-        guard FileSystem.exists(path) else { return }
-        guard FileSystem.isDirectory(path) else {
-            throw SeamError(.alreadyExists, "cannot write the folder \"\(path)\", a file is there")
-        }
-        let names = try FileSystem.list(path)
-        guard names.isEmpty || names.contains(marker) else {
-            throw SeamError(
-                .alreadyExists,
-                "cannot replace the folder \"\(path)\", it holds other files (\(names[0])) and no \(marker)")
-        }
     }
 
     /// Brings every file below a folder to the disk, so that the new name never shows up before the data.

@@ -98,51 +98,6 @@ public enum FileSystem {
         return (isAbsolute ? "/" : "") + parts.dropLast().joined(separator: "/")
     }
 
-    /// Writes `bytes` to a file so that a crash or a full disk leaves the file that was there before.
-    ///
-    /// The bytes go to a temporary file in the same folder, to the disk, and then take the name; a link
-    /// at `path` is replaced, not followed. On failure the temporary file is removed and `SeamError(.io)`
-    /// says why, "the disk is full" for instance.
-    public static func atomicWriteFile(_ path: String, _ bytes: some Sequence<UInt8>) throws {
-        try atomicWriteFile(path) { file in
-            let written: Void? = try bytes.withContiguousStorageIfAvailable {
-                try file.write(UnsafeRawBufferPointer($0))
-            }
-            if written == nil { try Array(bytes).withUnsafeBytes { try file.write($0) } }
-        }
-    }
-
-    /// As above for a text, written as UTF-8.
-    public static func atomicWriteFile(_ path: String, text: String) throws {
-        try atomicWriteFile(path, text.utf8)
-    }
-
-    /// As above for content that is produced piece by piece; `body` writes it through the file.
-    ///
-    /// When `body` throws, nothing is at `path` that was not there before.
-    public static func atomicWriteFile(_ path: String, _ body: (OutputFile) throws -> Void) throws {
-        let folder = parent(path)
-        guard isDirectory(folder) else {
-            throw SeamError(.notFound, "cannot write \"\(path)\", there is no folder \"\(folder)\"")
-        }
-        let file = try OutputFile(temporary: temporaryName(beside: path), for: path)
-        do {
-            try body(file)
-            try file.finish()
-            guard rename(file.location, path) == 0 else { throw fileError("cannot write", path, errno) }
-        } catch {
-            unlink(file.location)
-            throw error
-        }
-        try synchronize(folder: folder)
-    }
-
-    /// A name in the same folder that nobody else uses.
-    static func temporaryName(beside path: String) -> String {
-        let unique = String(UInt32.random(in: .min ... .max), radix: 36)
-        return join(parent(path), ".\(baseName(path)).tmp-\(getpid())-\(unique)")
-    }
-
     /// Brings a folder's list of names to the disk, without which a rename may be lost in a crash.
     static func synchronize(folder path: String) throws {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_DIRECTORY)

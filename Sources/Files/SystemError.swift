@@ -16,6 +16,8 @@ func fileError(_ action: String, _ path: String, _ reason: Int32) -> SeamError {
         SeamError(.outOfMemory, "\(action) \"\(path)\", the system gives this process no more memory (ulimit -v)")
     case EFBIG:
         SeamError(.io, "\(action) \"\(path)\", the file would exceed the size limit of the disk or process")
+    case EPIPE:
+        SeamError(.io, "\(action) \"\(path)\", nobody reads it any more")
     case EISDIR:
         SeamError(.invalidArgument, "\(action) \"\(path)\", expected a file, found a folder")
     case ENOTDIR:
@@ -23,4 +25,9 @@ func fileError(_ action: String, _ path: String, _ reason: Int32) -> SeamError {
     default:
         SeamError(.io, "\(action) \"\(path)\", \(String(cString: strerror(reason)))")
     }
+}
+
+extension FileSystem {
+    /// The error for what was printed and did not arrive; `reason` is its `errno`.
+    public static func outputError(_ reason: Int32) -> SeamError { fileError("cannot write", "standard output", reason) }
 }

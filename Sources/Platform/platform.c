@@ -2,10 +2,12 @@
 #include "platform.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,6 +28,13 @@ int platform_own_path(char *path, size_t size) {
 
 int platform_contains(const void *bytes, size_t count, const char *text) {
   return memmem(bytes, count, text, strlen(text)) != NULL;
+}
+
+int platform_flush_output(void) {
+  int had_failed = ferror(stdout);
+  errno = 0;
+  if (fflush(stdout) == 0 && !had_failed) return 0;
+  return errno != 0 ? errno : EIO;
 }
 
 // ---- Mapped files whose pages are gone

@@ -78,6 +78,8 @@ public struct Sweep {
         do {
             var (session, options) = try task.prepared(run)
             options.output = folder.folder(of: run)
+            // What stands there without a result is of this run, stopped before its first checkpoint.
+            options.overwrites = true
             options.notes += (options.notes.isEmpty ? "" : "\n") + "- sweep: \(run.title)"
             try options.training.validate()
             for data in [task.training, task.development, task.test] { try data?.check(fits: session) }
@@ -98,7 +100,11 @@ public struct Sweep {
     /// - Parameters:
     ///   - observe: called on this thread.
     ///   - shouldContinue: asked before every step; false stops with a checkpoint.
+    /// - Throws: `.alreadyExists` where another process writes into the folder, and as `SweepFolder.checkOwn`.
     public func run(observe: (SweepEvent) throws -> Void, shouldContinue: () -> Bool) throws -> Ending {
+        let lock = try FolderLock(folder.path)
+        defer { lock.release() }
+        try folder.checkOwn()
         try folder.write(description)
         let runs = plan.runs
         let open = try runs.filter { try folder.result(of: $0) == nil }
@@ -129,7 +135,7 @@ public struct Sweep {
             let training = try training(run, session, options)
             var secondsPerStep = 0.0
             let result = try training.run(
-                resumes: TrainingRun.isResumable(options.output),
+                resumes: RunFolder.isResumable(options.output),
                 observe: { event in
                     switch event {
                     case .started(_, let first):

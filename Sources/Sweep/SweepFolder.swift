@@ -38,6 +38,15 @@ public struct SweepFolder: Sendable {
             title: try json.requireString("title", in: planPath))
     }
 
+    /// Throws `.alreadyExists` for a folder that is no sweep's and holds what a sweep would replace.
+    public func checkOwn() throws {
+        guard !FileSystem.exists(planPath) else { return }
+        let names = ["runs"] + SweepReport.fileNames
+        guard let name = names.first(where: { FileSystem.exists(self[$0]) }) else { return }
+        throw SeamError(
+            .alreadyExists, "\"\(path)\" holds \(name) and no sweep.json, so that is no sweep's: give another --output")
+    }
+
     func write(_ description: Description) throws {
         guard case .object(let plan) = description.plan.json else { return }
         let json = JSON.object(

@@ -3,15 +3,16 @@ import Support
 import Trainer
 
 extension SweepReport {
+    /// Those that every report has.
+    static let fileNames = ["results.md", "results.jsonl", "metric.svg", "loss.svg"]
+
     /// Writes results.jsonl, results.md, metric.svg, loss.svg and, for what adapters recorded, ADAPTER-VARIANT-VALUE.svg
     /// of the first seed's runs, each atomically.
     /// - Returns: the names of the files.
     @discardableResult
     public func write(to folder: SweepFolder) throws -> [String] {
-        let files = [
-            (name: "results.md", text: markdown), ("results.jsonl", try lines()), ("metric.svg", metricPlot),
-            ("loss.svg", lossPlot),
-        ] + (try recordedPlots(in: folder))
+        let texts = [markdown, try lines(), metricPlot, lossPlot]
+        let files = zip(Self.fileNames, texts).map { (name: $0, text: $1) } + (try recordedPlots(in: folder))
         for file in files { try FileSystem.atomicWriteFile(folder[file.name], text: file.text) }
         return files.map(\.name)
     }

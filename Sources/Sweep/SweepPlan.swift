@@ -49,8 +49,8 @@ public struct SweepPlan: Equatable, Sendable {
         try require(seeds.count, firstTwice(seeds).map(String.init), "--seeds")
         for variant in variants {
             for axis in axes {
-                let setting = variant.settings.first { $0.name == axis.name || $0.option == axis.name[...] }
-                if let setting {
+                let varied = SweepSetting(name: axis.name, value: "")
+                if let setting = variant.settings.first(where: { $0.sets(sameAs: varied) }) {
                     throw SeamError(
                         .invalidArgument,
                         "--variant \(variant.text) sets \(setting.option), which --vary \(axis.text) varies")

@@ -48,7 +48,7 @@ public struct SweepTask {
         options.seed = run.seed
         var settings = run.variant.settings
         for setting in try adapterSettings.filter({ try has(run.variant, $0) }) {
-            if !settings.contains(where: { $0.option == setting.option }) { settings.append(setting) }
+            if !settings.contains(where: { $0.sets(sameAs: setting) }) { settings.append(setting) }
         }
         for setting in run.point.settings {
             if let known = RunSetting(rawValue: setting.name) {
@@ -59,7 +59,7 @@ public struct SweepTask {
                         .invalidArgument,
                         "--vary \(setting.name): variant \"\(run.variant.name)\" has no adapter with this option, and the training has \(RunSetting.allCases.map(\.rawValue).joined(separator: ", "))")
                 }
-                settings.removeAll { $0.option == setting.option }
+                settings.removeAll { $0.sets(sameAs: setting) }
                 settings.append(setting)
             }
         }

@@ -21,8 +21,16 @@ public struct SweepSetting: Hashable, Sendable {
     public var text: String { "\(name)=\(value)" }
     /// As people read it.
     var title: String { "\(name) \(value)" }
-    /// The name without the adapter's in front.
+    /// The name without the adapter's in front, and that adapter, if it is named.
     var option: Substring { name.split(separator: ".").last ?? "" }
+    private var adapter: Substring? { name.lastIndex(of: ".").map { name[..<$0] } }
+
+    /// Whether both set the same option of an adapter. What sets the training itself, such as `learning_rate`, is
+    /// another setting than `gate.learning_rate`.
+    func sets(sameAs other: SweepSetting) -> Bool {
+        guard option == other.option, adapter != other.adapter else { return option == other.option }
+        return (adapter == nil || other.adapter == nil) && RunSetting(rawValue: String(option)) == nil
+    }
 }
 
 /// A named composition of adapters, with options of its own, that a sweep compares with others.

@@ -9,6 +9,7 @@ enum Checkpoint {
     static let stateName = "trainer_state.json"
     private static let weightsName = "trainer_state.safetensors"
     private static let schema = 1
+    static let kind = FolderKind(stateName, weightsName)
 
     /// Replaces the checkpoint at `path` as a whole.
     /// - Parameter settings: of the run; a resumed run must have the same.
@@ -24,7 +25,7 @@ enum Checkpoint {
             }
             return parts
         }
-        try AtomicFolder.write(path, marker: stateName) { folder in
+        try AtomicFolder.write(path, kind) { folder in
             try SafetensorsWriter.write(tensors, to: FileSystem.join(folder, weightsName))
             try FileSystem.atomicWriteFile(
                 FileSystem.join(folder, stateName), text: try state.serialized(indent: 2) + "\n")

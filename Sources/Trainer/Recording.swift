@@ -61,7 +61,7 @@ public enum Recording {
         }
     }
 
-    private static let fileName = "recorded.jsonl"
+    static let fileName = "recorded.jsonl"
 
     /// What one method of an adapter gave over the steps, as a picture.
     public struct Plot: Sendable {

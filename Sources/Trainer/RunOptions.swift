@@ -17,6 +17,8 @@ public struct RunOptions: Sendable {
     public var keepsReparameterization = false
     /// Folder for everything the run writes.
     public var output: String
+    /// Whether what another run wrote into that folder is removed first; else such a folder is refused.
+    public var overwrites = false
     /// Lines of the adapters' model cards: data, command.
     public var notes = ""
 

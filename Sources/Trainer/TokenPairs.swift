@@ -5,26 +5,43 @@ import Text
 
 /// Token ids of a data set: sources and, in the same order, targets, or the class of each source.
 public struct TokenPairs: Sendable {
+    /// The file that examples were read from, and the line of each, counted from 1.
+    public struct Origin: Sendable {
+        public let name: String
+        public let lines: [Int]
+
+        public init(name: String, lines: [Int]) { (self.name, self.lines) = (name, lines) }
+    }
+
     public let sources: [[Int32]]
     /// Empty in a classification.
     public let targets: [[Int32]]
     /// Of each source, from 0, in a classification; else empty.
     public let classes: [Int32]
+    /// For error sentences; nil for examples of no file.
+    public let origin: Origin?
     public var count: Int { sources.count }
     public var isClassification: Bool { !classes.isEmpty }
 
-    public init(sources: [[Int32]], targets: [[Int32]]) {
-        precondition(sources.count == targets.count)
+    public init(sources: [[Int32]], targets: [[Int32]], origin: Origin? = nil) {
+        precondition(sources.count == targets.count && sources.count == origin?.lines.count ?? sources.count)
         self.sources = sources
         self.targets = targets
         classes = []
+        self.origin = origin
     }
 
-    public init(sources: [[Int32]], classes: [Int32]) {
-        precondition(sources.count == classes.count)
+    public init(sources: [[Int32]], classes: [Int32], origin: Origin? = nil) {
+        precondition(sources.count == classes.count && sources.count == origin?.lines.count ?? sources.count)
         self.sources = sources
         self.classes = classes
         targets = []
+        self.origin = origin
+    }
+
+    /// An example as people find it: its file and line, or its number.
+    private func place(_ row: Int) -> String {
+        origin.map { "\($0.name), line \($0.lines[row])" } ?? "example \(row + 1)"
     }
 
     /// The examples at `indices` as a padded batch with labels, or with classes.
@@ -58,12 +75,24 @@ public struct TokenPairs: Sendable {
     }
 
     /// Checks that a session can read every example, so that nothing fails in the middle of the work.
-    /// - Throws: `.invalidArgument` that names the first example, counted from 1, with too many tokens, or with a class
-    ///   that the session does not have.
+    /// - Throws: `.invalidArgument` that names the first example, by its line or counted from 1, with no tokens, too many,
+    ///   ones that the backbone does not have, or with a class that the session does not have.
     public func check(fits session: Session) throws {
         let limits = session.textLimits
+        let vocabulary = session.backbone.info.vocabSize
         let isContinued = session.backbone.info.architecture == .decoderOnly && !isClassification
         for row in sources.indices {
+            let parts = [("source", sources[row])] + (isClassification ? [] : [("target", targets[row])])
+            for (what, ids) in parts {
+                guard !ids.isEmpty else {
+                    throw SeamError(.invalidArgument, "\(place(row)): the \(what) must have at least 1 token, found none")
+                }
+                guard let id = ids.first(where: { $0 < 0 || $0 >= vocabulary }) else { continue }
+                throw SeamError(
+                    .invalidArgument,
+                    "\(place(row)): the \(what) must have token ids of 0 ... \(vocabulary - 1), the backbone's vocabulary,"
+                        + " found \(id)")
+            }
             let length = sources[row].count + (isContinued ? targets[row].count : 0)
             for (what, found, limit) in [
                 (isContinued ? "source and target" : "source", length, limits.source),
@@ -73,7 +102,7 @@ public struct TokenPairs: Sendable {
                 let prefix = session.prefixLength.contains { $0 > 0 } ? " beside the prefix" : ""
                 throw SeamError(
                     .invalidArgument,
-                    "example \(row + 1): the \(what) must have at most \(limit) tokens, which the backbone has room for\(prefix), found \(found)")
+                    "\(place(row)): the \(what) must have at most \(limit) tokens, which the backbone has room for\(prefix), found \(found)")
             }
         }
         guard isClassification else { return }
@@ -84,7 +113,7 @@ public struct TokenPairs: Sendable {
         if let row = classes.firstIndex(where: { $0 < 0 || $0 >= session.classes }) {
             throw SeamError(
                 .invalidArgument,
-                "example \(row + 1): the class must be 0 ... \(session.classes - 1), as the attached adapter has them, found \(classes[row])")
+                "\(place(row)): the class must be 0 ... \(session.classes - 1), as the attached adapter has them, found \(classes[row])")
         }
     }
 }

@@ -6,15 +6,17 @@ import Text
 
 /// A whole training: order of examples, seam cache, scoring, log, checkpoints, resuming, and what is saved at the end.
 ///
-/// In `output`: log.jsonl (one JSON object a line), loss.svg, checkpoint/ while unfinished, adapter/ (one or several,
-/// `AdapterFolder.saveAll`), backbone/ where it was trained; recorded.jsonl and a picture of each where adapters have
-/// methods to record. With the same seed, data and machine a run repeats bit for bit, resumed or not.
+/// In `output`: log.jsonl (one JSON object a line, written as it happens), loss.svg, checkpoint/ while unfinished,
+/// adapter/ (one or several, `AdapterFolder.saveAll`), backbone/ where it was trained; recorded.jsonl and a picture of
+/// each where adapters have methods to record. A run that ends with an error leaves its log and pictures. With the same
+/// seed, data and machine a run repeats bit for bit, resumed or not.
 public final class TrainingRun {
     private let session: Session
     private let data: TokenPairs
     private let development: TokenPairs?
     private let options: RunOptions
     private var history: [JSON] = []
+    private var log: RunLog?
     private var order: (epoch: Int, batches: [[Int]]) = (-1, [])
 
     /// - Parameter development: scored at the end and every `evaluationInterval` steps.
@@ -32,17 +34,12 @@ public final class TrainingRun {
         self.options = options
     }
 
-    private var checkpointPath: String { FileSystem.join(options.output, "checkpoint") }
-
-    /// Whether `output` holds an unfinished run.
-    public static func isResumable(_ output: String) -> Bool {
-        Checkpoint.exists(at: FileSystem.join(output, "checkpoint"))
-    }
+    private var checkpointPath: String { FileSystem.join(options.output, RunFolder.checkpointName) }
 
     /// The settings (`settings()`) of the unfinished run that `output` holds; nil without one.
     public static func resumableSettings(_ output: String) throws -> JSON? {
-        guard isResumable(output) else { return nil }
-        let path = FileSystem.join(output, "checkpoint", Checkpoint.stateName)
+        guard RunFolder.isResumable(output) else { return nil }
+        let path = FileSystem.join(output, RunFolder.checkpointName, Checkpoint.stateName)
         return .object(try JSON.read(path).requireObject("settings", in: path))
     }
 
@@ -50,10 +47,11 @@ public final class TrainingRun {
     /// - Parameters:
     ///   - resumes: goes on from the checkpoint in `output`.
     ///   - observe: called on this thread.
+    /// - Throws: before anything is written, what may be refused, and as `RunFolder.check`; `.numeric` for a loss that
+    ///   does not stay finite.
     public func run(
         resumes: Bool, observe: (RunEvent) throws -> Void, shouldContinue: () -> Bool
     ) throws -> RunResult {
-        let total = options.training.totalSteps
         for data in [data, development].compactMap({ $0 }) { try data.check(fits: session) }
         if let adapter = session.adapters.first(where: \.startsFromExamples) {
             throw SeamError(
@@ -63,10 +61,26 @@ public final class TrainingRun {
         let optimisation = try Optimisation(session: session, options: options.training)
         defer { optimisation.end() }
         // After what may be refused, before anything is computed.
-        try FileSystem.createDirectories(options.output)
+        let lock = try RunFolder.claim(options.output, resumes: resumes, overwrites: options.overwrites)
+        defer { lock.release() }
         let settings = try self.settings()
         history = resumes ? try Checkpoint.load(checkpointPath, into: optimisation, settings: settings) : []
-        let first = optimisation.step
+        log = try RunLog(
+            FileSystem.join(options.output, RunFolder.logName), entries: history.filter { !Recording.isOne($0) })
+        do {
+            return try train(optimisation, settings, observe, shouldContinue)
+        } catch {
+            // The first error is the one to tell.
+            if !history.isEmpty { try? writePictures() }
+            throw error
+        }
+    }
+
+    private func train(
+        _ optimisation: Optimisation, _ settings: JSON, _ observe: (RunEvent) throws -> Void,
+        _ shouldContinue: () -> Bool
+    ) throws -> RunResult {
+        let (total, first) = (options.training.totalSteps, optimisation.step)
         try observe(.started(steps: total, resumedAt: first))
         let hasEncoder = session.backbone.info.architecture == .encoderDecoder && session.hasConstantEncoder
         let cachesEncoder = hasEncoder && options.usesSeamCache && !options.training.trainsBackbone
@@ -99,7 +113,7 @@ public final class TrainingRun {
             let batch = try data.batch(indices, info: session.backbone.info)
             let encoded = try cache?.encoded(batch, examples: indices)
             let report = try optimisation.update(batch, encoded: encoded)
-            history.append([
+            try note([
                 "event": "step", "step": .int(Int64(report.step)), "loss": .double(report.loss),
                 "grad_norm": .double(report.gradientNorm), "learning_rate": .double(report.learningRate),
                 "tokens": .int(Int64(report.tokenCount)),
@@ -112,7 +126,7 @@ public final class TrainingRun {
             let interval = options.evaluationInterval
             if let development, report.step == total || (interval > 0 && report.step % interval == 0) {
                 let result = try score(session, development, batchSize: options.batchSize, cache: developmentCache)
-                history.append([
+                try note([
                     "event": "evaluation", "step": .int(Int64(report.step)), "loss": .double(result.loss),
                     data.isClassification ? "accuracy" : "token_accuracy": .double(result.accuracy),
                 ])
@@ -124,6 +138,11 @@ public final class TrainingRun {
             }
         }
         return try finish(optimisation, summary, encoded: cache?.encodedCount)
+    }
+
+    private func note(_ entry: JSON) throws {
+        try log?.append(entry)
+        history.append(entry)
     }
 
     private var batchesPerEpoch: Int { (data.count - 1) / options.batchSize + 1 }
@@ -167,7 +186,7 @@ public final class TrainingRun {
 
     private func save(_ optimisation: Optimisation, _ settings: JSON, _ observe: (RunEvent) throws -> Void) throws {
         try Checkpoint.save(optimisation, settings: settings, history: history, to: checkpointPath)
-        try writeLog()
+        try writePictures()
         try observe(.checkpoint(step: optimisation.step, path: checkpointPath))
     }
 
@@ -180,29 +199,27 @@ public final class TrainingRun {
         }
     }
 
-    private func writeLog() throws {
-        let entries = history.filter { !Recording.isOne($0) }
-        try FileSystem.atomicWriteFile(
-            FileSystem.join(options.output, "log.jsonl"), text: try entries.map { try $0.serialized() + "\n" }.joined())
+    /// The pictures of what there is of the run, and what was recorded.
+    private func writePictures() throws {
         let adapters = session.adapters.map(\.factory.id)
         var plot = LossPlot(
             title: adapters.isEmpty ? "backbone" : adapters.joined(separator: " + "),
             unit: labelUnit(isClassification: data.isClassification))
-        for entry in entries {
+        for entry in history where !Recording.isOne(entry) {
             guard let step = entry["step"]?.intValue, let loss = entry["loss"]?.doubleValue else { continue }
             let point = LossPlot.Point(step: step, loss: loss)
             if entry["event"]?.stringValue == "step" { plot.training.append(point) } else { plot.development.append(point) }
         }
-        try FileSystem.atomicWriteFile(FileSystem.join(options.output, "loss.svg"), text: plot.svg)
+        try FileSystem.atomicWriteFile(FileSystem.join(options.output, RunFolder.plotName), text: plot.svg)
         try Recording.write(history.filter(Recording.isOne), total: options.training.totalSteps, to: options.output)
     }
 
     private func finish(_ optimisation: Optimisation, _ summary: ScoreSummary?, encoded: Int?) throws -> RunResult {
-        try writeLog()
+        try writePictures()
         var backbonePath: String?
         var weights: ModelFiles?
         if options.training.trainsBackbone, session.backbone.model != nil {
-            let path = FileSystem.join(options.output, "backbone")
+            let path = FileSystem.join(options.output, RunFolder.backboneName)
             try BackboneFolder.save(session.backbone, to: path)
             backbonePath = path
             weights = try ModelFiles(path)
@@ -214,7 +231,7 @@ public final class TrainingRun {
         notes += "\n- steps: \(optimisation.step), batch size \(options.batchSize), seed \(options.seed)"
         var adapterPath: String?
         if !session.adapters.isEmpty {
-            let path = FileSystem.join(options.output, "adapter")
+            let path = FileSystem.join(options.output, RunFolder.adapterName)
             let adapters = try session.adapters.map {
                 options.keepsReparameterization ? $0 : try $0.folded(for: session.backbone)
             }

@@ -107,7 +107,8 @@ struct AnsweringModel {
     }
 }
 
-/// Runs work that asks a model. Ctrl-C, which the work has to have noticed, ends the program as it ends `seam train`.
+/// Runs work that asks a model. Ctrl-C, or a signal like it, which the work has to have noticed, ends the program as it
+/// ends `seam train`.
 /// - Parameter cache: where the answers are kept.
 func stoppable<Result>(cache: String?, _ work: (inout ProgressLine) throws -> Result) throws -> Result {
     var progress = ProgressLine()
@@ -119,7 +120,7 @@ func stoppable<Result>(cache: String?, _ work: (inout ProgressLine) throws -> Re
         guard let error = error as? SeamError, error.code == .cancelled, Interruption.isRequested else { throw error }
         let kept = cache.map { "; the model's answers so far are in \($0), where the same command goes on from them" }
         printError("stopped\(kept ?? "")")
-        throw ExitCode(130)
+        throw Interruption.exitCode
     }
 }
 

@@ -52,9 +52,11 @@ struct ClassifyCommand: ParsableCommand {
         let classifier = Classifier(extractor: extractor)
         for adapter in loaded { try classifier.attach(adapter) }
         let scores = try stoppable(cache: cache) { progress in
-            try classifier.scores(measured?.inputs ?? given.map { InputText($0) }) { done, total in
-                if measured != nil { progress.show("asking the model: \(done)/\(total)", isLast: done == total) }
-                return !Interruption.isRequested
+            try source.locating(measured.map { [$0] } ?? []) {
+                try classifier.scores(measured?.inputs ?? given.map { InputText($0) }) { done, total in
+                    if measured != nil { progress.show("asking the model: \(done)/\(total)", isLast: done == total) }
+                    return !Interruption.isRequested
+                }
             }
         }
         extractor.reportShortened()
@@ -80,14 +82,14 @@ struct ClassifyCommand: ParsableCommand {
         let labels = try session.requireClassLabels()
         var options = ClassOptions()
         (options.columns, options.truncate) = (labelled, false)
-        Interruption.watch()
         let given = try givenTexts()
+        Interruption.watch()
         if let data {
             let texts = try labelled.read(data, labels: labels)
             let results = try ClassResults(session, tokenizer, texts, options: options, batchSize: 32)
             return try show(texts, results.scores, classes: labels.count)
         }
-        let sources = try given.map { try tokenizer.encode($0) }
+        let sources = try GivenTexts(texts: given, isStandardInput: texts.isEmpty).tokens(tokenizer, session)
         let data = TokenPairs(sources: sources, classes: sources.map { _ in 0 })
         try show(given, try classLogProbabilities(session, data, batchSize: 32) { _ in !Interruption.isRequested }, labels)
     }
@@ -107,7 +109,8 @@ struct ClassifyCommand: ParsableCommand {
         if inputs.isEmpty { inputs = try StandardInput.lines() }
         guard !inputs.isEmpty else { throw SeamError(.invalidArgument, "there is no text to classify") }
         if let empty = inputs.firstIndex(where: { $0.unicodeScalars.allSatisfy(\.properties.isWhitespace) }) {
-            throw SeamError(.invalidArgument, "text \(empty + 1) to classify must be a text, found an empty one")
+            let place = GivenTexts(texts: inputs, isStandardInput: texts.isEmpty).place(empty)
+            throw SeamError(.invalidArgument, "\(place) must be a text to classify, found an empty one")
         }
         return inputs
     }

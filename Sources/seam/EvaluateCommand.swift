@@ -63,9 +63,11 @@ struct EvaluateCommand: ParsableCommand {
 
     func run() throws {
         guard batchSize > 0 else { throw SeamError(.invalidArgument, "--batch-size must be positive, found \(batchSize)") }
+        if let predictions { try FileSystem.checkWritable(predictions) }
         let (session, tokenizer) = try model.openSession(try common.makeRuntime(), adapters)
         Interruption.watch()
         if session.classes > 0 { return try evaluateClasses(session, tokenizer) }
+        try checkLossOnly()
         let texts = try pairs.texts(data, session.backbone.info)
         let data = try pairs.tokens(of: texts, tokenizer, session)
         let summary = try score(session, data, batchSize: batchSize, shouldContinue: { !Interruption.isRequested })
@@ -91,6 +93,16 @@ struct EvaluateCommand: ParsableCommand {
         }
     }
 
+    /// Refuses what is only of generated texts where none are generated.
+    private func checkLossOnly() throws {
+        guard lossOnly else { return }
+        let given = [
+            ("--predictions", predictions != nil), ("--metric", !metrics.isEmpty), ("--multi-reference", multiReference),
+        ]
+        guard let flag = given.first(where: \.1)?.0 else { return }
+        throw SeamError(.invalidArgument, "\(flag) is of generated texts, and --loss-only generates none: leave one of them out")
+    }
+
     private func decimals(_ key: String) -> Int {
         switch key {
         case "examples", "sources": 0
@@ -102,6 +114,9 @@ struct EvaluateCommand: ParsableCommand {
     private func evaluateClasses(_ session: Session, _ tokenizer: Tokenizer) throws {
         if let metric = metrics.first {
             throw SeamError(.invalidArgument, "--metric \(metric.rawValue) is of generated texts, and the adapter classifies")
+        }
+        guard !multiReference else {
+            throw SeamError(.invalidArgument, "--multi-reference is of generated texts, and the adapter classifies")
         }
         let texts = try labelled.columns.read(data, labels: try session.requireClassLabels())
         let found = try ClassResults(session, tokenizer, texts, options: labelled, batchSize: batchSize)

@@ -14,7 +14,7 @@ struct ExportCommand: ParsableCommand {
         abstract: "Write trained prefixes for another program.",
         discussion: """
             With --format peft: a folder for PeftModel.from_pretrained, of the prefix that the adapters give together. \
-            Networks and gates are computed away.
+            Networks and gates are computed away. With --overwrite a folder of that format is replaced, no other.
 
             Example: seam export --model model --adapter run/adapter --format peft --output peft-prefix
             """)
@@ -28,16 +28,19 @@ struct ExportCommand: ParsableCommand {
     @Option(help: "base_model_name_or_path in the folder: where those who load it find the model. None: left open.")
     var baseModel: String?
 
-    @Option(help: "Folder to write. One that is there is replaced if it is of that format.")
+    @Option(help: "Folder to write.")
     var output: String
+
+    @OptionGroup var replacing: OverwriteOption
 
     @OptionGroup var common: CommonOptions
 
     func run() throws {
+        try replacing.check(output)
         let session = Session(backbone: try model.openBackbone(try common.makeRuntime()))
         try adapters.attach(to: session)
         switch format {
-        case .peft: try PEFTPrefix.export(session, baseModel: baseModel, to: output)
+        case .peft: try PEFTPrefix.export(session, baseModel: baseModel, replaces: replacing.overwrite, to: output)
         }
     }
 }
@@ -48,7 +51,7 @@ struct ImportCommand: ParsableCommand {
         abstract: "Make an adapter of a prefix that another program trained.",
         discussion: """
             With --format peft: the folder that PEFT's prefix tuning saved becomes an adapter prefix-tuning, which can \
-            be trained on.
+            be trained on. With --overwrite an adapter of SeamKit's is replaced, nothing else.
 
             Example: seam import --model model --format peft --input peft-prefix --output adapter
             """)
@@ -61,15 +64,20 @@ struct ImportCommand: ParsableCommand {
     @Option(help: "Folder that the other program wrote.")
     var input: String
 
-    @Option(help: "Folder of the adapter to write. An adapter that is there is replaced, one of PEFT's is not.")
+    @Option(help: "Folder of the adapter to write.")
     var output: String
+
+    @OptionGroup var replacing: OverwriteOption
 
     @OptionGroup var common: CommonOptions
 
     func run() throws {
+        try replacing.check(output)
         let backbone = try model.openBackbone(try common.makeRuntime())
         switch format {
-        case .peft: try PEFTPrefix.importAdapter(from: input, backbone: backbone, to: output)
+        case .peft:
+            try PEFTPrefix.importAdapter(
+                from: input, backbone: backbone, replaces: replacing.overwrite, to: output)
         }
     }
 }

@@ -16,7 +16,7 @@ struct FewshotCommand: ParsableCommand {
             same hidden states, for every number of shots and every seed. Writes into the output folder: results.json, \
             results.md, accuracy.svg, adapters/ (one for each draw, to be used with seam classify) and cache/ (the \
             model's answers, so that a second run asks it nothing). Ctrl-C stops with the answers so far in the cache; \
-            the same command goes on from them.
+            the same command goes on from them. A folder with a finished run is refused without --overwrite.
 
             Example: seam fewshot --model model --train train.jsonl --test test.jsonl --verbalizer words.json \
             --shots 16 --output run
@@ -64,6 +64,8 @@ struct FewshotCommand: ParsableCommand {
     @Option(help: "Folder to write into.")
     var output: String
 
+    @OptionGroup var replacing: OverwriteOption
+
     @Option(help: "Folder that keeps the model's answers. Default: cache/ in the output folder.")
     var cache: String?
 
@@ -71,6 +73,8 @@ struct FewshotCommand: ParsableCommand {
 
     func run() throws {
         let options = try options()
+        let folder = FewshotFolder(path: output)
+        try folder.check(overwrites: replacing.overwrite)
         let runtime = try common.makeRuntime()
         let model = try model.openAnswering(runtime, remote)
         let words = try task.verbalizer.map { try Verbalizer(path: $0).labels }
@@ -94,21 +98,24 @@ struct FewshotCommand: ParsableCommand {
         _ = try makeAdapters(0)
         let demonstrations = try demonstrations(model, task)
         let source = try model.source(for: task)
-        let cache = cache ?? FileSystem.join(output, "cache")
+        let cache = cache ?? folder.cachePath
         let extractor = try FeatureExtractor(task: task, source: source, cacheFolder: cache)
         let experiment = try FewShotExperiment(
             extractor: extractor, draws: draws, test: test, options: options, demonstrations: demonstrations,
             adapterName: adapter, adapters: makeAdapters)
-        try FileSystem.createDirectories(output)
+        let lock = try folder.claim(overwrites: replacing.overwrite)
+        defer { lock.release() }
         let report = try stoppable(cache: cache) { progress in
-            try experiment.run(
-                title: "\(FileSystem.baseName(test.name)), \(test.count) texts, \(model.name)",
-                observe: { event in
-                    show(event, &progress)
-                    return !Interruption.isRequested
-                }, keep: { draw, adapters in try save(adapters, draw, training, task, model) })
+            try source.locating([training, test]) {
+                try experiment.run(
+                    title: "\(FileSystem.baseName(test.name)), \(test.count) texts, \(model.name)",
+                    observe: { event in
+                        show(event, &progress)
+                        return !Interruption.isRequested
+                    }, keep: { draw, adapters in try save(adapters, draw, training, task, model, in: folder) })
+            }
         }
-        try write(report, extractor, demonstrations)
+        try write(report, extractor, demonstrations, to: folder)
     }
 
     private func limited(_ data: LabelledTexts) throws -> LabelledTexts {
@@ -166,29 +173,26 @@ struct FewshotCommand: ParsableCommand {
 
     private func save(
         _ adapters: [Adapter], _ draw: FewShotDraws.Draw, _ training: LabelledTexts, _ task: ClassificationTask,
-        _ model: AnsweringModel
+        _ model: AnsweringModel, in folder: FewshotFolder
     ) throws {
-        let folder = FileSystem.join(output, "adapters/shots-\(draw.shots)")
         for (index, adapter) in adapters.enumerated() {
-            let name = adapters.count > 1 ? "seed-\(draw.seed)-\(index)" : "seed-\(draw.seed)"
             try AdapterFolder.save(
                 adapter, backbone: model.session.backbone, isBackboneTrained: false,
                 notes: """
                     - examples: \(draw.shots) of each class of \(training.name), seed \(draw.seed)
                     - template: `\(task.template.source)`
-                    """, to: FileSystem.join(folder, name))
+                    """,
+                to: folder.adapterPath(shots: draw.shots, seed: draw.seed, index: adapters.count > 1 ? index : nil))
         }
     }
 
-    private func write(_ report: Report, _ extractor: FeatureExtractor, _ demonstrations: InContextAnswers?) throws {
+    private func write(
+        _ report: Report, _ extractor: FeatureExtractor, _ demonstrations: InContextAnswers?, to folder: FewshotFolder
+    ) throws {
         let asked = extractor.source.queryCount + (demonstrations?.queryCount ?? 0)
         let seconds = extractor.querySeconds + (demonstrations?.querySeconds ?? 0)
         let queries = "The model was asked \(asked) times in \(fixed(seconds, 1)) s."
-        try FileSystem.atomicWriteFile(
-            FileSystem.join(output, "results.json"), text: try report.json.serialized(indent: 2) + "\n")
-        try FileSystem.atomicWriteFile(
-            FileSystem.join(output, "results.md"), text: report.markdown + "\n" + queries + "\n")
-        try FileSystem.atomicWriteFile(FileSystem.join(output, "accuracy.svg"), text: report.svg)
+        try folder.write(report, note: queries)
         print(report.text)
         print(queries)
         extractor.reportShortened()

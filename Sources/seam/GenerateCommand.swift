@@ -97,9 +97,10 @@ struct GenerateCommand: ParsableCommand {
         var sources = texts
         if sources.isEmpty { sources = try StandardInput.lines() }
         guard !sources.isEmpty else { throw SeamError(.invalidArgument, "there is no source text") }
+        let given = GivenTexts(texts: sources, isStandardInput: texts.isEmpty)
         Interruption.watch()
         let generated = try generateAll(
-            session, sources: try sources.map { try tokenizer.encode($0) }, batchSize: batchSize,
+            session, sources: try given.tokens(tokenizer, session), batchSize: batchSize,
             options: try generation.options(for: session), progress: { _ in !Interruption.isRequested })
         for tokens in generated { print(try tokenizer.decode(tokens)) }
     }

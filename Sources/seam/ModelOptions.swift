@@ -120,8 +120,19 @@ struct PairOptions: ParsableArguments {
         try tokens(of: texts(path, session.backbone.info), tokenizer, session)
     }
 
+    /// Throws `.unsupported` for a model that writes no texts.
+    static func check(_ info: BackboneInfo) throws {
+        guard info.architecture == .encoderOnly else { return }
+        throw SeamError(
+            .unsupported,
+            "the model (\(info.family)) is an encoder alone, which reads texts and writes none: pairs of texts need a model"
+                + " with a decoder; texts with labels are learned with --task classification, and measured with the"
+                + " adapter that this saves")
+    }
+
     /// The pairs as texts, their sources as the model is given them.
     func texts(_ path: String, _ info: BackboneInfo) throws -> TextPairs {
+        try Self.check(info)
         var options = TextPairs.Options(format: sourceFormat)
         if let sourceColumn { options.sourceColumn = sourceColumn }
         if let targetColumn { options.targetColumn = targetColumn }
@@ -146,6 +157,7 @@ struct PairOptions: ParsableArguments {
             options.continuationEnd = end
         }
         let data = try PairDataset(texts, tokenizer: tokenizer, options: options)
-        return TokenPairs(sources: data.sources, targets: data.targets)
+        return TokenPairs(
+            sources: data.sources, targets: data.targets, origin: TokenPairs.Origin(name: data.name, lines: data.lines))
     }
 }

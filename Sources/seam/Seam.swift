@@ -1,6 +1,7 @@
 import ArgumentParser
 import Engine
 import Files
+import Glibc
 import Session
 import Support
 
@@ -22,6 +23,36 @@ struct Seam: ParsableCommand {
             FewshotCommand.self, ClassifyCommand.self, SweepCommand.self, CallCommand.self, ExportCommand.self,
             ImportCommand.self,
         ])
+
+    /// Runs the command that the arguments name, and checks that all it printed arrived, help and version as well.
+    static func main() {
+        StandardStreams.open()
+        do {
+            var command = try parseAsRoot()
+            try command.run()
+            try StandardStreams.flushOutput()
+        } catch {
+            end(with: error)
+        }
+    }
+
+    private static func end(with error: Error) -> Never {
+        let message = fullMessage(for: error)
+        var code = exitCode(for: error)
+        if let error = error as? SeamError, error.code == .cancelled, Interruption.isRequested {
+            code = Interruption.exitCode
+        }
+        if code.isSuccess, !message.isEmpty { print(message) } else if !message.isEmpty { printError(message) }
+        do {
+            try StandardStreams.flushOutput()
+        } catch where code.isSuccess {
+            printError(fullMessage(for: error))
+            code = .failure
+        } catch {
+            // The command failed already, for a reason that was told.
+        }
+        Glibc.exit(code.rawValue)
+    }
 }
 
 /// Options that every command has.

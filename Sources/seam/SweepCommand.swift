@@ -16,7 +16,8 @@ struct SweepCommand: ParsableCommand {
             batch_size, steps, warmup_steps, weight_decay, max_grad_norm, label_smoothing; several give the full grid, \
             plots have the first as their axis. Nothing is chosen by the test data.
 
-            Ctrl-C stops after the current step; the same command goes on, and skips what is done. See docs/sweep.md.
+            Ctrl-C stops after the current step; the same command goes on, and skips what is done: \
+            no result is ever overwritten. See docs/sweep.md.
 
             Example: seam sweep --model model --train train.jsonl --dev dev.jsonl --variant plain=prefix-tuning \
             --variant gate=prefix-tuning+gate --vary prefix_length=5,20 --seeds 0,1,2 --steps 300 --output sweep
@@ -100,9 +101,11 @@ struct SweepCommand: ParsableCommand {
         }
         let plan = try SweepPlan(
             variants: variants.map { try SweepVariant($0) }, axes: axes.map { try SweepAxis($0) }, seeds: try readSeeds())
+        let folder = SweepFolder(output)
+        try FolderLock.check(output)
+        try folder.checkOwn()
         let runtime = try common.makeRuntime()
         let (backbone, tokenizer) = try model.open(runtime)
-        let folder = SweepFolder(output)
         let data = try SweepData(self, train: train, dev: dev, test: test, backbone, tokenizer)
         let sweep = try Sweep(
             plan: plan, task: try makeTask(data, runtime, backbone), folder: folder,
@@ -113,7 +116,7 @@ struct SweepCommand: ParsableCommand {
         switch ending {
         case .stopped(let run):
             printError("stopped within \(run.title); the same command goes on from there")
-            throw ExitCode(130)
+            throw Interruption.exitCode
         case .complete(let failed) where failed > 0:
             throw SeamError(
                 .numeric, "\(failed) of \(plan.runs.count) runs failed, as \(folder["results.md"]) tells: what is said there of the others holds")

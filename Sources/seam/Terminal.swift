@@ -1,6 +1,5 @@
 import Glibc
 import Support
-import Synchronization
 
 /// A line or several to standard error, with other control characters escaped.
 func printError(_ lines: String) {
@@ -37,20 +36,6 @@ struct ProgressLine {
         guard isTerminal, lastShown > -Double.infinity else { return }
         writeError("\r\u{1B}[K")
     }
-}
-
-/// Ctrl-C as a question that long work asks: the first one asks it to stop cleanly, the second one kills.
-enum Interruption {
-    private static let isAsked = Atomic<Bool>(false)
-
-    static func watch() {
-        signal(SIGINT) { _ in
-            Interruption.isAsked.store(true, ordering: .relaxed)
-            signal(SIGINT, SIG_DFL)
-        }
-    }
-
-    static var isRequested: Bool { isAsked.load(ordering: .relaxed) }
 }
 
 /// Rows of text with aligned columns; numbers to the right, control characters escaped.

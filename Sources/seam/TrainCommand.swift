@@ -1,5 +1,6 @@
 import ArgumentParser
 import Files
+import Glibc
 import Session
 import Support
 import Text
@@ -21,7 +22,7 @@ struct TrainCommand: ParsableCommand {
             Writes into the output folder: adapter/ (the trained adapters), backbone/ (the model, if --train-backbone), \
             log.jsonl and loss.svg, and recorded.jsonl with pictures where an adapter has values to follow, such as the \
             weights of a gate. Ctrl-C stops after the current step and leaves checkpoint/; the same command with \
-            --resume goes on from there.
+            --resume goes on from there. A folder that holds another run is refused without --overwrite.
 
             Example: seam train --model model --adapter repcali --train train.jsonl --dev dev.jsonl --steps 200 \
             --learning-rate 2e-2 --output run
@@ -97,13 +98,16 @@ struct TrainCommand: ParsableCommand {
     @Flag(help: "Go on from the checkpoint in the output folder.")
     var resume = false
 
+    @OptionGroup var replacing: OverwriteOption
+
     @OptionGroup var common: CommonOptions
 
     func run() throws {
         let runtime = try common.makeRuntime()
-        try checkOutput()
+        try RunFolder.check(output, resumes: resume, overwrites: replacing.overwrite)
         try checkTask()
         let (backbone, tokenizer) = try model.open(runtime)
+        if task == .pairs { try PairOptions.check(backbone.info) }
         let session = Session(backbone: backbone)
         for path in initAdapter {
             try session.attach(all: try AdapterFolder.loadAll(path, backbone: backbone))
@@ -120,6 +124,7 @@ struct TrainCommand: ParsableCommand {
         }
 
         var options = RunOptions(output: output)
+        options.overwrites = replacing.overwrite
         training.apply(to: &options)
         options.training.trainsBackbone = trainBackbone
         options.training.learningRate = learningRate
@@ -144,18 +149,6 @@ struct TrainCommand: ParsableCommand {
         }
     }
 
-    private func checkOutput() throws {
-        let isResumable = TrainingRun.isResumable(output)
-        if resume && !isResumable {
-            throw SeamError(.notFound, "--resume: \"\(output)\" holds no checkpoint")
-        }
-        if !resume && isResumable {
-            throw SeamError(
-                .alreadyExists,
-                "\"\(output)\" holds the checkpoint of an unfinished run: add --resume to go on, or give another --output")
-        }
-    }
-
     private func execute(_ run: TrainingRun) throws -> RunResult {
         var progress = ProgressLine()
         Interruption.watch()
@@ -168,7 +161,7 @@ struct TrainCommand: ParsableCommand {
                 case .step(let step, let total, let seconds):
                     let left = duration(seconds * Double(total - step.step))
                     progress.show(
-                        "step \(step.step)/\(total)  loss \(fixed(step.loss, 4))  learning rate \(shortNumber(step.learningRate))  \(fixed(1 / seconds, 2)) steps/s  \(left) left",
+                        "step \(step.step)/\(total)  loss \(fixed(step.loss, 4))  learning rate \(rate(step.learningRate))  \(fixed(1 / seconds, 2)) steps/s  \(left) left",
                         isLast: step.step == total)
                 case .evaluated(let step, let result):
                     progress.interrupt()
@@ -184,7 +177,7 @@ struct TrainCommand: ParsableCommand {
     private func report(_ result: RunResult, _ session: Session) throws {
         guard result.isComplete else {
             printError("stopped after \(result.steps) of \(steps) steps; go on with the same command and --resume")
-            throw ExitCode(130)
+            throw Interruption.exitCode
         }
         if let path = result.adapterPath {
             let names = session.adapters.map(\.factory.id).joined(separator: " + ")
@@ -233,7 +226,12 @@ private struct LabelledData {
     }
 }
 
-/// A learning rate without a tail of digits: 0.002, 1.5e-05.
-private func shortNumber(_ value: Double) -> String {
-    value == 0 || value >= 1e-3 ? fixed(value, 5) : "\(Float(value))"
+/// A learning rate as people write it, with three digits at most: 1e-3, 1.25e-5, 0.5.
+private func rate(_ value: Double) -> String {
+    guard value > 0, value < 0.1 else { return "\(value)" }
+    var exponent = Int(log10(value).rounded(.down))
+    var digits = (value / pow(10, Double(exponent)) * 100).rounded() / 100
+    if digits >= 10 { (digits, exponent) = (digits / 10, exponent + 1) }
+    let text = digits == digits.rounded() ? "\(Int(digits))" : "\(digits)"
+    return "\(text)e\(exponent)"
 }

@@ -17,7 +17,9 @@ struct ClassOptions: ParsableArguments {
     func tokens(of texts: LabelledTexts, _ tokenizer: Tokenizer, _ session: Session) throws -> TokenPairs {
         let data = try ClassDataset(
             texts, tokenizer: tokenizer, maxLength: session.textLimits.source, truncates: truncate)
-        return TokenPairs(sources: data.sources, classes: data.labels.map { Int32($0) })
+        return TokenPairs(
+            sources: data.sources, classes: data.labels.map { Int32($0) },
+            origin: TokenPairs.Origin(name: texts.name, lines: texts.lines))
     }
 }
 

@@ -19,11 +19,11 @@ import Testing
         #expect(try FileSystem.readText(path) == "old")
 
         let folder = scratch["adapter"]
-        try AtomicFolder.write(folder, marker: "m") { temporary in
+        try AtomicFolder.write(folder, FolderKind(marker: "m") { _ in true }) { temporary in
             try FileSystem.atomicWriteFile(FileSystem.join(temporary, "m"), text: "old")
         }
         expectError(.io, "the disk is full") {
-            try AtomicFolder.write(folder, marker: "m") { temporary in
+            try AtomicFolder.write(folder, FolderKind(marker: "m") { _ in true }) { temporary in
                 try FileSystem.atomicWriteFile(FileSystem.join(temporary, "m"), large)
             }
         }

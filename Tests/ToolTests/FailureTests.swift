@@ -47,7 +47,7 @@ import Testing
         #expect(outcome.status == 1)
         #expect(outcome.output.isEmpty)
         #expect(outcome.errors.split(separator: "\n").last?.contains("the learning rate may be too high") == true)
-        #expect(try FileSystem.list(tool.scratch["run"]).isEmpty)
+        #expect(Set(try FileSystem.list(tool.scratch["run"])) == ["log.jsonl", "loss.svg"])
     }
 
     @Test func wrongCommandsShowTheirUsage() throws {

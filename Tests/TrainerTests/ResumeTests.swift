@@ -32,7 +32,7 @@ import Testing
         let stopped = try first.run(stopAt: steps)
         #expect(!stopped.isComplete && stopped.steps == steps && stopped.adapterPath == nil)
         #expect(Set(try FileSystem.list(first.output)) == ["checkpoint", "log.jsonl", "loss.svg"])
-        #expect(TrainingRun.isResumable(first.output))
+        #expect(RunFolder.isResumable(first.output))
         var second = try fixture()
         second.options.output = first.output
         var resumedAt = -1
@@ -42,7 +42,7 @@ import Testing
         let found = try bytes(second)
         #expect(Set(found.keys) == Set(expected.keys))
         for (name, bytes) in expected { #expect(found[name] == bytes, "\(name)") }
-        #expect(!TrainingRun.isResumable(first.output))
+        #expect(!RunFolder.isResumable(first.output))
     }
 
     @Test func checkpointsInBetweenChangeNothing() throws {
@@ -69,11 +69,36 @@ import Testing
         #expect(throws: PowerCut.self) {
             try fixture.run { if case .step(let report, _, _) = $0, report.step == 7 { throw PowerCut() } }
         }
-        #expect(TrainingRun.isResumable(fixture.output))
+        #expect(RunFolder.isResumable(fixture.output))
         var second = try RunFixture()
         second.options.output = fixture.output
         second.options.checkpointInterval = 4
         try second.run(resumes: true)
+        let plain = try RunFixture()
+        try plain.run()
+        #expect(try bytes(second) == bytes(plain))
+    }
+
+    /// The log can be read behind every step, and what ended with an error keeps it.
+    @Test func theLogGrowsStepByStep() throws {
+        struct PowerCut: Error {}
+        let fixture = try RunFixture()
+        #expect(throws: PowerCut.self) {
+            try fixture.run {
+                guard case .step(let report, _, _) = $0 else { return }
+                #expect(try fixture.log().compactMap { $0["step"]?.intValue } == Array(1...report.step))
+                if report.step == 7 { throw PowerCut() }
+            }
+        }
+        #expect(try fixture.log().count == 7)
+        #expect(Set(try FileSystem.list(fixture.output)) == ["log.jsonl", "loss.svg"])
+        let before = try bytes(fixture)
+        var second = try RunFixture()
+        second.options.output = fixture.output
+        expectError(.alreadyExists, "holds the log.jsonl of another run", "--overwrite") { try second.run() }
+        #expect(try bytes(fixture) == before)
+        second.options.overwrites = true
+        try second.run()
         let plain = try RunFixture()
         try plain.run()
         #expect(try bytes(second) == bytes(plain))

@@ -69,7 +69,7 @@ class Experiment:
     def run(self, *more: str | Path, output: str = "run", shots: str = str(SHOTS), seeds: int = 1) -> str:
         return seam(
             "fewshot", "--model", self.model.folder, *self.data.arguments, "--cache", self.folder / "cache",
-            "--output", self.folder / output, "--seeds", str(seeds), *more, "--shots", *shots.split())
+            "--output", self.folder / output, "--overwrite", "--seeds", str(seeds), *more, "--shots", *shots.split())
 
     def results(self, output: str = "run") -> dict[tuple[str, int], Any]:
         rows = json.loads((self.folder / output / "results.json").read_text())["results"]

@@ -215,7 +215,7 @@ def test_what_classify_refuses(good: Path, tmp_path: Path) -> None:
     says(refusal(*classify(good, "text", model="wide")), "d_model", "24", "32")
     says(refusal(*classify(good, "text", model="deep")), "encoder_layers", "3", "2")
     says(refusal(*classify(good, "text", model="gpt2")), "encoder_layers")
-    says(refusal(*classify(good, "text", " ")), "text 2 to classify must be a text, found an empty one")
+    says(refusal(*classify(good, "text", " ")), "text 2 must be a text to classify, found an empty one")
     says(refusal(*classify(good)), "there is no text to classify")
     says(refusal(*classify(good, "--data", good / "test.jsonl", "text")), "with --data", '"text"')
     says(refusal(*classify(good, "text", adapter="bert")), "adapter_config.json")

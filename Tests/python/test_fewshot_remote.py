@@ -63,7 +63,8 @@ def test_a_server_from_end_to_end(data: Path, server: Server) -> None:
               if row["method"] == "zero-shot"]
     assert zero["accuracy"]["mean"] == pytest.approx(np.mean([one == row % 3 for row, one in enumerate(best)]))
     server.requests.clear()
-    assert "The model was asked 0 times" in seam(*arguments(data, server)) and not prompts(server)
+    assert "The model was asked 0 times" in seam(*arguments(data, server, "--overwrite"))
+    assert not prompts(server)
     labels = seam(
         "classify", "--base-url", server.url, "--api-model", "some-model", "--cache", data / "run" / "cache",
         "--adapter", data / "run" / "adapters" / "shots-4" / "seed-0", "train 0", "train 1").splitlines()
@@ -93,7 +94,7 @@ def test_the_key_is_nowhere(data: Path, server: Server, monkeypatch: pytest.Monk
     said = seam(*arguments(data, server, *key))
     assert {each.headers["Authorization"] for each in server.requests} == {f"Bearer {KEY}"}
     server.misbehave = lambda _: Reply(401, json.dumps({"error": {"message": f"wrong key {KEY}!"}}))
-    done = run(*arguments(data, server, *key, "--template", "{text} is "))
+    done = run(*arguments(data, server, *key, "--overwrite", "--template", "{text} is "))
     assert done.returncode == 1 and "wrong key [key]!" in done.stderr
     assert "some-model" in written(data / "run")
     for text in (said, done.stdout, done.stderr, written(data / "run")):

@@ -111,7 +111,8 @@ SEAM_API void seam_backbone_release(seam_backbone *backbone);
 SEAM_API void seam_backbone_get_info(seam_backbone *backbone, seam_backbone_info *out);
 /* Writes the backbone, with its trained weights, as a Hugging Face folder: config and tokenizer files are copied, the
  * weights keep their names; trained ones are f32. Of a GGUF file the tokenizer is not written, and quantised weights
- * become f32. Atomic: the old folder or the new one. */
+ * become f32. Atomic: the old folder or the new one. A model's folder that is there is replaced, one that holds other
+ * files is refused with SEAM_ALREADY_EXISTS. */
 SEAM_API seam_status seam_backbone_save(seam_backbone *backbone, const char *path, seam_error **error);
 
 /* Asked between requests; 0 stops the query with SEAM_CANCELLED. */
@@ -148,7 +149,8 @@ SEAM_API seam_status seam_adapter_load(seam_backbone *backbone, const char *path
 /* Writes a folder with adapter_config.json, adapter_model.safetensors and a model card; `notes` (nullable) are
  * Markdown lines for the card. backbone_path (nullable: what the backbone was opened from) is the folder of the weights
  * that the adapter belongs to: for a backbone trained with it, what seam_backbone_save wrote. Atomic. Nothing is written
- * when a parameter holds NaN or infinity. */
+ * when a parameter holds NaN or infinity. An adapter's folder that is there is replaced, one that holds other files is
+ * refused with SEAM_ALREADY_EXISTS. */
 SEAM_API seam_status seam_adapter_save(seam_adapter *adapter, const char *path, const char *backbone_path,
                                        const char *notes, seam_error **error);
 /* A new adapter with the same outputs, without what only training needs: a prefix without the network that made it.

@@ -8,6 +8,8 @@
 int platform_own_path(char *path, size_t size);
 /// Whether `text` occurs in the bytes.
 int platform_contains(const void *bytes, size_t count, const char *text);
+/// Writes what C's standard output still holds; returns 0, or the errno of why some of what was printed was lost.
+int platform_flush_output(void);
 
 
 /// Installs a handler of SIGBUS, which a read from a mapped file causes whose bytes another program cut off: it writes

@@ -20,7 +20,7 @@ extension AdapterFolder {
         }
         let names = adapters.enumerated().map { "\($0 + 1)-\($1.factory.id)" }
         let list: JSON = ["schema": .int(Int64(schema)), "adapters": .array(names.map { .string($0) })]
-        try AtomicFolder.write(path, marker: configName) { folder in
+        try AtomicFolder.write(path, kind) { folder in
             for (name, adapter) in zip(names, adapters) {
                 try save(
                     adapter, backbone: backbone, isBackboneTrained: isBackboneTrained, weights: weights, notes: notes,

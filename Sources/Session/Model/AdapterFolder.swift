@@ -7,6 +7,14 @@ import Support
 public enum AdapterFolder {
     public static let configName = "adapter_config.json"
     public static let weightsName = "adapter_model.safetensors"
+    private static let cardName = "README.md"
+
+    /// What is replaced where an adapter is saved: the folder of one, or of several, with nothing else in it.
+    public static let kind = FolderKind(marker: configName) { path in
+        let name = FileSystem.baseName(path)
+        guard FileSystem.isDirectory(path) else { return [weightsName, cardName].contains(name) }
+        return name.first?.isNumber == true && FileSystem.exists(FileSystem.join(path, configName))
+    }
     /// The revision of adapter_config.json; a newer one is refused.
     static let schema = 1
 
@@ -40,9 +48,10 @@ public enum AdapterFolder {
     ///   - isBackboneTrained: the backbone was trained with it.
     ///   - weights: the folder of the weights it belongs to; nil for the one the backbone was opened from.
     ///   - notes: further lines of the model card (data, metrics), Markdown.
+    ///   - replaces: whether an adapter that is at `path` is replaced; else it is refused.
     public static func save(
         _ adapter: Adapter, backbone: Backbone, isBackboneTrained: Bool, weights: ModelFiles? = nil, notes: String,
-        to path: String
+        replaces: Bool = true, to path: String
     ) throws {
         let fingerprint = (weights ?? backbone.model?.files).map { ContentHash.hex($0.fingerprint()) }
         let site = adapter.site
@@ -84,7 +93,7 @@ public enum AdapterFolder {
                     "adapter \"\(adapter.factory.id)\" is not saved: parameter \"\(entry.name)\" holds NaN or infinity at element \(position)")
             }
         }
-        try AtomicFolder.write(path, marker: configName) { folder in
+        try AtomicFolder.write(path, kind, replaces: replaces) { folder in
             try FileSystem.atomicWriteFile(
                 FileSystem.join(folder, configName), text: try config.serialized(indent: 2) + "\n")
             try SafetensorsWriter.write(
@@ -96,7 +105,7 @@ public enum AdapterFolder {
                     }
                 }, metadata: ["format": "seamkit"], to: FileSystem.join(folder, weightsName))
             try FileSystem.atomicWriteFile(
-                FileSystem.join(folder, "README.md"), text: card(adapter, backbone, isBackboneTrained, notes))
+                FileSystem.join(folder, cardName), text: card(adapter, backbone, isBackboneTrained, notes))
         }
     }
 

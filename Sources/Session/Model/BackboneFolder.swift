@@ -4,6 +4,17 @@ import Support
 
 /// Writing a backbone with its trained weights as a folder in the Hugging Face layout.
 public enum BackboneFolder {
+    /// What is replaced where a backbone is saved: a model's configuration, tokenizer and safetensors, nothing else.
+    public static let kind = FolderKind(marker: "config.json") { path in
+        let name = FileSystem.baseName(path)
+        // Such as 1_Pooling of a sentence encoder.
+        guard !FileSystem.isDirectory(path) else {
+            return name.first?.isNumber == true && FileSystem.exists(FileSystem.join(path, "config.json"))
+        }
+        return isCompanion(name, in: FileSystem.parent(path))
+            || [".safetensors", ".safetensors.index.json"].contains { name.hasSuffix($0) }
+    }
+
     /// Copies every file of the source folder but the weights, and writes one `model.safetensors`: trained tensors in
     /// f32 under their names, the others as they were. A model from a GGUF file gets a config.json, and its quantised
     /// tensors become f32; the tokenizer stays in that file. The old folder or the new one, never a mixture.
@@ -41,7 +52,7 @@ public enum BackboneFolder {
         let widened = trained.contains { name, tensor in
             tensor.dtype == .f32 && source.tensor(name.text).map { $0.encoding != .plain(.float32) } ?? false
         }
-        try AtomicFolder.write(path, marker: "config.json") { folder in
+        try AtomicFolder.write(path, kind) { folder in
             if let original = source.folder {
                 for name in try FileSystem.list(original) where isCompanion(name, in: original) {
                     try FileSystem.atomicWriteFile(

@@ -49,7 +49,8 @@ class Adapter(Handle):
         return found
 
     def save(self, path: str | Path, backbone_path: str | Path | None = None, notes: str | None = None) -> None:
-        """Writes the adapter's folder; the old one or the new one.
+        """Writes the adapter's folder; the old one or the new one. An adapter's folder that is there is
+        replaced, one that holds other files is refused.
 
         backbone_path: the folder of the weights that it belongs to; None for the one the backbone was opened from.
         notes: Markdown lines for the model card.

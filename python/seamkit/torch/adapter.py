@@ -297,7 +297,8 @@ class Adapter(torch.nn.Module):
     def save(
         self, path: str | Path, model: Any = None, *, notes: str = "", backbone_path: str | Path | None = None
     ) -> None:
-        """Writes the folder that C, Swift and `seamkit.load` read; the old one or the new one.
+        """Writes the folder that C, Swift and `seamkit.load` read; the old one or the new one. An adapter's folder that is
+        there is replaced, one that holds other files is refused.
 
         model: the model of transformers that it belongs to, or None for the one it was attached to.
         notes: Markdown lines for the model card. backbone_path: the folder of the model's weights, where it is not the

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,19 +18,22 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
+def atomic_folder(path: Path, marker: str, is_own: Callable[[Path], bool]) -> Iterator[Path]:
     """Gives an empty folder beside `path`, which takes its name when the block ends without an error.
 
-    A folder that is already there is replaced as a whole, but only when it is empty or holds the file `marker`: a
-    mistyped path never costs somebody else's files. A link is followed.
+    A folder that is already there is replaced as a whole, but only when it is empty, or holds the file `marker` and what
+    `is_own` says: a mistyped path never costs somebody else's files, nor does one where somebody keeps more beside an
+    adapter. A link is followed and stays.
 
     Raises AlreadyExistsError when something else is there, FileError when the disk fails; `path` is then as before.
     """
-    target = path.resolve() if path.exists() else path
+    target = path.resolve()
     try:
-        _check_replaceable(target, marker)
+        _check_replaceable(target, marker, is_own)
         target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(target)
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.tmp-{os.getpid()}-", dir=target.parent))
+        lock = _locked(temporary)
     except OSError as error:
         raise FileError(f'cannot write "{path}": {error.strerror}') from None
     try:
@@ -37,7 +42,7 @@ def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
         yield temporary
         for each in [*temporary.rglob("*"), temporary]:
             _synchronize(each)
-        _check_replaceable(target, marker)
+        _check_replaceable(target, marker, is_own)
         if target.exists():
             _exchange(temporary, target)
         else:
@@ -48,6 +53,7 @@ def atomic_folder(path: Path, marker: str) -> Iterator[Path]:
     finally:
         # The old folder after an exchange, the unfinished one after an error.
         shutil.rmtree(temporary, ignore_errors=True)
+        os.close(lock)
 
 
 @contextlib.contextmanager
@@ -55,20 +61,25 @@ def atomic_file(path: Path, is_own: Callable[[Path], bool], stranger: str) -> It
     """Gives an empty file beside `path`, which takes its name when the block ends without an error.
 
     A file that is already there is replaced only where `is_own` says so; `stranger` says what is wrong with another:
-    "SeamKit did not write". A link is followed.
+    "SeamKit did not write". A link is followed and stays.
 
     Raises AlreadyExistsError when something else is there, FileError when the disk fails; `path` is then as before.
     """
-    target = path.resolve() if path.exists() else path
     temporary: Path | None = None
+    lock = -1
     try:
+        # A pipe or a device is not followed: what it is called by resolves to no path.
+        target = path.resolve() if path.is_file() or not path.exists() else path
         if target.exists() and not (target.is_file() and is_own(target)):
-            what = "a folder is there" if target.is_dir() else f"a file is there that {stranger}"
+            what = ("a folder is there" if target.is_dir() else f"a file is there that {stranger}" if target.is_file()
+                    else "a pipe or a device is there")
             raise AlreadyExistsError(f'cannot write "{path}", {what}')
         target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(target)
         descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.tmp-{os.getpid()}-", dir=target.parent)
         os.close(descriptor)
         temporary = Path(name)
+        lock = _locked(temporary)
         # mkstemp makes it for its owner alone.
         temporary.chmod(0o666 & ~_umask())
         yield temporary
@@ -80,9 +91,47 @@ def atomic_file(path: Path, is_own: Callable[[Path], bool], stranger: str) -> It
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+        if lock >= 0:
+            os.close(lock)
 
 
-def _check_replaceable(path: Path, marker: str) -> None:
+def _locked(temporary: Path) -> int:
+    """A descriptor whose lock, which ends with the process, tells a temporary name from what a killed writer left."""
+    descriptor = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
+    # Without locks on this disk, nothing is ever taken for abandoned.
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Removes what killed writers of `target` left, SeamKit's in any language: `.NAME.tmp-PID-...`, where neither the
+    process lives nor its lock. What cannot be removed stays."""
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.tmp-([1-9][0-9]*)-[a-z0-9_]+")
+    for each in list(target.parent.iterdir()):
+        found = pattern.fullmatch(each.name)
+        if found is None or _lives(int(found[1])):
+            continue
+        with contextlib.suppress(OSError):
+            descriptor = os.open(each, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(each) if each.is_dir() else each.unlink()
+            finally:
+                os.close(descriptor)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _check_replaceable(path: Path, marker: str, is_own: Callable[[Path], bool]) -> None:
     if not path.exists():
         return
     if not path.is_dir():
@@ -91,6 +140,9 @@ def _check_replaceable(path: Path, marker: str) -> None:
     if names and marker not in names:
         raise AlreadyExistsError(
             f'cannot replace the folder "{path}", it holds other files ({names[0]}) and no {marker}')
+    if strangers := [name for name in names if name != marker and not is_own(path / name)]:
+        raise AlreadyExistsError(
+            f'cannot replace the folder "{path}", beside what is written there it holds other files ({strangers[0]})')
 
 
 def _exchange(one: Path, other: Path) -> None:

@@ -35,6 +35,7 @@ from seamkit.torch.site import Site
 
 _LOG = logging.getLogger("seamkit")
 WEIGHTS = "adapter_model.safetensors"
+_CARD = "README.md"
 
 
 def save_attached(
@@ -73,16 +74,23 @@ def save(
         raise InvalidArgumentError("there is no adapter to save: none is attached")
     weights = Path(backbone_path) if backbone_path is not None else None if model is None else source_folder(model)
     if len(adapters) == 1:
-        with atomic_folder(Path(path), CONFIG) as folder:
+        with atomic_folder(Path(path), CONFIG, _is_own) as folder:
             _write(adapters[0], folder, weights, notes)
         return
     names = [f"{index}-{each.id}" for index, each in enumerate(adapters, 1)]
-    with atomic_folder(Path(path), CONFIG) as folder:
+    with atomic_folder(Path(path), CONFIG, _is_own) as folder:
         for name, each in zip(names, adapters, strict=True):
             (folder / name).mkdir()
             _write(each, folder / name, weights, notes)
         _write_json(folder / CONFIG, {"schema": SCHEMA, "adapters": names})
-        (folder / "README.md").write_text(_list_card(list(zip(names, adapters, strict=True)), notes))
+        (folder / _CARD).write_text(_list_card(list(zip(names, adapters, strict=True)), notes))
+
+
+def _is_own(path: Path) -> bool:
+    """Whether something in the folder of an adapter, or of several, is part of it."""
+    if path.is_dir():
+        return path.name[0].isdigit() and (path / CONFIG).exists()
+    return path.name in (WEIGHTS, _CARD)
 
 
 def _write(adapter: Adapter, folder: Path, weights: Path | None, notes: str) -> None:
@@ -108,7 +116,7 @@ def _write(adapter: Adapter, folder: Path, weights: Path | None, notes: str) -> 
         config["task"] = adapter.task
     _write_json(folder / CONFIG, config)
     save_file(values, folder / WEIGHTS, {"format": "seamkit"})
-    (folder / "README.md").write_text(_card(adapter, notes))
+    (folder / _CARD).write_text(_card(adapter, notes))
 
 
 def checked_values(adapter: Adapter, done: str) -> dict[str, torch.Tensor]:

@@ -1,0 +1,125 @@
+import Glibc
+import Support
+
+extension FileSystem {
+    /// Writes `bytes` to a file so that a crash or a full disk leaves the file that was there before.
+    ///
+    /// The bytes go to a temporary file in the same folder, to the disk, and then take the name and the permissions of
+    /// the file that was there. A link at `path` stays, and the file behind it is replaced. A pipe, a terminal and what
+    /// standard output goes to (`/dev/stdout`) are written into. On failure the temporary file is removed and
+    /// `SeamError(.io)` says why, "the disk is full" for instance; `.invalidArgument` refuses what cannot be written,
+    /// such as a folder or a disk.
+    public static func atomicWriteFile(_ path: String, _ bytes: some Sequence<UInt8>) throws {
+        try atomicWriteFile(path) { file in
+            let written: Void? = try bytes.withContiguousStorageIfAvailable {
+                try file.write(UnsafeRawBufferPointer($0))
+            }
+            if written == nil { try Array(bytes).withUnsafeBytes { try file.write($0) } }
+        }
+    }
+
+    /// As above for a text, written as UTF-8.
+    public static func atomicWriteFile(_ path: String, text: String) throws {
+        try atomicWriteFile(path, text.utf8)
+    }
+
+    /// As above for content that is produced piece by piece; `body` writes it through the file.
+    ///
+    /// When `body` throws, nothing is at `path` that was not there before; a pipe has had what was written until then.
+    public static func atomicWriteFile(_ path: String, _ body: (OutputFile) throws -> Void) throws {
+        let target: String, mode: mode_t?
+        switch try OutputPlace(path) {
+        case .stream(let descriptor):
+            let file = OutputFile(descriptor: descriptor, for: path, isStream: true)
+            try body(file)
+            return try file.finish()
+        case .file(let place, let permissions): (target, mode) = (place, permissions)
+        }
+        let folder = parent(target)
+        removeAbandoned(in: folder, of: baseName(target))
+        let file = try OutputFile(temporary: temporaryName(beside: target), for: path, mode: mode)
+        do {
+            try body(file)
+            try file.finish()
+            guard rename(file.location, target) == 0 else { throw fileError("cannot write", path, errno) }
+        } catch {
+            unlink(file.location)
+            throw error
+        }
+        try synchronize(folder: folder)
+    }
+
+    /// Throws as `atomicWriteFile` would for a path that cannot be written, so that long work is not done in vain.
+    public static func checkWritable(_ path: String) throws {
+        if case .stream(let descriptor) = try OutputPlace(path, opensStream: false), descriptor >= 0 { close(descriptor) }
+    }
+
+    /// A name in the same folder that nobody else uses.
+    static func temporaryName(beside path: String) -> String {
+        let unique = String(UInt32.random(in: .min ... .max), radix: 36)
+        return join(parent(path), ".\(baseName(path)).tmp-\(getpid())-\(unique)")
+    }
+
+    /// The path with the links at its end followed: where a file of that name would be created.
+    static func followingLinks(_ path: String) throws -> String {
+        var place = path
+        for _ in 0..<40 {
+            var target = [UInt8](repeating: 0, count: Int(PATH_MAX))
+            let count = target.withUnsafeMutableBytes { readlink(place, $0.baseAddress!, $0.count) }
+            guard count >= 0 else { return place }
+            place = join(parent(place), String(decoding: target[..<count], as: UTF8.self))
+        }
+        throw fileError("cannot write", path, ELOOP)
+    }
+}
+
+/// What stands at a path that is to be written.
+private enum OutputPlace {
+    /// Nothing or a regular file, at this path behind all links, with its permissions.
+    case file(String, mode_t?)
+    /// What bytes are sent to and cannot be replaced, open for writing; -1: not opened.
+    case stream(Int32)
+
+    init(_ path: String, opensStream: Bool = true) throws {
+        var info = stat()
+        guard stat(path, &info) == 0 else {
+            guard errno == ENOENT else { throw fileError("cannot write", path, errno) }
+            let target = try FileSystem.followingLinks(path)
+            guard FileSystem.isDirectory(FileSystem.parent(target)) else {
+                throw SeamError(
+                    .notFound, "cannot write \"\(path)\", there is no folder \"\(FileSystem.parent(target))\"")
+            }
+            self = .file(target, nil)
+            return
+        }
+        // The file that standard output was redirected to would lose what is printed if it were replaced, and what is
+        // printed would overwrite what is written at a position of its own.
+        for descriptor: Int32 in [1, 2] {
+            var own = stat()
+            guard fstat(descriptor, &own) == 0, own.st_dev == info.st_dev, own.st_ino == info.st_ino else { continue }
+            fflush(nil)
+            self = .stream(opensStream ? try Self.opened(path) { fcntl(descriptor, F_DUPFD_CLOEXEC, 3) } : -1)
+            return
+        }
+        switch info.st_mode & S_IFMT {
+        case S_IFREG where info.st_nlink > 0:
+            guard access(path, W_OK) == 0 else { throw fileError("cannot write", path, errno) }
+            self = .file(try FileSystem.followingLinks(path), info.st_mode & 0o777)
+        case S_IFREG, S_IFIFO, S_IFCHR:
+            guard access(path, W_OK) == 0 else { throw fileError("cannot write", path, errno) }
+            self = .stream(opensStream ? try Self.opened(path) { open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY) } : -1)
+        case S_IFDIR: throw fileError("cannot write", path, EISDIR)
+        default:
+            throw SeamError(
+                .invalidArgument,
+                "cannot write \"\(path)\", expected a file, a pipe or a terminal, found a "
+                    + (info.st_mode & S_IFMT == S_IFBLK ? "block device" : "socket"))
+        }
+    }
+
+    private static func opened(_ path: String, _ body: () -> Int32) throws -> Int32 {
+        let descriptor = body()
+        guard descriptor >= 0 else { throw fileError("cannot write", path, errno) }
+        return descriptor
+    }
+}

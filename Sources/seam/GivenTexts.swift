@@ -1,0 +1,31 @@
+import Session
+import Support
+import Text
+
+/// Texts that a command is given, as arguments or as lines of standard input.
+struct GivenTexts {
+    let texts: [String]
+    let isStandardInput: Bool
+
+    /// A text as its writer finds it, counted from 1.
+    func place(_ index: Int) -> String {
+        isStandardInput ? "standard input, line \(index + 1)" : "text \(index + 1)"
+    }
+
+    /// Their token ids, none longer than what the session's model reads beside the prefixes that are attached.
+    func tokens(_ tokenizer: Tokenizer, _ session: Session) throws -> [[Int32]] {
+        let limit = session.textLimits.source
+        return try texts.enumerated().map { index, text in
+            let ids = try tokenizer.encode(text)
+            guard !ids.isEmpty else {
+                throw SeamError(.invalidArgument, "\(place(index)): the source must have at least 1 token, found none")
+            }
+            if let limit, ids.count > limit {
+                throw SeamError(
+                    .invalidArgument,
+                    "\(place(index)): the source has \(ids.count) tokens, the backbone takes at most \(limit) positions")
+            }
+            return ids
+        }
+    }
+}
