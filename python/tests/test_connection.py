@@ -91,16 +91,15 @@ def test_it_is_said_in_generation() -> None:
 
 @pytest.mark.parametrize("what", WRONG)
 def test_it_is_said_of_a_compiled_model(what: str) -> None:
-    """Also with the backend that takes autograd's graph apart; without gradients only calls are noticed there."""
+    """By the graph of autograd: without gradients a compiled model shows calls alone."""
     model, _ = wrong(what)
     with pytest.raises(seamkit.UnsupportedError, match=WRONG[what][3]):
-        torch.compile(model, backend="aot_eager")(input_ids=IDS)
+        torch.compile(model, backend="eager")(input_ids=IDS)
 
 
 @pytest.mark.parametrize("mode", ["gradients", "no_grad"])
-@pytest.mark.parametrize("part", ["model", "decoder", "layers"])
-def test_compiled_parts(part: str, mode: str) -> None:
-    """What is right is no error, whatever is compiled."""
+def test_compiled_layers(mode: str) -> None:
+    """What is right is no error where a part of the model is compiled; the whole is compiled in test_training_tools.py."""
     model = bart(max_position_embeddings=80).eval()
     adapter = seamkit.attach(model, "repcali")
     disturb(adapter)
@@ -108,7 +107,7 @@ def test_compiled_parts(part: str, mode: str) -> None:
         expected = model(input_ids=IDS, decoder_input_ids=IDS).logits
         seamkit.detach(model)
         seamkit.attach(model, adapter)
-        for each in {"model": [model], "decoder": [model.get_decoder()], "layers": model.get_decoder().layers}[part]:
+        for each in model.get_decoder().layers:
             each.compile(backend="aot_eager")
         found = [model(input_ids=IDS, decoder_input_ids=IDS).logits for _ in range(2)]
     for each in found:

@@ -22,6 +22,7 @@ from torch.utils.hooks import RemovableHandle
 
 from seamkit.errors import UnsupportedError
 from seamkit.torch.calls import bound, spelled
+from seamkit.torch.families import BUILT_IN
 from seamkit.torch.names import ENCODER_OUTPUTS, IDS, PAST
 
 ENCODER, PREFIX = "encoder", "past"
@@ -188,10 +189,12 @@ class Connection:
         if seam == PREFIX:
             others = ", ".join([
                 name for name, each in self._model.named_modules()
-                if name and each is not self._modules[seam] and all(spelled(type(each), argument) for argument in (PAST, IDS))])
+                if name and each is not self._modules[seam] and spelled(type(each), PAST) and spelled(type(each), IDS)])
             wanted = "that is called with the past" + (f", one of {others}" if others else "")
+        # A built-in family is not registered again.
+        first = "set model.config.model_type to a name of its own and " if family in BUILT_IN else ""
         return (
-            f'register the module {wanted}, seamkit.torch.register_family("{family}", ..., {seam}=lambda model: '
+            f'{first}register the module {wanted}, seamkit.torch.register_family("{family}", ..., {seam}=lambda model: '
             "model. ...)")
 
 
