@@ -1,5 +1,5 @@
-"""An adapter that `prepare` alone fits, through the tool: contextual calibration of Tests/Fixtures/calibration-plugin, against
-its formula on the answers that the tool kept."""
+"""An adapter that `prepare` alone fits, through the tool: contextual calibration of Tests/Fixtures/calibration-plugin,
+against its formula on the answers that the tool kept."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def test_fewshot_fits_and_classify_uses_it(tmp_path: Path) -> None:
     common = ["--plugin", library, "--model", model.folder, "--cache", tmp_path / "cache"]
     task = ["--train", tmp_path / "train.jsonl", "--test", tmp_path / "test.jsonl", "--verbalizer",
             tmp_path / "words.json", "--template", model.family.template, "--shots", "4", "--seeds", "1"]
-    seam("fewshot", *common, *task, "--adapter", "test-calibration", "--method", "adapters", "--output", tmp_path / "run")
+    seam(
+        "fewshot", *common, *task, "--adapter", "test-calibration", "--method", "adapters", "--output", tmp_path / "run")
 
     answers = cached(tmp_path / "cache")
 

@@ -131,7 +131,8 @@ LIMITS: dict[str, tuple[Callable[[Pass, Any], Any], str]] = {
         "buffer_select: the number of rows must be at most 1048576, found 9223372036854775807"),
     "no classes": (
         lambda p, x: p.op(
-            "cross_entropy", p.constant(normal(2, 0)), p.constant(np.zeros(2, np.int32)), -100, 0.0, 1), "cross_entropy"),
+            "cross_entropy", p.constant(normal(2, 0)), p.constant(np.zeros(2, np.int32)), -100, 0.0, 1),
+        "cross_entropy"),
     "a scope that was not begun": (lambda p, x: p.op("scope_end", None, 0), "no open scope"),
 }
 

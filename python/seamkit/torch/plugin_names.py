@@ -29,8 +29,8 @@ def checked(raw: bytes | None, what: str, origin: str = "", allows_capitals: boo
         raise PluginError(f"{what} must not be empty", origin)
     if not (_WITH_CAPITALS if allows_capitals else _NAME).fullmatch(name):
         raise PluginError(
-            f"{what} must have 1 to {_LONGEST} characters of a-z, {'A-Z, ' if allows_capitals else ''}0-9, '.', '_' and "
-            f"'-' and begin with a letter or a digit, found \"{name}\"", origin)
+            f"{what} must have 1 to {_LONGEST} characters of a-z, {'A-Z, ' if allows_capitals else ''}0-9, '.', '_' "
+            f"and '-' and begin with a letter or a digit, found \"{name}\"", origin)
     return name
 
 

@@ -137,8 +137,8 @@ def _read(path: Path) -> tuple[Plugin, list[Factory]]:
             f'plugin "{path}" was built for ABI {source.abi_major}.{source.abi_minor}, this package has '
             f"{c.SEAM_ABI_MAJOR}.{c.SEAM_ABI_MINOR}: the major versions must be equal")
     plugin = Plugin(
-        path, checked(source.id, f'plugin "{path}": the id'), text(source.version), (source.abi_major, source.abi_minor),
-        text(source.summary))
+        path, checked(source.id, f'plugin "{path}": the id'), text(source.version),
+        (source.abi_major, source.abi_minor), text(source.summary))
     adapters = entries(source.adapters, source.adapter_count, "adapter", "the plugin", plugin.id)
     factories = [_factory(each.contents, plugin) for each in adapters]
     # They are of no use here, and a plugin that the native host refuses is refused.

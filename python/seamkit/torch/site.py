@@ -19,8 +19,8 @@ def _most(name: str) -> int:
     """What the native host takes of a backbone: a plugin computes with these numbers."""
     if "layers" in name:
         return 1 << 16
-    return 2**31 - 1 if name in ("max_source_positions", "max_target_positions", "vocab_size", "max_prefix_length") else (
-        1 << 20)
+    is_of_tokens = name in ("max_source_positions", "max_target_positions", "vocab_size", "max_prefix_length")
+    return 2**31 - 1 if is_of_tokens else 1 << 20
 
 
 @dataclass(frozen=True)

@@ -173,14 +173,15 @@ def _loss(adapters: Sequence[Adapter], scores: Tensor, hidden: Tensor, labels: T
 
 
 def _warn_of_unreached(adapters: Sequence[Adapter]) -> None:
-    """Of trained parameters that the first loss did not reach, which would be saved as trained and are what they were."""
+    """Of trained parameters that the first loss did not reach: saved as trained, they would be what they were."""
     for adapter in adapters:
         names = [f'"{name}"' for name, each in _trainable([adapter]) if each.grad is None]
         if names:
             more = f", and {len(names) - 10} more" if len(names) > 10 else ""
             _LOG.warning(
                 'adapter "%s": the loss of epoch 1 does not reach the trained parameter%s %s%s, which %s not updated',
-                adapter.id, "s" if len(names) > 1 else "", ", ".join(names[:10]), more, "are" if len(names) > 1 else "is")
+                adapter.id, "s" if len(names) > 1 else "", ", ".join(names[:10]), more,
+                "are" if len(names) > 1 else "is")
 
 
 def _trainable(adapters: Sequence[Adapter]) -> Iterator[tuple[str, Tensor]]:
