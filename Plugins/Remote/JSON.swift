@@ -66,13 +66,22 @@ func withJSON<Result>(
     _ bytes: [UInt8], from source: String, _ body: (Node) throws(Problem) -> Result
 ) throws(Problem) -> Result {
     var failure = json_error_t()
-    guard let root = load(bytes, &failure) ?? load(withReadableEscapes(bytes), &failure) else {
-        let near = bytes[max(0, Int(failure.position) - 12)..<min(bytes.count, max(0, Int(failure.position)) + 12)]
+    var text = bytes
+    var root = load(text, &failure)
+    if root == nil {
+        let readable = withReadableEscapes(bytes)
+        if readable.count != bytes.count {
+            text = readable
+            root = load(text, &failure)
+        }
+    }
+    guard let root else {
+        let near = text[max(0, Int(failure.position) - 12)..<min(text.count, max(0, Int(failure.position)) + 12)]
         if contains(near, "NaN") || contains(near, "Infinity") || isOverflow(&failure) {
             throw Problem(.numeric, "\(source) sent NaN, infinity or a number out of range, which no model should")
         }
         throw Problem(
-            .format, "\(source) sent something that is not JSON (at byte \(failure.position) of \(bytes.count))",
+            .format, "\(source) sent something that is not JSON (at byte \(failure.position) of \(text.count))",
             isTransient: true)
     }
     defer { json_decref(root) }

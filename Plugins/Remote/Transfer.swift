@@ -62,8 +62,9 @@ final class Transfer {
         guard status == 200 else { throw refused(status, settings) }
         try withJSON(reply, from: job.url) { (root) throws(Problem) in
             // Some servers, and gateways before them, report a failure in a reply that says it is none.
-            guard root["error"].isNull else {
-                throw refused(root["error"]["code"].integer.flatMap { 400..<600 ~= $0 ? $0 : nil } ?? 200, settings)
+            let error = root["error"]
+            guard error.members == nil, error.text?.isEmpty ?? true else {
+                throw refused(error["code"].integer.flatMap { 400..<600 ~= $0 ? $0 : nil } ?? 200, settings)
             }
             try job.accept(root)
         }

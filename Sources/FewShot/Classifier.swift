@@ -42,7 +42,7 @@ public final class Classifier {
             return try ClassificationTask(task, name: FileSystem.join(path, AdapterFolder.configName))
         }
         guard let first = tasks.first else { throw SeamError(.invalidArgument, "there is no adapter") }
-        if let other = try tasks.firstIndex(where: { try $0.json.serialized() != first.json.serialized() }) {
+        if let other = try tasks.firstIndex(where: { try TextKey($0.json.serialized()) != TextKey(first.json.serialized()) }) {
             throw SeamError(
                 .incompatible,
                 "the adapters in \"\(paths[0])\" and \"\(paths[other])\" were trained for different tasks")

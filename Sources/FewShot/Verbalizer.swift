@@ -52,7 +52,10 @@ public struct Verbalizer: Sendable, Equatable {
     ///
     /// Throws as above; two labels may come to the same word.
     public init(labels: [String], name: String = "the labels") throws {
-        let words = labels.map { label in [String(String.UnicodeScalarView(label.unicodeScalars.map { $0 == "_" || $0 == "-" ? " " : $0 }))] }
+        let words = labels.map { label in
+            let scalars = label.unicodeScalars.map { $0 == "_" || $0 == "-" ? " " : $0 }
+            return [String(String.UnicodeScalarView(scalars))]
+        }
         try self.init(labels: labels, words: words, name: name)
     }
 

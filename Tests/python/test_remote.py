@@ -310,6 +310,15 @@ def test_malformed_json_to_the_end(remote: Runtime, server: Server) -> None:
     assert "sent something that is not JSON (at byte 12 of 12) (after 3 attempts)" in str(found.failure)
 
 
+@pytest.mark.parametrize("end", ["", "NaN}"])
+def test_malformed_json_behind_many_odd_tokens(remote: Runtime, server: Server, end: str) -> None:
+    backbone = open_at(remote, server, hidden="none", max_retries=0)
+    server.misbehave = lambda _: Reply(body='{"a": "%s", "b": %s' % ("\\ud83d" * 50, end))
+    failure = backbone.query(["text"], ANSWERS).failure
+    assert failure.code == code("NUMERIC" if end else "FORMAT")
+    assert ("sent NaN" if end else "sent something that is not JSON") in str(failure)
+
+
 def test_what_came_before_a_failure_is_kept(remote: Runtime, server: Server) -> None:
     """Also what came before by its row but later in time: earlier prompts are slow and once refused."""
     backbone = open_at(remote, server, concurrency=6, hidden="embeddings")

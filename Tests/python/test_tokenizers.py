@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import gguf
 import pytest
 import sentencepiece
+from sentencepiece import sentencepiece_model_pb2
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Reference
 
@@ -325,6 +327,31 @@ def test_ids_are_those_of_sentencepiece(kind: str, tmp_path: Path) -> None:
     reference = sentencepiece_model(tmp_path, "spiece.model", model_type=kind, byte_fallback=kind == "bpe")
     texts = varied_texts(COUNT, seed=17)
     assert_equal_ids(Tokenizer(tmp_path), texts, reference.encode(texts), reference.decode)
+
+
+def test_equal_scores_merge_as_in_sentencepiece(tmp_path: Path) -> None:
+    """In the vocabulary of a GGUF file, which has nothing but scores to merge by."""
+    scores = {"<unk>": 0.0, "a": -9.0, "b": -9.0, "c": -9.0, "bc": -1.0, "ab": -1.0, "ca": -1.0, "abc": -2.0, "aa": -1.0}
+    model = sentencepiece_model_pb2.ModelProto()
+    model.trainer_spec.model_type = model.trainer_spec.BPE
+    model.normalizer_spec.name, model.normalizer_spec.add_dummy_prefix = "identity", False
+    for number, (token, score) in enumerate(scores.items()):
+        model.pieces.add(piece=token, score=score, type=1 if number else 2)
+    reference = sentencepiece.SentencePieceProcessor(model_proto=model.SerializeToString())
+    writer = gguf.GGUFWriter(tmp_path / "model.gguf", "llama")
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(list(scores))
+    writer.add_token_scores(list(scores.values()))
+    writer.add_unk_token_id(0)
+    writer.add_add_bos_token(False)
+    writer.add_add_space_prefix(False)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    draw = random.Random(1)
+    texts = ["".join(draw.choices("abc", k=draw.randrange(1, 120))) for _ in range(2000)]
+    assert_equal_ids(Tokenizer(tmp_path / "model.gguf"), texts, reference.encode(texts), reference.decode)
 
 
 def test_t5_adds_its_end_and_its_sentinels(tmp_path: Path) -> None:
