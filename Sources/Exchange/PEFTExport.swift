@@ -14,7 +14,9 @@ public enum PEFTPrefix {
     ///   - path: a folder; an adapter of SeamKit's that is there is never replaced.
     /// - Throws: `.unsupported` for what the format has no place for: other adapters, a prefix of cross-attention or of
     ///   an encoder's beside a decoder; `.numeric` for NaN or infinity.
-    public static func export(_ session: Session, baseModel: String? = nil, replaces: Bool = true, to path: String) throws {
+    public static func export(
+        _ session: Session, baseModel: String? = nil, replaces: Bool = true, to path: String
+    ) throws {
         let info = session.backbone.info
         let prefix = try exportable(session)
         let (tokens, layers) = (prefix.shape[3], prefix.shape[0])

@@ -51,7 +51,7 @@ extension FileSystem {
 
     /// Throws as `atomicWriteFile` would for a path that cannot be written, so that long work is not done in vain.
     public static func checkWritable(_ path: String) throws {
-        if case .stream(let descriptor) = try OutputPlace(path, opensStream: false), descriptor >= 0 { close(descriptor) }
+        _ = try OutputPlace(path, opensStream: false)
     }
 
     /// A name in the same folder that nobody else uses.

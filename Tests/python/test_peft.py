@@ -142,9 +142,10 @@ def gate(folder: Path, model: Model) -> Path:
     return path
 
 
-def export(model: Model, output: Path, *adapters: Path) -> Path:
+def export(model: Model, output: Path, *adapters: Path, overwrite: bool = False) -> Path:
     each = [part for path in adapters for part in ("--adapter", path)]
-    seam("export", "--model", model.path, *each, "--format", "peft", "--output", output)
+    more = ["--overwrite"] if overwrite else []
+    seam("export", "--model", model.path, *each, "--format", "peft", "--output", output, *more)
     return output
 
 
@@ -240,7 +241,7 @@ def test_what_is_exported_comes_back(model: Model, tmp_path: Path) -> None:
     for name, values in made.parameters.items():
         assert back.parameters[name].tobytes() == values.tobytes()
     before = (tmp_path / "peft" / "adapter_model.safetensors").read_bytes()
-    export(model, tmp_path / "peft", tmp_path / "back")
+    export(model, tmp_path / "peft", tmp_path / "back", overwrite=True)
     assert (tmp_path / "peft" / "adapter_model.safetensors").read_bytes() == before
 
 
@@ -371,15 +372,17 @@ def test_one_kind_of_folder_does_not_replace_the_other(small: Model, tmp_path: P
     theirs = saved(small, tmp_path / "peft")
     before = {file: file.read_bytes() for file in [*own.iterdir(), *theirs.iterdir()]}
     sentence = refused(
-        "export", "--model", small.path, "--adapter", own, "--format", "peft", "--output", own)
+        "export", "--model", small.path, "--adapter", own, "--format", "peft", "--overwrite", "--output", own)
     assert "cannot replace" in sentence
     sentence = refused(
-        "import", "--model", small.path, "--format", "peft", "--input", theirs, "--output", theirs)
+        "import", "--model", small.path, "--format", "peft", "--input", theirs, "--overwrite", "--output",
+        theirs)
     assert "cannot replace" in sentence
     sentence = refused(
         "import", "--model", small.path, "--format", "peft", "--input", own, "--output", tmp_path / "new")
     assert "SeamKit" in sentence and not (tmp_path / "new").exists()
-    sentence = refused("export", "--model", small.path, "--adapter", theirs, "--format", "peft", "--output", theirs)
+    sentence = refused(
+        "export", "--model", small.path, "--adapter", theirs, "--format", "peft", "--overwrite", "--output", theirs)
     assert "PEFT" in sentence and "seam import" in sentence
     assert {file: file.read_bytes() for file in [*own.iterdir(), *theirs.iterdir()]} == before
 
