@@ -71,21 +71,13 @@ struct WordPieceDecoder: TokenDecoder {
         cleansUp = try part.bool("cleanup")
     }
 
-    /// What is replaced, in that order.
-    private static let replacements: [(pattern: TextPattern, content: [UInt8])] = [
-        (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"),
-        (" do not", " don't"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"),
-    ].map { (TextPattern(literal: $0.0), Array($0.1.utf8)) }
-
     func decode(_ tokens: [String]) throws -> [String] {
         try tokens.enumerated().map { number, token in
             var text = Array(token.utf8)
             if number > 0 {
                 if text.starts(with: prefix) { text.removeFirst(prefix.count) } else { text.insert(0x20, at: 0) }
             }
-            if cleansUp {
-                for (pattern, content) in Self.replacements { text = try pattern.replacing(text, with: content) }
-            }
+            if cleansUp { text = try SpaceCleaning.apply(to: text, contractsNot: true) }
             return String(decoding: text, as: UTF8.self)
         }
     }
