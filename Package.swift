@@ -62,7 +62,7 @@ let package = Package(
             cSettings: [.unsafeFlags(["-O3", "-fno-math-errno", "-fno-trapping-math"])],
             linkerSettings: [.linkedLibrary("m")]),
         .target(name: "Engine", dependencies: ["Support", "Kernels"]),
-        .target(name: "Files", dependencies: ["Support", "CJansson"]),
+        .target(name: "Files", dependencies: ["Support", "Platform", "CJansson"]),
         .target(name: "SentencePieceBridge", linkerSettings: [.linkedLibrary("sentencepiece")]),
         .target(name: "Text", dependencies: ["Support", "Files", "COnig", "CUTF8Proc", "SentencePieceBridge"]),
         .target(name: "Generation", dependencies: ["Support"]),

@@ -66,10 +66,7 @@ func withJSON<Result>(
     _ bytes: [UInt8], from source: String, _ body: (Node) throws(Problem) -> Result
 ) throws(Problem) -> Result {
     var failure = json_error_t()
-    let root = bytes.withUnsafeBytes {
-        json_loadb($0.baseAddress?.assumingMemoryBound(to: CChar.self), $0.count, Int(JSON_ALLOW_NUL), &failure)
-    }
-    guard let root else {
+    guard let root = load(bytes, &failure) ?? load(withReadableEscapes(bytes), &failure) else {
         let near = bytes[max(0, Int(failure.position) - 12)..<min(bytes.count, max(0, Int(failure.position)) + 12)]
         if contains(near, "NaN") || contains(near, "Infinity") || isOverflow(&failure) {
             throw Problem(.numeric, "\(source) sent NaN, infinity or a number out of range, which no model should")
@@ -80,6 +77,53 @@ func withJSON<Result>(
     }
     defer { json_decref(root) }
     return try body(Node(raw: root))
+}
+
+private func load(_ bytes: [UInt8], _ failure: inout json_error_t) -> UnsafeMutablePointer<json_t>? {
+    bytes.withUnsafeBytes {
+        json_loadb($0.baseAddress?.assumingMemoryBound(to: CChar.self), $0.count, Int(JSON_ALLOW_NUL), &failure)
+    }
+}
+
+/// A document in which escapes that jansson refuses, U+0000 (in a key) and half of a surrogate pair, are the letters of
+/// the escape: a token that is no text must not cost the others.
+private func withReadableEscapes(_ bytes: [UInt8]) -> [UInt8] {
+    var result: [UInt8] = []
+    result.reserveCapacity(bytes.count + 16)
+    var position = 0
+    while position < bytes.count {
+        guard bytes[position] == backslash else {
+            result.append(bytes[position])
+            position += 1
+            continue
+        }
+        var end = min(position + 2, bytes.count)
+        if let unit = escapedUnit(bytes, position) {
+            end = position + 6
+            let isPair = 0xd800..<0xdc00 ~= unit && 0xdc00..<0xe000 ~= (escapedUnit(bytes, end) ?? 0)
+            if isPair { end += 6 } else if unit == 0 || 0xd800..<0xe000 ~= unit { result.append(backslash) }
+        }
+        result += bytes[position..<end]
+        position = end
+    }
+    return result
+}
+
+private let backslash = UInt8(ascii: "\\")
+
+/// The value of \uXXXX at a place; nil for anything else.
+private func escapedUnit(_ bytes: [UInt8], _ start: Int) -> UInt32? {
+    guard start + 6 <= bytes.count, bytes[start] == backslash, bytes[start + 1] == UInt8(ascii: "u") else { return nil }
+    var value: UInt32 = 0
+    for byte in bytes[start + 2..<start + 6] {
+        switch byte {
+        case UInt8(ascii: "0")...UInt8(ascii: "9"): value = value << 4 | UInt32(byte - UInt8(ascii: "0"))
+        case UInt8(ascii: "a")...UInt8(ascii: "f"), UInt8(ascii: "A")...UInt8(ascii: "F"):
+            value = value << 4 | UInt32((byte | 0x20) - UInt8(ascii: "a") + 10)
+        default: return nil
+        }
+    }
+    return value
 }
 
 private func isOverflow(_ failure: inout json_error_t) -> Bool {

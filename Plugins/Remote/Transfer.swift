@@ -60,7 +60,13 @@ final class Transfer {
         let milliseconds = Int((now() - started) * 1000)
         log.debug("POST \(job.url): \(status), \(reply.count) bytes in \(milliseconds) ms, attempt \(job.attempts)")
         guard status == 200 else { throw refused(status, settings) }
-        try withJSON(reply, from: job.url) { (root) throws(Problem) in try job.accept(root) }
+        try withJSON(reply, from: job.url) { (root) throws(Problem) in
+            // Some servers, and gateways before them, report a failure in a reply that says it is none.
+            guard root["error"].isNull else {
+                throw refused(root["error"]["code"].integer.flatMap { 400..<600 ~= $0 ? $0 : nil } ?? 200, settings)
+            }
+            try job.accept(root)
+        }
     }
 
     /// A connection that failed or broke off.
@@ -76,7 +82,7 @@ final class Transfer {
             isTransient: !lasting.contains { $0 == result })
     }
 
-    /// A reply with another status than 200.
+    /// A reply with another status than 200, or with an error in it, which may have a status of its own.
     private func refused(_ status: Int, _ settings: Settings) -> Problem {
         let said = Quotation(reply: reply, settings.secret)
         let sentence = "\(job.url) answered \(status)" + (said.isEmpty ? "" : ": \(said)")

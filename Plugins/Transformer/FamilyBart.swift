@@ -33,6 +33,13 @@ extension Family {
                     + "'decoder_attention_heads' \(decoder.heads); expected equal numbers that divide the width")
         }
         let limit = try config.size("max_position_embeddings")
+        // Positions that are computed make a table before any tensor of the file could tell that they are too many.
+        guard learned || limit * dModel <= 1 << 26 else {
+            throw PluginError(
+                .invalidArgument,
+                "config.json: 'max_position_embeddings' is \(limit) and 'd_model' \(dModel); expected a product of at "
+                    + "most \(1 << 26)")
+        }
         let vocabulary = try config.size("vocab_size")
         let shared = try config.bool("share_encoder_decoder_embeddings", default: true)
         let tied = try config.bool("tie_word_embeddings", default: true)

@@ -43,7 +43,7 @@ extension Family {
     }
 
     private static func relativePositions(_ config: Options) throws(PluginError) -> Positions {
-        let buckets = try config.size("relative_attention_num_buckets", default: 32)
+        let buckets = try config.size("relative_attention_num_buckets", default: 32, most: 1024)
         let distance = try config.size("relative_attention_max_distance", default: 128)
         // The encoder halves the buckets by direction, and half of those are exact distances.
         guard buckets >= 4, buckets % 4 == 0, distance > buckets / 2 else {

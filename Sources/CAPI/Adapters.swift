@@ -117,7 +117,7 @@ public func seam_adapter_parameter(
         let entries = handle.adapter.parameters.entries
         guard entries.indices.contains(index) else {
             throw SeamError(
-                .notFound, "argument index must be below \(entries.count), the number of parameters, found \(index)")
+                .notFound, "argument index must be below \(entries.count), the number of parameters, found \(UInt(bitPattern: index))")
         }
         name?.pointee = handle.owner.owner.lend(entries[index].name)
         tensor?.pointee = DLPack.exporting(entries[index].tensor)
@@ -142,6 +142,8 @@ public func seam_call(
 
 /// The arguments of a method call; every tensor is taken over, even when another argument is wrong.
 private func methodValues(_ arguments: UnsafePointer<seam_value>?, _ count: Int) throws -> [Method.Value] {
+    // A C function of more arguments would have to be called by hand.
+    let count = try CAPI.count(count, "argument_count", atMost: 127)
     guard count > 0 else { return [] }
     let source = UnsafeBufferPointer(start: try required(arguments, "arguments"), count: count)
     let converted = source.enumerated().map { index, value in

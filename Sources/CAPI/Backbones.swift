@@ -48,8 +48,8 @@ public func seam_backbone_query(
         answered?.pointee = 0
         requests?.pointee = 0
         let handle = try object(backbone, "backbone", as: BackboneHandle.self)
-        let prompts = try texts(prompts, promptCount, "prompts")
-        let answers = try texts(answers, answerCount, "answers")
+        let prompts = try texts(prompts, promptCount, "prompts", counted: "prompt_count")
+        let answers = try texts(answers, answerCount, "answers", counted: "answer_count")
         let out = try required(scores, "scores")
         let found = try handle.backbone.query(prompts: prompts, answers: answers) {
             shouldContinue.map { $0(user) != 0 } ?? true
@@ -63,7 +63,10 @@ public func seam_backbone_query(
 }
 
 /// An array of strings; NULL only for none.
-func texts(_ array: UnsafePointer<UnsafePointer<CChar>?>?, _ count: Int, _ name: String) throws -> [String] {
+func texts(
+    _ array: UnsafePointer<UnsafePointer<CChar>?>?, _ count: Int, _ name: String, counted counter: String = "count"
+) throws -> [String] {
+    let count = try CAPI.count(count, counter)
     guard count > 0 else { return [] }
     let array = try required(array, name)
     return try (0..<count).map { try text(array[$0], "\(name)[\($0)]") }

@@ -96,7 +96,7 @@ public func seam_adapter_task(
 private func inputs(
     _ first: UnsafePointer<UnsafePointer<CChar>?>?, _ second: UnsafePointer<UnsafePointer<CChar>?>?, _ count: Int
 ) throws -> [InputText] {
-    guard count > 0 else { throw SeamError(.invalidArgument, "argument count must be positive, found \(count)") }
+    guard count != 0 else { throw SeamError(.invalidArgument, "argument count must be positive, found 0") }
     let first = try texts(first, count, "texts")
     guard second != nil else { return first.map { InputText($0) } }
     return zip(first, try texts(second, count, "texts_b")).map { InputText($0, $1) }

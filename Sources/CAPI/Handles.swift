@@ -11,16 +11,16 @@ import Trainer
 final class RuntimeHandle {
     let runtime: Runtime
     /// Strings lent to the caller, one copy each.
-    private var strings: [String: UnsafeMutablePointer<CChar>] = [:]
+    private var strings: [TextKey: UnsafeMutablePointer<CChar>] = [:]
 
     init(_ runtime: Runtime) { self.runtime = runtime }
 
     deinit { for (_, string) in strings { string.deallocate() } }
 
     func lend(_ text: String) -> UnsafePointer<CChar> {
-        if let known = strings[text] { return UnsafePointer(known) }
+        if let known = strings[TextKey(text)] { return UnsafePointer(known) }
         let copy = copyCString(text)
-        strings[text] = copy
+        strings[TextKey(text)] = copy
         return UnsafePointer(copy)
     }
 }

@@ -18,6 +18,7 @@ public func seam_adapter_fit(
     attempt(error) {
         let adapter = try object(adapter, "adapter", as: AdapterHandle.self).adapter
         let features = try features(adapter, scores, hidden, examples)
+        try Memory.require(examples, MemoryLayout<Int32>.size, for: "a copy of \(examples) labels")
         let classes = Array(UnsafeBufferPointer(start: try required(labels, "labels"), count: examples))
         let found = try fit(
             adapters: [adapter], scores: features.scores, hidden: features.hidden, labels: classes,
@@ -49,11 +50,7 @@ private func features(
     _ adapter: Adapter, _ scores: UnsafePointer<Float>?, _ hidden: UnsafePointer<Float>?, _ examples: Int
 ) throws -> (scores: Tensor, hidden: Tensor) {
     // Beyond this the arrays cannot be what the caller meant, and their sizes could overflow.
-    let limit = 1 << 31
-    guard examples >= 0, examples <= limit else {
-        throw SeamError(
-            .invalidArgument, "argument examples must be at most \(limit), found \(UInt(bitPattern: examples))")
-    }
+    let examples = try count(examples, "examples", atMost: 1 << 31)
     return (
         .borrowing(try required(scores, "scores"), [examples, adapter.classes], .f32),
         .borrowing(try required(hidden, "hidden"), [examples, adapter.site.dModel], .f32)

@@ -73,7 +73,7 @@ public func seam_plugin_get(
         try check(Int(out.pointee.struct_size), atLeast: extent(through: \seam_plugin_info.path), "out")
         let plugins = handle.runtime.plugins
         guard plugins.indices.contains(index) else {
-            throw SeamError(.notFound, "argument index must be below \(plugins.count), the number of plugins, found \(index)")
+            throw SeamError(.notFound, "argument index must be below \(plugins.count), the number of plugins, found \(UInt(bitPattern: index))")
         }
         let plugin = plugins[index]
         var info = seam_plugin_info()

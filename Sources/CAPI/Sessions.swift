@@ -133,7 +133,7 @@ public func seam_session_classify(
         let handle = try object(session, "session", as: SessionHandle.self)
         let (source, out) = (try handle.batch(batch), try required(classScores, "class_scores"))
         let context = handle.session.makeContext(recordsGradients: false)
-        let scores = try handle.session.classify(context, source).floats
+        let scores = try context.contiguous(try handle.session.classify(context, source)).floats
         out.update(from: scores, count: scores.count)
     }
 }
@@ -168,6 +168,12 @@ extension SessionHandle {
                 "batch, source_length and target_length must be 0 ... \(limit), found \(sizes[0]), \(sizes[1]), \(sizes[2])")
         }
         let count = Int(raw.batch)
+        let most = 1 << 28
+        guard count * Int(max(raw.source_length, raw.target_length)) <= most else {
+            throw SeamError(
+                .invalidArgument,
+                "a batch must have at most \(most) tokens, found \(sizes[0]) rows of \(max(sizes[1], sizes[2]))")
+        }
         func values(_ pointer: UnsafePointer<Int32>?, _ length: Int64) -> [Int32]? {
             pointer.map { Array(UnsafeBufferPointer(start: $0, count: count * Int(length))) }
         }

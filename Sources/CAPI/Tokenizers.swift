@@ -23,6 +23,7 @@ public func seam_tokenizer_encode(
     attempt(error) {
         let tokenizer = try object(tokenizer, "tokenizer", as: Tokenizer.self)
         let (source, count) = (try text(source, "text"), try required(count, "count"))
+        let capacity = try CAPI.count(capacity, "capacity", atMost: 1 << 40)
         let target = capacity > 0 ? try required(ids, "ids") : nil
         let found = try tokenizer.encode(source)
         target?.update(from: found, count: min(found.count, capacity))
@@ -38,7 +39,12 @@ public func seam_tokenizer_decode(
     attempt(error) {
         let tokenizer = try object(tokenizer, "tokenizer", as: Tokenizer.self)
         let out = try required(text, "text")
-        let source = count > 0 ? Array(UnsafeBufferPointer(start: try required(ids, "ids"), count: count)) : []
-        out.pointee = copyCString(try tokenizer.decode(source))
+        let length = try CAPI.count(count, "count", atMost: 1 << 28)
+        let source = length > 0 ? Array(UnsafeBufferPointer(start: try required(ids, "ids"), count: length)) : []
+        let found = try tokenizer.decode(source)
+        guard !found.utf8.contains(0) else {
+            throw SeamError(.unsupported, "the text of these token ids holds U+0000, which a C string cannot")
+        }
+        out.pointee = copyCString(found)
     }
 }

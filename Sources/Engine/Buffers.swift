@@ -31,7 +31,7 @@ public final class Buffer {
             throw SeamError(.shape, "buffer_write: axis \(requested) of \(x.shape) does not fit buffer \(shape)")
         }
         expected[axis] = x.shape[axis]
-        guard x.shape == expected, x.dtype == dtype, start >= 0, start + x.shape[axis] <= shape[axis] else {
+        guard x.shape == expected, x.dtype == dtype, start >= 0, start <= shape[axis] - x.shape[axis] else {
             throw SeamError(
                 .shape,
                 "buffer_write: \(x.dtype.name) \(x.shape) at \(start) along axis \(axis) does not fit buffer \(dtype.name) \(shape)"
@@ -64,6 +64,11 @@ public final class Buffer {
         for row in rows where row < 0 || Int(row) >= shape[0] {
             throw SeamError(.invalidArgument, "buffer_select: row \(row) is outside 0 ... \(shape[0] - 1)")
         }
+        var selected = shape
+        selected[0] = rows.count
+        guard selected.isAddressable else {
+            throw SeamError(.shape, "buffer_select: \(rows.count) rows of buffer \(shape) are too many elements")
+        }
         let rowSize = shape.dropFirst().reduce(1, *)
         let needed = Swift.max(1, rows.count * rowSize) * 4
         let target: Storage
@@ -75,6 +80,6 @@ public final class Buffer {
         }
         spare = storage
         storage = target
-        shape[0] = rows.count
+        shape = selected
     }
 }

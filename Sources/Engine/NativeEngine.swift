@@ -3,12 +3,14 @@ import Support
 
 /// The native engine's process-wide parts: the BLAS and the thread pool.
 public enum NativeEngine {
-    /// Loads the BLAS; later calls return at once. Thread-safe.
+    /// Loads the BLAS; later calls return at once. Thread-safe. Throws `.notFound` where there is none, `.outOfMemory`
+    /// where the process may not have the address space that it needs.
     public static func start() throws(SeamError) {
         var message = [CChar](repeating: 0, count: 512)
         let status = message.withUnsafeMutableBufferPointer { sk_blas_load($0.baseAddress!, $0.count) }
         guard status == 0 else {
-            throw SeamError(.notFound, String(decoding: message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self))
+            let sentence = String(decoding: message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            throw SeamError(status == -2 ? .outOfMemory : .notFound, sentence)
         }
     }
 

@@ -65,12 +65,14 @@ public struct Shape: Sendable, Equatable, RandomAccessCollection, MutableCollect
         return product
     }
 
-    /// Whether the sizes are no negative numbers and few enough elements that no later arithmetic on them overflows.
+    /// Whether the sizes are no negative numbers and small enough that no later arithmetic on them overflows: together at
+    /// most 2^40, a size of 0 counted as 1, since products of the sizes beside it are taken, too.
     public var isAddressable: Bool {
         var product = 1
         for index in 0..<count {
-            let (next, overflow) = product.multipliedReportingOverflow(by: values[index])
-            guard values[index] >= 0, !overflow, next <= 1 << 40 else { return false }
+            guard values[index] >= 0 else { return false }
+            let (next, overflow) = product.multipliedReportingOverflow(by: Swift.max(values[index], 1))
+            guard !overflow, next <= 1 << 40 else { return false }
             product = next
         }
         return true

@@ -1,12 +1,16 @@
 import Glibc
+import Kernels
 import Support
-import Synchronization
 
 /// Memory for intermediate results, handed out and taken back by size class, so that the steady state of
 /// training and decoding asks the operating system for nothing.
 ///
 /// Thread-safe: a consumer of an exported tensor may release it on any thread.
-public final class MemoryPool: Sendable {
+///
+/// `@unchecked Sendable` is sound: `state` is touched in `withLock` only, and the rest is constant. The lock is the one
+/// that fork waits for, since a forked child goes on with the pool; `Mutex` remembers the number of the thread that holds
+/// it, which is another one in the child.
+public final class MemoryPool: @unchecked Sendable {
     private struct State {
         var free: [Int: [UInt]] = [:]
         var cachedBytes = 0
@@ -14,7 +18,7 @@ public final class MemoryPool: Sendable {
         var peakBytes = 0
     }
 
-    private let state = Mutex(State())
+    private var state = State()
     private let cacheLimit: Int
 
     /// - Parameter cacheLimit: bytes kept for reuse; what is returned beyond it goes back to the system.
@@ -22,20 +26,26 @@ public final class MemoryPool: Sendable {
 
     /// A quarter of the machine's memory.
     public convenience init() {
-        self.init(cacheLimit: sysconf(Int32(_SC_PHYS_PAGES)) / 4 * sysconf(Int32(_SC_PAGESIZE)))
+        self.init(cacheLimit: Memory.total / 4)
     }
 
     /// Bytes in use now and at most so far.
-    public var usage: (live: Int, peak: Int) { state.withLock { ($0.liveBytes, $0.peakBytes) } }
+    public var usage: (live: Int, peak: Int) { withLock { ($0.liveBytes, $0.peakBytes) } }
 
     /// Bytes kept for reuse now.
-    public var cachedBytes: Int { state.withLock { $0.cachedBytes } }
+    public var cachedBytes: Int { withLock { $0.cachedBytes } }
 
     deinit { trim() }
 
+    private func withLock<Result>(_ body: (inout State) -> Result) -> Result {
+        sk_lock()
+        defer { sk_unlock() }
+        return body(&state)
+    }
+
     /// Returns every cached block to the system.
     public func trim() {
-        state.withLock { state in
+        withLock { state in
             for (_, blocks) in state.free {
                 for block in blocks { Glibc.free(UnsafeMutableRawPointer(bitPattern: block)) }
             }
@@ -54,7 +64,7 @@ public final class MemoryPool: Sendable {
 
     func allocate(_ byteCount: Int) throws(SeamError) -> UnsafeMutableRawPointer {
         let size = Self.sizeClass(byteCount)
-        let cached = state.withLock { state -> UInt? in
+        let cached = withLock { state -> UInt? in
             state.liveBytes += size
             state.peakBytes = max(state.peakBytes, state.liveBytes)
             guard let block = state.free[size]?.popLast() else { return nil }
@@ -66,8 +76,9 @@ public final class MemoryPool: Sendable {
         let hugePage = 2 << 20
         let isLarge = size >= 2 * hugePage
         var pointer: UnsafeMutableRawPointer?
-        guard posix_memalign(&pointer, isLarge ? hugePage : 64, size) == 0, let pointer else {
-            state.withLock { $0.liveBytes -= size }
+        // More than there is would be promised all the same by a system that overcommits.
+        guard byteCount <= Memory.total, posix_memalign(&pointer, isLarge ? hugePage : 64, size) == 0, let pointer else {
+            withLock { $0.liveBytes -= size }
             throw SeamError(.outOfMemory, "out of memory: could not allocate \(byteCount) bytes for a tensor")
         }
         if isLarge { madvise(pointer, size, MADV_HUGEPAGE) }
@@ -76,7 +87,7 @@ public final class MemoryPool: Sendable {
 
     func recycle(_ pointer: UnsafeMutableRawPointer, byteCount: Int) {
         let size = Self.sizeClass(byteCount)
-        let kept = state.withLock { state -> Bool in
+        let kept = withLock { state -> Bool in
             state.liveBytes -= size
             guard state.cachedBytes + size <= cacheLimit else { return false }
             state.free[size, default: []].append(UInt(bitPattern: pointer))

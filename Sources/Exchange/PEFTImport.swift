@@ -83,7 +83,7 @@ extension PEFTPrefix {
             stored.shape[1].isMultiple(of: config.layers), (stored.shape[1] / config.layers).isMultiple(of: 2)
         else {
             throw SeamError(
-                .shape, "\(name): tensor \"\(stored.name)\" must be \(expected), found \(Shape(stored.shape))")
+                .shape, "\(name): tensor \"\(stored.name)\" must be \(expected), found \(stored.shape)")
         }
         let rows = try file.withBytes(of: stored) { bytes throws -> [Float] in
             switch stored.type {

@@ -44,7 +44,7 @@ public struct ClassificationTask: Sendable {
     ///   `Verbalizer`.
     public init(_ json: JSON, name: String) throws {
         let known = ["template", "labels", "multi_token", "scores"]
-        if let stranger = json.objectValue?.first(where: { !known.contains($0.key) }) {
+        if let stranger = json.objectValue?.first(where: { !known.containsExactly($0.key) }) {
             throw SeamError(.format, "\(name): unknown key \"\(stranger.key)\"; known are \(known.joined(separator: ", "))")
         }
         func choice<Choice: RawRepresentable & CaseIterable>(_ key: String, default value: Choice) throws -> Choice

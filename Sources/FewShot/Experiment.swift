@@ -68,7 +68,7 @@ public struct FewShotExperiment {
     ) throws {
         func list(_ names: [String]) -> String { names.joined(separator: ", ") }
         let labels = extractor.task.verbalizer.labels
-        for data in [draws.training, test] where data.labelNames != labels {
+        for data in [draws.training, test] where !data.labelNames.elementsEqual(labels, by: { TextKey($0) == TextKey($1) }) {
             throw SeamError(
                 .invalidArgument,
                 "\(data.name) has the labels \(list(data.labelNames)), the task has \(list(labels))")

@@ -67,18 +67,20 @@ struct FeatureShard {
         file = try SafetensorsFile(path)
         self.words = words
         self.width = width
-        guard file.metadata["format"] == Self.format, let count = file["hashes"]?.count else {
+        guard file.metadata["format"] == Self.format, let hashes = file["hashes"], hashes.shape.count == 1 else {
             throw Self.unusable(path, "it was not written by this version of the feature cache")
         }
-        self.count = count
+        count = hashes.shape[0]
         guard let found = file.metadata["key"], found.utf8.elementsEqual(key.utf8) else {
             throw Self.unusable(path, "it holds features of another model, template or list of words")
         }
         try check("hidden", .float32, [count, width])
         try check("scores", .float32, [count, words])
-        try check("offsets", .int64, [count + 1])
         try check("hashes", .int64, [count])
-        guard let texts = file["texts"], texts.type == .uint8 else { throw Self.unusable(path, "it holds no texts") }
+        try check("offsets", .int64, [count + 1])
+        guard let texts = file["texts"], texts.type == .uint8, texts.shape.count == 1 else {
+            throw Self.unusable(path, "it holds no texts")
+        }
         var checksum = ContentHash()
         for name in ["offsets", "hashes", "hidden", "scores", "texts"] { bytes(name) { checksum.update($0) } }
         guard file.metadata["checksum"] == checksum.hex else {
@@ -87,7 +89,7 @@ struct FeatureShard {
         var start = 0
         for row in 0...count {
             let offset = self.offset(row)
-            guard row == 0 ? offset == 0 : offset >= start, offset <= texts.count else {
+            guard row == 0 ? offset == 0 : offset >= start, offset <= texts.range.count else {
                 throw Self.unusable(path, "its offsets do not rise from 0 to the end of the texts")
             }
             start = offset

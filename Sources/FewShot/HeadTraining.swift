@@ -26,6 +26,9 @@ public struct HeadTrainingOptions: Sendable, Equatable {
             guard holds else { throw SeamError(.invalidArgument, "\(name) must be \(expected), found \(found)") }
         }
         try require(epochs >= 1, "epochs", "1 or more", epochs)
+        // A loss of each is kept.
+        let mostEpochs = 1 << 24
+        try require(epochs <= mostEpochs, "epochs", "at most \(mostEpochs)", epochs)
         try require(learningRate >= 0 && learningRate.isFinite, "learning_rate", "0 or more", learningRate)
         try require(optimizer.beta1 >= 0 && optimizer.beta1 < 1, "beta1", "in [0, 1)", optimizer.beta1)
         try require(optimizer.beta2 >= 0 && optimizer.beta2 < 1, "beta2", "in [0, 1)", optimizer.beta2)
@@ -41,6 +44,9 @@ public struct HeadTrainingOptions: Sendable, Equatable {
 /// Trains the adapters of decoder.output, which run in the given order, on what a backbone said of each example: full
 /// passes by cross-entropy over the classes (mean over the examples).
 ///
+/// Adapters without a parameter that is trained, such as a calibration, are fitted by `Adapter.prepare` alone; every epoch's
+/// loss is then the one that this gives.
+///
 /// An error leaves every parameter as it was before the call; so does a stop. One thread; the adapters must belong to
 /// one runtime.
 /// - Parameters:
@@ -52,7 +58,8 @@ public struct HeadTrainingOptions: Sendable, Equatable {
 ///     what flows into later ones is no longer the backbone's.
 ///   - progress: called after each epoch with its number, from 1, and its loss; false stops with `.cancelled`.
 /// - Returns: the mean loss of each epoch, before its update.
-/// - Throws: `.invalidArgument`, `.shape` for what does not fit together, or for an adapter in training elsewhere;
+/// - Throws: `.invalidArgument`, `.shape` for what does not fit together, for an adapter in training elsewhere, or where
+///   there is neither a parameter to train nor an adapter that starts from the examples;
 ///   `.numeric` for NaN or infinity in the features, naming the example, or in training.
 public func fit(
     adapters: [Adapter], scores: [Float], hidden: [Float], labels: [Int32], emptyScores: [Float]? = nil,
@@ -79,12 +86,20 @@ public func fit(
     if let busy = adapters.first(where: { !$0.parameters.variables.isEmpty }) {
         throw SeamError(.invalidArgument, "adapter \"\(busy.factory.id)\" is in training elsewhere: end that first")
     }
+    let isTrained = adapters.contains { $0.parameters.trainableCount > 0 }
+    guard isTrained || options.prepares && adapters.contains(where: \.startsFromExamples) else {
+        throw SeamError(
+            .invalidArgument,
+            "there is nothing to train: no adapter has a parameter that is not frozen\(options.prepares ? ", or starts from the examples" : ", and none is to start from the examples")")
+    }
     let before = adapters.map { $0.parameters.entries.map(\.tensor.floats) }
     defer { for adapter in adapters { adapter.freeze() } }
     do {
         return try labels.withTensor([labels.count]) { labels in
             if options.prepares { try prepare(adapters, features, labels, emptyScores) }
-            return try HeadTraining(adapters, features, labels, options).run(progress)
+            let training = try HeadTraining(adapters, features, labels, options)
+            guard isTrained else { return Array(repeating: try training.loss(), count: options.epochs) }
+            return try training.run(progress)
         }
     } catch {
         for (adapter, values) in zip(adapters, before) {
@@ -130,10 +145,6 @@ private struct HeadTraining {
     init(_ adapters: [Adapter], _ features: Features, _ labels: Tensor, _ options: HeadTrainingOptions) throws {
         for adapter in adapters { try adapter.unfreeze() }
         variables = adapters.flatMap(\.parameters.variables)
-        guard !variables.isEmpty else {
-            throw SeamError(
-                .invalidArgument, "there is nothing to train: no adapter has a parameter that is not frozen")
-        }
         let context = Context(pool: features.pool, recordsGradients: false)
         let seed = try context.full(1 / Double(features.count), .f32, [])
         chunks = try features.chunks(of: options.chunkSize).map { rows in
@@ -141,6 +152,25 @@ private struct HeadTraining {
             return Chunk(rows: rows, labels: part, seed: seed)
         }
         (self.adapters, self.features, self.options) = (adapters, features, options)
+    }
+
+    /// The mean loss of the adapters as they are.
+    func loss() throws -> Double {
+        let context = Context(pool: features.pool, recordsGradients: false)
+        var loss = 0.0
+        for chunk in chunks {
+            loss += Double(try self.loss(context, chunk).floats[0])
+            context.reset()
+        }
+        guard loss.isFinite else { throw SeamError(.numeric, "the loss of the prepared adapters is \(loss)") }
+        return loss / Double(features.count)
+    }
+
+    /// The summed loss of a chunk.
+    private func loss(_ context: Context, _ chunk: Chunk) throws -> Tensor {
+        let scores = try features.scores(context, chunk.rows, training: true)
+        return try context.crossEntropy(
+            scores, targets: chunk.labels, ignoreIndex: -1, labelSmoothing: 0, reduction: .sum)
     }
 
     func run(_ progress: (Int, Double) -> Bool) throws -> [Double] {
@@ -158,6 +188,7 @@ private struct HeadTraining {
                 throw SeamError(.numeric, "the loss of epoch \(epoch) is \(loss); the learning rate may be too high")
             }
             losses.append(loss)
+            if epoch == 1 { Session.warnOfUnreached(adapters, in: "epoch 1") }
             try update(epoch)
             guard progress(epoch, loss) else {
                 throw SeamError(.cancelled, "the training was stopped after epoch \(epoch)")
@@ -168,9 +199,12 @@ private struct HeadTraining {
 
     /// Adds the gradients of a chunk and gives its summed loss.
     private func gather(_ context: Context, _ chunk: Chunk) throws -> Double {
-        let scores = try features.scores(context, chunk.rows, training: true)
-        let loss = try context.crossEntropy(
-            scores, targets: chunk.labels, ignoreIndex: -1, labelSmoothing: 0, reduction: .sum)
+        let loss = try loss(context, chunk)
+        guard loss.requiresGradient else {
+            throw SeamError(
+                .invalidArgument,
+                "the loss reaches no trained parameter of \(adapters.map { "adapter \"\($0.factory.id)\"" }.joined(separator: ", ")): a training would change nothing")
+        }
         try context.backward(loss, seed: chunk.seed)
         return Double(loss.floats[0])
     }

@@ -24,7 +24,7 @@ struct LabelTokens: Sendable {
                         .invalidArgument, "the word \"\(word)\" of label \"\(label)\" is not in the model's vocabulary")
                 }
                 let scored = multiToken == .first ? [tokens[0]] : tokens
-                if let other = owners[scored], other.label != label {
+                if let other = owners[scored], TextKey(other.label) != TextKey(label) {
                     let (what, remedy) = multiToken == .first
                         ? ("first token", "; multi-token \"mean\" may") : ("tokens", "")
                     throw SeamError(
@@ -43,7 +43,7 @@ struct LabelTokens: Sendable {
     /// top of the word's own.
     private static func tokens(_ word: String, _ tokenizer: Tokenizer) throws -> [Int32] {
         let alone = try tokenizer.encode(word, addSpecialTokens: false)
-        guard word.hasPrefix(" ") else { return alone }
+        guard word.utf8.first == 0x20 else { return alone }
         let front = try tokenizer.encode("a", addSpecialTokens: false)
         let both = try tokenizer.encode("a" + word, addSpecialTokens: false)
         return both.count > front.count && both.starts(with: front) ? Array(both[front.count...]) : alone

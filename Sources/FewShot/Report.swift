@@ -33,7 +33,7 @@ public struct Report: Sendable {
     public let title: String
     /// The rows, in order of their first cell.
     public private(set) var methods: [String] = []
-    private var cells: [String: [Int: Cell]] = [:]
+    private var cells: [TextKey: [Int: Cell]] = [:]
 
     /// The columns: examples a class, rising; 0 for methods without training.
     public var shots: [Int] { Set(cells.values.flatMap(\.keys)).sorted() }
@@ -42,7 +42,7 @@ public struct Report: Sendable {
     public init(title: String) { self.title = title }
 
     /// A method's result with so many shots; nil where there is none.
-    public subscript(method: String, shots: Int) -> Cell? { cells[method]?[shots] }
+    public subscript(method: String, shots: Int) -> Cell? { cells[TextKey(method)]?[shots] }
 
     /// Adds a result. Throws `SeamError`: `.alreadyExists` when the method has one with so many shots,
     /// `.invalidArgument` for a negative number, `.numeric` for times that are not finite.
@@ -55,11 +55,11 @@ public struct Report: Sendable {
                 .numeric,
                 "the times of \"\(method)\" must be finite, found \(cell.secondsQuerying) and \(cell.secondsTraining)")
         }
-        guard cells[method]?[shots] == nil else {
+        guard cells[TextKey(method)]?[shots] == nil else {
             throw SeamError(.alreadyExists, "\"\(method)\" has a result with \(shots) shots already")
         }
-        if cells[method] == nil { methods.append(method) }
-        cells[method, default: [:]][shots] = cell
+        if cells[TextKey(method)] == nil { methods.append(method) }
+        cells[TextKey(method), default: [:]][shots] = cell
     }
 
     // MARK: Tables

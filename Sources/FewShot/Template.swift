@@ -61,7 +61,7 @@ public struct Template: Sendable {
     /// template's own letters alone, so that label words are the same tokens for all texts.
     public var wordPrefix: String {
         let end = pieces.firstIndex(of: .mask) ?? pieces.endIndex
-        if end > 0, case .literal(let letters) = pieces[end - 1], letters.hasSuffix(" ") { return " " }
+        if end > 0, case .literal(let letters) = pieces[end - 1], letters.utf8.last == 0x20 { return " " }
         return ""
     }
 

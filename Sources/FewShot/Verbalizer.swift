@@ -52,7 +52,7 @@ public struct Verbalizer: Sendable, Equatable {
     ///
     /// Throws as above; two labels may come to the same word.
     public init(labels: [String], name: String = "the labels") throws {
-        let words = labels.map { label in [String(label.map { $0 == "_" || $0 == "-" ? " " : $0 })] }
+        let words = labels.map { label in [String(String.UnicodeScalarView(label.unicodeScalars.map { $0 == "_" || $0 == "-" ? " " : $0 }))] }
         try self.init(labels: labels, words: words, name: name)
     }
 
@@ -60,7 +60,7 @@ public struct Verbalizer: Sendable, Equatable {
         guard labels.count >= 2 else {
             throw SeamError(.format, "\(name): expected 2 labels or more, found \(labels.count)")
         }
-        var owners: [[UInt8]: String] = [:]
+        var owners: [TextKey: String] = [:]
         for (label, words) in zip(labels, words) {
             guard !words.isEmpty else { throw SeamError(.format, "\(name): label \"\(label)\" has no words") }
             for word in words {
@@ -73,8 +73,8 @@ public struct Verbalizer: Sendable, Equatable {
                         "\(name): the word \(word.debugDescription) of label \"\(label)\" begins or ends with white"
                             + " space; the template says whether a space comes before it")
                 }
-                guard let owner = owners.updateValue(label, forKey: Array(word.utf8)) else { continue }
-                let place = owner == label ? "twice for label \"\(label)\"" : "for \"\(owner)\" and for \"\(label)\""
+                guard let owner = owners.updateValue(label, forKey: TextKey(word)) else { continue }
+                let place = TextKey(owner) == TextKey(label) ? "twice for label \"\(label)\"" : "for \"\(owner)\" and for \"\(label)\""
                 throw SeamError(.format, "\(name): the word \"\(word)\" stands \(place)")
             }
         }

@@ -27,8 +27,8 @@ struct DelimitedText {
         guard let header = try nextRow() else {
             throw SeamError(.format, "\(name): expected a header row, found none")
         }
-        var seen: Set<String> = []
-        if let twice = header.cells.first(where: { !seen.insert($0).inserted }) {
+        var seen: Set<TextKey> = []
+        if let twice = header.cells.first(where: { !seen.insert(TextKey($0)).inserted }) {
             throw SeamError(
                 .format, "\(name), line \(header.line): the column \"\(twice)\" appears twice in the header")
         }

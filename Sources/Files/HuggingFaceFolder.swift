@@ -5,7 +5,7 @@ import Support
 struct HuggingFaceFolder {
     let config: JSON
     let configPath: String
-    let tensors: [String: ModelTensor]
+    let tensors: [TextKey: ModelTensor]
 
     /// Opens the folder and checks the header of every weight file; no values are read.
     ///
@@ -28,13 +28,13 @@ struct HuggingFaceFolder {
         } else {
             throw ForeignModel.error(path, names, missing: "no model.safetensors and no model.safetensors.index.json")
         }
-        var tensors: [String: ModelTensor] = [:]
+        var tensors: [TextKey: ModelTensor] = [:]
         for file in files {
             for stored in file.tensors {
                 let tensor = ModelTensor(
                     name: stored.name, shape: stored.shape, encoding: .plain(stored.type), file: file.file,
                     range: stored.range, rowOrder: nil)
-                if let other = tensors.updateValue(tensor, forKey: stored.name) {
+                if let other = tensors.updateValue(tensor, forKey: TextKey(stored.name)) {
                     throw SeamError(
                         .format,
                         "tensor \"\(stored.name)\" is in two shards, \(other.file.path) and \(file.path)")
@@ -57,29 +57,30 @@ struct HuggingFaceFolder {
     private static func shards(_ path: String) throws -> [SafetensorsFile] {
         let indexPath = FileSystem.join(path, "model.safetensors.index.json")
         let map = try JSON.read(indexPath).requireObject("weight_map", in: indexPath)
-        var listed: [String: [String]] = [:]
+        var listed: [TextKey: [String]] = [:]
         for (tensor, value) in map {
             guard let shard = value.stringValue else {
                 throw SeamError(
                     .format, "\(indexPath): the shard of \"\(tensor)\" must be a string, found \(value.kind)")
             }
             // A name with a path in it would let an index reach files outside of its folder.
-            guard !shard.isEmpty, shard != "..", !shard.contains("/") else {
+            guard !shard.isEmpty, shard != "..", !shard.utf8.contains(where: { $0 == 0x2F || $0 == 0 }) else {
                 throw SeamError(
                     .format, "\(indexPath): the shard of \"\(tensor)\" must be a plain file name, found \"\(shard)\"")
             }
-            listed[shard, default: []].append(tensor)
+            listed[TextKey(shard), default: []].append(tensor)
         }
         guard !listed.isEmpty else {
             throw SeamError(.format, "\(indexPath): \"weight_map\" lists no tensor")
         }
-        return try listed.keys.sorted().map { shard in
+        return try listed.sorted { $0.key < $1.key }.map { key, tensors in
+            let shard = key.text
             let shardPath = FileSystem.join(path, shard)
             guard FileSystem.exists(shardPath) else {
                 throw SeamError(.notFound, "\(indexPath) lists the shard \(shard), which is not in the folder")
             }
             let file = try SafetensorsFile(shardPath)
-            if let absent = listed[shard]!.first(where: { file[$0] == nil }) {
+            if let absent = tensors.first(where: { file[$0] == nil }) {
                 throw SeamError(.format, "\(indexPath) lists tensor \"\(absent)\" in \(shard), which does not hold it")
             }
             return file

@@ -1,3 +1,5 @@
+import Support
+
 /// A JSON value as data sets, model folders and adapter folders hold it.
 ///
 /// Objects keep the order of their keys as read or built, so that what is written back differs only
@@ -19,7 +21,7 @@ public enum JSON: Sendable {
     /// vocabulary) go through `objectValue` once and build a dictionary.
     public subscript(_ key: String) -> JSON? {
         guard case .object(let members) = self else { return nil }
-        return members.first { $0.key == key }?.value
+        return members.first { TextKey($0.key) == TextKey(key) }?.value
     }
 
     /// The value at a dotted path such as `"rope_scaling.factor"`; a number indexes an array, as in
@@ -93,7 +95,8 @@ public enum JSON: Sendable {
 }
 
 extension JSON: Equatable {
-    /// Objects are equal when they hold equal values under the same keys, in any order. An integer
+    /// Objects are equal when they hold equal values under the same keys, in any order; texts and keys by their scalars,
+    /// as `TextKey`. An integer
     /// never equals a decimal number: `1` and `1.0` differ, as they do when written out.
     public static func == (left: JSON, right: JSON) -> Bool {
         switch (left, right) {
@@ -101,7 +104,7 @@ extension JSON: Equatable {
         case (.bool(let a), .bool(let b)): a == b
         case (.int(let a), .int(let b)): a == b
         case (.double(let a), .double(let b)): a == b
-        case (.string(let a), .string(let b)): a == b
+        case (.string(let a), .string(let b)): TextKey(a) == TextKey(b)
         case (.array(let a), .array(let b)): a == b
         case (.object(let a), .object(let b)): sameMembers(a, b)
         default: false
@@ -112,9 +115,9 @@ extension JSON: Equatable {
         _ left: [(key: String, value: JSON)], _ right: [(key: String, value: JSON)]
     ) -> Bool {
         guard left.count == right.count else { return false }
-        if zip(left, right).allSatisfy({ $0.key == $1.key && $0.value == $1.value }) { return true }
-        let byKey = Dictionary(right.map { ($0.key, $0.value) }, uniquingKeysWith: { first, _ in first })
-        return left.allSatisfy { byKey[$0.key] == $0.value }
+        if zip(left, right).allSatisfy({ TextKey($0.key) == TextKey($1.key) && $0.value == $1.value }) { return true }
+        let byKey = Dictionary(right.map { (TextKey($0.key), $0.value) }, uniquingKeysWith: { first, _ in first })
+        return left.allSatisfy { byKey[TextKey($0.key)] == $0.value }
     }
 }
 

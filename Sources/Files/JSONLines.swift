@@ -5,7 +5,7 @@ enum JSONLines {
     /// `bytes` must be checked UTF-8 that is not blank.
     static func table(_ bytes: UnsafeRawBufferPointer, name: String) throws -> Table {
         var columns: [String] = []
-        var places: [String: Int] = [:]
+        var places: [TextKey: Int] = [:]
         var cells: [[JSON]] = []
         var lines: [Int] = []
         let texts = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
@@ -17,11 +17,11 @@ enum JSONLines {
             }
             for (key, value) in members {
                 let place: Int
-                if let known = places[key] {
+                if let known = places[TextKey(key)] {
                     place = known
                 } else {
                     place = columns.count
-                    places[key] = place
+                    places[TextKey(key)] = place
                     columns.append(key)
                     cells.append(Array(repeating: .null, count: lines.count))
                 }

@@ -25,7 +25,7 @@ extension JSON {
         guard !text.isBlank else {
             throw SeamError(.format, "\(name): expected JSON, found an empty text")
         }
-        return try load(text.bytes, name: name, firstLine: firstLine, repairs: 0)
+        return try load(text.bytes, name: name, firstLine: firstLine, repairs: 0, nul: nil)
     }
 
     /// Reads and parses a file. Throws as `FileSystem.readBytes` and `parse` do.
@@ -35,46 +35,53 @@ extension JSON {
     }
 
     /// `repairs` counts the integers beyond 64 bits that were already rewritten as decimals. It has a
-    /// limit as each one costs another pass over the text.
+    /// limit as each one costs another pass over the text. `nul` is the character that stands for U+0000 in the text, if
+    /// one does.
     private static func load(
-        _ bytes: UnsafeRawBufferPointer, name: String, firstLine: Int, repairs: Int
+        _ bytes: UnsafeRawBufferPointer, name: String, firstLine: Int, repairs: Int, nul: Unicode.Scalar?
     ) throws -> JSON {
         var error = json_error_t()
         let flags = Int(JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL)
         if let root = json_loadb(bytes.bindMemory(to: CChar.self).baseAddress, bytes.count, flags, &error) {
             defer { json_decref(root) }
-            return convert(root)
+            return convert(root, nul)
         }
         let failure = ParseFailure(error)
         if failure.text.hasPrefix("too big"), repairs < 64 {
             var repaired = Array(bytes)
             repaired.insert(contentsOf: Array(".0".utf8), at: failure.offset)
             return try repaired.withUnsafeBytes {
-                try load($0, name: name, firstLine: firstLine, repairs: repairs + 1)
+                try load($0, name: name, firstLine: firstLine, repairs: repairs + 1, nul: nul)
+            }
+        }
+        // Keys of jansson are C strings: another character stands in for U+0000 while it reads.
+        if failure.text.hasPrefix("NUL byte in object key"), nul == nil, let other = NulEscapes.standIn(for: bytes) {
+            return try NulEscapes.replaced(in: bytes, by: other).withUnsafeBytes {
+                try load($0, name: name, firstLine: firstLine, repairs: repairs, nul: other)
             }
         }
         let place = "line \(firstLine + failure.line - 1), column \(failure.column)"
         throw SeamError(.format, "\(name), \(place): \(failure.sentence(in: bytes))")
     }
 
-    private static func convert(_ node: UnsafeMutablePointer<json_t>) -> JSON {
+    private static func convert(_ node: UnsafeMutablePointer<json_t>, _ nul: Unicode.Scalar?) -> JSON {
         switch node.pointee.type {
         case JSON_OBJECT:
             var members: [(key: String, value: JSON)] = []
             members.reserveCapacity(json_object_size(node))
             var iterator = json_object_iter(node)
             while let current = iterator {
-                members.append((key: String(cString: json_object_iter_key(current)),
-                    value: convert(json_object_iter_value(current))))
+                members.append((key: NulEscapes.restored(String(cString: json_object_iter_key(current)), nul),
+                    value: convert(json_object_iter_value(current), nul)))
                 iterator = json_object_iter_next(node, current)
             }
             return .object(members)
         case JSON_ARRAY:
-            return .array((0..<json_array_size(node)).map { convert(json_array_get(node, $0)) })
+            return .array((0..<json_array_size(node)).map { convert(json_array_get(node, $0), nul) })
         case JSON_STRING:
             let start = UnsafeRawPointer(json_string_value(node))
             let bytes = UnsafeRawBufferPointer(start: start, count: json_string_length(node))
-            return .string(String(decoding: bytes, as: UTF8.self))
+            return .string(NulEscapes.restored(String(decoding: bytes, as: UTF8.self), nul))
         case JSON_INTEGER: return .int(Int64(json_integer_value(node)))
         case JSON_REAL: return .double(json_real_value(node))
         case JSON_TRUE: return .bool(true)

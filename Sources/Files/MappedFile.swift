@@ -1,12 +1,13 @@
 import Glibc
+import Platform
 import Support
 
 /// A whole file mapped read-only into memory; the pages are read from disk when they are touched.
 ///
 /// Thread rules: any thread may read. Lifetime: `bytes` is valid while this object lives, so whoever
 /// keeps a pointer into it must keep the object too, or use `withBytes`. A program that truncates the
-/// file while it is mapped makes reads beyond the new end fatal (SIGBUS); SeamKit itself replaces
-/// files by renaming and never truncates one.
+/// file while it is mapped makes reads beyond the new end fatal (SIGBUS), of which a program can tell the
+/// user (`watchForLostPages`); SeamKit itself replaces files by renaming and never truncates one.
 ///
 /// `@unchecked Sendable` is sound: both properties are constants, the pages are mapped without write
 /// permission, and they are unmapped in `deinit` only, when no other reference is left.
@@ -28,10 +29,21 @@ public final class MappedFile: @unchecked Sendable {
         guard let start, start != MAP_FAILED else { throw fileError("cannot map", path, errno) }
         self.path = path
         bytes = UnsafeRawBufferPointer(start: start, count: file.size)
+        if platform_watches_mappings() != 0 {
+            platform_note_mapping(
+                start, file.size,
+                "Error: " + escapingControls("\"\(path)\" became shorter while it was in use, so that a part of it is gone")
+                    + "\n")
+        }
         try GitLFS.refusePointer(bytes, path: path)
     }
 
+    /// From now on a file that is mapped later is named on standard error before SIGBUS ends the process, since another
+    /// program made it shorter. For programs only: it installs a signal handler.
+    public static func watchForLostPages() { platform_watch_mappings() }
+
     deinit {
+        if platform_watches_mappings() != 0 { platform_forget_mapping(bytes.baseAddress!) }
         munmap(UnsafeMutableRawPointer(mutating: bytes.baseAddress!), bytes.count)
     }
 

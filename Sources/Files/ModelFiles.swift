@@ -15,7 +15,7 @@ public final class ModelFiles: Sendable {
     public let configPath: String
     /// The names of all tensors, sorted.
     public let tensorNames: [String]
-    private let tensors: [String: ModelTensor]
+    private let tensors: [TextKey: ModelTensor]
 
     /// Opens the model and checks the header of every weight file; no values are read.
     ///
@@ -41,15 +41,15 @@ public final class ModelFiles: Sendable {
             configPath = found.configPath
             (config, tensors) = (found.config, found.tensors)
         }
-        tensorNames = tensors.keys.sorted()
+        tensorNames = tensors.keys.sorted().map(\.text)
     }
 
     /// The tensor of that name, or nil.
-    public func tensor(_ name: String) -> ModelTensor? { tensors[name] }
+    public func tensor(_ name: String) -> ModelTensor? { tensors[TextKey(name)] }
 
     /// As `tensor(_:)`, but throws `SeamError(.notFound)` naming the model and the tensor.
     public func requireTensor(_ name: String) throws -> ModelTensor {
-        guard let found = tensors[name] else {
+        guard let found = tensor(name) else {
             throw SeamError(.notFound, "the model \"\(path)\" has no tensor \"\(name)\"")
         }
         return found

@@ -1,28 +1,31 @@
 import Support
 
-/// How one element of a stored tensor is encoded, under the names of the safetensors format.
-public enum StoredType: String, Sendable, CaseIterable {
-    // In the order in which the format's own library lays tensors out, last first.
-    case bool = "BOOL"
-    case uint8 = "U8"
-    case int8 = "I8"
-    case int16 = "I16"
-    case float16 = "F16"
-    case bfloat16 = "BF16"
-    case int32 = "I32"
-    case float32 = "F32"
-    case float64 = "F64"
-    case int64 = "I64"
+/// How one element of a stored tensor is encoded, under the names of the safetensors format. Those that have a name here
+/// are what SeamKit computes with or writes; a tensor of any other type is carried along unread.
+public struct StoredType: RawRepresentable, Sendable, Hashable {
+    public let rawValue: String
 
-    /// Bytes of one element.
-    public var size: Int {
-        switch self {
-        case .bool, .uint8, .int8: 1
-        case .int16, .float16, .bfloat16: 2
-        case .int32, .float32: 4
-        case .float64, .int64: 8
-        }
-    }
+    public init(rawValue: String) { self.rawValue = rawValue }
+
+    public static let uint8 = StoredType(rawValue: "U8")
+    public static let float16 = StoredType(rawValue: "F16")
+    public static let bfloat16 = StoredType(rawValue: "BF16")
+    public static let float32 = StoredType(rawValue: "F32")
+    public static let int64 = StoredType(rawValue: "I64")
+
+    /// The types of the format and the bits of one element, in the order in which its own library lays tensors out, last
+    /// first.
+    private static let known: [(name: String, bits: Int)] = [
+        ("BOOL", 8), ("F4", 4), ("F6_E2M3", 6), ("F6_E3M2", 6), ("U8", 8), ("I8", 8), ("F8_E5M2", 8), ("F8_E4M3", 8),
+        ("F8_E5M2FNUZ", 8), ("F8_E4M3FNUZ", 8), ("F8_E8M0", 8), ("I16", 16), ("U16", 16), ("F16", 16), ("BF16", 16),
+        ("I32", 32), ("U32", 32), ("F32", 32), ("C64", 64), ("F64", 64), ("I64", 64), ("U64", 64),
+    ]
+
+    /// Bits of one element; nil for a type that is newer than this list.
+    var bits: Int? { Self.known.first { $0.name == rawValue }?.bits }
+
+    /// The place in the layout; types that are not known come last.
+    var rank: Int { Self.known.firstIndex { $0.name == rawValue } ?? -1 }
 }
 
 /// One tensor of a safetensors file: its name, encoding, shape and place.
@@ -33,12 +36,9 @@ public struct StoredTensor: Sendable, Equatable {
     public let type: StoredType
     /// Row-major extents; empty for a scalar.
     public let shape: [Int]
-    /// The tensor's bytes, counted from the start of the file. Files of other programs may place a tensor
-    /// at an offset that is not a multiple of its element size.
+    /// The tensor's bytes, counted from the start of the file: as many as type and shape take. Files of other programs may
+    /// place a tensor at an offset that is not a multiple of its element size.
     public let range: Range<Int>
-
-    /// The number of elements.
-    public var count: Int { range.count / type.size }
 }
 
 /// A safetensors file, mapped into memory and checked as a whole when it is opened.
@@ -50,34 +50,29 @@ public final class SafetensorsFile: Sendable {
     /// The tensors in the order of their bytes.
     public let tensors: [StoredTensor]
     /// The `__metadata__` strings; empty when the file has none.
-    public let metadata: [String: String]
-    private let index: [String: Int]
+    public let metadata: [TextKey: String]
+    private let index: [TextKey: Int]
 
     /// The path as given to `init`.
     public var path: String { file.path }
 
     /// Maps the file and checks its header; the tensors' values are not read.
     ///
-    /// Throws as `MappedFile` does, `SeamError(.format)` when the header is malformed or does not fit the
-    /// file, and `.unsupported` for an element type that SeamKit does not know.
+    /// A tensor of a type that SeamKit does not know is left to whoever asks for it: a model may hold some that it does
+    /// not use. Throws as `MappedFile` does, and `SeamError(.format)` when the header is malformed or does not fit the
+    /// file.
     public init(_ path: String) throws {
         file = try MappedFile(path)
         let header = try SafetensorsHeader(file.bytes, path: path)
         tensors = header.tensors
         metadata = header.metadata
-        var index: [String: Int] = [:]
-        for (number, tensor) in tensors.enumerated() {
-            // Names of different bytes can still be equal as Unicode strings.
-            guard index.updateValue(number, forKey: tensor.name) == nil else {
-                throw SeamError(.format, "\(path): two tensors have the name \"\(tensor.name)\"")
-            }
-        }
-        self.index = index
+        // Keys of one JSON object are unique.
+        index = Dictionary(uniqueKeysWithValues: tensors.enumerated().map { (TextKey($1.name), $0) })
     }
 
     /// The tensor of that name, or nil.
     public subscript(_ name: String) -> StoredTensor? {
-        index[name].map { tensors[$0] }
+        index[TextKey(name)].map { tensors[$0] }
     }
 
     /// The bytes of one of this file's tensors, little endian, valid while `file` lives.
@@ -99,7 +94,7 @@ struct SafetensorsHeader {
     static let maximumLength = 100_000_000
 
     let tensors: [StoredTensor]
-    let metadata: [String: String]
+    let metadata: [TextKey: String]
 
     init(_ bytes: UnsafeRawBufferPointer, path: String) throws {
         func malformed(_ sentence: String) -> SeamError {
@@ -125,7 +120,7 @@ struct SafetensorsHeader {
         guard let members = json.objectValue else {
             throw malformed("its header must be an object, found \(json.kind)")
         }
-        var metadata: [String: String] = [:]
+        var metadata: [TextKey: String] = [:]
         var tensors: [StoredTensor] = []
         for (name, value) in members {
             if name == "__metadata__" {
@@ -140,16 +135,16 @@ struct SafetensorsHeader {
         self.metadata = metadata
     }
 
-    private static func strings(_ value: JSON, _ path: String) throws -> [String: String] {
+    private static func strings(_ value: JSON, _ path: String) throws -> [TextKey: String] {
         guard let members = value.objectValue else {
             throw SeamError(.format, "\(path): \"__metadata__\" must be an object, found \(value.kind)")
         }
-        var strings: [String: String] = [:]
+        var strings: [TextKey: String] = [:]
         for (key, value) in members {
             guard let string = value.stringValue else {
                 throw SeamError(.format, "\(path): metadata \"\(key)\" must be a string, found \(value.kind)")
             }
-            strings[key] = string
+            strings[TextKey(key)] = string
         }
         return strings
     }
@@ -161,11 +156,7 @@ struct SafetensorsHeader {
         guard value.objectValue != nil else {
             throw SeamError(.format, "\(place): its entry must be an object, found \(value.kind)")
         }
-        let typeName = try value.requireString("dtype", in: place)
-        guard let type = StoredType(rawValue: typeName) else {
-            let known = StoredType.allCases.map(\.rawValue).sorted().joined(separator: ", ")
-            throw SeamError(.unsupported, "\(place): unknown dtype \"\(typeName)\", known are \(known)")
-        }
+        let type = StoredType(rawValue: try value.requireString("dtype", in: place))
         let shape = try value.requireInts("shape", in: place)
         let offsets = try value.requireInts("data_offsets", in: place)
         let length = try byteCount(shape, type, place)
@@ -173,19 +164,20 @@ struct SafetensorsHeader {
             throw SeamError(
                 .format, "\(place): \"data_offsets\" must be a begin and an end at or after it, found \(offsets)")
         }
-        guard offsets[1] - offsets[0] == length else {
+        guard length == nil || offsets[1] - offsets[0] == length else {
             throw SeamError(
                 .format,
-                "\(place): shape \(shape) of \(type.rawValue) takes \(length) bytes, \"data_offsets\" span"
+                "\(place): shape \(shape) of \(type.rawValue) takes \(length ?? 0) bytes, \"data_offsets\" span"
                     + " \(offsets[1] - offsets[0])")
         }
         return StoredTensor(
             name: name, type: type, shape: shape, range: dataStart + offsets[0]..<dataStart + offsets[1])
     }
 
-    /// The bytes that a tensor takes; `place` names it in the error for a negative or too large extent.
-    static func byteCount(_ shape: [Int], _ type: StoredType, _ place: String) throws -> Int {
-        var count = type.size
+    /// The bytes that a tensor takes, nil for a type that is not known; `place` names it in the error for a negative or
+    /// too large extent, and for elements smaller than a byte that do not fill the last one.
+    static func byteCount(_ shape: [Int], _ type: StoredType, _ place: String) throws -> Int? {
+        var count = type.bits ?? 8
         for extent in shape {
             guard extent >= 0 else {
                 throw SeamError(.format, "\(place): shape \(shape) has the negative extent \(extent)")
@@ -196,7 +188,11 @@ struct SafetensorsHeader {
             }
             count = product
         }
-        return count
+        guard type.bits != nil else { return nil }
+        guard count.isMultiple(of: 8) else {
+            throw SeamError(.format, "\(place): shape \(shape) of \(type.rawValue) does not fill whole bytes")
+        }
+        return count / 8
     }
 
     /// The tensors, sorted by place, must fill the data part without holes or overlap.

@@ -42,7 +42,7 @@ public enum SafetensorsWriter {
     /// Throws `SeamError(.invalidArgument)` for two tensors of one name, the reserved name `__metadata__`
     /// and bytes that do not fit the shape, `.format` for a negative or overflowing shape, and `.io` when
     /// the disk fails or is full.
-    public static func write(_ tensors: [Tensor], metadata: [String: String] = [:], to path: String) throws {
+    public static func write(_ tensors: [Tensor], metadata: [TextKey: String] = [:], to path: String) throws {
         let sorted = tensors.sorted(by: isBefore)
         let header = try header(of: sorted, metadata, path)
         try FileSystem.atomicWriteFile(path) { file in
@@ -62,22 +62,21 @@ public enum SafetensorsWriter {
     }
 
     private static func isBefore(_ one: Tensor, _ other: Tensor) -> Bool {
-        let ranks = StoredType.allCases
-        if one.type != other.type { return ranks.firstIndex(of: one.type)! > ranks.firstIndex(of: other.type)! }
-        return one.name.utf8.lexicographicallyPrecedes(other.name.utf8)
+        if one.type.rank != other.type.rank { return one.type.rank > other.type.rank }
+        return TextKey(one.name) < TextKey(other.name)
     }
 
-    private static func header(of tensors: [Tensor], _ metadata: [String: String], _ path: String) throws -> [UInt8] {
+    private static func header(of tensors: [Tensor], _ metadata: [TextKey: String], _ path: String) throws -> [UInt8] {
         var members: [(key: String, value: JSON)] = []
         if !metadata.isEmpty {
             let sorted = metadata.sorted { $0.key < $1.key }
-            let strings = sorted.map { (key: $0.key, value: JSON.string($0.value)) }
+            let strings = sorted.map { (key: $0.key.text, value: JSON.string($0.value)) }
             members.append((key: "__metadata__", value: .object(strings)))
         }
-        var names: Set<String> = ["__metadata__"]
+        var names: Set<TextKey> = ["__metadata__"]
         var position = 0
         for tensor in tensors {
-            guard names.insert(tensor.name).inserted else {
+            guard names.insert(TextKey(tensor.name)).inserted else {
                 let reason = tensor.name == "__metadata__" ? "that name is reserved" : "that name appears twice"
                 throw SeamError(.invalidArgument, "cannot write tensor \"\(tensor.name)\" to \"\(path)\", \(reason)")
             }
@@ -100,7 +99,11 @@ public enum SafetensorsWriter {
     }
 
     private static func byteCount(_ tensor: Tensor, _ path: String) throws -> Int {
-        try SafetensorsHeader.byteCount(tensor.shape, tensor.type, "\(path), tensor \"\(tensor.name)\"")
+        let place = "\(path), tensor \"\(tensor.name)\""
+        guard let count = try SafetensorsHeader.byteCount(tensor.shape, tensor.type, place) else {
+            throw SeamError(.unsupported, "\(place): the dtype \(tensor.type.rawValue) is not one of the format's")
+        }
+        return count
     }
 
     private static func wrongCount(_ tensor: Tensor, _ found: Int, _ expected: Int, _ path: String) -> SeamError {

@@ -12,6 +12,8 @@ func fileError(_ action: String, _ path: String, _ reason: Int32) -> SeamError {
         SeamError(.io, "\(action) \"\(path)\", permission denied")
     case ENOSPC, EDQUOT:
         SeamError(.io, "\(action) \"\(path)\", the disk is full")
+    case ENOMEM:
+        SeamError(.outOfMemory, "\(action) \"\(path)\", the system gives this process no more memory (ulimit -v)")
     case EFBIG:
         SeamError(.io, "\(action) \"\(path)\", the file would exceed the size limit of the disk or process")
     case EISDIR:

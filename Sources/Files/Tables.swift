@@ -78,7 +78,7 @@ public struct Table: Sendable {
 
     /// Throws `SeamError(.notFound)` naming those of `names` that are not columns, and the columns there are.
     public func require(columns names: [String]) throws {
-        let absent = names.filter { !columns.contains($0) }
+        let absent = names.filter { !columns.containsExactly($0) }
         guard absent.isEmpty else {
             throw SeamError(
                 .notFound,
@@ -89,7 +89,7 @@ public struct Table: Sendable {
     /// A column's cells as they are. Throws as `require(columns:)`.
     public func values(_ column: String) throws -> [JSON] {
         try require(columns: [column])
-        return cells[columns.firstIndex(of: column)!]
+        return cells[columns.firstIndexExactly(of: column)!]
     }
 
     /// A column of strings. Throws as `require(columns:)`, or `.format` with the line of a cell that is

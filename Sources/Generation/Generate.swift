@@ -52,6 +52,7 @@ public func generate(
         throw SeamError(.invalidArgument, "argument batch: expected 1 or more, found \(batch)")
     }
     try options.validate(vocabularySize: stepper.vocabularySize)
+    try options.requireMemory(batch: batch, vocabularySize: stepper.vocabularySize)
     let prompts = prompts ?? [[Int32]](repeating: [options.decoderStartToken], count: batch)
     guard prompts.count == batch, !prompts.contains([]),
         prompts.joined().allSatisfy({ (0..<Int32(clamping: stepper.vocabularySize)).contains($0) })

@@ -113,10 +113,13 @@ public struct GenerationOptions: Sendable, Equatable {
     public func validate(vocabularySize: Int) throws {
         try require(vocabularySize >= 1, "vocabularySize", "1 or more", vocabularySize)
         try require(maxNewTokens >= 1, "max_new_tokens", "1 or more", maxNewTokens)
+        try require(maxNewTokens <= Int(Int32.max), "max_new_tokens", "at most \(Int32.max)", maxNewTokens)
         try require(maxLength ?? 1 >= 1, "max_length", "1 or more", maxLength ?? 1)
+        try require(maxLength ?? 1 <= Int(Int32.max), "max_length", "at most \(Int32.max)", maxLength ?? 1)
         try require(minNewTokens >= 0, "min_new_tokens", "0 or more", minNewTokens)
         try require(minLength ?? 0 >= 0, "min_length", "0 or more", minLength ?? 0)
         try require(beams >= 1, "num_beams", "1 or more", beams)
+        try require(beams <= Self.mostRows, "num_beams", "at most \(Self.mostRows)", beams)
         try require(lengthPenalty.isFinite, "length_penalty", "a finite number", lengthPenalty)
         try require(temperature > 0 && temperature.isFinite, "temperature", "above 0 and finite", temperature)
         try require(topK >= 0, "top_k", "0 or more", topK)
@@ -127,6 +130,8 @@ public struct GenerationOptions: Sendable, Equatable {
             repetitionPenalty)
         try require(noRepeatNgramSize >= 0, "no_repeat_ngram_size", "0 or more", noRepeatNgramSize)
         try require(numReturnSequences >= 1, "num_return_sequences", "1 or more", numReturnSequences)
+        try require(
+            numReturnSequences <= Self.mostRows, "num_return_sequences", "at most \(Self.mostRows)", numReturnSequences)
         if beams > 1 {
             guard !sample else {
                 throw SeamError(.unsupported, "option do_sample: expected false with num_beams above 1, found true")
@@ -155,6 +160,22 @@ public struct GenerationOptions: Sendable, Equatable {
                 try require(token >= 0 && Int(token) < vocabularySize, name, "a token in 0..<\(vocabularySize)", token)
             }
         }
+    }
+
+    /// Beams, or sequences, of an item: more cannot be searched in a sensible time.
+    private static let mostRows = 1 << 16
+
+    /// Throws unless there is memory for the scores and histories of a search.
+    /// - Parameters:
+    ///   - batch: number of items, 1 or more.
+    ///   - vocabularySize: number of logits per row.
+    /// - Throws: `SeamError` (`outOfMemory`). The options must be valid.
+    public func requireMemory(batch: Int, vocabularySize: Int) throws {
+        // Tokens and log-probabilities of a row are kept twice, 4 bytes each.
+        let tokens = maxLength ?? maxNewTokens
+        try Memory.require(
+            batch, rowsPerItem, vocabularySize + 4 * (tokens + 1), 4,
+            for: "a search with num_beams \(beams), num_return_sequences \(numReturnSequences) and \(maxLength == nil ? "max_new_tokens" : "max_length") \(tokens) for a batch of \(batch)")
     }
 
     /// The most tokens that a sequence may get behind a context of that many.

@@ -12,6 +12,7 @@
 struct sk_blas sk_blas;
 
 static char failure[512];
+static int failure_status = -1;
 static char core_name[64] = "none";
 
 // Chips with AVX-512 that OpenBLAS does not know by name (AMD's) get AVX2 kernels, at half the speed.
@@ -39,7 +40,22 @@ static void *open_library(void) {
   return dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
 }
 
+// The library takes less than 40 MiB, and its first buffer 128, before it can report anything.
+enum { LEAST_MEBIBYTES = 168 };
+
+static void refuse_address_space(void) {
+  snprintf(failure, sizeof failure,
+           "out of memory: OpenBLAS needs %d MiB of address space to start, more than the limit of this process leaves"
+           " (ulimit -v)",
+           LEAST_MEBIBYTES);
+  failure_status = -2;
+}
+
 static void load(void) {
+  if (!sk_address_space(LEAST_MEBIBYTES)) {
+    refuse_address_space();
+    return;
+  }
   // The variables are read by OpenBLAS's constructor only and are taken back, so that child processes do
   // not inherit them.
   int set_core = !getenv("OPENBLAS_CORETYPE") && deserves_avx512();
@@ -64,6 +80,7 @@ static void load(void) {
   char *(*get_corename)(void);
   *(void **)&get_corename = dlsym(library, "openblas_get_corename");
   snprintf(core_name, sizeof core_name, "%s", get_corename ? get_corename() : "unknown");
+  if (sk_blas_first_buffer(library) != 0) refuse_address_space();
 }
 
 int sk_blas_load(char *message, size_t message_size) {
@@ -71,7 +88,7 @@ int sk_blas_load(char *message, size_t message_size) {
   pthread_once(&once, load);
   if (!failure[0]) return 0;
   if (message && message_size) snprintf(message, message_size, "%s", failure);
-  return -1;
+  return failure_status;
 }
 
 const char *sk_blas_core_name(void) {

@@ -42,9 +42,11 @@ static int64_t threads_for(double work, int64_t size, int64_t step) {
 // ---- General products
 
 static void multiply(const Product *p) {
+  sk_blas_enter();
   sk_blas.sgemm(BLAS_ROW_MAJOR, p->transpose_a ? BLAS_TRANSPOSE : BLAS_NO_TRANSPOSE,
                 p->transpose_b ? BLAS_TRANSPOSE : BLAS_NO_TRANSPOSE, (int)p->m, (int)p->n, (int)p->k, p->alpha,
                 p->a, (int)p->lda, p->b, (int)p->ldb, p->beta, p->c, (int)p->ldc);
+  sk_blas_leave();
 }
 
 // Pieces are multiples of what OpenBLAS's inner kernels take at once.
@@ -89,9 +91,11 @@ static void multiply_vector(void *context, int64_t begin, int64_t end) {
   const VectorProduct *p = context;
   int64_t rows = end - begin;
   const float *matrix = p->matrix + (p->transpose ? begin : begin * p->ld);
+  sk_blas_enter();
   sk_blas.sgemv(BLAS_ROW_MAJOR, p->transpose ? BLAS_TRANSPOSE : BLAS_NO_TRANSPOSE, (int)(p->transpose ? p->k : rows),
                 (int)(p->transpose ? rows : p->k), p->alpha, matrix, (int)p->ld, p->x, (int)p->stride_x, 1.0f,
                 p->y + begin * p->stride_y, (int)p->stride_y);
+  sk_blas_leave();
 }
 
 static void multiply_by_vector(const Product *p) {

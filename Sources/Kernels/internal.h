@@ -225,4 +225,7 @@ SK_INLINE uint16_t sk_to_f16(float x) {
   return (uint16_t)(((u >> 16) & 0x8000u) | (doubled > 0xff000000u ? 0x7e00u : finite));
 }
 
+// A forked child has none of its parent's workers: the pool starts anew. (pool.c)
+void sk_pool_forget_workers(void) __attribute__((visibility("hidden")));
+
 #endif

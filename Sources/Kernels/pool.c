@@ -36,7 +36,6 @@ typedef struct {
 
 static Worker workers[MAX_THREADS - 1];
 static int started;                  // workers running, guarded by `busy`
-static pid_t started_in;             // the process they run in
 static _Atomic int thread_count;     // 0: not chosen yet
 static atomic_flag busy = ATOMIC_FLAG_INIT;
 
@@ -126,7 +125,6 @@ static int start_workers(int wanted) {
     Worker *worker = &workers[started];
     atomic_store(&worker->state, IDLE);
     if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0) break;
-    started_in = getpid();
     started++;
   }
   return started;
@@ -154,10 +152,14 @@ void sk_parallel_for(int64_t count, int64_t grain, Body body, void *context) {
   atomic_flag_clear_explicit(&busy, memory_order_release);
 }
 
+void sk_pool_forget_workers(void) {
+  started = 0;
+  atomic_flag_clear(&busy);
+}
+
 // Ends the workers before the code they run is unmapped (exit, dlclose). Not when a region is running (exit
-// called from a body), nor in a forked child, which has no workers to wait for.
+// called from a body).
 __attribute__((destructor)) static void stop_workers(void) {
-  if (started == 0 || started_in != getpid()) return;
   if (atomic_flag_test_and_set(&busy)) return;
   for (int i = 0; i < started; i++) post(&workers[i], NULL, NULL, 0, 0);
   for (int i = 0; i < started; i++) pthread_join(workers[i].thread, NULL);

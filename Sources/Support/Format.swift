@@ -10,7 +10,7 @@ public func fixed(_ value: Double, _ decimals: Int) -> String {
 
 /// Seconds as people read them: "48 s", "3 min 20 s", "2 h 05 min".
 public func duration(_ seconds: Double) -> String {
-    guard seconds.isFinite else { return "unknown" }
+    guard seconds.isFinite, seconds < 1e15 else { return "unknown" }
     let whole = Int(max(0, seconds).rounded())
     func padded(_ number: Int) -> String { number < 10 ? "0\(number)" : "\(number)" }
     if whole < 60 { return "\(whole) s" }

@@ -19,7 +19,8 @@ public enum ErrorCode: Int32, Sendable {
 ///
 /// `message` names the file or argument, what was expected and what was found. `origin` is the id of
 /// the plugin that failed, or empty when the core itself reports the error. The same sentence reaches
-/// C, Python and Swift users.
+/// C, Python and Swift users. Both are one line: control characters in them, of a file's names for instance, are escaped
+/// (`escapingControls`).
 public struct SeamError: Error, Sendable, CustomStringConvertible {
     public let code: ErrorCode
     public let message: String
@@ -27,8 +28,8 @@ public struct SeamError: Error, Sendable, CustomStringConvertible {
 
     public init(_ code: ErrorCode, _ message: String, origin: String = "") {
         self.code = code
-        self.message = message
-        self.origin = origin
+        self.message = escapingControls(message)
+        self.origin = escapingControls(origin)
     }
 
     public var description: String { origin.isEmpty ? message : "\(origin): \(message)" }

@@ -33,7 +33,7 @@ public struct AdapterComposition {
     ) throws {
         let names = spec == "none" ? [] : spec.split(separator: "+", omittingEmptySubsequences: false).map(String.init)
         var factories = try names.map { try runtime.adapterFactory($0) }
-        var added: Set<String> = []
+        var added: [String] = []
         if isClassification, !factories.contains(where: { $0.seams[0] == SEAM_DECODER_OUTPUT }) {
             factories.append(try runtime.adapterFactory(Self.defaultHead))
             added = [Self.defaultHead]

@@ -50,6 +50,12 @@ enum Checkpoint {
                 "\(name): the run was started with \(key) \(try value.serialized()), it cannot be resumed with \(try settings[key]?.serialized() ?? "none")"
             )
         }
+        let (step, total) = (try state.requireInt("step", in: name), optimisation.options.totalSteps)
+        guard (0...total).contains(step) else {
+            throw SeamError(.format, "\(name): \"step\" must be one of the run's 0 to \(total) steps, found \(step)")
+        }
+        let history = try state.requireArray("history", in: name)
+        try Recording.check(history: history, in: name)
         let file = try SafetensorsFile(FileSystem.join(path, weightsName))
         func restored(_ name: String, like variable: Variable) throws -> Tensor {
             guard let stored = file[name], stored.type == .float32, stored.shape == Array(variable.tensor.shape) else {
@@ -66,8 +72,8 @@ enum Checkpoint {
                     second: try restored("second." + name, like: variable))
             }
         }
-        optimisation.resume(at: try state.requireInt("step", in: name))
-        return try state.requireArray("history", in: name)
+        optimisation.resume(at: step)
+        return history
     }
 
     /// Names that stay apart when two adapters have parameters of the same name.

@@ -42,7 +42,7 @@ extension Session {
     /// Names the classes, to be saved with the adapters on decoder.output.
     /// - Throws: `.invalidArgument` for other names than classes, or one that comes twice.
     public func nameClasses(_ labels: [String]) throws {
-        guard labels.count == classes, Set(labels).count == labels.count else {
+        guard labels.count == classes, labels.areDistinct else {
             throw SeamError(
                 .invalidArgument,
                 "the classes must have \(classes) names, each another, found \(labels.joined(separator: ", "))")

@@ -29,6 +29,8 @@ public final class Optimisation {
     public let variables: [Variable]
     private let adapterVariables: [(adapter: Adapter, variables: [Variable])]
     private let backboneVariables: [Variable]
+    /// Until a step has told which parameters the loss does not reach.
+    private var isFirstUpdate = true
 
     /// - Throws: for options out of range, nothing to train, or a backbone that passes no gradient to a trained seam.
     public init(session: Session, options: TrainingOptions) throws {
@@ -49,6 +51,14 @@ public final class Optimisation {
         adapterVariables = session.adapters.map { ($0, $0.parameters.variables) }
         variables = session.variables
         backboneVariables = session.backbone.parameters.variables
+        guard !variables.isEmpty else {
+            let prepared = session.adapters.first(where: \.startsFromExamples).map {
+                ": adapter \"\($0.factory.id)\" is set from all examples at once, by a fit on features"
+            }
+            throw SeamError(
+                .invalidArgument,
+                "there is nothing to train: no attached adapter has a parameter that is not frozen\(prepared ?? "")")
+        }
     }
 
     /// Continues from a checkpoint's step count.
@@ -70,7 +80,16 @@ public final class Optimisation {
         guard value.isFinite else {
             throw SeamError(.numeric, "the loss of step \(step + 1) is \(value); the learning rate may be too high")
         }
+        guard loss.requiresGradient else {
+            throw SeamError(
+                .invalidArgument,
+                "the loss of step \(step + 1) reaches no trained parameter of \(session.adapters.map { "adapter \"\($0.factory.id)\"" }.joined(separator: ", ")): a training would change nothing")
+        }
         try context.backward(loss)
+        if isFirstUpdate {
+            isFirstUpdate = false
+            Session.warnOfUnreached(session.adapters, backbone: session.backbone, in: "step \(step + 1)")
+        }
         let norm = try gradientNorm(variables, pool: pool)
         guard norm.isFinite else {
             throw SeamError(.numeric, "the gradient of step \(step + 1) is not finite; the learning rate may be too high")

@@ -13,10 +13,10 @@ public func parseSettings(_ settings: [String], declared: [DeclaredOption], flag
         }
         let name = String(setting[..<equals])
         let text = String(setting[setting.index(after: equals)...])
-        guard !members.contains(where: { $0.key == name }) else {
+        guard !members.map(\.key).containsExactly(name) else {
             throw SeamError(.invalidArgument, "\(flag) \(setting): \"\(name)\" is given twice")
         }
-        let isText = declared.first { $0.name == name }?.kind == .string
+        let isText = declared.first { TextKey($0.name) == TextKey(name) }?.kind == .string
         members.append((key: name, value: isText ? .string(text) : parseValue(text)))
     }
     return .object(members)
@@ -38,7 +38,7 @@ private func parseValue(_ text: String) -> JSON {
 /// - Parameter qualifiedOnly: ids that take only settings with the adapter's name.
 /// - Throws: `.invalidArgument` for a setting that no adapter takes, or that several would.
 public func adapterOptions(
-    _ settings: [String], for factories: [AdapterFactory], qualifiedOnly: Set<String> = []
+    _ settings: [String], for factories: [AdapterFactory], qualifiedOnly: [String] = []
 ) throws -> [JSON] {
     var ids: [String] = []
     for factory in factories where !ids.contains(factory.id) { ids.append(factory.id) }
@@ -51,7 +51,7 @@ public func adapterOptions(
         let name = String(setting.prefix { $0 != "=" })
         let named = ids.filter { !qualifiedOnly.contains($0) }
         let owners = named.filter { id in
-            factories.first { $0.id == id }!.options.contains { $0.name == name }
+            factories.first { $0.id == id }!.options.map(\.name).containsExactly(name)
         }
         switch (owners.count, named.count) {
         case (1, _): taken[owners[0], default: []].append(setting)

@@ -17,7 +17,7 @@ public enum Recording {
         step == 1 || step == total || step % interval(total) == 0
     }
 
-    private static func interval(_ total: Int) -> Int { max(1, (total + count - 1) / count) }
+    private static func interval(_ total: Int) -> Int { max(1, (total - 1) / count + 1) }
 
     /// What one method of an adapter gives after a step.
     /// - Parameter position: of the adapter among those attached, from 1.
@@ -25,6 +25,12 @@ public enum Recording {
         guard case .tensor(let tensor) = try adapter.call(method) else {
             throw SeamError(
                 .plugin, "method \"\(method)\" of adapter \"\(adapter.factory.id)\" is recorded and must give a tensor",
+                origin: adapter.origin)
+        }
+        guard tensor.dtype == .f32 || tensor.dtype == .i32 else {
+            throw SeamError(
+                .plugin,
+                "method \"\(method)\" of adapter \"\(adapter.factory.id)\" is recorded and must give f32 or i32, found \(tensor.dtype.name)",
                 origin: adapter.origin)
         }
         let values: [JSON] = tensor.dtype == .i32
@@ -72,9 +78,39 @@ public enum Recording {
     public static func plots(in folder: String) throws -> [Plot] {
         let path = FileSystem.join(folder, fileName)
         guard FileSystem.exists(path) else { return [] }
-        let entries = try FileSystem.readText(path).split(separator: "\n").map { try JSON.parse(String($0), name: path) }
+        let entries = try FileSystem.readText(path).split(separator: "\n").map { line in
+            let entry = try JSON.parse(String(line), name: path)
+            try check(entry, in: path)
+            return entry
+        }
         guard let total = entries.last?["step"]?.intValue, total > 0 else { return [] }
         return plots(entries, total: total)
+    }
+
+    /// Throws `SeamError(.format)` for a recorded entry of `place` that is not as `entry` makes them. Adapter and method
+    /// become names of files, so that they must be names.
+    private static func check(_ entry: JSON, in place: String) throws {
+        for key in ["adapter", "method"] {
+            let name = try entry.requireString(key, in: place)
+            let isName = name.unicodeScalars.allSatisfy {
+                $0.isASCII && ($0.properties.isAlphabetic || $0.properties.numericType != nil || "._-".unicodeScalars.contains($0))
+            }
+            guard isName, !name.isEmpty, !name.hasPrefix(".") else {
+                throw SeamError(
+                    .format, "\(place): \"\(key)\" must be a name of letters, digits and . _ -, found \"\(name)\"")
+            }
+        }
+        _ = try (entry.requireInt("step", in: place), entry.requireInt("position", in: place))
+        let (shape, count) = (try entry.requireInts("shape", in: place), try entry.requireArray("values", in: place).count)
+        let width = shape.last ?? 1
+        guard width == 0 ? count == 0 : width > 0 && count.isMultiple(of: width) else {
+            throw SeamError(.format, "\(place): \"shape\" must be one of the \(count) \"values\", found \(shape)")
+        }
+    }
+
+    /// Throws as `plots(in:)` for entries of a checkpoint's history that were recorded.
+    static func check(history: [JSON], in place: String) throws {
+        for entry in history where isOne(entry) { try check(entry, in: place) }
     }
 
     private static func plots(_ entries: [JSON], total: Int) -> [Plot] {

@@ -126,7 +126,7 @@ public final class TrainingRun {
         return try finish(optimisation, summary, encoded: cache?.encodedCount)
     }
 
-    private var batchesPerEpoch: Int { (data.count + options.batchSize - 1) / options.batchSize }
+    private var batchesPerEpoch: Int { (data.count - 1) / options.batchSize + 1 }
 
     /// The examples of a step: every epoch is a seeded shuffle, cut into batches; a last short batch is kept.
     private func batchIndices(step: Int) throws -> [Int] {

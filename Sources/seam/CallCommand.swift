@@ -1,4 +1,5 @@
 import ArgumentParser
+import Engine
 import Files
 import Session
 import Support
@@ -39,7 +40,9 @@ struct CallCommand: ParsableCommand {
         case .double(let number): print(number)
         case .string(let text): print(text)
         case .tensor(let tensor):
-            let numbers = tensor.dtype == .i32 ? tensor.integers.map(Double.init) : tensor.floats.map(Double.init)
+            let context = Context(pool: backbone.runtime.pool, recordsGradients: false)
+            let numbers = tensor.dtype == .i32
+                ? tensor.integers.map(Double.init) : try context.cast(tensor, to: .f32).floats.map(Double.init)
             let json: JSON = [
                 "shape": .array(tensor.shape.map { .int(Int64($0)) }), "values": .array(numbers.map { .double($0) }),
             ]

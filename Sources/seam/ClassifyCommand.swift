@@ -104,7 +104,7 @@ struct ClassifyCommand: ParsableCommand {
 
     private func readTexts() throws -> [String] {
         var inputs = texts
-        if inputs.isEmpty { while let line = readLine() { inputs.append(line) } }
+        if inputs.isEmpty { inputs = try StandardInput.lines() }
         guard !inputs.isEmpty else { throw SeamError(.invalidArgument, "there is no text to classify") }
         if let empty = inputs.firstIndex(where: { $0.unicodeScalars.allSatisfy(\.properties.isWhitespace) }) {
             throw SeamError(.invalidArgument, "text \(empty + 1) to classify must be a text, found an empty one")

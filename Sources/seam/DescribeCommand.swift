@@ -66,7 +66,7 @@ struct DescribeCommand: ParsableCommand {
 
     private static func scalar(_ json: JSON) -> String {
         switch json {
-        case .string(let text): text
+        case .string(let text): escapingControls(text)
         case .null: "none"
         default: (try? json.serialized()) ?? ""
         }

@@ -120,6 +120,7 @@ struct FewshotCommand: ParsableCommand {
 
     private func options() throws -> FewShotExperiment.Options {
         guard seeds > 0 else { throw SeamError(.invalidArgument, "--seeds must be positive, found \(seeds)") }
+        guard seeds <= 1 << 20 else { throw SeamError(.invalidArgument, "--seeds must be at most \(1 << 20), found \(seeds)") }
         if let wrong = shots.first(where: { $0 <= 0 }) {
             throw SeamError(.invalidArgument, "--shots must be positive, found \(wrong)")
         }

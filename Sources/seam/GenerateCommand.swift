@@ -95,7 +95,7 @@ struct GenerateCommand: ParsableCommand {
         guard batchSize > 0 else { throw SeamError(.invalidArgument, "--batch-size must be positive, found \(batchSize)") }
         let (session, tokenizer) = try model.openSession(try common.makeRuntime(), adapters)
         var sources = texts
-        if sources.isEmpty { while let line = readLine() { sources.append(line) } }
+        if sources.isEmpty { sources = try StandardInput.lines() }
         guard !sources.isEmpty else { throw SeamError(.invalidArgument, "there is no source text") }
         Interruption.watch()
         let generated = try generateAll(

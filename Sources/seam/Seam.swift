@@ -1,5 +1,6 @@
 import ArgumentParser
 import Engine
+import Files
 import Session
 import Support
 
@@ -33,6 +34,7 @@ struct CommonOptions: ParsableArguments {
 
     /// A runtime with all plugins that can be found.
     func makeRuntime() throws -> Runtime {
+        MappedFile.watchForLostPages()
         let runtime = try Runtime()
         runtime.log = { level, message in
             if level == .warning || level == .error { printError("\(level): \(message)") }

@@ -2,8 +2,12 @@ import Glibc
 import Support
 import Synchronization
 
-/// A line to standard error.
-func printError(_ line: String) { writeError(line + "\n") }
+/// A line or several to standard error, with other control characters escaped.
+func printError(_ lines: String) {
+    for line in lines.split(separator: "\n", omittingEmptySubsequences: false) {
+        writeError(escapingControls(String(line)) + "\n")
+    }
+}
 
 /// Unbuffered, in one call: C's `stderr` is a variable, which strict concurrency does not let through.
 private func writeError(_ text: String) {
@@ -49,8 +53,9 @@ enum Interruption {
     static var isRequested: Bool { isAsked.load(ordering: .relaxed) }
 }
 
-/// Rows of text with aligned columns; numbers to the right.
-func formatTable(_ rows: [[String]]) -> String {
+/// Rows of text with aligned columns; numbers to the right, control characters escaped.
+func formatTable(_ source: [[String]]) -> String {
+    let rows = source.map { $0.map(escapingControls) }
     guard let columns = rows.map(\.count).max() else { return "" }
     let widths = (0..<columns).map { column in rows.map { column < $0.count ? $0[column].count : 0 }.max() ?? 0 }
     return rows.map { row in

@@ -207,14 +207,14 @@ private struct LabelledData {
         let columns = command.labelled.columns
         let saved = session.classes > 0 ? try session.requireClassLabels() : nil
         let given = command.labels.map { $0.split(separator: ",").map(String.init) }
-        if let saved, let given, saved != given {
+        if let saved, let given, saved.map({ TextKey($0) }) != given.map({ TextKey($0) }) {
             throw SeamError(
                 .invalidArgument,
                 "--labels must be \(saved.joined(separator: ",")), as the adapter has them, found \(command.labels ?? "")")
         }
         let known = saved ?? given
         labels = try known ?? columns.read(command.train, labels: nil).sortedLabelNames
-        guard labels.count >= 2, Set(labels).count == labels.count else {
+        guard labels.count >= 2, labels.areDistinct else {
             throw SeamError(
                 .invalidArgument,
                 "a classification needs 2 labels or more, each another, found \(labels.joined(separator: ","))")

@@ -106,6 +106,8 @@ static void defects(seam_runtime *runtime) {
   } cases[] = {
       {"{\"defect\": \"more\"}", SEAM_PLUGIN, "query reports 4 of 3 prompts answered and no failure"},
       {"{\"defect\": \"fewer\"}", SEAM_PLUGIN, "query reports 2 of 3 prompts answered and no failure"},
+      {"{\"defect\": \"countless\"}", SEAM_PLUGIN, "query reports 18446744073709551615 of 3 prompts answered"},
+      {"{\"defect\": \"requests\"}", SEAM_PLUGIN, "query reports 9223372036854775807 requests"},
   };
   ERROR_SLOT;
   answer found;

@@ -115,6 +115,7 @@ import Testing
         let given = ClassExamples(6)
         let wrong: [(String, (inout HeadTrainingOptions) -> Void)] = [
             ("epochs must be 1 or more, found 0", { $0.epochs = 0 }),
+            ("epochs must be at most 16777216, found 9223372036854775807", { $0.epochs = .max }),
             ("learning_rate must be 0 or more, found nan", { $0.learningRate = .nan }),
             ("beta1 must be in [0, 1), found 1.0", { $0.optimizer.beta1 = 1 }),
             ("beta2 must be in [0, 1), found -1.0", { $0.optimizer.beta2 = -1 }),

@@ -48,6 +48,30 @@ import Testing
         #expect(value["s"]?.objectValue == nil)
     }
 
+    /// "é" as one character and as two is one text to `String`, and two to every other program.
+    @Test func textsAreComparedByTheirScalars() throws {
+        let value = try JSON.parse("{\"e\u{301}\": 1, \"\u{E9}\": 2}", name: "t")
+        #expect(value["e\u{301}"] == 1)
+        #expect(value["\u{E9}"] == 2)
+        #expect(value != ["e\u{301}": 2, "\u{E9}": 1])
+        #expect(JSON.string("e\u{301}") != "\u{E9}")
+    }
+
+    @Test func aKeyMayHoldAnyCharacter() throws {
+        // What stands in for U+0000 while the text is read must not be taken for what the text holds.
+        let text = #"{"\u0000": 1, "a\\u0000": 2, "\ue000": 3, "\#u{E001}": "\u0000\uE002", "\\\u0000": 4}"#
+        let value = try JSON.parse(text, name: "t")
+        #expect(value["\0"] == 1)
+        #expect(value["a\\u0000"] == 2)
+        #expect(value["\u{E000}"] == 3)
+        #expect(value["\u{E001}"] == "\0\u{E002}")
+        #expect(value["\\\0"] == 4)
+        expectError(.format, "t, line 1", "NUL byte in object key") {
+            let used = (0..<16).map { "\u{5C}ue00\(String($0, radix: 16))" }.joined()
+            return try JSON.parse("{\"\u{5C}u0000\": \"\(used)\"}", name: "t")
+        }
+    }
+
     @Test func equalityIgnoresTheOrderOfKeysOnly() {
         let one: JSON = ["a": 1, "b": 2]
         #expect(one == ["b": 2, "a": 1])

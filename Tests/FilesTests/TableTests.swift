@@ -43,6 +43,19 @@ import Testing
         }
     }
 
+    @Test func namesOfOtherScalarsAreOtherColumns() throws {
+        let (one, two) = ("cl\u{E9}", "cle\u{301}")
+        let lines = "{\"\(two)\": \"z\", \"\(one)\": \"a\"}\n{\"\(one)\": \"b\"}\n"
+        let table = try Table.parse(lines, format: .jsonl, name: "d.jsonl")
+        #expect(try table.values(one) == ["a", "b"])
+        #expect(try table.values(two) == ["z", .null])
+        let csv = try Table.parse("\(one),\(two)\n1,2\n", format: .csv, name: "d.csv")
+        #expect(try csv.integers(one) == [1])
+        #expect(try csv.integers(two) == [2])
+        let other = try Table.parse("\(one)\n1\n", format: .csv, name: "d.csv")
+        expectError(.notFound, "d.csv has no column") { try other.values(two) }
+    }
+
     @Test func cellsOfAnotherKindNameTheLine() throws {
         let table = try Table.parse("{\"t\": \"a\", \"n\": 1}\n{\"t\": 5}", format: .jsonl, name: "d.jsonl")
         expectError(.format, "d.jsonl, line 2: \"t\" must be a string, found an integer") { try table.strings("t") }

@@ -35,6 +35,9 @@ func exponential(_ x: Double) -> Double { exp(x) }
             ("forced_bos_token_id", { $0.forcedBosToken = 20 }), ("forced_eos_token_id", { $0.forcedEosTokens = [20] }),
             ("num_return_sequences", { ($0.beams, $0.numReturnSequences) = (2, 3) }),
             ("eos_token_id", { ($0.beams, $0.eosTokens) = (2, Array(0..<20)) }),
+            ("max_new_tokens", { $0.maxNewTokens = 1 << 31 }), ("num_beams", { $0.beams = 1 << 31 }),
+            ("num_beams", { $0.beams = .max }),
+            ("num_return_sequences", { ($0.sample, $0.numReturnSequences) = (true, 1 << 31) }),
         ]
         for (name, change) in wrong {
             var options = greedy
@@ -47,6 +50,16 @@ func exponential(_ x: Double) -> Double { exp(x) }
         (both.beams, both.sample) = (2, true)
         #expect(failure(both)?.code == .unsupported)
         #expect(failure(greedy, batch: 0)?.message == "argument batch: expected 1 or more, found 0")
+    }
+
+    @Test func aSearchThatNoMemoryHoldsIsRefused() {
+        var options = greedy
+        options.maxNewTokens = Int(Int32.max)
+        for batch in [1 << 20, 1 << 40] {
+            let error = failure(options, batch: batch)
+            #expect(error?.code == .outOfMemory)
+            #expect(error?.message.contains("max_new_tokens 2147483647 for a batch of \(batch) needs ") == true)
+        }
     }
 
     @Test func forbiddenEverythingIsAnError() {

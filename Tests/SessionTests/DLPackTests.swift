@@ -149,6 +149,9 @@ private final class Producer {
         expectRefusal(.shape, "rank must be 0 ... 8") { $0.dl_tensor.ndim = -1 }
         expectRefusal(.shape, "negative size") { $0.dl_tensor.shape[0] = -2 }
         expectRefusal(.invalidArgument, "the data pointer is NULL") { $0.dl_tensor.data = nil }
-        expectRefusal(.unsupported, "strides must be 0 ... 2^40", strides: [-2, 1])
+        expectRefusal(.unsupported, "strides [-2, 1] of shape [2, 2] are negative", strides: [-2, 1])
+        expectRefusal(.unsupported, "or reach too far", strides: [.max, 1])
+        expectRefusal(.unsupported, "byte_offset must be at most") { $0.dl_tensor.byte_offset = .max }
+        expectRefusal(.unsupported, "must be aligned to the 4 bytes") { $0.dl_tensor.byte_offset = 2 }
     }
 }

@@ -55,7 +55,7 @@ import Testing
                     raw.struct_size = UInt32(MemoryLayout<seam_option>.size)
                     (raw.kind, raw.name, raw.default_value, raw.choices) = (kind.rawValue, name, fallback, choices)
                     (raw.minimum, raw.maximum) = (low, high)
-                    return try DeclaredOption(raw, origin: "test")
+                    return try DeclaredOption(&raw, owner: "it", origin: "test")
                 }
                 guard let choices else { return try make(nil) }
                 return try choices.withCString { try make($0) }

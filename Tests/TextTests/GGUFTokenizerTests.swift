@@ -43,6 +43,30 @@ private func scored() throws -> GGUFTokenizerData {
         #expect(try tokenizer.decode(tokenizer.encode("The cat \u{1F44D}")) == "The cat \u{1F44D}")
     }
 
+    /// As llama.cpp and SentencePiece merge: of pairs with one score the leftmost, whatever their ids, in short texts and in
+    /// long ones.
+    @Test func equalScoresMergeFromTheLeft() throws {
+        let tokens = ["<unk>", "a", "b", "c", "bc", "ab", "ca"]
+        let tokenizer = try Tokenizer(
+            gguf: GGUFTokenizerData(
+                model: "llama", preTokenizer: "default", tokens: tokens, scores: [0, -9, -9, -9, -1, -1, -1],
+                unknownToken: 0, addSpacePrefix: false, path: "model.gguf"))
+        #expect(try tokenizer.encode("abc") == [5, 3])
+        #expect(try tokenizer.encode("cabc") == [6, 4])
+        let long = String(repeating: "abc", count: 40)
+        #expect(try tokenizer.encode(long) == Array(repeatElement([5, 6, 4], count: 20).joined()))
+    }
+
+    /// A token that no text spells by merging changes nothing, however long it is.
+    @Test func aTokenOfAHundredThousandBytes() throws {
+        var vocabulary = try scored()
+        let expected = try Tokenizer(gguf: vocabulary).encode("the cat")
+        vocabulary.tokens.append(String(repeating: "the", count: 40_000))
+        vocabulary.tokenTypes.append(1)
+        vocabulary.scores.append(0)
+        #expect(try Tokenizer(gguf: vocabulary).encode("the cat") == expected)
+    }
+
     @Test func tokensAroundATextAndTheirNames() throws {
         var vocabulary = try gguf(SubwordFixture.named("smollm"))
         vocabulary.bosToken = 1

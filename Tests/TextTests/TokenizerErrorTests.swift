@@ -36,6 +36,22 @@ private func split(_ pattern: JSON, behavior: String = "Isolated") -> JSON {
         #expect(tokenizer.truncationLength == nil)
     }
 
+    /// 2^27 attempts for one word without a limit, and as many for the next one.
+    @Test func nestedRepetitionsEndForATextAsAWhole() throws {
+        var file = plain.objectValue!
+        let number = try #require(file.firstIndex { $0.key == "pre_tokenizer" })
+        file[number].value = [
+            "type": "Sequence",
+            "pretokenizers": [["type": "WhitespaceSplit"], split(["Regex": "(a+a+)+b"])],
+        ]
+        let tokenizer = try makeTokenizer(.object(file))
+        #expect(try tokenizer.encode("aaaab a") == [0, 1])
+        let words = String(repeating: String(repeating: "a", count: 27) + " ", count: 1000)
+        expectError(.format, "pre_tokenizer.pretokenizers.1.pattern", "takes more than", "nested repetitions") {
+            try tokenizer.encode(words)
+        }
+    }
+
     /// What stands under a key, and what the sentence about it says.
     static let refusals: [(key: String, value: JSON, code: ErrorCode, words: [String])] = [
         ("model", ["type": "Odd", "vocab": [:]], .unsupported, ["\"model\"", "\"Odd\"", "\"WordLevel\"", "\"BPE\""]),

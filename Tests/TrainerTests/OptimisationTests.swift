@@ -97,6 +97,44 @@ import Testing
         #expect(adapter.parameters.variables.isEmpty, "a refused training leaves the adapter frozen")
     }
 
+    @Test func aParameterThatTheLossDoesNotReachIsNamedOnce() throws {
+        let model = try OpenModel()
+        var warnings: [String] = []
+        model.runtime.log = { level, message in if level == .warning { warnings.append(message) } }
+        try model.runtime.loadPlugin(try compilePlugin("calibration-plugin/calibration.c", into: model.scratch.path))
+        try model.session.attach(try Adapter(backbone: model.backbone, id: "test-unused", seam: "encoder.output"))
+        let optimisation = try Optimisation(session: model.session, options: TrainingOptions())
+        for _ in 0..<2 { _ = try optimisation.update(try batch(model)) }
+        #expect(
+            warnings == [
+                "adapter \"test-unused\": the loss of step 1 does not reach the trained parameter \"unused\", which is not updated"
+            ])
+        optimisation.end()
+
+        // Nothing is said of an adapter all of whose parameters are reached, or of what is frozen.
+        warnings = []
+        let other = try OpenModel()
+        other.runtime.log = model.runtime.log
+        try other.attach()
+        _ = try Optimisation(session: other.session, options: TrainingOptions()).update(try batch(other))
+        #expect(warnings.isEmpty)
+    }
+
+    @Test func adaptersWithoutATrainedParameterAreNotTrainedInSteps() throws {
+        let model = try OpenModel()
+        try model.runtime.loadPlugin(try compilePlugin("calibration-plugin/calibration.c", into: model.scratch.path))
+        for (id, words) in [
+            ("test-constant", "has a parameter that is not frozen"),
+            ("test-calibration", "adapter \"test-calibration\" is set from all examples at once, by a fit on features"),
+        ] {
+            let session = Session(backbone: model.backbone)
+            try session.attach(try Adapter(backbone: model.backbone, id: id, seam: "encoder.output"))
+            expectError(.invalidArgument, "there is nothing to train", words) {
+                try Optimisation(session: session, options: TrainingOptions())
+            }
+        }
+    }
+
     @Test func anAdapterLearnsThroughAnOpaqueBackbone() throws {
         let scratch = try ScratchFolder()
         let runtime = try makeRuntime()

@@ -1,12 +1,13 @@
 """Prefixes in transformers, and the tiny models of every family that they are compared on.
 
-Where a model knows a past, in a decoder and in a model with an encoder alone, the prefix is its past_key_values. The
+Where a model knows a past, in a decoder and in a model with an encoder alone, the prefix is its past. The
 encoder of an encoder-decoder and cross-attention know none: an attention function of our own puts the prefix before
 their keys and values there, without bias, position and mask.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from seam_objects import Adapter, Backbone, Batch, Session
 from single_stack import LLAMA3, bert, gpt2, llama, padded, places
 from tiny_models import Tokens, add_head, bart, marian, randomise, t5, tokens
 
+# What a model calls its past: transformers 5.24 renamed it, and takes the older name until 5.40.
+PAST = "cache" if "cache" in inspect.signature(hf.LlamaForCausalLM.forward).parameters else "past_key_values"
 # Room for the longest prefix and a text behind it.
 POSITIONS = 80
 ROOM = {"max_position_embeddings": POSITIONS}
@@ -133,14 +136,14 @@ class Reference:
             with self.joined(prefix):
                 return self.model(
                     input_ids=ids, attention_mask=mask, decoder_input_ids=of(given.decoder_input_ids),
-                    past_key_values=past).logits
+                    **{PAST: past}).logits
         if self.name in DECODERS:
             numbers = prefix["decoder"]
             length = numbers.shape[3]
             where = places(np.ones_like(given.input_ids) if given.attention_mask is None else given.attention_mask)
             return self.model(
                 input_ids=ids, attention_mask=behind(mask, length), position_ids=of(where) + length,
-                past_key_values=cache(numbers, count)).logits
+                **{PAST: cache(numbers, count)}).logits
         states = self.states(given, prefix)
         return self.model.cls(states) if self.name == "bert" else self.model.lm_head(states)
 
@@ -149,7 +152,7 @@ class Reference:
         ids, numbers = of(given.input_ids), prefix["encoder"]
         return self.model.base_model(
             input_ids=ids, attention_mask=behind(of(given.attention_mask), numbers.shape[3]),
-            past_key_values=cache(numbers, len(ids))).last_hidden_state
+            **{PAST: cache(numbers, len(ids))}).last_hidden_state
 
     def generate(self, given: Batch, prefix: Prefix, **options: Any) -> tuple[list[list[int]], Any]:
         """The new tokens of each sequence, and the beams' scores. A mask longer than the tokens tells transformers that
@@ -166,7 +169,7 @@ class Reference:
             inputs = {"input_ids": ids, "attention_mask": behind(mask, length)}
         with self.joined(prefix):
             found = self.model.generate(
-                **inputs, past_key_values=past, do_sample=False, return_dict_in_generate=True, output_scores=True,
+                **inputs, **{PAST: past}, do_sample=False, return_dict_in_generate=True, output_scores=True,
                 **options)
         begun = 1 if self.name in ENCODER_DECODERS else ids.shape[1]
         return found.sequences[:, begun:].tolist(), found.get("sequences_scores")
@@ -198,6 +201,20 @@ class _Joined:
 
     def __exit__(self, *_: object) -> None:
         _joined.clear()
+
+
+def for_peft(model: Any) -> Any:
+    """A model of PEFT whose generation works. PEFT 0.21.2 puts its prefix under the older name beside the empty cache that
+    `generate` of transformers 5.24 made under the newer one, which wins: the prefix would be left out. Where PEFT knows
+    the newer name, this changes nothing."""
+    prepare = model.base_model_prepare_inputs_for_generation
+
+    def renamed(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        given: dict[str, Any] = prepare(*args, **kwargs)
+        return {"past_key_values" if name == PAST else name: each for name, each in given.items()}
+
+    model.base_model_prepare_inputs_for_generation = renamed
+    return model
 
 
 def of(array: Array | None) -> Any:

@@ -117,6 +117,21 @@ MODELS: dict[str, Case] = {
     "shape": (
         tensors(MODEL, lambda weights: weights | {FIRST: torch.zeros(3, 24)}), "SHAPE",
         [FIRST, MODEL, "[40, 24]", "[3, 24]"]),
+    "rank above the engine's": (
+        tensors(MODEL, lambda weights: weights | {FIRST: weights[FIRST].reshape(*[1] * 7, 40, 24)}), "SHAPE",
+        [FIRST, MODEL, "[40, 24]", "[1, 1, 1, 1, 1, 1, 1, 40, 24]"]),
+    "unsigned integers": (
+        tensors(MODEL, lambda weights: weights | {FIRST: weights[FIRST].to(torch.uint16)}), "UNSUPPORTED",
+        [FIRST, MODEL, "F32, BF16 or F16", "U16"]),
+    "a width below 0": (config("config.json", d_model=-1), "INVALID_ARGUMENT", ["/model/config.json", "d_model", "-1"]),
+    "as many layers as atoms": (
+        config("config.json", encoder_layers=10**18), "INVALID_ARGUMENT", ["/model/config.json", "encoder_layers", "1000"]),
+    "as many positions": (
+        config("config.json", max_position_embeddings=2**20, d_model=2**20), "INVALID_ARGUMENT",
+        ["/model/config.json", "max_position_embeddings", "d_model"]),
+    "controls in a text": (
+        config("config.json", activation_function="me\x1b[31m\nsh\u202e"), "UNSUPPORTED",
+        ["/model/config.json", "me\\u001B[31m\\u000Ash\\u202E"]),
     "double precision": (
         tensors(MODEL, lambda weights: weights | {FIRST: weights[FIRST].double()}), "UNSUPPORTED", [FIRST, MODEL, "F64"]),
     "NaN": (tensors(MODEL, lambda weights: with_nan(weights, FIRST)), "NUMERIC", [FIRST, MODEL, "NaN", "3"]),
@@ -163,6 +178,12 @@ ADAPTERS: dict[str, Case] = {
     "missing tensor": (tensors(ADAPTER, without("norm.bias")), "FORMAT", [ADAPTER, "norm.bias"]),
     "extra tensor": (tensors(ADAPTER, lambda weights: weights | {"x": torch.zeros(2)}), "FORMAT", [ADAPTER, '"x"']),
     "shape": (tensors(ADAPTER, lambda weights: weights | {"norm.bias": torch.zeros(7)}), "SHAPE", [ADAPTER, "[24]", "[7]"]),
+    "rank above the engine's": (
+        tensors(ADAPTER, lambda weights: weights | {"norm.bias": torch.zeros(*[1] * 8, 24)}), "SHAPE",
+        [ADAPTER, "[24]", "[1, 1, 1, 1, 1, 1, 1, 1, 24]"]),
+    "control characters": (
+        tensors(ADAPTER, lambda weights: weights | {"x\x1b]0;\x07\n": torch.zeros(2)}), "FORMAT",
+        [ADAPTER, '"x\\u001B]0;\\u0007\\u000A"']),
     "dtype": (
         tensors(ADAPTER, lambda weights: {name: value.bfloat16() for name, value in weights.items()}), "SHAPE",
         [ADAPTER, "F32", "BF16"]),

@@ -85,6 +85,12 @@ def huge(p: Pass, *shape: int) -> Any:
     return p.op("expand", one, sizes(shape), len(shape))
 
 
+def in_buffer(p: Pass, use: Callable[[Any], Any]) -> None:
+    buffer = p.op("buffer_create", 0, sizes([4]), 1)
+    use(buffer)
+    p.table.buffer_release(buffer)
+
+
 LIMITS: dict[str, tuple[Callable[[Pass, Any], Any], str]] = {
     "expand to a negative size": (lambda p, x: p.op("expand", x, sizes([-4]), 1), "expand"),
     "expand beyond counting": (lambda p, x: huge(p, 1 << 40, 1 << 40), "expand"),
@@ -104,6 +110,28 @@ LIMITS: dict[str, tuple[Callable[[Pass, Any], Any], str]] = {
         lambda p, x: p.op("embedding", p.constant(normal(2, 2)), p.constant(np.zeros([1] * 8, np.int32))), "embedding"),
     "an id below zero": (
         lambda p, x: p.op("embedding", p.constant(normal(2, 2)), p.constant(np.array([-1], np.int32))), "-1"),
+    "sizes beside none": (lambda p, x: p.op("full", 0.0, 0, sizes([0, 1 << 62, 1 << 62]), 3), "too many elements"),
+    "a constant beyond memory": (
+        lambda p, x: p.op("constant_f32", (ctypes.c_float * 1)(), sizes([10**11]), 1), "memory"),
+    "no number as i32": (lambda p, x: p.op("full", float("nan"), 3, sizes([1]), 1), "does not fit i32"),
+    "a number beyond i32": (lambda p, x: p.op("full", 1e10, 3, sizes([1]), 1), "does not fit i32"),
+    "parts beyond counting": (
+        lambda p, x: p.op("concat", (type(x) * 1)(x), (1 << 64) - 1, 0),
+        "concat: the number of parts must be at most 1048576, found 18446744073709551615"),
+    "kept tensors beyond counting": (
+        lambda p, x: (p.op("scope_begin"), p.op("scope_end", (type(x) * 1)(x), (1 << 64) - 1))[1],
+        "scope_end: the number of kept tensors must be at most 1048576, found 18446744073709551615"),
+    "a buffer beyond memory": (lambda p, x: p.op("buffer_create", 0, sizes([10**11]), 1), "memory"),
+    "written behind a buffer": (
+        lambda p, x: in_buffer(p, lambda buffer: p.op("buffer_write", buffer, 0, (1 << 63) - 1, x)), "buffer_write"),
+    "read behind a buffer": (
+        lambda p, x: in_buffer(p, lambda buffer: p.op("buffer_read", buffer, 0, (1 << 63) - 1)), "buffer_read"),
+    "rows beyond counting": (
+        lambda p, x: in_buffer(p, lambda buffer: p.op("buffer_select", buffer, integers([0]), (1 << 63) - 1)),
+        "buffer_select: the number of rows must be at most 1048576, found 9223372036854775807"),
+    "no classes": (
+        lambda p, x: p.op(
+            "cross_entropy", p.constant(normal(2, 0)), p.constant(np.zeros(2, np.int32)), -100, 0.0, 1), "cross_entropy"),
     "a scope that was not begun": (lambda p, x: p.op("scope_end", None, 0), "no open scope"),
 }
 

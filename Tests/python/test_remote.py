@@ -116,6 +116,20 @@ def test_tokens_as_servers_write_them(remote: Runtime, server: Server, tokens: s
     assert prefix.query(["text"], words).scores[0].tolist() == [-1.0, -0.5, -2.0, -2.0]
 
 
+@pytest.mark.parametrize("form", ["legacy", "content"])
+@pytest.mark.parametrize("odd", ["\0", "\ud83d", "\udc00\ud83d", "\\u0000", "\U0001f600"])
+def test_a_token_that_is_no_text_costs_no_other(remote: Runtime, server: Server, odd: str, form: str) -> None:
+    """U+0000 as a key, and halves of surrogate pairs, as servers write tokens that end within a character."""
+    listed = {" good": -1.0, odd: -9.0, " bad": -2.0}
+    legacy = {"top_logprobs": [listed]}
+    content = {"content": [{"top_logprobs": [{"token": each, "logprob": value} for each, value in listed.items()]}]}
+    reply = {"choices": [{"index": 0, "logprobs": legacy if form == "legacy" else content}]}
+    backbone = open_at(remote, server, hidden="none")
+    server.misbehave = lambda _: Reply(body=json.dumps(reply))
+    # A word that is not listed has the lowest score there is.
+    assert backbone.query(["text"], [" good", " bad", " so so"]).scores[0].tolist() == [-1.0, -2.0, -9.0]
+
+
 def test_a_word_that_is_never_listed_is_told(remote: Runtime, server: Server) -> None:
     backbone = open_at(remote, server)
     found = backbone.query(PROMPTS, [*ANSWERS, " never"])
@@ -203,6 +217,10 @@ LASTING = {
     "redirect": (
         Reply(307, headers={"Location": "http://127.0.0.1:1/"}), "IO",
         "answered 307; redirects are not followed: set the URL to where the server is"),
+    "an error as an answer": (Reply(200, '{"error": {"message": "no such model"}}'), "IO", "answered 200: no such model"),
+    "an error with a status": (
+        Reply(200, '{"error": {"code": 404, "message": "no such model"}, "choices": []}'), "NOT_FOUND",
+        "answered 404: no such model"),
     "long": (Reply(400, "ä" * 500), "INVALID_ARGUMENT", "answered 400: " + "ä" * 100 + "..."),
 }
 

@@ -6,6 +6,7 @@ import functools
 import io
 import json
 import os
+import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import sentencepiece
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Reference
 
+from seam_abi import SeamError
 from seam_objects import Tokenizer
 from varied_texts import corpus, varied_texts
 
@@ -182,8 +184,9 @@ def field(message: bytes, number: int) -> bytes:
     raise KeyError(number)
 
 
-def t5() -> Reference:
-    """With the replacements that SentencePiece stores in its models: normalizer_spec.precompiled_charsmap."""
+@functools.cache
+def charsmap() -> bytes:
+    """The replacements that SentencePiece stores in its models: normalizer_spec.precompiled_charsmap."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=corpus(3),
@@ -195,7 +198,11 @@ def t5() -> Reference:
         hard_vocab_limit=False,
         normalization_rule_name="nmt_nfkc_cf",
     )
-    return unigram("always", normalizers.Precompiled(field(field(model.getvalue(), 3), 2)))
+    return field(field(model.getvalue(), 3), 2)
+
+
+def t5() -> Reference:
+    return unigram("always", normalizers.Precompiled(charsmap()))
 
 
 def punctuation() -> Reference:
@@ -205,6 +212,30 @@ def punctuation() -> Reference:
     return trained(
         models.BPE(unk_token="<unk>"), trainer, normalizer=normalizers.NFD(), pre_tokenizer=pre_tokenizers.Sequence(cut)
     )
+
+
+def first_behind(normalizer: Any) -> Reference:
+    """A character is put before a text only where the normalizer left its first one."""
+    tokenizer = Reference.from_str(unigram_file())
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    return tokenizer
+
+
+def scripts() -> Reference:
+    tokenizer = Reference.from_str(unigram_file())
+    tokenizer.normalizer = normalizers.Nmt()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.UnicodeScripts(), pre_tokenizers.FixedLength(3), pre_tokenizers.Metaspace(prepend_scheme="first")]
+    )
+    return tokenizer
+
+
+def byte_level_normalizer() -> Reference:
+    tokenizer = byte_level(pre_tokenizers.ByteLevel(add_prefix_space=False), GPT)
+    tokenizer.normalizer = normalizers.ByteLevel()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="\u0120", prepend_scheme="first")
+    return tokenizer
 
 
 KINDS: dict[str, Callable[[], Reference]] = {
@@ -226,6 +257,22 @@ KINDS: dict[str, Callable[[], Reference]] = {
     "Unigram, uncut": lambda: unigram("never"),
     "T5": t5,
     "punctuation": punctuation,
+    "first behind strip": lambda: first_behind(
+        normalizers.Sequence([normalizers.BertNormalizer(lowercase=False), normalizers.Strip()])
+    ),
+    "first behind forms": lambda: first_behind(
+        normalizers.Sequence(
+            [normalizers.NFKD(), normalizers.Replace("f", ""), normalizers.StripAccents(), normalizers.NFC()]
+        )
+    ),
+    "first behind replacements": lambda: first_behind(
+        normalizers.Sequence(
+            [normalizers.Nmt(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Prepend("a"), normalizers.Lowercase()]
+        )
+    ),
+    "first behind SentencePiece": lambda: first_behind(normalizers.Precompiled(charsmap())),
+    "scripts": scripts,
+    "byte-level normalizer": byte_level_normalizer,
 }
 
 
@@ -237,14 +284,18 @@ def assert_equal_ids(
         assert found == ids, f"text {number}: {text!r} {text.encode('unicode_escape')!r}"
         # Decoding is the same work for every id; every tenth text is enough.
         if number % 10 == 0:
-            assert tokenizer.decode(ids) == decode(ids), f"text {number}: {ids}"
+            decoded = decode(ids)
+            if "\0" in decoded:
+                with pytest.raises(SeamError, match=r"holds U\+0000, which a C string cannot"):
+                    tokenizer.decode(ids)
+            else:
+                assert tokenizer.decode(ids) == decoded, f"text {number}: {ids}"
 
 
 def assert_equals_reference(tokenizer: Tokenizer, reference: Reference, seed: int) -> None:
     texts = varied_texts(COUNT, seed)
     expected = [each.ids for each in reference.encode_batch(texts)]
-    # What follows a NUL is lost in a C string; the texts have none, but tokens may spell one.
-    assert_equal_ids(tokenizer, texts, expected, lambda ids: reference.decode(ids).split("\0")[0])
+    assert_equal_ids(tokenizer, texts, expected, reference.decode)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -321,3 +372,103 @@ def test_smollm2() -> None:
     words = pre_tokenizers.ByteLevel(add_prefix_space=False)
     reference.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), words])
     assert_equals_reference(Tokenizer(path), reference, seed=2)
+
+
+# ---- Single parts and odd files
+
+
+def opened(folder: Path, file: dict[str, Any]) -> tuple[Tokenizer, Reference]:
+    (folder / "tokenizer.json").write_text(json.dumps(file))
+    return Tokenizer(folder), Reference.from_file(str(folder / "tokenizer.json"))
+
+
+def bpe(vocabulary: dict[str, int], added: Iterable[dict[str, Any]] = (), **parts: Any) -> dict[str, Any]:
+    tokens = [{"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False} | each
+              for each in added]
+    model = {"type": "BPE", "unk_token": "<unk>", "vocab": vocabulary, "merges": []}
+    return {"version": "1.0", "added_tokens": tokens, "model": model} | parts
+
+
+def test_every_character_has_the_script_of_tokenizers(tmp_path: Path) -> None:
+    """Behind a Latin letter and before an Arabic one, so that each is cut off from one of them or both."""
+    vocabulary = {"<unk>": 0, "a": 1, "\u0627": 2}
+    own, reference = opened(
+        tmp_path, bpe(vocabulary, pre_tokenizer={"type": "UnicodeScripts"}) | {
+            "model": {"type": "WordLevel", "unk_token": "<unk>", "vocab": vocabulary}})
+    # The planes that have scripts, and samples of those that have none.
+    places = [*range(1, 0xD800), *range(0xE000, 0x30000), *range(0xE0000, 0xE0200), 0x31350, 0xF0000, 0x10FFFD]
+    texts = [f"a{chr(each)}\u0627" for each in places]
+    for start in range(0, len(texts), 4096):
+        part = texts[start : start + 4096]
+        found = [own.encode(each) for each in part]
+        assert found == [each.ids for each in reference.encode_batch(part)], part[0]
+
+
+ODD = {
+    "a token U+0000": (bpe({"<unk>": 0, "a": 1, "b": 2, "\0": 3}), ["ab"]),
+    "a gap before an added token": (
+        bpe({"<unk>": 0, "a": 1, "z": 9}, [{"id": 9, "content": "z"}, {"id": 10, "content": "[NEW]"}]), ["a[NEW]z"]),
+    "an added token of white space": (
+        bpe({"<unk>": 0, "a": 1, "\n": 2}, [{"id": 2, "content": "\n", "normalized": True}],
+            normalizer={"type": "Strip", "strip_left": True, "strip_right": True}), ["a\na", "\n", "a"]),
+    "a BPE without its type": (
+        bpe({}) | {"model": {"unk_token": "<unk>", "vocab": {"<unk>": 0, "a": 1}, "merges": []}}, ["aa", "ab"]),
+    "a WordPiece without its type": (
+        bpe({}) | {"model": {"unk_token": "<unk>", "vocab": {"<unk>": 0, "a": 1, "##a": 2},
+                             "continuing_subword_prefix": "##", "max_input_chars_per_word": 3}}, ["aa", "aaaa", "ba"]),
+    "a WordLevel without its type": (
+        bpe({}) | {"model": {"unk_token": "<unk>", "vocab": {"<unk>": 0, "aa": 1}}}, ["aa", "a"]),
+    "a Unigram without its type": (
+        bpe({}) | {"model": {"unk_id": 0, "vocab": [["<unk>", 0.0], ["a", -1.0]]}}, ["aa", "ab"]),
+    "a Unigram without an unknown token": (
+        bpe({}) | {"model": {"type": "Unigram", "unk_id": None, "byte_fallback": False, "vocab": [
+            ["a", -1.0], ["'", -3.0], ["'s", -1.5], ["b", -2.0]]}}, ["ab", "'s", "a's", "'sb"]),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_files(name: str, tmp_path: Path) -> None:
+    file, texts = ODD[name]
+    own, reference = opened(tmp_path, file)
+    for text in texts:
+        ids = reference.encode(text).ids
+        assert own.encode(text) == ids, text
+        assert own.decode(ids) == reference.decode(ids)
+
+
+def test_a_unigram_without_an_unknown_token_refuses_what_it_cannot_cut(tmp_path: Path) -> None:
+    own, reference = opened(tmp_path, ODD["a Unigram without an unknown token"][0])
+    with pytest.raises(Exception, match="unk_id"):
+        reference.encode("as")
+    with pytest.raises(SeamError, match='has no token "s", and no "unk_id"'):
+        own.encode("as")
+
+
+DECODERS = {
+    "BPEDecoder": {"type": "BPEDecoder", "suffix": "</w>"},
+    "CTC": {"type": "CTC", "pad_token": "<pad>", "word_delimiter_token": "|", "cleanup": True},
+    "CTC, not cleaned up": {"type": "CTC", "pad_token": "<pad>", "word_delimiter_token": "|", "cleanup": False},
+}
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_decoders(name: str, tmp_path: Path) -> None:
+    tokens = ["<unk>", "a", "a</w>", "</w>b", "<pad>", "|", " n't", "</w>"]
+    own, reference = opened(
+        tmp_path, bpe({each: place for place, each in enumerate(tokens)}, decoder=DECODERS[name]))
+    draw = random.Random(name)
+    for _ in range(500):
+        ids = [draw.randrange(len(tokens)) for _ in range(draw.randrange(1, 9))]
+        assert own.decode(ids) == reference.decode(ids), ids
+
+
+@pytest.mark.parametrize("key", ["normalizer", "pre_tokenizer", "decoder", "post_processor"])
+def test_a_kind_that_is_not_known_is_refused_with_those_that_are(key: str, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text(json.dumps(bpe({"<unk>": 0}) | {key: {"type": "Other"}}))
+    with pytest.raises(SeamError, match=f'"{key}" is of the type "Other", supported are ') as caught:
+        Tokenizer(tmp_path)
+    module = {"normalizer": normalizers, "pre_tokenizer": pre_tokenizers, "decoder": decoders, "post_processor": processors}
+    bases = {"Normalizer", "PreTokenizer", "Decoder", "PostProcessor", "NORMALIZERS", "DecodeStream"}
+    for kind in set(dir(module[key])) - bases:
+        if kind[0].isupper():
+            assert f'"{kind}"' in str(caught.value), "tokenizers has a kind that is not supported here"

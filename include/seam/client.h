@@ -6,7 +6,18 @@
  * SEAM_OK or the code of the error they set (see base.h); outputs are written on success only, unless a function says
  * otherwise.
  * Calls are [one thread per session] unless said otherwise: calls on a runtime, its backbones, adapters and
- * sessions must not overlap, except that different sessions on different backbones may run on different threads. */
+ * sessions must not overlap, except that different sessions on different backbones may run on different threads.
+ *
+ * After fork() the child may go on with every object that no other thread was using at that moment: computing starts
+ * anew there, with threads of its own, and gives the same values. fork() waits until no thread is within a matrix product
+ * or an allocation. What another thread was using must not be touched in the child, nor released. A session's results
+ * are each process's own; files that both write are not.
+ *
+ * A program that shortens a model's or an adapter's file while it is open ends the process with SIGBUS at the next read
+ * of what is gone; to replace a file by rename is safe. The library installs no signal handler.
+ *
+ * Sentences (seam_error_message, the log) are one line: control characters from files and plugins are written as \u and
+ * four hexadecimal digits. */
 #ifndef SEAM_CLIENT_H
 #define SEAM_CLIENT_H
 
@@ -54,7 +65,8 @@ SEAM_API void seam_string_release(const char *string);
 /* Called on the thread that runs the failing or reporting call. */
 typedef void (*seam_log_callback)(void *user, seam_log_level level, const char *message);
 
-/* Fails when OpenBLAS cannot be loaded. */
+/* SEAM_NOT_FOUND when OpenBLAS cannot be loaded, SEAM_OUT_OF_MEMORY when the process may not have the address space that
+ * it needs (168 MiB; see ulimit -v). */
 SEAM_API seam_status seam_runtime_create(seam_runtime **out, seam_error **error);
 SEAM_API void seam_runtime_release(seam_runtime *runtime);
 /* callback nullable: nothing is reported. */
@@ -250,7 +262,7 @@ SEAM_API seam_status seam_session_score(seam_session *session, const seam_batch 
 
 enum { SEAM_EARLY_STOPPING_HEURISTIC = 0, SEAM_EARLY_STOPPING_WHEN_FULL = 1, SEAM_EARLY_STOPPING_NEVER = 2 };
 
-/* Names and meanings are those of Hugging Face generate. */
+/* Names and meanings are those of Hugging Face generate. num_beams and num_return_sequences are at most 65536. */
 typedef struct seam_generate_options {
   uint32_t struct_size; /* set by the caller, before seam_generate_options_init */
   int32_t max_new_tokens, min_new_tokens; /* -1: what max_length or min_length of the model's settings leaves beside
@@ -320,10 +332,13 @@ typedef struct seam_step {
   double learning_rate; /* of the adapters, in this step */
 } seam_step;
 
-/* Starts training of the attached adapters (and the backbone); attach and detach are refused until it ends. */
+/* Starts training of the attached adapters (and the backbone); attach and detach are refused until it ends.
+ * SEAM_INVALID_ARGUMENT when none of them has a parameter that is trained. */
 SEAM_API seam_status seam_session_begin_training(seam_session *session, const seam_train_options *options,
                                                  seam_error **error);
-/* One forward, backward and update. SEAM_NUMERIC, without an update, when the loss or the gradient is not finite. */
+/* One forward, backward and update. SEAM_NUMERIC, without an update, when the loss or the gradient is not finite. The
+ * first step names trained parameters that its loss does not reach in a warning of the log; SEAM_INVALID_ARGUMENT when it
+ * reaches none. */
 SEAM_API seam_status seam_session_train_step(seam_session *session, const seam_batch *batch, seam_step *out,
                                              seam_error **error);
 /* Ends training; the trained values stay. Nothing happens when none was started. */
@@ -334,7 +349,7 @@ SEAM_API void seam_session_end_training(seam_session *session);
 typedef struct seam_fit_options {
   uint32_t struct_size; /* set by the caller, before seam_fit_options_init */
   int32_t prepare;      /* 1: the adapter starts from the examples; 0: it goes on from its values */
-  int64_t epochs;       /* passes over all examples, one update each */
+  int64_t epochs;       /* passes over all examples, one update each; at most 2^24 */
   double learning_rate; /* of Adam */
   double beta1, beta2, epsilon;
   double max_grad_norm; /* 2-norm over all gradients; 0: no clipping */
@@ -345,14 +360,16 @@ typedef struct seam_fit_options {
  * within the caller's struct_size. */
 SEAM_API void seam_fit_options_init(seam_fit_options *options);
 
-/* Trains an adapter on decoder.output by cross-entropy over the classes. Arrays are row-major and borrowed during the
+/* Trains an adapter on decoder.output by cross-entropy over the classes. One without a parameter that is trained, such as a
+ * calibration, is fitted by its `prepare` alone, and every entry of losses is the loss that this gives. Arrays are row-major and borrowed during the
  * call, not copied.
  * scores [examples, classes]: the backbone's for each class. hidden [examples, d_model]: its states where the answer
  * stands. labels [examples]: the class of each, from 0; every class has one. empty_scores [classes]: for an empty text;
  * nullable where they are not known. options nullable: the defaults.
  * losses (nullable): one for each epoch of the options, the mean over the examples before the update.
- * SEAM_NUMERIC for NaN or infinity in the features, naming the example, or in training. After an error the adapter is
- * as before. A view of a parameter goes stale, as when training begins and ends. */
+ * SEAM_NUMERIC for NaN or infinity in the features, naming the example, or in training. SEAM_INVALID_ARGUMENT where there
+ * is neither a parameter to train nor a `prepare` to call. A trained parameter that the first epoch's loss does not reach
+ * is named in a warning of the log. After an error the adapter is as before. A view of a parameter goes stale, as when training begins and ends. */
 SEAM_API seam_status seam_adapter_fit(seam_adapter *adapter, const float *scores, const float *hidden,
                                       const int32_t *labels, const float *empty_scores, size_t examples,
                                       const seam_fit_options *options, double *losses, seam_error **error);

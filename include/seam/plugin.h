@@ -3,7 +3,12 @@
  * The host reads the tables after dlopen and may keep pointers into them until it unloads the library.
  * Arrays are arrays of pointers, so that structs can grow. Strings are UTF-8. Everything in the tables
  * is const, may be read from any thread, and has no initialisation of its own: calling the entry again
- * gives the same pointer. */
+ * gives the same pointer.
+ *
+ * Names and numbers are checked when a plugin is loaded or an instance is made, and the first one that is wrong refuses
+ * it, with a sentence. Ids and the names of seams, options and methods have 1 to 100 characters of [a-z0-9._-], the first
+ * of [a-z0-9]; those of parameters may have capitals, too. Each is there once among its kind. Arrays have at most 1000
+ * entries, none of them NULL, and an instance at most 2^20 parameters. */
 #ifndef SEAM_PLUGIN_H
 #define SEAM_PLUGIN_H
 
@@ -31,7 +36,8 @@ typedef struct seam_host {
   void *runtime; /* the host's own; plugins leave it alone */
 
   /* Sets *error (nullable: then nothing happens) to a new error; `message` is copied. Returns `code`, so that
-   * a failing function can `return host->set_error(...)`. */
+   * a failing function can `return host->set_error(...)`; SEAM_PLUGIN for SEAM_OK and for a code that is none. A
+   * function that has set an error has failed, whatever it returns. */
   seam_status (*set_error)(seam_error **error, seam_status code, const char *message);
   void (*log)(const struct seam_host *host, seam_log_level level, const char *message);
 
@@ -55,7 +61,7 @@ typedef struct seam_host {
 /* ---- What a plugin declares */
 
 /* One option of a factory. The host refuses unknown keys and wrong values before the plugin sees them,
- * and fills in defaults, so a plugin only reads. */
+ * and fills in defaults, so a plugin only reads. "learning_rate" is reserved: a training gives it to every adapter. */
 typedef int32_t seam_option_kind;
 enum { SEAM_OPTION_BOOL = 0, SEAM_OPTION_INT = 1, SEAM_OPTION_DOUBLE = 2, SEAM_OPTION_STRING = 3 };
 
@@ -86,10 +92,13 @@ enum {
 
 enum { SEAM_PARAMETER_FROZEN = 1 }; /* a constant that is saved with the others but never trained */
 
+/* A name may have parts between dots, none of them empty; "a" and "a.b" are not there together. The sizes of a shape are 0
+ * or more and, 0 counted as 1, at most 2^40 together; all parameters together fit the machine's memory. Every value at
+ * the start is finite in f32. */
 typedef struct seam_parameter {
   uint32_t struct_size;
   uint32_t flags;
-  const char *name; /* unique in the instance; borrowed until the instance is destroyed, as are shape and data */
+  const char *name; /* borrowed until the instance is destroyed, as are shape and data */
   int32_t rank;
   seam_init init;
   int64_t shape[SEAM_MAX_RANK];
@@ -237,7 +246,8 @@ typedef struct seam_adapter_factory {
   /* Fills *out, whose struct_size the caller has set; index < parameter_count. */
   void (*parameter)(void *self, size_t index, seam_parameter *out);
   void (*forward)(void *self, const seam_forward *forward);
-  /* Called once, before the first step of a training that starts from new; not when an adapter is loaded. Nullable. */
+  /* Called once, before the first step of a training that starts from new; not when an adapter is loaded. Nullable. An
+   * adapter all of whose parameters are frozen is fitted by this call alone. */
   void (*prepare)(void *self, const seam_prepare *prepare);
   /* Computes away what training needs and inference does not: the folded instance gives the same outputs. Nullable; a
    * factory that has it declares the bool option "folded", false by default. Not called on a folded instance. */
@@ -262,7 +272,8 @@ enum {
 };
 
 /* What a backbone is. Zero: none, unknown, unlimited; token ids: -1 for none. Strings and arrays are borrowed
- * until the backbone is destroyed. */
+ * until the backbone is destroyed. Layers are at most 2^16, positions, vocabularies and ids at most 2^31 - 1, other
+ * numbers at most 2^20. */
 typedef struct seam_backbone_info {
   uint32_t struct_size;
   seam_backbone_kind kind;

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import re
+
 from seamkit import _declarations as c
+
+# As the core does: what would end the line, steer a terminal or reorder what stands beside it (C0, DEL, C1, line and
+# paragraph separators, Unicode's Bidi_Control); and what no terminal can print, the halves of surrogate pairs that stand
+# for bad bytes in file names.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def one_line(text: str) -> str:
+    """A text as part of a sentence: control characters, of a file's names for instance, as \\u and four digits."""
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04X}", text)
 
 
 class SeamError(Exception):
     """What the core or a plugin reports.
 
-    message: one sentence that names the argument or file, what was expected and what was found.
+    message: one sentence that names the argument or file, what was expected and what was found; one line, in which
+    control characters are escaped.
     code: one of the SEAM_ status codes of include/seam/base.h.
     origin: the id of the plugin that failed, "" for SeamKit itself.
     """
@@ -16,8 +29,9 @@ class SeamError(Exception):
     code: int = c.SEAM_INTERNAL
 
     def __init__(self, message: str, origin: str = "", code: int | None = None):
+        message = one_line(message)
         super().__init__(message)
-        self.message, self.origin = message, origin
+        self.message, self.origin = message, one_line(origin)
         if code is not None:
             self.code = code
 

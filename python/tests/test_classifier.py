@@ -103,3 +103,23 @@ def test_wrong_texts_and_labels(runtime: seamkit.Runtime, model: Model) -> None:
     assert classifier.query_count == 0
     with pytest.raises(seamkit.SeamError):
         seamkit.Classifier(backbone, {"template": "no place", "labels": WORDS}, seamkit.Tokenizer(model.folder))
+
+
+def test_integers_are_names_where_there_are_such(runtime: seamkit.Runtime, model: Model, tmp_path: Path) -> None:
+    """What `seam classify` reads from a file: a label 1 is that of the name "1", wherever it stands."""
+    rows = write_reviews(tmp_path / "train.jsonl", 4, 1)
+    texts, places = [each["text"] for each in rows], [LABELS.index(each["label"]) for each in rows]
+    names = [str(each) for each in reversed(range(len(LABELS)))]
+    task = {"template": model.family.template, "labels": dict(zip(names, WORDS.values(), strict=True))}
+    backbone, losses = runtime.open(model.folder), []
+    for given in ([names[each] for each in places], [int(names[each]) for each in places]):
+        with seamkit.Classifier(backbone, task, seamkit.Tokenizer(model.folder), tmp_path / "cache") as classifier:
+            classifier.attach(backbone.classifier("dect", len(LABELS), seed=1))
+            losses.append(classifier.fit(texts, given, epochs=3))
+            for wrong, sentence in (
+                ([len(names), *places[1:]], "is the name of a label and .* is not"), ([0.5, *places[1:]], "found 0.5"),
+                ([True, *places[1:]], "found True"), (["other", *places[1:]], 'no label "other"'),
+            ):
+                with pytest.raises(seamkit.InvalidArgumentError, match=sentence):
+                    classifier.fit(texts, wrong)
+    assert losses[0] == losses[1]

@@ -172,6 +172,12 @@ def test_labels_and_texts_of_many_kinds(
     classifier.set_params(verbalizer=keyed).fit(X, np.array([7 - each for each in numbers]))
     assert classifier.losses_ == expected and classifier.classes_.tolist() == [5, 6, 7]
     assert list(classifier.task_["labels"]) == ["7", "6", "5"]
+    # Integers that are the texts of keys mean those, as where `seam classify` reads labels from a file.
+    digits = {str(key): words for key, words in keyed.items()}
+    classifier.set_params(verbalizer=digits).fit(X, np.array([7 - each for each in numbers]))
+    assert classifier.losses_ == expected and classifier.classes_.tolist() == [5, 6, 7]
+    with pytest.raises(seamkit.InvalidArgumentError, match="5 is the name of a label and 4 is not"):
+        classifier.fit(X, np.array([6 - each for each in numbers]))
     # Without a verbalizer each label is its own word.
     own = classifier.set_params(verbalizer=None).fit(X, [{"mixed": "so_so"}.get(each, each) for each in y])
     assert own.task_["labels"] == {"negative": ["negative"], "positive": ["positive"], "so_so": ["so so"]}

@@ -11,6 +11,7 @@ import pytest
 import torch
 from documents import sections
 from peft import PeftModel, PrefixTuningConfig, get_peft_model
+from prefix_reference import PAST, for_peft
 from safetensors import safe_open
 from single_stack import llama
 from test_attach import disturb
@@ -97,7 +98,7 @@ def test_the_same_prefix_in_both(names: dict[str, Any]) -> None:
     run(heading, names, 1)
     assert_same(logits(ours), logits(theirs))
     with torch.no_grad():
-        expected = theirs.generate(**names["prompt"], max_new_tokens=8, do_sample=False)
+        expected = for_peft(theirs).generate(**names["prompt"], max_new_tokens=8, do_sample=False)
         assert torch.equal(ours.generate(**names["prompt"], max_new_tokens=8, do_sample=False), expected)
     before = ours(**names["batch"]).loss.item()
     run(heading, names, 2)
@@ -127,7 +128,7 @@ def test_switching(names: dict[str, Any]) -> None:
     # Names of tokens: four of the second behind ten of the first.
     seamkit.attach(ours, second)
     cache = DynamicCache()
-    logits(ours, past_key_values=cache, use_cache=True)
+    logits(ours, use_cache=True, **{PAST: cache})
     assert cache.get_seq_length() == 14 + IDS.shape[1]
     seamkit.detach(ours, second)
 
@@ -214,7 +215,7 @@ def test_padding_in_front(both: tuple[Any, Any]) -> None:
     mask = torch.cat([torch.zeros(1, 3), torch.ones(1, 6)], 1).long()
     positions = (mask.cumsum(1) - 1).clamp(0)
     settings = {"max_new_tokens": 6, "do_sample": False, "output_scores": True, "return_dict_in_generate": True}
-    for model in both:
+    for model in (for_peft(both[0]), both[1]):
         alone = model.generate(input_ids=IDS[:1], attention_mask=torch.ones_like(IDS[:1]), **settings)
         behind = model.generate(input_ids=ids, attention_mask=mask, **settings)
         assert_same(torch.stack(behind.scores), torch.stack(alone.scores))
@@ -223,11 +224,12 @@ def test_padding_in_front(both: tuple[Any, Any]) -> None:
 
 
 def test_a_cache_is_continued(both: tuple[Any, Any]) -> None:
-    """By PEFT it is not."""
-    for model, check in zip(both, (assert_differ, assert_same), strict=True):
+    """By PEFT it is not, which knows the older name alone."""
+    theirs, ours = both
+    for model, name, check in ((theirs, "past_key_values", assert_differ), (ours, PAST, assert_same)):
         with torch.no_grad():
             first = model.eval()(input_ids=IDS[:, :4], use_cache=True)
-        check(logits(model, IDS[:, 4:], past_key_values=first.past_key_values), logits(model)[:, 4:])
+        check(logits(model, IDS[:, 4:], **{name: first[PAST]}), logits(model)[:, 4:])
 
 
 def test_gradient_checkpointing(both: tuple[Any, Any], model: Path) -> None:

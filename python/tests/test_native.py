@@ -301,3 +301,46 @@ def test_calls_release_the_lock(backbone: seamkit.Backbone) -> None:
     done.set()
     thread.join()
     assert gained > 100
+
+
+# ---- Texts and numbers that C would cut or wrap
+
+WRAPPED: dict[str, tuple[Any, type[Exception], str]] = {
+    "ids": (lambda b, t: b.batch([[4, 5, 2**32 + 6]]), seamkit.InvalidArgumentError, "row 0 of sources must be integers"),
+    "an array": (lambda b, t: b.batch(np.array([[4, 2**32 + 6]])), seamkit.InvalidArgumentError, "found 4294967302"),
+    "floats": (lambda b, t: b.batch([[4, 5, 6.9]]), seamkit.InvalidArgumentError, "must be integers, found float64"),
+    "texts": (lambda b, t: b.batch([["4", "5"]]), seamkit.InvalidArgumentError, "must be integers, found <U1"),
+    "one row": (lambda b, t: b.batch([4, 5]), seamkit.ShapeError, "row 0 of sources must have 1 axes"),
+    "ragged": (lambda b, t: Batch([[4, 5], [6]]), seamkit.ShapeError, "input_ids must be a rectangle of integers"),
+    "a mask": (lambda b, t: Batch([[4]], [[0.5]]), seamkit.InvalidArgumentError, "attention_mask must be integers"),
+    "labels": (lambda b, t: Batch([[4]], labels=torch.tensor([[2**31]])), seamkit.InvalidArgumentError,
+               "labels must be integers of 32 bits, found 2147483648"),
+    "classes": (lambda b, t: Batch([[4]], classes=[1.5]), seamkit.InvalidArgumentError, "classes must be integers"),
+    "decode": (lambda b, t: t.decode([4, 2**32 + 5]), seamkit.InvalidArgumentError, "found 4294967301"),
+    "decode floats": (lambda b, t: t.decode([4.5]), seamkit.InvalidArgumentError, "ids must be integers"),
+    "a seed": (lambda b, t: b.adapter("repcali", seed=-1), seamkit.InvalidArgumentError,
+               "must be an integer from 0 to 18446744073709551615, found -1"),
+    "a number of classes": (lambda b, t: b.classifier("dect", 2**64 + 2), seamkit.InvalidArgumentError,
+                            "of seam_adapter_create_classifier must be an integer from"),
+    "an option": (lambda b, t: b.generate_options(max_new_tokens=2**70), seamkit.InvalidArgumentError,
+                  "option max_new_tokens must be an integer from"),
+    "a text": (lambda b, t: t.encode("good\0bad"), seamkit.InvalidArgumentError, r"U\+0000 at position 4"),
+    "half a pair": (lambda b, t: t.encode("good\ud83d"), seamkit.InvalidArgumentError, r"U\+D83D at position 4"),
+    "a path": (lambda b, t: b.load("adapter\0"), seamkit.InvalidArgumentError, r"U\+0000"),
+    "a string option": (lambda b, t: b.adapter("repcali", {"norm": "none\0"}), seamkit.InvalidArgumentError,
+                        'option "norm" must be'),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_what_c_would_cut_or_wrap_is_refused(backbone: seamkit.Backbone, folder: Path, name: str) -> None:
+    call, kind, sentence = WRAPPED[name]
+    with pytest.raises(kind, match=sentence):
+        call(backbone, seamkit.Tokenizer(folder))
+
+
+def test_integers_of_any_width_that_fit_are_taken(backbone: seamkit.Backbone) -> None:
+    wanted = backbone.session().encode(Batch([[4, 5, 6]]))
+    for ids in (np.array([[4, 5, 6]], np.uint64), np.array([[4, 5, 6]], np.int16), torch.tensor([[4, 5, 6]])):
+        assert np.array_equal(backbone.session().encode(Batch(ids, [[True, True, True]])), wanted)
+    assert Batch.padded([[], [4]], pad_token_id=0).input_ids.tolist() == [[0], [4]]

@@ -428,6 +428,19 @@ def test_the_command_fails_in_one_sentence(tmp_path: Path) -> None:
         f'error: adapter folder "{tmp_path / "nowhere"}": there is no such folder\n')
 
 
+def test_the_command_loads_plugins(tmp_path: Path) -> None:
+    library = build(tmp_path, "onnx-command", DOUBLES)
+    engine.load_plugin(library)
+    model = opened("bart", save("bart", tmp_path / "model"))
+    seamkit.attach(model, "onnx-command").save(tmp_path / "adapter")
+    command = [sys.executable, "-m", "seamkit.onnx", tmp_path / "adapter", tmp_path / "adapter.onnx"]
+    found = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
+    assert found.returncode == 1 and 'no plugin offers an adapter "onnx-command"' in found.stderr
+    subprocess.run([*command, "--plugin", library], check=True, env=environment())
+    engine.attached(model)[0].export_onnx(tmp_path / "same.onnx")
+    assert (tmp_path / "adapter.onnx").read_bytes() == (tmp_path / "same.onnx").read_bytes()
+
+
 def test_without_the_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     adapter = engine.Adapter("repcali", SITE)
     for name in ("onnx", "torch"):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from prefix_reference import DECODERS, ENCODER_DECODERS, FAMILIES, save, texts
+from prefix_reference import DECODERS, ENCODER_DECODERS, FAMILIES, PAST, save, texts
 from single_stack import places
 from test_attach import assert_close, disturb, opened
 from transformers import DynamicCache
@@ -159,16 +159,19 @@ def test_two_prefixes_one_after_the_other(
     assert_close(logits, session.forward(batch), batch.attention_mask)
 
 
-def test_a_cache_goes_on(folders: dict[str, Path]) -> None:
-    """The prefix enters once; later calls with the same cache go on behind it."""
+@pytest.mark.parametrize("past", sorted({PAST, "past_key_values"}))
+@pytest.mark.parametrize("part", ["model", "base_model"])
+def test_a_cache_goes_on(folders: dict[str, Path], part: str, past: str) -> None:
+    """The prefix enters once; later calls with the same cache go on behind it, under either name of transformers'."""
     model, (_, given) = opened("gpt2", folders["gpt2"]), inputs("gpt2", padding="none")
     disturb(seamkit.attach(model, "prefix-tuning", prefix_length=5))
     ids = given["input_ids"]
+    called = model if part == "model" else model.base_model
     with torch.no_grad():
-        whole = model(input_ids=ids).logits
+        whole = called(input_ids=ids)[0]
         cache = DynamicCache()
-        first = model(input_ids=ids[:, :7], past_key_values=cache, use_cache=True).logits
-        second = model(input_ids=ids[:, 7:], past_key_values=cache, use_cache=True).logits
+        first = called(input_ids=ids[:, :7], use_cache=True, **{past: cache})[0]
+        second = called(input_ids=ids[:, 7:], use_cache=True, **{past: cache})[0]
     assert cache.get_seq_length() == ids.shape[1] + 5
     assert (torch.cat([first, second], 1) - whole).abs().max() <= 1e-5 * whole.abs().max()
 
@@ -195,7 +198,7 @@ def test_refusals(folders: dict[str, Path]) -> None:
     full = DynamicCache()
     full.update(torch.zeros(1, 4, 3, 6), torch.zeros(1, 4, 3, 6), 0)
     with pytest.raises(seamkit.UnsupportedError, match="an empty DynamicCache"):
-        gpt2(input_ids=ids, past_key_values=full)
+        gpt2(input_ids=ids, **{PAST: full})
     with pytest.raises(seamkit.UnsupportedError, match="of the text alone"):
         gpt2(input_ids=ids, attention_mask=torch.ones(1, 1, 4, 4))
     gpt2.train()

@@ -31,6 +31,9 @@ extension Context {
             throw SeamError(.invalidArgument, "cross_entropy: label_smoothing must be in [0, 1), found \(labelSmoothing)")
         }
         let classes = logits.shape[logits.rank - 1]
+        guard classes > 0 else {
+            throw SeamError(.shape, "cross_entropy: logits \(logits.shape) have no classes")
+        }
         let rows = targets.elementCount
         let labels = try contiguous(targets)
         var counted = 0

@@ -22,7 +22,7 @@ public final class GGUFFile: Sendable {
     public let version: Int
     /// The tensors in the order of their listing.
     public let tensors: [GGUFTensor]
-    let entries: [String: GGUFEntry]
+    let entries: [TextKey: GGUFEntry]
 
     /// The path as given to `init`.
     public var path: String { file.path }
@@ -82,13 +82,13 @@ public final class GGUFFile: Sendable {
         return Int(version)
     }
 
-    private static func readEntries(_ cursor: inout GGUFCursor, _ count: Int) throws -> [String: GGUFEntry] {
-        var entries: [String: GGUFEntry] = [:]
+    private static func readEntries(_ cursor: inout GGUFCursor, _ count: Int) throws -> [TextKey: GGUFEntry] {
+        var entries: [TextKey: GGUFEntry] = [:]
         for number in 0..<count {
             let key = try cursor.string("the key of metadata value \(number)")
             let type = try cursor.valueType("\"\(key)\"")
             let entry = try cursor.entry(type, "\"\(key)\"")
-            guard entries.updateValue(entry, forKey: key) == nil else {
+            guard entries.updateValue(entry, forKey: TextKey(key)) == nil else {
                 throw cursor.malformed("the key \"\(key)\" appears twice")
             }
         }
@@ -119,11 +119,11 @@ public final class GGUFFile: Sendable {
     }
 
     private static func readTensors(_ cursor: inout GGUFCursor, _ count: Int, _ alignment: Int) throws -> [GGUFTensor] {
-        var names: Set<String> = []
+        var names: Set<TextKey> = []
         var listings: [Listing] = []
         for number in 0..<count {
             let listing = try readListing(&cursor, number)
-            guard names.insert(listing.name).inserted else {
+            guard names.insert(TextKey(listing.name)).inserted else {
                 throw cursor.malformed("two tensors have the name \"\(listing.name)\"")
             }
             listings.append(listing)

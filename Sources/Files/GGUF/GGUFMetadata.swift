@@ -88,7 +88,7 @@ extension GGUFFile {
     private func scalar<Value>(
         _ key: String, _ expected: String, _ read: (GGUFValueType, GGUFEntry) throws -> Value?
     ) throws -> Value? {
-        guard let entry = entries[key] else { return nil }
+        guard let entry = entries[TextKey(key)] else { return nil }
         guard let value = try read(entry.type, entry) else { throw wrong(key, expected, entry.type.kind) }
         return value
     }
@@ -96,7 +96,7 @@ extension GGUFFile {
     private func array<Value>(
         _ key: String, _ expected: String, _ read: (GGUFValueType, GGUFEntry) throws -> [Value]?
     ) throws -> [Value]? {
-        guard let entry = entries[key] else { return nil }
+        guard let entry = entries[TextKey(key)] else { return nil }
         guard let element = entry.element else { throw wrong(key, expected, entry.type.kind) }
         guard let values = try read(element, entry) else {
             throw wrong(key, expected, "an array whose elements are each \(element.kind)")

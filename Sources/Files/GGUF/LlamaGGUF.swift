@@ -7,7 +7,7 @@ struct LlamaGGUF {
     static let architectures = ["llama"]
 
     let config: JSON
-    let tensors: [String: ModelTensor]
+    let tensors: [TextKey: ModelTensor]
 
     /// Maps the file; no values of weights are read.
     ///
@@ -27,21 +27,21 @@ struct LlamaGGUF {
         self.tensors = tensors
         config = .object(
             try shape.config(
-                file, isBiased: { tensors["model.layers.0.\($0).bias"] != nil },
+                file, isBiased: { tensors[TextKey("model.layers.0.\($0).bias")] != nil },
                 isTied: tensors["lm_head.weight"] == nil))
     }
 
     /// A setting that is not known could change what the model computes.
     private static func refuseUnknownSettings(_ file: GGUFFile) throws {
-        let known: Set = [
+        let known: Set<TextKey> = [
             "block_count", "context_length", "embedding_length", "feed_forward_length", "vocab_size",
             "attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length",
             "attention.layer_norm_rms_epsilon", "rope.dimension_count", "rope.freq_base", "rope.scale_linear",
             "rope.scaling.type", "rope.scaling.factor", "rope.scaling.original_context_length",
             "rope.scaling.finetuned", "tensor_data_layout", "expert_count", "expert_used_count",
         ]
-        let settings = file.entries.keys.filter { $0.hasPrefix("llama.") }.sorted()
-        if let key = settings.first(where: { !known.contains(String($0.dropFirst(6))) }) {
+        let settings = file.entries.keys.map(\.text).filter { $0.utf8.starts(with: "llama.".utf8) }.sortedExactly()
+        if let key = settings.first(where: { !known.contains(TextKey(String($0.unicodeScalars.dropFirst(6)))) }) {
             throw SeamError(.unsupported, "\(file.path): the setting \"\(key)\" is not supported for llama models")
         }
         for key in ["llama.expert_count", "llama.expert_used_count"] {
@@ -59,8 +59,8 @@ struct LlamaGGUF {
         "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
     ]
 
-    private static func tensors(_ file: GGUFFile, _ shape: LlamaShape) throws -> [String: ModelTensor] {
-        var result: [String: ModelTensor] = [:]
+    private static func tensors(_ file: GGUFFile, _ shape: LlamaShape) throws -> [TextKey: ModelTensor] {
+        var result: [TextKey: ModelTensor] = [:]
         for tensor in file.tensors where tensor.name != RotaryScaling.factorsName {
             guard let name = huggingFaceName(tensor.name, layers: shape.layers) else {
                 throw SeamError(
@@ -71,7 +71,7 @@ struct LlamaGGUF {
             var heads: Int?
             if name.contains(".q_proj.") { heads = shape.heads }
             if name.contains(".k_proj.") { heads = shape.kvHeads }
-            result[name] = ModelTensor(
+            result[TextKey(name)] = ModelTensor(
                 name: name, shape: tensor.shape,
                 encoding: tensor.type.plain.map { .plain($0) } ?? .blocks(tensor.type), file: file.file,
                 range: tensor.range, rowOrder: try heads.map { try rowOrder(tensor, heads: $0, file.path) })

@@ -22,11 +22,21 @@ int sk_thread_count(void);
 void sk_parallel_for(int64_t count, int64_t grain, void (*body)(void *context, int64_t begin, int64_t end),
                      void *context);
 
+// ---- Forks (fork.c)
+
+/// One lock of the process for short work on shared state, which fork waits for: a forked child never finds it held by
+/// a thread that it does not have. Not to be taken twice by one thread, nor held during a kernel.
+///
+/// A child may use what the thread that forked it used, with a pool that starts anew. What another thread was using at
+/// that moment is left as it was, in the middle.
+void sk_lock(void);
+void sk_unlock(void);
+
 // ---- Matrix products (gemm.c; blas.c loads OpenBLAS, few.c has products of up to eight rows)
 
 /// Loads OpenBLAS once (directory of this library first, then the system's), after choosing the kernels
-/// this processor deserves unless OPENBLAS_CORETYPE is already set. Returns 0, or -1 with a sentence
-/// in message. Thread-safe; later calls return the first result. The products below load by themselves, but
+/// this processor deserves unless OPENBLAS_CORETYPE is already set. Returns 0, or with a sentence in
+/// message -1 where there is none, -2 where the process has too little address space left for its buffers. Thread-safe; later calls return the first result. The products below load by themselves, but
 /// end the process when there is nothing to load: call this first to report it. Dimensions and leading
 /// dimensions are below 2^31.
 int sk_blas_load(char *message, size_t message_size);

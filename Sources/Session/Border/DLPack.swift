@@ -7,6 +7,9 @@ public enum DLPack {
     /// DLPACK_FLAG_BITMASK_READ_ONLY, a macro that Swift does not see.
     private static let readOnlyFlag: UInt64 = 1
 
+    /// How far a tensor may reach in memory: 2^45, more than there is.
+    private static let mostBytes = 1 << 45
+
     /// What an exported tensor owns until its deleter runs.
     private final class Export {
         let tensor: Tensor
@@ -73,14 +76,27 @@ public enum DLPack {
         var strides = shape.contiguousStrides
         if let given = tensor.strides {
             for axis in 0..<shape.count where shape[axis] > 1 { strides[axis] = Int(given[axis]) }
-            guard strides.allSatisfy({ $0 >= 0 && $0 <= 1 << 40 }) else {
-                throw SeamError(.unsupported, "from_dlpack: strides must be 0 ... 2^40, found \(strides)")
+            // So that no product of a size and a stride overflows.
+            guard strides.allSatisfy({ $0 >= 0 && $0 <= mostBytes }),
+                zip(shape, strides).allSatisfy({ $0 <= 1 || $1 <= mostBytes / $0 })
+            else {
+                throw SeamError(
+                    .unsupported, "from_dlpack: strides \(strides) of shape \(shape) are negative or reach too far")
             }
+        }
+        guard tensor.byte_offset <= mostBytes else {
+            throw SeamError(
+                .unsupported, "from_dlpack: byte_offset must be at most \(mostBytes), found \(tensor.byte_offset)")
+        }
+        let first = data + Int(tensor.byte_offset)
+        guard UInt(bitPattern: first) % UInt(dtype.byteCount) == 0 else {
+            throw SeamError(
+                .unsupported, "from_dlpack: the data must be aligned to the \(dtype.byteCount) bytes of an element")
         }
         keepsSource = true
         let address = UInt(bitPattern: source)
         let storage = Storage(
-            borrowing: data + Int(tensor.byte_offset), byteCount: Tensor.extent(shape, strides) * dtype.byteCount,
+            borrowing: first, byteCount: Tensor.extent(shape, strides) * dtype.byteCount,
             release: {
                 let source = UnsafeMutablePointer<DLManagedTensorVersioned>(bitPattern: address)
                 source?.pointee.deleter?(source)

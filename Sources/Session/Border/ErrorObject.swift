@@ -32,8 +32,10 @@ public final class ErrorObject {
         Unmanaged<ErrorObject>.fromOpaque(UnsafeRawPointer(handle)).release()
     }
 
-    /// The error that a plugin left in `slot`, with its object released; a plugin that failed without one is told so.
-    static func take(_ slot: OpaquePointer?, status: seam_status, origin: String, during action: String) -> SeamError {
+    /// How a plugin's function failed, the object in `slot` released; nil where it did not: the status is SEAM_OK and no
+    /// error was set. A plugin that failed without an error is told so.
+    static func failure(_ slot: OpaquePointer?, status: seam_status, origin: String, during action: String) -> SeamError? {
+        if status == 0, slot == nil { return nil }
         let code = ErrorCode(rawValue: status) ?? .plugin
         guard let slot else {
             return SeamError(code, "\(action) failed with status \(status) and no message", origin: origin)

@@ -45,6 +45,14 @@ extension Buffer {
     }
 }
 
+/// A count of things given by a plugin, where SIZE_MAX arrives as -1.
+func checkedCount(_ count: Int, atMost limit: Int, _ name: String) throws(SeamError) -> Int {
+    guard count >= 0, count <= limit else {
+        throw SeamError(.invalidArgument, "\(name) must be at most \(limit), found \(UInt(bitPattern: count))")
+    }
+    return count
+}
+
 /// A shape given by a plugin: rank and pointer checked.
 func readShape(_ sizes: UnsafePointer<Int64>?, _ rank: Int32, _ operation: String) throws(SeamError) -> Shape {
     guard rank >= 0, rank <= Int32(maxRank), let sizes = rank == 0 ? UnsafePointer(bitPattern: 8) : sizes else {
@@ -58,13 +66,8 @@ func readShape(_ sizes: UnsafePointer<Int64>?, _ rank: Int32, _ operation: Strin
 /// A shape whose sizes must be non-negative and whose element count must fit memory.
 func checkedSizes(_ values: UnsafePointer<Int64>?, _ rank: Int32, _ operation: String) throws(SeamError) -> Shape {
     let result = try readShape(values, rank, operation)
-    var count = 1
-    for size in result {
-        let (product, overflow) = count.multipliedReportingOverflow(by: size)
-        guard size >= 0, !overflow, product <= 1 << 40 else {
-            throw SeamError(.shape, "\(operation): shape \(result) has a negative size or too many elements")
-        }
-        count = product
+    guard result.isAddressable else {
+        throw SeamError(.shape, "\(operation): shape \(result) has a negative size or too many elements")
     }
     return result
 }

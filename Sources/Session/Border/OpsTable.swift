@@ -2,6 +2,9 @@ import CSeam
 import Engine
 import Support
 
+/// Tensors in one call of a plugin, and rows that it selects: more cannot be meant, and would be read from anywhere.
+private let mostHandles = 1 << 20
+
 /// The native engine as the ABI's compute table (include/seam/ops.h).
 ///
 /// The entries are `Context`'s methods in the common frame (Frame.swift).
@@ -48,8 +51,15 @@ public enum OpsTable {
         ops.scope_begin = { context in if let context { Context.from(context).beginScope() } }
         ops.scope_end = { context, keep, count in
             guard let context else { return }
-            let kept = keep.map { UnsafeBufferPointer(start: $0, count: count).compactMap { $0.map(Tensor.from) } }
-            Context.from(context).endScope(keeping: kept ?? [])
+            let pass = Context.from(context)
+            var kept: [Tensor] = []
+            do throws(SeamError) {
+                let count = try checkedCount(count, atMost: mostHandles, "scope_end: the number of kept tensors")
+                if let keep { kept = UnsafeBufferPointer(start: keep, count: count).compactMap { $0.map(Tensor.from) } }
+            } catch {
+                pass.latch(error)
+            }
+            pass.endScope(keeping: kept)
         }
         ops.stop_gradient = { unary($0, $1, "stop_gradient") { (pass, x) throws(SeamError) in pass.stopGradient(x) } }
         ops.cast = { context, x, dtype in
@@ -67,14 +77,14 @@ public enum OpsTable {
             run(context) { (pass) throws(SeamError) in
                 let shape = try checkedSizes(shape, rank, "constant_f32")
                 guard let data else { throw SeamError(.plugin, "constant_f32: data is NULL") }
-                return try pass.constant(Array(UnsafeBufferPointer(start: data, count: shape.elementCount)), shape)
+                return try pass.copied(.borrowing(data, shape, .f32))
             }
         }
         ops.constant_i32 = { context, data, shape, rank in
             run(context) { (pass) throws(SeamError) in
                 let shape = try checkedSizes(shape, rank, "constant_i32")
                 guard let data else { throw SeamError(.plugin, "constant_i32: data is NULL") }
-                return try pass.constant(Array(UnsafeBufferPointer(start: data, count: shape.elementCount)), shape)
+                return try pass.copied(.borrowing(data, shape, .i32))
             }
         }
         ops.full = { context, value, dtype, shape, rank in
@@ -240,6 +250,7 @@ public enum OpsTable {
         ops.concat = { context, parts, count, axis in
             run(context) { (pass) throws(SeamError) in
                 var tensors: [Tensor] = []
+                let count = try checkedCount(count, atMost: mostHandles, "concat: the number of parts")
                 for index in 0..<count { tensors.append(try operand(parts?[index], "concat")) }
                 return try pass.concat(tensors, axis: Int(axis))
             }
@@ -293,10 +304,11 @@ public enum OpsTable {
         }
         ops.buffer_select = { context, buffer, rows, count in
             command(context) { (_) throws(SeamError) in
-                guard let buffer, let rows, count >= 0 else {
+                guard let buffer, let rows else {
                     throw SeamError(.plugin, "buffer_select: the buffer or the rows are NULL")
                 }
-                try Buffer.from(buffer).select(UnsafeBufferPointer(start: rows, count: Int(count)))
+                let count = try checkedCount(Int(count), atMost: mostHandles, "buffer_select: the number of rows")
+                try Buffer.from(buffer).select(UnsafeBufferPointer(start: rows, count: count))
             }
         }
     }

@@ -73,6 +73,11 @@ public final class Adapter {
                 .invalidArgument,
                 "adapter \"\(id)\" on decoder.output is part of a classification and needs at least 2 classes, found \(classes)")
         }
+        // They may come from the file of a saved adapter, and go to a plugin.
+        guard self.prefixLength.allSatisfy({ (0...1 << 20).contains($0) }) else {
+            throw SeamError(
+                .invalidArgument, "the tokens of a prefix must be 0 ... \(1 << 20), found \(self.prefixLength)")
+        }
         self.classes = classes
         self.backboneFrozen = backboneFrozen
         let origin = factory.plugin.id
@@ -89,19 +94,23 @@ public final class Adapter {
             store(length, in: &raw.prefix_length)
             return table.create(runtime.host, resolved.handle, &raw, &instance, &failure)
         }
-        guard status == 0 else {
-            throw ErrorObject.take(failure, status: status, origin: origin, during: "creating adapter \"\(id)\"")
+        if let error = ErrorObject.failure(
+            failure, status: status, origin: origin, during: "creating adapter \"\(id)\"")
+        {
+            if status == 0 { table.destroy(instance) }
+            throw error
         }
         do {
+            try DeclaredOption.checkResolved(
+                resolved, against: factory.options, owner: "adapter \"\(id)\"", origin: origin)
+            let declared = try ParameterDeclaration.all(
+                count: table.parameter_count(instance), owner: "adapter \"\(id)\"", origin: origin
+            ) { table.parameter(instance, $0, &$1) }
             parameters = ParameterSet(
-                try (0..<table.parameter_count(instance)).map { index in
-                    var raw = seam_parameter()
-                    raw.struct_size = UInt32(MemoryLayout<seam_parameter>.size)
-                    table.parameter(instance, index, &raw)
-                    let declaration = try ParameterDeclaration(raw, origin: origin)
-                    return .init(
-                        name: declaration.name, isFrozen: declaration.isFrozen,
-                        tensor: try declaration.makeTensor(seed: seed, pool: backbone.runtime.pool))
+                try declared.map {
+                    .init(
+                        name: $0.name, isFrozen: $0.isFrozen,
+                        tensor: try $0.makeTensor(seed: seed, pool: backbone.runtime.pool, origin: origin))
                 })
         } catch {
             table.destroy(instance)

@@ -56,7 +56,7 @@ extension AdapterFolder {
         }
         let json = try JSON.read(name)
         guard json["adapters"] != nil else { return nil }
-        if let stranger = json.objectValue?.first(where: { !["schema", "adapters"].contains($0.key) }) {
+        if let stranger = json.objectValue?.first(where: { !["schema", "adapters"].containsExactly($0.key) }) {
             throw SeamError(.format, "\(name): unknown key \"\(stranger.key)\"; known are schema, adapters")
         }
         let revision = try json.requireInt("schema", in: name)
@@ -66,7 +66,8 @@ extension AdapterFolder {
         }
         let names = try json.requireArray("adapters", in: name).map { entry -> String in
             // A name that leads out of the folder would load something that was not saved with it.
-            guard let folder = entry.stringValue, !folder.isEmpty, !folder.contains("/"), folder != ".", folder != ".."
+            guard let folder = entry.stringValue, !folder.isEmpty, folder != ".", folder != "..",
+                !folder.utf8.contains(where: { $0 == 0x2F || $0 == 0 })
             else {
                 throw SeamError(
                     .format,
@@ -74,7 +75,7 @@ extension AdapterFolder {
             }
             return folder
         }
-        guard !names.isEmpty, Set(names).count == names.count else {
+        guard !names.isEmpty, names.areDistinct else {
             throw SeamError(.format, "\(name): \"adapters\" must hold one or more names, each once, found \(names)")
         }
         return names

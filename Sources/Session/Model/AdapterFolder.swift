@@ -127,7 +127,7 @@ public enum AdapterFolder {
         }
         for (section, keys) in known {
             let object = section.isEmpty ? json.objectValue ?? [] : try json.requireObject(section, in: name)
-            if let stranger = object.first(where: { !keys.contains($0.key) }) {
+            if let stranger = object.first(where: { !keys.containsExactly($0.key) }) {
                 throw SeamError(
                     .format, "\(name): unknown key \"\(section.isEmpty ? "" : section + ".")\(stranger.key)\"; known are \(keys.joined(separator: ", "))")
             }
@@ -204,7 +204,7 @@ public enum AdapterFolder {
         if let missing = names.first(where: { file[$0] == nil }) {
             throw SeamError(.format, "\(file.path) has no tensor \"\(missing)\", which adapter \"\(config.adapterID)\" needs")
         }
-        if let stranger = file.tensors.first(where: { !names.contains($0.name) }) {
+        if let stranger = file.tensors.first(where: { !names.containsExactly($0.name) }) {
             throw SeamError(
                 .format, "\(file.path) holds tensor \"\(stranger.name)\", which adapter \"\(config.adapterID)\" does not have")
         }
@@ -213,7 +213,7 @@ public enum AdapterFolder {
             guard stored.type == .float32, stored.shape == Array(entry.tensor.shape) else {
                 throw SeamError(
                     .shape,
-                    "\(file.path): tensor \"\(entry.name)\" must be F32 \(entry.tensor.shape), found \(stored.type.rawValue) \(Shape(stored.shape))")
+                    "\(file.path): tensor \"\(entry.name)\" must be F32 \(entry.tensor.shape), found \(stored.type.rawValue) \(stored.shape)")
             }
             try adapter.parameters.load(entry.name, file.bytes(of: stored))
             if let position = NativeEngine.firstNonFinite(

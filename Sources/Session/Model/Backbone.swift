@@ -36,11 +36,15 @@ public final class Backbone {
         var instance: UnsafeMutableRawPointer?
         var failure: OpaquePointer?
         let status = table.create(runtime.host, self.options.handle, model?.handle, &instance, &failure)
-        guard status == 0 else {
-            let error = ErrorObject.take(failure, status: status, origin: origin, during: "opening backbone \"\(factory.id)\"")
+        if let error = ErrorObject.failure(
+            failure, status: status, origin: origin, during: "opening backbone \"\(factory.id)\"")
+        {
+            if status == 0 { table.destroy(instance) }
             throw model.map { Self.locate(error, in: $0.files) } ?? error
         }
         do {
+            try DeclaredOption.checkResolved(
+                self.options, against: factory.options, owner: "backbone \"\(factory.id)\"", origin: origin)
             var raw = seam_backbone_info()
             raw.struct_size = UInt32(MemoryLayout<seam_backbone_info>.size)
             (raw.decoder_start_token_id, raw.eos_token_id, raw.pad_token_id) = (-1, -1, -1)
@@ -48,7 +52,10 @@ public final class Backbone {
             table.info(instance, &raw)
             info = try BackboneInfo(raw, origin: origin)
             try factory.require(functionsOf: info.architecture)
-            parameters = try Self.makeParameters(table, instance, model, runtime, origin)
+            let declared = try ParameterDeclaration.all(
+                count: table.parameter_count(instance), owner: "backbone \"\(factory.id)\"", origin: origin
+            ) { table.parameter(instance, $0, &$1) }
+            parameters = try Self.makeParameters(declared, model, runtime, origin)
         } catch {
             table.destroy(instance)
             throw error
@@ -84,17 +91,12 @@ public final class Backbone {
     }
 
     private static func makeParameters(
-        _ table: seam_backbone_factory, _ instance: UnsafeMutableRawPointer?, _ model: PretrainedModel?,
-        _ runtime: Runtime, _ origin: String
+        _ declared: [ParameterDeclaration], _ model: PretrainedModel?, _ runtime: Runtime, _ origin: String
     ) throws -> ParameterSet {
         var entries: [ParameterSet.Entry] = []
         var missing: [String] = []
         var problems: [SeamError] = []
-        for index in 0..<table.parameter_count(instance) {
-            var raw = seam_parameter()
-            raw.struct_size = UInt32(MemoryLayout<seam_parameter>.size)
-            table.parameter(instance, index, &raw)
-            let declaration = try ParameterDeclaration(raw, origin: origin)
+        for declaration in declared {
             do {
                 let tensor: Tensor
                 if case .model = declaration.initialisation, let model {
@@ -104,7 +106,7 @@ public final class Backbone {
                     }
                     tensor = try model.tensor(declaration.name, shape: declaration.shape)
                 } else {
-                    tensor = try declaration.makeTensor(seed: 0, pool: runtime.pool)
+                    tensor = try declaration.makeTensor(seed: 0, pool: runtime.pool, origin: origin)
                 }
                 entries.append(.init(name: declaration.name, isFrozen: declaration.isFrozen, tensor: tensor))
             } catch let error as SeamError {
@@ -113,16 +115,10 @@ public final class Backbone {
         }
         if let model, !missing.isEmpty {
             let names = missing.map { "\"\($0)\"" }
-            problems.insert(SeamError(.notFound, "the model \"\(model.files.path)\" has no tensor \(list(names, ", "))"), at: 0)
+            problems.insert(SeamError(.notFound, "the model \"\(model.files.path)\" has no tensor \(listed(names, ", "))"), at: 0)
         }
         guard let first = problems.first else { return ParameterSet(entries) }
-        throw SeamError(first.code, list(problems.map(\.message), "; "), origin: origin)
-    }
-
-    /// All of a few items, the first and the number of many: a sentence must stay one.
-    private static func list(_ items: [String], _ separator: String) -> String {
-        let shown = items.prefix(10).joined(separator: separator)
-        return items.count > 10 ? "\(shown)\(separator)and \(items.count - 10) more" : shown
+        throw SeamError(first.code, listed(problems.map(\.message), "; "), origin: origin)
     }
 
     /// Makes the weights trainable, in f32 copies. Throws for an opaque backbone, whose weights the core cannot see.

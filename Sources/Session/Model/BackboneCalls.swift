@@ -180,9 +180,12 @@ extension Backbone {
                 io.logits_gradient = gradient.handle
                 vjp(instance, &io)
                 if let failure = pass.failure { throw SeamError(failure.code, failure.message, origin: origin) }
-                guard let handle = io.encoder_hidden_gradient, Tensor.from(handle).shape == values.shape else {
+                guard let handle = io.encoder_hidden_gradient, Tensor.from(handle).shape == values.shape,
+                    Tensor.from(handle).dtype == .f32
+                else {
                     throw SeamError(
-                        .plugin, "decode_vjp must return encoder_hidden_gradient with shape \(values.shape)", origin: origin)
+                        .plugin, "decode_vjp must return encoder_hidden_gradient as f32 with shape \(values.shape)",
+                        origin: origin)
                 }
                 return Tensor.from(handle)
             })

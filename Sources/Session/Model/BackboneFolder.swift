@@ -14,18 +14,18 @@ public enum BackboneFolder {
                 .unsupported,
                 "backbone \"\(backbone.factory.id)\" was opened without a folder, so there is none to write")
         }
-        let trained = Dictionary(
+        let trained: [TextKey: Tensor] = Dictionary(
             uniqueKeysWithValues: backbone.parameters.entries.filter { source.tensor($0.name) != nil }
-                .map { ($0.name, $0.tensor) })
+                .map { (TextKey($0.name), $0.tensor) })
         for (name, tensor) in trained {
             if let position = NativeEngine.firstNonFinite(tensor.baseAddress, tensor.dtype, count: tensor.elementCount) {
                 throw SeamError(
-                    .numeric, "the backbone is not saved: \"\(name)\" holds NaN or infinity at element \(position)")
+                    .numeric, "the backbone is not saved: \"\(name.text)\" holds NaN or infinity at element \(position)")
             }
         }
         let tensors = try source.tensorNames.map { name -> SafetensorsWriter.Tensor in
             let stored = try source.requireTensor(name)
-            if let tensor = trained[try twin(of: name, among: trained, in: source) ?? name], tensor.dtype == .f32 {
+            if let tensor = trained[try twin(of: name, among: trained, in: source) ?? TextKey(name)], tensor.dtype == .f32 {
                 return written(stored, .float32) { tensor }
             }
             switch stored.encoding {
@@ -39,7 +39,7 @@ public enum BackboneFolder {
             }
         }
         let widened = trained.contains { name, tensor in
-            tensor.dtype == .f32 && source.tensor(name).map { $0.encoding != .plain(.float32) } ?? false
+            tensor.dtype == .f32 && source.tensor(name.text).map { $0.encoding != .plain(.float32) } ?? false
         }
         try AtomicFolder.write(path, marker: "config.json") { folder in
             if let original = source.folder {
@@ -61,10 +61,10 @@ public enum BackboneFolder {
 
     /// The backbone's tensor that `name`, which the backbone does not read, is another copy of: some writers store tied
     /// embeddings twice, and the second copy must not keep the old values.
-    private static func twin(of name: String, among read: [String: Tensor], in source: ModelFiles) throws -> String? {
-        guard read[name] == nil else { return nil }
+    private static func twin(of name: String, among read: [TextKey: Tensor], in source: ModelFiles) throws -> TextKey? {
+        guard read[TextKey(name)] == nil else { return nil }
         let copy = try source.requireTensor(name)
-        return try read.keys.sorted().first { try source.requireTensor($0).hasContent(of: copy) }
+        return try read.keys.sorted().first { try source.requireTensor($0.text).hasContent(of: copy) }
     }
 
     /// A tensor to be written, whose contiguous values are taken when its turn comes.

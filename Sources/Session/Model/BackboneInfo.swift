@@ -48,31 +48,52 @@ public struct BackboneInfo: Sendable, Equatable {
     public let maxPrefixLength: [Int]
 
     init(_ source: seam_backbone_info, origin: String) throws {
+        /// A number of the description, small enough that products of a few of them do not overflow.
+        func number(_ value: Int64, _ name: String, atMost limit: Int = 1 << 20) throws -> Int {
+            guard value >= 0, value <= Int64(limit) else {
+                throw SeamError(
+                    .plugin, "the backbone describes itself with \(name) \(value), which must be 0 ... \(limit)", origin: origin)
+            }
+            return Int(value)
+        }
+        func numbers<Array>(_ values: Array, _ name: String, atMost limit: Int) throws -> [Int] {
+            try withUnsafeBytes(of: values) { try $0.bindMemory(to: Int64.self).map { try number($0, name, atMost: limit) } }
+        }
+        let (mostLayers, mostTokens) = (1 << 16, Int(Int32.max))
         isOpaque = source.kind == SEAM_BACKBONE_OPAQUE
+        guard isOpaque || source.kind == SEAM_BACKBONE_TRACED else {
+            throw SeamError(.plugin, "the backbone describes itself with the unknown kind \(source.kind)", origin: origin)
+        }
         family = source.family.map { String(cString: $0) } ?? ""
-        prefixLayers = withUnsafeBytes(of: source.prefix_layers) { $0.bindMemory(to: Int64.self).map { Int($0) } }
-        maxPrefixLength = withUnsafeBytes(of: source.max_prefix_length) { $0.bindMemory(to: Int64.self).map { Int($0) } }
-        let named = (0..<source.seam_count).compactMap { source.seams?[$0].map { String(cString: $0) } }
+        prefixLayers = try numbers(source.prefix_layers, "prefix_layers", atMost: mostLayers)
+        maxPrefixLength = try numbers(source.max_prefix_length, "max_prefix_length", atMost: mostTokens)
+        let named = try tableEntries(source.seams, source.seam_count, "seam", of: "the backbone", origin: origin) {
+            try checkedName($0, "a seam of the backbone", origin: origin)
+        }
+        try refuseTwice(named, "the seam of the backbone", origin: origin)
         let prefixSeams = prefixLayers.contains { $0 > 0 } ? [SEAM_ATTENTION_PREFIX, SEAM_PREFIX_TOKENS] : []
         // Nothing of the backbone lies behind decoder.output: every backbone has it.
         let implied = prefixSeams + [SEAM_DECODER_OUTPUT]
         seams = named + implied.filter { !named.contains($0) }
-        dModel = Int(source.d_model)
-        encoderLayers = Int(source.encoder_layers)
-        decoderLayers = Int(source.decoder_layers)
-        heads = Int(source.heads)
-        kvHeads = Int(source.kv_heads)
-        headDim = Int(source.head_dim)
-        maxSourcePositions = Int(source.max_source_positions)
-        maxTargetPositions = Int(source.max_target_positions)
-        vocabSize = Int(source.vocab_size)
-        sourceVocabSize = source.source_vocab_size > 0 ? Int(source.source_vocab_size) : vocabSize
-        func token(_ id: Int64) -> Int32? { id < 0 ? nil : Int32(exactly: id) }
-        decoderStartToken = token(source.decoder_start_token_id)
-        eosToken = token(source.eos_token_id)
-        padToken = token(source.pad_token_id)
-        bosToken = token(source.bos_token_id)
-        maskToken = token(source.mask_token_id)
+        dModel = try number(source.d_model, "d_model")
+        encoderLayers = try number(source.encoder_layers, "encoder_layers", atMost: mostLayers)
+        decoderLayers = try number(source.decoder_layers, "decoder_layers", atMost: mostLayers)
+        heads = try number(source.heads, "heads")
+        kvHeads = try number(source.kv_heads, "kv_heads")
+        headDim = try number(source.head_dim, "head_dim")
+        maxSourcePositions = try number(source.max_source_positions, "max_source_positions", atMost: mostTokens)
+        maxTargetPositions = try number(source.max_target_positions, "max_target_positions", atMost: mostTokens)
+        vocabSize = try number(source.vocab_size, "vocab_size", atMost: mostTokens)
+        let ownVocabulary = try number(source.source_vocab_size, "source_vocab_size", atMost: mostTokens)
+        sourceVocabSize = ownVocabulary > 0 ? ownVocabulary : vocabSize
+        func token(_ id: Int64, _ name: String) throws -> Int32? {
+            id < 0 ? nil : Int32(try number(id, name, atMost: mostTokens))
+        }
+        decoderStartToken = try token(source.decoder_start_token_id, "decoder_start_token_id")
+        eosToken = try token(source.eos_token_id, "eos_token_id")
+        padToken = try token(source.pad_token_id, "pad_token_id")
+        bosToken = try token(source.bos_token_id, "bos_token_id")
+        maskToken = try token(source.mask_token_id, "mask_token_id")
         guard let architecture = Architecture(rawValue: source.architecture) else {
             throw SeamError(
                 .plugin, "the backbone describes itself with the unknown architecture \(source.architecture)", origin: origin)

@@ -38,6 +38,8 @@ extension Backbone {
         guard (prompts + answers).allSatisfy({ !$0.utf8.contains(0) }) else {
             throw SeamError(.invalidArgument, "a prompt or an answer holds a NUL character")
         }
+        try Memory.require(
+            prompts.count, answers.count + info.dModel, 4, for: "a query of \(prompts.count) prompts and \(answers.count) answers")
         var scores = [Float](repeating: 0, count: prompts.count * answers.count)
         var hidden = [Float](repeating: 0, count: prompts.count * info.dModel)
         var io = seam_query()
@@ -66,13 +68,19 @@ extension Backbone {
                 }
             }
         }
-        var failure = status == 0 ? nil : ErrorObject.take(slot, status: status, origin: origin, during: "a query")
+        var failure = ErrorObject.failure(slot, status: status, origin: origin, during: "a query")
         var answered = io.answered
         // Fewer answers than prompts need a reason; more there cannot be.
-        guard answered == prompts.count || failure != nil && answered < prompts.count else {
+        guard answered == prompts.count || failure != nil && (0..<prompts.count).contains(answered) else {
             let reason = failure == nil ? "no failure" : "a failure"
             throw SeamError(
-                .plugin, "query reports \(answered) of \(prompts.count) prompts answered and \(reason)", origin: origin)
+                .plugin,
+                "query reports \(UInt(bitPattern: answered)) of \(prompts.count) prompts answered and \(reason)",
+                origin: origin)
+        }
+        // Requests are added up over many queries.
+        guard (0...1 << 40).contains(io.requests) else {
+            throw SeamError(.plugin, "query reports \(io.requests) requests", origin: origin)
         }
         for (values, name, width) in [(scores, "scores", answers.count), (hidden, "hidden", info.dModel)] {
             guard let place = values[..<(answered * width)].firstIndex(where: { !$0.isFinite }) else { continue }

@@ -11,7 +11,8 @@ struct ParameterDeclaration {
         case normal(mean: Double, deviation: Double)
         case uniform(Double, Double)
         case xavierUniform(gain: Double), xavierNormal(gain: Double)
-        case data([Float])
+        /// The plugin's, alive as long as its instance.
+        case data(UnsafePointer<Float>)
         case model
     }
 
@@ -21,8 +22,11 @@ struct ParameterDeclaration {
     let initialisation: Initialisation
 
     init(_ source: seam_parameter, origin: String) throws {
-        guard let name = source.name.map({ String(cString: $0) }), !name.isEmpty else {
-            throw SeamError(.plugin, "a parameter has no name", origin: origin)
+        let name = try checkedName(source.name, "a parameter name", allowsCapitals: true, origin: origin)
+        // Its parts become modules of torch.
+        guard name.split(separator: ".", omittingEmptySubsequences: false).allSatisfy({ !$0.isEmpty }) else {
+            throw SeamError(
+                .plugin, "a parameter name must have something on both sides of a '.', found \"\(name)\"", origin: origin)
         }
         self.name = name
         isFrozen = source.flags & UInt32(SEAM_PARAMETER_FROZEN) != 0
@@ -34,50 +38,108 @@ struct ParameterDeclaration {
         } catch {
             throw SeamError(error.code, error.message, origin: origin)
         }
+        func wrong(_ found: String) -> SeamError {
+            SeamError(.plugin, "parameter \"\(name)\" starts with \(found)", origin: origin)
+        }
         switch Int(source.`init`) {
         case SEAM_INIT_ZEROS: initialisation = .zeros
         case SEAM_INIT_ONES: initialisation = .ones
         case SEAM_INIT_CONSTANT: initialisation = .constant(source.a)
-        case SEAM_INIT_NORMAL: initialisation = .normal(mean: source.a, deviation: source.b)
-        case SEAM_INIT_UNIFORM: initialisation = .uniform(source.a, source.b)
+        case SEAM_INIT_NORMAL:
+            guard source.b >= 0 else { throw wrong("a standard deviation of \(source.b), which must be 0 or more") }
+            initialisation = .normal(mean: source.a, deviation: source.b)
+        case SEAM_INIT_UNIFORM:
+            guard source.a <= source.b else { throw wrong("numbers from \(source.a) to \(source.b), which is no range") }
+            initialisation = .uniform(source.a, source.b)
         case SEAM_INIT_XAVIER_UNIFORM: initialisation = .xavierUniform(gain: source.a)
         case SEAM_INIT_XAVIER_NORMAL: initialisation = .xavierNormal(gain: source.a)
         case SEAM_INIT_DATA:
             guard let data = source.data else {
                 throw SeamError(.plugin, "parameter \"\(name)\" is initialised from data that is NULL", origin: origin)
             }
-            initialisation = .data(Array(UnsafeBufferPointer(start: data, count: shape.elementCount)))
+            initialisation = .data(data)
         case SEAM_INIT_MODEL: initialisation = .model
         default:
             throw SeamError(.plugin, "parameter \"\(name)\" has the unknown initialisation \(source.`init`)", origin: origin)
         }
     }
 
+    /// All parameters of an instance, checked together before memory is taken for any.
+    /// - Parameters:
+    ///   - owner: "adapter "x"", for a sentence.
+    ///   - describe: the plugin's, for an index below `count`.
+    /// - Throws: `.plugin` and `.shape` for what cannot be declared, `.outOfMemory` for more than the machine holds.
+    static func all(
+        count: Int, owner: String, origin: String, describe: (Int, inout seam_parameter) -> Void
+    ) throws -> [ParameterDeclaration] {
+        // More cannot be meant, and would be asked for one by one.
+        let limit = 1 << 20
+        guard count >= 0, count <= limit else {
+            throw SeamError(
+                .plugin, "the number of parameters of \(owner) must be at most \(limit), found \(UInt(bitPattern: count))",
+                origin: origin)
+        }
+        let declared = try (0..<count).map { index in
+            var raw = seam_parameter()
+            raw.struct_size = UInt32(MemoryLayout<seam_parameter>.size)
+            describe(index, &raw)
+            return try ParameterDeclaration(raw, origin: origin)
+        }
+        let names = declared.map(\.name)
+        try refuseTwice(names, "\(owner): the parameter", origin: origin)
+        // In torch "a" is a parameter and "a.b" makes "a" a module.
+        let known = Set(names)
+        for name in names {
+            for place in name.indices where name[place] == "." && known.contains(String(name[..<place])) {
+                throw SeamError(
+                    .plugin, "\(owner): the parameter \"\(name[..<place])\" must not be the beginning of \"\(name)\"",
+                    origin: origin)
+            }
+        }
+        let elements = declared.reduce(0) { sum, each in
+            if case .model = each.initialisation { return sum }
+            return sum + each.shape.elementCount
+        }
+        do throws(SeamError) { try Memory.require(elements, 4, for: "\(owner) with its parameters") } catch {
+            throw SeamError(error.code, error.message, origin: origin)
+        }
+        return declared
+    }
+
     /// Initial values; `.model` has none.
-    func makeTensor(seed: UInt64, pool: MemoryPool) throws -> Tensor {
+    /// - Throws: `.plugin` for NaN and infinity among them.
+    func makeTensor(seed: UInt64, pool: MemoryPool, origin: String) throws -> Tensor {
         var random = SeededGenerator(seed: seed, stream: name)
-        let count = shape.elementCount
+        let tensor = try Context(pool: pool, recordsGradients: false).makeTensor(shape)
+        let values = UnsafeMutableBufferPointer(
+            start: tensor.baseAddress.assumingMemoryBound(to: Float.self), count: shape.elementCount)
+        func fill(_ value: () -> Double) {
+            for index in values.indices { values[index] = Float(value()) }
+        }
         let rows = shape.count > 1 ? shape[shape.count - 2] : 1
         let fans = Double(rows + (shape.last ?? 1))
-        let values: [Float]
         switch initialisation {
-        case .zeros: values = [Float](repeating: 0, count: count)
-        case .ones: values = [Float](repeating: 1, count: count)
-        case .constant(let value): values = [Float](repeating: Float(value), count: count)
-        case .normal(let mean, let deviation):
-            values = (0..<count).map { _ in Float(mean + deviation * random.normal()) }
-        case .uniform(let low, let high): values = (0..<count).map { _ in Float(low + (high - low) * random.uniform()) }
+        case .zeros: values.update(repeating: 0)
+        case .ones: values.update(repeating: 1)
+        case .constant(let value): values.update(repeating: Float(value))
+        case .normal(let mean, let deviation): fill { mean + deviation * random.normal() }
+        case .uniform(let low, let high): fill { low + (high - low) * random.uniform() }
         case .xavierUniform(let gain):
             let bound = gain * (6 / fans).squareRoot()
-            values = (0..<count).map { _ in Float(bound * (2 * random.uniform() - 1)) }
+            fill { bound * (2 * random.uniform() - 1) }
         case .xavierNormal(let gain):
             let deviation = gain * (2 / fans).squareRoot()
-            values = (0..<count).map { _ in Float(deviation * random.normal()) }
-        case .data(let data): values = data
+            fill { deviation * random.normal() }
+        case .data(let data): _ = values.update(fromContentsOf: UnsafeBufferPointer(start: data, count: values.count))
         case .model:
-            throw SeamError(.plugin, "parameter \"\(name)\" comes from a model, but there is no model")
+            throw SeamError(
+                .plugin, "parameter \"\(name)\" comes from a model, but there is no model", origin: origin)
         }
-        return try Context(pool: pool, recordsGradients: false).constant(values, shape)
+        if let position = NativeEngine.firstNonFinite(tensor.baseAddress, .f32, count: values.count) {
+            throw SeamError(
+                .plugin, "parameter \"\(name)\" starts with NaN or infinity at element \(position)", origin: origin)
+        }
+        return tensor
     }
 }
 
@@ -102,7 +164,7 @@ public final class ParameterSet {
 
     private func refreshHandles() { handles = entries.map { $0.tensor.handle } }
 
-    public subscript(name: String) -> Tensor? { entries.first { $0.name == name }?.tensor }
+    public subscript(name: String) -> Tensor? { entries.first { TextKey($0.name) == TextKey(name) }?.tensor }
 
     /// The number of trained numbers, or of those that would be.
     public var trainableCount: Int { entries.filter { !$0.isFrozen }.reduce(0) { $0 + $1.tensor.elementCount } }

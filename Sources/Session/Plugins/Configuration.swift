@@ -1,14 +1,15 @@
 import CSeam
 import Files
+import Glibc
 import Support
 
 /// Names to values, as plugins read them: an adapter's resolved options, or a model's config.json with the keys of
 /// nested objects joined by dots. One thread per session.
 public final class Configuration {
-    private var values: [String: JSON]
+    private var values: [TextKey: JSON]
     private let order: [String]
     /// C copies of the strings handed to plugins, alive as long as this object.
-    private var strings: [String: UnsafeMutablePointer<CChar>] = [:]
+    private var strings: [TextKey: UnsafeMutablePointer<CChar>] = [:]
 
     /// Every leaf of a JSON object.
     public init(flattening json: JSON) {
@@ -21,31 +22,33 @@ public final class Configuration {
             }
         }
         visit("", json)
-        values = Dictionary(flat, uniquingKeysWith: { first, _ in first })
+        values = Dictionary(flat.map { (TextKey($0), $1) }, uniquingKeysWith: { first, _ in first })
         order = flat.map(\.0)
     }
 
     deinit { for (_, string) in strings { string.deallocate() } }
 
     public subscript(key: String) -> JSON? {
-        guard let value = values[key], value != .null else { return nil }
+        guard let value = values[TextKey(key)], value != .null else { return nil }
         return value
     }
 
     /// The values in declared order, as a JSON object.
-    public var json: JSON { .object(order.map { (key: $0, value: values[$0] ?? .null) }) }
+    public var json: JSON { .object(order.map { (key: $0, value: values[TextKey($0)] ?? .null) }) }
 
     func set(_ key: String, _ value: JSON) -> Bool {
-        guard values[key] != nil else { return false }
-        values[key] = value
+        guard values[TextKey(key)] != nil else { return false }
+        values[TextKey(key)] = value
         return true
     }
 
     fileprivate func cString(_ key: String, _ text: String) -> UnsafePointer<CChar> {
-        if let known = strings[key], String(cString: known) == text { return UnsafePointer(known) }
+        if let known = strings[TextKey(key)], strcmp(known, text) == 0 { return UnsafePointer(known) }
         let copy = copyCString(text)
         // A replaced value's old copy may still be in a plugin's hands: keep it under another name.
-        if let old = strings.updateValue(copy, forKey: key) { strings[key + "\u{0}\(strings.count)"] = old }
+        if let old = strings.updateValue(copy, forKey: TextKey(key)) {
+            strings[TextKey(key + "\u{0}\(strings.count)")] = old
+        }
         return UnsafePointer(copy)
     }
 
@@ -70,7 +73,8 @@ public final class Configuration {
             }
             let name = String(cString: key)
             guard let value = configuration[name] else { return ErrorCode.notFound.rawValue }
-            guard case .string(let text) = value else { return ErrorCode.invalidArgument.rawValue }
+            // What a C string would cut is not the text that was asked for.
+            guard case .string(let text) = value, !text.utf8.contains(0) else { return ErrorCode.invalidArgument.rawValue }
             out.pointee = configuration.cString(name, text)
             return 0
         }

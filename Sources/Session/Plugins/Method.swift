@@ -43,10 +43,13 @@ public struct Method: @unchecked Sendable {
     public let isRecorded: Bool
     private let function: @convention(c) () -> Void
 
-    init(_ source: UnsafePointer<seam_method>, origin: String) throws {
-        guard let name = source.pointee.name.map({ String(cString: $0) }), let function = source.pointee.function,
-            let signature = source.pointee.signature.map({ String(cString: $0) })
-        else { throw SeamError(.plugin, "a method lacks its name, signature or function", origin: origin) }
+    /// - Parameter owner: the adapter that declares it, for a sentence.
+    init(_ source: UnsafePointer<seam_method>, owner: String, origin: String) throws {
+        let needed = MemoryLayout<seam_method>.offset(of: \.function)! + MemoryLayout<Int>.size
+        try checkSize(source.pointee.struct_size, atLeast: needed, "a method of \(owner)", origin: origin)
+        let name = try checkedName(source.pointee.name, "a method name of \(owner)", origin: origin)
+        guard let function = source.pointee.function, let signature = source.pointee.signature.map({ String(cString: $0) })
+        else { throw SeamError(.plugin, "method \"\(name)\" lacks its signature or function", origin: origin) }
         guard let (result, arguments) = Self.parse(signature) else {
             throw SeamError(
                 .plugin,

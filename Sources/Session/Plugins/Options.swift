@@ -27,10 +27,25 @@ public struct DeclaredOption: Sendable {
     public let range: ClosedRange<Double>?
     public let doc: String
 
-    init(_ source: seam_option, origin: String) throws {
-        guard let name = source.name.map({ String(cString: $0) }), let kind = Kind(rawValue: source.kind),
-            let fallback = source.default_value.map({ String(cString: $0) })
-        else { throw SeamError(.plugin, "an option lacks its name, kind or default value", origin: origin) }
+    /// The name by which a run gives an adapter a learning rate of its own.
+    static let reservedName = "learning_rate"
+
+    /// - Parameter owner: the adapter or backbone that declares it, for a sentence.
+    init(_ pointer: UnsafePointer<seam_option>, owner: String, origin: String) throws {
+        let needed = MemoryLayout<seam_option>.offset(of: \.doc)! + MemoryLayout<Int>.size
+        try checkSize(pointer.pointee.struct_size, atLeast: needed, "an option of \(owner)", origin: origin)
+        let source = pointer.pointee
+        let name = try checkedName(source.name, "an option name of \(owner)", origin: origin)
+        guard name != Self.reservedName else {
+            throw SeamError(
+                .plugin, "\(owner) must not declare an option \"\(name)\": every adapter has it from the host", origin: origin)
+        }
+        guard let kind = Kind(rawValue: source.kind) else {
+            throw SeamError(.plugin, "option \"\(name)\" has the unknown kind \(source.kind)", origin: origin)
+        }
+        guard let fallback = source.default_value.map({ String(cString: $0) }) else {
+            throw SeamError(.plugin, "option \"\(name)\" has no default value", origin: origin)
+        }
         self.name = name
         self.kind = kind
         // A lone value is no JSON document to every parser: wrap it.
@@ -59,9 +74,10 @@ public struct DeclaredOption: Sendable {
         switch (kind, value) {
         case (.bool, .bool): return value
         case (.string, .string(let text)):
-            guard choices.isEmpty || choices.contains(text) else {
+            guard choices.isEmpty || choices.containsExactly(text) else {
                 throw wrong("one of \(choices.joined(separator: ", "))")
             }
+            guard !text.utf8.contains(0) else { throw wrong("a string without the character U+0000") }
             return value
         case (.int, .int(let number)):
             if let range, !range.contains(Double(number)) {
@@ -78,6 +94,18 @@ public struct DeclaredOption: Sendable {
         }
     }
 
+    /// Throws `.plugin` for a value that a plugin has put in the place of an option's and that the option does not allow:
+    /// with it a saved adapter could not be made again.
+    static func checkResolved(
+        _ configuration: Configuration, against declared: [DeclaredOption], owner: String, origin: String
+    ) throws {
+        for option in declared {
+            do { _ = try option.check(configuration[option.name] ?? .null, owner: "\(owner) resolves an option wrongly") } catch {
+                throw SeamError(.plugin, "\(error)", origin: origin)
+            }
+        }
+    }
+
     /// A range for a sentence; a plugin may leave an end open with an infinity.
     private static func words(_ range: ClosedRange<Double>, _ number: (Double) -> String) -> String {
         if range.upperBound == .infinity { return "of \(number(range.lowerBound)) or more" }
@@ -91,7 +119,7 @@ public struct DeclaredOption: Sendable {
         guard let members = given == .null ? [] : given.objectValue else {
             throw SeamError(.invalidArgument, "\(owner): the options must be a JSON object, found \(given.kind)")
         }
-        let unknown = members.map(\.key).filter { key in !declared.contains { $0.name == key } }
+        let unknown = members.map(\.key).filter { key in !declared.map(\.name).containsExactly(key) }
         guard unknown.isEmpty else {
             let names = declared.map(\.name).joined(separator: ", ")
             throw SeamError(

@@ -50,9 +50,7 @@ public final class Plugin {
                     "plugin \"\(path)\" was built for ABI \(source.abi_major).\(source.abi_minor), this core has \(SEAM_ABI_MAJOR).\(SEAM_ABI_MINOR): the major versions must be equal"
                 )
             }
-            guard let id = source.id.map({ String(cString: $0) }), !id.isEmpty else {
-                throw SeamError(.plugin, "plugin \"\(path)\" has no id")
-            }
+            let id = try checkedName(source.id, "plugin \"\(path)\": the id")
             self.path = path
             self.id = id
             self.library = library
@@ -60,17 +58,11 @@ public final class Plugin {
             version = source.version.map { String(cString: $0) } ?? ""
             license = source.license.map { String(cString: $0) } ?? ""
             summary = source.summary.map { String(cString: $0) } ?? ""
-            for index in 0..<source.adapter_count {
-                guard let factory = source.adapters?[index] else {
-                    throw SeamError(.plugin, "adapter factory \(index) is NULL", origin: id)
-                }
-                adapters.append(try AdapterFactory(factory, plugin: self))
+            adapters = try tableEntries(source.adapters, source.adapter_count, "adapter", of: "the plugin", origin: id) {
+                try AdapterFactory($0, plugin: self)
             }
-            for index in 0..<source.backbone_count {
-                guard let factory = source.backbones?[index] else {
-                    throw SeamError(.plugin, "backbone factory \(index) is NULL", origin: id)
-                }
-                backbones.append(try BackboneFactory(factory, plugin: self))
+            backbones = try tableEntries(source.backbones, source.backbone_count, "backbone", of: "the plugin", origin: id) {
+                try BackboneFactory($0, plugin: self)
             }
         } catch {
             dlclose(library)
@@ -100,12 +92,8 @@ public final class AdapterFactory {
         let source = table.pointee
         let origin = plugin.id
         let needed = MemoryLayout<seam_adapter_factory>.offset(of: \.forward)! + MemoryLayout<Int>.size
-        guard source.struct_size >= needed else {
-            throw SeamError(
-                .plugin, "struct_size of seam_adapter_factory must be at least \(needed), found \(source.struct_size)",
-                origin: origin)
-        }
-        id = try requiredString(source.id, "adapter factory", "id", origin)
+        try checkSize(source.struct_size, atLeast: needed, "seam_adapter_factory", origin: origin)
+        id = try checkedName(source.id, "an adapter id", origin: origin)
         let name = "adapter \"\(id)\""
         try requireAll(
             [
@@ -114,19 +102,24 @@ public final class AdapterFactory {
                 ("forward", source.forward != nil),
             ], name, origin)
         summary = source.summary.map { String(cString: $0) } ?? ""
-        seams = (0..<source.seam_count).compactMap { source.seams?[$0].map { String(cString: $0) } }
-        guard !seams.isEmpty else { throw SeamError(.plugin, "\(name) names no seam", origin: origin) }
-        options = try declaredOptions(source.options, source.option_count, origin)
-        methods = try (0..<source.method_count).map { index in
-            guard let method = source.methods?[index] else {
-                throw SeamError(.plugin, "method \(index) of \(name) is NULL", origin: origin)
-            }
-            return try Method(method, origin: origin)
+        seams = try tableEntries(source.seams, source.seam_count, "seam", of: name, origin: origin) {
+            try checkedName($0, "a seam of \(name)", origin: origin)
         }
+        guard !seams.isEmpty else { throw SeamError(.plugin, "\(name) names no seam", origin: origin) }
+        try refuseTwice(seams, "\(name): the seam", origin: origin)
+        options = try declaredOptions(source.options, source.option_count, of: name, origin)
+        methods = try tableEntries(source.methods, source.method_count, "method", of: name, origin: origin) {
+            try Method($0, owner: name, origin: origin)
+        }
+        try refuseTwice(methods.map(\.name), "\(name): the method", origin: origin)
         self.table = table
         self.plugin = plugin
-        guard added(\.fold) == nil || options.contains(where: { $0.name == Self.foldedOption }) else {
-            throw SeamError(.plugin, "\(name) folds but declares no option \"\(Self.foldedOption)\"", origin: origin)
+        let folded = options.first { $0.name == Self.foldedOption }
+        guard added(\.fold) == nil || folded?.defaultValue == .bool(false) else {
+            throw SeamError(
+                .plugin,
+                "\(name) folds and must declare the boolean option \"\(Self.foldedOption)\" with the default false, found \(folded == nil ? "none" : "another")",
+                origin: origin)
         }
     }
 
@@ -152,12 +145,8 @@ public final class BackboneFactory {
         let source = table.pointee
         let origin = plugin.id
         let needed = MemoryLayout<seam_backbone_factory>.offset(of: \.state_select)! + MemoryLayout<Int>.size
-        guard source.struct_size >= needed else {
-            throw SeamError(
-                .plugin, "struct_size of seam_backbone_factory must be at least \(needed), found \(source.struct_size)",
-                origin: origin)
-        }
-        id = try requiredString(source.id, "backbone factory", "id", origin)
+        try checkSize(source.struct_size, atLeast: needed, "seam_backbone_factory", origin: origin)
+        id = try checkedName(source.id, "a backbone id", origin: origin)
         let name = "backbone \"\(id)\""
         try requireAll(
             [
@@ -170,7 +159,7 @@ public final class BackboneFactory {
                 .plugin, "\(name) must have all of state_create, state_destroy and state_select, or none", origin: origin)
         }
         summary = source.summary.map { String(cString: $0) } ?? ""
-        options = try declaredOptions(source.options, source.option_count, origin)
+        options = try declaredOptions(source.options, source.option_count, of: name, origin)
         self.table = table
         self.plugin = plugin
     }
@@ -197,15 +186,6 @@ public final class BackboneFactory {
     }
 }
 
-private func requiredString(_ text: UnsafePointer<CChar>?, _ what: String, _ field: String, _ origin: String) throws
-    -> String
-{
-    guard let value = text.map({ String(cString: $0) }), !value.isEmpty else {
-        throw SeamError(.plugin, "an \(what) has no \(field)", origin: origin)
-    }
-    return value
-}
-
 private func requireAll(_ functions: [(String, Bool)], _ name: String, _ origin: String) throws {
     let missing = functions.filter { !$0.1 }.map(\.0)
     guard missing.isEmpty else {
@@ -216,12 +196,11 @@ private func requireAll(_ functions: [(String, Bool)], _ name: String, _ origin:
 }
 
 private func declaredOptions(
-    _ source: UnsafePointer<UnsafePointer<seam_option>?>?, _ count: Int, _ origin: String
+    _ source: UnsafePointer<UnsafePointer<seam_option>?>?, _ count: Int, of owner: String, _ origin: String
 ) throws -> [DeclaredOption] {
-    try (0..<count).map { index in
-        guard let option = source?[index] else {
-            throw SeamError(.plugin, "option \(index) is NULL", origin: origin)
-        }
-        return try DeclaredOption(option.pointee, origin: origin)
+    let options = try tableEntries(source, count, "option", of: owner, origin: origin) {
+        try DeclaredOption($0, owner: owner, origin: origin)
     }
+    try refuseTwice(options.map(\.name), "\(owner): the option", origin: origin)
+    return options
 }

@@ -20,7 +20,7 @@ public final class PretrainedModel {
         guard stored.shape == Array(shape) else {
             throw SeamError(
                 .shape,
-                "tensor \"\(name)\" in \(stored.file.path) must have shape \(shape), found \(Shape(stored.shape))")
+                "tensor \"\(name)\" in \(stored.file.path) must have shape \(shape), found \(stored.shape)")
         }
         let tensor = try Self.load(stored)
         if let position = NativeEngine.firstNonFinite(tensor.baseAddress, tensor.dtype, count: shape.elementCount) {
@@ -33,6 +33,11 @@ public final class PretrainedModel {
     /// The values of a weight: mapped where they lie in the file as the engine reads them, else copied, and quantised
     /// ones widened to f32.
     static func load(_ stored: ModelTensor) throws -> Tensor {
+        guard stored.shape.count <= maxRank else {
+            throw SeamError(
+                .unsupported,
+                "tensor \"\(stored.name)\" in \(stored.file.path) must have at most \(maxRank) axes, found \(stored.shape)")
+        }
         let (shape, bytes) = (Shape(stored.shape), stored.bytes)
         switch stored.encoding {
         case .plain(let type):

@@ -19,8 +19,12 @@ public enum LogLevel: Int32, Sendable {
 public final class Runtime {
     public let pool = MemoryPool()
     public private(set) var plugins: [Plugin] = []
-    /// Receives what the core and the plugins report; nil drops it.
-    public var log: ((LogLevel, String) -> Void)?
+    /// Receives what the core and the plugins report, each one line with control characters escaped; nil drops it.
+    public var log: ((LogLevel, String) -> Void)? {
+        get { receiver.map { receive in { level, message in receive(level, escapingControls(message)) } } }
+        set { receiver = newValue }
+    }
+    private var receiver: ((LogLevel, String) -> Void)?
     /// The services given to plugins; as old as the runtime.
     let host: UnsafeMutablePointer<seam_host>
 
@@ -34,8 +38,10 @@ public final class Runtime {
         table.abi_minor = SEAM_ABI_MINOR
         table.set_error = { slot, code, message in
             let text = message.map { String(cString: $0) } ?? "the plugin gave no message"
-            ErrorObject.set(slot, SeamError(ErrorCode(rawValue: code) ?? .plugin, text))
-            return code
+            // A code that is none, SEAM_OK included, must not pass for success.
+            let code = ErrorCode(rawValue: code) ?? .plugin
+            ErrorObject.set(slot, SeamError(code, text))
+            return code.rawValue
         }
         table.log = { host, level, message in
             guard let runtime = host?.pointee.runtime, let message else { return }

@@ -26,7 +26,7 @@ struct Prefix {
         let layers = site.prefixLayers[attention.rawValue]
         let expected: String
         if adapter.seam == SEAM_PREFIX_TOKENS {
-            guard tensor?.shape != before?.shape || tensor?.dtype == .i32 else { return }
+            if tensor?.shape == before?.shape, tensor == nil || tensor?.dtype == .f32 { return }
             expected = before.map { "f32 \($0.shape), as its input" } ?? "NULL, as its input"
         } else {
             guard let tensor else {

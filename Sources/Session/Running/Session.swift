@@ -273,6 +273,9 @@ public final class Session {
             // Both count from the beginning of the prompt; the model's own length may be that of all its positions.
             options.maxLength = options.maxLength.map { min($0, positions) }
         }
+        // Before the backbone makes room for what will be generated.
+        try options.validate(vocabularySize: info.vocabSize)
+        try options.requireMemory(batch: batch.count, vocabularySize: info.vocabSize)
         let capacity = try prompts?.map { try options.limit(behind: $0.count) }.max() ?? options.maxNewTokens
         let stepper = try SessionStepper(session: self, batch: batch, capacity: capacity)
         return try Generation.generate(

@@ -45,7 +45,7 @@ public struct LabelledTexts: Sendable {
 
     /// As above for a table that was read already.
     public init(_ table: Table, columns: Columns = Columns(), labelNames: [String]? = nil) throws {
-        let second = columns.textB ?? (table.columns.contains("text_b") ? "text_b" : nil)
+        let second = columns.textB ?? (table.columns.containsExactly("text_b") ? "text_b" : nil)
         try table.require(columns: [columns.text, columns.label] + (second.map { [$0] } ?? []))
         let texts = try Self.texts(table, columns.text)
         if let second {
@@ -69,8 +69,8 @@ public struct LabelledTexts: Sendable {
 
     private static func labels(_ table: Table, _ column: String, _ known: [String]?) throws -> ([Int], [String]) {
         var names = known ?? []
-        var numbers = [[UInt8]: Int](
-            names.enumerated().map { (Array($1.utf8), $0) }, uniquingKeysWith: { first, _ in first })
+        var numbers = [TextKey: Int](
+            names.enumerated().map { (TextKey($1), $0) }, uniquingKeysWith: { first, _ in first })
         let labels = try zip(table.values(column), table.lines).map { cell, line in
             let place = "\(table.name), line \(line)"
             guard let label = cell.stringValue ?? cell.intValue.map(String.init) else {
@@ -80,14 +80,14 @@ public struct LabelledTexts: Sendable {
             guard !label.isEmpty else {
                 throw SeamError(.format, "\(place): \"\(column)\" must be a label, found an empty one")
             }
-            if let number = numbers[Array(label.utf8)] { return number }
+            if let number = numbers[TextKey(label)] { return number }
             guard known == nil else {
                 let shown = names.prefix(10).map { "\"\($0)\"" }.joined(separator: ", ")
                 let more = names.count > 10 ? " and \(names.count - 10) more" : ""
                 throw SeamError(
                     .format, "\(place): the label \"\(label.prefix(60))\" is unknown, known are \(shown)\(more)")
             }
-            numbers[Array(label.utf8)] = names.count
+            numbers[TextKey(label)] = names.count
             names.append(label)
             return names.count - 1
         }
@@ -99,8 +99,8 @@ public struct LabelledTexts: Sendable {
     public var sortedLabelNames: [String] {
         let numbers = labelNames.compactMap { Int($0) }
         return numbers.count == labelNames.count
-            ? labelNames.sorted { (Int($0)!, $0) < (Int($1)!, $1) }
-            : labelNames.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+            ? labelNames.sorted { (Int($0)!, TextKey($0)) < (Int($1)!, TextKey($1)) }
+            : labelNames.sortedExactly()
     }
 
     /// The first `count` rows, or all if there are fewer.

@@ -39,7 +39,7 @@ struct AddedToken: Sendable {
 /// The `added_tokens` of a `tokenizer.json`: tokens that are looked for in the text as a whole, before it is
 /// cut into pieces.
 struct AddedTokens: Sendable {
-    private var tokens: [AddedToken] = []
+    private var tokens: [(token: AddedToken, id: Int32)] = []
     private var byContent = Vocabulary()
     private var byID: [Int32: Int] = [:]
     /// The tokens' text after normalization, for those that it changes.
@@ -51,42 +51,43 @@ struct AddedTokens: Sendable {
     private(set) var countBeyondModel = 0
 
     /// Throws `SeamError` when a token's id is not the one that the model gives it or, for a token that the model
-    /// does not have, the next one after the model's tokens: `tokenizers` goes by these and not by the file.
+    /// does not have, the next one after the model's tokens: `tokenizers` goes by these and not by the file. The next one is
+    /// the number of tokens, also where ids have gaps.
     init(_ added: [AddedToken], model: any TokenizerModel, normalizer: (any Normalizer)?) throws {
         for token in added {
             guard !token.content.isEmpty else { throw token.error(.format, "must have some text as \"content\"") }
             let modelID = model.id(of: token.content)
-            let expected = modelID ?? Int32(clamping: model.size + countBeyondModel)
-            guard token.id == expected else {
+            let id = modelID ?? Int32(clamping: model.size + countBeyondModel)
+            // Some files count on from the highest id of a vocabulary with gaps.
+            let other = modelID ?? Int32(clamping: model.highestID + 1 + countBeyondModel)
+            guard token.id == id || token.id == other else {
                 let source = modelID == nil ? "the next one after the vocabulary" : "its id in the vocabulary"
                 throw token.error(
-                    .incompatible, "gives \"\(token.content)\" the id \(token.id), expected \(expected), \(source)")
+                    .incompatible, "gives \"\(token.content)\" the id \(token.id), expected \(id), \(source)")
             }
             if modelID == nil { countBeyondModel += 1 }
-            guard byContent.insert(token.content, id: token.id) == nil else {
+            guard byContent.insert(token.content, id: id) == nil else {
                 throw token.error(.format, "is \"\(token.content)\", which an earlier added token is, too")
             }
-            if token.isSpecial { _ = specialTexts.insert(token.content, id: token.id) }
+            if token.isSpecial { _ = specialTexts.insert(token.content, id: id) }
             var text = Array(token.content.utf8)
             if token.isNormalized, let normalizer {
                 let normalized = try normalizer.normalize(text)
                 if normalized != text {
-                    guard !normalized.isEmpty else {
-                        throw token.error(
-                            .unsupported, "is \"\(token.content)\", of which the normalizer leaves nothing")
-                    }
                     text = normalized
-                    normalizedTexts[token.id] = String(decoding: text, as: UTF8.self)
+                    normalizedTexts[id] = String(decoding: text, as: UTF8.self)
                 }
             }
+            // One of which the normalizer leaves nothing is found nowhere.
             let isNew =
-                token.isNormalized
-                ? normalizedTrie.insert(text, Int32(tokens.count)) : rawTrie.insert(text, Int32(tokens.count))
+                text.isEmpty
+                || (token.isNormalized
+                    ? normalizedTrie.insert(text, Int32(tokens.count)) : rawTrie.insert(text, Int32(tokens.count)))
             guard isNew else {
                 throw token.error(.unsupported, "is \"\(token.content)\", which normalizes to an earlier added token")
             }
-            byID[token.id] = tokens.count
-            tokens.append(token)
+            byID[id] = tokens.count
+            tokens.append((token, id))
         }
     }
 
@@ -94,7 +95,7 @@ struct AddedTokens: Sendable {
 
     /// The token's text as decoding shows it: normalized, for a token that is looked for in normalized text.
     func text(of id: Int32) -> String? {
-        byID[id].map { normalizedTexts[id] ?? tokens[$0].content }
+        byID[id].map { normalizedTexts[id] ?? tokens[$0].token.content }
     }
 
     /// Whether a text is that of a special token.
@@ -117,13 +118,13 @@ struct AddedTokens: Sendable {
         var position = 0
         while let (match, number) = trie.firstMatch(in: text, from: position) {
             position = match.upperBound
-            let token = tokens[Int(number)]
+            let (token, id) = tokens[Int(number)]
             if token.singleWord && touchesWord(text, match) { continue }
             var (start, end) = (match.lowerBound, match.upperBound)
             if token.stripsLeft { start = startOfSpace(in: text, to: start) }
             if token.stripsRight { end = endOfSpace(in: text, from: end) }
             if done < start { segments.append(.text(done..<start)) }
-            segments.append(.token(token.id))
+            segments.append(.token(id))
             done = end
         }
         if done != text.count { segments.append(.text(done..<text.count)) }

@@ -1,7 +1,7 @@
 import Files
 
 /// What BERT does to a text: cleans it, puts spaces around Chinese characters, strips accents, lowercases.
-struct BertNormalizer: Normalizer {
+struct BertNormalizer: CharacterNormalizer {
     private let cleansText: Bool
     private let handlesChinese: Bool
     private let stripsAccents: Bool
@@ -23,7 +23,7 @@ struct BertNormalizer: Normalizer {
         self.lowercases = lowercases
     }
 
-    func normalize(_ text: [UInt8]) throws -> [UInt8] {
+    func rewrite(_ text: [UInt8]) throws -> [UInt8] {
         var (result, isASCII) = cleaned(text)
         if stripsAccents && !isASCII {
             result = filtered(try UnicodeForm.nfd.apply(to: result)) { !$0.isNonspacingMark }

@@ -25,6 +25,15 @@ private struct ByteAlphabet: Sendable {
         self.encoded = encoded
         self.bytes = bytes
     }
+
+    /// Appends the characters of bytes.
+    func write(_ text: ArraySlice<UInt8>, to result: inout [UInt8]) {
+        for byte in text {
+            let (first, second) = encoded[Int(byte)]
+            result.append(first)
+            if second != 0 { result.append(second) }
+        }
+    }
 }
 
 /// Cuts words by the pattern of GPT-2, if it is to, and writes each byte as its character.
@@ -56,14 +65,19 @@ struct ByteLevelPreTokenizer: PreTokenizer {
                 BytePattern.gpt2.forEachWord(in: text, piece) { result.append($0) }
             }
         }
-        let encoded = ByteAlphabet.shared.encoded
-        pieces.rewrite { text, piece, result in
-            for byte in text[piece] {
-                let (first, second) = encoded[Int(byte)]
-                result.append(first)
-                if second != 0 { result.append(second) }
-            }
-        }
+        pieces.rewrite { text, piece, result in ByteAlphabet.shared.write(text[piece], to: &result) }
+    }
+}
+
+/// Writes each byte as its character.
+struct ByteLevelNormalizer: CharacterNormalizer {
+    init(_ part: TokenizerPart) throws { try part.allow("type") }
+
+    func rewrite(_ text: [UInt8]) -> [UInt8] {
+        var result: [UInt8] = []
+        result.reserveCapacity(2 * text.count)
+        ByteAlphabet.shared.write(text[...], to: &result)
+        return result
     }
 }
 

@@ -50,6 +50,7 @@ struct BytePairEncoding: TokenizerModel {
     }
 
     var size: Int { vocabulary.count }
+    var highestID: Int { vocabulary.highestID }
     func id(of token: String) -> Int32? { vocabulary.id(of: token) }
     func token(of id: Int32) -> String? { vocabulary.token(of: id) }
     var unknownID: Int32? { unknown?.id }

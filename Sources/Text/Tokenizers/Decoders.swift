@@ -16,6 +16,8 @@ func tokenDecoder(_ part: TokenizerPart) throws -> any TokenDecoder {
         "ByteFallback": ByteFallbackDecoder.init,
         "Strip": StripDecoder.init,
         "Metaspace": Metaspace.init,
+        "BPEDecoder": EndOfWordDecoder.init,
+        "CTC": CTCDecoder.init,
     ])
 }
 
@@ -57,29 +59,6 @@ struct ReplaceDecoder: TokenDecoder {
 
     func decode(_ tokens: [String]) throws -> [String] {
         try tokens.map { String(decoding: try pattern.replacing(Array($0.utf8), with: content), as: UTF8.self) }
-    }
-}
-
-/// Joins the tokens of a word, puts spaces between words and, where it cleans up, none before punctuation.
-struct WordPieceDecoder: TokenDecoder {
-    private let prefix: [UInt8]
-    private let cleansUp: Bool
-
-    init(_ part: TokenizerPart) throws {
-        try part.allow("type", "prefix", "cleanup")
-        prefix = try Array(part.string("prefix").utf8)
-        cleansUp = try part.bool("cleanup")
-    }
-
-    func decode(_ tokens: [String]) throws -> [String] {
-        try tokens.enumerated().map { number, token in
-            var text = Array(token.utf8)
-            if number > 0 {
-                if text.starts(with: prefix) { text.removeFirst(prefix.count) } else { text.insert(0x20, at: 0) }
-            }
-            if cleansUp { text = try SpaceCleaning.apply(to: text, contractsNot: true) }
-            return String(decoding: text, as: UTF8.self)
-        }
     }
 }
 

@@ -134,15 +134,18 @@ extension GGUFTokenizerData {
     fileprivate func mergesByScore(_ vocabulary: Vocabulary) -> MergeTable {
         var table = MergeTable(minimumCapacity: 4 * tokens.count)
         let order = tokens.indices.sorted { scores[$0] > scores[$1] }
-        for (rank, number) in order.enumerated() {
+        let lengths = Set(tokens.map(\.utf8.count))
+        var rank: UInt32 = 0
+        for (place, number) in order.enumerated() {
+            // Tokens of one score have one rank, so that the leftmost merges first.
+            if place > 0, scores[number] != scores[order[place - 1]] { rank += 1 }
             let token = Array(tokens[number].utf8)
-            var cut = 0
-            while cut < token.count {
-                cut += lengthOfScalar(token[cut])
-                guard cut < token.count, let left = vocabulary.id(of: token, 0..<cut),
+            // Only where both parts can be tokens: a token of 100,000 bytes has as many places to be cut.
+            vocabulary.forEachPrefix(of: token) { left, cut in
+                guard cut < token.count, lengths.contains(token.count - cut),
                     let right = vocabulary.id(of: token, cut..<token.count)
-                else { continue }
-                table.insert(left, right, rank: UInt32(clamping: rank), result: Int32(number))
+                else { return }
+                table.insert(left, right, rank: rank, result: Int32(number))
             }
         }
         return table

@@ -12,7 +12,7 @@ struct MergeTable: Sendable {
         table.insert(left, right, UInt64(rank) << 32 | UInt64(UInt32(bitPattern: result)))
     }
 
-    /// The merge of two tokens or `none`. Of two merges the lesser one goes first.
+    /// The merge of two tokens or `none`. Of two merges that of the lesser rank goes first.
     func merge(_ left: Int32, _ right: Int32) -> UInt64 { table[left, right] }
 
     static func rank(of merge: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: merge >> 32) }

@@ -25,7 +25,8 @@ struct MergingTokens {
         while true {
             var lowest = MergeTable.none
             var place = 0
-            for candidate in pairs.indices where pairs[candidate] < lowest {
+            for candidate in pairs.indices
+            where MergeTable.rank(of: pairs[candidate]) < MergeTable.rank(of: lowest) {
                 lowest = pairs[candidate]
                 place = candidate
             }

@@ -32,13 +32,12 @@ struct Metaspace: PreTokenizer, TokenDecoder {
 
     func apply(to pieces: inout Pieces) {
         let replacement = Array(String(replacement).utf8)
-        let isAtStart = pieces.isAtStart
-        let start = pieces.start
+        let lead = pieces.lead
         pieces.rewrite { text, piece, result in
             let prepends: Bool =
                 switch scheme {
                 case .always: true
-                case .first: isAtStart && piece.lowerBound == start
+                case .first: piece.lowerBound < lead
                 case .never: false
                 }
             let startsWithIt = text[piece].first == 0x20 || text[piece].starts(with: replacement)

@@ -5,6 +5,8 @@ import Support
 protocol TokenizerModel: Sendable {
     /// The number of tokens.
     var size: Int { get }
+    /// The greatest id, which is beyond `size` where ids have gaps; -1 without tokens.
+    var highestID: Int { get }
     func id(of token: String) -> Int32?
     func token(of id: Int32) -> String?
     /// The token for text that has none; nil where there is none, or the model does not know it from others.
@@ -13,8 +15,18 @@ protocol TokenizerModel: Sendable {
     func append(_ pieces: Pieces, to ids: inout [Int32]) throws
 }
 
+extension TokenizerModel {
+    var highestID: Int { size - 1 }
+}
+
 func tokenizerModel(_ part: TokenizerPart) throws -> any TokenizerModel {
-    try part.typed([
+    // Older files do not say which it is, and `tokenizers` tells by what they have.
+    guard part.member("type") != nil else {
+        if part.member("merges") != nil { return try BytePairEncoding(part) }
+        if part.member("vocab")?.arrayValue != nil { return try Unigram(part) }
+        return try part.member("max_input_chars_per_word") != nil ? WordPiece(part) : WordLevel(part)
+    }
+    return try part.typed([
         "WordLevel": WordLevel.init,
         "WordPiece": WordPiece.init,
         "BPE": BytePairEncoding.init,
@@ -34,6 +46,7 @@ struct WordLevel: TokenizerModel {
     }
 
     var size: Int { vocabulary.count }
+    var highestID: Int { vocabulary.highestID }
     func id(of token: String) -> Int32? { vocabulary.id(of: token) }
     func token(of id: Int32) -> String? { vocabulary.token(of: id) }
     var unknownID: Int32? { unknown.id }

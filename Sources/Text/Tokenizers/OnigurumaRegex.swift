@@ -39,8 +39,11 @@ final class OnigurumaRegex: @unchecked Sendable {
     /// Calls `body` with the range of every match in `text[piece]`, from left to right and without overlap;
     /// nothing outside of `piece` is seen. An empty match right behind another match does not count.
     ///
-    /// Throws `SeamError(.format)` when Oniguruma gives up, which it does after 10^7 attempts in one search.
-    func forEachMatch(in text: [UInt8], _ piece: Range<Int>, _ body: (Range<Int>) -> Void) throws {
+    /// Throws `SeamError(.format)` when Oniguruma gives up, and where the searches of a text take more attempts than
+    /// `budget` has left: an expression with nested repetitions may need 2^n of them for n characters.
+    func forEachMatch(
+        in text: [UInt8], _ piece: Range<Int>, _ budget: inout SearchBudget, _ body: (Range<Int>) -> Void
+    ) throws {
         try text.withUnsafeBufferPointer { buffer in
             guard let base = buffer.baseAddress else { return }
             let start = base + piece.lowerBound
@@ -50,7 +53,7 @@ final class OnigurumaRegex: @unchecked Sendable {
             var next = start
             var lastEnd: Int?
             while next <= end {
-                let status = onig_search(regex, start, end, next, end, region, OnigOptionType(ONIG_OPTION_NONE))
+                let status = try budget.search(place) { conig_search(regex, start, end, next, region, $0) }
                 if status == ONIG_MISMATCH { return }
                 guard status >= 0, let region else {
                     let reason = Self.reason { conig_search_error($0, status) }
@@ -73,5 +76,37 @@ final class OnigurumaRegex: @unchecked Sendable {
             count = Int(write(buffer.baseAddress!))
         }
         return "Oniguruma says: \(String(decoding: text, as: UTF8.self))"
+    }
+}
+
+/// How many attempts at a match all searches in one text may take together.
+///
+/// Oniguruma has a limit for one search, and does not tell how many attempts one took. So each search is tried with a low
+/// limit first, which ordinary expressions never reach, and again with higher ones; what was tried in vain is taken off.
+struct SearchBudget {
+    private static let firstLimit = 1000
+    private let total: Int
+    private var left: Int
+
+    /// For a text of so many bytes. A search that goes over a whole text for one match takes a few attempts a byte.
+    init(byteCount: Int) {
+        total = 100_000 + 1000 * byteCount
+        left = total
+    }
+
+    fileprivate mutating func search(_ place: String, _ search: (_ limit: UInt) -> Int32) throws -> Int32 {
+        var limit = Self.firstLimit
+        while true {
+            let status = search(UInt(limit))
+            guard conig_gave_up(status) != 0 else { return status }
+            left -= limit
+            guard left > 0 else {
+                throw SeamError(
+                    .format,
+                    "\(place): the regular expression cannot be applied to a text, it takes more than \(total) attempts"
+                        + " to find its matches; nested repetitions are the usual reason")
+            }
+            limit = min(8 * limit, left)
+        }
     }
 }

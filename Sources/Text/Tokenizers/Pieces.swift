@@ -2,16 +2,13 @@
 struct Pieces {
     private(set) var text: [UInt8]
     private(set) var ranges: [Range<Int>]
-    /// Where the stretches began before they were cut.
-    private(set) var start: Int
-    /// Whether that is the start of the whole input.
-    let isAtStart: Bool
+    /// What begins before this place begins with the first character of the whole input.
+    private(set) var lead: Int
 
-    init(text: [UInt8], range: Range<Int>, isAtStart: Bool) {
+    init(text: [UInt8], range: Range<Int>, lead: Int) {
         self.text = text
         ranges = [range]
-        start = range.lowerBound
-        self.isAtStart = isAtStart
+        self.lead = lead
     }
 
     /// Puts what `split` makes of each stretch in its place; stretches without a byte are dropped.
@@ -23,21 +20,24 @@ struct Pieces {
         ranges = result
     }
 
-    /// Puts what `write` appends in the place of the text of each stretch.
+    /// Puts what `write` appends in the place of the text of each stretch: of its beginning, the beginning of that.
     mutating func rewrite(_ write: (_ text: [UInt8], _ piece: Range<Int>, _ result: inout [UInt8]) -> Void) {
         var result: [UInt8] = []
         result.reserveCapacity(text.count + text.count / 2)
-        var isFirst = true
+        var newLead = 0
         for number in ranges.indices {
             let piece = ranges[number]
             let begin = result.count
+            if piece.lowerBound < lead {
+                write(text, piece.lowerBound..<min(piece.upperBound, lead), &result)
+                newLead = result.count
+                result.removeLast(result.count - begin)
+            }
             write(text, piece, &result)
-            // The first stretch may lie behind the start, where something was cut away before it.
-            if isFirst { start = piece.lowerBound == start ? begin : -1 }
-            isFirst = false
             ranges[number] = begin..<result.count
         }
         text = result
+        lead = newLead
     }
 }
 

@@ -17,6 +17,8 @@ func preTokenizer(_ part: TokenizerPart) throws -> any PreTokenizer {
         "Digits": DigitsPreTokenizer.init,
         "ByteLevel": ByteLevelPreTokenizer.init,
         "Metaspace": Metaspace.init,
+        "UnicodeScripts": UnicodeScripts.init,
+        "FixedLength": FixedLength.init,
     ])
 }
 
@@ -58,12 +60,13 @@ struct SplitPreTokenizer: PreTokenizer {
     func apply(to pieces: inout Pieces) throws {
         let text = pieces.text
         var stretches: [Stretch] = []
+        var budget = SearchBudget(byteCount: text.count)
         try pieces.replaceEach { piece, result in
             guard behavior != .isolated else {
-                return try pattern.forEachStretch(in: text, piece) { range, _ in result.append(range) }
+                return try pattern.forEachStretch(in: text, piece, &budget) { range, _ in result.append(range) }
             }
             stretches.removeAll(keepingCapacity: true)
-            try pattern.forEachStretch(in: text, piece) { stretches.append(Stretch($0, $1 != invert)) }
+            try pattern.forEachStretch(in: text, piece, &budget) { stretches.append(Stretch($0, $1 != invert)) }
             behavior.append(stretches, to: &result)
         }
     }

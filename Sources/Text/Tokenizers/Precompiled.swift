@@ -26,23 +26,32 @@ struct PrecompiledNormalizer: Normalizer {
         replacements = Array(bytes[(4 + size)...])
     }
 
-    func normalize(_ text: [UInt8]) -> [UInt8] {
+    func normalize(_ text: [UInt8], lead: inout Int) -> [UInt8] {
         let string = String(decoding: text, as: UTF8.self)
         var result: [UInt8] = []
         result.reserveCapacity(text.count)
+        var newLead = 0
+        func append(_ part: ArraySlice<UInt8>, of range: Range<Int>) {
+            result += part
+            guard newLead == 0, !result.isEmpty else { return }
+            // `tokenizers` forgets what went away before it, so what is left first counts as the first character. Of
+            // several characters that are replaced together the others keep their places.
+            newLead = range.count == lengthOfScalar(text[range.lowerBound]) ? result.count : lengthOfScalar(result[0])
+        }
         var position = 0
         while position < text.count {
             let grapheme = position..<endOfGrapheme(text, string, position)
             position = grapheme.upperBound
             // The rule of `tokenizers`: a short grapheme is replaced as a whole, else each of its scalars.
             if grapheme.count < 6, let replacement = replacement(of: text, grapheme) {
-                result += replacement
+                append(replacement, of: grapheme)
                 continue
             }
             forEachScalar(in: text, grapheme) { _, range in
-                result += replacement(of: text, range) ?? text[range]
+                append(replacement(of: text, range) ?? text[range], of: range)
             }
         }
+        if lead > 0, result != text { lead = newLead }
         return result
     }
 

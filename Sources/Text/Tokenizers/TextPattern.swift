@@ -24,13 +24,15 @@ enum TextPattern: Sendable {
     /// `literal` must not be empty.
     init(literal: String) { self = .literal(Array(literal.utf8)) }
 
-    /// Calls `body` for consecutive stretches that cover `text[piece]`: the matches and what is between them.
+    /// Calls `body` for consecutive stretches that cover `text[piece]`: the matches and what is between them. `budget` is
+    /// that of the text that the pieces are of.
     func forEachStretch(
-        in text: [UInt8], _ piece: Range<Int>, _ body: (_ stretch: Range<Int>, _ isMatch: Bool) -> Void
+        in text: [UInt8], _ piece: Range<Int>, _ budget: inout SearchBudget,
+        _ body: (_ stretch: Range<Int>, _ isMatch: Bool) -> Void
     ) throws {
         guard !piece.isEmpty else { return }
         var position = piece.lowerBound
-        try forEachMatch(in: text, piece) { match in
+        try forEachMatch(in: text, piece, &budget) { match in
             if position != match.lowerBound { body(position..<match.lowerBound, false) }
             body(match, true)
             position = match.upperBound
@@ -38,19 +40,34 @@ enum TextPattern: Sendable {
         if position != piece.upperBound { body(position..<piece.upperBound, false) }
     }
 
-    /// `text[piece]` with `content` in place of each match.
+    /// `text` with `content` in place of each match.
     func replacing(_ text: [UInt8], with content: [UInt8]) throws -> [UInt8] {
+        var lead = 0
+        return try replacing(text, with: content, lead: &lead)
+    }
+
+    /// As above; `lead` is that of `Normalizer`. What replaces a match comes from its last character.
+    func replacing(_ text: [UInt8], with content: [UInt8], lead: inout Int) throws -> [UInt8] {
         var result: [UInt8] = []
         result.reserveCapacity(text.count)
-        try forEachStretch(in: text, text.indices) { stretch, isMatch in
+        var budget = SearchBudget(byteCount: text.count)
+        let oldLead = lead
+        lead = 0
+        try forEachStretch(in: text, text.indices, &budget) { stretch, isMatch in
             if isMatch { result += content } else { result += text[stretch] }
+            if stretch.lowerBound < oldLead || stretch.upperBound == 0 && oldLead > 0 {
+                let behind = max(0, stretch.upperBound - oldLead)
+                if !isMatch { lead = result.count - behind } else if behind == 0 { lead = result.count }
+            }
         }
         return result
     }
 
-    private func forEachMatch(in text: [UInt8], _ piece: Range<Int>, _ body: (Range<Int>) -> Void) throws {
+    private func forEachMatch(
+        in text: [UInt8], _ piece: Range<Int>, _ budget: inout SearchBudget, _ body: (Range<Int>) -> Void
+    ) throws {
         switch self {
-        case .regex(let regex): try regex.forEachMatch(in: text, piece, body)
+        case .regex(let regex): try regex.forEachMatch(in: text, piece, &budget, body)
         case .words(let pattern): pattern.forEachWord(in: text, piece, body)
         case .literal(let literal):
             var position = piece.lowerBound

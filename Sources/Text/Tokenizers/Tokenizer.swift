@@ -93,8 +93,9 @@ public final class Tokenizer: Sendable {
             case .token(let id): ids.append(id)
             case .text(let range):
                 let text = range == bytes.indices ? bytes : Array(bytes[range])
-                let isAtStart = range.lowerBound == 0
-                try encode(normalized: normalizer?.normalize(text) ?? text, isAtStart: isAtStart, to: &ids)
+                var lead = range.lowerBound == 0 ? lengthOfScalar(text[0]) : 0
+                let normalized = try normalizer?.normalize(text, lead: &lead) ?? text
+                try encode(normalized: normalized, lead: lead, to: &ids)
             }
         }
         let addedCount = addSpecialTokens ? postProcessor?.addedCount ?? 0 : 0
@@ -103,12 +104,12 @@ public final class Tokenizer: Sendable {
         return postProcessor?.process(ids, addSpecialTokens: addSpecialTokens) ?? ids
     }
 
-    private func encode(normalized text: [UInt8], isAtStart: Bool, to ids: inout [Int32]) throws {
+    private func encode(normalized text: [UInt8], lead: Int, to ids: inout [Int32]) throws {
         for segment in addedTokens.segments(of: text, normalized: true) {
             switch segment {
             case .token(let id): ids.append(id)
             case .text(let range):
-                var pieces = Pieces(text: text, range: range, isAtStart: isAtStart && range.lowerBound == 0)
+                var pieces = Pieces(text: text, range: range, lead: lead)
                 try preTokenizer?.apply(to: &pieces)
                 try model.append(pieces, to: &ids)
             }

@@ -51,7 +51,7 @@ struct TokenizerPart {
     /// What `name` stands for in `choices`; throws naming the choices.
     func choice<Value>(_ key: String, _ choices: KeyValuePairs<String, Value>) throws -> Value {
         let name = try string(key)
-        guard let choice = choices.first(where: { $0.key == name }) else {
+        guard let choice = choices.first(where: { TextKey($0.key) == TextKey(name) }) else {
             throw error(
                 .unsupported, "has the \(key) \"\(name)\", supported are \(quoted(choices.map(\.key)))")
         }
@@ -66,7 +66,7 @@ struct TokenizerPart {
         guard let name = type.stringValue else {
             throw error(.format, "must have a string as \"type\", found \(type.kind)")
         }
-        guard let known = types.first(where: { $0.key == name }) else {
+        guard let known = types.first(where: { TextKey($0.key) == TextKey(name) }) else {
             throw error(.unsupported, "is of the type \"\(name)\", supported are \(quoted(types.map(\.key)))")
         }
         return try known.value(self)
@@ -75,14 +75,14 @@ struct TokenizerPart {
     /// Throws `SeamError(.unsupported)` naming the first key that is none of `keys`: a setting that is not
     /// known cannot be followed.
     func allow(_ keys: String...) throws {
-        for (key, _) in value.objectValue ?? [] where !keys.contains(key) {
+        for (key, _) in value.objectValue ?? [] where !keys.containsExactly(key) {
             throw error(.unsupported, "has the unknown key \"\(key)\", known are \(quoted(keys))")
         }
     }
 
-    /// The value under `key`, compared as bytes since a token can be a key.
+    /// The value under `key`.
     func member(_ key: String) -> JSON? {
-        value.objectValue?.first { $0.key.utf8.elementsEqual(key.utf8) }?.value
+        value[key]
     }
 
     private func require<Value>(_ key: String, _ expected: String, _ convert: (JSON) -> Value?) throws -> Value {

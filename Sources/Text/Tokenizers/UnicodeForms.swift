@@ -66,14 +66,20 @@ struct FormNormalizer: Normalizer {
         }
     }
 
-    func normalize(_ text: [UInt8]) throws -> [UInt8] { try form.apply(to: text) }
+    func normalize(_ text: [UInt8], lead: inout Int) throws -> [UInt8] {
+        let result = try form.apply(to: text)
+        lead = min(try form.apply(to: Array(text[..<lead])).count, result.count)
+        // The first character may have taken a mark behind it in.
+        while lead > 0, lead < result.count, result[lead] & 0xC0 == 0x80 { lead += 1 }
+        return result
+    }
 }
 
 /// Removes combining marks; does not decompose letters that have one.
-struct StripAccents: Normalizer {
+struct StripAccents: CharacterNormalizer {
     init(_ part: TokenizerPart) throws { try part.allow("type") }
 
-    func normalize(_ text: [UInt8]) -> [UInt8] { filtered(text) { !$0.isCombiningMark } }
+    func rewrite(_ text: [UInt8]) -> [UInt8] { filtered(text) { !$0.isCombiningMark } }
 }
 
 /// The scalars of `text` for which `keeps` holds.

@@ -95,19 +95,22 @@ struct Unigram: TokenizerModel {
                 if end == next { hasCharacter = true }
             }
             if !hasCharacter {
-                guard unknownID != nil else {
+                let step = Step(score: score + unknownScore, start: start, isUnknown: true)
+                let isBetter = Self.improve(&steps[next - range.lowerBound], by: step)
+                guard unknownID != nil || !isBetter else {
                     let character = String(decoding: text[start..<next], as: UTF8.self)
                     throw SeamError(.notFound, "\(place) has no token \"\(character)\", and no \"unk_id\"")
                 }
-                let step = Step(score: score + unknownScore, start: start, isUnknown: true)
-                Self.improve(&steps[next - range.lowerBound], by: step)
             }
             start = next
         }
     }
 
-    private static func improve(_ step: inout Step, by other: Step) {
-        if step.start < 0 || other.score > step.score { step = other }
+    @discardableResult
+    private static func improve(_ step: inout Step, by other: Step) -> Bool {
+        guard step.start < 0 || other.score > step.score else { return false }
+        step = other
+        return true
     }
 
     private func append(_ text: [UInt8], _ token: Range<Int>, to ids: inout [Int32]) throws {

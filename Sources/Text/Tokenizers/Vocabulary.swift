@@ -17,6 +17,8 @@ struct Vocabulary: Sendable {
     }
 
     var count: Int { entries.count }
+    /// -1 without tokens.
+    private(set) var highestID = -1
 
     enum Conflict { case token, id }
 
@@ -28,6 +30,7 @@ struct Vocabulary: Sendable {
         text += token.utf8
         longest = max(longest, text.count - start)
         places[id] = entries.count
+        highestID = max(highestID, Int(id))
         entries.append((start, text.count, id))
         if 2 * entries.count > slots.count {
             slots = Array(repeating: -1, count: 2 * slots.count)
@@ -63,6 +66,15 @@ struct Vocabulary: Sendable {
             if let id = id(of: text, range.lowerBound..<end, hashes[length - 1]) { return (id, end) }
         }
         return nil
+    }
+
+    /// Calls `body` with each token that `text` starts with, from short to long: its id and where it ends.
+    func forEachPrefix(of text: [UInt8], _ body: (_ id: Int32, _ end: Int) -> Void) {
+        var hash = TokenHash()
+        for position in text.indices.prefix(longest) {
+            hash.combine(text[position])
+            if let id = id(of: text, 0..<position + 1, hash) { body(id, position + 1) }
+        }
     }
 
     func token(of id: Int32) -> String? {

@@ -65,3 +65,28 @@ extension Pieces {
         }
     }
 }
+
+/// Cuts after every so many characters.
+struct FixedLength: PreTokenizer {
+    private let length: Int
+
+    init(_ part: TokenizerPart) throws {
+        try part.allow("type", "length")
+        length = part.member("length") == nil ? 5 : try part.int("length")
+        guard length > 0 else { throw part.error(.format, "must have 1 or more as \"length\", found \(length)") }
+    }
+
+    func apply(to pieces: inout Pieces) {
+        let text = pieces.text
+        pieces.replaceEach { piece, result in
+            var (start, count) = (piece.lowerBound, 0)
+            forEachScalar(in: text, piece) { _, range in
+                count += 1
+                guard count == length else { return }
+                result.append(start..<range.upperBound)
+                (start, count) = (range.upperBound, 0)
+            }
+            result.append(start..<piece.upperBound)
+        }
+    }
+}

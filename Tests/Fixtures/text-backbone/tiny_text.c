@@ -73,6 +73,11 @@ static seam_status query(void *self, seam_query *io, seam_error **error) {
   }
   if (strcmp(defect, "more") == 0) io->answered++;
   if (strcmp(defect, "fewer") == 0) io->answered--;
+  if (strcmp(defect, "requests") == 0) io->requests = INT64_MAX;
+  if (strcmp(defect, "countless") == 0) {
+    io->answered = SIZE_MAX;
+    return backbone->host->set_error(error, SEAM_IO, "lost count");
+  }
   if (strcmp(defect, "late") == 0) return backbone->host->set_error(error, SEAM_IO, "failed after the last");
   if (strcmp(defect, "speechless") == 0) {
     io->answered--;
@@ -86,7 +91,7 @@ static const seam_option defect_option = {
     .kind = SEAM_OPTION_STRING,
     .name = "defect",
     .default_value = "\"none\"",
-    .choices = "none|nan|more|fewer|late|speechless",
+    .choices = "none|nan|more|fewer|late|speechless|requests|countless",
     .doc = "How to break the contract.",
 };
 static const seam_option *const options[] = {&defect_option};

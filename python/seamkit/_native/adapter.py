@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from seamkit import _declarations as c
-from seamkit._native.exchange import Array, array, lend, output, pointer, received
+from seamkit._native.exchange import Array, array, integers, lend, output, pointer, received
 from seamkit._native.handles import Handle, made
-from seamkit._native.library import changed, checked, library, sized, taken_json, taken_string, utf8
+from seamkit._native.library import changed, checked, library, losses_of, sized, taken_json, taken_string, utf8
 from seamkit.errors import NotFoundError, ShapeError
+from seamkit.texts import c_string, check_integer
 
 _STRING_OFFSET = getattr(c.seam_value, "string").offset  # noqa: B009, a member for ctypes alone
 Value = None | bool | int | float | str | Array
@@ -99,13 +100,13 @@ class Adapter(Handle):
         library().seam_fit_options_init(ctypes.byref(options))
         changed(options, changes)
         x, h = self._features("fit", scores, hidden)
-        y = array(labels, np.int32)
+        y = integers(labels, "labels")
         if y.shape != (len(x),):
             raise ShapeError(f"fit needs a label for each of {len(x)} examples, found labels {list(y.shape)}")
         empty = None if empty_scores is None else array(empty_scores, np.float32)
         if empty is not None and empty.size != x.shape[1]:
             raise ShapeError(f"empty_scores must have one number for each of {x.shape[1]} classes, found {empty.size}")
-        losses = (ctypes.c_double * max(options.epochs, 0))()
+        losses = losses_of(options)
         checked(
             "seam_adapter_fit", self.handle, pointer(x, ctypes.c_float), pointer(h, ctypes.c_float),
             pointer(y, ctypes.c_int32), pointer(empty, ctypes.c_float), len(y), ctypes.byref(options), losses)
@@ -145,11 +146,12 @@ def saved_sizes(path: str | Path) -> tuple[int, int] | None:
 
 def _fill(value: Any, argument: Any) -> None:
     if isinstance(argument, (bool, int, np.integer)):
+        check_integer(argument, ctypes.c_int64, "an argument of the method")
         value.kind, value.integer = c.SEAM_VALUE_INT, int(argument)
     elif isinstance(argument, (float, np.floating)):
         value.kind, value.number = c.SEAM_VALUE_DOUBLE, float(argument)
     elif isinstance(argument, str):
-        value.kind, value.string = c.SEAM_VALUE_STRING, argument.encode()
+        value.kind, value.string = c.SEAM_VALUE_STRING, c_string(argument, "an argument of the method")
     else:
         value.kind, value.tensor = c.SEAM_VALUE_TENSOR, lend(argument)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from seamkit import _declarations as c
-from seamkit._native.exchange import Array, array, pointer
+from seamkit._native.exchange import Array, integers, pointer
 from seamkit._native.library import sized
 from seamkit.errors import ShapeError
 
@@ -24,14 +24,15 @@ class Batch:
     input_ids, attention_mask, token_type_ids [batch, source]; labels, decoder_input_ids [batch, target], -100 counts
     nothing in labels; classes [batch], for a classification.
 
-    Raises ShapeError for arrays that do not fit each other. What is borrowed must not change while a call runs.
+    Raises ShapeError for arrays that do not fit each other and rows of several lengths, InvalidArgumentError for what is no
+    integer of 32 bits. What is borrowed must not change while a call runs.
     """
 
     def __init__(
         self, input_ids: Any, attention_mask: Any = None, labels: Any = None, decoder_input_ids: Any = None,
         token_type_ids: Any = None, classes: Any = None,
     ):
-        self.input_ids = array(input_ids, np.int32)
+        self.input_ids = integers(input_ids, "input_ids")
         if self.input_ids.ndim != 2:
             raise ShapeError(f"input_ids must be [batch, source], found {list(self.input_ids.shape)}")
         self.count, source = self.input_ids.shape
@@ -55,19 +56,20 @@ class Batch:
         sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]] | None = None, *, pad_token_id: int
     ) -> Batch:
         """Rows of several lengths, filled up on the right: the sources with pad_token_id, which attention_mask leaves
-        out, the targets as labels with -100. Raises ShapeError for another number of targets than of sources."""
+        out, the targets as labels with -100. Raises ShapeError for another number of targets than of sources,
+        InvalidArgumentError for what is no integer of 32 bits."""
         if targets is not None and len(targets) != len(sources):
             raise ShapeError(f"targets must be {len(sources)} rows, one for each source, found {len(targets)}")
         return Batch(
-            _rectangle(sources, pad_token_id), _rectangle([[1] * len(each) for each in sources], 0),
-            None if targets is None else _rectangle(targets, IGNORED))
+            _rectangle(sources, pad_token_id, "sources"), _rectangle([[1] * len(each) for each in sources], 0, "mask"),
+            None if targets is None else _rectangle(targets, IGNORED, "targets"))
 
     @staticmethod
     def _like(values: Any, name: str, shape: tuple[int | None, ...]) -> Array | None:
         """The array, or None; the library takes sizes from input_ids and labels and reads as far."""
         if values is None:
             return None
-        found = array(values, np.int32)
+        found = integers(values, name)
         sizes = list(found.shape)
         if len(sizes) != len(shape) or any(n not in (None, m) for n, m in zip(shape, sizes, strict=True)):
             wanted = ", ".join("target" if each is None else str(each) for each in shape)
@@ -75,8 +77,9 @@ class Batch:
         return found
 
 
-def _rectangle(rows: Sequence[Sequence[int]], filler: int) -> Array:
-    filled = np.full((len(rows), max(map(len, rows), default=0)), filler, np.int32)
-    for place, row in zip(filled, rows, strict=True):
+def _rectangle(rows: Sequence[Sequence[int]], filler: int, name: str) -> Array:
+    read = [integers(row, f"row {number} of {name}", 1) for number, row in enumerate(rows)]
+    filled = np.full((len(read), max(map(len, read), default=0)), filler, np.int32)
+    for place, row in zip(filled, read, strict=True):
         place[: len(row)] = row
     return filled

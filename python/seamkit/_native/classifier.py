@@ -14,10 +14,12 @@ from seamkit import _declarations as c
 from seamkit._native.adapter import Adapter
 from seamkit._native.exchange import Array, pointer
 from seamkit._native.handles import Handle, made
-from seamkit._native.library import changed, checked, library, sized, utf8
+from seamkit._native.library import changed, checked, library, losses_of, sized, utf8
 from seamkit._native.runtime import Backbone
 from seamkit._native.tokenizer import Tokenizer
-from seamkit.errors import InvalidArgumentError, ShapeError
+from seamkit.errors import ShapeError
+from seamkit.labels import places
+from seamkit.texts import c_string
 
 # Texts that the model is asked about in one call of the library, between which Ctrl-C is heard.
 CHUNK = 256
@@ -42,7 +44,7 @@ class Classifier(Handle):
         cache: str | Path | None = None,
     ):
         given = None if tokenizer is None else tokenizer.handle
-        text = json.dumps(dict(task)).encode()
+        text = c_string(json.dumps(dict(task)))
         super().__init__(made("seam_classifier_create", backbone.handle, given, text, utf8(cache)))
         self.labels: list[str] = list(task["labels"])
 
@@ -56,7 +58,7 @@ class Classifier(Handle):
     ) -> list[float]:
         """Trains the attached adapters; returns the loss of each epoch.
 
-        labels: of each text, by name or by number. pairs: second texts, for a template with {text_b}. `changes` are
+        labels: of each text, by name or by number; integers that are the text of a label mean that one. pairs: second texts, for a template with {text_b}. `changes` are
         members of seam_fit_options: epochs, learning_rate ...
 
         Raises ShapeError for another number of labels or pairs than texts, InvalidArgumentError for an unknown label or
@@ -64,12 +66,10 @@ class Classifier(Handle):
         """
         if len(labels) != len(texts):
             raise ShapeError(f"fit needs a label for each of {len(texts)} texts, found {len(labels)}")
-        if unknown := [each for each in labels if isinstance(each, str) and each not in self.labels]:
-            raise InvalidArgumentError(f'there is no label "{unknown[0]}"; there are {", ".join(self.labels)}')
-        numbers = np.array([self.labels.index(each) if isinstance(each, str) else each for each in labels], np.int32)
+        numbers = np.array(places(labels, self.labels), np.int32)
         options = sized(c.seam_fit_options())
         library().seam_fit_options_init(ctypes.byref(options))
-        losses = (ctypes.c_double * max(changed(options, changes).epochs, 0))()
+        losses = losses_of(changed(options, changes))
         if len(texts) > CHUNK:
             self.scores(texts, pairs)
         checked(
@@ -104,4 +104,4 @@ class Classifier(Handle):
 
 
 def _strings(texts: Sequence[str]) -> Any:
-    return (ctypes.c_char_p * len(texts))(*[each.encode() for each in texts])
+    return (ctypes.c_char_p * len(texts))(*[c_string(each, f"text {index}") for index, each in enumerate(texts)])

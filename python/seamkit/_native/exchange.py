@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 import weakref
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seamkit import _declarations as c
-from seamkit.errors import ShapeError
+from seamkit.errors import InvalidArgumentError, ShapeError
 
 Array = NDArray[Any]
 _CODES = {np.dtype(np.float32): c.kDLFloat, np.dtype(np.float16): c.kDLFloat, np.dtype(np.int32): c.kDLInt}
@@ -22,6 +23,15 @@ _DTYPES: dict[tuple[int, int], np.dtype[Any]] = {
 # What was lent by the address of its struct: the memory must outlive the borrower's last use.
 _lent: dict[int, tuple[Any, ...]] = {}
 _lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """In a forked child, where the thread that held it may be missing."""
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def _return(address: int) -> None:
@@ -44,6 +54,30 @@ def array(values: Any, dtype: Any = None) -> Array:
         # A framework's tensor may want a gradient, which DLPack refuses to carry.
         values = np.from_dlpack(values.detach() if hasattr(values, "detach") else values)
     return np.ascontiguousarray(values, dtype) if dtype is not None else np.asarray(values)
+
+
+def integers(values: Any, name: str, ndim: int | None = None) -> Array:
+    """An int32 array as `array` makes it, of integers that fit it.
+
+    Raises InvalidArgumentError, with `name`, for other values, and ShapeError for rows of several lengths or another number
+    of axes than `ndim`.
+    """
+    try:
+        found = array(values)
+    except ValueError:
+        raise ShapeError(
+            f"{name} must be a rectangle of integers, found rows of several lengths or depths; Batch.padded and "
+            "Backbone.batch fill rows up") from None
+    if ndim is not None and found.ndim != ndim:
+        raise ShapeError(f"{name} must have {ndim} axes, found {list(found.shape)}")
+    # NumPy makes floats of no values.
+    if found.dtype.kind not in "iub" and found.size:
+        raise InvalidArgumentError(f"{name} must be integers, found {found.dtype}")
+    limits = np.iinfo(np.int32)
+    if found.dtype.kind in "iu" and found.size and (found.min() < limits.min or found.max() > limits.max):
+        wrong = found[(found < limits.min) | (found > limits.max)][0]
+        raise InvalidArgumentError(f"{name} must be integers of 32 bits, found {wrong}")
+    return np.ascontiguousarray(found, np.int32)
 
 
 def lend(values: Any) -> Any:

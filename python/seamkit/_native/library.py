@@ -13,6 +13,7 @@ from typing import Any
 from seamkit import _declarations as c
 from seamkit import locations
 from seamkit.errors import IncompatibleError, SeamError
+from seamkit.texts import c_string, check_integer
 
 Options = Mapping[str, Any]
 
@@ -43,7 +44,12 @@ def library() -> ctypes.CDLL:
 
 
 def checked(name: str, *arguments: Any) -> None:
-    """Calls a function whose last parameter is the error slot, and raises what it reports."""
+    """Calls a function whose last parameter is the error slot, and raises what it reports.
+
+    Raises InvalidArgumentError for an integer that does not fit its parameter.
+    """
+    for number, (kind, argument) in enumerate(zip(c.FUNCTIONS[name][1], arguments, strict=False), 1):
+        check_integer(argument, kind, f"argument {number} of {name}")
     error = ctypes.c_void_p()
     if getattr(library(), name)(*arguments, ctypes.byref(error)) != c.SEAM_OK:
         raise taken_error(error)
@@ -73,11 +79,11 @@ def taken_json(name: str, *arguments: Any) -> Any:
 
 
 def utf8(text: str | Path | None) -> bytes | None:
-    return None if text is None else os.fsencode(text) if isinstance(text, Path) else text.encode()
+    return None if text is None else os.fsencode(text) if isinstance(text, Path) else c_string(text)
 
 
 def options_json(options: Options | None) -> bytes | None:
-    return None if options is None else json.dumps(dict(options)).encode()
+    return None if options is None else c_string(json.dumps(dict(options)))
 
 
 def sized(struct: Any) -> Any:
@@ -89,11 +95,17 @@ def sized(struct: Any) -> Any:
 def changed(struct: Any, changes: Mapping[str, Any]) -> Any:
     """A struct of options with some of them set.
 
-    Raises TypeError for a name that is none of its members.
+    Raises TypeError for a name that is none of its members, InvalidArgumentError for an integer that it cannot hold.
     """
-    known = [name for name, *_ in struct._fields_ if name != "struct_size"]
+    known = {name: kind for name, kind, *_ in struct._fields_ if name != "struct_size"}
     for name, value in changes.items():
         if name not in known:
             raise TypeError(f"unknown option {name!r}; known are {', '.join(known)}")
+        check_integer(value, known[name], f"option {name}")
         setattr(struct, name, value)
     return struct
+
+
+def losses_of(options: c.seam_fit_options) -> Any:
+    """Room for the loss of each epoch; none for a number of epochs that the library refuses."""
+    return (ctypes.c_double * (options.epochs if 0 <= options.epochs <= 1 << 24 else 0))()

@@ -6,8 +6,10 @@ import ctypes
 from collections.abc import Sequence
 from pathlib import Path
 
+from seamkit._native.exchange import integers, pointer
 from seamkit._native.handles import Handle, made
 from seamkit._native.library import checked, taken_string, utf8
+from seamkit.texts import c_string
 
 
 class Tokenizer(Handle):
@@ -22,8 +24,12 @@ class Tokenizer(Handle):
         super().__init__(made("seam_tokenizer_open", utf8(path)))
 
     def encode(self, text: str) -> list[int]:
-        """The ids, special tokens included."""
-        count, given = ctypes.c_uint64(), text.encode()
+        """The ids, special tokens included.
+
+        Raises InvalidArgumentError for a text with U+0000, which the library would take for its end, and NotFoundError for
+        a word that is no token where the vocabulary has none for unknown ones.
+        """
+        count, given = ctypes.c_uint64(), c_string(text)
         capacity = len(given) + 16  # more tokens than bytes come from special tokens alone
         while True:
             ids = (ctypes.c_int32 * capacity)()
@@ -33,8 +39,13 @@ class Tokenizer(Handle):
             capacity = count.value
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text, special tokens left out."""
+        """The text, special tokens left out.
+
+        ids: [n], integers. Raises InvalidArgumentError for negative ones and those beyond 32 bits, UnsupportedError for a
+        text with U+0000.
+        """
         text = ctypes.c_void_p()
-        numbers = (ctypes.c_int32 * len(ids))(*ids)
-        checked("seam_tokenizer_decode", self.handle, numbers, len(ids), ctypes.byref(text))
+        numbers = integers(ids, "ids", 1)
+        checked(
+            "seam_tokenizer_decode", self.handle, pointer(numbers, ctypes.c_int32), len(numbers), ctypes.byref(text))
         return taken_string(text)

@@ -13,6 +13,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from seamkit.errors import InvalidArgumentError, ShapeError
+from seamkit.labels import are_names
 
 Words = Mapping[Any, str | Sequence[str]]
 
@@ -63,7 +64,8 @@ class Labels:
 def labels(given: Any, verbalizer: Words | None, count: int) -> Labels:
     """Reads y [n] for `count` texts.
 
-    verbalizer: its keys are the labels; where they are strings and y holds integers, those count the keys from 0. None:
+    verbalizer: its keys are the labels; where they are strings and y holds integers, those mean the keys of their text, or
+    count the keys from 0 where none has such a key. None:
     each label is its own word, with spaces for underscores and dashes.
     Raises InvalidArgumentError for a label that is not in the verbalizer, one of it without an example, and a single
     class; ShapeError for another number of labels.
@@ -88,7 +90,9 @@ def labels(given: Any, verbalizer: Words | None, count: int) -> Labels:
         keys = list(verbalizer)
         names = {str(key): [words] if isinstance(words, str) else list(words) for key, words in verbalizer.items()}
         if all(isinstance(each, str) for each in keys) and all(type(each) is int for each in known):
-            keys = list(range(len(names)))
+            texts = {str(each): each for each in known}
+            named = are_names(known, keys)
+            keys = [texts.get(key, key) for key in keys] if named else list(range(len(names)))
     if len(names) != len(keys):
         raise InvalidArgumentError(f"two labels are written alike, found {', '.join(_shown(each) for each in keys)}")
     places = {each: place for place, each in enumerate(keys)}

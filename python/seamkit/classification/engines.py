@@ -36,6 +36,11 @@ class Head:
     def classes(self) -> int:
         return len(self.task["labels"])
 
+    def names(self, numbers: NDArray[Any]) -> list[str]:
+        """Of labels that are given by their places in the task."""
+        names = list(self.task["labels"])
+        return [names[each] for each in numbers.tolist()]
+
 
 class Engine(Protocol):
     """A model that is asked once about each text. One thread at a time; `lock` sees to it.
@@ -92,7 +97,7 @@ class NativeEngine:
         adapter = self.backbone.classifier(head.id, head.classes, head.options, seed=seed)
         with self._classifier(head.task, adapter) as classifier:
             try:
-                return adapter, classifier.fit(texts[0], labels.tolist(), texts[1], **training)
+                return adapter, classifier.fit(texts[0], head.names(labels), texts[1], **training)
             finally:
                 self._asked += classifier.query_count
 
@@ -143,7 +148,7 @@ class TorchEngine:
 
     def fitted(self, head: Head, seed: int, texts: Texts, labels: NDArray[Any], **training: Any) -> Any:
         adapter = self._adapter(head, seed)
-        losses = self._classifier(head.task, adapter).fit(texts[0], labels.tolist(), texts[1], **training)
+        losses = self._classifier(head.task, adapter).fit(texts[0], head.names(labels), texts[1], **training)
         return adapter, losses
 
     def _adapter(self, head: Head, seed: int = 0) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +27,15 @@ _ENGINES = ("native", "torch")
 _OPENING = threading.Lock()
 
 
+def _renew_lock() -> None:
+    """In a forked child, where the thread that held it may be missing."""
+    global _OPENING
+    _OPENING = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
 class DecTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A few-shot classifier of texts: a frozen model is asked once about each text, and a small head is trained on what
     it says (DecT; Cui et al., ACL 2023).
@@ -33,7 +43,8 @@ class DecTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     backbone: a model's folder or GGUF file, a `seamkit.Backbone` (both on the native engine), or (model, tokenizer) of
     transformers. engine: "torch" to open a path with transformers; None: as the backbone says.
     template: the prompt, "{text} In summary, it was [MASK]"; None for one that suits the kind of model.
-    verbalizer: {label: word or words}. Where its keys are strings and y holds integers, these count the keys from 0.
+    verbalizer: {label: word or words}. Where its keys are strings and y holds integers, these mean the keys of their text,
+    or count the keys from 0 where none has such a key.
     None: each label is its own word. docs/fewshot.md says what both mean.
     tokenizer: the model's; None where the backbone tells. adapter: "dect", "linear-head" or another on decoder.output.
     lambda_: its weight of the model's own scores; None for the adapter's default. options: its further options.

@@ -4,7 +4,8 @@ from seamkit.torch import requirements  # noqa: F401 (first: it says what is mis
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.attachment import attach, attached, detach
 from seamkit.torch.classification import Classifier, FeatureExtractor, Features, open_model
-from seamkit.torch.families import Family, register_family
+from seamkit.torch.families import register_family
+from seamkit.torch.family import Family
 from seamkit.torch.folder import load, read_adapter
 from seamkit.torch.folder import save_attached as save
 from seamkit.torch.plugins import Plugin, load_plugin

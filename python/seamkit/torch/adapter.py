@@ -17,8 +17,8 @@ from seamkit import _declarations as c
 from seamkit.errors import InvalidArgumentError, NotFoundError, PluginError, UnsupportedError
 from seamkit.torch import seams
 from seamkit.torch.host import HOST, Configuration, taken_error
-from seamkit.torch.options import resolve
-from seamkit.torch.parameters import Place, declared, read_declaration
+from seamkit.torch.options import check_resolved, resolve
+from seamkit.torch.parameters import Place, declared
 from seamkit.torch.passes import Pass, Trace
 from seamkit.torch.plugins import FOLDED, Factory, factory
 from seamkit.torch.site import NO_PREFIX, Site
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # Traces kept by input shapes; batches of many lengths push out the oldest.
 MAX_TRACES = 64
+# Classes, and tokens of a prefix: a plugin computes with them.
+_MOST = 1 << 20
 
 
 class Adapter(torch.nn.Module):
@@ -57,6 +59,9 @@ class Adapter(torch.nn.Module):
         _check_kinds(site, options, classes, seed)
         self.factory, self.site, self.classes = factory(id), site, classes
         self.seam = _chosen_seam(self.factory, site, seam, classes)
+        if not all(0 <= each <= _MOST for each in prefix_length):
+            raise InvalidArgumentError(
+                f"the tokens of a prefix must be 0 ... {_MOST}, found {list(prefix_length)}")
         self.backbone_frozen, self.prefix_length = backbone_frozen, prefix_length
         # What a layer above keeps with a saved adapter, carried along as it is.
         self.task: dict[str, Any] | None = None
@@ -69,16 +74,19 @@ class Adapter(torch.nn.Module):
             self._instance = self._create(configuration)
         self.options = configuration.values
         weakref.finalize(self, _destroy, self.factory.table.destroy, self._instance).atexit = False
-        table, origin = self.factory.table, self.factory.plugin.id
-        raw = [read_declaration(table, self._instance, index) for index in range(table.parameter_count(self._instance))]
-        self._places = [Place(self, declared(each, seed, origin), origin) for each in raw]
+        check_resolved(self.options, self.factory.options, f'adapter "{id}"', self.factory.plugin.id)
+        origin = self.factory.plugin.id
+        found = declared(self.factory.table, self._instance, f'adapter "{id}"', origin)
+        self._places = [Place(self, each, seed, origin) for each in found]
 
     def _create(self, configuration: Configuration) -> int | None:
         site = self.site.struct(self.seam.encode(), self.backbone_frozen, self.classes, self.prefix_length)
         instance, error = ctypes.c_void_p(), ctypes.c_void_p()
         status = self.factory.table.create(
             HOST, configuration.handle, ctypes.byref(site), ctypes.byref(instance), ctypes.byref(error))
-        if status != c.SEAM_OK:
+        if status != c.SEAM_OK or error.value:
+            if status == c.SEAM_OK:
+                self.factory.table.destroy(instance.value)
             raise taken_error(error.value, status, self.factory.plugin.id, f'creating adapter "{self.id}"')
         return instance.value
 
@@ -331,6 +339,8 @@ def _chosen_seam(found: Factory, site: Site, seam: str | None, classes: int) -> 
         raise UnsupportedError(
             f'the model ({site.family}) has no seam "{chosen}", which adapter "{found.id}" needs; it has '
             f"{', '.join(site.seams)}")
+    if not 0 <= classes <= _MOST:
+        raise InvalidArgumentError(f"the number of classes must be 0 ... {_MOST}, found {classes}")
     if chosen == c.SEAM_DECODER_OUTPUT and classes < 2:
         raise InvalidArgumentError(
             f'adapter "{found.id}" on decoder.output is part of a classification and needs at least 2 classes, found '

@@ -19,6 +19,8 @@ from seamkit.errors import (
 )
 from seamkit.torch import encoder_output, prefixes
 from seamkit.torch.adapter import Adapter
+from seamkit.torch.connection import NOT_COPIED, Connection
+from seamkit.torch.families import check_seam
 from seamkit.torch.plugins import factory
 from seamkit.torch.seams import is_prefix
 from seamkit.torch.site import Site
@@ -34,6 +36,7 @@ class Attached(torch.nn.ModuleList):
         super().__init__()
         self.frozen = frozen
         self._handles: list[RemovableHandle] = []
+        self._connection = Connection(model)
         self._trained = [each for each in model.parameters() if each.requires_grad] if frozen else []
         for each in self._trained:
             each.requires_grad_(False)
@@ -48,15 +51,18 @@ class Attached(torch.nn.ModuleList):
     def hook(self, model: torch.nn.Module) -> None:
         """The hooks that the attached adapters need, and no others."""
         self.unhook()
+        self._handles += self._connection.begin()
         if self.on(c.SEAM_ENCODER_OUTPUT):
-            self._handles += encoder_output.hooks(model, self)
+            self._handles += encoder_output.hooks(model, self, self._connection)
         if self.on(c.SEAM_ATTENTION_PREFIX):
-            self._handles += prefixes.hooks(model, self)
+            self._handles += prefixes.hooks(model, self, self._connection)
+        self._handles += self._connection.end()
 
     def unhook(self) -> None:
         for each in self._handles:
             each.remove()
         self._handles = []
+        self._connection.forget()
 
     def release(self) -> None:
         """The model as it was."""
@@ -65,7 +71,7 @@ class Attached(torch.nn.ModuleList):
             each.requires_grad_(True)
 
     def __reduce__(self) -> Any:
-        raise TypeError("a model with adapters cannot be pickled or copied: detach them first, copy, and attach again")
+        raise TypeError(NOT_COPIED)
 
 
 def attached(model: torch.nn.Module) -> list[Adapter]:
@@ -105,6 +111,8 @@ def attach(
     if isinstance(adapter, str):
         chosen = seam or factory(adapter).seams[0]
         _check_attachable(adapter, chosen)
+        if chosen in factory(adapter).seams:
+            check_seam(model, site, adapter, chosen)
         lengths = prefixes.lengths(present) if is_prefix(chosen) else (0, 0, 0)
         given = {name.removesuffix("_"): value for name, value in options.items()}
         made = Adapter(

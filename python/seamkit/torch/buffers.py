@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from seamkit import _declarations as c
 from seamkit.errors import InvalidArgumentError, PluginError, ShapeError
 from seamkit.torch import checks
+from seamkit.torch.machine import require_memory
 from seamkit.torch.passes import Pass, new_handles
 
 _buffers: dict[int, Tensor] = {}
@@ -18,9 +20,9 @@ _buffers: dict[int, Tensor] = {}
 def create(pass_: Pass, dtype: int, shape: Any, rank: int) -> int:
     if dtype not in (c.SEAM_F32, c.SEAM_I32):
         raise InvalidArgumentError(f"buffer_create: dtype must be f32 or i32, found {dtype}")
-    if not 0 <= rank <= checks.MAX_RANK or (rank and not shape):
-        raise ShapeError(f"buffer_create: rank must be 0 ... {checks.MAX_RANK}, found {rank}")
+    checks.rank(rank, "buffer_create", shape)
     sizes = checks.sizes(list(shape[:rank]) if rank else [], "buffer_create")
+    require_memory(4 * math.prod(sizes), "buffer_create")
     pass_.stop_recording()
     handle = next(new_handles)
     kind = pass_.real if dtype == c.SEAM_F32 else torch.int32
@@ -63,8 +65,10 @@ def read(pass_: Pass, handle: int | None, axis: int, length: int) -> int:
 
 def select(pass_: Pass, handle: int | None, rows: Any, count: int) -> int:
     buffer = _buffer(handle, "buffer_select")
-    if count < 0 or (count and not rows) or not buffer.dim():
+    checks.count(count, "buffer_select: the number of rows")
+    if (count and not rows) or not buffer.dim():
         raise PluginError("buffer_select: the rows are NULL or the buffer has no axis")
+    checks.sizes([count, *buffer.shape[1:]], "buffer_select")
     index = torch.tensor(list(rows[:count]) if count else [], dtype=torch.int64, device=buffer.device)
     checks.ids_within("buffer_select", index, buffer.shape[0])
     pass_.stop_recording()

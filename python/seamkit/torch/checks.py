@@ -45,13 +45,25 @@ def dtype_name(tensor: Tensor) -> str:
 
 def sizes(shape: list[int], name: str) -> list[int]:
     """A shape that a plugin asks for a new tensor."""
-    if len(shape) > MAX_RANK:
-        raise ShapeError(f"{name}: rank must be 0 ... {MAX_RANK}, found {len(shape)}")
-    if any(each < 0 for each in shape):
-        raise ShapeError(f"{name}: sizes must be 0 or more, found {shown(shape)}")
-    if math.prod(shape) >= 1 << 60:
-        raise ShapeError(f"{name}: a tensor of shape {shown(shape)} is too large")
+    rank(len(shape), name)
+    # A size of 0 counts as 1, as in the native engine, where products of the sizes beside it are taken, too.
+    if any(each < 0 for each in shape) or math.prod(max(each, 1) for each in shape) > 1 << 40:
+        raise ShapeError(f"{name}: shape {shown(shape)} has a negative size or too many elements")
     return shape
+
+
+def rank(found: int, name: str, sizes: Any = True) -> None:
+    """Raises for a rank that cannot be, and for `sizes` of NULL where there is one."""
+    if not 0 <= found <= MAX_RANK or (found and not sizes):
+        raise ShapeError(f"{name}: rank must be 0 ... {MAX_RANK} with a shape, found rank {found}")
+
+
+def count(found: int, what: str) -> int:
+    """A count of things that a plugin gives: more cannot be meant, and would be read from anywhere."""
+    most = 1 << 20
+    if not 0 <= found <= most:
+        raise InvalidArgumentError(f"{what} must be at most {most}, found {found % 2**64}")
+    return found
 
 
 def check(name: str, arguments: Sequence[Any]) -> None:

@@ -1,53 +1,37 @@
 """The families of models that adapters are attached to: their sizes, and the modules that the seams lie at.
 
-What is built in and what `register_family` adds stand in one table, by the `model_type` of transformers.
+What is built in and what `register_family` adds stand in one table, by the `model_type` of transformers. Any other
+family is described by what transformers and the model's own modules say of it (`kinds`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from seamkit.errors import AlreadyExistsError, InvalidArgumentError, SeamError, UnsupportedError
-from seamkit.torch.calls import takes
+from seamkit.torch.calls import spelled
+from seamkit.torch.family import Family, Find
+from seamkit.torch.kinds import DECODER, ENCODER, PAIR, check_heads, described, why_no_prefix
+from seamkit.torch.names import IS_DECODER, IS_ENCODER_DECODER, MASK, PAST, Name
+from seamkit.torch.seams import is_prefix
 from seamkit.torch.site import NO_PREFIX, Site
-
-Find = Callable[[Any], torch.nn.Module]
-
-
-@dataclass(frozen=True)
-class Family:
-    """How one model_type is read. Each function that takes a model is given the one that `attach` was given.
-
-    site: the sizes, from a configuration.
-    encoder: the module whose first output, [batch, source, d_model], is the seam encoder.output; None for no such seam.
-    masked: the module that is called with this output's attention_mask [batch, source]; None for the encoder itself.
-    past: the module that takes past_key_values, attention_mask [batch, tokens] and positions from behind the past; None
-    where prefixes have no place.
-    attention: "decoder" or "encoder", whose keys and values the past holds.
-    """
-
-    site: Callable[[Any], Site]
-    encoder: Find | None = None
-    masked: Find | None = None
-    past: Find | None = None
-    attention: str = "decoder"
 
 
 def register_family(model_type: str, family: Family | str, **changes: Any) -> Family:
     """Makes a family of transformers known, for `attach`, `load` and `Site.of`, and returns its entry.
 
-    model_type: that of the configuration. family: its description, or the name of a known family that is like it.
-    changes: fields of `Family` that differ, as in
+    Most families need no such call: it is for those that transformers says too little of, and for other seams than
+    those that are found. model_type: that of the configuration. family: its description, or the name of a family that
+    is like it, built in or registered. changes: fields of `Family` that differ, as in
 
         register_family("distilbert", "bert", encoder=lambda model: model.base_model.transformer, past=None)
 
-    A second registration of a name replaces the first; those built in stay as they are. The native engine does not know
-    such a family: its adapters are saved and loaded in PyTorch alone. To be called before models are worked with, from
-    one thread.
+    A registration goes before what SeamKit finds out itself; a second of one name replaces the first, and those built
+    in stay as they are. The native engine does not know such a family: its adapters are saved and loaded in PyTorch
+    alone. To be called before models are worked with, from one thread.
 
     Raises AlreadyExistsError for a built-in name, UnsupportedError for one that it is to be like and that is unknown,
     InvalidArgumentError for what is no description.
@@ -79,13 +63,42 @@ def register_family(model_type: str, family: Family | str, **changes: Any) -> Fa
 
 
 def named(model_type: str) -> Family:
-    """The entry of a family. Raises UnsupportedError for one that is not known."""
+    """The entry of a family. Raises UnsupportedError for one that has none."""
     found = _families.get(model_type)
     if found is None:
         raise UnsupportedError(
-            f'the model\'s model_type is "{model_type}"; expected one of {", ".join(_families)}, or one that '
-            "seamkit.torch.register_family has made known")
+            f'there is no family "{model_type}" to be like: expected one of {", ".join(_families)}, such as "bert" for '
+            'an encoder, "llama" for a decoder and "bart" for both')
     return found
+
+
+def _family_of(model: Any) -> Family:
+    """Of a model or a configuration."""
+    config = getattr(model, "config", model)
+    registered = _families.get(config.model_type)
+    # One half of a pair is a model of its own under the name of the pair.
+    is_half = registered is PAIR and IS_DECODER.field(config) and not IS_ENCODER_DECODER.field(config)
+    return described(model) if registered is None or is_half else registered
+
+
+def check_seam(model: Any, site: Site, id: str, seam: str) -> None:
+    """Raises one sentence unless a model has the seam that an adapter is to be attached to."""
+    if seam in site.seams:
+        return
+    why = ""
+    if is_prefix(seam) and _family_of(model) is not _families.get(site.family):
+        why = why_no_prefix(model)
+    raise UnsupportedError(
+        f'the model ({site.family}) has no seam "{seam}", which adapter "{id}" needs; it has {", ".join(site.seams)}'
+        f"{', since ' if why else ''}{why}")
+
+
+def attention_of(site: Site) -> str:
+    """Whose keys and values the past holds in models with this site."""
+    registered = _families.get(site.family)
+    if registered is not None:
+        return registered.attention
+    return "decoder" if site.decoder_layers else "encoder"
 
 
 def site_of(model: Any) -> Site:
@@ -96,7 +109,7 @@ def site_of(model: Any) -> Site:
         hint = ", so give its .module" if hasattr(inner, "config") else ""
         raise InvalidArgumentError(
             f"model must be a model of transformers, with a config; found {type(model).__name__}{hint}")
-    entry = named(family)
+    entry = _family_of(model)
     try:
         site = entry.site(config)
     except SeamError:
@@ -113,17 +126,20 @@ def site_of(model: Any) -> Site:
 
 def encoder_modules(model: Any) -> tuple[torch.nn.Module, torch.nn.Module]:
     """The module that is called with the mask, and the one whose output is adapted."""
-    entry = named(model.config.model_type)
+    entry = _family_of(model)
     encoder = _found(model, entry.encoder, "encoder")
-    return encoder if entry.masked is None else _found(model, entry.masked, "masked", "attention_mask"), encoder
+    return encoder if entry.masked is None else _found(model, entry.masked, "masked", MASK), encoder
 
 
 def past_module(model: Any) -> torch.nn.Module:
-    entry = named(model.config.model_type)
-    return _found(model, entry.past, "past", "past_key_values", "attention_mask")
+    """The module that is given the past. Raises UnsupportedError where its attention has other heads than the site."""
+    module = _found(model, _family_of(model).past, "past", PAST, MASK)
+    site = site_of(model)
+    check_heads(module, site.family, site.kv_heads * site.head_dim)
+    return module
 
 
-def _found(model: Any, find: Find | None, name: str, *arguments: str) -> torch.nn.Module:
+def _found(model: Any, find: Find | None, name: str, *arguments: Name) -> torch.nn.Module:
     kind, family = type(model).__name__, model.config.model_type
     assert find is not None  # the site has no such seam then
     try:
@@ -138,97 +154,17 @@ def _found(model: Any, find: Find | None, name: str, *arguments: str) -> torch.n
         raise InvalidArgumentError(
             f'"{name}" of family "{family}" must give a module of {kind}, found {type(module).__name__}')
     for argument in arguments:
-        if not takes(module, argument):
+        if spelled(type(module), argument) is None:
             raise InvalidArgumentError(
                 f'"{name}" of family "{family}" must give a module that takes {argument}, found '
                 f"{type(module).__name__}")
     return module
 
 
-# ---- What is built in
-
-def _encoder_of(model: Any) -> torch.nn.Module:
-    """`generate` calls it once for all beams."""
-    return _part(model, model.get_encoder(), "encoder")
-
-
-def _decoder_of(model: Any) -> torch.nn.Module:
-    return _part(model, model.get_decoder(), "decoder")
-
-
-def _part(model: Any, module: torch.nn.Module, name: str) -> torch.nn.Module:
-    if module is model:
-        raise UnsupportedError(f"{type(model).__name__} has no {name} that can be found by get_{name}()")
-    return module
-
-
-def _base(model: Any) -> torch.nn.Module:
-    module: torch.nn.Module = model.base_model
-    return module
-
-
-def _below_the_pooler(model: Any) -> torch.nn.Module:
-    module: torch.nn.Module = model.base_model.encoder
-    return module
-
-
-def _t5_site(config: Any) -> Site:
-    return _two_stacks(
-        config, (config.num_layers, config.num_decoder_layers), config.num_heads, config.d_kv, 0, config.vocab_size)
-
-
-def _bart_site(config: Any) -> Site:
-    shared = getattr(config, "share_encoder_decoder_embeddings", True)
-    vocabulary = config.vocab_size if shared else getattr(config, "decoder_vocab_size", None) or config.vocab_size
-    heads = config.decoder_attention_heads
-    return _two_stacks(
-        config, (config.encoder_layers, config.decoder_layers), heads, config.d_model // heads,
-        config.max_position_embeddings, vocabulary)
-
-
-def _two_stacks(
-    config: Any, layers: tuple[int, int], heads: int, head_dim: int, limit: int, vocabulary: int
-) -> Site:
-    return Site(
-        config.model_type, config.d_model, *layers, heads, heads, head_dim, limit, limit, vocabulary,
-        (*layers, layers[1]), (0, max(limit - 1, 0), 0))
-
-
-def _bert_site(config: Any) -> Site:
-    return _one_stack(config, config.max_position_embeddings, is_encoder=True)
-
-
-def _roberta_site(config: Any) -> Site:
-    """Positions begin behind the padding's row."""
-    return _one_stack(config, config.max_position_embeddings - config.pad_token_id - 1, is_encoder=True)
-
-
-def _decoder_site(config: Any) -> Site:
-    limit, window = config.max_position_embeddings, getattr(config, "sliding_window", None)
-    # A text within the window sees all of itself.
-    return _one_stack(config, min(limit, window) if window else limit, is_encoder=False)
-
-
-def _one_stack(config: Any, limit: int, *, is_encoder: bool) -> Site:
-    width, heads, layers = config.hidden_size, config.num_attention_heads, config.num_hidden_layers
-    head_dim = getattr(config, "head_dim", None) or width // heads
-    kv_heads = getattr(config, "num_key_value_heads", None) or heads
-    encoder, decoder = (layers, 0) if is_encoder else (0, layers)
-    room = limit - 1
-    return Site(
-        config.model_type, width, encoder, decoder, heads, kv_heads, head_dim, limit, limit, config.vocab_size,
-        (encoder, decoder, 0), (room if encoder else 0, room, 0))
-
-
-_BART = Family(_bart_site, encoder=_encoder_of, past=_decoder_of)
-_T5 = replace(_BART, site=_t5_site)
-_BERT = Family(_bert_site, encoder=_below_the_pooler, masked=_base, past=_base, attention="encoder")
-_ROBERTA = replace(_BERT, site=_roberta_site)
-_DECODER = Family(_decoder_site, past=_base)
 # Those of the native engine.
 BUILT_IN = {
-    "t5": _T5, "mt5": _T5, "bart": _BART, "mbart": _BART, "marian": _BART, "pegasus": _BART,
-    "bert": _BERT, "roberta": _ROBERTA, "xlm-roberta": _ROBERTA,
-    "gpt2": _DECODER, "llama": _DECODER, "mistral": _DECODER, "qwen2": _DECODER,
+    **dict.fromkeys(("t5", "mt5", "bart", "mbart", "marian", "pegasus"), PAIR),
+    **dict.fromkeys(("bert", "roberta", "xlm-roberta"), ENCODER),
+    **dict.fromkeys(("gpt2", "llama", "mistral", "qwen2"), DECODER),
 }
 _families = dict(BUILT_IN)

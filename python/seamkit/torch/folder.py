@@ -21,6 +21,7 @@ from seamkit.errors import (
     NotFoundError,
     NumericError,
     SeamError,
+    one_line,
     ShapeError,
     UnsupportedError,
 )
@@ -189,9 +190,8 @@ def _read(folder: Path, config: Config, model: Any) -> Adapter:
             raise IncompatibleError(
                 f'adapter folder "{folder}" was trained for a backbone with {name} {saved}, this one has {found}')
     if config.fingerprint and source and (own := fingerprint(source)) and own != config.fingerprint:
-        _LOG.warning(
-            'adapter folder "%s" was trained on other weights (%s) than "%s" holds (%s)', folder, config.fingerprint,
-            source, own)
+        _LOG.warning("%s", one_line(
+            f'adapter folder "{folder}" was trained on other weights ({config.fingerprint}) than "{source}" holds ({own})'))
     try:
         adapter = Adapter(
             config.adapter, site, config.options, seam=config.seam, backbone_frozen=not config.is_backbone_trained,

@@ -8,7 +8,8 @@ import logging
 from typing import Any
 
 from seamkit import _declarations as c
-from seamkit.errors import InternalError, SeamError
+from seamkit.errors import InternalError, SeamError, one_line
+from seamkit.texts import c_string
 
 _LOG = logging.getLogger("seamkit")
 _LEVELS = {
@@ -37,7 +38,7 @@ class Configuration:
         _configurations.pop(self.handle, None)
 
     def lend(self, text: str) -> ctypes.c_char_p:
-        self._strings.append(ctypes.c_char_p(text.encode()))
+        self._strings.append(ctypes.c_char_p(c_string(text, "an option")))
         return self._strings[-1]
 
 
@@ -45,7 +46,7 @@ def taken_error(handle: int | None, status: int, origin: str, during: str) -> Se
     """The error that a plugin set, which is forgotten here; or one that says that it set none."""
     found = _errors.pop(handle or 0, None)
     if found is None:
-        return SeamError.of(status, f"{during}: the plugin failed with status {status} and gave no message", origin)
+        return SeamError.of(_code(status), f"{during} failed with status {status} and no message", origin)
     found.origin = origin
     return found
 
@@ -54,13 +55,18 @@ def _set_error(slot: Any, code: int, message: bytes | None) -> int:
     if slot:
         text = (message or b"the plugin gave no message").decode(errors="replace")
         handle = next(_numbers)
-        _errors[handle] = SeamError.of(code, text)
+        _errors[handle] = SeamError.of(_code(code), text)
         slot[0] = handle
-    return code
+    return _code(code)
+
+
+def _code(code: int) -> int:
+    """A code that is none, SEAM_OK included, must not pass for success."""
+    return code if c.SEAM_INVALID_ARGUMENT <= code <= c.SEAM_INTERNAL else c.SEAM_PLUGIN
 
 
 def _log(_: Any, level: int, message: bytes | None) -> None:
-    _LOG.log(_LEVELS.get(level, logging.INFO), "%s", (message or b"").decode(errors="replace"))
+    _LOG.log(_LEVELS.get(level, logging.INFO), "%s", one_line((message or b"").decode(errors="replace")))
 
 
 def _value(config: int | None, key: bytes | None) -> Any:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from seamkit import _declarations as c
 from seamkit.errors import InvalidArgumentError, PluginError
+from seamkit.texts import c_string, check_integer
+from seamkit.torch.plugin_names import check_size, checked, text
 from seamkit.torch.passes import Pass
 
 # C types by the names that signatures use.
@@ -30,17 +32,19 @@ class Method:
     address: int
 
     @staticmethod
-    def read(source: c.seam_method, origin: str) -> Method:
+    def read(source: c.seam_method, owner: str, origin: str) -> Method:
+        check_size(source.struct_size, c.seam_method.function, f"a method of {owner}", origin)
+        name = checked(source.name, f"a method name of {owner}", origin)
         address = ctypes.cast(source.function, ctypes.c_void_p).value
-        if not source.name or not source.signature or not address:
-            raise PluginError("a method lacks its name, signature or function", origin)
-        name, signature = source.name.decode(), source.signature.decode()
+        if source.signature is None or not address:
+            raise PluginError(f'method "{name}" lacks its signature or function', origin)
+        signature = text(source.signature)
         parsed = parse(signature)
         if parsed is None:
             raise PluginError(
                 f'method "{name}": the signature must be like "seam_tensor *(const seam_method_call *, double)", found '
                 f'"{signature}"', origin)
-        return Method(name, signature, (source.doc or b"").decode(), *parsed, address)
+        return Method(name, signature, text(source.doc), *parsed, address)
 
     def call(self, frame: c.seam_method_call, pass_: Pass, given: Sequence[Any], origin: str) -> Any:
         """The result: None, int, float, str or the handle of a tensor in the pass."""
@@ -56,16 +60,17 @@ class Method:
         pass_.check()
         if self.result == "seam_tensor *" and found is None:
             raise PluginError(f'method "{self.name}" returned NULL', origin)
-        return (found or b"").decode() if self.result == "const char *" else found
+        return text(found) if self.result == "const char *" else found
 
     def _converted(self, pass_: Pass, kind: str, value: Any, origin: str) -> Any:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if kind == "int64_t" and number and isinstance(value, int):
+            check_integer(value, ctypes.c_int64, f'an argument of method "{self.name}"')
             return value
         if kind == "double" and number:
             return float(value)
         if kind == "const char *" and isinstance(value, str):
-            return value.encode()
+            return c_string(value, f'an argument of method "{self.name}"')
         if kind == "seam_tensor *" and isinstance(value, Tensor):
             return pass_.add(value)
         raise InvalidArgumentError(

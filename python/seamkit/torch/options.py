@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -10,10 +11,14 @@ from typing import Any
 
 from seamkit import _declarations as c
 from seamkit.errors import InvalidArgumentError, PluginError
+from seamkit.texts import check_integer
+from seamkit.torch.plugin_names import check_size, checked, text
 
 _KINDS = {
     c.SEAM_OPTION_BOOL: "boolean", c.SEAM_OPTION_INT: "integer", c.SEAM_OPTION_DOUBLE: "number",
     c.SEAM_OPTION_STRING: "string"}
+# The name by which a run of the native tool gives an adapter a learning rate of its own.
+_RESERVED = "learning_rate"
 
 
 @dataclass(frozen=True)
@@ -28,22 +33,28 @@ class Option:
     doc: str
 
     @staticmethod
-    def read(source: c.seam_option, origin: str) -> Option:
-        kind = _KINDS.get(source.kind)
-        if not source.name or kind is None or source.default_value is None:
-            raise PluginError("an option lacks its name, kind or default value", origin)
-        name, text = source.name.decode(), source.default_value.decode()
+    def read(source: c.seam_option, owner: str, origin: str) -> Option:
+        check_size(source.struct_size, c.seam_option.doc, f"an option of {owner}", origin)
+        name, kind = checked(source.name, f"an option name of {owner}", origin), _KINDS.get(source.kind)
+        if name == _RESERVED:
+            raise PluginError(
+                f'{owner} must not declare an option "{name}": every adapter has it from the host', origin)
+        if kind is None:
+            raise PluginError(f'option "{name}" has the unknown kind {source.kind}', origin)
+        if source.default_value is None:
+            raise PluginError(f'option "{name}" has no default value', origin)
+        value = text(source.default_value)
         try:
-            default = json.loads(text)
+            default = json.loads(value)
         except ValueError:
-            raise PluginError(f'the default of option "{name}" must be one JSON value, found {text}', origin) from None
-        if source.minimum > source.maximum:
+            raise PluginError(f'the default of option "{name}" must be one JSON value, found {value}', origin) from None
+        if not source.minimum <= source.maximum:
             raise PluginError(
                 f'option "{name}" allows {source.minimum} to {source.maximum}, which is no range', origin)
         option = Option(
-            name, kind, default, tuple((source.choices or b"").decode().split("|")) if source.choices else (),
+            name, kind, default, tuple(text(source.choices).split("|")) if source.choices else (),
             None if source.minimum == source.maximum == 0 else (source.minimum, source.maximum),
-            (source.doc or b"").decode())
+            text(source.doc))
         try:
             option.check(default, origin)
         except InvalidArgumentError as error:
@@ -57,9 +68,12 @@ class Option:
         if self.kind == "string" and isinstance(value, str):
             if self.choices and value not in self.choices:
                 raise self._wrong(value, f"one of {', '.join(self.choices)}", owner)
+            if "\0" in value:
+                raise self._wrong(value, "a string without the character U+0000", owner)
             return value
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if self.kind == "integer" and is_number and isinstance(value, int):
+            check_integer(value, ctypes.c_int64, f'{owner}: option "{self.name}"')
             if self.range and not self.range[0] <= value <= self.range[1]:
                 raise self._wrong(value, f"an integer {self._words(_whole)}", owner)
             return value
@@ -97,3 +111,13 @@ def resolve(given: Mapping[str, Any] | None, declared: list[Option], owner: str)
         listed = ", ".join(f'"{each}"' for each in unknown)
         raise InvalidArgumentError(f"{owner}: unknown option {listed}; known are {', '.join(names) or 'none'}")
     return {each.name: each.check(values.get(each.name, each.default), owner) for each in declared}
+
+
+def check_resolved(values: Mapping[str, Any], declared: list[Option], owner: str, origin: str) -> None:
+    """Raises PluginError for a value that a plugin has put in the place of an option's and that the option does not
+    allow: with it a saved adapter could not be made again."""
+    for option in declared:
+        try:
+            option.check(values[option.name], f"{owner} resolves an option wrongly")
+        except InvalidArgumentError as error:
+            raise PluginError(error.message, origin) from None

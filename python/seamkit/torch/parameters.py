@@ -12,9 +12,17 @@ import torch
 from torch import Tensor
 
 from seamkit import _declarations as c
-from seamkit.errors import NotFoundError, PluginError, SeamError, ShapeError
+from seamkit.errors import NotFoundError, OutOfMemoryError, PluginError, SeamError, ShapeError
 from seamkit.torch import checks
 from seamkit.torch.generator import Generator
+from seamkit.torch.machine import require_memory
+from seamkit.torch.plugin_names import checked, refuse_twice
+
+# More parameters of an instance cannot be meant, and would be asked for one by one.
+_MOST = 1 << 20
+_STARTS = (
+    c.SEAM_INIT_ZEROS, c.SEAM_INIT_ONES, c.SEAM_INIT_CONSTANT, c.SEAM_INIT_NORMAL, c.SEAM_INIT_UNIFORM,
+    c.SEAM_INIT_XAVIER_UNIFORM, c.SEAM_INIT_XAVIER_NORMAL, c.SEAM_INIT_DATA, c.SEAM_INIT_MODEL)
 
 
 @dataclass(frozen=True)
@@ -22,23 +30,72 @@ class Declaration:
     name: str
     shape: list[int]
     is_frozen: bool
-    values: np.ndarray[Any, np.dtype[np.float32]]
+    raw: c.seam_parameter
+
+    def values(self, seed: int, origin: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Before training: the same numbers as in the native host."""
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = _initial(self.raw, self.name, self.shape, seed, origin).astype(np.float32)
+        except MemoryError as error:
+            raise OutOfMemoryError(f'parameter "{self.name}": not enough memory: {error}', origin) from None
+        bad = np.flatnonzero(~np.isfinite(values))
+        if len(bad):
+            raise PluginError(f'parameter "{self.name}" starts with NaN or infinity at element {bad[0]}', origin)
+        return values.reshape(self.shape)
 
 
-def declared(raw: c.seam_parameter, seed: int, origin: str) -> Declaration:
-    """A declaration with its values before training: the same numbers as in the native host."""
-    if not raw.name:
-        raise PluginError("a parameter has no name", origin)
-    name = raw.name.decode()
+def declared(table: Any, instance: int | None, owner: str, origin: str) -> list[Declaration]:
+    """All parameters of an instance, checked together before memory is taken for any.
+
+    owner: 'adapter "x"', for a sentence. Raises PluginError and ShapeError for what cannot be declared,
+    OutOfMemoryError for more than the machine holds.
+    """
+    count = table.parameter_count(instance)
+    if count > _MOST:
+        raise PluginError(f"the number of parameters of {owner} must be at most {_MOST}, found {count}", origin)
+    found = [_declaration(_described(table, instance, index), origin) for index in range(count)]
+    names = [each.name for each in found]
+    refuse_twice(names, f"{owner}: the parameter", origin)
+    known = set(names)
+    for name in names:
+        parts = name.split(".")
+        for before in (".".join(parts[:end]) for end in range(1, len(parts))):
+            if before in known:  # a parameter and a module of the same name
+                raise PluginError(
+                    f'{owner}: the parameter "{before}" must not be the beginning of "{name}"', origin)
+    elements = sum(math.prod(each.shape) for each in found if each.raw.init != c.SEAM_INIT_MODEL)
+    require_memory(4 * elements, f"{owner} with its parameters", origin)
+    return found
+
+
+def _described(table: Any, instance: int | None, index: int) -> c.seam_parameter:
+    raw = c.seam_parameter(struct_size=ctypes.sizeof(c.seam_parameter))
+    table.parameter(instance, index, ctypes.byref(raw))
+    return raw
+
+
+def _declaration(raw: c.seam_parameter, origin: str) -> Declaration:
+    name = checked(raw.name, "a parameter name", origin, allows_capitals=True)
+    if "" in name.split("."):
+        raise PluginError(f'a parameter name must have something on both sides of a \'.\', found "{name}"', origin)
     try:
-        if not 0 <= raw.rank <= checks.MAX_RANK:
-            raise ShapeError(f'parameter "{name}": rank must be 0 ... {checks.MAX_RANK}, found {raw.rank}')
+        checks.rank(raw.rank, f'parameter "{name}"')
         shape = checks.sizes(list(raw.shape[: raw.rank]), f'parameter "{name}"')
     except SeamError as error:
         error.origin = origin
         raise
-    values = _initial(raw, name, shape, seed, origin).astype(np.float32).reshape(shape)
-    return Declaration(name, shape, bool(raw.flags & c.SEAM_PARAMETER_FROZEN), values)
+    if raw.init == c.SEAM_INIT_NORMAL and not raw.b >= 0:
+        raise PluginError(
+            f'parameter "{name}" starts with a standard deviation of {raw.b}, which must be 0 or more', origin)
+    if raw.init == c.SEAM_INIT_UNIFORM and not raw.a <= raw.b:
+        raise PluginError(
+            f'parameter "{name}" starts with numbers from {raw.a} to {raw.b}, which is no range', origin)
+    if raw.init == c.SEAM_INIT_DATA and not raw.data:
+        raise PluginError(f'parameter "{name}" is initialised from data that is NULL', origin)
+    if raw.init not in _STARTS:
+        raise PluginError(f'parameter "{name}" has the unknown initialisation {raw.init}', origin)
+    return Declaration(name, shape, bool(raw.flags & c.SEAM_PARAMETER_FROZEN), raw)
 
 
 def _initial(raw: c.seam_parameter, name: str, shape: list[int], seed: int, origin: str) -> np.ndarray[Any, Any]:
@@ -61,25 +118,15 @@ def _initial(raw: c.seam_parameter, name: str, shape: list[int], seed: int, orig
     if raw.init == c.SEAM_INIT_XAVIER_NORMAL:
         return raw.a * math.sqrt(2 / fans) * random.normal(count)
     if raw.init == c.SEAM_INIT_DATA:
-        if not raw.data:
-            raise PluginError(f'parameter "{name}" is initialised from data that is NULL', origin)
         return np.array(np.ctypeslib.as_array(raw.data, (count,)) if count else [], np.float32)
-    if raw.init == c.SEAM_INIT_MODEL:
-        raise PluginError(f'parameter "{name}" comes from a model, but there is no model', origin)
-    raise PluginError(f'parameter "{name}" has the unknown initialisation {raw.init}', origin)
-
-
-def read_declaration(table: Any, instance: int | None, index: int) -> c.seam_parameter:
-    raw = c.seam_parameter(struct_size=ctypes.sizeof(c.seam_parameter))
-    table.parameter(instance, index, ctypes.byref(raw))
-    return raw
+    raise PluginError(f'parameter "{name}" comes from a model, but there is no model', origin)
 
 
 class Place:
     """Where a parameter lives: in a module below the adapter's for every dot of its name, so that the keys of
     `state_dict` are the names in the saved file."""
 
-    def __init__(self, root: torch.nn.Module, declaration: Declaration, origin: str):
+    def __init__(self, root: torch.nn.Module, declaration: Declaration, seed: int, origin: str):
         self.name, self.is_frozen = declaration.name, declaration.is_frozen
         self.shape = torch.Size(declaration.shape)
         self._origin = origin
@@ -92,7 +139,7 @@ class Place:
                 _put(declaration.name, origin, owner.add_module, part, child)
             owner = child
         self._owner = owner
-        values = torch.from_numpy(declaration.values.copy())
+        values = torch.from_numpy(declaration.values(seed, origin))
         if self.is_frozen:
             _put(declaration.name, origin, owner.register_buffer, self._key, values)
         else:

@@ -14,6 +14,7 @@ from seamkit import _declarations as c
 from seamkit import locations
 from seamkit.errors import AlreadyExistsError, FormatError, IncompatibleError, NotFoundError, PluginError, SeamError
 from seamkit.torch.methods import Method
+from seamkit.torch.plugin_names import check_size, checked, entries, refuse_twice, text
 from seamkit.torch.options import Option
 
 _LOG = logging.getLogger("seamkit")
@@ -53,6 +54,15 @@ _lock = threading.RLock()
 _factories: dict[str, Factory] = {}
 _loaded: dict[Path, Plugin] = {}
 _scanned: set[Path] = set()
+
+
+def _renew_lock() -> None:
+    """In a forked child, where the thread that held it may be missing."""
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def load_plugin(path: str | Path) -> Plugin:
@@ -126,42 +136,41 @@ def _read(path: Path) -> tuple[Plugin, list[Factory]]:
         raise IncompatibleError(
             f'plugin "{path}" was built for ABI {source.abi_major}.{source.abi_minor}, this package has '
             f"{c.SEAM_ABI_MAJOR}.{c.SEAM_ABI_MINOR}: the major versions must be equal")
-    if not source.id:
-        raise PluginError(f'plugin "{path}" has no id')
     plugin = Plugin(
-        path, source.id.decode(), (source.version or b"").decode(), (source.abi_major, source.abi_minor),
-        (source.summary or b"").decode())
-    return plugin, [_factory(source.adapters[index], index, plugin) for index in range(source.adapter_count)]
+        path, checked(source.id, f'plugin "{path}": the id'), text(source.version), (source.abi_major, source.abi_minor),
+        text(source.summary))
+    adapters = entries(source.adapters, source.adapter_count, "adapter", "the plugin", plugin.id)
+    factories = [_factory(each.contents, plugin) for each in adapters]
+    # They are of no use here, and a plugin that the native host refuses is refused.
+    entries(source.backbones, source.backbone_count, "backbone", "the plugin", plugin.id)
+    return plugin, factories
 
 
-def _factory(pointer: Any, index: int, plugin: Plugin) -> Factory:
-    if not pointer:
-        raise PluginError(f"adapter factory {index} is NULL", plugin.id)
-    table = pointer.contents
-    needed = c.seam_adapter_factory.forward.offset + c.seam_adapter_factory.forward.size
-    if table.struct_size < needed:
-        raise PluginError(
-            f"struct_size of seam_adapter_factory must be at least {needed}, found {table.struct_size}", plugin.id)
-    if not table.id:
-        raise PluginError("an adapter factory has no id", plugin.id)
-    name = f'adapter "{table.id.decode()}"'
+def _factory(table: Any, plugin: Plugin) -> Factory:
+    check_size(table.struct_size, c.seam_adapter_factory.forward, "seam_adapter_factory", plugin.id)
+    id = checked(table.id, "an adapter id", plugin.id)
+    name = f'adapter "{id}"'
     missing = [
         each for each in ("create", "destroy", "parameter_count", "parameter", "forward") if not getattr(table, each)]
     if missing:
         raise PluginError(
             f"{name} lacks the required function{'s' if len(missing) > 1 else ''} {', '.join(missing)}", plugin.id)
-    seams = tuple((table.seams[each] or b"").decode() for each in range(table.seam_count))
+    named = entries(table.seams, table.seam_count, "seam", name, plugin.id)
+    seams = tuple(checked(each, f"a seam of {name}", plugin.id) for each in named)
     if not seams:
         raise PluginError(f"{name} names no seam", plugin.id)
-    for what, pointers, count in (("option", table.options, table.option_count),
-                                  ("method", table.methods, table.method_count)):
-        if any(not pointers[each] for each in range(count)):
-            raise PluginError(f"an {what} of {name} is NULL", plugin.id)
-    options = [Option.read(table.options[each].contents, plugin.id) for each in range(table.option_count)]
-    methods = [Method.read(table.methods[each].contents, plugin.id) for each in range(table.method_count)]
+    refuse_twice(seams, f"{name}: the seam", plugin.id)
+    pointers = entries(table.options, table.option_count, "option", name, plugin.id)
+    options = [Option.read(each.contents, name, plugin.id) for each in pointers]
+    refuse_twice((each.name for each in options), f"{name}: the option", plugin.id)
+    pointers = entries(table.methods, table.method_count, "method", name, plugin.id)
+    methods = [Method.read(each.contents, name, plugin.id) for each in pointers]
+    refuse_twice((each.name for each in methods), f"{name}: the method", plugin.id)
     found = Factory(
-        plugin, table.id.decode(), (table.summary or b"").decode(), seams, options,
-        {each.name: each for each in methods}, table)
-    if found.has("fold") and FOLDED not in [each.name for each in options]:
-        raise PluginError(f'{name} folds but declares no option "{FOLDED}"', plugin.id)
+        plugin, id, text(table.summary), seams, options, {each.name: each for each in methods}, table)
+    folded = next((each for each in options if each.name == FOLDED), None)
+    if found.has("fold") and (folded is None or folded.default is not False):
+        raise PluginError(
+            f'{name} folds and must declare the boolean option "{FOLDED}" with the default false, found '
+            f"{'none' if folded is None else 'another'}", plugin.id)
     return found

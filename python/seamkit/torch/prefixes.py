@@ -6,7 +6,8 @@ knows no past, in the encoder of an encoder-decoder and in cross-attention, a pr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -17,8 +18,10 @@ from transformers import DynamicCache, EncoderDecoderCache
 from seamkit import _declarations as c
 from seamkit.errors import IncompatibleError, InvalidArgumentError, UnsupportedError
 from seamkit.torch.adapter import Adapter
-from seamkit.torch.calls import bound
-from seamkit.torch.families import named, past_module
+from seamkit.torch.calls import bound, replace, spelled
+from seamkit.torch.connection import PREFIX, Connection
+from seamkit.torch.families import attention_of, past_module
+from seamkit.torch.names import EMBEDDED, ENCODED, IDS, IS_ENCODER_DECODER, MASK, PAST, POSITIONS, USES_CACHE
 from seamkit.torch.seams import ATTENTIONS, is_prefix
 from seamkit.torch.site import Site
 
@@ -60,7 +63,7 @@ def check(site: Site, adapters: Sequence[Adapter]) -> None:
             f'adapter "{chain[0].id}" weights the tokens of a prefix and none is attached before it: attach a prefix '
             "first, for example prefix-tuning or residual-prefix")
     found = lengths([each for each in chain if each.seam == c.SEAM_ATTENTION_PREFIX])
-    possible = ATTENTIONS.index(named(site.family).attention)
+    possible = ATTENTIONS.index(attention_of(site))
     for attention, (length, limit) in enumerate(zip(found, site.max_prefix_length, strict=True)):
         name = ATTENTIONS[attention]
         if length and attention != possible:
@@ -78,47 +81,79 @@ def check(site: Site, adapters: Sequence[Adapter]) -> None:
                 f"{max(found)}")
 
 
-def hooks(model: Any, adapters: _Adapters) -> list[RemovableHandle]:
+def hooks(model: Any, adapters: _Adapters, connection: Connection) -> list[RemovableHandle]:
     """One before the module that makes positions and masks of its past."""
-    module, attention = past_module(model), ATTENTIONS.index(named(model.config.model_type).attention)
+    module, attention = past_module(model), ATTENTIONS.index(attention_of(Site.of(model)))
+    connection.expect(PREFIX, module)
+    # Threads that share a model have a call each.
+    current = threading.local()
 
     def before(module: torch.nn.Module, args: Any, kwargs: Any) -> tuple[tuple[()], dict[str, Any]]:
         call = bound(module, args, kwargs)
-        past = call.get("past_key_values")
-        length = getattr(past, _MARK, 0)
+        length = getattr(PAST.value(call), _MARK, 0)
         if not length:
             length = _begin(model, module, call, adapters, attention)
-        mask = call.get("attention_mask")
+        if spelled(type(module), USES_CACHE) is not None:
+            # Some modules read a past only where they may add to it.
+            replace(module, call, USES_CACHE, True)
+        if not connection.knows(PREFIX):
+            connection.ran(PREFIX)
+            current.lengths = _lengths(PAST.value(call))
+        mask = MASK.value(call)
         if mask is not None:
             if not isinstance(mask, Tensor) or mask.dim() != 2:
-                raise UnsupportedError("with a prefix attention_mask must be [batch, tokens], of the text alone")
-            call["attention_mask"] = torch.cat([mask.new_ones(len(mask), length), mask], 1)
-        if call.get("position_ids") is not None:
-            call["position_ids"] = call["position_ids"] + length
+                raise UnsupportedError(f"with a prefix {MASK} must be [batch, tokens], of the text alone")
+            replace(module, call, MASK, torch.cat([mask.new_ones(len(mask), length), mask], 1))
+        if (positions := POSITIONS.value(call)) is not None:
+            replace(module, call, POSITIONS, positions + length)
         return (), call
 
     def after(_: torch.nn.Module, args: Any, output: Any) -> Any:
         """A caller that wanted no cache must not find one: `generate` would go on from it."""
+        if not connection.knows(PREFIX):
+            _check_read(module, *current.lengths)
+            connection.was_read(PREFIX)
         if isinstance(output, tuple):
             return tuple(each for each in output if not getattr(each, _TEMPORARY, False))
-        if getattr(output.get("past_key_values"), _TEMPORARY, False):
-            output.past_key_values = None
+        if isinstance(output, Mapping) and getattr(PAST.value(output), _TEMPORARY, False):
+            # Made anew: a field that is only set to None still stands among the output's items.
+            return type(output)(**{name: each for name, each in output.items() if name not in PAST.spellings})
         return output
 
     return [
         module.register_forward_pre_hook(before, with_kwargs=True), module.register_forward_hook(after)]
 
 
+def _own(past: Any) -> Any:
+    return past.self_attention_cache if isinstance(past, EncoderDecoderCache) else past
+
+
+def _lengths(past: Any) -> tuple[Any, list[int]]:
+    """The cache of self-attention, and what each of its layers holds."""
+    own = _own(past)
+    return own, [own.get_seq_length(each) for each in range(len(own))]
+
+
+def _check_read(module: torch.nn.Module, own: Any, before: Sequence[int]) -> None:
+    """An attention that reads the past has appended to it."""
+    for layer, length in enumerate(before):
+        if length and own.get_seq_length(layer) <= length:
+            raise UnsupportedError(
+                f"attention {layer} of {type(module).__name__} does not read the past, so that a prefix there would "
+                f"change nothing: register a family with a site of fewer prefix_layers, or another module")
+
+
 def _begin(model: Any, module: torch.nn.Module, call: dict[str, Any], adapters: _Adapters, attention: int) -> int:
     """Puts the prefix into the cache of a call that begins a text, and returns its tokens."""
-    past = call.get("past_key_values")
+    past = PAST.value(call)
     if module.training and any(getattr(each, "gradient_checkpointing", False) for each in module.modules()):
         raise UnsupportedError(
             "gradient checkpointing drops the past, and with it a prefix: turn it off to train a prefix")
     if past is not None and (getattr(past, "is_compileable", False) or past.get_seq_length() > 0):
         raise UnsupportedError(
-            "with a prefix past_key_values must be None or an empty DynamicCache, or one that this model has filled")
-    given = call["input_ids"] if call.get("input_ids") is not None else call["inputs_embeds"]
+            f"with a prefix {spelled(type(module), PAST)} must be None or an empty DynamicCache, or one that this model has "
+            "filled")
+    given = IDS.value(call) if IDS.value(call) is not None else EMBEDDED.value(call)
     numbers = computed([*adapters.on(c.SEAM_ATTENTION_PREFIX), *adapters.on(c.SEAM_PREFIX_TOKENS)])[attention]
     assert numbers is not None  # `check` has seen to it
     if numbers.device != given.device:
@@ -128,12 +163,14 @@ def _begin(model: Any, module: torch.nn.Module, call: dict[str, Any], adapters: 
             first.factory.plugin.id)
     if past is None:
         past = DynamicCache()
-        if model.config.is_encoder_decoder:
+        if IS_ENCODER_DECODER.field(model.config) or ENCODED.value(call) is not None:
             past = EncoderDecoderCache(past, DynamicCache())
-        wanted = call.get("use_cache")
-        setattr(past, _TEMPORARY, not (model.config.use_cache if wanted is None else wanted))
-        call["past_key_values"] = past
-    own = past.self_attention_cache if isinstance(past, EncoderDecoderCache) else past
+        wanted = USES_CACHE.value(call)
+        # As transformers itself: what the call says, or else the configuration of the module that is called.
+        usual = USES_CACHE.field(getattr(module, "config", model.config), False)
+        setattr(past, _TEMPORARY, not (usual if wanted is None else wanted))
+        replace(module, call, PAST, past)
+    own = _own(past)
     dtype = next((each.dtype for each in module.parameters() if each.is_floating_point()), numbers.dtype)
     for layer, (keys, values) in enumerate(numbers.to(dtype)):
         own.update(keys.expand(len(given), -1, -1, -1), values.expand(len(given), -1, -1, -1), layer)

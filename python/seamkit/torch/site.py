@@ -15,6 +15,14 @@ _SIZES = (
     "max_target_positions", "vocab_size")
 
 
+def _most(name: str) -> int:
+    """What the native host takes of a backbone: a plugin computes with these numbers."""
+    if "layers" in name:
+        return 1 << 16
+    return 2**31 - 1 if name in ("max_source_positions", "max_target_positions", "vocab_size", "max_prefix_length") else (
+        1 << 20)
+
+
 @dataclass(frozen=True)
 class Site:
     """What an adapter is told of the model that it is made for.
@@ -39,6 +47,13 @@ class Site:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise InvalidArgumentError(f"site: {name} must be a number of 0 or more, found {value!r}")
+            if value > _most(name):
+                raise InvalidArgumentError(f"site: {name} must be at most {_most(name)}, found {value}")
+        for name in ("prefix_layers", "max_prefix_length"):
+            found = getattr(self, name)
+            if len(found) != 3 or not all(isinstance(each, int) and 0 <= each <= _most(name) for each in found):
+                raise InvalidArgumentError(
+                    f"site: {name} must be three numbers of 0 ... {_most(name)}, found {found!r}")
 
     @property
     def seams(self) -> tuple[str, ...]:
@@ -51,8 +66,8 @@ class Site:
     def of(model: Any) -> Site:
         """The site of a model of transformers, or of its configuration.
 
-        Raises UnsupportedError for a family that is neither built in nor registered, InvalidArgumentError for what is
-        no model.
+        Raises UnsupportedError for a family that is not registered and whose kind transformers does not tell, in a
+        sentence with the call to make; InvalidArgumentError for what is no model.
         """
         from seamkit.torch.families import site_of
 

@@ -7,6 +7,7 @@ function returns NULL.
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from seamkit import _declarations as c
 from seamkit.errors import InvalidArgumentError, PluginError, SeamError, ShapeError, UnsupportedError
 from seamkit.torch import buffers, checks, memory
 from seamkit.torch.operations import OPERATIONS, embedding, to_dtype
+from seamkit.torch.machine import require_memory
 from seamkit.torch.passes import Handle, Handles, Pass, find
 
 Body = Callable[..., Any]
@@ -81,7 +83,7 @@ def _read(pass_: Pass, codes: str, raw: tuple[Any, ...]) -> list[Any]:
         elif code in "sa":
             found.append(_numbers(value, next(rest)))
         elif code == "p":
-            count = next(rest)
+            count = checks.count(next(rest), "concat: the number of parts")
             found.append(Handles(operand(pass_, value[index]) for index in range(count)) if value else Handles())
         else:
             found.append(value)
@@ -114,16 +116,22 @@ def _fail(pass_: Pass, code: int, message: bytes | None) -> None:
 
 
 def _scope_end(pass_: Pass, keep: Any, count: int) -> None:
-    pass_.end_scope({keep[index] for index in range(count) if keep[index]} if keep else set())
+    kept: set[int] = set()
+    try:
+        checks.count(count, "scope_end: the number of kept tensors")
+        kept = {keep[index] for index in range(count) if keep[index]} if keep else kept
+    finally:
+        pass_.end_scope(kept)
 
 
 def _constant(name: str, kind: Any, dtype: torch.dtype | None) -> Body:
     def body(pass_: Pass, data: Any, shape: Any, rank: int) -> int:
         sizes = checks.sizes(_sizes(name, shape, rank), name)
-        count = int(np.prod(sizes))
+        count = math.prod(sizes)
         if count and not data:
             raise PluginError(f"{name}: data is NULL")
         values = np.ctypeslib.as_array(data, (count,)) if count else np.empty(0, kind)
+        require_memory(4 * count, name)
         copy = torch.from_numpy(values.copy()).reshape(sizes)
         return pass_.constant(copy.to(pass_.device, dtype or pass_.real))
 
@@ -131,8 +139,7 @@ def _constant(name: str, kind: Any, dtype: torch.dtype | None) -> Body:
 
 
 def _sizes(name: str, shape: Any, rank: int) -> list[int]:
-    if not 0 <= rank <= checks.MAX_RANK:
-        raise ShapeError(f"{name}: rank must be 0 ... {checks.MAX_RANK}, found {rank}")
+    checks.rank(rank, name, shape)
     return _numbers(shape, rank)
 
 
@@ -140,6 +147,9 @@ def _full(pass_: Pass, value: float, dtype: int, shape: Any, rank: int) -> int:
     if dtype not in (c.SEAM_F32, c.SEAM_I32):
         raise InvalidArgumentError(f"full: dtype must be f32 or i32, found {dtype}")
     sizes = checks.sizes(_sizes("full", shape, rank), "full")
+    require_memory(4 * math.prod(sizes), "full")
+    if dtype == c.SEAM_I32 and not (math.isfinite(value) and -(2**31) <= math.trunc(value) < 2**31):
+        raise InvalidArgumentError(f"full: {value} does not fit i32")
     kind = pass_.real if dtype == c.SEAM_F32 else torch.int32
     filled = torch.full(sizes, value if dtype == c.SEAM_F32 else int(value), dtype=kind, device=pass_.device)
     return pass_.constant(filled)

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seamkit.errors import AlreadyExistsError, IncompatibleError, InvalidArgumentError, ShapeError
+from seamkit.errors import AlreadyExistsError, IncompatibleError, ShapeError
+from seamkit.labels import places
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.classification.features import FeatureExtractor, Features
 from seamkit.torch.classification.heads import FitOptions, class_scores, fit
@@ -63,15 +64,13 @@ class Classifier:
     ) -> list[float]:
         """Trains the attached adapters; returns the loss of each epoch.
 
-        labels: of each text, by name or by number. pairs: second texts, for a template with {text_b}. `changes` are
+        labels: of each text, by name or by number; integers that are the text of a label mean that one. pairs: second texts, for a template with {text_b}. `changes` are
         fields of `seamkit.torch.classification.FitOptions`: epochs, learning_rate ... The task is saved with the
         adapters from then on.
         """
         if len(labels) != len(texts):
             raise ShapeError(f"fit needs a label for each of {len(texts)} texts, found {len(labels)}")
-        if unknown := [each for each in labels if isinstance(each, str) and each not in self.labels]:
-            raise InvalidArgumentError(f'there is no label "{unknown[0]}"; there are {", ".join(self.labels)}')
-        numbers = [self.labels.index(each) if isinstance(each, str) else int(each) for each in labels]
+        numbers = places(labels, self.labels)
         options = FitOptions(**changes)
         found = self.features(texts, pairs)
         losses = fit(self.adapters, found.scores, found.hidden, numbers, self.empty_scores(), options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from seamkit.torch.classification.answers import evaluating
 
 # Examples computed at once where no gradients are wanted.
 _CHUNK = 4096
+_MOST_EPOCHS = 1 << 24
+_LOG = logging.getLogger("seamkit")
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,9 @@ class FitOptions:
 
     def __post_init__(self) -> None:
         rules = {
-            "epochs": ("1 or more", self.epochs >= 1),
+            # A loss of each is kept.
+            "epochs": ("1 or more", self.epochs >= 1) if self.epochs < 1 else (
+                f"at most {_MOST_EPOCHS}", self.epochs <= _MOST_EPOCHS),
             "learning_rate": ("0 or more", 0 <= self.learning_rate < math.inf),
             "beta1": ("in [0, 1)", 0 <= self.beta1 < 1), "beta2": ("in [0, 1)", 0 <= self.beta2 < 1),
             "epsilon": ("positive", 0 < self.epsilon < math.inf),
@@ -51,18 +56,26 @@ def fit(
 ) -> list[float]:
     """Trains adapters on decoder.output, run in their order, by cross-entropy over the classes: full passes over all
     examples, each with one update of Adam. Returns the loss of each epoch, before its update; the native engine's.
+    Adapters without a parameter that is trained, such as a calibration, are fitted by `Adapter.prepare` alone; every
+    epoch's loss is then the one that this gives.
 
     scores [examples, classes], hidden [examples, d_model], labels [examples], empty_scores [classes]; they are moved to
     the adapters' device. Parameters without requires_grad stay. After an error every value is as before.
 
-    Raises ShapeError and InvalidArgumentError for what does not fit together, NumericError for NaN or infinity in the
-    features, naming the example, or in training.
+    Raises ShapeError and InvalidArgumentError for what does not fit together, or where there is neither a parameter to
+    train nor an adapter that starts from the examples; NumericError for NaN or infinity in the features, naming the
+    example, or in training.
     """
     options = options or FitOptions()
     device = _check_adapters(adapters)
     scores, hidden = _checked(adapters, scores, hidden, device)
     target = _checked_labels(labels, scores, adapters[0].classes, device)
     empty = None if empty_scores is None else _checked_empty(empty_scores, adapters[0].classes, device)
+    is_trained = any(True for _ in _trainable(adapters))
+    if not is_trained and not (options.prepare and any(each.factory.has("prepare") for each in adapters)):
+        reason = "or starts from the examples" if options.prepare else "and none is to start from the examples"
+        raise InvalidArgumentError(
+            f"there is nothing to train: no adapter has a parameter that is not frozen, {reason}")
     before = [{name: value.clone() for name, value in each.state_dict().items()} for each in adapters]
     modes = [each.training for each in adapters]
     try:
@@ -70,6 +83,8 @@ def fit(
             _prepare(adapters, scores, hidden, target, empty)
         for each in adapters:
             each.train()
+        if not is_trained:
+            return [_loss(adapters, scores, hidden, target, options.chunk_size)] * options.epochs
         return _trained(adapters, scores, hidden, target, options)
     except BaseException:
         for each, values in zip(adapters, before, strict=True):
@@ -112,8 +127,6 @@ def _trained(
 ) -> list[float]:
     named = list(_trainable(adapters))
     parameters = [each for _, each in named]
-    if not parameters:
-        raise InvalidArgumentError("there is nothing to train: no adapter has a parameter that is not frozen")
     optimizer = torch.optim.Adam(
         parameters, options.learning_rate, (options.beta1, options.beta2), options.epsilon)
     losses = []
@@ -122,9 +135,15 @@ def _trained(
         loss = 0.0
         for part in zip(*(torch.split(each, options.chunk_size) for each in (scores, hidden, labels)), strict=True):
             summed = torch.nn.functional.cross_entropy(_run(adapters, *part[:2]), part[2], reduction="sum")
+            if not summed.requires_grad:
+                names = ", ".join(f'adapter "{each.id}"' for each in adapters)
+                raise InvalidArgumentError(
+                    f"the loss reaches no trained parameter of {names}: a training would change nothing")
             (summed / len(labels)).backward()  # type: ignore[no-untyped-call]
             loss += summed.item()
         losses.append(loss / len(labels))
+        if epoch == 1:
+            _warn_of_unreached(adapters)
         if not math.isfinite(loss):
             raise NumericError(f"the loss of epoch {epoch} is {loss}; the learning rate may be too high")
         if options.max_grad_norm > 0:
@@ -140,6 +159,28 @@ def _trained(
                     f'parameter "{name}" is no longer finite after epoch {epoch}; the learning rate may be too high')
     optimizer.zero_grad()
     return losses
+
+
+@torch.no_grad()
+def _loss(adapters: Sequence[Adapter], scores: Tensor, hidden: Tensor, labels: Tensor, chunk: int) -> float:
+    """The mean loss of the adapters as they are."""
+    parts = zip(*(torch.split(each, chunk) for each in (scores, hidden, labels)), strict=True)
+    loss = sum(
+        torch.nn.functional.cross_entropy(_run(adapters, *part[:2]), part[2], reduction="sum").item() for part in parts)
+    if not math.isfinite(loss):
+        raise NumericError(f"the loss of the prepared adapters is {loss}")
+    return loss / len(labels)
+
+
+def _warn_of_unreached(adapters: Sequence[Adapter]) -> None:
+    """Of trained parameters that the first loss did not reach, which would be saved as trained and are what they were."""
+    for adapter in adapters:
+        names = [f'"{name}"' for name, each in _trainable([adapter]) if each.grad is None]
+        if names:
+            more = f", and {len(names) - 10} more" if len(names) > 10 else ""
+            _LOG.warning(
+                'adapter "%s": the loss of epoch 1 does not reach the trained parameter%s %s%s, which %s not updated',
+                adapter.id, "s" if len(names) > 1 else "", ", ".join(names[:10]), more, "are" if len(names) > 1 else "is")
 
 
 def _trainable(adapters: Sequence[Adapter]) -> Iterator[tuple[str, Tensor]]:

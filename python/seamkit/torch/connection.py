@@ -1,0 +1,268 @@
+"""Whether what adapters give reaches the model's output: looked at in the first forward, and never again.
+
+A hook on a module that the model's forward goes around, or whose output nobody reads, would leave the model as it was
+without a word. A second forward with another value at the seam would show it, but it runs the hooks of others twice, moves
+random numbers, fills caches and needs the memory of two. A path in the autograd graph is there only with gradients, and
+the first forward is often one of `generate`. So the value itself is watched in one forward: what the encoder's adapters
+give is a tensor that notes who computes with it, whatever its numbers are (an adapter that starts as the identity changes
+none), and a prefix is read where the layers append to the cache that holds it. Functions of autograd take the watch off a
+tensor, as those of fully_shard do, but they leave the path in the graph, which is looked for as well.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+
+from seamkit.errors import UnsupportedError
+from seamkit.torch.calls import bound, spelled
+from seamkit.torch.names import ENCODER_OUTPUTS, IDS, PAST
+
+ENCODER, PREFIX = "encoder", "past"
+NOT_COPIED = "a model with adapters cannot be pickled or copied: detach them first, copy, and attach again"
+
+
+@dataclass
+class _Call:
+    """What was seen since a forward of the model began."""
+
+    run: set[str] = field(default_factory=set)
+    read: set[str] = field(default_factory=set)
+    states: Tensor | None = None
+
+
+class Connection:
+    """The check of one model's seams: `ENCODER` and `PREFIX`, after the fields of `Family` that find their modules.
+
+    What one forward has shown holds as long as any adapter is attached and the family finds the same module, since where
+    a seam lies does not depend on the adapters on it. Threads that share a model have a call each.
+    """
+
+    def __init__(self, model: Any):
+        self._model = model
+        self._modules: dict[str, torch.nn.Module] = {}
+        self._known: dict[str, torch.nn.Module] = {}
+        # Seams that were run at all: `generate` runs the encoder outside the model's forward.
+        self._run: set[str] = set()
+        self._calls = threading.local()
+
+    def expect(self, seam: str, module: torch.nn.Module) -> None:
+        """A module on which hooks for this seam are about to be put."""
+        self._modules[seam] = module
+
+    def forget(self) -> None:
+        """No hooks are on any module."""
+        self._modules = {}
+
+    def knows(self, seam: str) -> bool:
+        return self._known.get(seam) is self._modules[seam]
+
+    def begin(self) -> list[RemovableHandle]:
+        """The hook that comes before those of the seams."""
+        return [self._model.register_forward_pre_hook(self._before)]
+
+    def end(self) -> list[RemovableHandle]:
+        """The hooks that come behind them."""
+        return [
+            self._model.register_forward_hook(self._after, with_kwargs=True),
+            # Also behind a forward that failed.
+            self._model.register_forward_hook(self._over, always_call=True)]
+
+    def ran(self, seam: str) -> None:
+        """Notes that a seam's adapters have run."""
+        if not self.knows(seam):
+            self._ran(seam)
+
+    def was_read(self, seam: str) -> None:
+        """Notes that what a seam's adapters gave was read."""
+        if not self.knows(seam):
+            self._was_read(seam)
+
+    def watched(self, states: Tensor) -> Tensor:
+        """What the encoder's adapters gave: watched, where it is not known yet whether it is read."""
+        return states if self.knows(ENCODER) else self._watched(states, torch.compiler.is_compiling())
+
+    @property
+    def _is_known(self) -> bool:
+        return all(self._known.get(seam) is module for seam, module in self._modules.items())
+
+    def _before(self, _: Any, __: Any) -> None:
+        if not self._is_known:
+            self._start()
+
+    def _after(self, model: Any, args: Any, kwargs: Any, output: Any) -> Any:
+        return output if self._is_known else self._check(model, args, kwargs, output)
+
+    def _over(self, *_: Any) -> None:
+        if not self._is_known:
+            self._stop()
+
+    def __reduce__(self) -> Any:
+        raise TypeError(NOT_COPIED)
+
+    # Compilers leave these alone: in the first forward the plugin's own code runs outside the graph as well.
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _start(self) -> None:
+        self._calls.now = _Call()
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _stop(self) -> None:
+        self._calls.now = None
+
+    @property
+    def _now(self) -> _Call | None:
+        """None outside a forward of the model, where nothing can be said of what becomes of a value."""
+        return getattr(self._calls, "now", None)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _ran(self, seam: str) -> None:
+        self._run.add(seam)
+        if (call := self._now) is not None:
+            call.run.add(seam)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _was_read(self, seam: str) -> None:
+        if (call := self._now) is not None:
+            call.read.add(seam)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _watched(self, states: Tensor, is_compiled: bool) -> Tensor:
+        call = self._now
+        if call is None:
+            return states
+        call.states = states
+        if not is_compiled and type(states) is Tensor:
+            call.states = watched = states.as_subclass(_Watched)
+            watched.noted = lambda: call.read.add(ENCODER)
+            return watched
+        # A compiler touches what it only carries along, and a DTensor has to stay what it is: the graph has to tell, and
+        # without gradients nothing can.
+        if states.grad_fn is None:
+            call.read.add(ENCODER)
+        return states
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _check(self, model: Any, args: Any, kwargs: Any, output: Any) -> Any:
+        call = self._now
+        if call is None:
+            return output
+        for seam, module in self._modules.items():
+            if self.knows(seam):
+                continue
+            where = f"the {type(module).__name__} that {self._named(seam)} finds"
+            if seam not in call.run:
+                if seam == ENCODER and ENCODER_OUTPUTS.value(bound(model, args, kwargs)) is not None:
+                    self._check_given()
+                    continue
+                raise UnsupportedError(
+                    f"the forward of {type(model).__name__} does not call {where}, so that adapters there would change "
+                    f"nothing: {self._advice(seam)}")
+            if seam not in call.read and not (seam == ENCODER and _holds(output, call.states)):
+                raise UnsupportedError(
+                    f"nothing in {type(model).__name__} reads what adapters give behind {where}, so that they would "
+                    f"change nothing: {self._advice(seam)}")
+            self._known[seam] = module
+        return _plain(output)
+
+    def _check_given(self) -> None:
+        """An encoder's output that the caller gives: `generate` had it from the encoder, adapted."""
+        if ENCODER not in self._run:
+            raise UnsupportedError(
+                f"{ENCODER_OUTPUTS} was given and the encoder that {self._named(ENCODER)} finds has not run since an "
+                "adapter was attached to it, so that the adapter would change nothing: call the model's encoder with the "
+                f"adapter attached, or else {self._advice(ENCODER)}")
+
+    def _named(self, seam: str) -> str:
+        return f'"{seam}" of family "{self._model.config.model_type}"'
+
+    def _advice(self, seam: str) -> str:
+        family = self._model.config.model_type
+        wanted = "whose output the rest of the model reads"
+        if seam == PREFIX:
+            others = ", ".join([
+                name for name, each in self._model.named_modules()
+                if name and each is not self._modules[seam] and all(spelled(type(each), argument) for argument in (PAST, IDS))])
+            wanted = "that is called with the past" + (f", one of {others}" if others else "")
+        return (
+            f'register the module {wanted}, seamkit.torch.register_family("{family}", ..., {seam}=lambda model: '
+            "model. ...)")
+
+
+class _Watched(Tensor):
+    """A tensor that notes when something is computed with it; what is computed is an ordinary tensor."""
+
+    noted: Callable[[], None]
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        with torch._C.DisableTorchFunctionSubclass():
+            result = function(*args, **(kwargs or {}))
+        name = getattr(function, "__name__", "")
+        # Sizes, devices and the like are no tensors; what is only shaped like this one does not hold its values; and what
+        # comes back as it is, from `to` for example, is still watched.
+        if not name.startswith("new_") and not name.endswith("_like") and _is_new(result, args):
+            for each in [*args, *(kwargs or {}).values()]:
+                for part in each if isinstance(each, tuple | list) else [each]:
+                    if isinstance(part, _Watched):
+                        part.noted()
+        return result
+
+
+def _is_new(result: Any, args: Sequence[Any]) -> bool:
+    if isinstance(result, tuple | list):
+        return any(_is_new(each, args) for each in result)
+    return isinstance(result, Tensor) and not any(result is each for each in args)
+
+
+def _first(output: Any) -> Any:
+    """What a caller takes for a model's output: of an encoder alone, its states."""
+    if isinstance(output, Mapping):
+        return next(iter(output.values()), None)
+    return output[0] if isinstance(output, tuple | list) and output else output
+
+
+def _plain(output: Any) -> Any:
+    """The output without watched tensors."""
+    if isinstance(output, _Watched):
+        return output.as_subclass(Tensor)
+    if isinstance(output, dict):
+        for name, each in output.items():
+            if (plain := _plain(each)) is not each:
+                output[name] = plain
+        return output
+    if isinstance(output, tuple | list) and any(_plain(each) is not each for each in output):
+        return type(output)(_plain(each) for each in output)
+    return output
+
+
+def _holds(output: Any, states: Tensor | None) -> bool:
+    """Whether a model's output is these states, or autograd would go from it to them."""
+    if states is None or _first(output) is states:
+        return states is not None
+    reached: list[Any] = [] if states.grad_fn is None else [each.grad_fn for each in _tensors(output, states)]
+    seen: set[Any] = set()
+    while reached:
+        node = reached.pop()
+        if node is states.grad_fn:
+            return True
+        if node is not None and node not in seen:
+            seen.add(node)
+            reached += [each for each, _ in node.next_functions]
+    return False
+
+
+def _tensors(output: Any, states: Tensor) -> list[Tensor]:
+    """Those of a model's output that are not the states themselves, which an encoder-decoder gives out as well."""
+    if isinstance(output, Tensor):
+        return [] if output is states else [output]
+    parts = list(output.values()) if isinstance(output, Mapping) else output
+    return [found for each in parts for found in _tensors(each, states)] if isinstance(parts, tuple | list) else []

@@ -1,0 +1,236 @@
+"""A seam that the model goes around, or whose value nobody reads, is noticed in the first forward, wherever that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+import transformers as hf
+from prefix_reference import PAST
+from single_stack import bert, llama
+from test_attach import disturb
+from tiny_models import bart
+
+import seamkit
+from seamkit.torch import families, register_family
+
+IDS = torch.tensor([[4, 5, 6, 7, 8, 9], [5, 9, 8, 4, 6, 7]])
+ENTER: dict[str, Callable[[], Any]] = {
+    "gradients": nullcontext, "no_grad": torch.no_grad, "inference": torch.inference_mode}
+
+
+def unread() -> Any:
+    """DeBERTa's model reads the list of hidden states, and leaves what its encoder gives first."""
+    return bert(hf.DebertaConfig, hf.DebertaForMaskedLM, max_position_embeddings=80)
+
+
+def around() -> Any:
+    """OPT's head calls the decoder inside of the model that the head's base_model is."""
+    return hf.OPTForCausalLM(hf.OPTConfig(
+        vocab_size=61, hidden_size=24, num_hidden_layers=2, ffn_dim=40, num_attention_heads=4, word_embed_proj_dim=24,
+        max_position_embeddings=80, dropout=0.0))
+
+
+# The modules that were wrongly registered.
+FOUND: dict[str, dict[str, Callable[[Any], Any]]] = {
+    "unread": {"encoder": lambda model: model.base_model.encoder}, "around": {"past": lambda model: model.base_model},
+    "aside": {"encoder": lambda model: model.aside}}
+
+
+def aside() -> Any:
+    """A module that nothing calls."""
+    model: Any = bert(max_position_embeddings=80)
+    model.aside = torch.nn.Linear(2, 2)
+    return model
+
+
+WRONG: dict[str, tuple[Callable[[], Any], str, str, str]] = {
+    "unread": (unread, "bert", "repcali", "nothing in DebertaForMaskedLM reads what adapters give behind the "
+               'DebertaEncoder that "encoder" of family "wrong" finds.*encoder=lambda model'),
+    "around": (around, "llama", "residual-prefix", "forward of OPTForCausalLM does not call the OPTModel that "
+               '"past" of family "wrong" finds.*called with the past, one of model.decoder, seamkit.*past=lambda model'),
+    "aside": (aside, "bert", "repcali",
+              'forward of BertForMaskedLM does not call the Linear that "encoder" of family "wrong" finds'),
+}
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(families, "_families", dict(families.BUILT_IN))
+
+
+def wrong(what: str) -> Any:
+    make, like, id, _ = WRONG[what]
+    model = make().eval()
+    model.config.model_type = "wrong"
+    register_family("wrong", like, **FOUND[what])
+    adapter = seamkit.attach(model, id, **({} if id == "repcali" else {"prefix_length": 4, "mlp_hidden_size": 7}))
+    return model, adapter
+
+
+@pytest.mark.parametrize("mode", ENTER)
+@pytest.mark.parametrize("what", WRONG)
+def test_it_is_said(what: str, mode: str) -> None:
+    model, adapter = wrong(what)
+    with ENTER[mode]():
+        for _ in range(2):
+            with pytest.raises(seamkit.UnsupportedError, match=WRONG[what][3]):
+                model(input_ids=IDS, attention_mask=torch.ones_like(IDS))
+    seamkit.detach(model, adapter)
+    model(input_ids=IDS)
+
+
+def test_it_is_said_in_generation() -> None:
+    model, _ = wrong("around")
+    with pytest.raises(seamkit.UnsupportedError, match="does not call the OPTModel"):
+        model.generate(IDS, max_new_tokens=2)
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_it_is_said_of_a_compiled_model(what: str) -> None:
+    """Also with the backend that takes autograd's graph apart; without gradients only calls are noticed there."""
+    model, _ = wrong(what)
+    with pytest.raises(seamkit.UnsupportedError, match=WRONG[what][3]):
+        torch.compile(model, backend="aot_eager")(input_ids=IDS)
+
+
+@pytest.mark.parametrize("mode", ["gradients", "no_grad"])
+@pytest.mark.parametrize("part", ["model", "decoder", "layers"])
+def test_compiled_parts(part: str, mode: str) -> None:
+    """What is right is no error, whatever is compiled."""
+    model = bart(max_position_embeddings=80).eval()
+    adapter = seamkit.attach(model, "repcali")
+    disturb(adapter)
+    with ENTER[mode]():
+        expected = model(input_ids=IDS, decoder_input_ids=IDS).logits
+        seamkit.detach(model)
+        seamkit.attach(model, adapter)
+        for each in {"model": [model], "decoder": [model.get_decoder()], "layers": model.get_decoder().layers}[part]:
+            each.compile(backend="aot_eager")
+        found = [model(input_ids=IDS, decoder_input_ids=IDS).logits for _ in range(2)]
+    for each in found:
+        assert type(each) is torch.Tensor and (each - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+RIGHT: dict[str, tuple[Callable[[], Any], str]] = {
+    "bart": (lambda: bart(max_position_embeddings=80), "repcali"),
+    "bert": (lambda: bert(max_position_embeddings=80), "repcali"),
+    "bert without a head": (lambda: bert(hf.BertConfig, hf.BertModel, max_position_embeddings=80), "repcali"),
+    "llama": (lambda: llama(max_position_embeddings=80), "residual-prefix"),
+}
+
+
+@pytest.mark.parametrize("mode", ENTER)
+@pytest.mark.parametrize("what", RIGHT)
+def test_an_adapter_that_changes_nothing_yet_is_read(what: str, mode: str) -> None:
+    """The identity that RepCali starts as, and what comes out is an ordinary tensor, the same in every forward."""
+    make, id = RIGHT[what]
+    model = make().eval()
+    options = {} if id == "repcali" else {"prefix_length": 4, "mlp_hidden_size": 7}
+    more = {"decoder_input_ids": IDS} if what == "bart" else {}
+    with ENTER[mode]():
+        plain = model(input_ids=IDS, **more)[0]
+        seamkit.attach(model, id, **options)
+        first, second = (model(input_ids=IDS, **more) for _ in range(2))
+    for each in (first, second):
+        assert all(type(value) is torch.Tensor for value in each.values() if isinstance(value, torch.Tensor))
+    torch.testing.assert_close(first[0], second[0], rtol=0, atol=0)
+    if id == "repcali":
+        assert (first[0] - plain).abs().max() <= 1e-5 * plain.abs().max()
+
+
+def test_an_encoder_whose_states_are_only_handed_out() -> None:
+    """An encoder-decoder gives the encoder's states out beside its scores: that does not mean that they are read."""
+    model = bart(max_position_embeddings=80).eval()
+    seamkit.attach(model, "repcali")
+    decoder, other = model.get_decoder(), torch.zeros(2, 6, 24)
+    handle = decoder.register_forward_pre_hook(
+        lambda _, args, kwargs: (args, kwargs | {"encoder_hidden_states": other}), with_kwargs=True)
+    with pytest.raises(seamkit.UnsupportedError, match="nothing in BartForConditionalGeneration reads"):
+        model(input_ids=IDS, decoder_input_ids=IDS)
+    handle.remove()
+    model(input_ids=IDS, decoder_input_ids=IDS)
+
+
+class Through(torch.autograd.Function):
+    """Hands its inputs on, as those of fully_shard do, which takes the watch off them."""
+
+    @staticmethod
+    def forward(_: Any, *inputs: Any) -> Any:
+        return inputs
+
+    @staticmethod
+    def backward(_: Any, *gradients: Any) -> Any:
+        return gradients
+
+
+def test_states_behind_a_function_of_autograd() -> None:
+    model = bart(max_position_embeddings=80)
+    seamkit.attach(model, "repcali")
+    model.get_decoder().register_forward_pre_hook(
+        lambda _, args, kwargs: (args, kwargs | {
+            "encoder_hidden_states": Through.apply(kwargs["encoder_hidden_states"])[0]}), with_kwargs=True)
+    model(input_ids=IDS, decoder_input_ids=IDS)
+
+
+def test_the_output_of_an_encoder_that_is_given() -> None:
+    model = bart(max_position_embeddings=80).eval()
+    before = model.get_encoder()(input_ids=IDS)
+    adapter = seamkit.attach(model, "repcali")
+    disturb(adapter)
+    with pytest.raises(seamkit.UnsupportedError, match="encoder_outputs was given and the encoder .* has not run since"):
+        model(encoder_outputs=before, decoder_input_ids=IDS)
+    expected = model(input_ids=IDS, decoder_input_ids=IDS).logits
+    found = model(encoder_outputs=model.get_encoder()(input_ids=IDS), decoder_input_ids=IDS).logits
+    assert torch.equal(found, expected)
+
+
+def test_a_layer_without_a_past() -> None:
+    model = llama(max_position_embeddings=80).eval()
+    attention = model.model.layers[1].self_attn
+    forward = attention.forward
+    attention.forward = lambda *args, **kwargs: forward(*args, **(kwargs | {PAST: None, "attention_mask": None}))
+    seamkit.attach(model, "residual-prefix", prefix_length=4, mlp_hidden_size=7)
+    with pytest.raises(seamkit.UnsupportedError, match="attention 1 of LlamaModel does not read the past"):
+        model(input_ids=IDS)
+
+
+def test_once_is_enough() -> None:
+    """Behind the first forward nothing is watched, also with another adapter on the same seam."""
+    model, seen = bert(max_position_embeddings=80).eval(), []
+    seamkit.attach(model, "repcali")
+    model.cls.register_forward_pre_hook(lambda _, args: seen.append(type(args[0])))
+    for _ in range(2):
+        model(input_ids=IDS)
+    seamkit.attach(model, "repcali")
+    model(input_ids=IDS)
+    assert seen[0] is not torch.Tensor and seen[1:] == [torch.Tensor] * 2
+
+
+def test_a_forward_that_fails_leaves_no_trace() -> None:
+    """The encoder alone, behind a failure in the model, gives an ordinary tensor."""
+    model = bart(max_position_embeddings=80).eval()
+    seamkit.attach(model, "repcali")
+    with pytest.raises(IndexError):
+        model(input_ids=IDS, decoder_input_ids=IDS + 1000)
+    assert type(model.get_encoder()(input_ids=IDS)[0]) is torch.Tensor
+
+
+def test_a_configuration_without_use_cache() -> None:
+    model = llama(max_position_embeddings=80).eval()
+    seamkit.attach(model, "residual-prefix", prefix_length=4, mlp_hidden_size=7)
+    wanted = model(input_ids=IDS, use_cache=False).logits
+    del model.config.use_cache
+    assert torch.equal(model.model(input_ids=IDS, use_cache=False)[0] @ model.lm_head.weight.T, wanted)
+
+
+def test_a_mask_of_another_length() -> None:
+    """As that of speech, whose encoder gives fewer states than it was given frames."""
+    model = bert(max_position_embeddings=80).eval()
+    model.bert.register_forward_hook(lambda _, args, output: (output[0][:, ::2],))
+    seamkit.attach(model, "repcali")
+    with pytest.raises(seamkit.UnsupportedError, match=r"first axes are \[2, 3\]; found \[2, 6\]: .*speech"):
+        model(input_ids=IDS, attention_mask=torch.ones_like(IDS))
