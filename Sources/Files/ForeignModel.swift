@@ -51,7 +51,7 @@ enum ForeignModel {
             let found = first { name in suffixes.contains { name.hasSuffix($0) } } ?? first(folders.contains)
             if let found { return ("only \(what) (\(found)), which is not read", export) }
         }
-        if let weights = first({ $0.hasSuffix(".safetensors") }) {
+        if let weights = first({ $0.hasSuffix(".safetensors") && $0 != "model.safetensors" }) {
             if weights == "adapter_model.safetensors" {
                 return ("an adapter (\(weights)), not a model", "give the folder of the model that it was trained for")
             }

@@ -192,7 +192,7 @@ private func split(_ pattern: JSON, behavior: String = "Isolated") -> JSON {
 
 @Suite struct TokenizerNames {
     /// As transformers 5.23: the older file goes first, unless the newer lists the added tokens.
-    @Test(arguments: [(#""added_tokens_decoder": {}, "#, 1), ("", 2)])
+    @Test(arguments: [(#""added_tokens_decoder": {}, "#, Int32(1)), ("", Int32(2))])
     func tokensOfAPurpose(_ decoder: String, _ end: Int32) throws {
         let tokenizer = try makeTokenizer(
             plain,

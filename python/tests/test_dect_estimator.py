@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -220,6 +222,51 @@ def test_pooling(folders: dict[str, Folder], reviews: tuple[list[str], list[str]
         assert native.losses_ == pytest.approx(torch.losses_, rel=1e-4)
         losses.append(native.losses_[-1])
     assert len(set(losses)) == 4
+
+
+def sentence_encoder(folders: dict[str, Folder], path: Path, pooling: str, *more: str) -> str:
+    shutil.copytree(folders["bert-no-head"].path, path)
+    (path / "1_Pooling").mkdir()
+    (path / "1_Pooling" / "config.json").write_text(json.dumps(
+        {"pooling_mode_mean_tokens": False, f"pooling_mode_{pooling}": True}))
+    (path / "modules.json").write_text(json.dumps([
+        {"idx": index, "name": str(index), "path": "1_Pooling", "type": f"sentence_transformers.models.{each}"}
+        for index, each in enumerate(("Transformer", "Pooling", *more))]))
+    return str(path)
+
+
+def test_the_pooling_of_the_folder(
+    folders: dict[str, Folder], reviews: tuple[list[str], list[str]], tmp_path: Path
+) -> None:
+    X, y = reviews
+    common = {"template": "{text}", "verbalizer": WORDS, "learning_rate": 0.02}
+    for mode, pooling in {"cls_token": "cls", "max_tokens": "max", "mean_tokens": "mean"}.items():
+        path = sentence_encoder(folders, tmp_path / mode, mode, "Normalize")
+        expected = made(folders["bert-no-head"], "native", pooling=pooling).fit(X, y).losses_
+        for engine in ENGINES:
+            found = seamkit.DecTClassifier(path, engine=engine, **common).fit(X, y).losses_
+            assert found == pytest.approx(expected, rel=1e-4), (engine, mode)
+    path = sentence_encoder(folders, tmp_path / "dense", "cls_token", "Dense")
+    for engine in ENGINES:
+        sentence = "modules.json lists a module of the type .*Dense: .*pooling=cls gives the one without it"
+        with pytest.raises(seamkit.UnsupportedError, match=sentence):
+            seamkit.DecTClassifier(path, engine=engine, **common).fit(X, y)
+        seamkit.DecTClassifier(path, engine=engine, pooling="cls", **common).fit(X, y)
+
+
+def test_texts_end_where_sentence_transformers_cuts_them(
+    folders: dict[str, Folder], reviews: tuple[list[str], list[str]], tmp_path: Path
+) -> None:
+    X, y = reviews
+    path = sentence_encoder(folders, tmp_path / "short", "cls_token")
+    (tmp_path / "short" / "sentence_bert_config.json").write_text('{"max_seq_length": 5}')
+    native, torch = (
+        seamkit.DecTClassifier(path, template="{text}", verbalizer=WORDS, engine=each).fit(X, y).losses_
+        for each in ENGINES)
+    assert native == pytest.approx(torch, rel=1e-4)
+    (tmp_path / "short" / "sentence_bert_config.json").unlink()
+    whole = seamkit.DecTClassifier(path, template="{text}", verbalizer=WORDS).fit(X, y).losses_
+    assert native != pytest.approx(whole, rel=1e-4)
 
 
 # ---- Wrong use

@@ -194,8 +194,9 @@ public enum AdapterFolder {
                 )
             }
         }
-        let plugins = backbone.runtime.plugins
-        guard plugins.contains(where: { $0.adapters.contains { $0.id == config.adapterID } }) else {
+        guard backbone.runtime.plugins.contains(where: { plugin in
+            plugin.id == config.pluginID || plugin.adapters.contains { $0.id == config.adapterID }
+        }) else {
             throw SeamError(
                 .notFound,
                 "adapter folder \"\(path)\" needs the adapter \"\(config.adapterID)\" of the plugin \(config.pluginID)"

@@ -8,8 +8,6 @@ import Support
 struct SentenceEncoder {
     /// The pooling as the option of that name calls it; nil where it is none of these.
     var pooling: String?
-    /// Whether the vector is scaled to unit length at the end.
-    var normalizes = false
     /// Why the vector cannot be had as these files say, as a sentence; nil where it can.
     var refusal: String?
 
@@ -32,8 +30,8 @@ struct SentenceEncoder {
         for module in modules {
             let type = try module.requireString("type", in: path)
             switch type.split(separator: ".").last.map(String.init) {
-            case "Transformer", "Dropout": break
-            case "Normalize": normalizes = true
+            // Unit length is a choice of the caller's: an option of the backbone.
+            case "Transformer", "Dropout", "Normalize": break
             case "Pooling":
                 let name = try module.requireString("path", in: path)
                 try read(pooling: FileSystem.join(folder, name, "config.json"), named: name + "/config.json")
@@ -46,10 +44,9 @@ struct SentenceEncoder {
 
     /// The keys that are added to those of config.json.
     var members: [(key: String, value: JSON)] {
-        var found: [(key: String, value: JSON)] = [("normalize", .bool(normalizes))]
-        if let pooling { found.append(("pooling", .string(pooling))) }
-        if let refusal { found.append(("refusal", .string(refusal))) }
-        return found.map { (key: "\(Self.fileName).\($0.key)", value: $0.value) }
+        [("pooling", pooling), ("refusal", refusal)].compactMap { key, value in
+            value.map { (key: "\(Self.fileName).\(key)", value: .string($0)) }
+        }
     }
 
     private mutating func read(pooling path: String, named name: String) throws {

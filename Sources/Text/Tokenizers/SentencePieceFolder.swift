@@ -73,6 +73,7 @@ extension Tokenizer.Parts {
         self.init(path: path, model: model, addedTokens: try AddedTokens(added, model: model, normalizer: nil))
         decoder = model
         named = try NamedTokens(folder: folder, source: FileSystem.baseName(path), findID: id(of:))
+        cleansSpaces = try TokenizerSettings(folder: folder).cleansSpaces(isBytePair: family != .t5)
         named.bos = named.bos ?? model.id(of: .begin)
         named.eos = named.eos ?? model.id(of: .end)
         named.pad = named.pad ?? model.id(of: .padding)

@@ -45,6 +45,7 @@ public final class Tokenizer: Sendable {
     private let decoder: (any TokenDecoder)?
     private let truncation: Truncation?
     private let named: NamedTokens
+    private let cleansSpaces: Bool
 
     /// What a tokenizer consists of, wherever it came from.
     struct Parts {
@@ -57,6 +58,8 @@ public final class Tokenizer: Sendable {
         var decoder: (any TokenDecoder)?
         var truncation: Truncation?
         var named = NamedTokens()
+        /// Whether a decoded text goes through `SpaceCleaning`.
+        var cleansSpaces = false
 
         func id(of token: String) -> Int32? { addedTokens.id(of: token) ?? model.id(of: token) }
     }
@@ -71,6 +74,7 @@ public final class Tokenizer: Sendable {
         decoder = parts.decoder
         truncation = parts.truncation
         named = parts.named
+        cleansSpaces = parts.cleansSpaces
         vocabularySize = parts.model.size + parts.addedTokens.countBeyondModel
     }
 
@@ -124,8 +128,9 @@ public final class Tokenizer: Sendable {
             guard let text = token(of: id), !(skipSpecialTokens && addedTokens.isSpecial(text)) else { continue }
             tokens.append(text)
         }
-        guard let decoder else { return tokens.joined(separator: " ") }
-        return try decoder.decode(tokens).joined()
+        let text = try decoder?.decode(tokens).joined() ?? tokens.joined(separator: " ")
+        guard cleansSpaces else { return text }
+        return String(decoding: try SpaceCleaning.apply(to: Array(text.utf8), contractsNot: false), as: UTF8.self)
     }
 
     /// The id of a token, or nil.

@@ -71,5 +71,8 @@ extension Tokenizer.Parts {
         try root.part("padding")?.allow(
             "strategy", "direction", "pad_to_multiple_of", "pad_id", "pad_type_id", "pad_token")
         named = try NamedTokens(folder: folder, source: FileSystem.baseName(path), findID: id(of:))
+        try settings.checkLanguage(
+            around: postProcessor?.process([], addSpecialTokens: true) ?? [], id: id(of:))
+        cleansSpaces = settings.cleansSpaces(isBytePair: root.member("model")?["type"]?.stringValue == "BPE")
     }
 }

@@ -66,6 +66,16 @@ struct TokenizerSettings {
                 + " with transformers")
     }
 
+    /// Throws where the language of source texts is another than the one whose token `tokenizer.json` puts around a text.
+    func checkLanguage(around ids: [Int32], id: (String) -> Int32?) throws {
+        guard let config, !isGeneral, let language = config.member("src_lang")?.stringValue, let token = id(language),
+            !ids.contains(token)
+        else { return }
+        throw config.error(
+            .incompatible, "has \"\(language)\" as \"src_lang\", whose token tokenizer.json does not put around a text: save"
+                + " the tokenizer again with transformers")
+    }
+
     /// Whether a byte-level or SentencePiece-like pre-tokenizer puts a space in front; nil where there is none.
     private static func prefixSpace(_ root: TokenizerPart) -> Bool? {
         func of(_ part: JSON?) -> Bool? {
@@ -80,6 +90,11 @@ struct TokenizerSettings {
             }
         }
         return of(root.member("pre_tokenizer")) ?? of(root.member("normalizer"))
+    }
+
+    /// Whether `clean_up_tokenization_spaces` holds: transformers passes over it where merges make the tokens.
+    func cleansSpaces(isBytePair: Bool) -> Bool {
+        !isBytePair && config?.member("clean_up_tokenization_spaces") == .bool(true)
     }
 
     // MARK: Added tokens

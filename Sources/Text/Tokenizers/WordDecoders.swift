@@ -11,26 +11,15 @@ struct WordPieceDecoder: TokenDecoder {
         cleansUp = try part.bool("cleanup")
     }
 
-    /// What is replaced, in that order.
-    private static let replacements: [(pattern: TextPattern, content: [UInt8])] = [
-        (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"),
-        (" do not", " don't"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"),
-    ].map { (TextPattern(literal: $0.0), Array($0.1.utf8)) }
-
     func decode(_ tokens: [String]) throws -> [String] {
         try tokens.enumerated().map { number, token in
             var text = Array(token.utf8)
             if number > 0 {
                 if text.starts(with: prefix) { text.removeFirst(prefix.count) } else { text.insert(0x20, at: 0) }
             }
-            if cleansUp { text = try Self.cleanedUp(text) }
+            if cleansUp { text = try SpaceCleaning.apply(to: text, contractsNot: true) }
             return String(decoding: text, as: UTF8.self)
         }
-    }
-
-    /// Without the spaces that stand before punctuation and parts of words.
-    static func cleanedUp(_ text: [UInt8]) throws -> [UInt8] {
-        try replacements.reduce(text) { try $1.pattern.replacing($0, with: $1.content) }
     }
 }
 
@@ -76,7 +65,9 @@ struct CTCDecoder: TokenDecoder {
         var result: [String] = []
         for (number, token) in tokens.enumerated() where number == 0 || TextKey(token) != TextKey(tokens[number - 1]) {
             var text = try pad.replacing(Array(token.utf8), with: [])
-            if cleansUp { text = try delimiter.replacing(try WordPieceDecoder.cleanedUp(text), with: [0x20]) }
+            if cleansUp {
+                text = try delimiter.replacing(try SpaceCleaning.apply(to: text, contractsNot: true), with: [0x20])
+            }
             if !text.isEmpty { result.append(String(decoding: text, as: UTF8.self)) }
         }
         return result
