@@ -177,7 +177,10 @@ struct SafetensorsHeader {
     /// The bytes that a tensor takes, nil for a type that is not known; `place` names it in the error for a negative or
     /// too large extent, and for elements smaller than a byte that do not fill the last one.
     static func byteCount(_ shape: [Int], _ type: StoredType, _ place: String) throws -> Int? {
-        var count = type.bits ?? 8
+        let bits = type.bits ?? 8
+        // Elements smaller than a byte are counted in bits, so that the largest of the others can be addressed.
+        let units = bits.isMultiple(of: 8) ? 1 : 8
+        var count = units == 1 ? bits / 8 : bits
         for extent in shape {
             guard extent >= 0 else {
                 throw SeamError(.format, "\(place): shape \(shape) has the negative extent \(extent)")
@@ -189,10 +192,10 @@ struct SafetensorsHeader {
             count = product
         }
         guard type.bits != nil else { return nil }
-        guard count.isMultiple(of: 8) else {
+        guard count.isMultiple(of: units) else {
             throw SeamError(.format, "\(place): shape \(shape) of \(type.rawValue) does not fill whole bytes")
         }
-        return count / 8
+        return count / units
     }
 
     /// The tensors, sorted by place, must fill the data part without holes or overlap.
