@@ -10,8 +10,11 @@ public func seam_generate_options_init(
     attempt(error) {
         let handle = try object(backbone, "backbone", as: BackboneHandle.self)
         let out = try required(options, "options")
-        try check(Int(out.pointee.struct_size), atLeast: extent(through: \seam_generate_options.seed), "options")
-        write(cOptions(try Session(backbone: handle.backbone).defaultGenerationOptions()), to: out)
+        let given = try read(
+            out, "options", atLeast: extent(through: \seam_generate_options.seed), defaults: seam_generate_options())
+        let ignoresFile = try ignoresFile(given)
+        let settings = try Session(backbone: handle.backbone).defaultGenerationOptions(ignoresFile: ignoresFile)
+        write(cOptions(settings, ignoresFile: ignoresFile), to: out)
     }
 }
 
@@ -24,12 +27,13 @@ public func seam_session_generate(
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
         let (source, out) = (try handle.batch(batch), try required(out, "out"))
-        var settings = try handle.session.defaultGenerationOptions()
-        if let options {
-            let given = try read(
-                options, "options", atLeast: extent(through: \seam_generate_options.seed), defaults: cOptions(settings))
-            try apply(given, to: &settings)
+        // An options struct of version 1.0 ends with the seed: whoever gives one sets every member but the last.
+        let given = try options.map {
+            try read($0, "options", atLeast: extent(through: \seam_generate_options.seed), defaults: seam_generate_options())
         }
+        let ignoresFile = try given.map(ignoresFile) ?? false
+        var settings = try handle.session.defaultGenerationOptions(ignoresFile: ignoresFile)
+        if let given { try apply(given, to: &settings) }
         let result = try handle.session.generate(source, options: settings) { tokens in
             shouldContinue.map { $0(user, Int64(tokens)) != 0 } ?? true
         }
@@ -61,7 +65,15 @@ public func seam_sequences_release(_ sequences: OpaquePointer?) { release(sequen
 /// A number of new tokens that a length of the model's settings, which counts the prompt, leaves.
 private let lengthOfModel: Int32 = -1
 
-private func cOptions(_ source: GenerationOptions) -> seam_generate_options {
+private func ignoresFile(_ options: seam_generate_options) throws -> Bool {
+    switch options.ignore_generation_config {
+    case 0: return false
+    case 1: return true
+    case let other: throw SeamError(.invalidArgument, "ignore_generation_config must be 0 or 1, found \(other)")
+    }
+}
+
+private func cOptions(_ source: GenerationOptions, ignoresFile: Bool) -> seam_generate_options {
     var options = seam_generate_options()
     options.struct_size = UInt32(MemoryLayout<seam_generate_options>.size)
     options.max_new_tokens = source.maxLength == nil ? Int32(clamping: source.maxNewTokens) : lengthOfModel
@@ -82,6 +94,7 @@ private func cOptions(_ source: GenerationOptions) -> seam_generate_options {
     options.repetition_penalty = Double(source.repetitionPenalty)
     options.no_repeat_ngram_size = Int32(clamping: source.noRepeatNgramSize)
     options.seed = source.seed
+    options.ignore_generation_config = ignoresFile ? 1 : 0
     return options
 }
 

@@ -241,6 +241,25 @@ static void generation(seam_backbone *backbone) {
   FAILS(seam_session_generate(session, &batch, &options, NULL, NULL, &sequences, &error), SEAM_INVALID_ARGUMENT,
         "early_stopping");
   options.early_stopping = 0;
+  options.ignore_generation_config = 2;
+  FAILS(seam_session_generate(session, &batch, &options, NULL, NULL, &sequences, &error), SEAM_INVALID_ARGUMENT,
+        "ignore_generation_config must be 0 or 1, found 2");
+  FAILS(seam_generate_options_init(backbone, &options, &error), SEAM_INVALID_ARGUMENT,
+        "ignore_generation_config must be 0 or 1, found 2");
+  options.ignore_generation_config = 1;
+  OK(seam_generate_options_init(backbone, &options, &error));
+  CHECK(options.ignore_generation_config == 1 && options.num_beams == 1 && options.max_new_tokens == 20);
+  OK(seam_session_generate(session, &batch, &options, NULL, NULL, &sequences, &error));
+  seam_sequences_release(sequences);
+  sequences = NULL;
+  /* A program compiled before the member was there: what lies behind its struct is not touched. */
+  options.struct_size = offsetof(seam_generate_options, ignore_generation_config);
+  options.ignore_generation_config = 7;
+  OK(seam_generate_options_init(backbone, &options, &error));
+  OK(seam_session_generate(session, &batch, &options, NULL, NULL, &sequences, &error));
+  CHECK(options.ignore_generation_config == 7);
+  seam_sequences_release(sequences);
+  sequences = NULL;
   options.max_new_tokens = 0;
   FAILS(seam_session_generate(session, &batch, &options, NULL, NULL, &sequences, &error), SEAM_INVALID_ARGUMENT,
         "1 or more");

@@ -119,6 +119,7 @@ class Backbone(Object):
 
     def generate_options(self, **changes: Any) -> Any:
         options = struct("seam_generate_options")
+        options.ignore_generation_config = changes.pop("ignore_generation_config", 0)
         checked("seam_generate_options_init", self.pointer, ctypes.byref(options))
         for name, value in changes.items():
             setattr(options, name, value)

@@ -154,6 +154,25 @@ def test_a_caller_switches_settings_off(runtime: Runtime, tmp_path: Path, name: 
     assert seam("generate", "--model", path, "w5 w9 w30", *ignoring) == expected
 
 
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("case", ["bad_words_ids", "sequence_bias", "suppress_tokens", "begin_suppress_tokens", "together"])
+def test_a_caller_ignores_the_file(runtime: Runtime, tmp_path: Path, name: str, case: str) -> None:
+    """Rules without a member of seam_generate_options, and those with one, as transformers without the file."""
+    path, rows = folder(tmp_path / "model", name, **SETTINGS[case]), prompts(name)
+    ruled = generated(runtime, path, rows, max_new_tokens=14)
+    found = generated(runtime, path, rows, ignore_generation_config=1, max_new_tokens=14)
+    configured(path)
+    assert found == reference(opened(name, path), name, path) != ruled
+
+
+def test_what_is_set_beside_the_ignored_file_holds(runtime: Runtime, tmp_path: Path) -> None:
+    rules = {"repetition_penalty": 1.7, "bad_words_ids": [[9]], "forced_eos_token_id": END}
+    path, rows = folder(tmp_path / "model", DECODER, **rules), prompts(DECODER)
+    found = generated(runtime, path, rows, ignore_generation_config=1, no_repeat_ngram_size=2)
+    configured(path, no_repeat_ngram_size=2, max_new_tokens=20)
+    assert found == reference(opened(DECODER, path), DECODER, path)
+
+
 def test_lengths_that_count_the_prompt(runtime: Runtime, tmp_path: Path) -> None:
     path = folder(tmp_path / "model", DECODER, max_length=12, min_length=11)
     options = runtime.open(path).generate_options()
@@ -208,6 +227,7 @@ def test_what_is_not_offered_is_refused(runtime: Runtime, tmp_path: Path, key: s
     path = folder(tmp_path / "model", DECODER, **{key: REFUSED[key]})
     with pytest.raises(SeamError, match=rf'generation_config.json: "{key}" is .* is not offered: remove it'):
         runtime.open(path).generate_options()
+    assert generated(runtime, path, prompts(DECODER), ignore_generation_config=1)
     add_tokenizer(path)
     done = run("generate", "--model", path, "w5", "--ignore-generation-config")
     assert done.returncode == 0, done.stderr

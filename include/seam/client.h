@@ -279,12 +279,15 @@ typedef struct seam_generate_options {
   double repetition_penalty;
   int32_t no_repeat_ngram_size;
   uint64_t seed;
+  int64_t ignore_generation_config; /* set by the caller, before seam_generate_options_init: 0, or 1 to take nothing of
+                                       the model's own settings but its token ids */
 } seam_generate_options;
 
-/* The model's own settings: of generation_config.json or, where there is none, of config.json; writes what lies within
- * struct_size. What they set is switched off by its neutral value: repetition_penalty 1, no_repeat_ngram_size 0,
- * min_new_tokens 0, do_sample 0, num_beams 1. Rules on single tokens (bad_words_ids, suppress_tokens, forced_eos_token_id
- * ...) have no member here and stay in force. */
+/* The model's own settings: of generation_config.json or, where there is none, of config.json; with
+ * ignore_generation_config 1 those of Hugging Face generate without them. Writes what lies within struct_size. What the
+ * model sets is switched off by its neutral value: repetition_penalty 1, no_repeat_ngram_size 0, min_new_tokens 0,
+ * do_sample 0, num_beams 1. Rules on single tokens (bad_words_ids, sequence_bias, suppress_tokens, forced_eos_token_id
+ * ...) have no member here: they hold unless ignore_generation_config is 1 when seam_session_generate is called. */
 SEAM_API seam_status seam_generate_options_init(seam_backbone *backbone, seam_generate_options *options,
                                                 seam_error **error);
 /* Asked before every step; 0 stops the call with SEAM_CANCELLED. */

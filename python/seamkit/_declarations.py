@@ -546,6 +546,7 @@ class seam_generate_options(ctypes.Structure):
     repetition_penalty: float
     no_repeat_ngram_size: int
     seed: int
+    ignore_generation_config: int
 
 
 class seam_train_options(ctypes.Structure):
@@ -977,6 +978,7 @@ seam_generate_options._fields_ = [
     ("repetition_penalty", c_double),
     ("no_repeat_ngram_size", c_int32),
     ("seed", c_uint64),
+    ("ignore_generation_config", c_int64),
 ]
 seam_train_options._fields_ = [
     ("struct_size", c_uint32),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import json
 import pickle
+import shutil
 import threading
 import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,6 +123,29 @@ def test_generation(backbone: seamkit.Backbone, folder: Path) -> None:
         session.generate(batch(), options, should_continue=fail)
     with pytest.raises(TypeError, match="num_beams"):
         backbone.generate_options(beams=3)
+
+
+def test_generation_without_the_models_settings(runtime: seamkit.Runtime, folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "model")
+    file = tmp_path / "model" / "generation_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"max_new_tokens": 6}))
+    given = tokens(3)
+    source = Batch(given.input_ids, given.attention_mask)
+
+    def generated(**changes: Any) -> list[list[int]]:
+        backbone = runtime.open(tmp_path / "model")
+        found = backbone.session().generate(source, backbone.generate_options(max_new_tokens=6, **changes))
+        return [row[0].tokens for row in found]
+
+    plain = generated()
+    first = sorted({row[0] for row in plain})
+    rules = {"suppress_tokens": first, "repetition_penalty": 3.0}
+    file.write_text(json.dumps(json.loads(file.read_text()) | rules))
+    assert generated() != plain == generated(ignore_generation_config=True)
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"penalty_alpha": 0.6}))
+    assert generated(ignore_generation_config=True) == plain
+    with pytest.raises(seamkit.UnsupportedError, match='"penalty_alpha" is 0.6, which is not offered'):
+        generated()
 
 
 def test_features(backbone: seamkit.Backbone) -> None:

@@ -190,11 +190,14 @@ class Backbone(Handle):
         token 0 where it has none."""
         return Batch.padded(sources, targets, pad_token_id=max(self.info.pad_token_id, 0))
 
-    def generate_options(self, **changes: Any) -> c.seam_generate_options:
+    def generate_options(self, *, ignore_generation_config: bool = False, **changes: Any) -> c.seam_generate_options:
         """The model's own settings of a generation, with changes by the names of seam_generate_options.
 
-        Raises TypeError for a name that is none of them.
+        ignore_generation_config: take nothing of generation_config.json but its token ids; the rest is as transformers
+        has it without the file.
+
+        Raises TypeError for a name that is none of them, UnsupportedError for a file that sets what is not offered.
         """
-        options = sized(c.seam_generate_options())
+        options = sized(c.seam_generate_options(ignore_generation_config=int(ignore_generation_config)))
         checked("seam_generate_options_init", self.handle, ctypes.byref(options))
         return changed(options, changes)  # type: ignore[no-any-return]
