@@ -11,6 +11,9 @@ public final class ModelFiles: Sendable {
     public let folder: String?
     /// The content of `config.json`, or what it would be.
     public let config: JSON
+    /// What `generation_config.json` would be, of a GGUF file that holds settings of a generation; nil for a folder, where
+    /// that file is.
+    public let generation: JSON?
     /// The path of the file that holds the configuration, for error sentences about its values.
     public let configPath: String
     /// The names of all tensors, sorted.
@@ -34,12 +37,14 @@ public final class ModelFiles: Sendable {
             folder = nil
             configPath = file
             (config, tensors) = (model.config, model.tensors)
+            generation = model.generation.isEmpty ? nil : .object(model.generation)
         } else {
             let found = try HuggingFaceFolder(path)
             self.path = path
             folder = path
             configPath = found.configPath
             (config, tensors) = (found.config, found.tensors)
+            generation = nil
         }
         tensorNames = tensors.keys.sorted().map(\.text)
     }

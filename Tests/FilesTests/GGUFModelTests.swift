@@ -149,6 +149,44 @@ import Testing
         }
     }
 
+    /// Ends as llama.cpp has them; sampling under the names of transformers, and what has none under its own.
+    @Test func generationSettings() throws {
+        #expect(try open().generation == nil)
+        #expect(try open { $0["tokenizer.ggml.eos_token_id"] = .uint32(2) }.generation == nil)
+        let ends = try open {
+            for (name, id) in [("eos", 2), ("eot", 1), ("eom", 2), ("fim_pad", .max), ("fim_sep", 0)] as [(String, UInt32)] {
+                $0["tokenizer.ggml.\(name)_token_id"] = .uint32(id)
+            }
+        }
+        #expect(ends.generation == ["eos_token_id": [2, 1, 0]])
+        #expect(ends.config["eos_token_id"] == 2)
+        #expect(try open { $0["tokenizer.ggml.eot_token_id"] = .uint32(1) }.generation == ["eos_token_id": [1]])
+        refuse(.format, "\"tokenizer.ggml.eot_token_id\" must be a token id below 3, found 3") {
+            $0["tokenizer.ggml.eot_token_id"] = .uint32(3)
+        }
+        func sampling(_ values: [(String, GGUFBuilder.Value)]) throws -> JSON? {
+            try open { for (key, value) in values { $0["general.sampling.\(key)"] = value } }.generation
+        }
+        #expect(
+            try sampling([
+                ("top_k", .uint32(7)), ("top_p", .float(0.5)), ("min_p", .float(0.25)), ("temp", .float(0.5)),
+                ("penalty_repeat", .float(1.5)), ("penalty_last_n", .uint32(64)), ("mirostat", .uint32(2)),
+                ("mirostat_tau", .float(5)), ("xtc_probability", .float(0.5)), ("sequence", .string("top_k")),
+            ]) == [
+                "top_k": 7, "top_p": 0.5, "min_p": 0.25, "temperature": 0.5, "general.sampling.penalty_repeat": 1.5,
+                "general.sampling.xtc_probability": 0.5, "general.sampling.mirostat": 2,
+                "general.sampling.sequence": "top_k",
+            ])
+        let all = GGUFBuilder.Value(type: 5, bytes: little(Int32(-1)))
+        #expect(
+            try sampling([("top_k", all), ("temp", .float(0)), ("penalty_repeat", .float(1.5)), ("penalty_last_n", all)])
+                == ["top_k": 0, "do_sample": false, "repetition_penalty": 1.5])
+        #expect(try sampling([("penalty_repeat", .float(1.5)), ("penalty_last_n", .uint32(0))]) == nil)
+        refuse(.format, "\"general.sampling.top_p\" must be a number, found a string") {
+            $0["general.sampling.top_p"] = .string("0.5")
+        }
+    }
+
     @Test func tokenizerValues() throws {
         var builder = GGUFBuilder.llama()
         func read() throws -> GGUFTokenizerData {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,67 @@ def test_a_file_that_samples(runtime: Runtime, tmp_path: Path) -> None:
     assert seam(*texts) == seam(*texts) != seam(*texts, "--no-sample")
     failed = run(*texts, "--beams", "2")
     assert failed.returncode == 1 and "sampling with 2 beams is not offered: give --no-sample" in failed.stderr
+
+
+# ---- GGUF files: settings of llama.cpp
+
+GGUF = Path(__file__).parents[1] / "SessionTests" / "Fixtures" / "llama.gguf"
+GGUF_TYPES = {int: (5, "<i"), float: (6, "<f")}
+LOOKING_BACK = {"general__sampling__penalty_last_n": -1}
+
+
+def gguf_with(path: Path, **metadata: int | float) -> Path:
+    """The file with more metadata in front; "__" stands for the dot. Tensors are aligned to 32 bytes, so that what is
+    added is a multiple of them."""
+    entries = [("general.description", 8, b"")]
+    for name, value in metadata.items():
+        kind, form = GGUF_TYPES[type(value)]
+        entries.append((name.replace("__", "."), kind, struct.pack(form, value)))
+    size = sum(8 + len(key) + 4 + len(value) for key, _, value in entries) + 8
+    filler = b" " * (-size % 32)
+    entries[0] = ("general.description", 8, struct.pack("<Q", len(filler)) + filler)
+    added = b"".join(struct.pack("<Q", len(key)) + key.encode() + struct.pack("<I", kind) + value
+                     for key, kind, value in entries)
+    content = GGUF.read_bytes()
+    count = struct.unpack_from("<Q", content, 16)[0] + len(entries)
+    path.write_bytes(content[:16] + struct.pack("<Q", count) + added + content[24:])
+    return path
+
+
+def test_settings_of_a_gguf_file(runtime: Runtime, tmp_path: Path) -> None:
+    """Against the same settings given by the caller, which other tests compare with transformers."""
+    rows = [[1, 7, 9], [1, 20, 30]]
+    plain = generated(runtime, GGUF, rows, max_new_tokens=8)
+    end = plain[0][3]
+    cut = [row[: row.index(end) + 1] if end in row else row for row in plain]
+    for key in ("eot", "eom", "fim_pad", "fim_rep", "fim_sep"):
+        path = gguf_with(tmp_path / f"{key}.gguf", **{f"tokenizer__ggml__{key}_token_id": end})
+        found = generated(runtime, path, rows, max_new_tokens=8)
+        assert found == cut != plain, key
+        assert generated(runtime, path, rows, max_new_tokens=8, ignore_generation_config=1) == cut, "an end is no setting"
+        assert runtime.open(path).info.eos_token_id == 2
+    penalised = gguf_with(tmp_path / "penalised.gguf", general__sampling__penalty_repeat=1.75, **LOOKING_BACK)
+    found = generated(runtime, penalised, rows, max_new_tokens=8)
+    assert found == generated(runtime, GGUF, rows, max_new_tokens=8, repetition_penalty=1.75) != plain
+    drawn = gguf_with(tmp_path / "drawn.gguf", general__sampling__top_k=1, general__sampling__temp=50.0)
+    options = runtime.open(drawn).generate_options()
+    assert (options.do_sample, options.top_k, options.temperature) == (0, 1, 50)
+    assert generated(runtime, drawn, rows, max_new_tokens=8, do_sample=1) == plain
+    for key, value in {"mirostat": 2, "xtc_probability": 0.5, "penalty_repeat": 1.5}.items():
+        path = gguf_with(tmp_path / "refused.gguf", **{f"general__sampling__{key}": value})
+        with pytest.raises(SeamError, match=rf'refused.gguf: "general.sampling.{key}" is {value}, which is not offered'):
+            runtime.open(path).generate_options()
+        assert generated(runtime, path, rows, max_new_tokens=8, ignore_generation_config=1) == plain
+
+
+def test_settings_of_a_gguf_file_are_saved(runtime: Runtime, tmp_path: Path) -> None:
+    rows = [[1, 7, 9]]
+    settings = {"tokenizer__ggml__eot_token_id": 9, "general__sampling__top_p": 0.5, "general__sampling__penalty_repeat": 1.75}
+    path = gguf_with(tmp_path / "model.gguf", **settings, **LOOKING_BACK)
+    runtime.open(path).save(tmp_path / "saved")
+    content = json.loads((tmp_path / "saved" / "generation_config.json").read_text())
+    assert content == {"eos_token_id": [2, 9], "top_p": 0.5, "repetition_penalty": 1.75}
+    assert generated(runtime, tmp_path / "saved", rows) == generated(runtime, path, rows)
 
 
 # ---- Refusals

@@ -7,6 +7,8 @@ struct LlamaGGUF {
     static let architectures = ["llama"]
 
     let config: JSON
+    /// The members of generation_config.json.
+    let generation: [(key: String, value: JSON)]
     let tensors: [TextKey: ModelTensor]
 
     /// Maps the file; no values of weights are read.
@@ -25,6 +27,7 @@ struct LlamaGGUF {
         let shape = try LlamaShape(file)
         let tensors = try Self.tensors(file, shape)
         self.tensors = tensors
+        generation = try GGUFGeneration(file, vocabulary: shape.vocabulary).members
         config = .object(
             try shape.config(
                 file, isBiased: { tensors[TextKey("model.layers.0.\($0).bias")] != nil },

@@ -16,8 +16,9 @@ public enum BackboneFolder {
     }
 
     /// Copies every file of the source folder but the weights, and writes one `model.safetensors`: trained tensors in
-    /// f32 under their names, the others as they were. A model from a GGUF file gets a config.json, and its quantised
-    /// tensors become f32; the tokenizer stays in that file. The old folder or the new one, never a mixture.
+    /// f32 under their names, the others as they were. A model from a GGUF file gets a config.json and, where the file
+    /// holds settings of a generation, a generation_config.json; its quantised tensors become f32, and the tokenizer
+    /// stays in that file. The old folder or the new one, never a mixture.
     /// - Throws: for a backbone opened without a folder, or a trained weight that is not finite.
     public static func save(_ backbone: Backbone, to path: String) throws {
         guard let source = backbone.model?.files else {
@@ -64,6 +65,10 @@ public enum BackboneFolder {
                 try FileSystem.atomicWriteFile(
                     FileSystem.join(folder, "config.json"),
                     text: try wideConfig(source.config).serialized(indent: 2) + "\n")
+            }
+            if let generation = source.generation {
+                try FileSystem.atomicWriteFile(
+                    FileSystem.join(folder, "generation_config.json"), text: try generation.serialized(indent: 2) + "\n")
             }
             try SafetensorsWriter.write(
                 tensors, metadata: ["format": "pt"], to: FileSystem.join(folder, "model.safetensors"))

@@ -3,7 +3,7 @@ import Generation
 import Support
 
 /// A model's own settings of a generation: those of generation_config.json or, where there is no such file, of
-/// config.json; token ids that neither names are the backbone's.
+/// config.json, or those of a GGUF file; token ids that neither names are the backbone's.
 ///
 /// docs/model-folders.md lists what becomes of each key.
 enum GenerationDefaults {
@@ -36,6 +36,7 @@ enum GenerationDefaults {
     private static func sources(_ files: ModelFiles?) throws -> [GenerationSettings] {
         guard let files else { return [] }
         let config = GenerationSettings(json: files.config, name: files.configPath)
+        if let generation = files.generation { return [GenerationSettings(json: generation, name: files.configPath), config] }
         guard let path = files.folder.map({ FileSystem.join($0, "generation_config.json") }), FileSystem.exists(path) else {
             return [config]
         }

@@ -2,7 +2,8 @@ import Files
 import Generation
 import Support
 
-/// The settings of a generation as a file of transformers has them (GenerationConfig).
+/// The settings of a generation as a file of transformers has them (GenerationConfig); those of llama.cpp that have no
+/// counterpart there keep their names.
 ///
 /// A key that changes what transformers generates is applied or refused, with another value than its neutral one; what is
 /// no setting there is no setting here.
@@ -16,8 +17,11 @@ struct GenerationSettings {
         "constraints": [], "diversity_penalty": [.double(0)],
         "dola_layers": [], "encoder_no_repeat_ngram_size": [.int(0)], "encoder_repetition_penalty": [.double(1)],
         "epsilon_cutoff": [.double(0), .double(1)], "eta_cutoff": [.double(0), .double(1)],
-        "exponential_decay_length_penalty": [], "force_words_ids": [], "guidance_scale": [.double(1)], "max_time": [],
-        "num_beam_groups": [.int(1)], "penalty_alpha": [.double(0)], "stop_strings": [], "token_healing": [.bool(false)],
+        "exponential_decay_length_penalty": [], "force_words_ids": [],
+        "general.sampling.mirostat": [.int(0)], "general.sampling.penalty_repeat": [.double(1)],
+        "general.sampling.sequence": [], "general.sampling.xtc_probability": [.double(0)],
+        "guidance_scale": [.double(1)], "max_time": [], "num_beam_groups": [.int(1)],
+        "penalty_alpha": [.double(0)], "stop_strings": [], "token_healing": [.bool(false)],
         "top_h": [], "typical_p": [.double(1)], "watermarking_config": [],
     ]
 
