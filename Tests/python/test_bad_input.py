@@ -202,6 +202,16 @@ def test_damaged_adapter(good: Path, backbone: Backbone, tmp_path: Path, name: s
     assert_sentence(error, said, code, parts)
 
 
+def test_a_string_that_c_would_cut(good: Path, runtime: Runtime, tmp_path: Path) -> None:
+    shutil.copytree(good / "model", tmp_path / "model")
+    file = tmp_path / "model" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"activation_function": "gelu\0_new"}))
+    error = failure(lambda: runtime.open(tmp_path / "model"))
+    said = command_failure("generate", "--model", tmp_path / "model", "w5")
+    parts = [str(file), '"activation_function" must be a string without the character U+0000', r'"gelu\u0000_new"']
+    assert_sentence(error, said, "FORMAT", parts)
+
+
 # ---- Wrong arguments
 
 OPTIONS: dict[str, tuple[str, Any, list[str]]] = {

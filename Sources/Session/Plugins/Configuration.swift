@@ -33,6 +33,16 @@ public final class Configuration {
         return value
     }
 
+    /// Throws `SeamError(.format)`, naming the file that the values are of, for a string that a C string would cut.
+    func checkStrings(of file: String) throws {
+        for key in order {
+            guard case .string(let text)? = values[TextKey(key)], text.utf8.contains(0) else { continue }
+            throw SeamError(
+                .format, "\(file): \"\(key)\" must be a string without the character U+0000, found"
+                    + " \(try JSON.string(text).serialized())")
+        }
+    }
+
     /// The values in declared order, as a JSON object.
     public var json: JSON { .object(order.map { (key: $0, value: values[TextKey($0)] ?? .null) }) }
 

@@ -12,6 +12,7 @@ public final class PretrainedModel {
         files = try ModelFiles(path)
         let members = try files.folder.flatMap { try SentenceEncoder(folder: $0) }?.members ?? []
         configuration = Configuration(flattening: .object(members + (files.config.objectValue ?? [])))
+        try configuration.checkStrings(of: files.configPath)
     }
 
     /// A weight, checked for shape, dtype and finite values.
