@@ -99,7 +99,7 @@ struct EvaluateCommand: ParsableCommand {
         let given = [
             ("--predictions", predictions != nil), ("--metric", !metrics.isEmpty), ("--multi-reference", multiReference),
         ]
-        guard let flag = given.first(where: \.1)?.0 else { return }
+        guard let flag = given.first(where: \.1)?.0 ?? generation.firstGiven else { return }
         throw SeamError(.invalidArgument, "\(flag) is of generated texts, and --loss-only generates none: leave one of them out")
     }
 
@@ -115,8 +115,8 @@ struct EvaluateCommand: ParsableCommand {
         if let metric = metrics.first {
             throw SeamError(.invalidArgument, "--metric \(metric.rawValue) is of generated texts, and the adapter classifies")
         }
-        guard !multiReference else {
-            throw SeamError(.invalidArgument, "--multi-reference is of generated texts, and the adapter classifies")
+        if let flag = multiReference ? "--multi-reference" : generation.firstGiven {
+            throw SeamError(.invalidArgument, "\(flag) is of generated texts, and the adapter classifies")
         }
         let texts = try labelled.columns.read(data, labels: try session.requireClassLabels())
         let found = try ClassResults(session, tokenizer, texts, options: labelled, batchSize: batchSize)

@@ -45,8 +45,8 @@ struct GenerationFlags: ParsableArguments {
     @Option(help: "With --sample: draw among this many best tokens; 0 for all.")
     var topK: Int?
 
-    @Option(name: .customLong("sample-seed"), help: "With --sample: seed.")
-    var sampleSeed: UInt64 = 0
+    @Option(name: .customLong("sample-seed"), help: "With --sample: seed. Default: 0.")
+    var sampleSeed: UInt64?
 
     func options(for session: Session) throws -> GenerationOptions {
         var options = try session.defaultGenerationOptions(ignoresFile: ignoreGenerationConfig)
@@ -66,9 +66,35 @@ struct GenerationFlags: ParsableArguments {
             throw SeamError(
                 .unsupported, "sampling with \(options.beams) beams is not offered: give --no-sample, or --beams 1")
         }
-        options.seed = sampleSeed
+        options.seed = sampleSeed ?? 0
         try options.validate(vocabularySize: session.backbone.info.vocabSize)
+        if !options.sample, let flag = sampling.first(where: \.isGiven)?.name {
+            throw SeamError(.invalidArgument, "\(flag) is of sampling, and no token is drawn: give --sample, or leave it out")
+        }
+        guard options.beams > 1 || lengthPenalty == nil else {
+            throw SeamError(.invalidArgument, "--length-penalty is of a beam search: give --beams, or leave it out")
+        }
         return options
+    }
+
+    private typealias Given = (name: String, isGiven: Bool)
+
+    private var sampling: [Given] {
+        [
+            ("--temperature", temperature != nil), ("--top-p", topP != nil), ("--top-k", topK != nil),
+            ("--sample-seed", sampleSeed != nil),
+        ]
+    }
+
+    /// The first of the flags that is given, for what generates nothing.
+    var firstGiven: String? {
+        let others: [Given] = [
+            ("--ignore-generation-config", ignoreGenerationConfig), ("--max-new-tokens", maxNewTokens != nil),
+            ("--min-new-tokens", minNewTokens != nil), ("--beams", beams != nil),
+            ("--length-penalty", lengthPenalty != nil), ("--repetition-penalty", repetitionPenalty != nil),
+            ("--no-repeat-ngram-size", noRepeatNgramSize != nil), (sample == false ? "--no-sample" : "--sample", sample != nil),
+        ]
+        return (others + sampling).first(where: \.isGiven)?.name
     }
 }
 

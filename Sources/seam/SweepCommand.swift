@@ -96,6 +96,9 @@ struct SweepCommand: ParsableCommand {
         if task == .classification, let metric = metrics.first {
             throw SeamError(.invalidArgument, "--metric \(metric.rawValue) is of generated texts, and --task is classification")
         }
+        if metrics.isEmpty, let flag = generation.firstGiven {
+            throw SeamError(.invalidArgument, "\(flag) is of generated texts, and without --metric none are generated")
+        }
         if task == .pairs, labelled.truncate {
             throw SeamError(.invalidArgument, "--truncate is for --task classification")
         }

@@ -212,6 +212,27 @@ def test_a_file_that_samples(runtime: Runtime, tmp_path: Path) -> None:
     assert failed.returncode == 1 and "sampling with 2 beams is not offered: give --no-sample" in failed.stderr
 
 
+@pytest.mark.parametrize("flag", [("--temperature", "2"), ("--top-p", "0.5"), ("--top-k", "3"), ("--sample-seed", "1")])
+def test_flags_of_sampling_need_sampling(tmp_path: Path, flag: tuple[str, str]) -> None:
+    path, drawn = folder(tmp_path / "model", DECODER), folder(tmp_path / "drawn", DECODER, do_sample=True)
+    for each in (path, drawn):
+        add_tokenizer(each)
+    sentence = f"{flag[0]} is of sampling, and no token is drawn: give --sample, or leave it out"
+    for arguments in ((path,), (path, "--no-sample"), (drawn, "--no-sample"), (drawn, "--ignore-generation-config")):
+        failed = run("generate", "--model", *arguments, "w5 w9", *flag)
+        assert failed.returncode == 1 and failed.stdout == "" and sentence in failed.stderr, arguments
+    for arguments in ((path, "--sample"), (drawn,)):
+        assert run("generate", "--model", *arguments, "w5 w9", *flag).returncode == 0, arguments
+
+
+def test_length_penalty_needs_beams(tmp_path: Path) -> None:
+    path = folder(tmp_path / "model", DECODER)
+    add_tokenizer(path)
+    failed = run("generate", "--model", path, "w5 w9", "--length-penalty", "2")
+    assert failed.returncode == 1 and "--length-penalty is of a beam search: give --beams" in failed.stderr
+    assert run("generate", "--model", path, "w5 w9", "--length-penalty", "2", "--beams", "2").returncode == 0
+
+
 # ---- GGUF files: settings of llama.cpp
 
 GGUF = Path(__file__).parents[1] / "SessionTests" / "Fixtures" / "llama.gguf"

@@ -137,7 +137,13 @@ def test_what_needs_generated_texts(good: Path, tmp_path: Path) -> None:
     plain = ["evaluate", "--model", good / "model", "--data", good / "pairs.jsonl", "--loss-only"]
     assert "--metric is of generated" in refusal(*plain, "--metric", "chrf")
     assert "--multi-reference is of generated" in refusal(*plain, "--multi-reference")
-    assert not path.exists()
+    for flag in (["--beams", "3"], ["--max-new-tokens", "3"], ["--no-sample"], ["--top-k", "3"], ["--sample-seed", "0"],
+                 ["--ignore-generation-config"]):
+        assert f"{flag[0]} is of generated texts, and --loss-only generates none" in refusal(*plain, *flag)
+    sweep = ["sweep", "--model", good / "model", "--train", good / "pairs.jsonl", "--dev", good / "pairs.jsonl", "--steps", "1",
+             "--variant", "a=repcali", "--output", tmp_path / "sweep", "--beams", "3"]
+    assert "--beams is of generated texts, and without --metric none are generated" in refusal(*sweep)
+    assert not path.exists() and not (tmp_path / "sweep").exists()
 
 
 @pytest.mark.parametrize("arguments", [
