@@ -269,6 +269,28 @@ def test_texts_end_where_sentence_transformers_cuts_them(
     assert native != pytest.approx(whole, rel=1e-4)
 
 
+def test_texts_that_sentence_transformers_would_lowercase(
+    folders: dict[str, Folder], reviews: tuple[list[str], list[str]], tmp_path: Path
+) -> None:
+    X, y = reviews
+    path = sentence_encoder(folders, tmp_path / "lower", "cls_token")
+    (tmp_path / "lower" / "sentence_bert_config.json").write_text('{"do_lower_case": true}')
+    # By its own name transformers gives BERT's tokenizer a normaliser that lowercases, whatever the file has.
+    (tmp_path / "lower" / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+    file = tmp_path / "lower" / "tokenizer.json"
+    content = json.loads(file.read_text())
+    for lowercases in (True, False):
+        file.write_text(json.dumps(content | {"normalizer": {"type": "Lowercase"} if lowercases else None}))
+        for engine in ENGINES:
+            classifier = seamkit.DecTClassifier(path, template="{text}", verbalizer=WORDS, engine=engine)
+            if lowercases:
+                classifier.fit(X, y)
+                continue
+            sentence = 'sentence_bert_config.json has "do_lower_case": true, and the tokenizer keeps capitals'
+            with pytest.raises(seamkit.UnsupportedError, match=sentence):
+                classifier.fit(X, y)
+
+
 # ---- Wrong use
 
 @pytest.mark.parametrize("X, y, kind, message", [

@@ -57,6 +57,7 @@ class FeatureExtractor:
         if pooling not in ("auto", *POOLINGS):
             raise InvalidArgumentError(f'pooling must be one of auto, {", ".join(POOLINGS)}, found "{pooling}"')
         files = SentenceEncoder.of(model)
+        files.check_case(tokenizer)
         if pooling == "auto":
             pooling = files.resolved() if Kind.of(model).is_encoder_only else "mean"
         self.model, self.task, self.batch_size, self.pooling, self._group = model, task, batch_size, pooling, group

@@ -21,11 +21,13 @@ _OFFERED = ("cls", "mean", "max")
 @dataclass
 class SentenceEncoder:
     """pooling: as the option of that name calls it; None where nothing is said. refusal: why the vector cannot be had as
-    the files say, as a sentence; None where it can. max_length: where texts are cut; None where nothing is said."""
+    the files say, as a sentence; None where it can. max_length: where texts are cut; None where nothing is said.
+    lowercases: the file that has texts made lower case; None where none does."""
 
     pooling: str | None = None
     refusal: str | None = None
     max_length: int | None = None
+    lowercases: Path | None = None
 
     @staticmethod
     def of(model: Any) -> SentenceEncoder:
@@ -37,7 +39,9 @@ class SentenceEncoder:
         if folder is None:
             return found
         if (settings := folder / "sentence_bert_config.json").is_file():
-            found.max_length = _read(settings, dict).get("max_seq_length")
+            content = _read(settings, dict)
+            found.max_length = content.get("max_seq_length")
+            found.lowercases = settings if content.get("do_lower_case") is True else None
         if (modules := folder / "modules.json").is_file():
             found._read_modules(folder, _read(modules, list))
         return found
@@ -47,6 +51,19 @@ class SentenceEncoder:
         if self.refusal:
             raise UnsupportedError(self.refusal)
         return self.pooling or "mean"
+
+    def check_case(self, tokenizer: Any) -> None:
+        """Raises UnsupportedError where texts are to be made lower case and the tokenizer of transformers does not."""
+        if self.lowercases is None:
+            return
+        if (backend := getattr(tokenizer, "backend_tokenizer", None)) is not None:
+            keeps = backend.normalizer is None or "A" in backend.normalizer.normalize_str("A")
+        else:
+            keeps = not getattr(tokenizer, "do_lower_case", False)
+        if keeps:
+            raise UnsupportedError(
+                f'{self.lowercases} has "do_lower_case": true, and the tokenizer keeps capitals: write the texts in lower '
+                "case and set it to false")
 
     def _read_modules(self, folder: Path, modules: list[Any]) -> None:
         for module in modules:
