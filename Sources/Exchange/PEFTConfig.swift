@@ -19,9 +19,27 @@ struct PEFTConfig {
     let layers: Int
     let submodules: Int
 
-    /// Reads a config. Keys that do not change what the model computes are passed over: PEFT adds some each release.
-    /// - Throws: `.format` for a missing or wrong member, `.unsupported` for another method or a setting that PEFT's
-    ///   prefix tuning has no meaning for.
+    /// Keys that do not change what the model computes: where the model is found, who wrote the file, how the prefix
+    /// began and was trained, of which what came out is saved.
+    private static let harmless = [
+        "auto_mapping", "base_model_name_or_path", "encoder_hidden_size", "inference_mode", "init_weights", "peft_version",
+        "prefix_projection", "revision",
+    ]
+    private static let followed = [
+        "modules_to_save", "num_attention_heads", "num_layers", "num_transformer_submodules", "num_virtual_tokens",
+        "peft_type", "task_type", "token_dim",
+    ]
+    /// The heads that PEFT trains along with a prefix, by task.
+    private static let headsOfTasks = [
+        "SEQ_CLS": ["classifier", "score"], "TOKEN_CLS": ["classifier", "score"], "QUESTION_ANS": ["qa_outputs"],
+    ]
+
+    /// The parts of the model that are a head of the config's task.
+    var trainedHeads: [String] { Self.headsOfTasks[task] ?? [] }
+
+    /// Reads a config.
+    /// - Throws: `.format` for a missing or wrong member, `.unsupported` for another method, for other trained parts of
+    ///   the model than a head, and for a key that is not known and asks for something.
     init(reading name: String) throws {
         let json = try JSON.read(name)
         guard json["schema"] == nil || json["peft_type"] != nil else {
@@ -48,6 +66,28 @@ struct PEFTConfig {
         heads = try count("num_attention_heads")
         layers = try count("num_layers")
         submodules = try json.optionalInt("num_transformer_submodules", in: name) ?? (task == "SEQ_2_SEQ_LM" ? 2 : 1)
+        try checkModules(json, name)
+        for (key, value) in json.objectValue ?? [] where !(Self.harmless + Self.followed).containsExactly(key) {
+            guard [.null, .bool(false), [], .object([])].contains(value) else {
+                throw SeamError(
+                    .unsupported, "\(name): \(key) is no key of PEFT's prefix tuning that is known, and could change what the"
+                        + " prefix does: expected none, found \(try value.serialized()); take it out if it does not")
+            }
+        }
+    }
+
+    private func checkModules(_ json: JSON, _ name: String) throws {
+        guard let value = json["modules_to_save"], value != .null else { return }
+        let modules = value.arrayValue?.compactMap(\.stringValue) ?? []
+        guard modules.count == value.arrayValue?.count else {
+            throw SeamError(
+                .format, "\(name): modules_to_save must be an array of strings, found \(try value.serialized())")
+        }
+        if let stranger = modules.first(where: { !trainedHeads.containsExactly($0) }) {
+            throw SeamError(
+                .unsupported, "\(name): modules_to_save names \"\(stranger)\", a part of the model that was trained along:"
+                    + " only a prefix alone can be read")
+        }
     }
 
     /// The config of a prefix for a backbone.

@@ -120,11 +120,9 @@ extension PEFTPrefix {
     private static func leaveOutHead(_ file: SafetensorsFile, _ config: PEFTConfig, _ runtime: Runtime) throws {
         let others = file.tensors.map(\.name).filter { $0 != PEFTConfig.tensorName }
         guard let first = others.first else { return }
-        let heads = [
-            "SEQ_CLS": ["classifier", "score"], "TOKEN_CLS": ["classifier", "score"], "QUESTION_ANS": ["qa_outputs"],
-        ]
-        let known = heads[config.task] ?? []
-        let isHead = { (name: String) in name.split(separator: ".").contains { known.contains(String($0)) } }
+        let isHead = { (name: String) in
+            name.split(separator: ".").contains { config.trainedHeads.containsExactly(String($0)) }
+        }
         if let stranger = others.first(where: { !isHead($0) }) {
             throw SeamError(
                 .unsupported,

@@ -277,11 +277,26 @@ def test_half_precision(small: Model, tmp_path: Path, kind: torch.dtype) -> None
 
 
 def test_a_head_is_left_out_with_a_warning(small: Model, tmp_path: Path) -> None:
-    path = saved(small, tmp_path / "peft", task_type="SEQ_CLS")
+    path = saved(small, tmp_path / "peft", task_type="SEQ_CLS", modules_to_save=["classifier", "score"])
     add_tensor(path, "base_model.score.weight")
     done = run("import", "--model", small.path, "--format", "peft", "--input", path, "--output", tmp_path / "adapter")
     assert done.returncode == 0 and (tmp_path / "adapter").exists()
     assert done.stderr.startswith("warning: ") and "base_model.score.weight" in done.stderr
+
+
+def test_every_key_of_peft_is_known(small: Model, tmp_path: Path) -> None:
+    """A key that the installed PEFT has and docs/peft.md does not name is new: look at what it does."""
+    page = (Path(__file__).parents[2] / "docs" / "peft.md").read_text()
+    keys = set(PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3).to_dict())
+    assert {key for key in keys if f"`{key}`" not in page} == set()
+    rich = {"auto_mapping": {"base_model_class": "A"}, "base_model_name_or_path": "a", "encoder_hidden_size": 7,
+            "inference_mode": False, "init_weights": "zero", "peft_version": "9", "prefix_projection": True,
+            "revision": "b", "modules_to_save": [], "new_in_a_later_release": None}
+    assert rich.keys() - {"new_in_a_later_release"} < keys
+    imported(small, saved(small, tmp_path / "plain"), tmp_path / "first")
+    imported(small, saved(small, tmp_path / "rich", **rich), tmp_path / "second")
+    first, second = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("first", "second"))
+    assert {key: value.shape for key, value in first.items()} == {key: value.shape for key, value in second.items()}
 
 
 # ---- What is refused
@@ -322,6 +337,9 @@ BAD_CONFIGS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "tokens": ({"num_virtual_tokens": 4}, ["prompt_embeddings", "[4, 3 * 2 * 12]", "[3, 72]"]),
     "no-tokens": ({"num_virtual_tokens": 0}, ["num_virtual_tokens must be positive", "0"]),
     "kind": ({"num_layers": "three"}, ["num_layers", "integer", "string"]),
+    "modules": ({"modules_to_save": ["lm_head"]}, ["modules_to_save", "lm_head", "only a prefix alone"]),
+    "modules-kind": ({"modules_to_save": "score"}, ["modules_to_save must be an array of strings", '"score"']),
+    "unknown-key": ({"layers_pattern": "h"}, ["layers_pattern", "is no key of PEFT's prefix tuning", '"h"']),
     "huge": ({"num_virtual_tokens": 2**62}, ["prompt_embeddings", "[3, 72]"]),
 }
 BAD_FILES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
