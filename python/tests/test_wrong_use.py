@@ -70,6 +70,8 @@ ARGUMENTS: dict[str, tuple[Call, type[Exception], str]] = {
                "frozen must be True or False, found 'yes'"),
     "seed": (lambda m: seamkit.attach(m, "repcali", random_seed="a"), seamkit.InvalidArgumentError,  # type: ignore[arg-type]
              "seed must be an integer, found str"),
+    "a wide seed": (lambda m: seamkit.attach(m, "repcali", random_seed=2**64 + 1), seamkit.InvalidArgumentError,
+                    "seed must be an integer from 0 to 18446744073709551615, found 18446744073709551617"),
     "object": (lambda m: seamkit.attach(m, "repcali", lambda_=object()), seamkit.InvalidArgumentError,
                '"lambda" must be a number, found object'),
     "tensor": (lambda m: seamkit.attach(m, "repcali", lambda_=torch.tensor(1.0)), seamkit.InvalidArgumentError,

@@ -15,6 +15,7 @@ from seamkit._native.batch import Batch
 from seamkit._native.handles import Handle, made
 from seamkit._native.library import Options, changed, checked, library, options_json, sized, taken_json, utf8
 from seamkit._native.session import Session
+from seamkit.texts import check_integer
 
 _LOG = logging.getLogger("seamkit")
 _LEVELS = {
@@ -112,7 +113,11 @@ class Runtime(Handle):
 
 
 def set_thread_count(count: int) -> None:
-    """Threads of the native engine in this process; 0: one per core. Not while anything runs."""
+    """Threads of the native engine in this process; 0: one per core. Not while anything runs.
+
+    Raises InvalidArgumentError for a number beyond 32 bits.
+    """
+    check_integer(count, ctypes.c_int32, "count")
     library().seam_set_thread_count(count)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from seamkit import _declarations as c
 from seamkit.errors import InvalidArgumentError, NotFoundError, PluginError, UnsupportedError
+from seamkit.texts import check_integer
 from seamkit.torch import seams
 from seamkit.torch.host import HOST, Configuration, taken_error
 from seamkit.torch.options import check_resolved, resolve
@@ -356,6 +357,8 @@ def _check_kinds(site: Any, options: Any, classes: Any, seed: Any) -> None:
             ("seed", seed, int, "an integer"), ("options", options or {}, Mapping, "a mapping from names to values")):
         if not isinstance(value, kind):
             raise InvalidArgumentError(f"{name} must be {wanted}, found {type(value).__name__}")
+    check_integer(classes, ctypes.c_int64, "classes")
+    check_integer(seed, ctypes.c_uint64, "seed")
 
 
 def _destroy(destroy: Any, instance: int | None) -> None:

@@ -73,9 +73,9 @@ class Option:
             return value
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if self.kind == "integer" and is_number and isinstance(value, int):
-            check_integer(value, ctypes.c_int64, f'{owner}: option "{self.name}"')
             if self.range and not self.range[0] <= value <= self.range[1]:
                 raise self._wrong(value, f"an integer {self._words(_whole)}", owner)
+            check_integer(value, ctypes.c_int64, f'{owner}: option "{self.name}"')
             return value
         if self.kind == "number" and is_number:
             number = float(value)
