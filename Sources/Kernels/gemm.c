@@ -1,5 +1,7 @@
 // Matrix products: how they are divided over the threads; OpenBLAS computes the pieces, each on one thread.
 
+#include <stdatomic.h>
+
 #include "blas.h"
 
 // Multiply-adds below which a product stays on one thread.
@@ -208,6 +210,8 @@ typedef struct {
   int64_t ldw;
   float *c;
   int64_t ldc;
+  // Whether a thread had no memory for its panel.
+  atomic_bool *failed;
 } HalfProduct;
 
 static void widen_panel(float *panel, const HalfProduct *p, int64_t row, int64_t rows, int64_t column,
@@ -220,6 +224,10 @@ static void widen_panel(float *panel, const HalfProduct *p, int64_t row, int64_t
 static void half_columns(void *context, int64_t begin, int64_t end) {
   const HalfProduct *p = context;
   float *panel = sk_scratch((size_t)PANEL_ROWS * PANEL_COLUMNS * sizeof *panel);
+  if (!panel) {
+    atomic_store(p->failed, true);
+    return;
+  }
   end = sk_min64(end * STEP, p->n);
   for (int64_t j = begin * STEP; j < end; j += PANEL_ROWS) {
     int64_t rows = sk_min64(PANEL_ROWS, end - j);
@@ -233,27 +241,33 @@ static void half_columns(void *context, int64_t begin, int64_t end) {
   }
 }
 
-void sk_gemm_half(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, int kind, const uint16_t *w,
+bool sk_gemm_half(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, int kind, const uint16_t *w,
                   int64_t ldw, float *c, int64_t ldc) {
-  if (m <= 0 || n <= 0) return;
+  if (m <= 0 || n <= 0) return true;
   if (k <= 0) {
     zero(c, m, n, ldc);
-    return;
+    return true;
   }
   if (m <= SK_FEW_ROWS) {
     sk_few_rows(m, n, k, 1.0f, a, lda, kind, w, ldw, 0.0f, c, ldc);
-    return;
+    return true;
   }
   sk_blas_require();
-  HalfProduct p = {m, n, k, a, lda, kind, w, ldw, c, ldc};
+  atomic_bool failed = false;
+  HalfProduct p = {m, n, k, a, lda, kind, w, ldw, c, ldc, &failed};
   int64_t steps = (n + STEP - 1) / STEP;
   sk_parallel_for(steps, steps / threads_for((double)m * (double)n * (double)k, n, STEP), half_columns, &p);
+  return !atomic_load(&failed);
 }
 
 // Columns [begin, end) of C = A W, in steps: columns of W.
 static void half_columns_nn(void *context, int64_t begin, int64_t end) {
   const HalfProduct *p = context;
   float *panel = sk_scratch((size_t)PANEL_ROWS * PANEL_COLUMNS * sizeof *panel);
+  if (!panel) {
+    atomic_store(p->failed, true);
+    return;
+  }
   end = sk_min64(end * STEP, p->k);
   for (int64_t i = begin * STEP; i < end; i += PANEL_COLUMNS) {
     int64_t columns = sk_min64(PANEL_COLUMNS, end - i);
@@ -267,15 +281,17 @@ static void half_columns_nn(void *context, int64_t begin, int64_t end) {
   }
 }
 
-void sk_gemm_half_nn(int64_t m, int64_t k, int64_t n, const float *a, int64_t lda, int kind, const uint16_t *w,
+bool sk_gemm_half_nn(int64_t m, int64_t k, int64_t n, const float *a, int64_t lda, int kind, const uint16_t *w,
                      int64_t ldw, float *c, int64_t ldc) {
-  if (m <= 0 || k <= 0) return;
+  if (m <= 0 || k <= 0) return true;
   if (n <= 0) {
     zero(c, m, k, ldc);
-    return;
+    return true;
   }
   sk_blas_require();
-  HalfProduct p = {m, n, k, a, lda, kind, w, ldw, c, ldc};
+  atomic_bool failed = false;
+  HalfProduct p = {m, n, k, a, lda, kind, w, ldw, c, ldc, &failed};
   int64_t steps = (k + STEP - 1) / STEP;
   sk_parallel_for(steps, steps / threads_for((double)m * (double)n * (double)k, k, STEP), half_columns_nn, &p);
+  return !atomic_load(&failed);
 }

@@ -42,7 +42,8 @@ SK_INLINE int64_t sk_row_grain(int64_t cols) { return cols >= SK_GRAIN ? 1 : SK_
 
 SK_INLINE int64_t sk_min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// The calling thread's scratch memory, at least `bytes` and 64-byte aligned, kept for its next call.
+// The calling thread's scratch memory, at least `bytes` and 64-byte aligned, kept for its next call;
+// NULL when there is no memory.
 void *sk_scratch(size_t bytes);
 
 // ---- Bits

@@ -141,29 +141,31 @@ static void add_totals(float *to, const Norm *n, int64_t offset) {
   }
 }
 
-static void norm_gradient(Norm *n, void (*body)(void *, int64_t, int64_t)) {
+static bool norm_gradient(Norm *n, void (*body)(void *, int64_t, int64_t)) {
   n->pieces = sk_min64(sk_thread_count(), n->rows / sk_row_grain(n->cols));
   if (n->pieces < 1) n->pieces = 1;
   size_t sums = (size_t)(n->pieces * 2 * n->cols);
   n->totals = sk_scratch(sums * (sizeof *n->totals + sizeof *n->parts));
+  if (!n->totals) return false;
   n->parts = (float *)(n->totals + sums);
   sk_parallel_for(n->pieces, 1, body, n);
   if (n->dweight) add_totals(n->dweight, n, 0);
   if (n->dbias) add_totals(n->dbias, n, n->cols);
+  return true;
 }
 
-void sk_layer_norm_gradient(float *dx, float *dweight, float *dbias, const float *dy, const float *x,
+bool sk_layer_norm_gradient(float *dx, float *dweight, float *dbias, const float *dy, const float *x,
                             const float *mean, const float *rstd, const float *weight, int64_t rows, int64_t cols) {
   Norm n = {.y = dx, .mean = (float *)mean, .rstd = (float *)rstd, .x = x, .weight = weight, .dy = dy,
             .dweight = dweight, .dbias = dbias, .rows = rows, .cols = cols};
-  norm_gradient(&n, layer_norm_gradient_body);
+  return norm_gradient(&n, layer_norm_gradient_body);
 }
 
-void sk_rms_norm_gradient(float *dx, float *dweight, const float *dy, const float *x, const float *rstd,
+bool sk_rms_norm_gradient(float *dx, float *dweight, const float *dy, const float *x, const float *rstd,
                           const float *weight, int64_t rows, int64_t cols) {
   Norm n = {.y = dx, .rstd = (float *)rstd, .x = x, .weight = weight, .dy = dy, .dweight = dweight,
             .rows = rows, .cols = cols};
-  norm_gradient(&n, rms_norm_gradient_body);
+  return norm_gradient(&n, rms_norm_gradient_body);
 }
 
 // ---- L2 normalisation (rstd holds the norms, x the forward result in the gradient)

@@ -189,14 +189,14 @@ void *sk_scratch(size_t bytes) {
   Scratch *scratch = pthread_getspecific(scratch_key);
   if (!scratch) {
     scratch = calloc(1, sizeof *scratch);
-    if (!scratch) abort();
+    if (!scratch) return NULL;
     pthread_setspecific(scratch_key, scratch);
   }
   if (scratch->size < bytes) {
     free(scratch->memory);
     scratch->size = (bytes + 4095) / 4096 * 4096;
     scratch->memory = aligned_alloc(64, scratch->size);
-    if (!scratch->memory) abort();
+    if (!scratch->memory) scratch->size = 0;
   }
   return scratch->memory;
 }

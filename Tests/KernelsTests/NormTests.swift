@@ -57,6 +57,13 @@ private func row(_ x: [Float], _ index: Int, _ cols: Int) -> [Double] { doubles(
         #expect(alone == dx && weightAlone == dweight && biasAlone == dbias)
     }
 
+    /// The sums of so many columns would be more than an address space holds; rows there are none.
+    @Test func withoutMemoryNothingIsAdded() {
+        #expect(!sk_layer_norm_gradient(nil, nil, nil, [], [], [], [], nil, 0, 1 << 44))
+        #expect(!sk_rms_norm_gradient(nil, nil, [], [], [], nil, 0, 1 << 44))
+        #expect(sk_layer_norm_gradient(nil, nil, nil, [], [], [], [], nil, 0, 4))
+    }
+
     @Test func layerNormFarFromZero() {
         // A mean a thousand times the spread: moments would cancel, the second pass must not.
         let x = noise(64 * 50, from: 999, to: 1001)

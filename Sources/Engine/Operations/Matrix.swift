@@ -157,7 +157,7 @@ extension Context {
         let result = try makeResult(shape, from: x, weight, bias)
         let isTransposed = !weight.isContiguous && weight.strides == [1, outputs]
         let matrix = isTransposed ? weight.detached : try contiguous(weight.detached)
-        multiply(input, by: matrix, forward: true, rows: rows, into: result)
+        try multiply(input, by: matrix, forward: true, rows: rows, into: result)
         if let bias {
             let values = try contiguous(widened(bias))
             sk_add_bias(result.f32, values.f32, Int64(rows), Int64(outputs))
@@ -171,10 +171,10 @@ extension Context {
             if let slot = slots.x {
                 if matrix.dtype == .f32 {
                     let (target, isFresh) = try slot.accumulator(in: self)
-                    self.multiply(upstream, by: matrix, forward: false, rows: rows, into: target, adding: !isFresh)
+                    try self.multiply(upstream, by: matrix, forward: false, rows: rows, into: target, adding: !isFresh)
                 } else {
                     let product = try self.makeTensor(slot.shape)
-                    self.multiply(upstream, by: matrix, forward: false, rows: rows, into: product)
+                    try self.multiply(upstream, by: matrix, forward: false, rows: rows, into: product)
                     try slot.add(shared: product, in: self)
                 }
             }
@@ -194,7 +194,7 @@ extension Context {
     /// added to what the result holds for an f32 weight, if so asked.
     private func multiply(
         _ input: Tensor, by weight: Tensor, forward: Bool, rows: Int, into result: Tensor, adding: Bool = false
-    ) {
+    ) throws(SeamError) {
         let isTransposed = !weight.isContiguous
         let (outputs, inputs) = (Int64(weight.shape[0]), Int64(weight.shape[1]))
         let (m, n, k) = (Int64(rows), forward ? outputs : inputs, forward ? inputs : outputs)
@@ -203,10 +203,11 @@ extension Context {
             sk_gemm(
                 0, forward == isTransposed ? 0 : 1, m, n, k, 1, input.f32, k, weight.f32, step, adding ? 1 : 0,
                 result.f32, n)
-        } else if forward == isTransposed {
-            sk_gemm_half_nn(m, n, k, input.f32, k, weight.dtype.storageKind, weight.u16, step, result.f32, n)
-        } else {
-            sk_gemm_half(m, n, k, input.f32, k, weight.dtype.storageKind, weight.u16, step, result.f32, n)
+            return
+        }
+        let product = forward == isTransposed ? sk_gemm_half_nn : sk_gemm_half
+        guard product(m, n, k, input.f32, k, weight.dtype.storageKind, weight.u16, step, result.f32, n) else {
+            throw SeamError(.outOfMemory, "out of memory for the product with a weight in half precision")
         }
     }
 }

@@ -81,9 +81,11 @@ extension Context {
             let dx = try slots.x?.zeroedAccumulator(in: self)
             let dweight = try slots.weight?.zeroedAccumulator(in: self)
             let dbias = try slots.bias?.zeroedAccumulator(in: self)
-            sk_layer_norm_gradient(
-                dx?.f32, dweight?.f32, dbias?.f32, upstream.f32, input.f32, mean.f32, deviation.f32, scale?.f32, rows,
-                columns)
+            guard
+                sk_layer_norm_gradient(
+                    dx?.f32, dweight?.f32, dbias?.f32, upstream.f32, input.f32, mean.f32, deviation.f32, scale?.f32, rows,
+                    columns)
+            else { throw SeamError(.outOfMemory, "out of memory for the gradient of layer_norm") }
         }
         return result
     }
@@ -101,8 +103,10 @@ extension Context {
             let upstream = try self.contiguous(gradient)
             let dx = try slots.x?.zeroedAccumulator(in: self)
             let dweight = try slots.weight?.zeroedAccumulator(in: self)
-            sk_rms_norm_gradient(
-                dx?.f32, dweight?.f32, upstream.f32, input.f32, deviation.f32, scale?.f32, rows, columns)
+            guard
+                sk_rms_norm_gradient(
+                    dx?.f32, dweight?.f32, upstream.f32, input.f32, deviation.f32, scale?.f32, rows, columns)
+            else { throw SeamError(.outOfMemory, "out of memory for the gradient of rms_norm") }
         }
         return result
     }

@@ -8,6 +8,7 @@
 #ifndef SEAM_KERNELS_H
 #define SEAM_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -53,10 +54,11 @@ void sk_gemm_batch(int transpose_a, int transpose_b, int64_t m, int64_t n, int64
                    const int64_t *a_offsets, int64_t lda, const float *b, const int64_t *b_offsets, int64_t ldb,
                    float beta, float *c, const int64_t *c_offsets, int64_t ldc, int64_t count);
 /// C[m,n] = A[m,k] * W[n,k]^T with W stored as bf16 (kind SK_BF16) or f16 (SK_F16), converted panel by panel.
-void sk_gemm_half(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, int kind, const uint16_t *w,
+/// False, with values in C that are none, when there is no memory for the panels.
+bool sk_gemm_half(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, int kind, const uint16_t *w,
                   int64_t ldw, float *c, int64_t ldc);
-/// C[m,k] = A[m,n] * W[n,k], the gradient's product, for the same storage kinds.
-void sk_gemm_half_nn(int64_t m, int64_t k, int64_t n, const float *a, int64_t lda, int kind, const uint16_t *w,
+/// C[m,k] = A[m,n] * W[n,k], the gradient's product, for the same storage kinds and with the same result.
+bool sk_gemm_half_nn(int64_t m, int64_t k, int64_t n, const float *a, int64_t lda, int kind, const uint16_t *w,
                      int64_t ldw, float *c, int64_t ldc);
 
 // ---- Element-wise (elementwise.c; strided.c for what takes strides)
@@ -123,13 +125,14 @@ void sk_log_softmax_gradient(float *dx, const float *dy, const float *y, int64_t
 /// weight and bias may be null (ones, zeros). mean and rstd [rows] are written for the backward pass.
 void sk_layer_norm(float *y, float *mean, float *rstd, const float *x, const float *weight, const float *bias,
                    float epsilon, int64_t rows, int64_t cols);
-/// dx, dweight and dbias are added to; each may be null when not wanted.
-void sk_layer_norm_gradient(float *dx, float *dweight, float *dbias, const float *dy, const float *x,
+/// dx, dweight and dbias are added to; each may be null when not wanted. False, with nothing added, when there is no
+/// memory for sums; so the next.
+bool sk_layer_norm_gradient(float *dx, float *dweight, float *dbias, const float *dy, const float *x,
                             const float *mean, const float *rstd, const float *weight, int64_t rows, int64_t cols);
 /// y = x / sqrt(mean(x^2) + epsilon) * weight (T5, Llama).
 void sk_rms_norm(float *y, float *rstd, const float *x, const float *weight, float epsilon, int64_t rows,
                  int64_t cols);
-void sk_rms_norm_gradient(float *dx, float *dweight, const float *dy, const float *x, const float *rstd,
+bool sk_rms_norm_gradient(float *dx, float *dweight, const float *dy, const float *x, const float *rstd,
                           const float *weight, int64_t rows, int64_t cols);
 /// y = x / max(||x||, epsilon); norm[rows] is written.
 void sk_l2_normalize(float *y, float *norm, const float *x, float epsilon, int64_t rows, int64_t cols);
