@@ -78,15 +78,13 @@ import Testing
         #expect(Set(try FileSystem.list(tool.scratch["run"])) == ["adapter", "log.jsonl", "loss.svg"])
 
         func evaluate(_ more: [String]) throws -> JSON {
-            let arguments = [
-                "evaluate", "--model", tool.model, "--data", tool.scratch["train.jsonl"], "--json", "--max-new-tokens",
-                "8",
-            ]
+            let arguments = ["evaluate", "--model", tool.model, "--data", tool.scratch["train.jsonl"], "--json"]
             return try JSON.parse(succeeded(try Tool.run(arguments + more)), name: "evaluate")
         }
         let predictions = tool.scratch["predictions.jsonl"]
         let with = try evaluate([
             "--adapter", tool.adapter, "--metric", "exact-match", "--metric", "chrf", "--predictions", predictions,
+            "--max-new-tokens", "8",
         ])
         let without = try evaluate(["--loss-only"])
         #expect(with["examples"] == 11 && without["examples"] == 11)

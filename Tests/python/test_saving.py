@@ -82,7 +82,11 @@ def test_saving_replaces_a_folder_and_nothing_else(runtime: Runtime, tmp_path: P
         backbone.save(tmp_path / "saved")
     names = {each.name for each in (tmp_path / "saved").iterdir()}
     assert "tokenizer.json" in names and "notes.bin" not in names and not any("tmp" in each for each in names)
+    with pytest.raises(SeamError, match="it holds other files \\(notes.bin\\)"):
+        backbone.save(source)
+    assert (source / "notes.bin").read_bytes() == b"x"
     # Over its own source: the mapped weights stay readable.
+    (source / "notes.bin").unlink()
     backbone.save(source)
     assert_same_logits(backbone, source)
     foreign = tmp_path / "foreign"
