@@ -184,7 +184,7 @@ private func split(_ pattern: JSON, behavior: String = "Isolated") -> JSON {
 
     @Test func aPatternThatTakesTooLong() throws {
         let tokenizer = try makeTokenizer(plain.setting("pre_tokenizer", split(["Regex": "(?:a|a)*(?:a|aa)*$."])))
-        expectError(.format, "tokenizer.json", "pre_tokenizer.pattern", "it takes more than", "attempts") {
+        expectError(.format, "tokenizer.json", "pre_tokenizer.pattern", "attempts") {
             try tokenizer.encode(String(repeating: "a", count: 60))
         }
     }
