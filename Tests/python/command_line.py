@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,12 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(**command(*arguments))
+    """Listens to SIGINT and SIGHUP, which a shell has ignored by what runs in the background or under nohup."""
+    def listen() -> None:
+        for each in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(each, signal.SIG_DFL)
+
+    return subprocess.Popen(**command(*arguments), preexec_fn=listen)
 
 
 def seam(*arguments: str | Path) -> str:

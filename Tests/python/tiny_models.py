@@ -158,6 +158,10 @@ def add_tokenizer(path: Path) -> None:
 def reference(path: Path, dtype: torch.dtype | str = torch.float32) -> PreTrainedModel:
     """The folder as transformers reads it, computing in f32 unless another type is asked for."""
     model = AutoModelForSeq2SeqLM.from_pretrained(path, dtype=dtype, attn_implementation="eager")
+    if model.config.model_type in ("marian", "pegasus"):
+        # Sinusoids are no weights to train; transformers 5.24 gives those of an opened folder gradients.
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_("embed_positions" not in name)
     return model.eval()
 
 

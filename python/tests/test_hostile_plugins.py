@@ -43,7 +43,7 @@ TABLES = {
     "option that is small": 'struct_size of an option of adapter "test-hostile" must be at least',
     "option of an unknown kind": "has the unknown kind 9",
     "option without a default": 'option "spare" has no default value',
-    "option with a NUL": "must be a string without a NUL character",
+    "option with a NUL": "must be a string without the character U+0000",
     "option without a range": "which is no range",
     "option that folds as a number": "with the default false, found another",
     "no option that folds": "with the default false, found none",

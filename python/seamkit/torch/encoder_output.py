@@ -44,10 +44,18 @@ def hooks(model: Any, adapters: _Adapters, connection: Connection) -> list[Remov
 
 
 def _with_states(output: Any, hidden: Tensor) -> Any:
-    """The output of the encoder, an object, a tuple or a tensor, with its hidden states replaced."""
+    """The output of the encoder, an object, a tuple or a tensor, with its hidden states replaced, also where they come
+    once more as the last of all layers' states."""
     if isinstance(output, Tensor):
         return hidden
+    before = output[0]
+
+    def replaced(part: Any) -> Any:
+        is_list = isinstance(part, tuple) and part and part[-1] is before
+        return (*part[:-1], hidden) if is_list else hidden if part is before else part
+
     if isinstance(output, tuple):
-        return (hidden, *output[1:])
-    output[next(iter(output))] = hidden
+        return tuple(replaced(each) for each in output)
+    for name, part in list(output.items()):
+        output[name] = replaced(part)
     return output
