@@ -108,7 +108,8 @@ def test_a_child_that_trains_and_ends_as_any_process(backbone: seamkit.Backbone)
     assert backbone.path is not None
     program = "import sys, test_fork; sys.exit(test_fork.train_in_a_child(sys.argv[1]))"
     done = subprocess.run(
-        [sys.executable, "-c", program, str(backbone.path)], cwd=Path(__file__).parent, capture_output=True, text=True)
+        [sys.executable, "-c", program, str(backbone.path)], capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])})
     assert done.returncode == 0, done.stderr
 
 
