@@ -145,12 +145,8 @@ def test_an_encoder_whose_states_are_only_handed_out() -> None:
     """An encoder-decoder gives the encoder's states out beside its scores: that does not mean that they are read."""
     model = bart(max_position_embeddings=80).eval()
     seamkit.attach(model, "repcali")
-    decoder, other = model.get_decoder(), torch.zeros(2, 6, 24)
-    handle = decoder.register_forward_pre_hook(
-        lambda _, args, kwargs: (args, kwargs | {"encoder_hidden_states": other}), with_kwargs=True)
     with pytest.raises(seamkit.UnsupportedError, match="nothing in BartForConditionalGeneration reads"):
-        model(input_ids=IDS, decoder_input_ids=IDS)
-    handle.remove()
+        _with_other_states(model)
     model(input_ids=IDS, decoder_input_ids=IDS)
 
 
@@ -173,6 +169,29 @@ def test_states_behind_a_function_of_autograd() -> None:
         lambda _, args, kwargs: (args, kwargs | {
             "encoder_hidden_states": Through.apply(kwargs["encoder_hidden_states"])[0]}), with_kwargs=True)
     model(input_ids=IDS, decoder_input_ids=IDS)
+
+
+def test_layers_that_are_dropped_in_training() -> None:
+    """Where layerdrop leaves every reader out nothing is said, and a later forward is looked at."""
+    model = bart(max_position_embeddings=80, decoder_layerdrop=1.0).train()
+    seamkit.attach(model, "repcali")
+    model(input_ids=IDS, decoder_input_ids=IDS)
+    with pytest.raises(seamkit.UnsupportedError, match="nothing in BartForConditionalGeneration reads"):
+        # Zero in evaluation; the layers that are called here read other states.
+        _with_other_states(model.eval())
+    model = bart(max_position_embeddings=80, encoder_layerdrop=0.5).train()
+    seamkit.attach(model, "repcali")
+    with pytest.raises(seamkit.UnsupportedError, match="nothing in BartForConditionalGeneration reads"):
+        _with_other_states(model)
+
+
+def _with_other_states(model: Any) -> None:
+    handle = model.get_decoder().register_forward_pre_hook(
+        lambda _, args, kwargs: (args, kwargs | {"encoder_hidden_states": torch.zeros(2, 6, 24)}), with_kwargs=True)
+    try:
+        model(input_ids=IDS, decoder_input_ids=IDS)
+    finally:
+        handle.remove()
 
 
 def test_the_output_of_an_encoder_that_is_given() -> None:

@@ -6,7 +6,8 @@ random numbers, fills caches and needs the memory of two. A path in the autograd
 the first forward is often one of `generate`. So the value itself is watched in one forward: what the encoder's adapters
 give is a tensor that notes who computes with it, whatever its numbers are (an adapter that starts as the identity changes
 none), and a prefix is read where the layers append to the cache that holds it. Functions of autograd take the watch off a
-tensor, as those of fully_shard do, but they leave the path in the graph, which is looked for as well.
+tensor, as those of fully_shard do, but they leave the path in the graph, which is looked for as well. Where a model leaves
+layers out in training, a forward without a reader shows nothing, and the next one is looked at.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch.utils.hooks import RemovableHandle
 from seamkit.errors import UnsupportedError
 from seamkit.torch.calls import bound, spelled
 from seamkit.torch.families import BUILT_IN
-from seamkit.torch.names import ENCODER_OUTPUTS, IDS, PAST
+from seamkit.torch.names import ENCODER_OUTPUTS, IDS, LAYERDROP, PAST
 
 ENCODER, PREFIX = "encoder", "past"
 NOT_COPIED = "a model with adapters cannot be pickled or copied: detach them first, copy, and attach again"
@@ -166,6 +167,8 @@ class Connection:
                     f"the forward of {type(model).__name__} does not call {where}, so that adapters there would change "
                     f"nothing: {self._advice(seam)}")
             if seam not in call.read and not (seam == ENCODER and _holds(output, call.states)):
+                if drops_layers(model, but=module if seam == ENCODER else None):
+                    continue
                 raise UnsupportedError(
                     f"nothing in {type(model).__name__} reads what adapters give behind {where}, so that they would "
                     f"change nothing: {self._advice(seam)}")
@@ -196,6 +199,14 @@ class Connection:
         return (
             f'{first}register the module {wanted}, seamkit.torch.register_family("{family}", ..., {seam}=lambda model: '
             "model. ...)")
+
+
+def drops_layers(module: torch.nn.Module, but: torch.nn.Module | None = None) -> bool:
+    """Whether layers of a module may be left out of a forward in training, so that one in which nothing is read shows
+    nothing. but: a part whose layers do not matter."""
+    apart = set() if but is None else set(but.modules())
+    return any(
+        each.training and (LAYERDROP.field(each) or 0) > 0 for each in module.modules() if each not in apart)
 
 
 class _Watched(Tensor):
