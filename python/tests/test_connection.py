@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import io
+import pickle
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -226,6 +229,80 @@ def test_once_is_enough() -> None:
     seamkit.attach(model, "repcali")
     model(input_ids=IDS)
     assert seen[0] is not torch.Tensor and seen[1:] == [torch.Tensor] * 2
+
+
+@pytest.mark.parametrize("use", [
+    lambda states: torch.load(_saved(states)), lambda states: pickle.loads(pickle.dumps(states)), copy.deepcopy])
+def test_the_watched_states_are_copied_as_ordinary_ones(use: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    model, seen = bert(max_position_embeddings=80).eval(), []
+    seamkit.attach(model, "repcali")
+    model.cls.register_forward_pre_hook(lambda _, args: seen.extend([args[0], use(args[0])]))
+    with torch.no_grad():
+        model(input_ids=IDS)
+    assert type(seen[0]) is type(seen[1]) is torch.Tensor and torch.equal(*seen)
+
+
+def _saved(states: torch.Tensor) -> io.BytesIO:
+    file = io.BytesIO()
+    torch.save(states, file)
+    file.seek(0)
+    return file
+
+
+def test_a_parameter_of_the_watched_states() -> None:
+    model, seen = bert(max_position_embeddings=80).eval(), []
+    seamkit.attach(model, "repcali")
+    model.cls.register_forward_pre_hook(lambda _, args: seen.extend([args[0], torch.nn.Parameter(args[0])]))
+    model(input_ids=IDS)
+    holder = torch.nn.Module()
+    holder.register_parameter("states", seen[1])
+    (seen[1] * 2).sum().backward()
+    assert isinstance(seen[1], torch.nn.Parameter) and torch.equal(*seen) and seen[1].grad is not None
+    assert type(seen[0]) is torch.Tensor and seen[0].grad_fn is not None
+
+
+class Named(NamedTuple):
+    states: torch.Tensor
+    pooled: torch.Tensor | None = None
+
+
+@pytest.mark.parametrize("make", [Named])
+def test_a_kind_of_output_of_a_users_own(make: Callable[[torch.Tensor], Any]) -> None:
+    """It is left as it is, and the tensors in it are ordinary ones."""
+    model = own(make)
+    seamkit.attach(model, "repcali")
+    output = model(input_ids=IDS)
+    assert type(output) is make and type(output.states) is torch.Tensor
+
+
+def own(output: Callable[[torch.Tensor], Any]) -> Any:
+    class Own(hf.BertPreTrainedModel):  # type: ignore[misc]
+        def __init__(self, config: Any):
+            super().__init__(config)
+            self.bert = hf.BertModel(config, add_pooling_layer=False)
+            self.post_init()
+
+        def forward(self, input_ids: torch.Tensor) -> Any:
+            return output(self.bert(input_ids)[0])
+
+    return bert(model=Own, max_position_embeddings=80).eval()
+
+
+def test_a_model_called_by_a_hook_of_its_own_forward() -> None:
+    """Both forwards are looked at, and leave nothing behind."""
+    model, outputs = bart(max_position_embeddings=80).eval(), []
+
+    def again(*_: Any) -> None:
+        if not outputs:
+            outputs.append(None)
+            outputs.append(model(input_ids=IDS, decoder_input_ids=IDS))
+
+    seamkit.attach(model, "repcali")
+    model.get_decoder().register_forward_pre_hook(again)
+    outputs.append(model(input_ids=IDS, decoder_input_ids=IDS))
+    for each in outputs[1:]:
+        assert type(each.encoder_last_hidden_state) is torch.Tensor and torch.equal(each.logits, outputs[1].logits)
+    assert not model.seamkit._connection._open
 
 
 def test_a_forward_that_fails_leaves_no_trace() -> None:

@@ -12,8 +12,9 @@ layers out in training, a forward without a reader shows nothing, and the next o
 
 from __future__ import annotations
 
+import copy
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,13 +31,16 @@ ENCODER, PREFIX = "encoder", "past"
 NOT_COPIED = "a model with adapters cannot be pickled or copied: detach them first, copy, and attach again"
 
 
-@dataclass
+@dataclass(eq=False)
 class _Call:
     """What was seen since a forward of the model began."""
 
+    # The forward that was under way in this thread, where a hook of a user calls the model again.
+    outer: _Call | None
     run: set[str] = field(default_factory=set)
     read: set[str] = field(default_factory=set)
-    states: Tensor | None = None
+    # What the encoder's adapters gave, and what was detached from it.
+    states: list[Tensor] = field(default_factory=list)
 
 
 class Connection:
@@ -53,6 +57,7 @@ class Connection:
         # Seams that were run at all: `generate` runs the encoder outside the model's forward.
         self._run: set[str] = set()
         self._calls = threading.local()
+        self._open: list[_Call] = []
 
     def expect(self, seam: str, module: torch.nn.Module) -> None:
         """A module on which hooks for this seam are about to be put."""
@@ -91,18 +96,20 @@ class Connection:
         return states if self.knows(ENCODER) else self._watched(states, torch.compiler.is_compiling())
 
     @property
-    def _is_known(self) -> bool:
-        return all(self._known.get(seam) is module for seam, module in self._modules.items())
+    def _is_over(self) -> bool:
+        known = all(self._known.get(seam) is module for seam, module in self._modules.items())
+        return known and not self._open
 
     def _before(self, _: Any, __: Any) -> None:
-        if not self._is_known:
+        if not self._is_over:
             self._start()
 
-    def _after(self, model: Any, args: Any, kwargs: Any, output: Any) -> Any:
-        return output if self._is_known else self._check(model, args, kwargs, output)
+    def _after(self, model: Any, args: Any, kwargs: Any, output: Any) -> None:
+        if not self._is_over:
+            self._check(model, args, kwargs, output)
 
     def _over(self, *_: Any) -> None:
-        if not self._is_known:
+        if not self._is_over:
             self._stop()
 
     def __reduce__(self) -> Any:
@@ -112,11 +119,20 @@ class Connection:
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _start(self) -> None:
-        self._calls.now = _Call()
+        self._calls.now = call = _Call(self._now)
+        self._open.append(call)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _stop(self) -> None:
-        self._calls.now = None
+        if (call := self._now) is None:
+            return
+        self._open.remove(call)
+        self._calls.now = call.outer
+        # Whoever kept one has an ordinary tensor from here on.
+        for each in call.states:
+            if isinstance(each, _Watched):
+                del each.call
+                each.__class__ = Tensor  # type: ignore[assignment]
 
     @property
     def _now(self) -> _Call | None:
@@ -139,11 +155,9 @@ class Connection:
         call = self._now
         if call is None:
             return states
-        call.states = states
         if not is_compiled and type(states) is Tensor:
-            call.states = watched = states.as_subclass(_Watched)
-            watched.noted = lambda: call.read.add(ENCODER)
-            return watched
+            return _Watched.of(states, call)
+        call.states.append(states)
         # A compiler touches what it only carries along, and a DTensor has to stay what it is: the graph has to tell, and
         # without gradients nothing can.
         if states.grad_fn is None:
@@ -151,10 +165,10 @@ class Connection:
         return states
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _check(self, model: Any, args: Any, kwargs: Any, output: Any) -> Any:
+    def _check(self, model: Any, args: Any, kwargs: Any, output: Any) -> None:
         call = self._now
         if call is None:
-            return output
+            return
         for seam, module in self._modules.items():
             if self.knows(seam):
                 continue
@@ -173,7 +187,6 @@ class Connection:
                     f"nothing in {type(model).__name__} reads what adapters give behind {where}, so that they would "
                     f"change nothing: {self._advice(seam)}")
             self._known[seam] = module
-        return _plain(output)
 
     def _check_given(self) -> None:
         """An encoder's output that the caller gives: `generate` had it from the encoder, adapted."""
@@ -210,9 +223,28 @@ def drops_layers(module: torch.nn.Module, but: torch.nn.Module | None = None) ->
 
 
 class _Watched(Tensor):
-    """A tensor that notes when something is computed with it; what is computed is an ordinary tensor."""
+    """A tensor that notes when something is computed with it; what is computed is an ordinary tensor.
 
-    noted: Callable[[], None]
+    It is saved, pickled and copied as an ordinary tensor, and it becomes one when the forward is over."""
+
+    call: _Call
+
+    @classmethod
+    def of(cls, states: Tensor, call: _Call) -> _Watched:
+        watched = states.as_subclass(cls)
+        watched.call = call
+        call.states.append(watched)
+        return watched
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self._plain().__reduce_ex__(protocol)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return copy.deepcopy(self._plain(), memo)
+
+    def _plain(self) -> Tensor:
+        with torch._C.DisableTorchFunctionSubclass():
+            return self.as_subclass(Tensor)
 
     @classmethod
     def __torch_function__(
@@ -221,13 +253,16 @@ class _Watched(Tensor):
         with torch._C.DisableTorchFunctionSubclass():
             result = function(*args, **(kwargs or {}))
         name = getattr(function, "__name__", "")
+        if name == "detach" and isinstance(args[0], _Watched):
+            # The same values, of which a Parameter can only be made where the type is the same.
+            return cls.of(result, args[0].call)
         # Sizes, devices and the like are no tensors; what is only shaped like this one does not hold its values; and what
         # comes back as it is, from `to` for example, is still watched.
         if not name.startswith("new_") and not name.endswith("_like") and _is_new(result, args):
             for each in [*args, *(kwargs or {}).values()]:
                 for part in each if isinstance(each, tuple | list) else [each]:
                     if isinstance(part, _Watched):
-                        part.noted()
+                        part.call.read.add(ENCODER)
         return result
 
 
@@ -244,29 +279,16 @@ def _first(output: Any) -> Any:
     return output[0] if isinstance(output, tuple | list) and output else output
 
 
-def _plain(output: Any) -> Any:
-    """The output without watched tensors."""
-    if isinstance(output, _Watched):
-        return output.as_subclass(Tensor)
-    if isinstance(output, dict):
-        for name, each in output.items():
-            if (plain := _plain(each)) is not each:
-                output[name] = plain
-        return output
-    if isinstance(output, tuple | list) and any(_plain(each) is not each for each in output):
-        return type(output)(_plain(each) for each in output)
-    return output
-
-
-def _holds(output: Any, states: Tensor | None) -> bool:
-    """Whether a model's output is these states, or autograd would go from it to them."""
-    if states is None or _first(output) is states:
-        return states is not None
-    reached: list[Any] = [] if states.grad_fn is None else [each.grad_fn for each in _tensors(output, states)]
+def _holds(output: Any, states: Sequence[Tensor]) -> bool:
+    """Whether a model's output is one of these states, or autograd would go from it to them."""
+    if any(_first(output) is each for each in states):
+        return True
+    ends = {each.grad_fn for each in states} - {None}
+    reached: list[Any] = [each.grad_fn for each in _tensors(output, states)] if ends else []
     seen: set[Any] = set()
     while reached:
         node = reached.pop()
-        if node is states.grad_fn:
+        if node in ends:
             return True
         if node is not None and node not in seen:
             seen.add(node)
@@ -274,9 +296,9 @@ def _holds(output: Any, states: Tensor | None) -> bool:
     return False
 
 
-def _tensors(output: Any, states: Tensor) -> list[Tensor]:
+def _tensors(output: Any, states: Sequence[Tensor]) -> list[Tensor]:
     """Those of a model's output that are not the states themselves, which an encoder-decoder gives out as well."""
     if isinstance(output, Tensor):
-        return [] if output is states else [output]
+        return [] if any(output is each for each in states) else [output]
     parts = list(output.values()) if isinstance(output, Mapping) else output
     return [found for each in parts for found in _tensors(each, states)] if isinstance(parts, tuple | list) else []
