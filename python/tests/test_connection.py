@@ -7,6 +7,7 @@ import io
 import pickle
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pytest
@@ -266,13 +267,38 @@ class Named(NamedTuple):
     pooled: torch.Tensor | None = None
 
 
-@pytest.mark.parametrize("make", [Named])
+@dataclass
+class Object:
+    states: torch.Tensor
+
+
+@pytest.mark.parametrize("make", [Named, Object])
 def test_a_kind_of_output_of_a_users_own(make: Callable[[torch.Tensor], Any]) -> None:
     """It is left as it is, and the tensors in it are ordinary ones."""
     model = own(make)
     seamkit.attach(model, "repcali")
     output = model(input_ids=IDS)
     assert type(output) is make and type(output.states) is torch.Tensor
+
+
+@pytest.mark.parametrize("mode", ENTER)
+@pytest.mark.parametrize("make", [
+    lambda states: (torch.ones(2, 6), states), lambda states: {"mask": torch.ones(2, 6), "states": states},
+    lambda states: {"out": (states,)}, lambda states: [None, states.detach()], lambda states: (None, states.mul_(0.5)),
+    lambda states: Named(torch.ones(2, 6), states)])
+def test_an_encoder_whose_states_do_not_come_first(make: Callable[[torch.Tensor], Any], mode: str) -> None:
+    model = own(make)
+    seamkit.attach(model, "repcali")
+    with ENTER[mode]():
+        for _ in range(2):
+            model(input_ids=IDS)
+
+
+def test_an_output_without_the_states() -> None:
+    model = own(lambda states: Named(torch.ones(2, 6), torch.zeros_like(states)))
+    seamkit.attach(model, "repcali")
+    with pytest.raises(seamkit.UnsupportedError, match="nothing in Own reads"):
+        model(input_ids=IDS)
 
 
 def own(output: Callable[[torch.Tensor], Any]) -> Any:

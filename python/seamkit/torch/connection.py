@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ from torch.utils.hooks import RemovableHandle
 from seamkit.errors import UnsupportedError
 from seamkit.torch.calls import bound, spelled
 from seamkit.torch.families import BUILT_IN
-from seamkit.torch.names import ENCODER_OUTPUTS, IDS, LAYERDROP, PAST
+from seamkit.torch.names import ENCODER_OUTPUTS, IDS, IS_ENCODER_DECODER, LAYERDROP, PAST
 
 ENCODER, PREFIX = "encoder", "past"
 NOT_COPIED = "a model with adapters cannot be pickled or copied: detach them first, copy, and attach again"
@@ -180,13 +180,22 @@ class Connection:
                 raise UnsupportedError(
                     f"the forward of {type(model).__name__} does not call {where}, so that adapters there would change "
                     f"nothing: {self._advice(seam)}")
-            if seam not in call.read and not (seam == ENCODER and _holds(output, call.states)):
+            if seam not in call.read and not (seam == ENCODER and self._holds(output, call.states)):
                 if drops_layers(model, but=module if seam == ENCODER else None):
                     continue
                 raise UnsupportedError(
                     f"nothing in {type(model).__name__} reads what adapters give behind {where}, so that they would "
                     f"change nothing: {self._advice(seam)}")
             self._known[seam] = module
+
+    def _holds(self, output: Any, states: Sequence[Tensor]) -> bool:
+        """Whether a model's output holds the states, or autograd would go from it to them.
+
+        An encoder-decoder gives them out beside its scores, which does not mean that the decoder reads them.
+        """
+        is_beside = IS_ENCODER_DECODER.field(self._model.config)
+        held = [_first(output)] if is_beside else _tensors(output)
+        return any(each is other for each in held for other in states) or _reaches(_tensors(output), states)
 
     def _check_given(self) -> None:
         """An encoder's output that the caller gives: `generate` had it from the encoder, adapted."""
@@ -237,7 +246,7 @@ class _Watched(Tensor):
         return watched
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return self._plain().__reduce_ex__(protocol)
+        return self._plain().__reduce_ex__(protocol)  # type: ignore[no-untyped-call]
 
     def __deepcopy__(self, memo: Any) -> Any:
         return copy.deepcopy(self._plain(), memo)
@@ -279,12 +288,10 @@ def _first(output: Any) -> Any:
     return output[0] if isinstance(output, tuple | list) and output else output
 
 
-def _holds(output: Any, states: Sequence[Tensor]) -> bool:
-    """Whether a model's output is one of these states, or autograd would go from it to them."""
-    if any(_first(output) is each for each in states):
-        return True
+def _reaches(output: Sequence[Tensor], states: Sequence[Tensor]) -> bool:
+    """Whether autograd would go from an output to these states; those in the output that are the states do not count."""
     ends = {each.grad_fn for each in states} - {None}
-    reached: list[Any] = [each.grad_fn for each in _tensors(output, states)] if ends else []
+    reached: list[Any] = [each.grad_fn for each in output if not any(each is other for other in states)] if ends else []
     seen: set[Any] = set()
     while reached:
         node = reached.pop()
@@ -296,9 +303,15 @@ def _holds(output: Any, states: Sequence[Tensor]) -> bool:
     return False
 
 
-def _tensors(output: Any, states: Sequence[Tensor]) -> list[Tensor]:
-    """Those of a model's output that are not the states themselves, which an encoder-decoder gives out as well."""
+def _tensors(output: Any) -> list[Tensor]:
+    """Those of a model's output, a tensor or some in mappings, sequences and dataclasses."""
     if isinstance(output, Tensor):
-        return [] if any(output is each for each in states) else [output]
-    parts = list(output.values()) if isinstance(output, Mapping) else output
-    return [found for each in parts for found in _tensors(each, states)] if isinstance(parts, tuple | list) else []
+        return [output]
+    parts: Any = ()
+    if isinstance(output, Mapping):
+        parts = list(output.values())
+    elif isinstance(output, tuple | list):
+        parts = output
+    elif is_dataclass(output):
+        parts = [getattr(output, each.name) for each in fields(output)]
+    return [found for each in parts for found in _tensors(each)]
