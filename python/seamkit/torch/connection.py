@@ -13,6 +13,7 @@ layers out in training, a forward without a reader shows nothing, and the next o
 from __future__ import annotations
 
 import copy
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -27,6 +28,7 @@ from seamkit.torch.calls import bound, spelled
 from seamkit.torch.families import BUILT_IN
 from seamkit.torch.names import ENCODER_OUTPUTS, IDS, IS_ENCODER_DECODER, LAYERDROP, PAST
 
+_LOG = logging.getLogger("seamkit")
 ENCODER, PREFIX = "encoder", "past"
 NOT_COPIED = "a model with adapters cannot be pickled or copied: detach them first, copy, and attach again"
 
@@ -56,6 +58,7 @@ class Connection:
         self._known: dict[str, torch.nn.Module] = {}
         # Seams that were run at all: `generate` runs the encoder outside the model's forward.
         self._run: set[str] = set()
+        self._has_warned = False
         self._calls = threading.local()
         self._open: list[_Call] = []
 
@@ -198,12 +201,14 @@ class Connection:
         return any(each is other for each in held for other in states) or _reaches(_tensors(output), states)
 
     def _check_given(self) -> None:
-        """An encoder's output that the caller gives: `generate` had it from the encoder, adapted."""
-        if ENCODER not in self._run:
-            raise UnsupportedError(
-                f"{ENCODER_OUTPUTS} was given and the encoder that {self._named(ENCODER)} finds has not run since an "
-                "adapter was attached to it, so that the adapter would change nothing: call the model's encoder with the "
-                f"adapter attached, or else {self._advice(ENCODER)}")
+        """An encoder's output that the caller gives: `generate` had it from the encoder, adapted. Of one that was made
+        otherwise nothing can be known."""
+        if ENCODER not in self._run and not self._has_warned:
+            self._has_warned = True
+            _LOG.warning(
+                "%s was given and the encoder that %s finds has not run since an adapter was attached to it: the adapter "
+                "changes nothing in this forward, unless it was applied to what was given", ENCODER_OUTPUTS,
+                self._named(ENCODER))
 
     def _named(self, seam: str) -> str:
         return f'"{seam}" of family "{self._model.config.model_type}"'
