@@ -6,7 +6,9 @@ import copy
 import io
 import pickle
 import re
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -155,6 +157,53 @@ def test_an_encoder_whose_states_are_only_handed_out() -> None:
     model(input_ids=IDS, decoder_input_ids=IDS)
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_hook_on_the_encoder_is_no_reader(is_first: bool) -> None:
+    """It sees ordinary tensors, the same in every forward."""
+    model, seen = bart(max_position_embeddings=80).eval(), []
+
+    def look(_: Any, args: Any, output: Any) -> None:
+        seen.append((type(output[0]), output[0].norm().item()))
+
+    if is_first:
+        model.get_encoder().register_forward_hook(look)
+    adapter = seamkit.attach(model, "repcali")
+    disturb(adapter)
+    if not is_first:
+        model.get_encoder().register_forward_hook(look)
+    hooks = len(model.get_encoder()._forward_hooks)
+    with pytest.raises(seamkit.UnsupportedError, match="nothing in BartForConditionalGeneration reads"):
+        _with_other_states(model)
+    for _ in range(2):
+        model(input_ids=IDS, decoder_input_ids=IDS)
+    assert len(seen) == 3 and set(seen) == {(torch.Tensor, seen[0][1])}
+    assert len(model.get_encoder()._forward_hooks) == hooks
+
+
+def test_a_hook_on_a_model_that_is_its_encoder() -> None:
+    model, seen = bert(hf.DistilBertConfig, hf.DistilBertModel, max_position_embeddings=80).eval(), []
+    register_family("distilbert", "bert", encoder=lambda model: model, past=None)
+    seamkit.attach(model, "repcali")
+    model.register_forward_hook(lambda _, args, output: seen.append(type(output[0])))
+    for _ in range(2):
+        model(input_ids=IDS)
+    assert seen == [torch.Tensor] * 2
+
+
+def test_first_forwards_in_threads() -> None:
+    model = bart(max_position_embeddings=80).eval()
+    seamkit.attach(model, "repcali")
+    start = threading.Barrier(4)
+
+    def forward(_: int) -> torch.Tensor:
+        start.wait()
+        return model(input_ids=IDS, decoder_input_ids=IDS).encoder_last_hidden_state  # type: ignore[no-any-return]
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(forward, range(4)))
+    assert all(type(each) is torch.Tensor and torch.equal(each, found[0]) for each in found)
+
+
 class Through(torch.autograd.Function):
     """Hands its inputs on, as those of fully_shard do, which takes the watch off them."""
 
@@ -213,8 +262,9 @@ def test_the_output_of_an_encoder_that_is_given(caplog: pytest.LogCaptureFixture
     for _ in range(2):
         assert torch.equal(model(encoder_outputs=adapted, decoder_input_ids=IDS).logits, expected)
     (said,) = caplog.messages
-    assert re.fullmatch('encoder_outputs was given and the encoder that "encoder" of family "bart" finds has not run since an '
-                        "adapter was attached to it: the adapter changes nothing in this forward, unless .*", said)
+    assert re.fullmatch(
+        'encoder_outputs was given and the encoder that "encoder" of family "bart" finds has not run since an adapter was '
+        "attached to it: the adapter changes nothing in this forward, unless .*", said)
 
 
 def test_a_layer_without_a_past() -> None:

@@ -5,7 +5,8 @@ without a word. A second forward with another value at the seam would show it, b
 random numbers, fills caches and needs the memory of two. A path in the autograd graph is there only with gradients, and
 the first forward is often one of `generate`. So the value itself is watched in one forward: what the encoder's adapters
 give is a tensor that notes who computes with it, whatever its numbers are (an adapter that starts as the identity changes
-none), and a prefix is read where the layers append to the cache that holds it. Functions of autograd take the watch off a
+none), and a prefix is read where the layers append to the cache that holds it. The watch begins behind the encoder's own
+hooks, so that those of users read nothing; hooks on the modules behind it cannot be told from readers. Functions of autograd take the watch off a
 tensor, as those of fully_shard do, but they leave the path in the graph, which is looked for as well. Where a model leaves
 layers out in training, a forward without a reader shows nothing, and the next one is looked at.
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 import copy
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
@@ -43,6 +44,7 @@ class _Call:
     read: set[str] = field(default_factory=set)
     # What the encoder's adapters gave, and what was detached from it.
     states: list[Tensor] = field(default_factory=list)
+    handles: list[RemovableHandle] = field(default_factory=list)
 
 
 class Connection:
@@ -56,6 +58,7 @@ class Connection:
         self._model = model
         self._modules: dict[str, torch.nn.Module] = {}
         self._known: dict[str, torch.nn.Module] = {}
+        self._watches: list[tuple[torch.nn.Module, Callable[..., Any]]] = []
         # Seams that were run at all: `generate` runs the encoder outside the model's forward.
         self._run: set[str] = set()
         self._has_warned = False
@@ -66,9 +69,13 @@ class Connection:
         """A module on which hooks for this seam are about to be put."""
         self._modules[seam] = module
 
+    def watch(self, module: torch.nn.Module, hook: Callable[..., Any]) -> None:
+        """A hook that has to come behind all others of a module, in the forwards that are looked at."""
+        self._watches.append((module, hook))
+
     def forget(self) -> None:
         """No hooks are on any module."""
-        self._modules = {}
+        self._modules, self._watches = {}, []
 
     def knows(self, seam: str) -> bool:
         return self._known.get(seam) is self._modules[seam]
@@ -80,6 +87,8 @@ class Connection:
     def end(self) -> list[RemovableHandle]:
         """The hooks that come behind them."""
         return [
+            # What is watched in the model's own output is ordinary again before the hooks of users see it.
+            *[module.register_forward_hook(hook) for module, hook in self._watches if module is self._model],
             self._model.register_forward_hook(self._after, with_kwargs=True),
             # Also behind a forward that failed.
             self._model.register_forward_hook(self._over, always_call=True)]
@@ -95,7 +104,7 @@ class Connection:
             self._was_read(seam)
 
     def watched(self, states: Tensor) -> Tensor:
-        """What the encoder's adapters gave: watched, where it is not known yet whether it is read."""
+        """What the encoder gives: watched, where it is not known yet whether it is read."""
         return states if self.knows(ENCODER) else self._watched(states, torch.compiler.is_compiling())
 
     @property
@@ -124,6 +133,9 @@ class Connection:
     def _start(self) -> None:
         self._calls.now = call = _Call(self._now)
         self._open.append(call)
+        # For each forward anew, behind what users have put there since the last.
+        call.handles += [
+            module.register_forward_hook(hook) for module, hook in self._watches if module is not self._model]
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _stop(self) -> None:
@@ -131,6 +143,8 @@ class Connection:
             return
         self._open.remove(call)
         self._calls.now = call.outer
+        for handle in call.handles:
+            handle.remove()
         # Whoever kept one has an ordinary tensor from here on.
         for each in call.states:
             if isinstance(each, _Watched):
@@ -156,7 +170,8 @@ class Connection:
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _watched(self, states: Tensor, is_compiled: bool) -> Tensor:
         call = self._now
-        if call is None:
+        # Watched already by the hook that a forward in another thread, or an outer one, has put there.
+        if call is None or any(states is each for each in call.states):
             return states
         if not is_compiled and type(states) is Tensor:
             return _Watched.of(states, call)
