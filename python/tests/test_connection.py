@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import io
+import pickle
+import re
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -145,13 +152,56 @@ def test_an_encoder_whose_states_are_only_handed_out() -> None:
     """An encoder-decoder gives the encoder's states out beside its scores: that does not mean that they are read."""
     model = bart(max_position_embeddings=80).eval()
     seamkit.attach(model, "repcali")
-    decoder, other = model.get_decoder(), torch.zeros(2, 6, 24)
-    handle = decoder.register_forward_pre_hook(
-        lambda _, args, kwargs: (args, kwargs | {"encoder_hidden_states": other}), with_kwargs=True)
     with pytest.raises(seamkit.UnsupportedError, match="nothing in BartForConditionalGeneration reads"):
-        model(input_ids=IDS, decoder_input_ids=IDS)
-    handle.remove()
+        _with_other_states(model)
     model(input_ids=IDS, decoder_input_ids=IDS)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_hook_on_the_encoder_is_no_reader(is_first: bool) -> None:
+    """It sees ordinary tensors, the same in every forward."""
+    model, seen = bart(max_position_embeddings=80).eval(), []
+
+    def look(_: Any, args: Any, output: Any) -> None:
+        seen.append((type(output[0]), output[0].norm().item()))
+
+    if is_first:
+        model.get_encoder().register_forward_hook(look)
+    adapter = seamkit.attach(model, "repcali")
+    disturb(adapter)
+    if not is_first:
+        model.get_encoder().register_forward_hook(look)
+    hooks = len(model.get_encoder()._forward_hooks)
+    with pytest.raises(seamkit.UnsupportedError, match="nothing in BartForConditionalGeneration reads"):
+        _with_other_states(model)
+    for _ in range(2):
+        model(input_ids=IDS, decoder_input_ids=IDS)
+    assert len(seen) == 3 and set(seen) == {(torch.Tensor, seen[0][1])}
+    assert len(model.get_encoder()._forward_hooks) == hooks
+
+
+def test_a_hook_on_a_model_that_is_its_encoder() -> None:
+    model, seen = bert(hf.DistilBertConfig, hf.DistilBertModel, max_position_embeddings=80).eval(), []
+    register_family("distilbert", "bert", encoder=lambda model: model, past=None)
+    seamkit.attach(model, "repcali")
+    model.register_forward_hook(lambda _, args, output: seen.append(type(output[0])))
+    for _ in range(2):
+        model(input_ids=IDS)
+    assert seen == [torch.Tensor] * 2
+
+
+def test_first_forwards_in_threads() -> None:
+    model = bart(max_position_embeddings=80).eval()
+    seamkit.attach(model, "repcali")
+    start = threading.Barrier(4)
+
+    def forward(_: int) -> torch.Tensor:
+        start.wait()
+        return model(input_ids=IDS, decoder_input_ids=IDS).encoder_last_hidden_state  # type: ignore[no-any-return]
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(forward, range(4)))
+    assert all(type(each) is torch.Tensor and torch.equal(each, found[0]) for each in found)
 
 
 class Through(torch.autograd.Function):
@@ -175,16 +225,46 @@ def test_states_behind_a_function_of_autograd() -> None:
     model(input_ids=IDS, decoder_input_ids=IDS)
 
 
-def test_the_output_of_an_encoder_that_is_given() -> None:
+def test_layers_that_are_dropped_in_training() -> None:
+    """Where layerdrop leaves every reader out nothing is said, and a later forward is looked at."""
+    model = bart(max_position_embeddings=80, decoder_layerdrop=1.0).train()
+    seamkit.attach(model, "repcali")
+    model(input_ids=IDS, decoder_input_ids=IDS)
+    with pytest.raises(seamkit.UnsupportedError, match="nothing in BartForConditionalGeneration reads"):
+        # Zero in evaluation; the layers that are called here read other states.
+        _with_other_states(model.eval())
+    model = bart(max_position_embeddings=80, encoder_layerdrop=0.5).train()
+    seamkit.attach(model, "repcali")
+    with pytest.raises(seamkit.UnsupportedError, match="nothing in BartForConditionalGeneration reads"):
+        _with_other_states(model)
+
+
+def _with_other_states(model: Any) -> None:
+    handle = model.get_decoder().register_forward_pre_hook(
+        lambda _, args, kwargs: (args, kwargs | {"encoder_hidden_states": torch.zeros(2, 6, 24)}), with_kwargs=True)
+    try:
+        model(input_ids=IDS, decoder_input_ids=IDS)
+    finally:
+        handle.remove()
+
+
+def test_the_output_of_an_encoder_that_is_given(caplog: pytest.LogCaptureFixture) -> None:
     model = bart(max_position_embeddings=80).eval()
-    before = model.get_encoder()(input_ids=IDS)
     adapter = seamkit.attach(model, "repcali")
     disturb(adapter)
-    with pytest.raises(seamkit.UnsupportedError, match="encoder_outputs was given and the encoder .* has not run since"):
-        model(encoder_outputs=before, decoder_input_ids=IDS)
+    adapted = model.get_encoder()(input_ids=IDS)
     expected = model(input_ids=IDS, decoder_input_ids=IDS).logits
-    found = model(encoder_outputs=model.get_encoder()(input_ids=IDS), decoder_input_ids=IDS).logits
-    assert torch.equal(found, expected)
+    # The encoder has run: nothing is said.
+    assert torch.equal(model(encoder_outputs=adapted, decoder_input_ids=IDS).logits, expected)
+    seamkit.detach(model)
+    seamkit.attach(model, adapter)
+    assert not caplog.messages
+    for _ in range(2):
+        assert torch.equal(model(encoder_outputs=adapted, decoder_input_ids=IDS).logits, expected)
+    (said,) = caplog.messages
+    assert re.fullmatch(
+        'encoder_outputs was given and the encoder that "encoder" of family "bart" finds has not run since an adapter was '
+        "attached to it: the adapter changes nothing in this forward, unless .*", said)
 
 
 def test_a_layer_without_a_past() -> None:
@@ -207,6 +287,105 @@ def test_once_is_enough() -> None:
     seamkit.attach(model, "repcali")
     model(input_ids=IDS)
     assert seen[0] is not torch.Tensor and seen[1:] == [torch.Tensor] * 2
+
+
+@pytest.mark.parametrize("use", [
+    lambda states: torch.load(_saved(states)), lambda states: pickle.loads(pickle.dumps(states)), copy.deepcopy])
+def test_the_watched_states_are_copied_as_ordinary_ones(use: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    model, seen = bert(max_position_embeddings=80).eval(), []
+    seamkit.attach(model, "repcali")
+    model.cls.register_forward_pre_hook(lambda _, args: seen.extend([args[0], use(args[0])]))
+    with torch.no_grad():
+        model(input_ids=IDS)
+    assert type(seen[0]) is type(seen[1]) is torch.Tensor and torch.equal(*seen)
+
+
+def _saved(states: torch.Tensor) -> io.BytesIO:
+    file = io.BytesIO()
+    torch.save(states, file)
+    file.seek(0)
+    return file
+
+
+def test_a_parameter_of_the_watched_states() -> None:
+    model, seen = bert(max_position_embeddings=80).eval(), []
+    seamkit.attach(model, "repcali")
+    model.cls.register_forward_pre_hook(lambda _, args: seen.extend([args[0], torch.nn.Parameter(args[0])]))
+    model(input_ids=IDS)
+    holder = torch.nn.Module()
+    holder.register_parameter("states", seen[1])
+    (seen[1] * 2).sum().backward()
+    assert isinstance(seen[1], torch.nn.Parameter) and torch.equal(*seen) and seen[1].grad is not None
+    assert type(seen[0]) is torch.Tensor and seen[0].grad_fn is not None
+
+
+class Named(NamedTuple):
+    states: torch.Tensor
+    pooled: torch.Tensor | None = None
+
+
+@dataclass
+class Object:
+    states: torch.Tensor
+
+
+@pytest.mark.parametrize("make", [Named, Object])
+def test_a_kind_of_output_of_a_users_own(make: Callable[[torch.Tensor], Any]) -> None:
+    """It is left as it is, and the tensors in it are ordinary ones."""
+    model = own(make)
+    seamkit.attach(model, "repcali")
+    output = model(input_ids=IDS)
+    assert type(output) is make and type(output.states) is torch.Tensor
+
+
+@pytest.mark.parametrize("mode", ENTER)
+@pytest.mark.parametrize("make", [
+    lambda states: (torch.ones(2, 6), states), lambda states: {"mask": torch.ones(2, 6), "states": states},
+    lambda states: {"out": (states,)}, lambda states: [None, states.detach()], lambda states: (None, states.mul_(0.5)),
+    lambda states: Named(torch.ones(2, 6), states)])
+def test_an_encoder_whose_states_do_not_come_first(make: Callable[[torch.Tensor], Any], mode: str) -> None:
+    model = own(make)
+    seamkit.attach(model, "repcali")
+    with ENTER[mode]():
+        for _ in range(2):
+            model(input_ids=IDS)
+
+
+def test_an_output_without_the_states() -> None:
+    model = own(lambda states: Named(torch.ones(2, 6), torch.zeros_like(states)))
+    seamkit.attach(model, "repcali")
+    with pytest.raises(seamkit.UnsupportedError, match="nothing in Own reads"):
+        model(input_ids=IDS)
+
+
+def own(output: Callable[[torch.Tensor], Any]) -> Any:
+    class Own(hf.BertPreTrainedModel):  # type: ignore[misc]
+        def __init__(self, config: Any):
+            super().__init__(config)
+            self.bert = hf.BertModel(config, add_pooling_layer=False)
+            self.post_init()
+
+        def forward(self, input_ids: torch.Tensor) -> Any:
+            return output(self.bert(input_ids)[0])
+
+    return bert(model=Own, max_position_embeddings=80).eval()
+
+
+def test_a_model_called_by_a_hook_of_its_own_forward() -> None:
+    """Both forwards are looked at, and leave nothing behind."""
+    model, outputs = bart(max_position_embeddings=80).eval(), []
+
+    def again(*_: Any) -> None:
+        if not outputs:
+            outputs.append(None)
+            outputs.append(model(input_ids=IDS, decoder_input_ids=IDS))
+
+    seamkit.attach(model, "repcali")
+    model.get_decoder().register_forward_pre_hook(again)
+    outputs.append(model(input_ids=IDS, decoder_input_ids=IDS))
+    for each in outputs[1:]:
+        assert type(each.encoder_last_hidden_state) is torch.Tensor and torch.equal(each.logits, outputs[1].logits)
+    assert not model.seamkit._connection._open
 
 
 def test_a_forward_that_fails_leaves_no_trace() -> None:

@@ -5,15 +5,19 @@ without a word. A second forward with another value at the seam would show it, b
 random numbers, fills caches and needs the memory of two. A path in the autograd graph is there only with gradients, and
 the first forward is often one of `generate`. So the value itself is watched in one forward: what the encoder's adapters
 give is a tensor that notes who computes with it, whatever its numbers are (an adapter that starts as the identity changes
-none), and a prefix is read where the layers append to the cache that holds it. Functions of autograd take the watch off a
-tensor, as those of fully_shard do, but they leave the path in the graph, which is looked for as well.
+none), and a prefix is read where the layers append to the cache that holds it. The watch begins behind the encoder's own
+hooks, so that those of users read nothing; hooks on the modules behind it cannot be told from readers. Functions of autograd take the watch off a
+tensor, as those of fully_shard do, but they leave the path in the graph, which is looked for as well. Where a model leaves
+layers out in training, a forward without a reader shows nothing, and the next one is looked at.
 """
 
 from __future__ import annotations
 
+import copy
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -23,19 +27,24 @@ from torch.utils.hooks import RemovableHandle
 from seamkit.errors import UnsupportedError
 from seamkit.torch.calls import bound, spelled
 from seamkit.torch.families import BUILT_IN
-from seamkit.torch.names import ENCODER_OUTPUTS, IDS, PAST
+from seamkit.torch.names import ENCODER_OUTPUTS, IDS, IS_ENCODER_DECODER, LAYERDROP, PAST
 
+_LOG = logging.getLogger("seamkit")
 ENCODER, PREFIX = "encoder", "past"
 NOT_COPIED = "a model with adapters cannot be pickled or copied: detach them first, copy, and attach again"
 
 
-@dataclass
+@dataclass(eq=False)
 class _Call:
     """What was seen since a forward of the model began."""
 
+    # The forward that was under way in this thread, where a hook of a user calls the model again.
+    outer: _Call | None
     run: set[str] = field(default_factory=set)
     read: set[str] = field(default_factory=set)
-    states: Tensor | None = None
+    # What the encoder's adapters gave, and what was detached from it.
+    states: list[Tensor] = field(default_factory=list)
+    handles: list[RemovableHandle] = field(default_factory=list)
 
 
 class Connection:
@@ -49,17 +58,24 @@ class Connection:
         self._model = model
         self._modules: dict[str, torch.nn.Module] = {}
         self._known: dict[str, torch.nn.Module] = {}
+        self._watches: list[tuple[torch.nn.Module, Callable[..., Any]]] = []
         # Seams that were run at all: `generate` runs the encoder outside the model's forward.
         self._run: set[str] = set()
+        self._has_warned = False
         self._calls = threading.local()
+        self._open: list[_Call] = []
 
     def expect(self, seam: str, module: torch.nn.Module) -> None:
         """A module on which hooks for this seam are about to be put."""
         self._modules[seam] = module
 
+    def watch(self, module: torch.nn.Module, hook: Callable[..., Any]) -> None:
+        """A hook that has to come behind all others of a module, in the forwards that are looked at."""
+        self._watches.append((module, hook))
+
     def forget(self) -> None:
         """No hooks are on any module."""
-        self._modules = {}
+        self._modules, self._watches = {}, []
 
     def knows(self, seam: str) -> bool:
         return self._known.get(seam) is self._modules[seam]
@@ -71,6 +87,8 @@ class Connection:
     def end(self) -> list[RemovableHandle]:
         """The hooks that come behind them."""
         return [
+            # What is watched in the model's own output is ordinary again before the hooks of users see it.
+            *[module.register_forward_hook(hook) for module, hook in self._watches if module is self._model],
             self._model.register_forward_hook(self._after, with_kwargs=True),
             # Also behind a forward that failed.
             self._model.register_forward_hook(self._over, always_call=True)]
@@ -86,22 +104,24 @@ class Connection:
             self._was_read(seam)
 
     def watched(self, states: Tensor) -> Tensor:
-        """What the encoder's adapters gave: watched, where it is not known yet whether it is read."""
+        """What the encoder gives: watched, where it is not known yet whether it is read."""
         return states if self.knows(ENCODER) else self._watched(states, torch.compiler.is_compiling())
 
     @property
-    def _is_known(self) -> bool:
-        return all(self._known.get(seam) is module for seam, module in self._modules.items())
+    def _is_over(self) -> bool:
+        known = all(self._known.get(seam) is module for seam, module in self._modules.items())
+        return known and not self._open
 
     def _before(self, _: Any, __: Any) -> None:
-        if not self._is_known:
+        if not self._is_over:
             self._start()
 
-    def _after(self, model: Any, args: Any, kwargs: Any, output: Any) -> Any:
-        return output if self._is_known else self._check(model, args, kwargs, output)
+    def _after(self, model: Any, args: Any, kwargs: Any, output: Any) -> None:
+        if not self._is_over:
+            self._check(model, args, kwargs, output)
 
     def _over(self, *_: Any) -> None:
-        if not self._is_known:
+        if not self._is_over:
             self._stop()
 
     def __reduce__(self) -> Any:
@@ -111,11 +131,25 @@ class Connection:
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _start(self) -> None:
-        self._calls.now = _Call()
+        self._calls.now = call = _Call(self._now)
+        self._open.append(call)
+        # For each forward anew, behind what users have put there since the last.
+        call.handles += [
+            module.register_forward_hook(hook) for module, hook in self._watches if module is not self._model]
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _stop(self) -> None:
-        self._calls.now = None
+        if (call := self._now) is None:
+            return
+        self._open.remove(call)
+        self._calls.now = call.outer
+        for handle in call.handles:
+            handle.remove()
+        # Whoever kept one has an ordinary tensor from here on.
+        for each in call.states:
+            if isinstance(each, _Watched):
+                del each.call
+                each.__class__ = Tensor  # type: ignore[assignment]
 
     @property
     def _now(self) -> _Call | None:
@@ -136,13 +170,12 @@ class Connection:
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _watched(self, states: Tensor, is_compiled: bool) -> Tensor:
         call = self._now
-        if call is None:
+        # Watched already by the hook that a forward in another thread, or an outer one, has put there.
+        if call is None or any(states is each for each in call.states):
             return states
-        call.states = states
         if not is_compiled and type(states) is Tensor:
-            call.states = watched = states.as_subclass(_Watched)
-            watched.noted = lambda: call.read.add(ENCODER)
-            return watched
+            return _Watched.of(states, call)
+        call.states.append(states)
         # A compiler touches what it only carries along, and a DTensor has to stay what it is: the graph has to tell, and
         # without gradients nothing can.
         if states.grad_fn is None:
@@ -150,10 +183,10 @@ class Connection:
         return states
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _check(self, model: Any, args: Any, kwargs: Any, output: Any) -> Any:
+    def _check(self, model: Any, args: Any, kwargs: Any, output: Any) -> None:
         call = self._now
         if call is None:
-            return output
+            return
         for seam, module in self._modules.items():
             if self.knows(seam):
                 continue
@@ -165,20 +198,32 @@ class Connection:
                 raise UnsupportedError(
                     f"the forward of {type(model).__name__} does not call {where}, so that adapters there would change "
                     f"nothing: {self._advice(seam)}")
-            if seam not in call.read and not (seam == ENCODER and _holds(output, call.states)):
+            if seam not in call.read and not (seam == ENCODER and self._holds(output, call.states)):
+                if drops_layers(model, but=module if seam == ENCODER else None):
+                    continue
                 raise UnsupportedError(
                     f"nothing in {type(model).__name__} reads what adapters give behind {where}, so that they would "
                     f"change nothing: {self._advice(seam)}")
             self._known[seam] = module
-        return _plain(output)
+
+    def _holds(self, output: Any, states: Sequence[Tensor]) -> bool:
+        """Whether a model's output holds the states, or autograd would go from it to them.
+
+        An encoder-decoder gives them out beside its scores, which does not mean that the decoder reads them.
+        """
+        is_beside = IS_ENCODER_DECODER.field(self._model.config)
+        held = [_first(output)] if is_beside else _tensors(output)
+        return any(each is other for each in held for other in states) or _reaches(_tensors(output), states)
 
     def _check_given(self) -> None:
-        """An encoder's output that the caller gives: `generate` had it from the encoder, adapted."""
-        if ENCODER not in self._run:
-            raise UnsupportedError(
-                f"{ENCODER_OUTPUTS} was given and the encoder that {self._named(ENCODER)} finds has not run since an "
-                "adapter was attached to it, so that the adapter would change nothing: call the model's encoder with the "
-                f"adapter attached, or else {self._advice(ENCODER)}")
+        """An encoder's output that the caller gives: `generate` had it from the encoder, adapted. Of one that was made
+        otherwise nothing can be known."""
+        if ENCODER not in self._run and not self._has_warned:
+            self._has_warned = True
+            _LOG.warning(
+                "%s was given and the encoder that %s finds has not run since an adapter was attached to it: the adapter "
+                "changes nothing in this forward, unless it was applied to what was given", ENCODER_OUTPUTS,
+                self._named(ENCODER))
 
     def _named(self, seam: str) -> str:
         return f'"{seam}" of family "{self._model.config.model_type}"'
@@ -198,10 +243,37 @@ class Connection:
             "model. ...)")
 
 
-class _Watched(Tensor):
-    """A tensor that notes when something is computed with it; what is computed is an ordinary tensor."""
+def drops_layers(module: torch.nn.Module, but: torch.nn.Module | None = None) -> bool:
+    """Whether layers of a module may be left out of a forward in training, so that one in which nothing is read shows
+    nothing. but: a part whose layers do not matter."""
+    apart = set() if but is None else set(but.modules())
+    return any(
+        each.training and (LAYERDROP.field(each) or 0) > 0 for each in module.modules() if each not in apart)
 
-    noted: Callable[[], None]
+
+class _Watched(Tensor):
+    """A tensor that notes when something is computed with it; what is computed is an ordinary tensor.
+
+    It is saved, pickled and copied as an ordinary tensor, and it becomes one when the forward is over."""
+
+    call: _Call
+
+    @classmethod
+    def of(cls, states: Tensor, call: _Call) -> _Watched:
+        watched = states.as_subclass(cls)
+        watched.call = call
+        call.states.append(watched)
+        return watched
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self._plain().__reduce_ex__(protocol)  # type: ignore[no-untyped-call]
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return copy.deepcopy(self._plain(), memo)
+
+    def _plain(self) -> Tensor:
+        with torch._C.DisableTorchFunctionSubclass():
+            return self.as_subclass(Tensor)
 
     @classmethod
     def __torch_function__(
@@ -210,13 +282,16 @@ class _Watched(Tensor):
         with torch._C.DisableTorchFunctionSubclass():
             result = function(*args, **(kwargs or {}))
         name = getattr(function, "__name__", "")
+        if name == "detach" and isinstance(args[0], _Watched):
+            # The same values, of which a Parameter can only be made where the type is the same.
+            return cls.of(result, args[0].call)
         # Sizes, devices and the like are no tensors; what is only shaped like this one does not hold its values; and what
         # comes back as it is, from `to` for example, is still watched.
         if not name.startswith("new_") and not name.endswith("_like") and _is_new(result, args):
             for each in [*args, *(kwargs or {}).values()]:
                 for part in each if isinstance(each, tuple | list) else [each]:
                     if isinstance(part, _Watched):
-                        part.noted()
+                        part.call.read.add(ENCODER)
         return result
 
 
@@ -233,29 +308,14 @@ def _first(output: Any) -> Any:
     return output[0] if isinstance(output, tuple | list) and output else output
 
 
-def _plain(output: Any) -> Any:
-    """The output without watched tensors."""
-    if isinstance(output, _Watched):
-        return output.as_subclass(Tensor)
-    if isinstance(output, dict):
-        for name, each in output.items():
-            if (plain := _plain(each)) is not each:
-                output[name] = plain
-        return output
-    if isinstance(output, tuple | list) and any(_plain(each) is not each for each in output):
-        return type(output)(_plain(each) for each in output)
-    return output
-
-
-def _holds(output: Any, states: Tensor | None) -> bool:
-    """Whether a model's output is these states, or autograd would go from it to them."""
-    if states is None or _first(output) is states:
-        return states is not None
-    reached: list[Any] = [] if states.grad_fn is None else [each.grad_fn for each in _tensors(output, states)]
+def _reaches(output: Sequence[Tensor], states: Sequence[Tensor]) -> bool:
+    """Whether autograd would go from an output to these states; those in the output that are the states do not count."""
+    ends = {each.grad_fn for each in states} - {None}
+    reached: list[Any] = [each.grad_fn for each in output if not any(each is other for other in states)] if ends else []
     seen: set[Any] = set()
     while reached:
         node = reached.pop()
-        if node is states.grad_fn:
+        if node in ends:
             return True
         if node is not None and node not in seen:
             seen.add(node)
@@ -263,9 +323,15 @@ def _holds(output: Any, states: Tensor | None) -> bool:
     return False
 
 
-def _tensors(output: Any, states: Tensor) -> list[Tensor]:
-    """Those of a model's output that are not the states themselves, which an encoder-decoder gives out as well."""
+def _tensors(output: Any) -> list[Tensor]:
+    """Those of a model's output, a tensor or some in mappings, sequences and dataclasses."""
     if isinstance(output, Tensor):
-        return [] if output is states else [output]
-    parts = list(output.values()) if isinstance(output, Mapping) else output
-    return [found for each in parts for found in _tensors(each, states)] if isinstance(parts, tuple | list) else []
+        return [output]
+    parts: Any = ()
+    if isinstance(output, Mapping):
+        parts = list(output.values())
+    elif isinstance(output, tuple | list):
+        parts = output
+    elif is_dataclass(output):
+        parts = [getattr(output, each.name) for each in fields(output)]
+    return [found for each in parts for found in _tensors(each)]

@@ -33,14 +33,22 @@ def hooks(model: Any, adapters: _Adapters, connection: Connection) -> list[Remov
         call.mask = MASK.value(bound(module, args, kwargs))
 
     def after(_: torch.nn.Module, args: Any, output: Any) -> Any:
-        hidden = output if isinstance(output, Tensor) else output[0]
+        hidden = _states(output)
         tokens = tokens_mask(getattr(call, "mask", None), hidden, masked)
         for adapter in adapters.on(c.SEAM_ENCODER_OUTPUT):
             hidden = adapter(hidden, tokens)
         connection.ran(ENCODER)
-        return _with_states(output, connection.watched(hidden))
+        return _with_states(output, hidden)
 
+    def watch(_: torch.nn.Module, args: Any, output: Any) -> Any:
+        return _with_states(output, connection.watched(_states(output)))
+
+    connection.watch(encoder, watch)
     return [masked.register_forward_pre_hook(before, with_kwargs=True), encoder.register_forward_hook(after)]
+
+
+def _states(output: Any) -> Tensor:
+    return output if isinstance(output, Tensor) else output[0]
 
 
 def _with_states(output: Any, hidden: Tensor) -> Any:

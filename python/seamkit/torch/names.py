@@ -51,6 +51,8 @@ ENCODER_OUTPUTS = Name("encoder_outputs")
 USES_CACHE = Name("use_cache")
 IS_ENCODER_DECODER = Name("is_encoder_decoder")
 IS_DECODER = Name("is_decoder")
+# How probably a stack leaves out each of its layers in training: an attribute of its module.
+LAYERDROP = Name("layerdrop")
 # Fields of an output.
 STATES = Name("last_hidden_state")
 
