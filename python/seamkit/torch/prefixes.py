@@ -87,6 +87,8 @@ def hooks(model: Any, adapters: _Adapters, connection: Connection) -> list[Remov
     connection.expect(PREFIX, module)
     # Threads that share a model have a call each.
     current = threading.local()
+    # Layers that LayerDrop has left out of every forward so far, so that nobody knows whether they read the past.
+    unseen: set[int] = set()
 
     def before(module: torch.nn.Module, args: Any, kwargs: Any) -> tuple[tuple[()], dict[str, Any]]:
         call = bound(module, args, kwargs)
@@ -96,7 +98,7 @@ def hooks(model: Any, adapters: _Adapters, connection: Connection) -> list[Remov
         if spelled(type(module), USES_CACHE) is not None:
             # Some modules read a past only where they may add to it.
             replace(module, call, USES_CACHE, True)
-        if not connection.knows(PREFIX):
+        if unseen or not connection.knows(PREFIX):
             connection.ran(PREFIX)
             current.lengths = _lengths(PAST.value(call))
         mask = MASK.value(call)
@@ -110,9 +112,13 @@ def hooks(model: Any, adapters: _Adapters, connection: Connection) -> list[Remov
 
     def after(_: torch.nn.Module, args: Any, output: Any) -> Any:
         """A caller that wanted no cache must not find one: `generate` would go on from it."""
-        if not connection.knows(PREFIX):
-            _check_read(module, *current.lengths)
-            connection.was_read(PREFIX)
+        if unseen or not connection.knows(PREFIX):
+            left = _left_out(module, *current.lengths)
+            if connection.knows(PREFIX):
+                unseen.intersection_update(left)
+            else:
+                unseen.update(left)
+                connection.was_read(PREFIX)
         if isinstance(output, tuple):
             return tuple(each for each in output if not getattr(each, _TEMPORARY, False))
         if isinstance(output, Mapping) and getattr(PAST.value(output), _TEMPORARY, False):
@@ -134,13 +140,15 @@ def _lengths(past: Any) -> tuple[Any, list[int]]:
     return own, [own.get_seq_length(each) for each in range(len(own))]
 
 
-def _check_read(module: torch.nn.Module, own: Any, before: Sequence[int]) -> None:
-    """An attention that reads the past has appended to it."""
-    for layer, length in enumerate(before):
-        if length and own.get_seq_length(layer) <= length:
-            raise UnsupportedError(
-                f"attention {layer} of {type(module).__name__} does not read the past, so that a prefix there would "
-                f"change nothing: register a family with a site of fewer prefix_layers, or another module")
+def _left_out(module: torch.nn.Module, own: Any, before: Sequence[int]) -> set[int]:
+    """The layers that LayerDrop left out of a forward in training. Raises UnsupportedError where one that ran did not
+    read the past: an attention that reads it has appended to it."""
+    left = {layer for layer, length in enumerate(before) if length and own.get_seq_length(layer) <= length}
+    if left and not (module.training and any((getattr(each, "layerdrop", 0) or 0) > 0 for each in module.modules())):
+        raise UnsupportedError(
+            f"attention {min(left)} of {type(module).__name__} does not read the past, so that a prefix there would "
+            f"change nothing: register a family with a site of fewer prefix_layers, or another module")
+    return left
 
 
 def _begin(model: Any, module: torch.nn.Module, call: dict[str, Any], adapters: _Adapters, attention: int) -> int:
