@@ -1,4 +1,4 @@
-"""What callers do with a model that has a prefix: layers that are dropped, caches of their own, several texts in a row."""
+"""What callers do with a model that has a prefix: layers that drop out, caches, several texts in a row."""
 
 from __future__ import annotations
 
@@ -52,3 +52,38 @@ def test_a_dropped_layer_is_looked_at_later() -> None:
     decoder.layerdrop = 0.0
     with pytest.raises(seamkit.UnsupportedError, match="attention 1 of OPTDecoder does not read the past"):
         model(input_ids=IDS)
+
+
+# ---- Caches
+
+def filled(model: Any, tokens: int) -> hf.DynamicCache:
+    cache = hf.DynamicCache()
+    with torch.no_grad():
+        model(input_ids=IDS[:, :tokens], use_cache=True, **{PAST: cache})
+    return cache
+
+
+def test_generate_goes_on_with_new_tokens_alone() -> None:
+    """Given the whole prompt it would drop as many tokens as the prefix has."""
+    model, mask = small(), torch.ones_like(IDS)
+    settings: dict[str, Any] = {"max_new_tokens": 6, "do_sample": False}
+    expected = model.generate(IDS, **settings)[:, -6:]
+    for ids, given, found in [
+        (IDS, {}, "position_ids without attention_mask must begin behind the 5 tokens of the text in"),
+        (IDS[:, 5:], {}, "position_ids without attention_mask must begin behind the 5 tokens of the text in"),
+        # transformers drops a mask that masks nothing.
+        (IDS, {"attention_mask": mask}, "must begin behind the 5 tokens of the text in"),
+        (IDS, {"attention_mask": mask - torch.eye(1, 9, dtype=torch.long)},
+         "attention_mask must be about the 5 tokens .* and the 1 that are given, found one of 9 tokens"),
+    ]:
+        with pytest.raises(seamkit.InvalidArgumentError, match=f"{found}.*give it the new tokens alone and the"):
+            model.generate(ids, **{PAST: filled(model, 5)}, **given, **settings)
+    found = model.generate(IDS[:, 5:], attention_mask=mask, **{PAST: filled(model, 5)}, **settings)
+    assert torch.equal(found[:, -6:], expected)
+
+
+@pytest.mark.parametrize("way", ["prefill_chunk_size", "prompt_lookup_num_tokens"])
+def test_other_ways_to_generate(way: str) -> None:
+    """In parts of a prompt, and with guesses that are cropped from the cache."""
+    model, settings = small(), {"max_new_tokens": 6, "do_sample": False}
+    assert torch.equal(model.generate(IDS, **{way: 4}, **settings), model.generate(IDS, **settings))

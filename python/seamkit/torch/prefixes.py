@@ -92,9 +92,7 @@ def hooks(model: Any, adapters: _Adapters, connection: Connection) -> list[Remov
 
     def before(module: torch.nn.Module, args: Any, kwargs: Any) -> tuple[tuple[()], dict[str, Any]]:
         call = bound(module, args, kwargs)
-        length = getattr(PAST.value(call), _MARK, 0)
-        if not length:
-            length = _begin(model, module, call, adapters, attention)
+        length = _held(module, call) or _begin(model, module, call, adapters, attention)
         if spelled(type(module), USES_CACHE) is not None:
             # Some modules read a past only where they may add to it.
             replace(module, call, USES_CACHE, True)
@@ -151,6 +149,32 @@ def _left_out(module: torch.nn.Module, own: Any, before: Sequence[int]) -> set[i
     return left
 
 
+def _held(module: torch.nn.Module, call: dict[str, Any]) -> int:
+    """The prefix's tokens in the cache of a call that goes on with a text; 0 where a text begins."""
+    past = PAST.value(call)
+    length: int = getattr(past, _MARK, 0)
+    kept = past.get_seq_length() if length else 0
+    if not kept:
+        return 0
+    begun, new, mask, positions = kept - length, _tokens(call).shape[1], MASK.value(call), POSITIONS.value(call)
+    where = f"the {begun} tokens of the text in {spelled(type(module), PAST)}"
+    wrong = ""
+    if mask is None and positions is not None and bool((positions[..., 0] != begun).any()):
+        wrong = f"{POSITIONS} without {MASK} must begin behind {where}, found {positions.flatten()[0]}"
+    elif isinstance(mask, Tensor) and mask.dim() == 2 and mask.shape[1] != begun + new:
+        wrong = f"{MASK} must be about {where} and the {new} that are given, found one of {mask.shape[1]} tokens"
+    if wrong:
+        raise InvalidArgumentError(
+            f"{wrong}: generate takes a prefix in a cache for text and would drop as many tokens of a prompt, so give "
+            f"it the new tokens alone and the {MASK} of the whole text")
+    return length
+
+
+def _tokens(call: dict[str, Any]) -> Any:
+    """The tokens of a call, by number or embedded."""
+    return IDS.value(call) if IDS.value(call) is not None else EMBEDDED.value(call)
+
+
 def _begin(model: Any, module: torch.nn.Module, call: dict[str, Any], adapters: _Adapters, attention: int) -> int:
     """Puts the prefix into the cache of a call that begins a text, and returns its tokens."""
     past = PAST.value(call)
@@ -161,7 +185,7 @@ def _begin(model: Any, module: torch.nn.Module, call: dict[str, Any], adapters: 
         raise UnsupportedError(
             f"with a prefix {spelled(type(module), PAST)} must be None or an empty DynamicCache, or one that this model "
             "has filled")
-    given = IDS.value(call) if IDS.value(call) is not None else EMBEDDED.value(call)
+    given = _tokens(call)
     numbers = computed([*adapters.on(c.SEAM_ATTENTION_PREFIX), *adapters.on(c.SEAM_PREFIX_TOKENS)])[attention]
     assert numbers is not None  # `check` has seen to it
     if numbers.device != given.device:
