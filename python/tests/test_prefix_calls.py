@@ -87,3 +87,29 @@ def test_other_ways_to_generate(way: str) -> None:
     """In parts of a prompt, and with guesses that are cropped from the cache."""
     model, settings = small(), {"max_new_tokens": 6, "do_sample": False}
     assert torch.equal(model.generate(IDS, **{way: 4}, **settings), model.generate(IDS, **settings))
+
+
+@pytest.mark.parametrize("way", ["crop", "reset"])
+def test_an_emptied_cache_begins_anew(way: str) -> None:
+    model, cache = small(), hf.DynamicCache()
+    with torch.no_grad():
+        expected = model(input_ids=IDS, **{PAST: cache}).logits
+        if way == "crop":
+            cache.crop(-cache.get_seq_length())
+        else:
+            cache.reset()
+        assert torch.equal(model(input_ids=IDS, **{PAST: cache}).logits, expected)
+    assert cache.get_seq_length() == 9 + 3
+
+
+def test_a_cache_that_is_cropped() -> None:
+    """Into the text it goes on; into the prefix nothing could."""
+    model = small()
+    with torch.no_grad():
+        expected = model(input_ids=IDS).logits[:, 4:]
+        cache = filled(model, 7)
+        cache.crop(-3)
+        assert torch.allclose(model(input_ids=IDS[:, 4:], **{PAST: cache}).logits, expected, atol=1e-5)
+        cache.crop(-10)
+        with pytest.raises(seamkit.InvalidArgumentError, match="holds 2 tokens, fewer than the 3 of the prefix"):
+            model(input_ids=IDS, **{PAST: cache})

@@ -150,12 +150,17 @@ def _left_out(module: torch.nn.Module, own: Any, before: Sequence[int]) -> set[i
 
 
 def _held(module: torch.nn.Module, call: dict[str, Any]) -> int:
-    """The prefix's tokens in the cache of a call that goes on with a text; 0 where a text begins."""
+    """The prefix's tokens in the cache of a call that goes on with a text; 0 where a text begins, also in a
+    cache that was emptied since."""
     past = PAST.value(call)
     length: int = getattr(past, _MARK, 0)
     kept = past.get_seq_length() if length else 0
     if not kept:
         return 0
+    if kept < length:
+        raise InvalidArgumentError(
+            f"{spelled(type(module), PAST)} holds {kept} tokens, fewer than the {length} of the prefix that it was begun "
+            "with: crop it to the prefix and text, or empty it, to begin anew")
     begun, new, mask, positions = kept - length, _tokens(call).shape[1], MASK.value(call), POSITIONS.value(call)
     where = f"the {begun} tokens of the text in {spelled(type(module), PAST)}"
     wrong = ""
