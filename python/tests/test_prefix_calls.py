@@ -113,3 +113,19 @@ def test_a_cache_that_is_cropped() -> None:
         cache.crop(-10)
         with pytest.raises(seamkit.InvalidArgumentError, match="holds 2 tokens, fewer than the 3 of the prefix"):
             model(input_ids=IDS, **{PAST: cache})
+
+
+# ---- Several texts in a row
+
+@pytest.mark.parametrize("use_cache", [False, None])
+def test_packed_texts_are_refused(use_cache: bool | None) -> None:
+    """Without a prefix and a cache transformers keeps them apart by their positions."""
+    model = small()
+    packed = torch.tensor([[0, 1, 2, 3, 0, 1, 2, 3, 4]])
+    with pytest.raises(seamkit.UnsupportedError, match="packed into a row .*give each text a row of its own"):
+        model(input_ids=IDS, position_ids=packed, use_cache=use_cache)
+    with pytest.raises(seamkit.UnsupportedError, match="packed into a row"):
+        model(input_ids=IDS, cu_seq_lens_q=torch.tensor([0, 4, 9]), use_cache=use_cache)
+    with torch.no_grad():
+        expected = model(input_ids=IDS).logits
+        assert torch.equal(model(input_ids=IDS, position_ids=torch.arange(9)[None]).logits, expected)

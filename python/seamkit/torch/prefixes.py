@@ -190,7 +190,14 @@ def _begin(model: Any, module: torch.nn.Module, call: dict[str, Any], adapters: 
         raise UnsupportedError(
             f"with a prefix {spelled(type(module), PAST)} must be None or an empty DynamicCache, or one that this model "
             "has filled")
-    given = _tokens(call)
+    given, positions = _tokens(call), POSITIONS.value(call)
+    is_packed = any(each.startswith("cu_seq_lens") for each in call)
+    if MASK.value(call) is None and isinstance(positions, Tensor) and positions.dim() == 2:
+        is_packed = is_packed or bool((positions.diff(dim=1) <= 0).any())
+    if is_packed:
+        raise UnsupportedError(
+            f"several texts are packed into a row ({POSITIONS} begin again, or cu_seq_lens are given): behind a prefix "
+            "transformers would let them see each other, so give each text a row of its own, padded")
     numbers = computed([*adapters.on(c.SEAM_ATTENTION_PREFIX), *adapters.on(c.SEAM_PREFIX_TOKENS)])[attention]
     assert numbers is not None  # `check` has seen to it
     if numbers.device != given.device:
