@@ -115,7 +115,7 @@ def test_a_cache_that_is_cropped() -> None:
             model(input_ids=IDS, **{PAST: cache})
 
 
-# ---- Several texts in a row
+# ---- Other calls
 
 @pytest.mark.parametrize("use_cache", [False, None])
 def test_packed_texts_are_refused(use_cache: bool | None) -> None:
@@ -129,3 +129,8 @@ def test_packed_texts_are_refused(use_cache: bool | None) -> None:
     with torch.no_grad():
         expected = model(input_ids=IDS).logits
         assert torch.equal(model(input_ids=IDS, position_ids=torch.arange(9)[None]).logits, expected)
+
+
+def test_a_call_without_tokens() -> None:
+    with pytest.raises(seamkit.InvalidArgumentError, match="LlamaModel was called with neither input_ids nor inputs_embeds"):
+        small()()

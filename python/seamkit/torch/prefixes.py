@@ -92,6 +92,10 @@ def hooks(model: Any, adapters: _Adapters, connection: Connection) -> list[Remov
 
     def before(module: torch.nn.Module, args: Any, kwargs: Any) -> tuple[tuple[()], dict[str, Any]]:
         call = bound(module, args, kwargs)
+        if _tokens(call) is None:
+            raise InvalidArgumentError(
+                f"{type(module).__name__} was called with neither {IDS} nor {EMBEDDED}, and has a prefix to go before "
+                f"them: give one of them, or register the module of the family that is called with them as past")
         length = _held(module, call) or _begin(model, module, call, adapters, attention)
         if spelled(type(module), USES_CACHE) is not None:
             # Some modules read a past only where they may add to it.
