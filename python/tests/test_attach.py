@@ -220,6 +220,39 @@ def test_refusals(folders: dict[str, Path]) -> None:
         seamkit.attach(torch.nn.Linear(2, 2), "repcali")
 
 
+def test_a_compiled_model(folders: dict[str, Path]) -> None:
+    """The wrapper is refused; adapters in the model inside reach it, also where it has run before."""
+    model = opened("bert", folders["bert"])
+    compiled: Any = torch.compile(model, backend="eager")
+    ids = torch.tensor([[5, 6, 2]])
+    with torch.no_grad():
+        plain = compiled(input_ids=ids).logits
+    with pytest.raises(seamkit.InvalidArgumentError, match="torch.compile returned: .* model._orig_mod"):
+        seamkit.attach(compiled, "repcali")
+    assert not hasattr(model, "seamkit") and all(each.requires_grad for each in model.parameters())
+    disturb(seamkit.attach(compiled._orig_mod, "repcali"))
+    with pytest.raises(seamkit.InvalidArgumentError, match="model._orig_mod"):
+        seamkit.detach(compiled)
+    with torch.no_grad():
+        adapted = compiled(input_ids=ids).logits
+        assert torch.equal(adapted, model(input_ids=ids).logits) and not torch.equal(adapted, plain)
+    seamkit.detach(model)
+    assert all(each.requires_grad for each in model.parameters())
+    with torch.no_grad():
+        assert torch.equal(compiled(input_ids=ids).logits, plain)
+
+
+def test_an_error_leaves_the_model_as_it_was(folders: dict[str, Path]) -> None:
+    """Where the model has something else under the name of the adapters."""
+    model = opened("bert", folders["bert"])
+    model.seamkit = "taken"
+    hooks = [len(each._forward_hooks) + len(each._forward_pre_hooks) for each in model.modules()]
+    with pytest.raises(KeyError, match="seamkit"):
+        seamkit.attach(model, "repcali")
+    assert model.seamkit == "taken" and all(each.requires_grad for each in model.parameters())
+    assert hooks == [len(each._forward_hooks) + len(each._forward_pre_hooks) for each in model.modules()]
+
+
 def test_models_without_a_head_or_a_decoder(folders: dict[str, Path]) -> None:
     ids = torch.tensor([[5, 6, 2]])
     for kind, name in [(transformers.T5EncoderModel, "t5"), (transformers.BartModel, "bart"),

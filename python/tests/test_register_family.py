@@ -142,6 +142,9 @@ SENTENCES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
                       seamkit.UnsupportedError, "DistilBertForMaskedLM has no module that .* 'layers'"),
     "no past": (lambda: attach(changed("distilbert", past=lambda model: model.base_model), "residual-prefix"),
                 seamkit.InvalidArgumentError, "takes cache or past_key_values, found DistilBertModel"),
+    "no tokens": (lambda: attach(
+        register_family("qwen3", "llama", past=lambda model: model.model.layers[0]) and made("qwen3"), "prefix-tuning"),
+        seamkit.InvalidArgumentError, "takes input_ids or inputs_embeds, .* found Qwen3DecoderLayer: register the module"),
     "no mask": (lambda: attach(changed("distilbert", masked=lambda model: model.vocab_projector), "repcali"),
                 seamkit.InvalidArgumentError, "takes attention_mask, found Linear"),
 }

@@ -97,7 +97,7 @@ def attach(
     AlreadyExistsError for one that is attached, InvalidArgumentError for wrong options. After an error the model is as
     before. Not while a forward of the model runs in another thread.
     """
-    site, present = Site.of(model), attached(model)
+    site, present = _site(model), attached(model)
     if not isinstance(model, torch.nn.Module):
         raise InvalidArgumentError(f"model must be a module of torch, found {type(model).__name__}")
     if not isinstance(adapter, str | Adapter):
@@ -127,7 +127,7 @@ def attach(
 
 def attach_all(model: torch.nn.Module, adapters: Sequence[Adapter], frozen: bool) -> None:
     """Attaches adapters made before, all or none."""
-    _attach(model, Site.of(model), adapters, frozen)
+    _attach(model, _site(model), adapters, frozen)
 
 
 def _attach(model: torch.nn.Module, site: Site, new: Sequence[Adapter], frozen: bool) -> None:
@@ -144,14 +144,19 @@ def _attach(model: torch.nn.Module, site: Site, new: Sequence[Adapter], frozen: 
         each.to(device)
         each.train(model.training)
         each.backbone_path = each.backbone_path or source_folder(model)
-    if not present:
-        model.add_module(NAME, Attached(model, frozen))
-    holder: Any = getattr(model, NAME)
+    holder: Any = getattr(model, NAME) if present else Attached(model, frozen)
     try:
+        if not present:
+            model.add_module(NAME, holder)
         holder.extend(new)
         holder.hook(model)
     except BaseException:
-        _remove(model, new)
+        if present:
+            _remove(model, new)
+        else:
+            holder.release()
+            if getattr(model, NAME, None) is holder:
+                delattr(model, NAME)
         raise
 
 
@@ -166,7 +171,7 @@ def detach(model: torch.nn.Module, adapter: Adapter | None = None) -> None:
         named = f'adapter "{adapter.id}"' if isinstance(adapter, Adapter) else f"{adapter!r}"
         raise NotFoundError(f"{named} is not attached; detach takes what attach returned")
     left = [each for each in present if adapter is not None and each is not adapter]
-    prefixes.check(Site.of(model), left)
+    prefixes.check(_site(model), left)
     _remove(model, [each for each in present if not any(each is other for other in left)])
 
 
@@ -183,6 +188,16 @@ def _remove(model: torch.nn.Module, gone: Sequence[Adapter]) -> None:
     else:
         holder.release()
         delattr(model, NAME)
+
+
+def _site(model: Any) -> Site:
+    """Of a model that adapters are attached to or taken off, which torch.compile only wraps: what it returns passes on
+    attributes, but not the modules that are added to it."""
+    if isinstance(model, torch.nn.Module) and "_orig_mod" in model._modules:
+        raise InvalidArgumentError(
+            "model is what torch.compile returned: give the model that was compiled, model._orig_mod, which the compiled "
+            "one goes on to run")
+    return Site.of(model)
 
 
 def _check_attachable(id: str, seam: str) -> None:

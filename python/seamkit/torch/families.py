@@ -15,7 +15,7 @@ from seamkit.errors import AlreadyExistsError, InvalidArgumentError, SeamError, 
 from seamkit.torch.calls import spelled
 from seamkit.torch.family import Family, Find
 from seamkit.torch.kinds import DECODER, ENCODER, PAIR, check_heads, described, why_no_prefix
-from seamkit.torch.names import IS_DECODER, IS_ENCODER_DECODER, MASK, PAST, Name
+from seamkit.torch.names import EMBEDDED, IDS, IS_DECODER, IS_ENCODER_DECODER, MASK, PAST, Name
 from seamkit.torch.seams import is_prefix
 from seamkit.torch.site import NO_PREFIX, Site
 
@@ -134,6 +134,10 @@ def encoder_modules(model: Any) -> tuple[torch.nn.Module, torch.nn.Module]:
 def past_module(model: Any) -> torch.nn.Module:
     """The module that is given the past. Raises UnsupportedError where its attention has other heads than the site."""
     module = _found(model, _family_of(model).past, "past", PAST, MASK)
+    if not any(spelled(type(module), each) for each in (IDS, EMBEDDED)):
+        raise InvalidArgumentError(
+            f'"past" of family "{model.config.model_type}" must give a module that takes {IDS} or {EMBEDDED}, the one '
+            f"that makes masks and positions of its past, found {type(module).__name__}: register the module around it")
     site = site_of(model)
     check_heads(module, site.family, site.kv_heads * site.head_dim)
     return module

@@ -87,16 +87,20 @@ def hooks(model: Any, adapters: _Adapters, connection: Connection) -> list[Remov
     connection.expect(PREFIX, module)
     # Threads that share a model have a call each.
     current = threading.local()
+    # Layers that LayerDrop has left out of every forward so far, so that nobody knows whether they read the past.
+    unseen: set[int] = set()
 
     def before(module: torch.nn.Module, args: Any, kwargs: Any) -> tuple[tuple[()], dict[str, Any]]:
         call = bound(module, args, kwargs)
-        length = getattr(PAST.value(call), _MARK, 0)
-        if not length:
-            length = _begin(model, module, call, adapters, attention)
+        if _tokens(call) is None:
+            raise InvalidArgumentError(
+                f"{type(module).__name__} was called with neither {IDS} nor {EMBEDDED}, and has a prefix to go before "
+                f"them: give one of them, or register the module of the family that is called with them as past")
+        length = _held(module, call) or _begin(model, module, call, adapters, attention)
         if spelled(type(module), USES_CACHE) is not None:
             # Some modules read a past only where they may add to it.
             replace(module, call, USES_CACHE, True)
-        if not connection.knows(PREFIX):
+        if unseen or not connection.knows(PREFIX):
             connection.ran(PREFIX)
             current.lengths = _lengths(PAST.value(call))
         mask = MASK.value(call)
@@ -110,9 +114,13 @@ def hooks(model: Any, adapters: _Adapters, connection: Connection) -> list[Remov
 
     def after(_: torch.nn.Module, args: Any, output: Any) -> Any:
         """A caller that wanted no cache must not find one: `generate` would go on from it."""
-        if not connection.knows(PREFIX):
-            _check_read(module, *current.lengths)
-            connection.was_read(PREFIX)
+        if unseen or not connection.knows(PREFIX):
+            left = _left_out(module, *current.lengths)
+            if connection.knows(PREFIX):
+                unseen.intersection_update(left)
+            else:
+                unseen.update(left)
+                connection.was_read(PREFIX)
         if isinstance(output, tuple):
             return tuple(each for each in output if not getattr(each, _TEMPORARY, False))
         if isinstance(output, Mapping) and getattr(PAST.value(output), _TEMPORARY, False):
@@ -134,13 +142,46 @@ def _lengths(past: Any) -> tuple[Any, list[int]]:
     return own, [own.get_seq_length(each) for each in range(len(own))]
 
 
-def _check_read(module: torch.nn.Module, own: Any, before: Sequence[int]) -> None:
-    """An attention that reads the past has appended to it."""
-    for layer, length in enumerate(before):
-        if length and own.get_seq_length(layer) <= length:
-            raise UnsupportedError(
-                f"attention {layer} of {type(module).__name__} does not read the past, so that a prefix there would "
-                f"change nothing: register a family with a site of fewer prefix_layers, or another module")
+def _left_out(module: torch.nn.Module, own: Any, before: Sequence[int]) -> set[int]:
+    """The layers that LayerDrop left out of a forward in training. Raises UnsupportedError where one that ran did not
+    read the past: an attention that reads it has appended to it."""
+    left = {layer for layer, length in enumerate(before) if length and own.get_seq_length(layer) <= length}
+    if left and not (module.training and any((getattr(each, "layerdrop", 0) or 0) > 0 for each in module.modules())):
+        raise UnsupportedError(
+            f"attention {min(left)} of {type(module).__name__} does not read the past, so that a prefix there would "
+            f"change nothing: register a family with a site of fewer prefix_layers, or another module")
+    return left
+
+
+def _held(module: torch.nn.Module, call: dict[str, Any]) -> int:
+    """The prefix's tokens in the cache of a call that goes on with a text; 0 where a text begins, also in a
+    cache that was emptied since."""
+    past = PAST.value(call)
+    length: int = getattr(past, _MARK, 0)
+    kept = past.get_seq_length() if length else 0
+    if not kept:
+        return 0
+    if kept < length:
+        raise InvalidArgumentError(
+            f"{spelled(type(module), PAST)} holds {kept} tokens, fewer than the {length} of the prefix that it was begun "
+            "with: crop it to the prefix and text, or empty it, to begin anew")
+    begun, new, mask, positions = kept - length, _tokens(call).shape[1], MASK.value(call), POSITIONS.value(call)
+    where = f"the {begun} tokens of the text in {spelled(type(module), PAST)}"
+    wrong = ""
+    if mask is None and positions is not None and bool((positions[..., 0] != begun).any()):
+        wrong = f"{POSITIONS} without {MASK} must begin behind {where}, found {positions.flatten()[0]}"
+    elif isinstance(mask, Tensor) and mask.dim() == 2 and mask.shape[1] != begun + new:
+        wrong = f"{MASK} must be about {where} and the {new} that are given, found one of {mask.shape[1]} tokens"
+    if wrong:
+        raise InvalidArgumentError(
+            f"{wrong}: generate takes a prefix in a cache for text and would drop as many tokens of a prompt, so give "
+            f"it the new tokens alone and the {MASK} of the whole text")
+    return length
+
+
+def _tokens(call: dict[str, Any]) -> Any:
+    """The tokens of a call, by number or embedded."""
+    return IDS.value(call) if IDS.value(call) is not None else EMBEDDED.value(call)
 
 
 def _begin(model: Any, module: torch.nn.Module, call: dict[str, Any], adapters: _Adapters, attention: int) -> int:
@@ -153,7 +194,14 @@ def _begin(model: Any, module: torch.nn.Module, call: dict[str, Any], adapters: 
         raise UnsupportedError(
             f"with a prefix {spelled(type(module), PAST)} must be None or an empty DynamicCache, or one that this model "
             "has filled")
-    given = IDS.value(call) if IDS.value(call) is not None else EMBEDDED.value(call)
+    given, positions = _tokens(call), POSITIONS.value(call)
+    is_packed = any(each.startswith("cu_seq_lens") for each in call)
+    if MASK.value(call) is None and isinstance(positions, Tensor) and positions.dim() == 2:
+        is_packed = is_packed or bool((positions.diff(dim=1) <= 0).any())
+    if is_packed:
+        raise UnsupportedError(
+            f"several texts are packed into a row ({POSITIONS} begin again, or cu_seq_lens are given): behind a prefix "
+            "transformers would let them see each other, so give each text a row of its own, padded")
     numbers = computed([*adapters.on(c.SEAM_ATTENTION_PREFIX), *adapters.on(c.SEAM_PREFIX_TOKENS)])[attention]
     assert numbers is not None  # `check` has seen to it
     if numbers.device != given.device:
