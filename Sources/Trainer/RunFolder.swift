@@ -18,12 +18,15 @@ public enum RunFolder {
     /// Throws one sentence where a run may not write into a folder, before anything is computed: `.alreadyExists` where
     /// another process writes into it, for what another run wrote, unless it is to be overwritten, and for what no run
     /// wrote; `.notFound` for a run to be resumed without a checkpoint.
-    public static func check(_ folder: String, resumes: Bool, overwrites: Bool) throws {
+    /// - Parameter inputs: files and folders that the command reads, of which none may be what the run replaces.
+    public static func check(_ folder: String, resumes: Bool, overwrites: Bool, inputs: [String] = []) throws {
         guard !(resumes && overwrites) else {
             throw SeamError(.invalidArgument, "--resume goes on with a run and --overwrite starts anew: give one of them")
         }
         // The sentence of a run at work comes first: its folder is not there to be overwritten.
         try FolderLock.check(folder)
+        try FileSystem.checkApart(
+            inputs, from: (folders.map { $0.name } + fileNames(in: folder)).map { FileSystem.join(folder, $0) })
         try checkContent(folder, resumes: resumes, overwrites: overwrites)
     }
 
@@ -34,7 +37,7 @@ public enum RunFolder {
             return
         }
         for (name, kind) in folders { try AtomicFolder.checkReplaceable(FileSystem.join(folder, name), kind) }
-        guard !overwrites else { return }
+        guard !overwrites else { return try checkOwn(folder) }
         guard !isResumable else {
             throw SeamError(
                 .alreadyExists,
@@ -57,14 +60,71 @@ public enum RunFolder {
         let lock = try FolderLock(folder)
         try checkContent(folder, resumes: resumes, overwrites: overwrites)
         guard overwrites, !resumes else { return lock }
-        // Pictures have the names of what was recorded; those of a damaged file stay.
-        let pictures = ((try? Recording.plots(in: folder)) ?? []).map { $0.name + ".svg" }
-        for name in pictures + [logName, plotName, Recording.fileName] {
+        for (name, kind) in folders { try AtomicFolder.remove(FileSystem.join(folder, name), kind) }
+        // The log goes last: without it nobody would know whose the rest is.
+        for name in fileNames(in: folder) {
             let path = FileSystem.join(folder, name)
             if FileSystem.exists(path) { try FileSystem.remove(path) }
         }
-        for (name, kind) in folders { try AtomicFolder.remove(FileSystem.join(folder, name), kind) }
         return lock
+    }
+
+    /// The files of a run. Pictures have the names of what was recorded; those of a damaged file stay.
+    private static func fileNames(in folder: String) -> [String] {
+        ((try? Recording.plots(in: folder)) ?? []).map { $0.name + ".svg" } + [plotName, Recording.fileName, logName]
+    }
+
+    /// Throws `.alreadyExists` where something with the name of a run's is not what a run writes.
+    private static func checkOwn(_ folder: String) throws {
+        for name in fileNames(in: folder) {
+            let path = FileSystem.join(folder, name)
+            if FileSystem.exists(path), !FileSystem.isPlainFile(path) { throw foreign(path, "it is no file of a run") }
+        }
+        for (name, _) in folders where !AtomicFolder.isFree(FileSystem.join(folder, name)) {
+            let path = FileSystem.join(folder, name)
+            if FileSystem.isLink(path) { throw foreign(path, "it is a link") }
+            // A checkpoint is of a form that nothing else has.
+            if name == checkpointName { continue }
+            guard FileSystem.isPlainFile(FileSystem.join(folder, logName)) else {
+                throw foreign(path, "there is no \(logName) of a run beside it")
+            }
+            if name == adapterName, !AdapterFolder.isOwn(path) { throw foreign(path, "it holds another program's adapter") }
+            if name == backboneName, !isSaved(path, by: FileSystem.join(folder, logName)) {
+                throw foreign(path, "the run in \(logName) did not save it so")
+            }
+        }
+    }
+
+    private static func foreign(_ path: String, _ reason: String) -> SeamError {
+        SeamError(
+            .alreadyExists,
+            "--overwrite does not replace \"\(path)\", \(reason): move it away, or give another --output")
+    }
+
+    // MARK: The mark of a saved model
+
+    /// The entry of a log that tells which model the run saved, for a later run to know it again.
+    static func savedEntry(backbone path: String, step: Int) throws -> JSON {
+        ["event": savedEvent, "step": .int(Int64(step)), "backbone": try mark(path)]
+    }
+
+    private static let savedEvent: JSON = "saved"
+
+    private static func mark(_ path: String) throws -> JSON {
+        [
+            "fingerprint": .string(ContentHash.hex(try ModelFiles(path).fingerprint())),
+            "files": .array(try FileSystem.list(path).map { .string($0) }),
+        ]
+    }
+
+    private static func isSaved(_ path: String, by log: String) -> Bool {
+        guard let mark = try? mark(path), let lines = try? FileSystem.readText(log).split(separator: "\n") else {
+            return false
+        }
+        return lines.contains { line in
+            guard let entry = try? JSON.parse(String(line), name: log) else { return false }
+            return entry["event"] == savedEvent && entry["backbone"] == mark
+        }
     }
 
     private static let folders: [(name: String, kind: FolderKind)] = [

@@ -60,10 +60,10 @@ public final class TrainingRun {
         }
         let optimisation = try Optimisation(session: session, options: options.training)
         defer { optimisation.end() }
+        let settings = try self.settings()
         // After what may be refused, before anything is computed.
         let lock = try RunFolder.claim(options.output, resumes: resumes, overwrites: options.overwrites)
         defer { lock.release() }
-        let settings = try self.settings()
         history = resumes ? try Checkpoint.load(checkpointPath, into: optimisation, settings: settings) : []
         log = try RunLog(
             FileSystem.join(options.output, RunFolder.logName), entries: history.filter { !Recording.isOne($0) })
@@ -223,6 +223,7 @@ public final class TrainingRun {
             try BackboneFolder.save(session.backbone, to: path)
             backbonePath = path
             weights = try ModelFiles(path)
+            try log?.append(try RunFolder.savedEntry(backbone: path, step: optimisation.step))
         }
         var notes = options.notes
         if let summary {

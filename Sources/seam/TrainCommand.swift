@@ -104,7 +104,9 @@ struct TrainCommand: ParsableCommand {
 
     func run() throws {
         let runtime = try common.makeRuntime()
-        try RunFolder.check(output, resumes: resume, overwrites: replacing.overwrite)
+        try RunFolder.check(
+            output, resumes: resume, overwrites: replacing.overwrite,
+            inputs: [model.model, train, dev].compactMap { $0 } + initAdapter)
         try checkTask()
         let (backbone, tokenizer) = try model.open(runtime)
         if task == .pairs { try PairOptions.check(backbone.info) }

@@ -13,8 +13,20 @@ public enum AdapterFolder {
     public static let kind = FolderKind(marker: configName) { path in
         let name = FileSystem.baseName(path)
         guard FileSystem.isDirectory(path) else { return [weightsName, cardName].contains(name) }
-        return name.first?.isNumber == true && FileSystem.exists(FileSystem.join(path, configName))
+        let listed = (try? list(in: FileSystem.parent(path))) ?? nil
+        let files = (try? FileSystem.list(path)) ?? []
+        return !FileSystem.isLink(path) && listed?.containsExactly(name) == true
+            && files.allSatisfy {
+                [configName, weightsName, cardName].contains($0) && FileSystem.isPlainFile(FileSystem.join(path, $0))
+            }
     }
+
+    /// Whether a folder holds an adapter, or several, as this program saves them, and not another program's.
+    public static func isOwn(_ path: String) -> Bool {
+        guard let config = try? JSON.read(FileSystem.join(path, configName)) else { return false }
+        return config["peft_type"] == nil && config["schema"]?.intValue != nil
+    }
+
     /// The revision of adapter_config.json; a newer one is refused.
     static let schema = 1
 

@@ -7,9 +7,10 @@ public enum BackboneFolder {
     /// What is replaced where a backbone is saved: a model's configuration, tokenizer and safetensors, nothing else.
     public static let kind = FolderKind(marker: "config.json") { path in
         let name = FileSystem.baseName(path)
-        // Such as 1_Pooling of a sentence encoder.
         guard !FileSystem.isDirectory(path) else {
-            return name.first?.isNumber == true && FileSystem.exists(FileSystem.join(path, "config.json"))
+            return !FileSystem.isLink(path) && modules(in: FileSystem.parent(path)).containsExactly(name)
+                && (try? FileSystem.list(path)) == ["config.json"]
+                && FileSystem.isPlainFile(FileSystem.join(path, "config.json"))
         }
         return isCompanion(name, in: FileSystem.parent(path))
             || [".safetensors", ".safetensors.index.json"].contains { name.hasSuffix($0) }
@@ -108,14 +109,20 @@ public enum BackboneFolder {
 
     /// The configurations of the modules of sentence-transformers, which lie in folders beside the model.
     private static func copyModules(from original: String, to folder: String) throws {
-        guard FileSystem.exists(FileSystem.join(original, "modules.json")) else { return }
-        for name in try FileSystem.list(original) {
+        for name in modules(in: original) {
             let config = FileSystem.join(original, name, "config.json")
-            guard FileSystem.isDirectory(FileSystem.join(original, name)), FileSystem.exists(config) else { continue }
+            guard FileSystem.exists(config) else { continue }
             try FileSystem.createDirectories(FileSystem.join(folder, name))
             try FileSystem.atomicWriteFile(
                 FileSystem.join(folder, name, "config.json"), try FileSystem.readBytes(config))
         }
+    }
+
+    /// The folders of the modules of sentence-transformers, such as 1_Pooling, as modules.json lists them.
+    private static func modules(in folder: String) -> [String] {
+        let list = try? JSON.read(FileSystem.join(folder, "modules.json"))
+        return (list?.arrayValue ?? []).compactMap { $0["path"]?.stringValue }
+            .filter { !["", ".", ".."].contains($0) && !$0.contains("/") }
     }
 
     /// Configuration and tokenizer files, not weights in any format.

@@ -1,0 +1,108 @@
+"""What --overwrite may remove: what a run wrote, and neither what the command reads nor anything of the user's."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from test_output import contents, good, refusal, training  # noqa: F401
+from command_line import seam
+
+
+@pytest.fixture
+def project(good: Path, tmp_path: Path) -> Path:
+    """A folder with a run that trained the model, too."""
+    seam(*training(good, tmp_path / "run", "--train-backbone"))
+    return tmp_path / "run"
+
+
+def test_a_trained_model_is_replaced(good: Path, project: Path) -> None:
+    saved = json.loads((project / "log.jsonl").read_text().splitlines()[-1])
+    assert saved["event"] == "saved"
+    assert saved["backbone"]["files"] == sorted(each.name for each in (project / "backbone").iterdir())
+    seam(*training(good, project, "--overwrite"))
+    assert {each.name for each in project.iterdir()} == {"adapter", "log.jsonl", "loss.svg"}
+
+
+def test_a_model_of_the_users_is_kept(good: Path, tmp_path: Path) -> None:
+    """Beside a run that saved none, and in the place of the one that it saved."""
+    output = tmp_path / "run"
+    seam(*training(good, output))
+    shutil.copytree(good / "model", output / "backbone")
+    before = contents(output)
+    assert "did not save it" in refusal(*training(good, output, "--overwrite"))
+    assert contents(output) == before
+
+
+def test_notes_beside_a_trained_model_are_kept(good: Path, project: Path) -> None:
+    (project / "backbone" / "thesis.txt").write_text("mine")
+    before = contents(project)
+    assert "did not save it" in refusal(*training(good, project, "--overwrite"))
+    assert contents(project) == before
+
+
+def test_an_adapter_without_a_run_is_kept(good: Path, project: Path) -> None:
+    (project / "log.jsonl").unlink()
+    before = contents(project)
+    assert "no log.jsonl of a run" in refusal(*training(good, project, "--overwrite"))
+    assert contents(project) == before
+
+
+def test_what_is_read_is_not_replaced(good: Path, project: Path) -> None:
+    before = contents(project)
+    arguments = training(good, project, "--overwrite")
+    arguments[arguments.index("--model") + 1] = project / "backbone"
+    assert "is read by this command" in refusal(*arguments)
+    assert "is read by this command" in refusal(
+        *training(good, project, "--overwrite", "--init-adapter", str(project / "adapter")))
+    assert contents(project) == before
+    shutil.copy(good / "pairs.jsonl", project / "log.jsonl")
+    (project / "link").symlink_to("log.jsonl")
+    before = contents(project)
+    for flag in ("--train", "--dev"):
+        for name in ("log.jsonl", "link"):
+            arguments = training(good, project, "--overwrite", "--dev", str(good / "pairs.jsonl"))
+            arguments[arguments.index(flag) + 1] = project / name
+            assert "is read by this command" in refusal(*arguments)
+    assert contents(project) == before
+
+
+def test_a_folder_with_the_name_of_a_file(good: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    (output / "loss.svg").mkdir(parents=True)
+    (output / "loss.svg" / "thesis.txt").write_text("mine")
+    assert "loss.svg" in refusal(*training(good, output, "--overwrite"))
+    assert (output / "loss.svg" / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("config", ['{"schema": 1}', '{"peft_type": "LORA"}'])
+def test_folders_in_an_adapters_folder(good: Path, tmp_path: Path, config: str) -> None:
+    output = tmp_path / "run"
+    seam(*training(good, output))
+    notes = output / "adapter" / "2024-notes"
+    notes.mkdir()
+    (notes / "adapter_config.json").write_text(config)
+    before = contents(output)
+    assert "other files (2024-notes)" in refusal(*training(good, output, "--overwrite"))
+    assert contents(output) == before
+    shutil.rmtree(output)
+    seam(*training(good, output, "--option", "prefix_length=2", adapter="prefix-tuning+gate"))
+    (output / "adapter" / "2-gate" / "thesis.txt").write_text("mine")
+    before = contents(output)
+    assert "other files (2-gate)" in refusal(*training(good, output, "--overwrite"))
+    assert contents(output) == before
+    (output / "adapter" / "2-gate" / "thesis.txt").unlink()
+    seam(*training(good, output, "--overwrite"))
+    assert not (output / "adapter" / "2-gate").exists()
+
+
+def test_another_programs_adapter_is_kept(good: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    seam(*training(good, output))
+    (output / "adapter" / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    before = contents(output)
+    assert "another program's adapter" in refusal(*training(good, output, "--overwrite"))
+    assert contents(output) == before
