@@ -29,9 +29,16 @@ ENTER: dict[str, Callable[[], Any]] = {
     "gradients": nullcontext, "no_grad": torch.no_grad, "inference": torch.inference_mode}
 
 
+class Unread(hf.BertForMaskedLM):  # type: ignore[misc]
+    """Its head reads the embeddings, and leaves what the encoder gives."""
+
+    def forward(self, input_ids: Any, attention_mask: Any = None) -> Any:
+        self.bert(input_ids, attention_mask=attention_mask)
+        return self.cls(self.bert.embeddings(input_ids))
+
+
 def unread() -> Any:
-    """DeBERTa's model reads the list of hidden states, and leaves what its encoder gives first."""
-    return bert(hf.DebertaConfig, hf.DebertaForMaskedLM, max_position_embeddings=80)
+    return bert(model=Unread, max_position_embeddings=80)
 
 
 def around() -> Any:
@@ -55,8 +62,8 @@ def aside() -> Any:
 
 
 WRONG: dict[str, tuple[Callable[[], Any], str, str, str]] = {
-    "unread": (unread, "bert", "repcali", "nothing in DebertaForMaskedLM reads what adapters give behind the "
-               'DebertaEncoder that "encoder" of family "wrong" finds.*encoder=lambda model'),
+    "unread": (unread, "bert", "repcali", "nothing in Unread reads what adapters give behind the "
+               'BertEncoder that "encoder" of family "wrong" finds.*encoder=lambda model'),
     "around": (around, "llama", "residual-prefix", "forward of OPTForCausalLM does not call the OPTModel that "
                '"past" of family "wrong" finds.*called with the past, one of model.decoder, seamkit.*past=lambda model'),
     "aside": (aside, "bert", "repcali",
