@@ -19,7 +19,7 @@ from seamkit import _declarations as c
 from seamkit.errors import IncompatibleError, InvalidArgumentError, UnsupportedError
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.calls import bound, replace, spelled
-from seamkit.torch.connection import PREFIX, Connection
+from seamkit.torch.connection import PREFIX, Connection, drops_layers
 from seamkit.torch.families import attention_of, past_module
 from seamkit.torch.names import EMBEDDED, ENCODED, IDS, IS_ENCODER_DECODER, MASK, PAST, POSITIONS, USES_CACHE
 from seamkit.torch.seams import ATTENTIONS, is_prefix
@@ -146,7 +146,7 @@ def _left_out(module: torch.nn.Module, own: Any, before: Sequence[int]) -> set[i
     """The layers that LayerDrop left out of a forward in training. Raises UnsupportedError where one that ran did not
     read the past: an attention that reads it has appended to it."""
     left = {layer for layer, length in enumerate(before) if length and own.get_seq_length(layer) <= length}
-    if left and not (module.training and any((getattr(each, "layerdrop", 0) or 0) > 0 for each in module.modules())):
+    if left and not drops_layers(module):
         raise UnsupportedError(
             f"attention {min(left)} of {type(module).__name__} does not read the past, so that a prefix there would "
             f"change nothing: register a family with a site of fewer prefix_layers, or another module")
