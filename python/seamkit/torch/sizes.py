@@ -67,7 +67,10 @@ def _part(config: Any, name: str) -> Any:
 
 
 def _width(config: Any) -> int:
-    """A speech encoder may end in an adapter of another width."""
+    """Of what comes out: a speech encoder may end in an adapter of another width, and Reformer gives both streams of its
+    reversible layers."""
+    if config.model_type == "reformer":
+        return 2 * _needed(config, names.WIDTH)
     is_adapted = getattr(config, "add_adapter", False)
     return _needed(config, names.WIDTH_BEHIND_AN_ADAPTER if is_adapted else names.WIDTH)
 
