@@ -112,6 +112,9 @@ ENCODERS: dict[str, Callable[[], Any]] = {
     "modernbert": lambda: bert(
         hf.ModernBertConfig, hf.ModernBertForMaskedLM, cls_token_id=0, sep_token_id=2, **ROOM),
     "mpnet": lambda: bert(hf.MPNetConfig, hf.MPNetForMaskedLM, max_position_embeddings=82),
+    "reformer": lambda: bert(
+        hf.ReformerConfig, hf.ReformerForMaskedLM, is_decoder=False, axial_pos_embds=False, attention_head_size=6,
+        feed_forward_size=40, **ROOM),
     "xlnet": xlnet,
 }
 # Those whose modules take a past.

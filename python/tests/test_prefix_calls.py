@@ -10,6 +10,7 @@ import transformers as hf
 from prefix_reference import PAST
 from single_stack import llama
 from test_attach import disturb
+from transformers.generation.continuous_batching import PagedAttentionCache
 
 import seamkit
 
@@ -134,3 +135,10 @@ def test_packed_texts_are_refused(use_cache: bool | None) -> None:
 def test_a_call_without_tokens() -> None:
     with pytest.raises(seamkit.InvalidArgumentError, match="LlamaModel was called with neither input_ids nor inputs_embeds"):
         small()()
+
+
+def test_continuous_batching_is_refused() -> None:
+    """By the cache that it keeps, which is no Cache and takes long to make room for all requests."""
+    cache = PagedAttentionCache.__new__(PagedAttentionCache)
+    with pytest.raises(seamkit.UnsupportedError, match="no place in a PagedAttentionCache, as continuous batching"):
+        small()(input_ids=IDS, **{PAST: cache})

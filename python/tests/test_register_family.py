@@ -12,6 +12,7 @@ import pytest
 import torch
 import transformers as hf
 from family_models import inputs, made
+from single_stack import llama
 from test_attach import disturb
 
 import seamkit
@@ -142,6 +143,9 @@ SENTENCES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
                       seamkit.UnsupportedError, "DistilBertForMaskedLM has no module that .* 'layers'"),
     "no past": (lambda: attach(changed("distilbert", past=lambda model: model.base_model), "residual-prefix"),
                 seamkit.InvalidArgumentError, "takes cache or past_key_values, found DistilBertModel"),
+    "sparse blocks": (lambda: attach(llama(
+        hf.BigBirdConfig, hf.BigBirdForMaskedLM, max_position_embeddings=80), "prefix-tuning"),
+        seamkit.UnsupportedError, 'attention_type is "block_sparse", which knows no past: set "original_full"'),
     "no tokens": (lambda: attach(
         register_family("qwen3", "llama", past=lambda model: model.model.layers[0]) and made("qwen3"), "prefix-tuning"),
         seamkit.InvalidArgumentError, "takes input_ids or inputs_embeds, .* found Qwen3DecoderLayer: register the module"),

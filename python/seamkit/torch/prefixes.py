@@ -190,6 +190,10 @@ def _begin(model: Any, module: torch.nn.Module, call: dict[str, Any], adapters: 
     if module.training and any(getattr(each, "gradient_checkpointing", False) for each in module.modules()):
         raise UnsupportedError(
             "gradient checkpointing drops the past, and with it a prefix: turn it off to train a prefix")
+    if past is not None and not hasattr(past, "get_seq_length"):
+        raise UnsupportedError(
+            f"a prefix has no place in a {type(past).__name__}, as continuous batching (generate_batch) keeps one: use "
+            "generate, or detach the adapters first")
     if past is not None and (getattr(past, "is_compileable", False) or past.get_seq_length() > 0):
         raise UnsupportedError(
             f"with a prefix {spelled(type(module), PAST)} must be None or an empty DynamicCache, or one that this model "

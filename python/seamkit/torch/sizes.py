@@ -67,7 +67,10 @@ def _part(config: Any, name: str) -> Any:
 
 
 def _width(config: Any) -> int:
-    """A speech encoder may end in an adapter of another width."""
+    """Of what comes out: a speech encoder may end in an adapter of another width, and Reformer gives both streams of its
+    reversible layers."""
+    if config.model_type == "reformer":
+        return 2 * _needed(config, names.WIDTH)
     is_adapted = getattr(config, "add_adapter", False)
     return _needed(config, names.WIDTH_BEHIND_AN_ADAPTER if is_adapted else names.WIDTH)
 
@@ -118,6 +121,9 @@ def _kinds_of_layers(config: Any) -> list[str]:
 def why_no_prefix(config: Any) -> str:
     """What a configuration says against keys and values before those of the text, as the end of a sentence; empty for
     nothing."""
+    if getattr(config, "attention_type", None) == "block_sparse" and not names.IS_ENCODER_DECODER.field(config):
+        # Of a pair it is about the encoder alone. Short texts would pass, since they change to the other type.
+        return 'its attention_type is "block_sparse", which knows no past: set "original_full" in the configuration'
     config = _part(config, "decoder")
     if getattr(config, "kv_lora_rank", None):
         widths = [getattr(config, each, None) or 0 for each in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")]
