@@ -6,12 +6,15 @@ extension FileSystem {
     ///
     /// One goes only where no process of its number lives and nobody holds its lock, which the kernel frees when its
     /// writer ends, so never that of a writer at work. What cannot be removed stays.
-    /// - Parameter name: of the file or folder that was to be written; nil for any.
-    public static func removeAbandoned(in folder: String, of name: String? = nil) {
+    /// - Parameters:
+    ///   - name: of the file or folder that was to be written; nil for any.
+    ///   - isLocked: the caller has the folder's lock. Then the lock of what is older than a minute tells enough: in
+    ///     containers, whose processes all have the same numbers, a process of that number always lives.
+    public static func removeAbandoned(in folder: String, of name: String? = nil, isLocked: Bool = false) {
         for entry in (try? list(folder)) ?? [] {
             guard let writer = temporaryWriter(of: entry, name) else { continue }
             let path = join(folder, entry)
-            if isAbandoned(path, by: writer) { try? remove(path) }
+            if isAbandoned(path, by: writer, isLocked: isLocked) { try? remove(path) }
         }
     }
 
@@ -27,12 +30,20 @@ extension FileSystem {
         return writer
     }
 
-    private static func isAbandoned(_ path: String, by writer: pid_t) -> Bool {
-        guard kill(writer, 0) != 0, errno == ESRCH else { return false }
+    private static func isAbandoned(_ path: String, by writer: pid_t, isLocked: Bool) -> Bool {
+        let isDead = kill(writer, 0) != 0 && errno == ESRCH
+        // Its writer locks it right after it has made it, so that an old one without a lock has none.
+        guard isDead || isLocked && age(of: path) > 60 else { return false }
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
         guard descriptor >= 0 else { return false }
         defer { close(descriptor) }
         return flock(descriptor, LOCK_EX | LOCK_NB) == 0
+    }
+
+    /// Seconds since the content of a file or folder changed; 0 for what is not there.
+    private static func age(of path: String) -> Int {
+        var info = stat()
+        return lstat(path, &info) == 0 ? Glibc.time(nil) - info.st_mtim.tv_sec : 0
     }
 }
 

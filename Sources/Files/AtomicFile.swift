@@ -5,8 +5,9 @@ extension FileSystem {
     /// Writes `bytes` to a file so that a crash or a full disk leaves the file that was there before.
     ///
     /// The bytes go to a temporary file in the same folder, to the disk, and then take the name and the permissions of
-    /// the file that was there. A link at `path` stays, and the file behind it is replaced. A pipe, a terminal and what
-    /// standard output goes to (`/dev/stdout`) are written into. On failure the temporary file is removed and
+    /// the file that was there. A link at `path` stays, and the file behind it is replaced. A pipe, a terminal and what an
+    /// open descriptor goes to (`/dev/stdout`, `/dev/fd/3`) are written into, and so is, emptied first, a file with
+    /// several names or of another owner, which a new file would not be. On failure the temporary file is removed and
     /// `SeamError(.io)` says why, "the disk is full" for instance; `.invalidArgument` refuses what cannot be written,
     /// such as a folder or a disk.
     public static func atomicWriteFile(_ path: String, _ bytes: some Sequence<UInt8>) throws {
@@ -19,16 +20,24 @@ extension FileSystem {
     }
 
     /// As above for a text, written as UTF-8.
-    public static func atomicWriteFile(_ path: String, text: String) throws {
-        try atomicWriteFile(path, text.utf8)
+    /// - Parameter shouldContinue: asked again and again while a pipe has no reader; false throws `.cancelled`.
+    public static func atomicWriteFile(
+        _ path: String, text: String, shouldContinue: () -> Bool = { true }
+    ) throws {
+        var text = text
+        try atomicWriteFile(path, shouldContinue: shouldContinue) { file in
+            try text.withUTF8 { try file.write(UnsafeRawBufferPointer($0)) }
+        }
     }
 
     /// As above for content that is produced piece by piece; `body` writes it through the file.
     ///
     /// When `body` throws, nothing is at `path` that was not there before; a pipe has had what was written until then.
-    public static func atomicWriteFile(_ path: String, _ body: (OutputFile) throws -> Void) throws {
+    public static func atomicWriteFile(
+        _ path: String, shouldContinue: () -> Bool = { true }, _ body: (OutputFile) throws -> Void
+    ) throws {
         let target: String, mode: mode_t?
-        switch try OutputPlace(path) {
+        switch try OutputPlace(path, shouldContinue: shouldContinue) {
         case .stream(let descriptor):
             let file = OutputFile(descriptor: descriptor, for: path, isStream: true)
             try body(file)
@@ -64,12 +73,17 @@ extension FileSystem {
     static func followingLinks(_ path: String) throws -> String {
         var place = path
         for _ in 0..<40 {
-            var target = [UInt8](repeating: 0, count: Int(PATH_MAX))
-            let count = target.withUnsafeMutableBytes { readlink(place, $0.baseAddress!, $0.count) }
-            guard count >= 0 else { return place }
-            place = join(parent(place), String(decoding: target[..<count], as: UTF8.self))
+            guard let next = linkTarget(place) else { return place }
+            place = next
         }
         throw fileError("cannot write", path, ELOOP)
+    }
+
+    /// What a link points to; nil for what is no link.
+    fileprivate static func linkTarget(_ path: String) -> String? {
+        var target = [UInt8](repeating: 0, count: Int(PATH_MAX))
+        let count = target.withUnsafeMutableBytes { readlink(path, $0.baseAddress!, $0.count) }
+        return count < 0 ? nil : join(parent(path), String(decoding: target[..<count], as: UTF8.self))
     }
 }
 
@@ -80,7 +94,14 @@ private enum OutputPlace {
     /// What bytes are sent to and cannot be replaced, open for writing; -1: not opened.
     case stream(Int32)
 
-    init(_ path: String, opensStream: Bool = true) throws {
+    init(_ path: String, opensStream: Bool = true, shouldContinue: () -> Bool = { true }) throws {
+        if let descriptor = try Self.ownDescriptor(path) {
+            let flags = fcntl(descriptor, F_GETFL)
+            guard flags >= 0, flags & O_ACCMODE != O_RDONLY else { throw fileError("cannot write", path, EBADF) }
+            fflush(nil)
+            self = .stream(opensStream ? try Self.opened(path) { fcntl(descriptor, F_DUPFD_CLOEXEC, 3) } : -1)
+            return
+        }
         var info = stat()
         guard stat(path, &info) == 0 else {
             guard errno == ENOENT else { throw fileError("cannot write", path, errno) }
@@ -104,8 +125,15 @@ private enum OutputPlace {
         switch info.st_mode & S_IFMT {
         case S_IFREG where info.st_nlink > 0:
             guard access(path, W_OK) == 0 else { throw fileError("cannot write", path, errno) }
+            guard info.st_nlink == 1, info.st_uid == geteuid() else {
+                self = .stream(opensStream ? try Self.opened(path) { open(path, O_WRONLY | O_CLOEXEC | O_TRUNC) } : -1)
+                return
+            }
             self = .file(try FileSystem.followingLinks(path), info.st_mode & 0o777)
-        case S_IFREG, S_IFIFO, S_IFCHR:
+        case S_IFIFO:
+            guard access(path, W_OK) == 0 else { throw fileError("cannot write", path, errno) }
+            self = .stream(opensStream ? try Self.pipe(path, shouldContinue) : -1)
+        case S_IFREG, S_IFCHR:
             guard access(path, W_OK) == 0 else { throw fileError("cannot write", path, errno) }
             self = .stream(opensStream ? try Self.opened(path) { open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY) } : -1)
         case S_IFDIR: throw fileError("cannot write", path, EISDIR)
@@ -115,6 +143,36 @@ private enum OutputPlace {
                 "cannot write \"\(path)\", expected a file, a pipe or a terminal, found a "
                     + (info.st_mode & S_IFMT == S_IFBLK ? "block device" : "socket"))
         }
+    }
+
+    /// Waits for a reader without sleeping in the kernel, where a signal that is only noted would not be heard.
+    private static func pipe(_ path: String, _ shouldContinue: () -> Bool) throws -> Int32 {
+        while true {
+            let descriptor = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK)
+            if descriptor >= 0 {
+                _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) & ~O_NONBLOCK)
+                return descriptor
+            }
+            guard errno == ENXIO || errno == EINTR else { throw fileError("cannot write", path, errno) }
+            guard shouldContinue() else {
+                throw SeamError(.cancelled, "nothing was written to \"\(path)\", which nobody reads")
+            }
+            usleep(20_000)
+        }
+    }
+
+    /// The descriptor of this process that a path names, as /dev/stdout and /dev/fd/3 do; nil for any other path.
+    private static func ownDescriptor(_ path: String) throws -> Int32? {
+        var place = path
+        for _ in 0..<40 {
+            if let real = realpath(FileSystem.parent(place), nil) {
+                defer { free(real) }
+                if String(cString: real) == "/proc/\(getpid())/fd" { return Int32(FileSystem.baseName(place)) }
+            }
+            guard let next = FileSystem.linkTarget(place) else { return nil }
+            place = next
+        }
+        throw fileError("cannot write", path, ELOOP)
     }
 
     private static func opened(_ path: String, _ body: () -> Int32) throws -> Int32 {

@@ -165,7 +165,11 @@ public enum AtomicFolder {
 
     /// The path with links followed, so that the folder itself is swapped and a link to it stays.
     private static func resolved(_ path: String) throws -> String {
-        guard FileSystem.exists(path) else { return try FileSystem.followingLinks(path) }
+        guard FileSystem.exists(path) else {
+            // The "." at the end of NEW/. would be a folder within the one that is to be made.
+            let parts = path.split(separator: "/").filter { $0 != "." }
+            return try FileSystem.followingLinks((path.hasPrefix("/") ? "/" : "") + parts.joined(separator: "/"))
+        }
         guard let real = realpath(path, nil) else { throw fileError("cannot open", path, errno) }
         defer { free(real) }
         return String(cString: real)

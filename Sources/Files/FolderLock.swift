@@ -32,7 +32,7 @@ public final class FolderLock {
         ftruncate(descriptor, 0)
         let text = Array("\(getpid())\n".utf8)
         _ = write(descriptor, text, text.count)
-        FileSystem.removeAbandoned(in: folder)
+        FileSystem.removeAbandoned(in: folder, isLocked: true)
     }
 
     /// Throws as `init` for a folder in which another process writes, and takes no lock. One that is not there is free.

@@ -104,7 +104,7 @@ public struct Sweep {
     public func run(observe: (SweepEvent) throws -> Void, shouldContinue: () -> Bool) throws -> Ending {
         let lock = try FolderLock(folder.path)
         defer { lock.release() }
-        try folder.checkOwn()
+        try folder.checkOwn(for: plan)
         try folder.write(description)
         let runs = plan.runs
         let open = try runs.filter { try folder.result(of: $0) == nil }

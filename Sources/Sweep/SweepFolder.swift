@@ -38,9 +38,26 @@ public struct SweepFolder: Sendable {
             title: try json.requireString("title", in: planPath))
     }
 
-    /// Throws `.alreadyExists` for a folder that is no sweep's and holds what a sweep would replace.
-    public func checkOwn() throws {
-        guard !FileSystem.exists(planPath) else { return }
+    /// Throws `.alreadyExists` for a folder that is no sweep's and holds what a sweep would replace, and for one with
+    /// results of runs that `plan` has not, which the report would lose.
+    public func checkOwn(for plan: SweepPlan) throws {
+        if FileSystem.exists(planPath) {
+            let known: Description?
+            do {
+                known = try readDescription()
+            } catch let error as SeamError {
+                throw SeamError(
+                    .alreadyExists, "\(planPath) is not as a sweep writes it (\(error.message)): give another --output")
+            }
+            let runs = Set(plan.runs)
+            for run in known?.plan.runs ?? [] where !runs.contains(run) && FileSystem.exists(resultPath(of: run)) {
+                throw SeamError(
+                    .alreadyExists,
+                    "\"\(path)\" holds a result of \(run.title), which is no run of this sweep, and its report would be"
+                        + " lost: add variants, values and seeds to those that are there, or give another --output")
+            }
+            return
+        }
         let names = ["runs"] + SweepReport.fileNames
         guard let name = names.first(where: { FileSystem.exists(self[$0]) }) else { return }
         throw SeamError(

@@ -104,6 +104,32 @@ public final class TrainingRun {
 
         let start = monotonicSeconds()
         var summary: ScoreSummary?
+        // False where it was asked to stop; a run that goes on from there scores first.
+        func scoreIfDue() throws -> Bool {
+            let (step, interval) = (optimisation.step, options.evaluationInterval)
+            guard let development, step == total || (interval > 0 && step > 0 && step % interval == 0),
+                history.last(where: { $0["event"] == "evaluation" })?["step"] != .int(Int64(step))
+            else { return true }
+            let result: ScoreSummary
+            do {
+                result = try score(
+                    session, development, batchSize: options.batchSize, cache: developmentCache,
+                    shouldContinue: shouldContinue)
+            } catch let error as SeamError where error.code == .cancelled {
+                return false
+            }
+            try note([
+                "event": "evaluation", "step": .int(Int64(step)), "loss": .double(result.loss),
+                data.isClassification ? "accuracy" : "token_accuracy": .double(result.accuracy),
+            ])
+            summary = result
+            try observe(.evaluated(step: step, result))
+            return true
+        }
+        guard try scoreIfDue() else {
+            try save(optimisation, settings, observe)
+            return stopped()
+        }
         while optimisation.step < total {
             guard shouldContinue() else {
                 try save(optimisation, settings, observe)
@@ -123,15 +149,9 @@ public final class TrainingRun {
                 .step(
                     report, total: total,
                     secondsPerStep: (monotonicSeconds() - start) / Double(optimisation.step - first)))
-            let interval = options.evaluationInterval
-            if let development, report.step == total || (interval > 0 && report.step % interval == 0) {
-                let result = try score(session, development, batchSize: options.batchSize, cache: developmentCache)
-                try note([
-                    "event": "evaluation", "step": .int(Int64(report.step)), "loss": .double(result.loss),
-                    data.isClassification ? "accuracy" : "token_accuracy": .double(result.accuracy),
-                ])
-                summary = result
-                try observe(.evaluated(step: report.step, result))
+            guard try scoreIfDue() else {
+                try save(optimisation, settings, observe)
+                return stopped()
             }
             if options.checkpointInterval > 0, report.step % options.checkpointInterval == 0, report.step < total {
                 try save(optimisation, settings, observe)

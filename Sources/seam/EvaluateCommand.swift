@@ -63,7 +63,12 @@ struct EvaluateCommand: ParsableCommand {
 
     func run() throws {
         guard batchSize > 0 else { throw SeamError(.invalidArgument, "--batch-size must be positive, found \(batchSize)") }
-        if let predictions { try FileSystem.checkWritable(predictions) }
+        if let predictions {
+            try FileSystem.checkApart(
+                [data] + ([model.model].compactMap { $0 } + adapters.paths).flatMap { FileSystem.filesBelow($0) },
+                from: [predictions])
+            try FileSystem.checkWritable(predictions)
+        }
         let (session, tokenizer) = try model.openSession(try common.makeRuntime(), adapters)
         Interruption.watch()
         if session.classes > 0 { return try evaluateClasses(session, tokenizer) }
@@ -163,6 +168,7 @@ struct EvaluateCommand: ParsableCommand {
             ])
             return try record.serialized() + "\n"
         }
-        try FileSystem.atomicWriteFile(path, text: lines.joined())
+        try FileSystem.atomicWriteFile(
+            path, text: lines.joined(), shouldContinue: { !Interruption.isRequested })
     }
 }

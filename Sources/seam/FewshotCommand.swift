@@ -74,7 +74,9 @@ struct FewshotCommand: ParsableCommand {
     func run() throws {
         let options = try options()
         let folder = FewshotFolder(path: output)
-        try folder.check(overwrites: replacing.overwrite)
+        try folder.check(
+            overwrites: replacing.overwrite,
+            inputs: [self.model.model, train, self.test, self.task.verbalizer].compactMap { $0 })
         let runtime = try common.makeRuntime()
         let model = try model.openAnswering(runtime, remote)
         let words = try task.verbalizer.map { try Verbalizer(path: $0).labels }
@@ -105,6 +107,8 @@ struct FewshotCommand: ParsableCommand {
             adapterName: adapter, adapters: makeAdapters)
         let lock = try folder.claim(overwrites: replacing.overwrite)
         defer { lock.release() }
+        var isReported = false
+        defer { if !isReported { try? folder.discardHeads() } }
         let report = try stoppable(cache: cache) { progress in
             try source.locating([training, test]) {
                 try experiment.run(
@@ -116,6 +120,7 @@ struct FewshotCommand: ParsableCommand {
             }
         }
         try write(report, extractor, demonstrations, to: folder)
+        isReported = true
     }
 
     private func limited(_ data: LabelledTexts) throws -> LabelledTexts {

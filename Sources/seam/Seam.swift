@@ -28,6 +28,7 @@ struct Seam: ParsableCommand {
     static func main() {
         StandardStreams.open()
         do {
+            try StandardStreams.checkArguments()
             var command = try parseAsRoot()
             try command.run()
             try StandardStreams.flushOutput()

@@ -106,7 +106,7 @@ struct SweepCommand: ParsableCommand {
             variants: variants.map { try SweepVariant($0) }, axes: axes.map { try SweepAxis($0) }, seeds: try readSeeds())
         let folder = SweepFolder(output)
         try FolderLock.check(output)
-        try folder.checkOwn()
+        try folder.checkOwn(for: plan)
         let runtime = try common.makeRuntime()
         let (backbone, tokenizer) = try model.open(runtime)
         let data = try SweepData(self, train: train, dev: dev, test: test, backbone, tokenizer)

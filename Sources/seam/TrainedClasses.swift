@@ -62,7 +62,8 @@ struct ClassResults {
             ]
             return try record.serialized() + "\n"
         }
-        try FileSystem.atomicWriteFile(path, text: lines.joined())
+        try FileSystem.atomicWriteFile(
+            path, text: lines.joined(), shouldContinue: { !Interruption.isRequested })
     }
 }
 

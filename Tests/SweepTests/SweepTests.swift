@@ -37,7 +37,7 @@ import Testing
         #expect(names.allSatisfy { FileSystem.exists(fixture.folder[$0]) })
     }
 
-    /// Stopped in the first run, at the end of one, and within a later one, each time with everything made anew.
+    /// Stopped in the first run, within the scoring at its end, and within a later one, each time with everything made anew.
     @Test func interruptionsChangeNothing() throws {
         let whole = try SweepFixture()
         try whole.run()
@@ -47,14 +47,14 @@ import Testing
         #expect(FileSystem.exists(FileSystem.join(parts.folder.folder(of: first), "checkpoint")))
         #expect(try SweepReport(parts.folder).missing == 8)
         var resumed: [Int] = []
-        for (updates, done) in [(7, 0), (14, 1), (1, 2), (.max, 2)] {
+        for (updates, done) in [(7, 0), (14, 0), (1, 2), (.max, 2)] {
             let next = try SweepFixture()
             try next.run(in: parts.folder, stopAfter: updates) { event in
                 if case .started(_, _, _, let step) = event, step > 0 { resumed.append(step) }
                 if case .found(let found, let count) = event { #expect(found == done && count == 8) }
             }
         }
-        #expect(resumed == [3, 4, 5])
+        #expect(resumed == [3, 10, 4, 5])
         let (expected, found) = (try files(whole.folder), try files(parts.folder))
         #expect(Set(found.keys) == Set(expected.keys))
         for (name, text) in expected { #expect(found[name] == text, "\(name)") }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from test_output import contents, good, refusal, training  # noqa: F401
+from test_output import contents, fewshot, good, refusal, sweep, training  # noqa: F401
 from command_line import seam
 
 
@@ -105,4 +105,38 @@ def test_another_programs_adapter_is_kept(good: Path, tmp_path: Path) -> None:
     (output / "adapter" / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     before = contents(output)
     assert "another program's adapter" in refusal(*training(good, output, "--overwrite"))
+    assert contents(output) == before
+
+
+def test_a_foreign_sweep_json(good: Path, tmp_path: Path) -> None:
+    (tmp_path / "sweep.json").write_text('{"method": "grid"}')
+    assert "is not as a sweep writes it" in refusal(*sweep(good, tmp_path))
+    assert contents(tmp_path) == {"sweep.json": b'{"method": "grid"}'}
+
+
+def test_a_second_sweep_keeps_the_results_of_the_first(good: Path, tmp_path: Path) -> None:
+    seam(*sweep(good, tmp_path))
+    before = contents(tmp_path)
+    other = [each.replace("length=2,3", "length=2,4") if isinstance(each, str) else each for each in sweep(good, tmp_path)]
+    assert "holds a result of" in refusal(*other)
+    assert contents(tmp_path) == before
+    more = [each.replace("length=2,3", "length=2,3,4") if isinstance(each, str) else each for each in sweep(good, tmp_path)]
+    seam(*more)
+    assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 3
+
+
+def test_heads_of_fewshot_are_kept(good: Path, tmp_path: Path) -> None:
+    seam(*fewshot(good, tmp_path / "first", shots=1))
+    output = tmp_path / "run"
+    shutil.copytree(tmp_path / "first" / "adapters" / "shots-1" / "seed-0", output / "adapters" / "shots-1" / "seed-7")
+    before = contents(output)
+    assert "holds the adapters/shots-1/seed-7 of another run" in refusal(*fewshot(good, output))
+    assert contents(output) == before
+    seam(*fewshot(good, output, "--overwrite"))
+    assert not (output / "adapters" / "shots-1").exists()
+    (output / "results.md").unlink()
+    (output / "results.md").mkdir()
+    (output / "results.md" / "thesis.txt").write_text("mine")
+    before = contents(output)
+    assert "which no run wrote" in refusal(*fewshot(good, output, "--overwrite"))
     assert contents(output) == before
