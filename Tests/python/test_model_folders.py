@@ -85,6 +85,19 @@ REFUSED_ENCODERS: dict[str, tuple[dict[str, Any], str]] = {
         {"pooling": {"pooling_mode_lasttoken": True, "pooling_mode_mean_tokens": False}}, "the pooling lasttoken"),
     "none": ({"pooling": {"pooling_mode_mean_tokens": False}}, "asks for no pooling"),
     "dense": ({"more": ["Dense"]}, "modules.json lists a module of the type sentence_transformers.models.Dense"),
+    "a class of the model's own": (
+        {"modules": [{"path": "", "type": "custom_st.Transformer"},
+                     {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]},
+        "modules.json lists a module of the type custom_st.Transformer"),
+    "another output": (
+        {"sentence_bert_config": {
+            "modality_config": {"text": {"method": "forward", "method_output_name": "pooler_output"}}}},
+        'sentence_bert_config.json has .*pooler_output.* as "modality_config"'),
+    "another task": (
+        {"sentence_roberta_config": {"transformer_task": "fill-mask"}},
+        'sentence_roberta_config.json has "fill-mask" as "transformer_task"'),
+    "a part of the vector": (
+        {"config_sentence_transformers": {"truncate_dim": 8}}, "config_sentence_transformers.json cuts the vector to 8"),
     "prompt": (
         {"config_sentence_transformers": {"default_prompt_name": "query"}}, 'puts the prompt "query" before every text'),
 }
@@ -97,6 +110,19 @@ def test_another_vector_is_refused(runtime: Runtime, tmp_path: Path, case: str) 
     with pytest.raises(SeamError, match=f"{sentence}.*the option pooling=.* gives the one without it"):
         runtime.open(path)
     assert runtime.open(path, options={"pooling": "mean"}).session().pool(Batch(np.full((1, 3), 5))).shape == (1, 24)
+
+
+def test_modules_of_version_6(runtime: Runtime, tmp_path: Path) -> None:
+    """As sentence-transformers 6.2 writes them."""
+    usual = {"transformer_task": "feature-extraction", "module_output_name": "token_embeddings",
+             "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}}
+    path = encoder(tmp_path / "model", {"pooling_mode": "cls"}, sentence_bert_config=usual, modules=[
+        {"path": "", "type": "sentence_transformers.base.modules.transformer.Transformer"},
+        {"path": "1_Pooling", "type": "sentence_transformers.sentence_transformer.modules.pooling.Pooling"},
+        {"path": "2_Normalize", "type": "sentence_transformers.base.modules.normalize.Normalize"}])
+    ids, mask, hidden = states(path)
+    found = runtime.open(path).session().pool(Batch(ids, mask))
+    np.testing.assert_allclose(found, hidden[:, 0], rtol=0, atol=2e-5)  # Float32 in another order of additions.
 
 
 def test_a_copy_is_the_same_encoder(runtime: Runtime, tmp_path: Path) -> None:
@@ -216,13 +242,28 @@ def test_what_contradicts_tokenizer_json_is_refused(tmp_path: Path, case: str) -
         Opened(with_files(tmp_path / "model", pieces, "llama", files))
 
 
-def test_where_sentence_transformers_cuts(tmp_path: Path) -> None:
+MODULES = [{"path": "", "type": "sentence_transformers.models.Transformer"}]
+CUTS: dict[str, dict[str, Any]] = {
+    "bert": {"sentence_bert_config": {"max_seq_length": 6}},
+    **{kind: {f"sentence_{kind}_config": {"max_seq_length": 6}}
+       for kind in ("roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")},
+    "the tokenizer's length": {"modules": MODULES, "tokenizer_config": {**BERT, "model_max_length": 6}},
+    "no model_max_length": {
+        "modules": MODULES, "sentence_bert_config": {"max_seq_length": None},
+        "tokenizer_config": {**BERT, "model_max_length": int(1e30)}},
+}
+
+
+@pytest.mark.parametrize("case", CUTS)
+def test_where_sentence_transformers_cuts(tmp_path: Path, case: str) -> None:
     """In place of what tokenizer.json says, which it takes no notice of."""
-    path = with_files(tmp_path / "model", wordpiece, "bert", {"sentence_bert_config": {"max_seq_length": 6}})
+    path = with_files(tmp_path / "model", wordpiece, "bert", CUTS[case])
     tokenizer = wordpiece()
     tokenizer.enable_truncation(4)
     tokenizer.save(str(path / "tokenizer.json"))
-    tokenizer.enable_truncation(6)
+    tokenizer.no_truncation()
+    if "model_max_length" not in case:
+        tokenizer.enable_truncation(6)
     assert Opened(path).encode("a b e a b e a") == tokenizer.encode("a b e a b e a").ids
 
 

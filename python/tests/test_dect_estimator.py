@@ -254,6 +254,23 @@ def test_the_pooling_of_the_folder(
         seamkit.DecTClassifier(path, engine=engine, pooling="cls", **common).fit(X, y)
 
 
+@pytest.mark.parametrize("files, sentence", [
+    ({"modules": [{"path": "", "type": "custom_st.Transformer"}]}, "a module of the type custom_st.Transformer"),
+    ({"sentence_roberta_config": {"transformer_task": "fill-mask"}}, 'has "fill-mask" as "transformer_task"'),
+    ({"sentence_bert_config": {"modality_config": {"text": {"method_output_name": "pooler_output"}}}}, "pooler_output"),
+    ({"config_sentence_transformers": {"truncate_dim": 8}}, "cuts the vector to 8 numbers"),
+])
+def test_another_vector_is_refused(
+    folders: dict[str, Folder], reviews: tuple[list[str], list[str]], tmp_path: Path, files: dict[str, Any], sentence: str
+) -> None:
+    path = sentence_encoder(folders, tmp_path / "model", "cls_token")
+    for name, content in files.items():
+        (tmp_path / "model" / f"{name}.json").write_text(json.dumps(content))
+    for engine in ENGINES:
+        with pytest.raises(seamkit.UnsupportedError, match=sentence):
+            seamkit.DecTClassifier(path, template="{text}", verbalizer=WORDS, engine=engine).fit(*reviews)
+
+
 def test_texts_end_where_sentence_transformers_cuts_them(
     folders: dict[str, Folder], reviews: tuple[list[str], list[str]], tmp_path: Path
 ) -> None:
@@ -264,7 +281,11 @@ def test_texts_end_where_sentence_transformers_cuts_them(
         seamkit.DecTClassifier(path, template="{text}", verbalizer=WORDS, engine=each).fit(X, y).losses_
         for each in ENGINES)
     assert native == pytest.approx(torch, rel=1e-4)
-    (tmp_path / "short" / "sentence_bert_config.json").unlink()
+    (tmp_path / "short" / "sentence_bert_config.json").rename(tmp_path / "short" / "sentence_albert_config.json")
+    for each in ENGINES:
+        again = seamkit.DecTClassifier(path, template="{text}", verbalizer=WORDS, engine=each).fit(X, y).losses_
+        assert again == pytest.approx(native, rel=1e-4)
+    (tmp_path / "short" / "sentence_albert_config.json").unlink()
     whole = seamkit.DecTClassifier(path, template="{text}", verbalizer=WORDS).fit(X, y).losses_
     assert native != pytest.approx(whole, rel=1e-4)
 

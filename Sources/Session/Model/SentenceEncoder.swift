@@ -2,7 +2,7 @@ import Files
 import Support
 
 /// What the files of sentence-transformers in a model's folder say of the one vector that stands for a text:
-/// `modules.json`, the configuration of its pooling module, and `config_sentence_transformers.json`.
+/// `modules.json`, the configurations of its transformer and pooling modules, and `config_sentence_transformers.json`.
 ///
 /// A backbone reads it as if config.json had it, under the keys of `members`.
 struct SentenceEncoder {
@@ -29,7 +29,8 @@ struct SentenceEncoder {
         }
         for module in modules {
             let type = try module.requireString("type", in: path)
-            switch type.split(separator: ".").last.map(String.init) {
+            // A class of another package is code of whoever made the model, whatever its name.
+            switch type.hasPrefix("sentence_transformers.") ? type.split(separator: ".").last.map(String.init) : nil {
             // Unit length is a choice of the caller's: an option of the backbone.
             case "Transformer", "Dropout", "Normalize": break
             case "Pooling":
@@ -39,6 +40,7 @@ struct SentenceEncoder {
             }
         }
         if pooling == nil { refuse("\(Self.fileName) lists no pooling") }
+        try readTransformer(folder)
         try readPrompts(folder)
     }
 
@@ -74,11 +76,34 @@ struct SentenceEncoder {
         pooling = modes[0]
     }
 
+    /// The states that the pooling takes are the last ones, of a model without a head.
+    private mutating func readTransformer(_ folder: String) throws {
+        guard let path = SentenceEncoderFile.path(in: folder) else { return }
+        let (config, name) = (try JSON.read(path), FileSystem.baseName(path))
+        let usual: JSON = ["method": "forward", "method_output_name": "last_hidden_state"]
+        let asked: [(key: String, found: JSON?, expected: JSON)] = [
+            ("transformer_task", config["transformer_task"], "feature-extraction"),
+            ("modality_config", config["modality_config"].map { $0["text"] ?? $0 }, usual),
+            ("module_output_name", config["module_output_name"], "token_embeddings"),
+            ("processing_kwargs", config["processing_kwargs"], [:]),
+        ]
+        for (key, found, expected) in asked {
+            guard let found, found != .null, found != expected else { continue }
+            refuse("\(name) has \(try found.serialized()) as \"\(key)\", where only \(try expected.serialized()) is followed")
+        }
+    }
+
     private mutating func readPrompts(_ folder: String) throws {
         let name = "config_sentence_transformers.json"
         let path = FileSystem.join(folder, name)
-        guard FileSystem.exists(path), let prompt = try JSON.read(path)["default_prompt_name"], prompt != .null else { return }
-        refuse("\(name) puts the prompt \(try prompt.serialized()) before every text, which a caller has to do")
+        guard FileSystem.exists(path) else { return }
+        let config = try JSON.read(path)
+        if let prompt = config["default_prompt_name"], prompt != .null {
+            refuse("\(name) puts the prompt \(try prompt.serialized()) before every text, which a caller has to do")
+        }
+        if let width = config["truncate_dim"], width != .null {
+            refuse("\(name) cuts the vector to \(try width.serialized()) numbers (\"truncate_dim\")")
+        }
     }
 
     private mutating func refuse(_ what: String) {

@@ -66,7 +66,8 @@ extension Tokenizer.Parts {
             decoder: try root.part("decoder").map(tokenDecoder))
         let addedCount = postProcessor?.addedCount ?? 0
         truncation = try root.part("truncation").map { try Truncation($0, addedCount: addedCount) }
-        if let length = try settings.longestText(addedCount: addedCount) { truncation = Truncation(maxLength: length) }
+        let longest = try settings.longestText(addedCount: addedCount)
+        if settings.isSentenceEncoder || longest != nil { truncation = longest.map { Truncation(maxLength: $0) } }
         // Batches are padded by the caller, who also masks: what the file says of padding holds for no text here.
         try root.part("padding")?.allow(
             "strategy", "direction", "pad_to_multiple_of", "pad_id", "pad_type_id", "pad_token")

@@ -2,7 +2,7 @@ import Files
 import Support
 
 /// The small files beside a `tokenizer.json` that change what transformers and sentence-transformers make of a text:
-/// `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json` and `sentence_bert_config.json`.
+/// `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json`, and those of a sentence encoder.
 ///
 /// docs/model-folders.md lists what becomes of each key.
 struct TokenizerSettings {
@@ -10,21 +10,26 @@ struct TokenizerSettings {
     private let specialTokens: TokenizerPart?
     private let addedTokens: TokenizerPart?
     private let sentenceEncoder: TokenizerPart?
+    /// Whether sentence-transformers reads the folder, which cuts texts by another rule than `tokenizer.json` has.
+    let isSentenceEncoder: Bool
 
     init(folder: String) throws {
-        func part(_ name: String) throws -> TokenizerPart? {
-            let path = FileSystem.join(folder, name)
-            guard FileSystem.exists(path) else { return nil }
+        func part(at path: String) throws -> TokenizerPart {
             let part = TokenizerPart(file: path, path: "", value: try JSON.read(path))
             guard part.value.objectValue != nil else {
                 throw part.error(.format, "must hold a JSON object, found \(part.value.kind)")
             }
             return part
         }
+        func part(_ name: String) throws -> TokenizerPart? {
+            let path = FileSystem.join(folder, name)
+            return FileSystem.exists(path) ? try part(at: path) : nil
+        }
         config = try part("tokenizer_config.json")
         specialTokens = try part("special_tokens_map.json")
         addedTokens = try part("added_tokens.json")
-        sentenceEncoder = try part("sentence_bert_config.json")
+        sentenceEncoder = try SentenceEncoderFile.path(in: folder).map(part(at:))
+        isSentenceEncoder = FileSystem.exists(FileSystem.join(folder, "modules.json"))
     }
 
     /// Whether transformers takes `tokenizer.json` as it is: its general classes do, those of a family set parts anew.
@@ -166,15 +171,20 @@ struct TokenizerSettings {
 
     // MARK: Sentence encoders
 
-    /// Where sentence-transformers cuts a text; nil where it is not said.
+    /// Where sentence-transformers cuts a text; nil where it is not said, so that the model's positions decide.
     func longestText(addedCount: Int) throws -> Int? {
-        guard let sentenceEncoder, let value = sentenceEncoder.member("max_seq_length"), value != .null else { return nil }
-        let length = try sentenceEncoder.int("max_seq_length")
-        guard length > addedCount else {
-            throw sentenceEncoder.error(
-                .format, "must have more than the \(addedCount) special tokens as \"max_seq_length\", found \(length)")
+        func length(_ key: String, of part: TokenizerPart?) throws -> Int? {
+            // Where no length is set, transformers writes one of 10^30.
+            guard let part, let value = part.member(key), value != .null, !(value.doubleValue ?? 0 > 1e9) else { return nil }
+            let length = try part.int(key)
+            guard length > addedCount else {
+                throw part.error(
+                    .format, "must have more than the \(addedCount) special tokens as \"\(key)\", found \(length)")
+            }
+            return length
         }
-        return length
+        if let length = try length("max_seq_length", of: sentenceEncoder) { return length }
+        return isSentenceEncoder ? try length("model_max_length", of: config) : nil
     }
 
     /// Throws where sentence-transformers lowercases texts that the tokenizer does not.

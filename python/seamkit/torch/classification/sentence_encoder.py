@@ -16,6 +16,16 @@ _POOLINGS = {
     "pooling_mode_lasttoken": "lasttoken",
 }
 _OFFERED = ("cls", "mean", "max")
+# In the order in which they are looked for; all but the first are of models of before version 1.
+_TRANSFORMER_FILES = [f"sentence_{each}_config.json" for each in (
+    "bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")]
+# What the file of the transformer may say: the pooling takes the last states of a model without a head.
+_USUAL: dict[str, Any] = {
+    "transformer_task": "feature-extraction", "module_output_name": "token_embeddings", "processing_kwargs": {},
+    "modality_config": {"method": "forward", "method_output_name": "last_hidden_state"},
+}
+# transformers writes 10^30 where no length is set.
+_NO_LENGTH = 10**9
 
 
 @dataclass
@@ -38,12 +48,17 @@ class SentenceEncoder:
         found, folder = SentenceEncoder(), source_folder(model)
         if folder is None:
             return found
-        if (settings := folder / "sentence_bert_config.json").is_file():
-            content = _read(settings, dict)
-            found.max_length = content.get("max_seq_length")
-            found.lowercases = settings if content.get("do_lower_case") is True else None
+        settings = next((folder / each for each in _TRANSFORMER_FILES if (folder / each).is_file()), None)
+        content = _read(settings, dict) if settings else {}
+        found.max_length = content.get("max_seq_length")
+        found.lowercases = settings if content.get("do_lower_case") is True else None
         if (modules := folder / "modules.json").is_file():
+            if found.max_length is None and (tokenizer := folder / "tokenizer_config.json").is_file():
+                length = _read(tokenizer, dict).get("model_max_length")
+                found.max_length = length if length is not None and length < _NO_LENGTH else None
             found._read_modules(folder, _read(modules, list))
+            if settings:
+                found._read_transformer(settings.name, content)
         return found
 
     def resolved(self) -> str:
@@ -67,7 +82,10 @@ class SentenceEncoder:
 
     def _read_modules(self, folder: Path, modules: list[Any]) -> None:
         for module in modules:
-            kind = str(module.get("type", "")).rsplit(".", 1)[-1]
+            # A class of another package is code of whoever made the model, whatever its name.
+            package, _, kind = str(module.get("type", "")).rpartition(".")
+            if not f"{package}.".startswith("sentence_transformers."):
+                kind = ""
             if kind == "Pooling":
                 self._read_pooling(folder, f'{module.get("path", "")}/config.json')
             elif kind not in ("Transformer", "Dropout", "Normalize"):
@@ -75,9 +93,21 @@ class SentenceEncoder:
         if self.pooling is None:
             self._refuse("modules.json lists no pooling")
         prompts = folder / "config_sentence_transformers.json"
-        if prompts.is_file() and (name := _read(prompts, dict).get("default_prompt_name")) is not None:
+        content = _read(prompts, dict) if prompts.is_file() else {}
+        if (name := content.get("default_prompt_name")) is not None:
             self._refuse(
                 f"{prompts.name} puts the prompt {json.dumps(name)} before every text, which a caller has to do")
+        if (width := content.get("truncate_dim")) is not None:
+            self._refuse(f'{prompts.name} cuts the vector to {json.dumps(width)} numbers ("truncate_dim")')
+
+    def _read_transformer(self, name: str, content: dict[str, Any]) -> None:
+        for key, expected in _USUAL.items():
+            value = content.get(key)
+            if key == "modality_config" and isinstance(value, dict):
+                value = value.get("text", value)
+            if value is not None and value != expected:
+                self._refuse(
+                    f'{name} has {json.dumps(value)} as "{key}", where only {json.dumps(expected)} is followed')
 
     def _read_pooling(self, folder: Path, name: str) -> None:
         config = _read(folder / name, dict)
