@@ -73,10 +73,14 @@ private func ignoresFile(_ options: seam_generate_options) throws -> Bool {
     }
 }
 
+private func mostTokens(_ options: GenerationOptions) -> Int32 {
+    options.maxLength == nil ? Int32(clamping: options.maxNewTokens) : lengthOfModel
+}
+
 private func cOptions(_ source: GenerationOptions, ignoresFile: Bool) -> seam_generate_options {
     var options = seam_generate_options()
     options.struct_size = UInt32(MemoryLayout<seam_generate_options>.size)
-    options.max_new_tokens = source.maxLength == nil ? Int32(clamping: source.maxNewTokens) : lengthOfModel
+    options.max_new_tokens = mostTokens(source)
     options.min_new_tokens = source.minLength == nil ? Int32(clamping: source.minNewTokens) : lengthOfModel
     options.num_beams = Int32(clamping: source.beams)
     options.num_return_sequences = Int32(clamping: source.numReturnSequences)
@@ -99,8 +103,8 @@ private func cOptions(_ source: GenerationOptions, ignoresFile: Bool) -> seam_ge
 }
 
 private func apply(_ source: seam_generate_options, to options: inout GenerationOptions) throws {
-    // To set a number takes away the length that the model's settings have.
-    if options.maxLength == nil || source.max_new_tokens != lengthOfModel {
+    // To set a number takes away the length that the model's settings have, and that theirs makes do with less room.
+    if source.max_new_tokens != mostTokens(options) {
         options.maxNewTokens = Int(source.max_new_tokens)
     }
     if options.minLength == nil || source.min_new_tokens != lengthOfModel {

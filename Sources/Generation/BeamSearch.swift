@@ -38,6 +38,8 @@ struct BeamSearch {
     private var running: [Float]
     /// Finished hypotheses of each item of the batch, best first, at most `beams`.
     private var finished: [[Hypothesis]]
+    /// Whether the length penalty made the score of a finished sequence so low that it counts as none.
+    private var penaltyRemoves = false
     /// The rows after a step, before items that ended are dropped: for each its old row, newest
     /// token, log-probability of that token and score.
     private var sources: [Int32]
@@ -80,6 +82,12 @@ struct BeamSearch {
         return try finished.enumerated().map { item, hypotheses in
             let results = hypotheses.filter(\.isResult)
             guard !results.isEmpty else {
+                guard !penaltyRemoves else {
+                    throw SeamError(
+                        .numeric,
+                        "option length_penalty: expected a number that leaves the scores of sequences above \(Self.removed),"
+                            + " found \(options.lengthPenalty)")
+                }
                 throw SeamError(
                     .numeric, "beam search of item \(item): expected a finished sequence, found every token forbidden")
             }
@@ -156,6 +164,7 @@ struct BeamSearch {
             guard ends(candidate.token, item: item) else { continue }
             let score = candidate.score / divisor
             let isFull = finished[item].count == beams
+            if candidate.score > Self.removed / 2, !(score > Self.removed) { penaltyRemoves = true }
             guard score > (isFull ? finished[item][beams - 1].score : Self.removed) else { continue }
             let row = row(of: candidate, slot: slot, isFirst: isFirst)
             var sequence = histories.sequence(row, score: score)

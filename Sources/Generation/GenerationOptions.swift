@@ -30,8 +30,11 @@ public struct SequenceBias: Sendable, Equatable {
 /// prompt, and the tokens generated so far. Rules that look back look at all of it.
 public struct GenerationOptions: Sendable, Equatable {
     /// Most tokens to generate, 1 or more; the context before them does not count and an end token does. To set it
-    /// takes `maxLength` away.
-    public var maxNewTokens = 20 { didSet { maxLength = nil } }
+    /// takes `maxLength` and `fitsRoom` away.
+    public var maxNewTokens = 20 { didSet { (maxLength, fitsRoom) = (nil, false) } }
+    /// Whether `maxNewTokens` becomes what there is room for where that is less: a number of the model's own settings is
+    /// for any prompt, one of a caller's must fit.
+    public var fitsRoom = false
     /// Most tokens of a sequence with its context, in place of `maxNewTokens` where it is not nil.
     public var maxLength: Int?
     /// Number of tokens before which no end token may come; 0 for no such rule. Counted as `maxNewTokens`. To set it
@@ -121,10 +124,13 @@ public struct GenerationOptions: Sendable, Equatable {
         try require(beams >= 1, "num_beams", "1 or more", beams)
         try require(beams <= Self.mostRows, "num_beams", "at most \(Self.mostRows)", beams)
         try require(lengthPenalty.isFinite, "length_penalty", "a finite number", lengthPenalty)
-        try require(temperature > 0 && temperature.isFinite, "temperature", "above 0 and finite", temperature)
-        try require(topK >= 0, "top_k", "0 or more", topK)
-        try require(topP >= 0 && topP <= 1, "top_p", "in 0...1", topP)
-        try require(minP >= 0 && minP <= 1, "min_p", "in 0...1", minP)
+        // Where the best token is taken they decide nothing: some models have a temperature of 0 to say so.
+        if sample {
+            try require(temperature > 0 && temperature.isFinite, "temperature", "above 0 and finite", temperature)
+            try require(topK >= 0, "top_k", "0 or more", topK)
+            try require(topP >= 0 && topP <= 1, "top_p", "in 0...1", topP)
+            try require(minP >= 0 && minP <= 1, "min_p", "in 0...1", minP)
+        }
         try require(
             repetitionPenalty > 0 && repetitionPenalty.isFinite, "repetition_penalty", "above 0 and finite",
             repetitionPenalty)
@@ -145,7 +151,7 @@ public struct GenerationOptions: Sendable, Equatable {
             try require(numReturnSequences == 1, "num_return_sequences", "1 for greedy search", numReturnSequences)
         }
         let named: [(String, [Int32])] = [
-            ("decoder_start_token_id", [decoderStartToken]), ("pad_token_id", [padToken]), ("eos_token_id", eosTokens),
+            ("pad_token_id", [padToken]), ("decoder_start_token_id", [decoderStartToken]), ("eos_token_id", eosTokens),
             ("bad_words_ids", badWords.flatMap { $0 }), ("sequence_bias", sequenceBiases.flatMap(\.tokens)),
             ("suppress_tokens", suppressTokens), ("begin_suppress_tokens", beginSuppressTokens),
             ("forced_bos_token_id", forcedBosToken.map { [$0] } ?? []), ("forced_eos_token_id", forcedEosTokens),

@@ -1,4 +1,5 @@
 import Glibc
+import Support
 
 /// Draws tokens from the distribution that temperature, top k and top p leave.
 package struct Sampler {
@@ -28,10 +29,11 @@ package struct Sampler {
     /// - Parameters:
     ///   - row: logits after the rules, `[vocabulary]`.
     ///   - largest: the largest of them, finite.
+    /// - Throws: `SeamError(.numeric)` where the temperature makes the largest one infinite.
     mutating func draw(
         _ row: Span<Float>, largest: Float, sequence: Int, step: Int
-    ) -> (token: Int32, logProbability: Float) {
-        filter(row, largest: largest)
+    ) throws -> (token: Int32, logProbability: Float) {
+        try filter(row, largest: largest)
         let total = kept.reduce(0.0) { $0 + $1.weight }
         let target = generator.uniform(sequence: sequence, step: step) * total
         var sum = 0.0
@@ -47,8 +49,15 @@ package struct Sampler {
         return (chosen.token, options.wantsLogProbabilities ? Float(log(chosen.weight / total)) : 0)
     }
 
-    /// Fills `kept` from a row of logits.
-    package mutating func filter(_ row: Span<Float>, largest: Float) {
+    /// Fills `kept` from a row of logits. Throws as `draw` does.
+    package mutating func filter(_ row: Span<Float>, largest: Float) throws {
+        // Probabilities are differences from it, which infinity does not have.
+        guard (largest / options.temperature).isFinite else {
+            throw SeamError(
+                .numeric,
+                "a logit of \(largest) divided by a temperature of \(options.temperature) is infinite, so no token can be"
+                    + " drawn: raise temperature, or turn do_sample off")
+        }
         filterBySum(row, largest: largest)
         // Weights are relative to the best token's.
         if options.minP > 0 { kept.removeAll { $0.weight < options.minP } }

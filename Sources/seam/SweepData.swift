@@ -89,7 +89,7 @@ struct SweepData {
         let isContinuation = session.backbone.info.architecture == .decoderOnly
         let longest = isContinuation ? texts.values.flatMap(\.sources).map(\.count).max() ?? 0 : 0
         guard let limit = isContinuation ? limits.source : limits.target else { return }
-        if generation.maxLength != nil, longest < limit {
+        if generation.maxLength != nil || generation.fitsRoom, longest < limit {
             _ = try generation.limit(behind: longest)
             return
         }

@@ -26,7 +26,8 @@ func exponential(_ x: Double) -> Double { exp(x) }
         let wrong: [(String, (inout GenerationOptions) -> Void)] = [
             ("max_new_tokens", { $0.maxNewTokens = 0 }), ("min_new_tokens", { $0.minNewTokens = -1 }),
             ("num_beams", { $0.beams = 0 }), ("length_penalty", { $0.lengthPenalty = .nan }),
-            ("temperature", { $0.temperature = 0 }), ("top_k", { $0.topK = -1 }), ("top_p", { $0.topP = 1.5 }),
+            ("temperature", { ($0.sample, $0.temperature) = (true, 0) }), ("top_k", { ($0.sample, $0.topK) = (true, -1) }),
+            ("top_p", { ($0.sample, $0.topP) = (true, 1.5) }), ("min_p", { ($0.sample, $0.minP) = (true, -0.1) }),
             ("repetition_penalty", { $0.repetitionPenalty = 0 }), ("no_repeat_ngram_size", { $0.noRepeatNgramSize = -2 }),
             ("num_return_sequences", { $0.numReturnSequences = 0 }),
             ("num_return_sequences", { $0.numReturnSequences = 2 }),
@@ -46,6 +47,9 @@ func exponential(_ x: Double) -> Double { exp(x) }
             #expect(error?.code == .invalidArgument)
             #expect(error?.message.hasPrefix("option \(name): expected ") == true, "\(name): \(error?.message ?? "")")
         }
+        var unused = greedy
+        (unused.temperature, unused.topK, unused.topP, unused.minP) = (0, -1, 1.5, -1)
+        #expect(failure(unused) == nil, "settings of sampling decide nothing in a greedy search")
         var both = greedy
         (both.beams, both.sample) = (2, true)
         #expect(failure(both)?.code == .unsupported)
@@ -60,6 +64,15 @@ func exponential(_ x: Double) -> Double { exp(x) }
             #expect(error?.code == .outOfMemory)
             #expect(error?.message.contains("max_new_tokens 2147483647 for a batch of \(batch) needs ") == true)
         }
+    }
+
+    /// 2^-1e308 is 0, and a score divided by it minus infinity.
+    @Test func aPenaltyThatLeavesNoScoreIsNamed() {
+        var options = greedy
+        (options.beams, options.lengthPenalty, options.minNewTokens) = (2, -1e308, 3)
+        let error = failure(options)
+        #expect(error?.code == .numeric)
+        #expect(error?.message.hasPrefix("option length_penalty: expected a number that leaves") == true)
     }
 
     @Test func forbiddenEverythingIsAnError() {

@@ -1,4 +1,5 @@
 import Generation
+import Support
 import Testing
 
 @Suite struct SamplingTests {
@@ -39,7 +40,7 @@ import Testing
                     $0.topK = Int(line[4])!
                     $0.topP = Double(line[5])!
                 })
-            sampler.filter(row.span, largest: row.max()!)
+            try sampler.filter(row.span, largest: row.max()!)
             let kept = sampler.kept.sorted { $0.token < $1.token }
             let total = kept.reduce(0) { $0 + $1.weight }
             #expect(kept.map(\.token) == numbers(line[6]), "\(line[1...5])")
@@ -111,5 +112,27 @@ import Testing
             chiSquared += difference * difference / (expected * Double(count))
         }
         #expect(chiSquared < 24.3)  // p = 0.001
+    }
+
+    /// Scores that a temperature makes infinite have no distribution: torch.multinomial refuses them.
+    @Test(arguments: [Float(1e-40), .leastNonzeroMagnitude]) func infiniteScoresAreNotDrawn(temperature: Float) throws {
+        let error = #expect(throws: SeamError.self) {
+            try generate(
+                stepper: HashModel(batch: 1, vocabulary: 8, scale: 2), batch: 1,
+                options: options { $0.temperature = temperature })
+        }
+        #expect(error?.code == .numeric)
+        #expect(error?.message.contains("divided by a temperature of \(temperature) is infinite") == true)
+    }
+
+    /// A temperature that is just high enough takes the best token, with a probability of 1.
+    @Test func lowTemperaturesAreGreedySearch() throws {
+        func run(_ change: (inout GenerationOptions) -> Void) throws -> [GeneratedSequence] {
+            try generate(stepper: HashModel(batch: 1, vocabulary: 8, scale: 2), batch: 1, options: options(change))[0]
+        }
+        let drawn = try run { $0.temperature = 1e-30 }
+        let best = try run { $0.sample = false }
+        #expect(drawn.map(\.tokens) == best.map(\.tokens))
+        #expect(drawn[0].score == 0)
     }
 }

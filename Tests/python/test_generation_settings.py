@@ -193,6 +193,84 @@ def test_a_prompt_that_leaves_no_room(runtime: Runtime, tmp_path: Path) -> None:
         session.generate(Batch(np.full((1, 58), 5)))
 
 
+def test_a_number_of_the_file_gets_the_room_there_is(runtime: Runtime, tmp_path: Path) -> None:
+    """As transformers does with its own default; a caller's number must fit."""
+    path = folder(tmp_path / "model", DECODER, max_new_tokens=200, eos_token_id=None)
+    rows = prompts(DECODER)
+    assert [len(each) for each in generated(runtime, path, rows)] == [60 - max(map(len, rows))] * 3
+    assert [len(generated(runtime, path, [row])[0]) + len(row) for row in rows] == [60, 60, 60]
+    with pytest.raises(SeamError, match="max_new_tokens must be at most .*, found 58"):
+        generated(runtime, path, rows, max_new_tokens=58)
+    # Nothing is set: 20 new tokens, or as many as there is room for.
+    (path / "generation_config.json").write_text("{}")
+    assert [len(generated(runtime, path, [row])[0]) for row in ([5] * 50, [7] * 3)] == [10, 20]
+    session = runtime.open(path).session()
+    assert len(session.generate(Batch(np.full((1, 50), 5)), None)[0][0].tokens) == 10
+    add_tokenizer(path)
+    text = " ".join(["w5"] * 50)
+    # A special token among them is not written.
+    assert 0 < len(seam("generate", "--model", path, text).split()) <= 10
+    assert "max_new_tokens must be at most" in run("generate", "--model", path, text, "--max-new-tokens", "20").stderr
+    fixed = folder(tmp_path / "bart", "bart", max_new_tokens=200, eos_token_id=None)
+    assert len(generated(runtime, fixed, prompts("bart"))[0]) > 20
+
+
+def test_a_length_without_room_behind_the_start_token(runtime: Runtime, tmp_path: Path) -> None:
+    path = folder(tmp_path / "model", "bart", max_length=1)
+    with pytest.raises(ValueError, match="`max_length` is set to 1"):
+        reference(opened("bart", path), "bart", path)
+    with pytest.raises(SeamError, match="max_length, which counts the start token, is 1: there is no room for new ones"):
+        generated(runtime, path, prompts("bart"))
+    assert [len(each) for each in generated(runtime, path, prompts("bart"), max_new_tokens=1)] == [1, 1, 1]
+
+
+# ---- Token ids
+
+def ids(path: Path, changes: dict[str, Any], kind: str) -> None:
+    """Changes a file's token ids; a key whose value is "absent" is removed."""
+    file = path / kind
+    content = json.loads(file.read_text()) | changes
+    file.write_text(json.dumps({key: value for key, value in content.items() if value != "absent"}))
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("end", [None, [], "absent", -1])
+def test_without_an_end_token_nothing_ends(runtime: Runtime, tmp_path: Path, name: str, end: Any) -> None:
+    """config.json's end token is not asked where there is a generation_config.json."""
+    path = folder(tmp_path / "model", name)
+    # The first token of the first text, so that it would end at once.
+    first = generated(runtime, path, prompts(name))[0][0]
+    ids(path, {"eos_token_id": first}, "config.json")
+    ids(path, {"eos_token_id": end}, "generation_config.json")
+    found = generated(runtime, path, prompts(name))
+    assert [len(each) for each in found] == [14, 14, 14]
+    assert found == reference(opened(name, path), name, path)
+    (path / "generation_config.json").unlink()
+    assert generated(runtime, path, prompts(name))[0] == [first]
+
+
+@pytest.mark.parametrize("kind", ["generation_config.json", "config.json"])
+def test_a_padding_token_below_zero_is_none(runtime: Runtime, tmp_path: Path, kind: str) -> None:
+    path = folder(tmp_path / "model", DECODER)
+    plain = generated(runtime, path, prompts(DECODER))
+    ids(path, {"pad_token_id": "absent"}, "generation_config.json")
+    ids(path, {"pad_token_id": -1}, kind)
+    assert generated(runtime, path, prompts(DECODER)) == plain
+    if kind == "generation_config.json":
+        assert reference(opened(DECODER, path), DECODER, path) == plain
+    ids(path, {"pad_token_id": VOCABULARY}, "generation_config.json")
+    with pytest.raises(SeamError, match="option pad_token_id: expected a token in"):
+        generated(runtime, path, prompts(DECODER))
+
+
+def test_the_begin_token_starts_a_decoder_that_names_no_other(runtime: Runtime, tmp_path: Path) -> None:
+    path = folder(tmp_path / "model", "bart")
+    plain = generated(runtime, path, prompts("bart"))
+    ids(path, {"decoder_start_token_id": "absent", "bos_token_id": 17}, "generation_config.json")
+    found = generated(runtime, path, prompts("bart"))
+    assert found == reference(opened("bart", path), "bart", path) != plain
+
+
 # ---- Sampling: the distribution is compared in Swift; here, which settings of the file reach it.
 
 def test_a_file_that_samples(runtime: Runtime, tmp_path: Path) -> None:
@@ -210,6 +288,26 @@ def test_a_file_that_samples(runtime: Runtime, tmp_path: Path) -> None:
     assert seam(*texts) == seam(*texts) != seam(*texts, "--no-sample")
     failed = run(*texts, "--beams", "2")
     assert failed.returncode == 1 and "sampling with 2 beams is not offered: give --no-sample" in failed.stderr
+
+
+@pytest.mark.parametrize("unused", [{"temperature": 0.0}, {"top_p": 1.1}, {"top_k": -1}, {"min_p": 2.0}])
+def test_settings_of_sampling_decide_nothing_without_it(runtime: Runtime, tmp_path: Path, unused: dict[str, float]) -> None:
+    plain = generated(runtime, folder(tmp_path / "plain", DECODER), prompts(DECODER))
+    path = folder(tmp_path / "model", DECODER, do_sample=False, **unused)
+    assert generated(runtime, path, prompts(DECODER)) == plain
+    with pytest.raises(SeamError, match=f"option {next(iter(unused))}: expected "):
+        generated(runtime, path, prompts(DECODER), do_sample=1)
+
+
+@pytest.mark.parametrize("temperature", ["1e-45", "1e-40"])
+def test_scores_that_a_temperature_makes_infinite(runtime: Runtime, tmp_path: Path, temperature: str) -> None:
+    path = folder(tmp_path / "model", DECODER)
+    sentence = "divided by a temperature of .* is infinite, so no token can be drawn: raise temperature"
+    with pytest.raises(SeamError, match=sentence):
+        generated(runtime, path, prompts(DECODER), do_sample=1, temperature=float(temperature))
+    add_tokenizer(path)
+    failed = run("generate", "--model", path, "w5", "--sample", "--temperature", temperature)
+    assert failed.returncode == 1 and failed.stdout == "" and "raise temperature" in failed.stderr
 
 
 @pytest.mark.parametrize("flag", [("--temperature", "2"), ("--top-p", "0.5"), ("--top-k", "3"), ("--sample-seed", "1")])

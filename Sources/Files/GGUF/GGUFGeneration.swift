@@ -15,12 +15,13 @@ struct GGUFGeneration {
         for name in Self.ends {
             if let id = try file.token(name, below: vocabulary), !ends.contains(id) { ends.append(id) }
         }
-        // A single end token is that of the configuration, unless the file names none there.
-        let named = try file.token("eos", below: vocabulary)
-        if ends.count > 1 || ends.first != named {
-            members.append(("eos_token_id", .array(ends.map { .int(Int64($0)) })))
-        }
         try addSampling(file)
+        // A single end token is that of the configuration, unless the file names none there; beside other settings it is
+        // named, since a generation_config.json goes before the configuration.
+        let named = try file.token("eos", below: vocabulary)
+        if !ends.isEmpty, !members.isEmpty || ends.count > 1 || ends.first != named {
+            members.insert(("eos_token_id", .array(ends.map { .int(Int64($0)) })), at: 0)
+        }
     }
 
     /// What llama.cpp takes from general.sampling where its caller gives nothing. Its neutral numbers become those of

@@ -3,33 +3,41 @@ import Generation
 import Support
 
 /// A model's own settings of a generation: those of generation_config.json or, where there is no such file, of
-/// config.json, or those of a GGUF file; token ids that neither names are the backbone's.
+/// config.json, or those of a GGUF file.
 ///
-/// docs/model-folders.md lists what becomes of each key.
+/// End tokens are those of that one file, as in transformers; other token ids that it does not name are those of
+/// config.json or of the backbone. docs/model-folders.md lists what becomes of each key.
 enum GenerationDefaults {
     static func options(for backbone: Backbone, ignoresFile: Bool = false) throws -> GenerationOptions {
         let info = backbone.info
         try info.requireDecoder()
         let sources = try sources(backbone.model?.files)
-        func tokens(_ key: String) throws -> [Int32] {
-            try sources.lazy.map { try $0.tokens(key) }.first { !$0.isEmpty } ?? []
+        /// Ids below 0 stand for none.
+        func first(of keys: String...) throws -> Int32? {
+            for source in sources {
+                for key in keys {
+                    if let token = try source.tokens(key).first(where: { $0 >= 0 }) { return token }
+                }
+            }
+            return nil
         }
-        var ends = try tokens("eos_token_id")
-        if ends.isEmpty, let end = info.eosToken { ends = [end] }
-        guard let pad = try tokens("pad_token_id").first ?? info.padToken ?? ends.first else {
-            throw SeamError(.invalidArgument, "the model names neither pad_token_id nor eos_token_id, so it cannot generate")
-        }
+        let ends = try sources.first.map { try $0.tokens("eos_token_id").filter { $0 >= 0 } } ?? [info.eosToken].compactMap(\.self)
+        // It is fed to rows that have ended and never part of a result, so that any will do.
+        let pad = try first(of: "pad_token_id") ?? info.padToken ?? ends.first ?? 0
         // A continuation starts with its prompt: the search's own start token is not shown to the model.
         let isContinuation = info.architecture == .decoderOnly
-        let named = isContinuation ? pad : try tokens("decoder_start_token_id").first
-        guard let start = named ?? info.decoderStartToken else {
-            throw SeamError(.invalidArgument, "the model names no decoder_start_token_id, so it cannot generate")
+        let named = isContinuation ? pad : try first(of: "decoder_start_token_id", "bos_token_id")
+        guard let start = named ?? info.decoderStartToken ?? info.bosToken else {
+            throw SeamError(
+                .invalidArgument, "the model names neither decoder_start_token_id nor bos_token_id, so it cannot generate")
         }
         var options = GenerationOptions(decoderStartToken: start, eosTokens: ends, padToken: pad)
         if let settings = sources.first, !ignoresFile { try settings.apply(to: &options, isContinuation: isContinuation) }
-        if info.maxTargetPositions > 0, options.maxNewTokens > info.maxTargetPositions {
+        guard info.maxTargetPositions > 0 else { return options }
+        if options.maxLength == nil, options.maxNewTokens > info.maxTargetPositions {
             options.maxNewTokens = info.maxTargetPositions
         }
+        options.fitsRoom = true
         return options
     }
 

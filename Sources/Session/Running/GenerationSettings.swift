@@ -64,7 +64,8 @@ struct GenerationSettings {
         if let count = try integer("max_new_tokens") {
             options.maxNewTokens = count
         } else if let length = try integer("max_length") {
-            if isContinuation { options.maxLength = length } else { options.maxNewTokens = max(1, length - 1) }
+            // A length without room for a new token stays as it is, to be refused where nothing else is set.
+            if isContinuation || length <= 1 { options.maxLength = length } else { options.maxNewTokens = length - 1 }
         }
         if let count = try integer("min_new_tokens") {
             options.minNewTokens = count

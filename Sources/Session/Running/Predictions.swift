@@ -66,6 +66,7 @@ extension Session {
     }
 
     /// Teacher-forced scores of every example of a batch with labels, or the scores of its classes.
+    /// - Throws: `.numeric` where one is not a number.
     public func score(_ batch: Batch, encoded: Tensor? = nil) throws -> [Score] {
         let context = makeContext(recordsGradients: false)
         let predictions = try predictions(context, batch, encoded: encoded)
@@ -77,6 +78,9 @@ extension Session {
         let targets = predictions.targets.integers
         var sums = [(logProbability: Double, count: Int, correct: Int)](repeating: (0, 0, 0), count: batch.count)
         for (row, example) in predictions.examples.enumerated() {
+            guard !losses[row].isNaN else {
+                throw SeamError(.numeric, "logits of example \(example) to score: expected numbers, found NaN or infinity")
+            }
             sums[example].logProbability -= Double(losses[row])
             sums[example].count += 1
             if best[row] == targets[row] { sums[example].correct += 1 }

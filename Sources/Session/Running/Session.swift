@@ -272,6 +272,14 @@ public final class Session {
             try checkRoom(positions, prefix: prefix, prompt: longest, options)
             // Both count from the beginning of the prompt; the model's own length may be that of all its positions.
             options.maxLength = options.maxLength.map { min($0, positions) }
+            if options.maxLength == nil, options.fitsRoom {
+                options.maxNewTokens = min(options.maxNewTokens, positions - longest)
+            }
+        }
+        if prompts == nil, let length = options.maxLength, length <= 1 {
+            throw SeamError(
+                .invalidArgument,
+                "max_length, which counts the start token, is \(length): there is no room for new ones; set max_new_tokens")
         }
         // Before the backbone makes room for what will be generated.
         try options.validate(vocabularySize: info.vocabSize)
@@ -292,7 +300,7 @@ public final class Session {
                 "there is no room for new tokens: of the backbone's \(total) positions "
                     + "\(taken.compactMap { $0 }.joined(separator: " and ")); shorten the prompt")
         }
-        guard options.maxLength == nil, options.maxNewTokens > positions - prompt else { return }
+        guard options.maxLength == nil, !options.fitsRoom, options.maxNewTokens > positions - prompt else { return }
         let limit = positions - prompt
         let taken = [prefix > 0 ? "the prefix" : nil, prompt > 0 ? "the prompts" : nil].compactMap { $0 }
         let room = taken.isEmpty ? "the backbone's \(limit) target positions"
