@@ -242,6 +242,15 @@ def test_what_contradicts_tokenizer_json_is_refused(tmp_path: Path, case: str) -
         Opened(with_files(tmp_path / "model", pieces, "llama", files))
 
 
+def test_another_token_for_unknown_words_is_refused(tmp_path: Path) -> None:
+    """transformers builds BERT's tokenizer with the token of tokenizer_config.json."""
+    same = with_files(tmp_path / "same", wordpiece, "bert", {"tokenizer_config": BERT | {"unk_token": "[UNK]"}})
+    assert Opened(same).encode("zzz") == AutoTokenizer.from_pretrained(same)("zzz")["input_ids"]
+    other = with_files(tmp_path / "other", wordpiece, "bert", {"tokenizer_config": BERT | {"unk_token": "[MASK]"}})
+    with pytest.raises(SeamError, match=r'has "\[MASK\]" as "unk_token", tokenizer.json has "\[UNK\]"'):
+        Opened(other)
+
+
 MODULES = [{"path": "", "type": "sentence_transformers.models.Transformer"}]
 CUTS: dict[str, dict[str, Any]] = {
     "bert": {"sentence_bert_config": {"max_seq_length": 6}},

@@ -62,6 +62,17 @@ struct TokenizerSettings {
         if config.member("split_special_tokens") == .bool(true) {
             throw config.error(.unsupported, "has \"split_special_tokens\": true, which is not offered")
         }
+        // Transformers builds a WordPiece model anew, with this token for unknown words.
+        let setting = config.member("unk_token")
+        if !isGeneral, let model = root.member("model"), model["type"]?.stringValue == "WordPiece",
+            let unknown = setting?.stringValue ?? setting?["content"]?.stringValue,
+            let found = model["unk_token"]?.stringValue, TextKey(found) != TextKey(unknown)
+        {
+            throw config.error(
+                .incompatible,
+                "has \"\(unknown)\" as \"unk_token\", \(FileSystem.baseName(root.file)) has \"\(found)\": save the tokenizer"
+                    + " again with transformers")
+        }
         guard !isGeneral, let prefix = config.member("add_prefix_space")?.boolValue, let found = Self.prefixSpace(root),
             found != prefix
         else { return }
