@@ -38,7 +38,7 @@ struct BeamSearch {
     private var running: [Float]
     /// Finished hypotheses of each item of the batch, best first, at most `beams`.
     private var finished: [[Hypothesis]]
-    /// Whether the length penalty made the score of a finished sequence so low that it counts as none.
+    /// Whether the length penalty made the score of a sequence so low that it counts as none.
     private var penaltyRemoves = false
     /// The rows after a step, before items that ended are dropped: for each its old row, newest
     /// token, log-probability of that token and score.
@@ -198,7 +198,7 @@ struct BeamSearch {
     }
 
     /// Whether no running beam of an item can change its result any more.
-    private func isDone(_ item: Int, bestRunning: Float) -> Bool {
+    private mutating func isDone(_ item: Int, bestRunning: Float) -> Bool {
         let length = histories.generated + 1
         if length >= limits[item] { return true }
         // What runs on after its end gives no result.
@@ -207,6 +207,7 @@ struct BeamSearch {
         if options.earlyStopping == .whenFull, isFull { return true }
         let reached = options.earlyStopping == .never && options.lengthPenalty > 0 ? limits[item] : length
         let possible = bestRunning / Float(pow(Double(reached), options.lengthPenalty))
+        if !(possible > Self.removed) { penaltyRemoves = true }
         return !(possible > (isFull ? finished[item][beams - 1].score : Self.removed))
     }
 }

@@ -130,6 +130,7 @@ import Trainer
         try AdapterFolder.saveAll(
             model.session.adapters, backbone: model.backbone, isBackboneTrained: false, notes: "", to: path)
         let config = FileSystem.join(path, AdapterFolder.configName)
+        let list = try JSON.read(config).serialized()
         func expectRefusal(_ code: ErrorCode, _ text: String, _ words: String) throws {
             try FileSystem.atomicWriteFile(config, text: text)
             expectError(code, "adapter_config.json", words) {
@@ -147,6 +148,7 @@ import Trainer
             try AdapterFolder.loadAll(path, backbone: model.backbone)
         }
         // A value that cannot be saved leaves the whole folder as it was.
+        try FileSystem.atomicWriteFile(config, text: list)
         let before = try ScratchFolder.contents(of: path)
         model.session.adapters[1].parameters["encoder.gate"]!.assign([0, .nan, 0])
         expectError(.numeric, "\"gate\" is not saved") {
