@@ -158,9 +158,11 @@ static void session_sizes(seam_backbone *backbone) {
   batch = tiny_batch();
 
   seam_generate_options generate = {.struct_size = sizeof generate};
-#define GENERATES(member, value, code, part)                                                                     \
+#define GENERATES(member, value, code, part) GENERATES_BY(0, member, value, code, part)
+#define GENERATES_BY(draws, member, value, code, part)                                                           \
   do {                                                                                                           \
     OK(seam_generate_options_init(backbone, &generate, &error));                                                 \
+    generate.do_sample = draws;                                                                                  \
     generate.member = value;                                                                                     \
     FAILS(seam_session_generate(session, &batch, &generate, NULL, NULL, &sequences, &error), code, part);        \
   } while (0)
@@ -168,10 +170,10 @@ static void session_sizes(seam_backbone *backbone) {
   GENERATES(num_beams, INT32_MIN, SEAM_INVALID_ARGUMENT, "num_beams: expected 1 or more");
   GENERATES(num_return_sequences, INT32_MAX, SEAM_INVALID_ARGUMENT, "num_return_sequences: expected at most 65536");
   GENERATES(max_new_tokens, INT32_MIN, SEAM_INVALID_ARGUMENT, "max_new_tokens");
-  GENERATES(temperature, NAN, SEAM_INVALID_ARGUMENT, "temperature");
-  GENERATES(temperature, 1e300, SEAM_INVALID_ARGUMENT, "temperature");
+  GENERATES_BY(1, temperature, NAN, SEAM_INVALID_ARGUMENT, "temperature");
+  GENERATES_BY(1, temperature, 1e300, SEAM_INVALID_ARGUMENT, "temperature");
   GENERATES(length_penalty, INFINITY, SEAM_INVALID_ARGUMENT, "length_penalty");
-  GENERATES(top_p, NAN, SEAM_INVALID_ARGUMENT, "top_p");
+  GENERATES_BY(1, top_p, NAN, SEAM_INVALID_ARGUMENT, "top_p");
   OK(seam_generate_options_init(backbone, &generate, &error));
   generate.top_k = generate.no_repeat_ngram_size = INT32_MAX;
   generate.do_sample = 1;
