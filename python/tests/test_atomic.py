@@ -42,6 +42,17 @@ def test_an_adapter_is_replaced_and_what_is_beside_it_is_not(adapter: engine.Ada
     adapter.save(tmp_path / "adapter")
 
 
+def test_a_folder_that_looks_like_one_of_several_adapters_stays(adapter: engine.Adapter, tmp_path: Path) -> None:
+    """Only what the list names is replaced, and only where nothing else lies in it."""
+    notes = tmp_path / "adapter/2024-notes"
+    adapter.save(tmp_path / "adapter")
+    notes.mkdir()
+    (notes / "adapter_config.json").write_text("{}")
+    with pytest.raises(seamkit.AlreadyExistsError, match=r"it holds other files \(2024-notes\)"):
+        adapter.save(tmp_path / "adapter")
+    assert (notes / "adapter_config.json").read_text() == "{}"
+
+
 @pytest.mark.parametrize("exists", [True, False])
 def test_links_stay(adapter: engine.Adapter, tmp_path: Path, exists: bool) -> None:
     (tmp_path / "link").symlink_to("real")

@@ -87,10 +87,15 @@ def save(
 
 
 def _is_own(path: Path) -> bool:
-    """Whether something in the folder of an adapter, or of several, is part of it."""
-    if path.is_dir():
-        return path.name[0].isdigit() and (path / CONFIG).exists()
-    return path.name in (WEIGHTS, _CARD)
+    """Whether something in the folder of an adapter, or of several, is part of it: as the core's AdapterFolder has it."""
+    if not path.is_dir():
+        return path.name in (WEIGHTS, _CARD)
+    try:
+        listed = read_list(path.parent) or []
+    except SeamError:
+        return False
+    return path.name in listed and not path.is_symlink() and all(
+        each.name in (CONFIG, WEIGHTS, _CARD) and each.is_file() and not each.is_symlink() for each in path.iterdir())
 
 
 def _write(adapter: Adapter, folder: Path, weights: Path | None, notes: str) -> None:
