@@ -42,10 +42,7 @@ func optionalText(_ pointer: UnsafePointer<CChar>?, _ name: String) throws -> St
 /// How many things the caller gives, where SIZE_MAX arrives as -1.
 /// - Parameter limit: more cannot be what the caller meant, and would be read from anywhere.
 func count(_ value: Int, _ name: String, atMost limit: Int = 1 << 26) throws -> Int {
-    guard value >= 0, value <= limit else {
-        throw SeamError(.invalidArgument, "argument \(name) must be at most \(limit), found \(UInt(bitPattern: value))")
-    }
-    return value
+    try checkedCount(value, atMost: limit, "argument \(name)")
 }
 
 // MARK: Structs that grow

@@ -45,8 +45,9 @@ extension Buffer {
     }
 }
 
-/// A count of things given by a plugin, where SIZE_MAX arrives as -1.
-func checkedCount(_ count: Int, atMost limit: Int, _ name: String) throws(SeamError) -> Int {
+/// A count of things given over the C border, where SIZE_MAX arrives as -1.
+/// - Throws: `.invalidArgument` with `name` in front for one above `limit`.
+public func checkedCount(_ count: Int, atMost limit: Int, _ name: String) throws(SeamError) -> Int {
     guard count >= 0, count <= limit else {
         throw SeamError(.invalidArgument, "\(name) must be at most \(limit), found \(UInt(bitPattern: count))")
     }
