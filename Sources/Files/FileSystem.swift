@@ -98,6 +98,11 @@ public enum FileSystem {
         return (isAbsolute ? "/" : "") + parts.dropLast().joined(separator: "/")
     }
 
+    /// Whether a name that a file gives leads to nothing outside of that file's folder.
+    public static func isEntryName(_ name: String) -> Bool {
+        !["", ".", ".."].contains(name) && !name.utf8.contains { $0 == 0x2F || $0 == 0 }
+    }
+
     /// Brings a folder's list of names to the disk, without which a rename may be lost in a crash.
     static func synchronize(folder path: String) throws {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_DIRECTORY)

@@ -64,7 +64,7 @@ struct HuggingFaceFolder {
                     .format, "\(indexPath): the shard of \"\(tensor)\" must be a string, found \(value.kind)")
             }
             // A name with a path in it would let an index reach files outside of its folder.
-            guard !shard.isEmpty, shard != "..", !shard.utf8.contains(where: { $0 == 0x2F || $0 == 0 }) else {
+            guard FileSystem.isEntryName(shard) else {
                 throw SeamError(
                     .format, "\(indexPath): the shard of \"\(tensor)\" must be a plain file name, found \"\(shard)\"")
             }

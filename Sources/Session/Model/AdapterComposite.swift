@@ -66,9 +66,7 @@ extension AdapterFolder {
         }
         let names = try json.requireArray("adapters", in: name).map { entry -> String in
             // A name that leads out of the folder would load something that was not saved with it.
-            guard let folder = entry.stringValue, !folder.isEmpty, folder != ".", folder != "..",
-                !folder.utf8.contains(where: { $0 == 0x2F || $0 == 0 })
-            else {
+            guard let folder = entry.stringValue, FileSystem.isEntryName(folder) else {
                 throw SeamError(
                     .format,
                     "\(name): \"adapters\" must hold names of folders beside it, found \(try entry.serialized())")

@@ -121,8 +121,7 @@ public enum BackboneFolder {
     /// The folders of the modules of sentence-transformers, such as 1_Pooling, as modules.json lists them.
     private static func modules(in folder: String) -> [String] {
         let list = try? JSON.read(FileSystem.join(folder, "modules.json"))
-        return (list?.arrayValue ?? []).compactMap { $0["path"]?.stringValue }
-            .filter { !["", ".", ".."].contains($0) && !$0.contains("/") }
+        return (list?.arrayValue ?? []).compactMap { $0["path"]?.stringValue }.filter(FileSystem.isEntryName)
     }
 
     /// Configuration and tokenizer files, not weights in any format.
