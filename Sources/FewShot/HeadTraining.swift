@@ -200,11 +200,7 @@ private struct HeadTraining {
     /// Adds the gradients of a chunk and gives its summed loss.
     private func gather(_ context: Context, _ chunk: Chunk) throws -> Double {
         let loss = try loss(context, chunk)
-        guard loss.requiresGradient else {
-            throw SeamError(
-                .invalidArgument,
-                "the loss reaches no trained parameter of \(adapters.map { "adapter \"\($0.factory.id)\"" }.joined(separator: ", ")): a training would change nothing")
-        }
+        try Session.requireReached(adapters, by: loss, "the loss")
         try context.backward(loss, seed: chunk.seed)
         return Double(loss.floats[0])
     }

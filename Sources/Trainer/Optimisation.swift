@@ -80,11 +80,7 @@ public final class Optimisation {
         guard value.isFinite else {
             throw SeamError(.numeric, "the loss of step \(step + 1) is \(value); the learning rate may be too high")
         }
-        guard loss.requiresGradient else {
-            throw SeamError(
-                .invalidArgument,
-                "the loss of step \(step + 1) reaches no trained parameter of \(session.adapters.map { "adapter \"\($0.factory.id)\"" }.joined(separator: ", ")): a training would change nothing")
-        }
+        try Session.requireReached(session.adapters, by: loss, "the loss of step \(step + 1)")
         try context.backward(loss)
         if isFirstUpdate {
             isFirstUpdate = false

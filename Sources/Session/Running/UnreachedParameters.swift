@@ -1,4 +1,5 @@
 import Engine
+import Support
 
 extension Session {
     /// Warns in the log of trained parameters that the loss did not reach, such as one that a plugin declares and never
@@ -12,6 +13,15 @@ extension Session {
             warn("adapter \"\(adapter.factory.id)\"", adapter.parameters, step, adapter.runtime)
         }
         if let backbone { warn("backbone \"\(backbone.factory.id)\"", backbone.parameters, step, backbone.runtime) }
+    }
+
+    /// Throws `.invalidArgument` for a loss from which no gradient can flow to a trained parameter.
+    /// - Parameter what: "the loss of step 1", for the sentence.
+    public static func requireReached(_ adapters: [Adapter], by loss: Tensor, _ what: String) throws {
+        guard !loss.requiresGradient else { return }
+        let names = adapters.map { "adapter \"\($0.factory.id)\"" }.joined(separator: ", ")
+        throw SeamError(
+            .invalidArgument, "\(what) reaches no trained parameter of \(names): a training would change nothing")
     }
 
     private static func warn(_ owner: String, _ parameters: ParameterSet, _ step: String, _ runtime: Runtime) {
