@@ -95,11 +95,18 @@ private enum OutputPlace {
     case stream(Int32)
 
     init(_ path: String, opensStream: Bool = true, shouldContinue: () -> Bool = { true }) throws {
+        func stream(_ open: () -> Int32) throws -> OutputPlace {
+            .stream(opensStream ? try Self.opened(path, open) : -1)
+        }
+        // What was printed comes before what is written.
+        func stream(of descriptor: Int32) throws -> OutputPlace {
+            fflush(nil)
+            return try stream { fcntl(descriptor, F_DUPFD_CLOEXEC, 3) }
+        }
         if let descriptor = try Self.ownDescriptor(path) {
             let flags = fcntl(descriptor, F_GETFL)
             guard flags >= 0, flags & O_ACCMODE != O_RDONLY else { throw fileError("cannot write", path, EBADF) }
-            fflush(nil)
-            self = .stream(opensStream ? try Self.opened(path) { fcntl(descriptor, F_DUPFD_CLOEXEC, 3) } : -1)
+            self = try stream(of: descriptor)
             return
         }
         var info = stat()
@@ -118,15 +125,14 @@ private enum OutputPlace {
         for descriptor: Int32 in [1, 2] {
             var own = stat()
             guard fstat(descriptor, &own) == 0, own.st_dev == info.st_dev, own.st_ino == info.st_ino else { continue }
-            fflush(nil)
-            self = .stream(opensStream ? try Self.opened(path) { fcntl(descriptor, F_DUPFD_CLOEXEC, 3) } : -1)
+            self = try stream(of: descriptor)
             return
         }
         switch info.st_mode & S_IFMT {
         case S_IFREG where info.st_nlink > 0:
             guard access(path, W_OK) == 0 else { throw fileError("cannot write", path, errno) }
             guard info.st_nlink == 1, info.st_uid == geteuid() else {
-                self = .stream(opensStream ? try Self.opened(path) { open(path, O_WRONLY | O_CLOEXEC | O_TRUNC) } : -1)
+                self = try stream { open(path, O_WRONLY | O_CLOEXEC | O_TRUNC) }
                 return
             }
             self = .file(try FileSystem.followingLinks(path), info.st_mode & 0o777)
@@ -135,7 +141,7 @@ private enum OutputPlace {
             self = .stream(opensStream ? try Self.pipe(path, shouldContinue) : -1)
         case S_IFREG, S_IFCHR:
             guard access(path, W_OK) == 0 else { throw fileError("cannot write", path, errno) }
-            self = .stream(opensStream ? try Self.opened(path) { open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY) } : -1)
+            self = try stream { open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY) }
         case S_IFDIR: throw fileError("cannot write", path, EISDIR)
         default:
             throw SeamError(
