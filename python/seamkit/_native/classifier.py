@@ -58,8 +58,8 @@ class Classifier(Handle):
     ) -> list[float]:
         """Trains the attached adapters; returns the loss of each epoch.
 
-        labels: of each text, by name or by number; integers that are the text of a label mean that one. pairs: second texts, for a template with {text_b}. `changes` are
-        members of seam_fit_options: epochs, learning_rate ...
+        labels: of each text, by name or by number; integers that are the text of a label mean that one. pairs: second
+        texts, for a template with {text_b}. `changes` are members of seam_fit_options: epochs, learning_rate ...
 
         Raises ShapeError for another number of labels or pairs than texts, InvalidArgumentError for an unknown label or
         a text that the model has no room for, NumericError for answers that are not finite.

@@ -1,14 +1,15 @@
 """Whether what adapters give reaches the model's output: looked at in the first forward, and never again.
 
 A hook on a module that the model's forward goes around, or whose output nobody reads, would leave the model as it was
-without a word. A second forward with another value at the seam would show it, but it runs the hooks of others twice, moves
-random numbers, fills caches and needs the memory of two. A path in the autograd graph is there only with gradients, and
-the first forward is often one of `generate`. So the value itself is watched in one forward: what the encoder's adapters
-give is a tensor that notes who computes with it, whatever its numbers are (an adapter that starts as the identity changes
-none), and a prefix is read where the layers append to the cache that holds it. The watch begins behind the encoder's own
-hooks, so that those of users read nothing; hooks on the modules behind it cannot be told from readers. Functions of autograd take the watch off a
-tensor, as those of fully_shard do, but they leave the path in the graph, which is looked for as well. Where a model leaves
-layers out in training, a forward without a reader shows nothing, and the next one is looked at.
+without a word. A second forward with another value at the seam would show it, but it runs the hooks of others twice,
+moves random numbers, fills caches and needs the memory of two. A path in the autograd graph is there only with
+gradients, and the first forward is often one of `generate`. So the value itself is watched in one forward: what the
+encoder's adapters give is a tensor that notes who computes with it, whatever its numbers are (an adapter that starts as
+the identity changes none), and a prefix is read where the layers append to the cache that holds it. The watch begins
+behind the encoder's own hooks, so that those of users read nothing; hooks on the modules behind it cannot be told from
+readers. Functions of autograd take the watch off a tensor, as those of fully_shard do, but they leave the path in the
+graph, which is looked for as well. Where a model leaves layers out in training, a forward without a reader shows
+nothing, and the next one is looked at.
 """
 
 from __future__ import annotations

@@ -53,8 +53,6 @@ IS_ENCODER_DECODER = Name("is_encoder_decoder")
 IS_DECODER = Name("is_decoder")
 # How probably a stack leaves out each of its layers in training: an attribute of its module.
 LAYERDROP = Name("layerdrop")
-# Fields of an output.
-STATES = Name("last_hidden_state")
 
 # Sizes in a configuration, as families spell them.
 WIDTH = Name("hidden_size", "d_model")

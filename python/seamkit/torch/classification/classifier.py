@@ -64,9 +64,9 @@ class Classifier:
     ) -> list[float]:
         """Trains the attached adapters; returns the loss of each epoch.
 
-        labels: of each text, by name or by number; integers that are the text of a label mean that one. pairs: second texts, for a template with {text_b}. `changes` are
-        fields of `seamkit.torch.classification.FitOptions`: epochs, learning_rate ... The task is saved with the
-        adapters from then on.
+        labels: of each text, by name or by number; integers that are the text of a label mean that one. pairs: second
+        texts, for a template with {text_b}. `changes` are fields of `seamkit.torch.classification.FitOptions`:
+        epochs, learning_rate ... The task is saved with the adapters from then on.
         """
         if len(labels) != len(texts):
             raise ShapeError(f"fit needs a label for each of {len(texts)} texts, found {len(labels)}")
