@@ -1,4 +1,7 @@
-/* Versions, status codes, errors and the rules that every struct at the border follows. */
+/* Versions, status codes, errors and the rules that every struct at the border follows.
+ *
+ * "Since 1.0" in the first comment of a header holds for all that the header declares, unless a declaration says a later
+ * version of its own. docs/abi.md says what the numbers promise. Since 1.0. */
 #ifndef SEAM_BASE_H
 #define SEAM_BASE_H
 
@@ -16,7 +19,11 @@ extern "C" {
 
 /* Every struct that crosses the border starts with `struct_size`, set by whoever fills the struct to the
  * size that its own header gives it. A reader must not touch a member that lies beyond it; this macro
- * asks. A struct passed with a struct_size smaller than version 1.0 gives it is refused. */
+ * asks. A struct passed with a struct_size smaller than version 1.0 gives it (sizes.h) is refused. Later versions add
+ * members at the end only: no struct has bytes at its end that belong to no member. A struct that says "Fixed" has no
+ * struct_size and never grows.
+ * A struct that the callee fills has its struct_size set by the caller, who also presets every member: to 0, unless the
+ * struct's comment says another value. */
 #define SEAM_HAS(pointer, member)                                                                      \
   ((pointer)->struct_size >= (size_t)((const char *)&(pointer)->member - (const char *)(pointer)) +    \
                                  sizeof((pointer)->member))
@@ -45,14 +52,15 @@ enum {
  * make errors with seam_host.set_error or seam_ops.fail, never by themselves. */
 typedef struct seam_error seam_error;
 
-/* Element types. Computation is in f32; bf16 and f16 are storage for weights; i32 is for token ids,
- * masks and indices. The numbers are part of the ABI. */
+/* Element types. Real numbers are computed in the engine's own type, on the native engine f32, and "f32" in the comments of
+ * these headers is that type; bf16 and f16 are storage for weights; i32 is for token ids, masks and indices. */
 typedef int32_t seam_dtype;
 enum { SEAM_F32 = 0, SEAM_BF16 = 1, SEAM_F16 = 2, SEAM_I32 = 3 };
 
 /* No tensor has more dimensions. */
 #define SEAM_MAX_RANK 8
 
+/* How much a line of the log matters. */
 typedef int32_t seam_log_level;
 enum { SEAM_LOG_DEBUG = 0, SEAM_LOG_INFO = 1, SEAM_LOG_WARNING = 2, SEAM_LOG_ERROR = 3 };
 

@@ -5,8 +5,16 @@
  * was made from: the order of releases does not matter. All functions that take `seam_error **error` return
  * SEAM_OK or the code of the error they set (see base.h); outputs are written on success only, unless a function says
  * otherwise.
- * Calls are [one thread per session] unless said otherwise: calls on a runtime, its backbones, adapters and
- * sessions must not overlap, except that different sessions on different backbones may run on different threads.
+ *
+ * Threads. What a function needs besides its own object is said here and nowhere else:
+ *  - Calls on one object must not overlap, unless a function is [thread-safe].
+ *  - A backbone that is not trained may be read by many sessions at once, each on a thread of its own, and so may an adapter
+ *    that is not trained and is attached to several of them. While a session trains, nothing else may use its adapters or,
+ *    where it trains that too, its backbone.
+ *  - Objects may be made and released on any thread, also while others compute.
+ *  - Plugins are loaded and unloaded, and the log and the number of threads set, while nothing else runs.
+ * A callback is called on the thread of the call that it was given to. It must return: it must not throw, longjmp or exit,
+ * and must not use the object whose call it was given to; other objects it may use.
  *
  * After fork() the child may go on with every object that no other thread was using at that moment: computing starts
  * anew there, with threads of its own, and gives the same values. fork() waits until no thread is within a matrix product
@@ -22,7 +30,7 @@
 #define SEAM_CLIENT_H
 
 #include "base.h"
-#include "dlpack.h"
+#include "../dlpack/dlpack.h"
 #include "ops.h"
 #include "plugin.h"
 
@@ -75,15 +83,15 @@ SEAM_API void seam_runtime_set_log(seam_runtime *runtime, seam_log_callback call
 SEAM_API void seam_set_thread_count(int32_t count);
 
 /* Loads one plugin library. SEAM_NOT_FOUND, SEAM_FORMAT (not a library), SEAM_PLUGIN (no entry, broken tables),
- * SEAM_INCOMPATIBLE (another ABI major), SEAM_ALREADY_EXISTS (an id that is already there). */
-SEAM_API seam_status seam_load_plugin(seam_runtime *runtime, const char *path, seam_error **error);
+ * SEAM_INCOMPATIBLE (another ABI major, or a host that lacks what it requires), SEAM_ALREADY_EXISTS (an id that is already there). */
+SEAM_API seam_status seam_runtime_load_plugin(seam_runtime *runtime, const char *path, seam_error **error);
 /* Loads every plugin found in the folders of search_path (joined by ':'); NULL: those of the environment's
  * SEAM_PLUGIN_PATH, then the folder of libSeam.so. A plugin that cannot be loaded is logged as a warning and passed
  * over; so is silently one whose id an earlier folder offered. *loaded (nullable) is the number of new plugins. */
-SEAM_API seam_status seam_load_plugins(seam_runtime *runtime, const char *search_path, size_t *loaded,
-                                       seam_error **error);
+SEAM_API seam_status seam_runtime_load_plugins(seam_runtime *runtime, const char *search_path, size_t *loaded,
+                                               seam_error **error);
 /* SEAM_INVALID_ARGUMENT while a backbone or adapter of the plugin is alive. */
-SEAM_API seam_status seam_unload_plugin(seam_runtime *runtime, const char *id, seam_error **error);
+SEAM_API seam_status seam_runtime_unload_plugin(seam_runtime *runtime, const char *id, seam_error **error);
 
 /* Strings are borrowed until the plugin is unloaded. */
 typedef struct seam_plugin_info {
@@ -92,22 +100,52 @@ typedef struct seam_plugin_info {
   const char *id, *version, *license, *summary, *path;
 } seam_plugin_info;
 
-SEAM_API size_t seam_plugin_count(seam_runtime *runtime);
-SEAM_API seam_status seam_plugin_get(seam_runtime *runtime, size_t index, seam_plugin_info *out, seam_error **error);
+SEAM_API size_t seam_runtime_plugin_count(seam_runtime *runtime);
+SEAM_API seam_status seam_runtime_get_plugin(seam_runtime *runtime, size_t index, seam_plugin_info *out,
+                                             seam_error **error);
+/* A table of functions that a plugin offers beyond these headers, by its id ("org.example.trace/1"): const, valid until the
+ * plugin is unloaded. SEAM_NOT_FOUND where there is no such plugin, or it has none of that id. */
+SEAM_API seam_status seam_runtime_get_extension(seam_runtime *runtime, const char *plugin_id, const char *extension_id,
+                                                const void **out, seam_error **error);
 /* A JSON object that describes a plugin, an adapter or a backbone by its id: what it is, its seams, options with
  * defaults and ranges, methods with signatures. *json is owned by the caller (seam_string_release). */
-SEAM_API seam_status seam_describe(seam_runtime *runtime, const char *id, char **json, seam_error **error);
+SEAM_API seam_status seam_runtime_describe(seam_runtime *runtime, const char *id, char **json, seam_error **error);
+
+/* ---- What takes long can be watched and stopped */
+
+typedef int32_t seam_activity;
+enum {
+  SEAM_ACTIVITY_QUERY = 0,    /* done and total count prompts */
+  SEAM_ACTIVITY_GENERATE = 1, /* done counts the steps, one token for each row, total the most there may be */
+  SEAM_ACTIVITY_FIT = 2,      /* epochs */
+  SEAM_ACTIVITY_CLASSIFY = 3  /* texts */
+};
+
+/* How far a call has come; borrowed during the callback. */
+typedef struct seam_progress {
+  uint32_t struct_size;
+  seam_activity activity;
+  int64_t done, total;
+  double loss;           /* SEAM_ACTIVITY_FIT: that of the last epoch; NaN where there is none */
+  const int32_t *tokens; /* SEAM_ACTIVITY_GENERATE: the newest token of each row, for streaming; -1 in a row that has ended;
+                          * NULL before the first step, and in beam search, where rows still change */
+  size_t token_count;
+} seam_progress;
+
+/* Called before each step, on the thread of the call; 0 stops it with SEAM_CANCELLED. */
+typedef int32_t (*seam_progress_callback)(void *user, const seam_progress *progress);
 
 /* ---- Backbones */
 
 /* Opens a pretrained model.
- * id: the backbone's id, or NULL to ask the loaded backbones which of them accepts the model.
+ * id: the backbone's id, or NULL to ask the loaded backbones which of them opens the model best; SEAM_INVALID_ARGUMENT where
+ * two say so alike.
  * path: a Hugging Face folder, a GGUF file or a folder with one, or NULL for a backbone that needs none.
  * options_json: nullable; unknown keys are an error. */
 SEAM_API seam_status seam_backbone_open(seam_runtime *runtime, const char *id, const char *path,
                                         const char *options_json, seam_backbone **out, seam_error **error);
 SEAM_API void seam_backbone_release(seam_backbone *backbone);
-/* Fills *out, whose struct_size the caller has set. Strings and arrays live as long as the backbone. */
+/* Fills *out as far as the struct_size that the caller has set. Strings and arrays live as long as the backbone. */
 SEAM_API void seam_backbone_get_info(seam_backbone *backbone, seam_backbone_info *out);
 /* Writes the backbone, with its trained weights, as a Hugging Face folder: config and tokenizer files are copied, the
  * weights keep their names; trained ones are f32. Of a GGUF file the tokenizer is not written, and quantised weights
@@ -115,34 +153,37 @@ SEAM_API void seam_backbone_get_info(seam_backbone *backbone, seam_backbone_info
  * files is refused with SEAM_ALREADY_EXISTS. */
 SEAM_API seam_status seam_backbone_save(seam_backbone *backbone, const char *path, seam_error **error);
 
-/* Asked between requests; 0 stops the query with SEAM_CANCELLED. */
-typedef int32_t (*seam_query_callback)(void *user);
 /* Asks a backbone of architecture SEAM_TEXT (any other: SEAM_UNSUPPORTED) how probable each answer is after each
  * prompt, and for its hidden state there. Requests may cost money, so these outputs are written after a failure, too:
  * *answered (nullable) is how many prompts have their rows, the first ones; *requests (nullable) how many requests
  * were sent, repeated ones included. Strings are UTF-8 and borrowed, arrays row-major and the caller's.
  * answers: words that may continue a prompt, with the space before them where there is one; at least one, none empty.
- * should_continue: nullable.
- * scores: [prompt_count, answer_count], natural logarithms; hidden: nullable, [prompt_count, d_model]. Rows that are
- * not answered are left alone. SEAM_NUMERIC, with the rows before, when the backbone gave NaN or infinity. */
+ * progress: nullable.
+ * scores: [prompt_count, answer_count], natural logarithms; hidden: nullable, [prompt_count, d_model]; the capacities are
+ * the floats that there is room for, at least that many. Rows that are not answered are left alone. SEAM_NUMERIC, with the rows before, when the backbone gave NaN or infinity. */
 SEAM_API seam_status seam_backbone_query(seam_backbone *backbone, const char *const *prompts, size_t prompt_count,
                                          const char *const *answers, size_t answer_count,
-                                         seam_query_callback should_continue, void *user, float *scores, float *hidden,
-                                         size_t *answered, int64_t *requests, seam_error **error);
+                                         seam_progress_callback progress, void *user, float *scores,
+                                         size_t score_capacity, float *hidden, size_t hidden_capacity, size_t *answered,
+                                         int64_t *requests, seam_error **error);
 
 /* ---- Adapters */
 
-/* Makes an adapter for a backbone and initialises its parameters.
- * id: "repcali". seam: nullable, the adapter's default. options_json: nullable.
- * backbone_frozen: 0 if the backbone will be trained with it (some adapters start differently then). */
-SEAM_API seam_status seam_adapter_create(seam_backbone *backbone, const char *id, const char *seam,
-                                         const char *options_json, int32_t backbone_frozen, uint64_t seed,
+/* Which adapter is wanted. All zero but struct_size is a frozen backbone and the adapter's defaults. */
+typedef struct seam_adapter_options {
+  uint32_t struct_size;
+  int32_t train_backbone;   /* 1: the backbone will be trained with it (some adapters start differently then); 0: frozen */
+  seam_score_kind score_kind; /* decoder.output: what the scores are */
+  const char *seam;         /* nullable: the adapter's default */
+  const char *options_json; /* nullable: its defaults. Unknown keys are an error. On a seam inside the layers "layers" (a list
+                             * of numbers) and "targets" (a list of projections) choose the points */
+  int64_t classes;          /* of the classification that it is part of: 2 or more on decoder.output, else 0 */
+  uint64_t seed;            /* of its initial values */
+} seam_adapter_options;
+
+/* Makes an adapter for a backbone and initialises its parameters. id: "repcali". options nullable: all 0. */
+SEAM_API seam_status seam_adapter_create(seam_backbone *backbone, const char *id, const seam_adapter_options *options,
                                          seam_adapter **out, seam_error **error);
-/* Makes an adapter on decoder.output, the head of a classification with `classes` classes (2 or more); the backbone
- * stays frozen. id: "dect". The rest is as for seam_adapter_create. */
-SEAM_API seam_status seam_adapter_create_classifier(seam_backbone *backbone, const char *id, const char *options_json,
-                                                    int64_t classes, uint64_t seed, seam_adapter **out,
-                                                    seam_error **error);
 /* Reads a saved adapter; SEAM_INCOMPATIBLE when it was made for a backbone of another shape. */
 SEAM_API seam_status seam_adapter_load(seam_backbone *backbone, const char *path, seam_adapter **out,
                                        seam_error **error);
@@ -158,8 +199,9 @@ SEAM_API seam_status seam_adapter_save(seam_adapter *adapter, const char *path, 
  * a reference of its own. */
 SEAM_API seam_status seam_adapter_fold(seam_adapter *adapter, seam_adapter **out, seam_error **error);
 SEAM_API void seam_adapter_release(seam_adapter *adapter);
-/* The options in force as a JSON object; owned by the caller. */
-SEAM_API seam_status seam_adapter_options(seam_adapter *adapter, char **json, seam_error **error);
+/* A JSON object that describes an adapter: "id", "seam", "options" as they are in force, "classes", "points" ("decoder.0.q"),
+ * and "parameters" with "name", "shape" and "frozen"; owned by the caller. */
+SEAM_API seam_status seam_adapter_describe(seam_adapter *adapter, char **json, seam_error **error);
 
 /* A learning rate of the adapter's own, 0 or more, for trainings that begin afterwards; negative: that of the training. */
 SEAM_API seam_status seam_adapter_set_learning_rate(seam_adapter *adapter, double learning_rate, seam_error **error);
@@ -188,8 +230,8 @@ typedef struct seam_value {
 } seam_value;
 
 /* Calls a method of the adapter's plugin by name ("shift"), with checked arguments. result nullable. */
-SEAM_API seam_status seam_call(seam_adapter *adapter, const char *method, const seam_value *arguments,
-                               size_t argument_count, seam_value *result, seam_error **error);
+SEAM_API seam_status seam_adapter_call(seam_adapter *adapter, const char *method, const seam_value *arguments,
+                                       size_t argument_count, seam_value *result, seam_error **error);
 
 /* ---- Sessions */
 
@@ -202,16 +244,29 @@ SEAM_API seam_status seam_session_attach(seam_session *session, seam_adapter *ad
 /* Makes an adapter for the place behind those attached and attaches it there: seam_adapter_create and
  * seam_session_attach in one, and the way for an adapter that depends on those before it, such as a gate on the tokens
  * of a prefix. On decoder.output of an encoder-only backbone it is the head of a classification, with the text's pooled
- * vector as its hidden; classes: 2 or more there, else 0. out nullable; *out is owned by the caller. */
-SEAM_API seam_status seam_session_add(seam_session *session, const char *id, const char *options_json, int64_t classes,
-                                      int32_t backbone_frozen, uint64_t seed, seam_adapter **out, seam_error **error);
+ * vector as its hidden. options nullable. out nullable; *out is owned by the caller. */
+SEAM_API seam_status seam_session_add(seam_session *session, const char *id, const seam_adapter_options *options,
+                                      seam_adapter **out, seam_error **error);
 /* Reads a folder of saved adapters, one or several, and attaches them behind those attached, in the order in which they
- * were. All or none. The adapters are owned by the session alone. */
+ * were. All or none. seam_session_adapter gives them. */
 SEAM_API seam_status seam_session_load(seam_session *session, const char *path, seam_error **error);
+/* Writes the attached adapters as one folder, that seam_session_load reads; the rest is as for seam_adapter_save. */
+SEAM_API seam_status seam_session_save(seam_session *session, const char *path, const char *backbone_path,
+                                       const char *notes, seam_error **error);
+/* The attached adapters, in the order in which they run. *out is owned by the caller. */
+SEAM_API size_t seam_session_adapter_count(seam_session *session);
+SEAM_API seam_status seam_session_adapter(seam_session *session, size_t index, seam_adapter **out, seam_error **error);
 /* SEAM_INVALID_ARGUMENT while another adapter weights the tokens of its prefix: detach that one first. */
 SEAM_API seam_status seam_session_detach(seam_session *session, seam_adapter *adapter, seam_error **error);
 SEAM_API seam_status seam_session_move(seam_session *session, seam_adapter *adapter, int32_t position,
                                        seam_error **error);
+/* Computes an attached adapter on projections into the backbone's weights, once, for this session alone: its passes then
+ * cost what the backbone's cost. The weights that it changes are copied as f32. SEAM_UNSUPPORTED for an adapter that is not
+ * linear in the weights, SEAM_INVALID_ARGUMENT where another adapter on the same points runs before it. Training, saving
+ * and detaching need it unmerged. */
+SEAM_API seam_status seam_session_merge(seam_session *session, seam_adapter *adapter, seam_error **error);
+/* The backbone's own weights again, bit for bit. */
+SEAM_API seam_status seam_session_unmerge(seam_session *session, seam_adapter *adapter, seam_error **error);
 
 /* Token ids, row-major, borrowed during the call. */
 typedef struct seam_batch {
@@ -246,10 +301,10 @@ SEAM_API seam_status seam_session_forward(seam_session *session, const seam_batc
 SEAM_API seam_status seam_session_pool(seam_session *session, const seam_batch *batch,
                                        DLManagedTensorVersioned **pooled, seam_error **error);
 
-/* Scores of the classes, from the attached adapters on decoder.output: class_scores [batch, classes], filled; the largest
- * of a row is its choice. SEAM_INVALID_ARGUMENT without such an adapter. */
+/* Scores of the classes, from the attached adapters on decoder.output: class_scores [batch, classes], filled, with room
+ * for `capacity` floats; the largest of a row is its choice. SEAM_INVALID_ARGUMENT without such an adapter. */
 SEAM_API seam_status seam_session_classify(seam_session *session, const seam_batch *batch, float *class_scores,
-                                           seam_error **error);
+                                           size_t capacity, seam_error **error);
 
 /* Fixed: it never grows. */
 typedef struct seam_score {
@@ -258,10 +313,12 @@ typedef struct seam_score {
   int64_t correct_count;  /* of them, the model's first choice given the labels before */
 } seam_score;
 
-/* scores: batch->batch entries, filled in order. */
+/* scores: batch->batch entries, filled in order; room for `capacity`. */
 SEAM_API seam_status seam_session_score(seam_session *session, const seam_batch *batch, seam_score *scores,
-                                        seam_error **error);
+                                        size_t capacity, seam_error **error);
 
+/* When a beam search ends. */
+typedef int32_t seam_early_stopping;
 enum { SEAM_EARLY_STOPPING_HEURISTIC = 0, SEAM_EARLY_STOPPING_WHEN_FULL = 1, SEAM_EARLY_STOPPING_NEVER = 2 };
 
 /* Names and meanings are those of Hugging Face generate. num_beams and num_return_sequences are at most 65536. */
@@ -271,7 +328,7 @@ typedef struct seam_generate_options {
                                              a prompt, for a decoder-only backbone that has it */
   int32_t num_beams;
   int32_t num_return_sequences;
-  int32_t early_stopping;
+  seam_early_stopping early_stopping;
   double length_penalty;
   int32_t do_sample;
   int32_t top_k;
@@ -290,14 +347,11 @@ typedef struct seam_generate_options {
  * ...) have no member here: they hold unless ignore_generation_config is 1 when seam_session_generate is called. */
 SEAM_API seam_status seam_generate_options_init(seam_backbone *backbone, seam_generate_options *options,
                                                 seam_error **error);
-/* Asked before every step; 0 stops the call with SEAM_CANCELLED. */
-typedef int32_t (*seam_continue_callback)(void *user, int64_t tokens_so_far);
 /* Generates targets for the batch's sources; for a decoder-only backbone, continuations of them. options nullable: the
- * model's own; should_continue nullable. */
+ * model's own; progress nullable. */
 SEAM_API seam_status seam_session_generate(seam_session *session, const seam_batch *batch,
-                                           const seam_generate_options *options,
-                                           seam_continue_callback should_continue, void *user, seam_sequences **out,
-                                           seam_error **error);
+                                           const seam_generate_options *options, seam_progress_callback progress,
+                                           void *user, seam_sequences **out, seam_error **error);
 /* Sequences of item `item`, best first for beams. */
 SEAM_API size_t seam_sequences_count(const seam_sequences *sequences, size_t item);
 /* Borrowed from `sequences`; NULL and 0 out of range. Without the start token, with the end token if one came.
@@ -308,13 +362,16 @@ SEAM_API void seam_sequences_release(seam_sequences *sequences);
 
 /* ---- Training */
 
+typedef int32_t seam_optimizer;
 enum { SEAM_OPTIMIZER_ADAMW = 0, SEAM_OPTIMIZER_ADAM = 1 };
+/* How the learning rate changes behind the warm-up. */
+typedef int32_t seam_schedule;
 enum { SEAM_SCHEDULE_CONSTANT = 0, SEAM_SCHEDULE_LINEAR = 1, SEAM_SCHEDULE_COSINE = 2 };
 
 typedef struct seam_train_options {
   uint32_t struct_size; /* set by the caller, before seam_train_options_init */
-  int32_t optimizer;
-  int32_t schedule;
+  seam_optimizer optimizer;
+  seam_schedule schedule;
   int32_t train_backbone; /* 0: only the adapters; 1: the backbone with them */
   double learning_rate;          /* of the adapters */
   double backbone_learning_rate; /* of the backbone, where it is trained */
@@ -371,17 +428,19 @@ SEAM_API void seam_fit_options_init(seam_fit_options *options);
  * scores [examples, classes]: the backbone's for each class. hidden [examples, d_model]: its states where the answer
  * stands. labels [examples]: the class of each, from 0; every class has one. empty_scores [classes]: for an empty text;
  * nullable where they are not known. options nullable: the defaults.
- * losses (nullable): one for each epoch of the options, the mean over the examples before the update.
+ * losses (nullable): one for each epoch of the options, the mean over the examples before the update; room for
+ * loss_capacity. progress nullable; stopped by it, the adapter is as before.
  * SEAM_NUMERIC for NaN or infinity in the features, naming the example, or in training. SEAM_INVALID_ARGUMENT where there
  * is neither a parameter to train nor a `prepare` to call. A trained parameter that the first epoch's loss does not reach
  * is named in a warning of the log. After an error the adapter is as before. A view of a parameter goes stale, as when training begins and ends. */
 SEAM_API seam_status seam_adapter_fit(seam_adapter *adapter, const float *scores, const float *hidden,
                                       const int32_t *labels, const float *empty_scores, size_t examples,
-                                      const seam_fit_options *options, double *losses, seam_error **error);
-/* The scores that an adapter on decoder.output gives to each class: class_scores [examples, classes], filled; the
- * largest of a row is its choice. */
+                                      const seam_fit_options *options, seam_progress_callback progress, void *user,
+                                      double *losses, size_t loss_capacity, seam_error **error);
+/* The scores that an adapter on decoder.output gives to each class: class_scores [examples, classes], filled, with room for
+ * `capacity` floats; the largest of a row is its choice. */
 SEAM_API seam_status seam_adapter_classify(seam_adapter *adapter, const float *scores, const float *hidden,
-                                           size_t examples, float *class_scores, seam_error **error);
+                                           size_t examples, float *class_scores, size_t capacity, seam_error **error);
 
 /* ---- Classification of texts: a prompt, label words, and adapters on decoder.output */
 
@@ -400,15 +459,17 @@ SEAM_API void seam_classifier_release(seam_classifier *classifier);
  * the scores are the model's own. */
 SEAM_API seam_status seam_classifier_attach(seam_classifier *classifier, seam_adapter *adapter, seam_error **error);
 /* Trains the attached adapters on `count` texts. texts_b: second texts of pairs for a template with {text_b}, else NULL.
- * labels [count]: from 0; every class has an example. options nullable: the defaults. losses nullable: one an epoch.
+ * labels [count]: from 0; every class has an example. options nullable: the defaults. losses and progress as in seam_adapter_fit.
  * The task is saved with the adapters from then on. Errors as seam_adapter_fit. */
 SEAM_API seam_status seam_classifier_fit(seam_classifier *classifier, const char *const *texts,
                                          const char *const *texts_b, const int32_t *labels, size_t count,
-                                         const seam_fit_options *options, double *losses, seam_error **error);
-/* scores [count, classes], filled; the largest of a row is the text's class. */
+                                         const seam_fit_options *options, seam_progress_callback progress, void *user,
+                                         double *losses, size_t loss_capacity, seam_error **error);
+/* scores [count, classes], filled, with room for `capacity` floats; the largest of a row is the text's class. progress
+ * nullable: SEAM_ACTIVITY_CLASSIFY or, where the model is asked over a network, SEAM_ACTIVITY_QUERY. */
 SEAM_API seam_status seam_classifier_predict(seam_classifier *classifier, const char *const *texts,
-                                             const char *const *texts_b, size_t count, float *scores,
-                                             seam_error **error);
+                                             const char *const *texts_b, size_t count, seam_progress_callback progress,
+                                             void *user, float *scores, size_t capacity, seam_error **error);
 /* How many prompts the model was asked; -1 for NULL. */
 SEAM_API int64_t seam_classifier_query_count(seam_classifier *classifier);
 /* The task that a loaded or trained adapter was saved with, to create its classifier; owned by the caller. SEAM_NOT_FOUND

@@ -12,12 +12,16 @@
  *
  * All functions are [during forward]. Axes may be negative, counted from the end. "broadcast" is NumPy's
  * rule. Unless said otherwise operands are f32 (a bf16 or f16 weight is accepted wherever "weight" is
- * said, and read as f32), the result is f32, and gradients flow to every f32 operand. */
+ * said, and read as f32), the result is f32, and gradients flow to every f32 operand.
+ *
+ * Tensors enter and leave through DLPack's own header (https://github.com/dmlc/dlpack, version 1). The producer owns the
+ * memory; the consumer calls `deleter`, where there is one, exactly once. Taken are dtypes f32, bf16, f16 and i32 with one
+ * lane, NULL `strides` as row-major; the native engine's tensors are on kDLCPU. Since 1.0. */
 #ifndef SEAM_OPS_H
 #define SEAM_OPS_H
 
 #include "base.h"
-#include "dlpack.h"
+#include "../dlpack/dlpack.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -28,12 +32,14 @@ typedef struct seam_tensor seam_tensor;   /* a tensor of that pass; owned by the
 typedef struct seam_buffer seam_buffer;   /* memory that outlives a pass (a decoding cache); see the end */
 
 /* Reduction of a loss. */
+typedef int32_t seam_reduction;
 enum { SEAM_REDUCTION_NONE = 0, SEAM_REDUCTION_SUM = 1, SEAM_REDUCTION_MEAN = 2 };
 
 typedef struct seam_ops {
   uint32_t struct_size;
-  uint32_t abi_major; /* SEAM_ABI_MAJOR of the host that filled the table */
-  void *engine;       /* the host's own; plugins leave it alone */
+  uint32_t abi_major; /* SEAM_ABI_MAJOR and SEAM_ABI_MINOR of the host that filled the table */
+  uint32_t abi_minor;
+  void *engine; /* the host's own; plugins leave it alone */
 
   /* ---- The context and its tensors */
 
@@ -104,12 +110,24 @@ typedef struct seam_ops {
   seam_tensor *(*matmul)(seam_context *ctx, seam_tensor *a, seam_tensor *b, int32_t transpose_a, int32_t transpose_b);
   /* x [..., in] times weight [out, in] transposed, plus bias [out] (nullable) -> [..., out]. */
   seam_tensor *(*linear)(seam_context *ctx, seam_tensor *x, seam_tensor *weight, seam_tensor *bias);
+  /* A low-rank update (LoRA, Hu et al. 2021, equation 3): y [..., out] + scale * (x [..., in] times a [rank, in]
+   * transposed, times b [out, rank] transposed). It may write the result into y's memory: the handle y must not be used
+   * afterwards. */
+  seam_tensor *(*linear_low_rank)(seam_context *ctx, seam_tensor *y, seam_tensor *x, seam_tensor *a, seam_tensor *b,
+                                  double scale);
   /* Scaled dot-product attention. query [b, h, q, dk]; key [b, g, k, dk], value [b, g, k, dv] with h a
    * multiple of g (grouped heads); bias (nullable) broadcasts to [b, h, q, k] and is added to the scaled
    * scores; mask (nullable) i32 [b, k], 0 hides a key; causal != 0: query i sees keys 0 ... i + (k - q).
    * Result [b, h, q, dv]. A query that sees no key gives zeros. */
   seam_tensor *(*attention)(seam_context *ctx, seam_tensor *query, seam_tensor *key, seam_tensor *value,
                             seam_tensor *bias, seam_tensor *mask, double scale, int32_t causal);
+
+  /* ---- Positions */
+
+  /* Rotary position embedding (Su et al. 2021), halves layout: x [batch, heads, n, d], cosine and sine
+   * [batch or 1, n, d/2] without gradient; the first half of d becomes x1 cos - x2 sin, the second
+   * x2 cos + x1 sin. */
+  seam_tensor *(*rotary)(seam_context *ctx, seam_tensor *x, seam_tensor *cosine, seam_tensor *sine);
 
   /* ---- Normalisation */
 
@@ -157,7 +175,7 @@ typedef struct seam_ops {
    * nothing. SEAM_REDUCTION_NONE gives the shape of targets; MEAN divides by the counted positions and
    * fails when there is none. */
   seam_tensor *(*cross_entropy)(seam_context *ctx, seam_tensor *logits, seam_tensor *targets, int32_t ignore_index,
-                                double label_smoothing, int32_t reduction);
+                                double label_smoothing, seam_reduction reduction);
 
   /* ---- Buffers: memory that outlives a forward, for decoding caches
    * A buffer is created by the plugin, belongs to it, and is released by it with buffer_release, which
@@ -175,13 +193,6 @@ typedef struct seam_ops {
   seam_tensor *(*buffer_read)(seam_context *ctx, seam_buffer *buffer, int32_t axis, int64_t length);
   /* Along axis 0: new row i is old row rows[i]. `count` rows; the buffer then has `count` rows. */
   seam_status (*buffer_select)(seam_context *ctx, seam_buffer *buffer, const int32_t *rows, int64_t count);
-
-  /* ---- Positions */
-
-  /* Rotary position embedding (Su et al. 2021), halves layout: x [batch, heads, n, d], cosine and sine
-   * [batch or 1, n, d/2] without gradient; the first half of d becomes x1 cos - x2 sin, the second
-   * x2 cos + x1 sin. */
-  seam_tensor *(*rotary)(seam_context *ctx, seam_tensor *x, seam_tensor *cosine, seam_tensor *sine);
 } seam_ops;
 
 #ifdef __cplusplus

@@ -8,7 +8,11 @@
  * Names and numbers are checked when a plugin is loaded or an instance is made, and the first one that is wrong refuses
  * it, with a sentence. Ids and the names of seams, options and methods have 1 to 100 characters of [a-z0-9._-], the first
  * of [a-z0-9]; those of parameters may have capitals, too. Each is there once among its kind. Arrays have at most 1000
- * entries, none of them NULL, and an instance at most 2^20 parameters. */
+ * entries, none of them NULL, and an instance at most 2^20 parameters.
+ *
+ * A function that the host calls must return: it must not throw, longjmp over the host, exit, or fork and go on. What it
+ * does otherwise leaves the host's session unusable or ends the process. Within a pass a plugin calls seam_ops and
+ * seam_host only, no function of client.h. Since 1.0. */
 #ifndef SEAM_PLUGIN_H
 #define SEAM_PLUGIN_H
 
@@ -22,7 +26,8 @@ extern "C" {
 /* ---- What the host gives a plugin */
 
 /* Options of an adapter or backbone, or a model's config.json: names to values. Keys of nested objects
- * are joined by dots ("rope_scaling.factor"). Owned by the host. */
+ * are joined by dots ("rope_scaling.factor"), and an element of a list has its number for a key, from 0
+ * ("eos_token_id.1"). Owned by the host. */
 typedef struct seam_config seam_config;
 
 /* A pretrained model on disk: its config.json and its tensors, already validated. Owned by the host. */
@@ -48,6 +53,10 @@ typedef struct seam_host {
   seam_status (*config_int)(const seam_config *config, const char *key, int64_t *out);
   seam_status (*config_double)(const seam_config *config, const char *key, double *out);
   seam_status (*config_string)(const seam_config *config, const char *key, const char **out);
+  /* How many elements a list has, or keys an object; SEAM_INVALID_ARGUMENT for any other value. */
+  seam_status (*config_count)(const seam_config *config, const char *key, int64_t *out);
+  /* Any value, lists and objects too, as JSON text without line breaks; borrowed likewise. key "": the whole config. */
+  seam_status (*config_json)(const seam_config *config, const char *key, const char **out);
   /* During create only: replaces a declared option by what the plugin resolved it to ("auto" to its
    * choice), so that the saved adapter is rebuilt the same. */
   seam_status (*config_set_string)(seam_config *config, const char *key, const char *value);
@@ -56,7 +65,29 @@ typedef struct seam_host {
   const seam_config *(*model_config)(const seam_model *model);
   /* Shape of a tensor; *rank is its rank. SEAM_NOT_FOUND when the model has no such tensor. */
   seam_status (*model_tensor)(const seam_model *model, const char *name, int64_t shape[SEAM_MAX_RANK], int32_t *rank);
+
+  /* A table of functions beyond this header, by its id, "seam.NAME/REVISION" or, of others, reverse DNS with a revision
+   * ("org.example.trace/1"); NULL: the host has none of that id. Const, lives as long as the host. */
+  const void *(*extension)(const struct seam_host *host, const char *id);
 } seam_host;
+
+/* ---- What every pass has */
+
+/* One pass through an adapter or a backbone, as its functions are given it. [during forward] */
+typedef struct seam_pass {
+  uint32_t struct_size;
+  int32_t training; /* 1: the pass will be differentiated */
+  seam_context *ctx;
+  const seam_ops *ops;
+  seam_tensor *const *parameters; /* the instance's, in declared order; at a point: the shared ones, then the point's */
+  size_t parameter_count;
+  /* Of the tokens whose states flow here, each NULL where it is not known: which are tokens (1) and which padding (0),
+   * their positions in the text, and which the model generated itself (1) after a prompt or a start token (0). Inside the
+   * layers of a backbone, and [batch, n] i32; of encode, decode and other seams NULL. */
+  seam_tensor *attention_mask;
+  seam_tensor *position_ids;
+  seam_tensor *generated_mask;
+} seam_pass;
 
 /* ---- What a plugin declares */
 
@@ -87,57 +118,56 @@ enum {
   SEAM_INIT_XAVIER_UNIFORM = 5, /* Glorot and Bengio 2010, gain a, from the last two sizes */
   SEAM_INIT_XAVIER_NORMAL = 6,
   SEAM_INIT_DATA = 7,           /* copied from `data` */
-  SEAM_INIT_MODEL = 8           /* backbones: the model's tensor of this name: mapped, or f32 if quantised */
+  SEAM_INIT_MODEL = 8,          /* backbones: the model's tensor of this name: mapped, or f32 if quantised */
+  SEAM_INIT_ORTHOGONAL = 9      /* rank 2 or more, gain a: as [first size, the others together], orthonormal rows or, where
+                                 * there are more rows than columns, columns (Saxe et al. 2014) */
 };
 
+/* Bits of seam_parameter.flags. */
+typedef uint32_t seam_parameter_flags;
 enum { SEAM_PARAMETER_FROZEN = 1 }; /* a constant that is saved with the others but never trained */
 
-/* A name may have parts between dots, none of them empty; "a" and "a.b" are not there together. The sizes of a shape are 0
+/* The host presets `point` to -1. A name may have parts between dots, none of them empty; "a" and "a.b" are not there together. The sizes of a shape are 0
  * or more and, 0 counted as 1, at most 2^40 together; all parameters together fit the machine's memory. Every value at
  * the start is finite in f32. */
 typedef struct seam_parameter {
   uint32_t struct_size;
-  uint32_t flags;
+  seam_parameter_flags flags;
   const char *name; /* borrowed until the instance is destroyed, as are shape and data */
   int32_t rank;
   seam_init init;
   int64_t shape[SEAM_MAX_RANK];
   double a, b;
   const float *data;
+  int64_t point; /* an adapter's at a seam inside the layers: the index in seam_site.points of the point that it belongs to,
+                  * where its name is the point's own; -1: shared by all points. A saved adapter has it as
+                  * "decoder.0.q.NAME" */
 } seam_parameter;
 
 /* ---- Methods: functions of a plugin's own, called by name through libffi */
 
-/* The first argument of every method. [during forward] */
-typedef struct seam_method_call {
-  uint32_t struct_size;
-  seam_context *ctx;
-  const seam_ops *ops;
-  void *self;                       /* the adapter's instance */
-  seam_tensor *const *parameters;   /* in declared order */
-  size_t parameter_count;
-} seam_method_call;
-
+/* Bits of seam_method.flags. */
+typedef uint32_t seam_method_flags;
 enum { SEAM_METHOD_RECORDED = 1 }; /* a tensor without arguments, whose values a trainer records over the steps */
 
 /* `signature` is the C prototype without names, first the result, e.g.
- *   "seam_tensor *(const seam_method_call *, double)"
- * Results: void, int64_t, double, const char * (borrowed until the next call on the adapter), seam_tensor *.
- * Arguments after the first: int64_t, double, const char *, seam_tensor *. A method fails with
- * seam_ops.fail. */
+ *   "seam_tensor *(void *, const seam_pass *, double)"
+ * Every method takes the adapter's instance and the pass first. Results: void, int64_t, double, const char * (borrowed
+ * until the next call on the adapter), seam_tensor *. Arguments after those two: int64_t, double, const char *,
+ * seam_tensor *. A method fails with seam_ops.fail. */
 typedef struct seam_method {
   uint32_t struct_size;
+  seam_method_flags flags;
   const char *name;
   const char *signature;
   const char *doc;
   void (*function)(void);
-  uint32_t flags;
 } seam_method;
 
 /* ---- Adapters */
 
-/* The seams of version 1.0, by name. A backbone lists those it has, an adapter those it can attach to; decoder.output
- * and, with prefix_layers, the two of prefixes need not be listed.
+/* The seams of version 1.0, by name. A backbone lists those it has, an adapter those it can attach to; decoder.output,
+ * with prefix_layers the two of prefixes, and those that a point is of need not be listed.
  *
  * "encoder.output": inputs hidden [batch, source, d_model] f32 and mask [batch, source] i32 (1: a token,
  * 0: padding); one output, hidden of the same shape. */
@@ -149,6 +179,15 @@ enum { SEAM_ENCODER_OUTPUT_HIDDEN = 0, SEAM_ENCODER_OUTPUT_MASK = 1 };
  * classification: seam_site.classes is positive. Nothing of the backbone lies behind it, so every backbone has it. Where
  * it is trained together with adapters on other seams, the scores are 0 and hidden is the pooled vector of the text. */
 #define SEAM_DECODER_OUTPUT "decoder.output"
+/* What the scores that enter decoder.output are, all of them or unknown. */
+typedef int32_t seam_score_kind;
+enum {
+  SEAM_SCORES_UNKNOWN = 0,
+  SEAM_SCORES_LOGITS = 1,            /* any real numbers, of which a softmax makes probabilities */
+  SEAM_SCORES_LOG_PROBABILITIES = 2, /* natural logarithms; over other words than the classes', so their sum is below 1 */
+  SEAM_SCORES_PROBABILITIES = 3,     /* likewise, from 0 to 1 */
+  SEAM_SCORES_SIMILARITIES = 4       /* cosines, from -1 to 1 */
+};
 enum { SEAM_DECODER_OUTPUT_SCORES = 0, SEAM_DECODER_OUTPUT_HIDDEN = 1 };
 
 /* Attentions that can be given a prefix: an encoder's over its own tokens, a decoder's over its own, and a decoder's
@@ -170,30 +209,83 @@ enum { SEAM_PREFIX_ENCODER = 0, SEAM_PREFIX_DECODER = 1, SEAM_PREFIX_CROSS = 2 }
  * input, or is NULL as that is. Runs after all adapters on attention.prefix; every backbone with that seam has this one. */
 #define SEAM_PREFIX_TOKENS "prefix.tokens"
 
+/* ---- Points: seams inside a backbone */
+
+/* Which half of a model. */
+typedef int32_t seam_stack;
+enum { SEAM_STACK_ENCODER = 0, SEAM_STACK_DECODER = 1 };
+
+/* "layer.output": one input, hidden [batch, n, d_model] f32 as it leaves a layer (of post-norm models behind the last
+ * norm); one output of the same shape. */
+#define SEAM_LAYER_OUTPUT "layer.output"
+
+/* "projection": a matrix of a layer, y = x weight^T + bias. Before the product: inputs x [batch, n, in], weight [out, in]
+ * and bias [out] (NULL where there is none), one output of x's shape, which is projected instead. After it: the same inputs
+ * and y [batch, n, out], one output of y's shape. */
+#define SEAM_PROJECTION "projection"
+enum { SEAM_PROJECTION_X = 0, SEAM_PROJECTION_WEIGHT = 1, SEAM_PROJECTION_BIAS = 2, SEAM_PROJECTION_Y = 3 };
+
+/* When the visitor is called at a point of seam "projection"; elsewhere always after. */
+typedef uint32_t seam_phases;
+enum { SEAM_PHASE_BEFORE = 1, SEAM_PHASE_AFTER = 2 };
+
+/* One place inside a backbone. Projections have the names "q", "k", "v" and "o" of attention over a stack's own tokens,
+ * "cross_q" ... of a decoder's over the encoder's, "gate", "up" and "down" of the feed-forward network; one matrix that does
+ * the work of several is one point whose name joins theirs ("qkv"), with the parts of its output in order. */
+typedef struct seam_point {
+  uint32_t struct_size;
+  seam_stack stack;
+  const char *seam;
+  const char *name; /* "" for a whole layer */
+  int64_t layer;    /* from 0 */
+  int64_t input_width, output_width;
+  const char *const *part_names; /* NULL: it is one */
+  const int64_t *part_widths;
+  size_t part_count;
+} seam_point;
+
+/* What a backbone hands over at a point. */
+typedef struct seam_visit {
+  uint32_t struct_size;
+  seam_phases phase; /* one of them */
+  size_t point;      /* index in seam_backbone_info.points */
+  seam_tensor *x;      /* projection: as the seam says; else NULL */
+  seam_tensor *weight; /* likewise */
+  seam_tensor *bias;   /* likewise, nullable */
+  seam_tensor *value;  /* in: what flows, x before a projection and y after it, hidden at layer.output; out: what goes on
+                        * in its place */
+} seam_visit;
+
+/* The host's side of a pass with points that somebody wants. A backbone asks `wanted` at each of its points, so that the
+ * others cost nothing, and calls `visit` with a struct of its own. The pass that it hands on says what it knows of the
+ * tokens there (attention_mask and what follows). A visitor may not be kept beyond the pass. */
+typedef struct seam_visitor {
+  uint32_t struct_size;
+  const uint8_t *wanted; /* seam_phases of each point of seam_backbone_info.points; 0: nobody wants it */
+  size_t point_count;
+  void (*visit)(const struct seam_visitor *visitor, const seam_pass *pass, seam_visit *io);
+  void *host; /* the host's own */
+} seam_visitor;
+
 /* Where an adapter is attached. Zero: unknown or unlimited. */
 typedef struct seam_site {
   uint32_t struct_size;
-  int32_t backbone_frozen;   /* 1: only adapters are trained; 0: the backbone is trained with them */
-  const char *seam;          /* borrowed during create */
-  int64_t d_model;
-  int64_t encoder_layers, decoder_layers;
-  int64_t heads, kv_heads, head_dim;
-  int64_t max_source_positions, max_target_positions;
-  int64_t vocab_size;
-  int64_t classes; /* of the classification that the adapter is part of; 0: none */
-  int64_t prefix_layers[SEAM_PREFIX_ATTENTIONS];     /* as in seam_backbone_info */
-  int64_t max_prefix_length[SEAM_PREFIX_ATTENTIONS]; /* as in seam_backbone_info */
-  int64_t prefix_length[SEAM_PREFIX_ATTENTIONS];     /* tokens of what enters the seam, by attention; 0: none */
+  int32_t backbone_frozen;    /* 1: only adapters are trained; 0: the backbone is trained with them */
+  seam_score_kind score_kind; /* decoder.output: what the scores are */
+  const char *seam;           /* borrowed during create, as all that the site points to */
+  const struct seam_backbone_info *backbone;
+  int64_t classes;                               /* of the classification that the adapter is part of; 0: none */
+  int64_t prefix_length[SEAM_PREFIX_ATTENTIONS]; /* tokens of what enters the seam, by attention; 0: none */
+  const seam_point *const *points; /* of a seam inside the layers, those it is attached to, in the backbone's order: one or
+                                    * more; else NULL */
+  size_t point_count;
 } seam_site;
 
-/* One pass through an adapter. The plugin reads inputs and parameters and fills every outputs[i]. */
+/* What flows through an adapter: it reads the inputs and fills every outputs[i], which is NULL on entry. */
 typedef struct seam_forward {
   uint32_t struct_size;
-  int32_t training;
-  seam_context *ctx;
-  const seam_ops *ops;
-  seam_tensor *const *parameters; /* in declared order */
-  size_t parameter_count;
+  seam_phases phase;          /* at a projection: one of them */
+  int64_t point;              /* index in seam_site.points; -1 at seams that have none */
   seam_tensor *const *inputs; /* as the seam defines */
   size_t input_count;
   seam_tensor **outputs;
@@ -203,28 +295,31 @@ typedef struct seam_forward {
 /* What an adapter may look at before its first training step, to start from the data. */
 typedef struct seam_prepare {
   uint32_t struct_size;
-  seam_context *ctx;
-  const seam_ops *ops;
-  seam_tensor *const *parameters; /* in declared order */
-  size_t parameter_count;
   seam_tensor *const *inputs; /* as the seam defines, all training examples along the batch axis */
   size_t input_count;
   seam_tensor *labels;       /* [examples] i32: the class of each, every class has one; NULL where there are none */
   seam_tensor *empty_scores; /* decoder.output: the scores [1, classes] for an empty text; else NULL */
-  seam_tensor **values;      /* out: parameter_count entries, NULL on entry; a tensor of a parameter's shape becomes its
+  seam_tensor **values;      /* out: one for each parameter, NULL on entry; a tensor of a parameter's shape becomes its
                               * value, of frozen ones too; NULL leaves it */
+  size_t value_count;
 } seam_prepare;
 
 /* From the parameters of an instance to those of one that was created with the same options and "folded": true. */
 typedef struct seam_fold {
   uint32_t struct_size;
-  seam_context *ctx;
-  const seam_ops *ops;
-  seam_tensor *const *parameters; /* of this instance, in declared order */
-  size_t parameter_count;
   seam_tensor **values; /* out: one for each parameter of the folded instance, in its declared order; NULL on entry */
   size_t value_count;
 } seam_fold;
+
+/* What a projection's matrix becomes: y = x weight^T + bias gives what the adapter gave. */
+typedef struct seam_fold_weight {
+  uint32_t struct_size;
+  int64_t point;             /* index in seam_site.points */
+  seam_tensor *weight;       /* [out, in] */
+  seam_tensor *bias;         /* [out]; nullable */
+  seam_tensor *folded_weight; /* out: [out, in] f32 */
+  seam_tensor *folded_bias;   /* out: [out] f32; NULL where bias is, and else where it stays */
+} seam_fold_weight;
 
 /* Calls on one instance never overlap; different instances may run on different threads. */
 typedef struct seam_adapter_factory {
@@ -243,15 +338,22 @@ typedef struct seam_adapter_factory {
                         seam_error **error);
   void (*destroy)(void *self);
   size_t (*parameter_count)(void *self);
-  /* Fills *out, whose struct_size the caller has set; index < parameter_count. */
+  /* Fills *out, as base.h says; index < parameter_count. */
   void (*parameter)(void *self, size_t index, seam_parameter *out);
-  void (*forward)(void *self, const seam_forward *forward);
+  void (*forward)(void *self, const seam_pass *pass, seam_forward *io);
   /* Called once, before the first step of a training that starts from new; not when an adapter is loaded. Nullable. An
    * adapter all of whose parameters are frozen is fitted by this call alone. */
-  void (*prepare)(void *self, const seam_prepare *prepare);
+  void (*prepare)(void *self, const seam_pass *pass, seam_prepare *io);
   /* Computes away what training needs and inference does not: the folded instance gives the same outputs. Nullable; a
    * factory that has it declares the bool option "folded", false by default. Not called on a folded instance. */
-  void (*fold)(void *self, const seam_fold *fold);
+  void (*fold)(void *self, const seam_pass *pass, seam_fold *io);
+  /* Seams inside the layers. The options "layers" and "targets", which choose among a backbone's points, are the host's
+   * and may not be declared. Projections that it attaches to where a user names none, joined by '|' ("q|v"); NULL: all. */
+  const char *default_targets;
+  /* At which phases it wants a projection; asked once for each point. Nullable: after. */
+  seam_phases (*phases)(void *self, size_t point);
+  /* An adapter on projections that is linear in the weight. Nullable: it cannot be merged. */
+  void (*fold_weight)(void *self, const seam_pass *pass, seam_fold_weight *io);
 } seam_adapter_factory;
 
 /* ---- Backbones */
@@ -271,13 +373,17 @@ enum {
   SEAM_TEXT = 3             /* query: it reads text by itself */
 };
 
-/* What a backbone is. Zero: none, unknown, unlimited; token ids: -1 for none. Strings and arrays are borrowed
- * until the backbone is destroyed. Layers are at most 2^16, positions, vocabularies and ids at most 2^31 - 1, other
- * numbers at most 2^20. */
+/* What a backbone is. Zero: none, unknown, unlimited; the host presets the ids of tokens to -1, which is none. Strings
+ * and arrays are borrowed until the backbone is destroyed. Layers are at most 2^16, positions, vocabularies and ids at most
+ * 2^31 - 1, other numbers at most 2^20. */
 typedef struct seam_backbone_info {
   uint32_t struct_size;
   seam_backbone_kind kind;
-  const char *family; /* "t5", "bart", "marian" ... */
+  seam_architecture architecture;
+  int32_t has_head; /* 1: scores of the vocabulary can be had; 0: hidden states only, as of a sentence encoder */
+  const char *family;   /* "t5", "bart", "marian" ... */
+  const char *identity; /* nullable: what tells it apart from other models, where it has no files: a server's address and
+                         * the model's name there. Answers are kept on disk under it. */
   const char *const *seams;
   size_t seam_count;
   int64_t d_model;
@@ -285,72 +391,58 @@ typedef struct seam_backbone_info {
   int64_t heads, kv_heads, head_dim;
   int64_t max_source_positions, max_target_positions;
   int64_t vocab_size;
-  int64_t decoder_start_token_id, eos_token_id, pad_token_id;
   int64_t source_vocab_size; /* where sources have a vocabulary of their own; 0: vocab_size serves both */
-  seam_architecture architecture;
-  int32_t has_head; /* 1: scores of the vocabulary can be had; 0: hidden states only, as of a sentence encoder */
-  int64_t bos_token_id, mask_token_id;
-  const char *identity; /* nullable: what tells it apart from other models, where it has no files: a server's address and
-                         * the model's name there. Answers are kept on disk under it. */
+  int64_t decoder_start_token_id, pad_token_id, bos_token_id, mask_token_id;
+  const int64_t *eos_token_ids; /* each ends a text */
+  size_t eos_token_count;
   int64_t prefix_layers[SEAM_PREFIX_ATTENTIONS];     /* layers whose attention takes a prefix; 0: none. A traced
                                                       * backbone where one is not */
   int64_t max_prefix_length[SEAM_PREFIX_ATTENTIONS]; /* tokens that a prefix may have where it takes positions, which
                                                       * the text then has not; 0: it takes none, any length */
+  const seam_point *const *points; /* at most 2^16; traced backbones */
+  size_t point_count;
 } seam_backbone_info;
 
 /* Decoding state (past keys and values): the backbone's own. */
 typedef struct seam_state seam_state;
 
-/* Source tokens to hidden states. */
+/* Source tokens to hidden states. Outputs are NULL on entry, here and in the structs that follow. */
 typedef struct seam_encode {
   uint32_t struct_size;
-  int32_t training;
-  seam_context *ctx;
-  const seam_ops *ops;
-  seam_tensor *const *parameters;
-  size_t parameter_count;
   seam_tensor *input_ids;      /* [batch, source] i32, ids checked against the source's vocabulary */
   seam_tensor *attention_mask; /* [batch, source] i32 */
-  seam_tensor *hidden;         /* out: [batch, source, d_model] */
   seam_tensor *token_type_ids; /* [batch, source] i32: which of two texts a token is of; NULL: all of the first */
   seam_tensor *prefix; /* of attention.prefix, [encoder_layers, 2, kv_heads, prefix, head_dim]; NULL: none */
+  const seam_visitor *visitor; /* NULL: nobody wants a point */
+  seam_tensor *hidden;         /* out: [batch, source, d_model] */
 } seam_encode;
 
 /* Target tokens, given what left the encoder.output seam, to scores. In a decoder-only backbone the tokens are all
  * there is. */
 typedef struct seam_decode {
   uint32_t struct_size;
-  int32_t training;
-  seam_context *ctx;
-  const seam_ops *ops;
-  seam_tensor *const *parameters;
-  size_t parameter_count;
+  int32_t hidden_only;                 /* 1: leave logits NULL and save their product */
   seam_tensor *decoder_input_ids;      /* [batch, target] i32 */
+  seam_tensor *attention_mask; /* [batch, seen + target] i32 over the target's own tokens, those the state has seen
+                                * first; NULL: all are tokens */
+  seam_tensor *position_ids;   /* [batch, target] i32; NULL: counted from what the state has seen */
   seam_tensor *encoder_hidden;         /* [batch, source, d_model]; NULL on later steps of a state, and
                                         * without an encoder */
   seam_tensor *encoder_attention_mask; /* [batch, source] i32; given in every call; NULL without an encoder */
   seam_state *state;                   /* nullable. Given: decoder_input_ids continue what the state has seen;
                                         * the first call also stores what it needs of encoder_hidden */
-  seam_tensor *logits;                 /* out: [batch, target, vocab_size] */
-  seam_tensor *hidden;                 /* out: [batch, target, d_model], what the head reads */
-  seam_tensor *attention_mask; /* [batch, seen + target] i32 over the target's own tokens, those the state has seen
-                                * first; NULL: all are tokens */
-  seam_tensor *position_ids;   /* [batch, target] i32; NULL: counted from what the state has seen */
-  int32_t hidden_only;         /* 1: leave logits NULL and save their product */
   seam_tensor *prefix;       /* of attention.prefix, [decoder_layers, 2, kv_heads, prefix, head_dim]; NULL: none. With a
                               * state on its first call only; its tokens count to the state's capacity, and not to
                               * attention_mask and position_ids, which are about the target's own tokens */
   seam_tensor *cross_prefix; /* the same, before the keys and values of encoder_hidden */
+  const seam_visitor *visitor; /* NULL: nobody wants a point */
+  seam_tensor *logits;         /* out: [batch, target, vocab_size] */
+  seam_tensor *hidden;         /* out: [batch, target, d_model], what the head reads */
 } seam_decode;
 
 /* Hidden states, as encode (encoder-only) or decode give them, to scores of the vocabulary: position by position. */
 typedef struct seam_head {
   uint32_t struct_size;
-  int32_t training;
-  seam_context *ctx;
-  const seam_ops *ops;
-  seam_tensor *const *parameters;
-  size_t parameter_count;
   seam_tensor *hidden; /* [..., d_model] */
   seam_tensor *logits; /* out: [..., vocab_size] */
 } seam_head;
@@ -358,11 +450,6 @@ typedef struct seam_head {
 /* Hidden states of a whole text to the one vector that stands for it. */
 typedef struct seam_pool {
   uint32_t struct_size;
-  int32_t training;
-  seam_context *ctx;
-  const seam_ops *ops;
-  seam_tensor *const *parameters;
-  size_t parameter_count;
   seam_tensor *hidden;         /* [batch, source, d_model], from encode */
   seam_tensor *attention_mask; /* [batch, source] i32 */
   seam_tensor *pooled;         /* out: [batch, d_model] */
@@ -389,9 +476,7 @@ typedef struct seam_query {
 /* The gradient of an opaque backbone's decode: from that of its logits to that of encoder_hidden. */
 typedef struct seam_decode_vjp {
   uint32_t struct_size;
-  seam_context *ctx; /* a new pass: not the one decode ran in */
-  const seam_ops *ops;
-  seam_tensor *decoder_input_ids; /* the same values that decode was given */
+  seam_tensor *decoder_input_ids; /* the same values that decode was given; the pass is a new one */
   seam_tensor *encoder_hidden;
   seam_tensor *encoder_attention_mask;
   seam_tensor *logits_gradient;         /* [batch, target, vocab_size] */
@@ -406,39 +491,51 @@ typedef struct seam_backbone_factory {
   const seam_option *const *options;
   size_t option_count;
 
-  /* 1 if this factory can open the model (judged by its config.json), else 0. Nullable: only by id. */
+  /* How well this factory opens the model, judged by its config.json: 0 not at all, 100 as the one made for it. Among all
+   * that are loaded the highest opens it; two of them are an error that names both. Nullable: only by id. */
   int32_t (*accepts)(const seam_host *host, const seam_model *model);
   /* model is NULL for a backbone opened without a folder. */
   seam_status (*create)(const seam_host *host, seam_config *options, const seam_model *model, void **self,
                         seam_error **error);
   void (*destroy)(void *self);
+  /* Fills *out, as base.h says. */
   void (*info)(void *self, seam_backbone_info *out);
   size_t (*parameter_count)(void *self);
   void (*parameter)(void *self, size_t index, seam_parameter *out);
 
   /* Each nullable where no architecture of this factory's backbones runs it. */
-  void (*encode)(void *self, seam_encode *io);
-  void (*decode)(void *self, seam_decode *io);
+  void (*encode)(void *self, const seam_pass *pass, seam_encode *io);
+  void (*decode)(void *self, const seam_pass *pass, seam_decode *io);
   /* Opaque backbones; nullable: then no gradient passes. */
-  void (*decode_vjp)(void *self, seam_decode_vjp *io);
+  void (*decode_vjp)(void *self, const seam_pass *pass, seam_decode_vjp *io);
 
   /* Incremental decoding; all three or none. Without them the host runs whole prefixes. capacity: the most
    * target tokens the state will see, those of a prefix included. Returns NULL after seam_ops.fail. */
-  seam_state *(*state_create)(void *self, seam_context *ctx, const seam_ops *ops, int64_t batch, int64_t capacity);
+  seam_state *(*state_create)(void *self, const seam_pass *pass, int64_t batch, int64_t capacity);
   void (*state_destroy)(void *self, seam_state *state);
   /* New row i continues old row rows[i] (beam search, finished rows). May come before the first decode. */
-  void (*state_select)(void *self, seam_context *ctx, const seam_ops *ops, seam_state *state, const int32_t *rows,
-                       int64_t count);
+  void (*state_select)(void *self, const seam_pass *pass, seam_state *state, const int32_t *rows, int64_t count);
 
   /* Nullable: no backbone of this factory has a head by itself, or a pooled vector. */
-  void (*head)(void *self, seam_head *io);
-  void (*pool)(void *self, seam_pool *io);
+  void (*head)(void *self, const seam_pass *pass, seam_head *io);
+  void (*pool)(void *self, const seam_pass *pass, seam_pool *io);
   /* Backbones of architecture SEAM_TEXT, which need no encode and decode; else nullable. Fails through
    * host->set_error, with what was answered before in *io. */
   seam_status (*query)(void *self, seam_query *io, seam_error **error);
 } seam_backbone_factory;
 
 /* ---- The entry */
+
+/* What a plugin needs beyond version 1.0. A host that lacks any of it refuses the plugin, with one sentence that lists all
+ * that is missing. */
+typedef struct seam_requirements {
+  uint32_t struct_size;
+  uint32_t abi_minor;             /* the least SEAM_ABI_MINOR of a host that will do */
+  const char *const *operations;  /* names in seam_ops: "linear_low_rank" */
+  size_t operation_count;
+  const char *const *extensions; /* ids for seam_host.extension */
+  size_t extension_count;
+} seam_requirements;
 
 typedef struct seam_plugin {
   uint32_t struct_size;
@@ -452,6 +549,10 @@ typedef struct seam_plugin {
   size_t adapter_count;
   const seam_backbone_factory *const *backbones;
   size_t backbone_count;
+  const seam_requirements *requirements; /* nullable: none */
+  /* A table of functions that the plugin offers beyond this header, by its id; NULL: none of that id. Nullable. Const,
+   * valid until the library is unloaded. [thread-safe] */
+  const void *(*extension)(const char *id);
 } seam_plugin;
 
 /* The one symbol a plugin exports. [thread-safe] May be called again and returns the same pointer, valid

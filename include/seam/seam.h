@@ -17,10 +17,10 @@
 #define SEAM_SEAM_H
 
 #include "base.h"
-#include "dlpack.h"
+#include "../dlpack/dlpack.h"
 #include "ops.h"
 #include "plugin.h"
 #include "client.h"
-
+#include "sizes.h"
 
 #endif
