@@ -55,8 +55,8 @@ static const char *const seams[] = {SEAM_DECODER_OUTPUT, SEAM_ENCODER_OUTPUT};
 
 static const seam_adapter_factory calibration = {
     .struct_size = sizeof(seam_adapter_factory), .id = "test-calibration",
-    .summary = "Takes off the scores of an empty text.", .seams = seams, .seam_count = 2, .create = create, .destroy = free, .parameter_count = one_parameter,
-    .parameter = shift, .forward = forward, .prepare = prepare};
+    .summary = "Takes off the scores of an empty text.", .seams = seams, .seam_count = 2, .create = create,
+    .destroy = free, .parameter_count = one_parameter, .parameter = shift, .forward = forward, .prepare = prepare};
 
 /* Without prepare: nothing sets its parameter. */
 static const seam_adapter_factory constant = {

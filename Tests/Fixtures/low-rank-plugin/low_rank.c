@@ -1,5 +1,5 @@
 /* Adapters inside the layers, the shortest that show how. At every point that they are attached to:
- *   "low-rank"     y + scale * B A x behind a projection (LoRA, Hu et al. 2021, equation 3), A [rank, in], B [out, rank]
+ *   "low-rank"     y + scale * B A x behind a projection (LoRA, Hu et al. 2021), A [rank, in], B [out, rank]
  *   "scale-input"  x * s in front of a projection (as IA3, Liu et al. 2022, scales), s [in]
  *   "steer"        h + v on the tokens of a layer's output, v [d_model]
  *   "steer-along"  h + c v likewise, where v is the same at every point and c [1] the point's own
@@ -166,7 +166,7 @@ static const seam_adapter_factory steer = {
     .seams = layers, .seam_count = 1, .create = create, .destroy = free, .parameter_count = one_for_each_point,
     .parameter = steer_parameter, .forward = steer_forward};
 static const seam_adapter_factory along = {
-    .struct_size = sizeof along, .id = "steer-along", .summary = "Adds a multiple of one vector to what leaves a layer.",
+    .struct_size = sizeof along, .id = "steer-along", .summary = "Adds a multiple of one vector to layers.",
     .seams = layers, .seam_count = 1, .create = create, .destroy = free, .parameter_count = along_parameter_count,
     .parameter = along_parameter, .forward = along_forward};
 static const seam_adapter_factory *const adapters[] = {&low_rank, &scale_input, &steer, &along};
