@@ -15,12 +15,18 @@ enum { VOCAB = 16, WIDTH = 8, LAYERS = 2 };
 
 enum { Q, K, V, O, OUTPUT, LAYER_POINTS };
 
-#define POINT(layer_number, seam_name, point_name)                                                           \
-  {.struct_size = sizeof(seam_point), .stack = SEAM_STACK_DECODER, .seam = seam_name, .name = point_name,    \
-   .layer = layer_number, .input_width = WIDTH, .output_width = WIDTH}
-#define LAYER(n)                                                                                             \
-  POINT(n, SEAM_PROJECTION, "q"), POINT(n, SEAM_PROJECTION, "k"), POINT(n, SEAM_PROJECTION, "v"),            \
-      POINT(n, SEAM_PROJECTION, "o"), POINT(n, SEAM_LAYER_OUTPUT, "")
+/* Its parameters: the embedding, then the weights of each layer's projections in the order of the points, and o. */
+enum { EMBEDDING = 0, O_BIAS = 4, LAYER_WEIGHTS = 5 };
+#define WEIGHT(layer_number, which) (1 + (layer_number) * LAYER_WEIGHTS + (which))
+
+#define POINT(layer_number, seam_name, point_name, weight, bias)                                              \
+  {.struct_size = sizeof(seam_point), .stack = SEAM_STACK_DECODER, .seam = seam_name, .name = point_name,     \
+   .layer = layer_number, .input_width = WIDTH, .output_width = WIDTH, .weight_parameter = weight,            \
+   .bias_parameter = bias}
+#define LAYER(n)                                                                                              \
+  POINT(n, SEAM_PROJECTION, "q", WEIGHT(n, Q), -1), POINT(n, SEAM_PROJECTION, "k", WEIGHT(n, K), -1),         \
+      POINT(n, SEAM_PROJECTION, "v", WEIGHT(n, V), -1),                                                       \
+      POINT(n, SEAM_PROJECTION, "o", WEIGHT(n, O), WEIGHT(n, O_BIAS)), POINT(n, SEAM_LAYER_OUTPUT, "", -1, -1)
 static const seam_point points[LAYERS * LAYER_POINTS] = {LAYER(0), LAYER(1)};
 static const seam_point *const point_list[LAYERS * LAYER_POINTS] = {
     &points[0], &points[1], &points[2], &points[3], &points[4],
@@ -83,7 +89,6 @@ static void info(void *self, seam_backbone_info *out) {
   out->point_count = LAYERS * LAYER_POINTS;
 }
 
-enum { EMBEDDING = 0, LAYER_WEIGHTS = 5 }; /* behind the embedding: Q, K, V, O and o of each layer */
 static const char *const weights[] = {
     "embedding",
     "layers.0.q", "layers.0.k", "layers.0.v", "layers.0.o.weight", "layers.0.o.bias",
@@ -106,7 +111,7 @@ static seam_tensor *layer(const seam_pass *pass, const seam_decode *io, size_t n
   const seam_ops *ops = pass->ops;
   const int64_t batch = ops->size(pass->ctx, hidden, 0), length = ops->size(pass->ctx, hidden, 1);
   const int64_t heads[] = {batch, 1, length, WIDTH}, flat[] = {batch, length, WIDTH};
-  seam_tensor *const *own = pass->parameters + 1 + number * LAYER_WEIGHTS;
+  seam_tensor *const *own = pass->parameters + WEIGHT(number, 0);
   const size_t first = number * LAYER_POINTS;
   seam_tensor *x[3];
   for (size_t i = Q; i <= V; i++) {
@@ -115,7 +120,7 @@ static seam_tensor *layer(const seam_pass *pass, const seam_decode *io, size_t n
   }
   seam_tensor *seen = ops->attention(pass->ctx, x[Q], x[K], x[V], NULL, io->attention_mask, 1 / sqrt((double)WIDTH), 1);
   seen = ops->reshape(pass->ctx, seen, flat, 3);
-  hidden = ops->add(pass->ctx, hidden, project(io->visitor, pass, first + O, seen, own[O], own[O + 1]));
+  hidden = ops->add(pass->ctx, hidden, project(io->visitor, pass, first + O, seen, own[O], own[O_BIAS]));
   return visited(io->visitor, pass,
                  (seam_visit){.phase = SEAM_PHASE_AFTER, .point = first + OUTPUT, .value = hidden});
 }
