@@ -8,12 +8,10 @@ import Trainer
 // What the opaque pointers of client.h point at: retained boxes that hold what they were made from, so that the order
 // of releases does not matter.
 
-final class RuntimeHandle {
-    let runtime: Runtime
-    /// Strings lent to the caller, one copy each.
+/// Strings that the caller may read as long as an object lives, one copy each. Every object has its own: they may be
+/// used on several threads at once.
+final class LentStrings {
     private var strings: [TextKey: UnsafeMutablePointer<CChar>] = [:]
-
-    init(_ runtime: Runtime) { self.runtime = runtime }
 
     deinit { for (_, string) in strings { string.deallocate() } }
 
@@ -23,6 +21,13 @@ final class RuntimeHandle {
         strings[TextKey(text)] = copy
         return UnsafePointer(copy)
     }
+}
+
+final class RuntimeHandle {
+    let runtime: Runtime
+    let strings = LentStrings()
+
+    init(_ runtime: Runtime) { self.runtime = runtime }
 }
 
 final class BackboneHandle {
@@ -76,6 +81,7 @@ final class BackboneHandle {
 final class AdapterHandle {
     let owner: BackboneHandle
     let adapter: Adapter
+    let strings = LentStrings()
 
     init(_ adapter: Adapter, owner: BackboneHandle) {
         self.adapter = adapter
