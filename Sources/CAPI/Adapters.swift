@@ -112,7 +112,7 @@ private func description(of adapter: Adapter) -> JSON {
     }
     return [
         "id": .string(adapter.factory.id), "seam": .string(adapter.seam), "options": adapter.options.json,
-        "classes": .int(Int64(adapter.classes)), "points": .array(adapter.points.map { .string($0.label) }),
+        "classes": .int(Int64(adapter.classes)), "points": .array(adapter.points.map { .string($0.path) }),
         "parameters": .array(parameters),
     ]
 }

@@ -24,7 +24,7 @@ public func seam_backbone_release(_ backbone: OpaquePointer?) { release(backbone
 @c @implementation
 public func seam_backbone_get_info(_ backbone: OpaquePointer?, _ out: UnsafeMutablePointer<seam_backbone_info>?) {
     guard let out, let handle = try? object(backbone, "backbone", as: BackboneHandle.self) else { return }
-    write(handle.info, to: out)
+    write(handle.backbone.record.pointer.pointee, to: out)
 }
 
 @c @implementation

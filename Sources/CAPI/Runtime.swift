@@ -92,7 +92,10 @@ public func seam_runtime_get_extension(
         let handle = try object(runtime, "runtime", as: RuntimeHandle.self)
         let out = try required(out, "out")
         let (pluginID, extensionID) = (try text(pluginID, "plugin_id"), try text(extensionID, "extension_id"))
-        guard let table = try handle.runtime.plugin(pluginID).extensionTable(extensionID) else {
+        guard let plugin = handle.runtime.plugins.first(where: { $0.id == pluginID }) else {
+            throw SeamError(.notFound, "no plugin with the id \"\(pluginID)\" is loaded")
+        }
+        guard let table = plugin.table(ofExtension: extensionID) else {
             throw SeamError(.notFound, "plugin \(pluginID) offers no extension \"\(extensionID)\"")
         }
         out.pointee = table
