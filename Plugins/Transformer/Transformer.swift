@@ -46,7 +46,9 @@ final class Transformer: Backbone {
         encoder = family.encoder.map { Encoder(weights, $0, tables.source, family) }
         decoder = family.decoder.map { Decoder(weights, $0, tables.target, family) }
         outputHead = Head(weights, tiedTo: tables.target, family)
-        info = Self.info(family, config, hasHead: outputHead != nil)
+        var info = Self.info(family, config, hasHead: outputHead != nil)
+        info.points = weights.points
+        self.info = info
     }
 
     func encode(_ source: Source, in context: Context) -> Tensor {

@@ -10,8 +10,8 @@ final class BackboneInstance {
     init(_ backbone: any Backbone) {
         self.backbone = backbone
         parameters = backbone.parameters
-        info = BackboneTable(backbone.info)
         Parameter.number(parameters)
+        info = BackboneTable(backbone.info)
     }
 
     static func at(_ pointer: UnsafeMutableRawPointer?) -> BackboneInstance {

@@ -9,16 +9,25 @@ final class BackboneTable {
     private let pointList: UnsafeMutableBufferPointer<UnsafePointer<seam_point>?>
     private var parts: [(UnsafeMutableBufferPointer<UnsafePointer<CChar>?>, UnsafeMutableBufferPointer<Int64>)] = []
 
+    /// The backbone's parameters have their places.
     init(_ info: BackboneInfo) {
         self.info = info
         seams = array(info.seams.map { $0.cString })
         endTokens = array(info.endTokens.map { Int64($0) })
         points = array(info.points.map { point in
-            seam_point(
-                struct_size: UInt32(MemoryLayout<seam_point>.size), stack: point.stack.rawValue,
-                seam: point.seam.cString, name: point.name.cString, layer: Int64(point.layer), input_width: Int64(point.inputWidth),
-                output_width: Int64(point.outputWidth), part_names: nil, part_widths: nil,
-                part_count: point.parts.count)
+            var value = seam_point()
+            value.struct_size = UInt32(MemoryLayout<seam_point>.size)
+            value.stack = point.stack.rawValue
+            value.is_transposed = point.isTransposed ? 1 : 0
+            value.seam = point.seam.cString
+            value.name = point.name.cString
+            value.layer = Int64(point.layer)
+            value.input_width = Int64(point.inputWidth)
+            value.output_width = Int64(point.outputWidth)
+            value.part_count = point.parts.count
+            value.weight_parameter = Int64(point.weight?.index ?? -1)
+            value.bias_parameter = Int64(point.bias?.index ?? -1)
+            return value
         })
         pointList = .allocate(capacity: points.count)
         for index in points.indices {

@@ -16,6 +16,10 @@ public struct Point {
     public let inputWidth, outputWidth: Int
     /// Of the output of a matrix that does the work of several, in order; empty: it is one.
     public let parts: [Part]
+    /// Of a backbone's own points: the parameter that is the projection's matrix, [out, in] or, transposed, [in, out],
+    /// and that of its bias. An adapter's `Site` does not say.
+    let weight, bias: Parameter?
+    let isTransposed: Bool
 
     public struct Part {
         public let name: Text
@@ -26,12 +30,23 @@ public struct Point {
         fileprivate init(_ name: UnsafePointer<CChar>, width: Int) { (self.name, self.width) = (Text(name), width) }
     }
 
+    /// A place of `Seam.projection`. `weight` and `bias` are listed in the backbone's `parameters`; nil: there is no
+    /// bias, or the matrix is no parameter by itself, and nothing can be merged into it. `isTransposed`: the weight is
+    /// [in, out].
     public init(
-        _ seam: StaticString, _ name: StaticString, _ stack: Stack, layer: Int, inputWidth: Int, outputWidth: Int,
-        parts: [Part] = []
+        projection name: StaticString, _ stack: Stack, layer: Int, inputWidth: Int, outputWidth: Int,
+        parts: [Part] = [], weight: Parameter? = nil, isTransposed: Bool = false, bias: Parameter? = nil
     ) {
-        (self.seam, self.name, self.stack, self.layer) = (Text(seam), Text(name), stack, layer)
+        (seam, self.name, self.stack, self.layer) = (Text(Seam.projection), Text(name), stack, layer)
         (self.inputWidth, self.outputWidth, self.parts) = (inputWidth, outputWidth, parts)
+        (self.weight, self.isTransposed, self.bias) = (weight, isTransposed, bias)
+    }
+
+    /// A place of `Seam.layerOutput`, `width` wide.
+    public init(outputOf layer: Int, _ stack: Stack, width: Int) {
+        (seam, name, self.stack, self.layer) = (Text(Seam.layerOutput), Text(""), stack, layer)
+        (inputWidth, outputWidth, parts) = (width, width, [])
+        (weight, isTransposed, bias) = (nil, false, nil)
     }
 
     /// Nil where the host's description is incomplete.
@@ -49,6 +64,7 @@ public struct Point {
             }
         }
         self.parts = parts
+        (weight, isTransposed, bias) = (nil, point.is_transposed != 0, nil)
     }
 
     /// The points of a C array; nil where one is incomplete.
