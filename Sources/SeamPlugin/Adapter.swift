@@ -64,7 +64,7 @@ extension Adapter {
         else { return Status.incompatible.rawValue }
         do throws(PluginError) {
             let options = Options(host: host, raw: options, kind: "the option")
-            let instance = AdapterInstance(try Self(options: options, site: site))
+            let instance = AdapterInstance(try Self(options: options, site: site), points: site.points.count)
             out.pointee = Unmanaged.passRetained(instance).toOpaque()
             return Status.ok.rawValue
         } catch let failure {
@@ -137,7 +137,7 @@ public struct AdapterFactory {
         if descriptor.prepares { factory.prepare = { AdapterInstance.at($0).prepare($1, $2) } }
         if descriptor.folds { factory.fold = { AdapterInstance.at($0).fold($1, $2) } }
         factory.default_targets = descriptor.defaultTargets?.cString
-        factory.phases = { AdapterInstance.at($0).adapter.phases(at: $1).rawValue }
+        factory.phases = { AdapterInstance.at($0).phases($1) }
         if descriptor.foldsWeight { factory.fold_weight = { AdapterInstance.at($0).foldWeight($1, $2) } }
         table = permanent(factory)
     }
@@ -148,9 +148,11 @@ public struct AdapterFactory {
 final class AdapterInstance {
     let adapter: any Adapter
     let parameters: [Parameter]
+    /// How many it is attached to; 0 at a seam that has none.
+    private let points: Int
 
-    init(_ adapter: any Adapter) {
-        self.adapter = adapter
+    init(_ adapter: any Adapter, points: Int) {
+        (self.adapter, self.points) = (adapter, points)
         parameters = adapter.parameters
         Parameter.number(parameters)
     }
@@ -159,10 +161,22 @@ final class AdapterInstance {
         Unmanaged<AdapterInstance>.fromOpaque(pointer!).takeUnretainedValue()
     }
 
+    /// The context of a pass at a point. Nil, with the failure latched, for one where the adapter is not.
+    private func context(_ pass: UnsafePointer<seam_pass>?, _ point: Int64, _ phase: seam_phases = 0) -> Context? {
+        guard let context = Context(pass, point: Int(point), phase: Phases(rawValue: phase)) else { return nil }
+        guard points == 0 ? point == -1 : point >= 0 && point < points else {
+            _ = context.fail(.invalidArgument, "it is asked at point \(point), and it is attached to \(points)")
+            return nil
+        }
+        return context
+    }
+
+    func phases(_ point: Int) -> seam_phases {
+        point >= 0 && point < points ? adapter.phases(at: point).rawValue : Phases.after.rawValue
+    }
+
     func forward(_ pass: UnsafePointer<seam_pass>?, _ io: UnsafePointer<seam_forward>?) {
-        guard let io = copy(io, SEAM_FORWARD_SIZE_1_0),
-            let context = Context(pass, point: Int(io.point), phase: Phases(rawValue: io.phase))
-        else { return }
+        guard let io = copy(io, SEAM_FORWARD_SIZE_1_0), let context = context(pass, io.point, io.phase) else { return }
         let inputs = (0..<io.input_count).map { context.pass.tensor(io.inputs[$0]) }
         let outputs = adapter.forward(inputs, in: context)
         guard outputs.count == io.output_count else {
@@ -200,7 +214,7 @@ final class AdapterInstance {
 
     func foldWeight(_ pass: UnsafePointer<seam_pass>?, _ io: UnsafeMutablePointer<seam_fold_weight>?) {
         guard let io, let given = copy(io, SEAM_FOLD_WEIGHT_SIZE_1_0),
-            let context = Context(pass, point: Int(given.point))
+            let context = context(pass, given.point)
         else { return }
         let tensor = context.pass.tensor
         let folded = adapter.foldWeight(tensor(given.weight), bias: given.bias.map(tensor), in: context)
