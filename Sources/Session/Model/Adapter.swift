@@ -2,7 +2,6 @@ import CSeam
 import Engine
 import Files
 import Support
-import Synchronization
 
 /// What the scores that enter decoder.output are, all of them or unknown.
 public enum ScoreScale: seam_score_kind, Sendable, CaseIterable {
@@ -24,8 +23,8 @@ public enum ScoreScale: seam_score_kind, Sendable, CaseIterable {
     }
 }
 
-/// An adapter made for a seam of a backbone. One thread at a time, but for sessions that run it untrained: they may be
-/// on threads of their own, and wait for each other where they need it at once.
+/// An adapter made for a seam of a backbone. One thread at a time, but for sessions that run it untrained: these
+/// may be on threads of their own.
 public final class Adapter {
     public let runtime: Runtime
     public let factory: AdapterFactory
@@ -53,8 +52,6 @@ public final class Adapter {
     /// False when it was made for a backbone that is trained with it.
     let backboneFrozen: Bool
     let instance: UnsafeMutableRawPointer?
-    /// Calls on one instance never overlap, whatever sessions it is attached to.
-    private let calls = Mutex(())
 
     var table: seam_adapter_factory { factory.table }
     public var origin: String { factory.plugin.id }
@@ -186,15 +183,6 @@ public final class Adapter {
         factory.plugin.liveInstances.subtract(1, ordering: .releasing)
     }
 
-    /// Runs what must not run on two threads at once.
-    func exclusively<Value, Failure>(_ body: () throws(Failure) -> Value) throws(Failure) -> Value {
-        var result: Result<Value, Failure>?
-        calls.withLock { _ in
-            do throws(Failure) { result = .success(try body()) } catch { result = .failure(error) }
-        }
-        return try result!.get()
-    }
-
     /// Makes the parameters leaves of the gradient.
     public func unfreeze() throws { try parameters.makeTrainable(pool: runtime.pool) }
 
@@ -234,7 +222,7 @@ public final class Adapter {
                     io.input_count = inputs.count
                     io.outputs = outputs.baseAddress
                     io.output_count = outputs.count
-                    exclusively { table.forward(instance, pass, &io) }
+                    table.forward(instance, pass, &io)
                 }
             }
         }
@@ -252,7 +240,7 @@ public final class Adapter {
         }
         let context = Context(pool: runtime.pool, recordsGradients: false)
         return try context.withPass(parameters.handles) { pass in
-            let value = try exclusively { try method.call(instance, pass, arguments, origin: origin) }
+            let value = try method.call(instance, pass, arguments, origin: origin)
             try context.check(origin: origin)
             if case .void = value, method.result == .tensor {
                 throw SeamError(.plugin, "method \"\(name)\" returned NULL", origin: origin)

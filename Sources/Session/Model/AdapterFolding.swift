@@ -30,7 +30,7 @@ extension Adapter {
             values.withUnsafeMutableBufferPointer { values in
                 io.values = values.baseAddress
                 io.value_count = values.count
-                exclusively { fold(instance, pass, &io) }
+                fold(instance, pass, &io)
             }
         }
         try context.check(origin: origin)

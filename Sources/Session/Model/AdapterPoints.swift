@@ -71,11 +71,9 @@ extension Adapter {
             given.attention_mask = pass.attention_mask
             given.position_ids = pass.position_ids
             given.generated_mask = pass.generated_mask ?? call.generated?.handle
-            exclusively {
-                withUnsafeMutablePointer(to: &output) { output in
-                    io.outputs = output
-                    table.forward(instance, &given, &io)
-                }
+            withUnsafeMutablePointer(to: &output) { output in
+                io.outputs = output
+                table.forward(instance, &given, &io)
             }
         }
         try call.context.check(origin: origin)
