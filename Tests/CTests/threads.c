@@ -1,5 +1,5 @@
-/* Sessions on threads of their own that read one backbone and one adapter, while other objects are made and released: the
- * values are those of one thread.
+/* Sessions on threads of their own that read one backbone and one adapter, while other objects are made and released:
+ * the values are those of one thread.
  * Argument: the folder of the plugins. */
 #include "check.h"
 
@@ -51,9 +51,11 @@ static void *compute(void *argument) {
     /* An object of this thread alone, with names that are lent out. */
     seam_adapter *own = NULL;
     const char *name = NULL;
+    DLManagedTensorVersioned *view = NULL;
     OK(seam_adapter_create(given->backbone, "scale-shift", NULL, &own, &error));
-    OK(seam_adapter_parameter(own, 0, &name, NULL, &error));
-    given->differs += name[0] == '\0';
+    OK(seam_adapter_parameter(own, 0, &name, &view, &error));
+    given->differs += name[0] == '\0' || count_of(view) != WIDTH;
+    give_back(view);
     seam_adapter_release(own);
     seam_session_release(session);
   }
