@@ -1,6 +1,6 @@
-/* The plugin that uses everything of version 1.0 (1.0/plugins/every_feature.c): each operation gives what it should, and
- * an adapter is made, called, trained, folded, saved and loaded.
- * Arguments: the folder of the plugins, a folder to write to. */
+/* The plugin that uses everything of version 1.0 (1.0/plugins/every_feature.c): each operation gives what it should,
+ * and an adapter is made, called, trained, folded, saved and loaded. Arguments: the folder of the plugins, a folder
+ * to write to. */
 #include "../CTests/check.h"
 
 static const char *const id = "every-feature";

@@ -1,6 +1,6 @@
-/* A plugin that uses everything that version 1.0 has for an adapter outside the layers: every operation, every start of
- * a parameter, every kind of option, method and host function. Its method "check" computes what it can recompute by itself, and fails with
- * the name of the first operation that gives something else. */
+/* A plugin that uses everything that version 1.0 has for an adapter outside the layers: every operation, every start
+ * of a parameter, every kind of option, method and host function. Its method "check" computes what it can recompute
+ * by itself, and fails with the name of the first operation that gives something else. */
 #include <math.h>
 #include <seam/seam.h>
 #include <stdio.h>
