@@ -4,15 +4,11 @@ import Support
 
 // An adapter on seams inside the layers: where it sits, and how it is run there.
 extension Adapter {
-    /// Where it sits, as a saved adapter names it: "decoder.0.q". Empty for an adapter that is not inside the layers.
-    public var pointNames: [String] { points.map { site.points[$0].path } }
-
     /// The indices of its points in a backbone, in its own order.
     /// - Throws: `.incompatible` for points that the backbone does not have, all of them in one sentence.
     func places(in info: BackboneInfo) throws -> [Int] {
-        if info == site { return points }
         let known = Dictionary(info.points.enumerated().map { ($1.path, $0) }, uniquingKeysWith: { first, _ in first })
-        let missing = points.map { site.points[$0] }.filter { own in
+        let missing = points.filter { own in
             guard let place = known[own.path] else { return true }
             let other = info.points[place]
             return (other.seam, other.inputWidth, other.outputWidth) != (own.seam, own.inputWidth, own.outputWidth)
@@ -23,7 +19,7 @@ extension Adapter {
                 .incompatible,
                 "adapter \"\(factory.id)\" is made for the point\(names.count > 1 ? "s" : "") \(listed(names, ", ")), which this backbone does not have")
         }
-        return pointNames.map { known[$0]! }
+        return points.map { known[$0.path]! }
     }
 
     /// Asks the plugin when it wants each of the points.
@@ -71,15 +67,13 @@ extension Adapter {
             given.attention_mask = pass.attention_mask
             given.position_ids = pass.position_ids
             given.generated_mask = pass.generated_mask ?? call.generated?.handle
-            exclusively {
-                withUnsafeMutablePointer(to: &output) { output in
-                    io.outputs = output
-                    table.forward(instance, &given, &io)
-                }
+            withUnsafeMutablePointer(to: &output) { output in
+                io.outputs = output
+                table.forward(instance, &given, &io)
             }
         }
         try call.context.check(origin: origin)
-        let place = site.points[points[visit.point]].path
+        let place = points[visit.point].path
         guard let output else {
             throw SeamError(.plugin, "adapter \"\(factory.id)\" returned NULL at the point \"\(place)\"", origin: origin)
         }

@@ -33,7 +33,7 @@ extension Adapter {
                     io.input_count = inputs.count
                     io.values = values.baseAddress
                     io.value_count = values.count
-                    exclusively { prepare(instance, pass, &io) }
+                    prepare(instance, pass, &io)
                 }
             }
         }
