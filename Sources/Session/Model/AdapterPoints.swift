@@ -6,7 +6,7 @@ import Support
 extension Adapter {
     /// The indices of its points in a backbone, in its own order.
     /// - Throws: `.incompatible` for points that the backbone does not have, all of them in one sentence.
-    func places(in info: BackboneInfo) throws -> [Int] {
+    func pointIndices(in info: BackboneInfo) throws -> [Int] {
         let known = Dictionary(info.points.enumerated().map { ($1.path, $0) }, uniquingKeysWith: { first, _ in first })
         let missing = points.filter { own in
             guard let place = known[own.path] else { return true }
