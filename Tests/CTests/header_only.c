@@ -1,5 +1,5 @@
-/* The one include is enough, in C and in C++, and an empty program links and runs. The library has the headers' version,
- * unless the environment's SEAM_OTHER_MINOR says that another minor is tested. */
+/* The one include is enough, in C and in C++, and an empty program links and runs. The library has the version of the
+ * headers, unless the environment's SEAM_OTHER_MINOR says that another minor is tested. */
 #include <seam/seam.h>
 
 #include <stdio.h>
