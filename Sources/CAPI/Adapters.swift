@@ -9,7 +9,7 @@ struct AdapterRequest {
     private let seam: String?
     private let options: JSON
     private let trainsBackbone: Bool
-    private let scoreScale: ScoreScale
+    private let scoreKind: ScoreKind
     private let classes: Int
     private let seed: UInt64
 
@@ -19,10 +19,10 @@ struct AdapterRequest {
         seam = try optionalText(given.seam, "options.seam")
         options = try CAPI.options(given.options_json, "options.options_json")
         trainsBackbone = try flag(given.train_backbone, "train_backbone")
-        guard let scale = ScoreScale(rawValue: given.score_kind) else {
+        guard let kind = ScoreKind(rawValue: given.score_kind) else {
             throw SeamError(.invalidArgument, "score_kind must be 0 ... 4, found \(given.score_kind)")
         }
-        scoreScale = scale
+        scoreKind = kind
         classes = Int(given.classes)
         seed = given.seed
     }
@@ -32,7 +32,7 @@ struct AdapterRequest {
     func make(_ id: String, for backbone: Backbone, prefixLength: [Int] = [0, 0, 0]) throws -> Adapter {
         try Adapter(
             backbone: backbone, id: id, seam: seam, options: options, backboneFrozen: !trainsBackbone, classes: classes,
-            prefixLength: prefixLength, scoreScale: scoreScale, seed: seed)
+            scoreKind: scoreKind, prefixLength: prefixLength, seed: seed)
     }
 }
 
@@ -112,7 +112,7 @@ private func description(of adapter: Adapter) -> JSON {
     }
     return [
         "id": .string(adapter.factory.id), "seam": .string(adapter.seam), "options": adapter.options.json,
-        "classes": .int(Int64(adapter.classes)), "points": .array(adapter.points.map { .string(adapter.site.points[$0].path) }),
+        "classes": .int(Int64(adapter.classes)), "points": .array(adapter.points.map { .string($0.path) }),
         "parameters": .array(parameters),
     ]
 }

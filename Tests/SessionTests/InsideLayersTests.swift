@@ -297,16 +297,48 @@ import Testing
             let found = try model.session.generate(try Batch(sources: sources, info: model.info), options: options)
             for (row, sequences) in found.enumerated() {
                 let tokens = sequences[0].tokens
-                let isDecoder = model.info.architecture == .decoderOnly
-                let batch = try isDecoder
-                    ? Batch(sources: [sources[row]], targets: [tokens], info: model.info)
-                    : Batch(sources: [sources[row]], targets: [tokens], info: model.info)
+                let batch = try Batch(sources: [sources[row]], targets: [tokens], info: model.info)
                 let score = try model.session.score(batch)[0]
                 let total = sequences[0].tokenLogProbabilities.reduce(0) { $0 + Double($1) }
                 #expect(abs(score.logProbability - total) < 1e-4 * Double(tokens.count))
                 #expect(beams > 1 || score.correctCount == tokens.count)
             }
         }
+    }
+
+    /// With a state a step is all given or all generated; without one the whole row is read anew, padding first.
+    @Test func generatedTokensAreMarked() throws {
+        let scratch = try ScratchFolder()
+        let runtime = try makeRuntime()
+        for source in ["points-backbone/points.c", "marking-plugin/marking.c"] {
+            try runtime.loadPlugin(try compilePlugin(source, into: scratch.path))
+        }
+        try TinyModel(.t5).write(to: scratch["t5"])
+        try TinyModel(.llama).write(to: scratch["llama"])
+        func message(_ backbone: Backbone, _ sources: [[Int32]], at: Int64, stack: String) throws -> String {
+            let session = Session(backbone: backbone)
+            try session.attach(
+                try Adapter(backbone: backbone, id: "marking", options: ["at": .int(at), "stack": .string(stack)]))
+            var options = try session.defaultGenerationOptions()
+            (options.maxNewTokens, options.eosTokens) = (4, [])
+            let batch = try Batch(sources: sources, info: backbone.info)
+            let error = try #require(throws: SeamError.self) { _ = try session.generate(batch, options: options) }
+            #expect(error.code == .unsupported && error.origin == "org.seamkit.test.marking")
+            return error.message
+        }
+        let points = try Backbone(runtime: runtime, id: "tiny-points", path: nil)
+        let llama = try Backbone(runtime: runtime, path: scratch["llama"])
+        let t5 = try Backbone(runtime: runtime, path: scratch["t5"])
+        let ragged: [[Int32]] = [[3, 4], [5, 6, 7]]
+        for (backbone, at, words) in [
+            (points, 0, "of 3 tokens 0 are generated, attention_mask known, position_ids known"),
+            (points, 2, "of 5 tokens 2 are generated"), (llama, 0, "of 3 tokens 0 are generated"),
+            (llama, 1, "of 1 tokens 1 are generated"), (t5, 0, "of 1 tokens 0 are generated"),
+            (t5, 1, "of 1 tokens 1 are generated"),
+        ] as [(Backbone, Int64, String)] {
+            #expect(try message(backbone, ragged, at: at, stack: "decoder").contains(words))
+        }
+        #expect(try message(t5, ragged, at: -1, stack: "encoder").contains("of 0 tokens -1 are generated"))
     }
 
     /// What flows into the encoder.output seam depends on adapters inside the encoder, so that nothing is kept of it.

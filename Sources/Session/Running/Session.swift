@@ -291,7 +291,7 @@ public final class Session {
     }
 
     /// Generates targets for the sources of a batch; for a decoder-only backbone, continuations of them.
-    /// - Parameter progress: called before every step; false stops with `.cancelled`.
+    /// - Parameter progress: called before every step and after the last; false stops with `.cancelled`.
     public func generate(
         _ batch: Batch, options: GenerationOptions, progress: (GenerationProgress) -> Bool = { _ in true }
     ) throws -> [[GeneratedSequence]] {
