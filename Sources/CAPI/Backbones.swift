@@ -42,7 +42,8 @@ public func seam_backbone_query(
     _ backbone: OpaquePointer?, _ prompts: UnsafePointer<UnsafePointer<CChar>?>?, _ promptCount: Int,
     _ answers: UnsafePointer<UnsafePointer<CChar>?>?, _ answerCount: Int, _ progress: seam_progress_callback?,
     _ user: UnsafeMutableRawPointer?, _ scores: UnsafeMutablePointer<Float>?, _ scoreCapacity: Int,
-    _ hidden: UnsafeMutablePointer<Float>?, _ hiddenCapacity: Int, _ answered: UnsafeMutablePointer<Int>?, _ requests: UnsafeMutablePointer<Int64>?, _ error: ErrorSlot
+    _ hidden: UnsafeMutablePointer<Float>?, _ hiddenCapacity: Int, _ answered: UnsafeMutablePointer<Int>?,
+    _ requests: UnsafeMutablePointer<Int64>?, _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
         answered?.pointee = 0

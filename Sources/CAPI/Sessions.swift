@@ -111,7 +111,9 @@ public func seam_session_move(
 }
 
 @c @implementation
-public func seam_session_merge(_ session: OpaquePointer?, _ adapter: OpaquePointer?, _ error: ErrorSlot) -> seam_status {
+public func seam_session_merge(_ session: OpaquePointer?, _ adapter: OpaquePointer?, _ error: ErrorSlot)
+    -> seam_status
+{
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
         let adapter = try object(adapter, "adapter", as: AdapterHandle.self).adapter
@@ -121,7 +123,9 @@ public func seam_session_merge(_ session: OpaquePointer?, _ adapter: OpaquePoint
 }
 
 @c @implementation
-public func seam_session_unmerge(_ session: OpaquePointer?, _ adapter: OpaquePointer?, _ error: ErrorSlot) -> seam_status {
+public func seam_session_unmerge(_ session: OpaquePointer?, _ adapter: OpaquePointer?, _ error: ErrorSlot)
+    -> seam_status
+{
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
         let adapter = try object(adapter, "adapter", as: AdapterHandle.self).adapter

@@ -118,7 +118,7 @@ enum {
   SEAM_ACTIVITY_QUERY = 0,    /* prompts: done are those that are known to be answered */
   SEAM_ACTIVITY_GENERATE = 1, /* done counts the steps, one token for each row, total the most there may be */
   SEAM_ACTIVITY_FIT = 2,      /* epochs */
-  SEAM_ACTIVITY_CLASSIFY = 3  /* texts that the model is asked about: each once, and none that it has answered before */
+  SEAM_ACTIVITY_CLASSIFY = 3  /* texts that the model is asked about: each once, none that it has answered before */
 };
 
 /* How far a call has come; borrowed during the callback. */
@@ -132,8 +132,8 @@ typedef struct seam_progress {
   size_t token_count;
 } seam_progress;
 
-/* Called before each step and after the last, and again and again while a server is waited for, on the thread of the call;
- * 0 stops it with SEAM_CANCELLED. */
+/* Called before each step and after the last, and again and again while a server is waited for, on the thread of the
+ * call; 0 stops it with SEAM_CANCELLED. */
 typedef int32_t (*seam_progress_callback)(void *user, const seam_progress *progress);
 
 /* ---- Backbones */
