@@ -67,10 +67,10 @@ class Declarations:
 
 
 def read_headers(include: Path) -> Declarations:
-    """Parses include/seam/seam.h and everything it includes."""
+    """Parses include/seam/seam.h and everything it includes, DLPack's own header among it."""
     header = include / "seam" / "seam.h"
     tree = c_parser.CParser().parse(preprocess(header, include))
-    found = Declarations(constants=object_macros(sorted(header.parent.glob("*.h"))))
+    found = Declarations(constants=object_macros(sorted(include.glob("*/*.h"))))
     for node in tree.ext:
         declare(found, node)
     return found

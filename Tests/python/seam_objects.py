@@ -53,14 +53,14 @@ class Runtime(Object):
         self._log = kind(lambda _, level, text: self.messages.append((level, text.decode())))
         library().seam_runtime_set_log(self.pointer, self._log, None)
         for path in plugins:
-            checked("seam_load_plugin", self.pointer, utf8(path))
+            checked("seam_runtime_load_plugin", self.pointer, utf8(path))
 
     def open(self, path: Path | None = None, id: str | None = None, options: dict[str, Any] | None = None) -> Backbone:
         return Backbone(self, path, id, options)
 
     def describe(self, id: str) -> Any:
         text = ctypes.c_void_p()
-        checked("seam_describe", self.pointer, utf8(id), ctypes.byref(text))
+        checked("seam_runtime_describe", self.pointer, utf8(id), ctypes.byref(text))
         return json.loads(taken_string(text))
 
 
@@ -83,16 +83,16 @@ class Backbone(Object):
         self, prompts: Sequence[str | bytes], answers: Sequence[str], should_continue: Callable[[], bool] | None = None
     ) -> Answered:
         """What a text backbone answers; a failure is kept beside what was answered before it."""
-        kind = headers().types["seam_query_callback"]
-        ask = kind(lambda _: int(should_continue())) if should_continue else kind()
+        kind = headers().types["seam_progress_callback"]
+        ask = kind(lambda *_: int(should_continue())) if should_continue else kind()
         scores = np.full((len(prompts), len(answers)), np.nan, np.float32)
         hidden = np.full((len(prompts), self.info.d_model), np.nan, np.float32)
         answered, requests, failure = ctypes.c_size_t(), ctypes.c_int64(), None
         try:
             checked(
                 "seam_backbone_query", self.pointer, strings(prompts), len(prompts), strings(answers), len(answers), ask,
-                None, pointer_to(scores, ctypes.c_float), pointer_to(hidden, ctypes.c_float), ctypes.byref(answered),
-                ctypes.byref(requests))
+                None, pointer_to(scores, ctypes.c_float), scores.size, pointer_to(hidden, ctypes.c_float), hidden.size,
+                ctypes.byref(answered), ctypes.byref(requests))
         except SeamError as error:
             failure = error
         return Answered(scores, hidden, answered.value, requests.value, failure)
@@ -101,12 +101,17 @@ class Backbone(Object):
         self, id: str, options: dict[str, Any] | None = None, frozen: bool = True, seed: int = 0,
         seam: str | None = None,
     ) -> Adapter:
-        arguments = (self.pointer, utf8(id), utf8(seam), options_json(options), int(frozen), seed)
-        return Adapter(self, self.made("seam_adapter", "seam_adapter_create", *arguments))
+        return self._made(
+            id, train_backbone=int(not frozen), seam=utf8(seam), options_json=options_json(options), seed=seed)
 
     def classifier(self, id: str, classes: int, options: dict[str, Any] | None = None, seed: int = 0) -> Adapter:
-        arguments = (self.pointer, utf8(id), options_json(options), classes, seed)
-        return Adapter(self, self.made("seam_adapter", "seam_adapter_create_classifier", *arguments))
+        return self._made(
+            id, seam=b"decoder.output", options_json=options_json(options), classes=classes, seed=seed)
+
+    def _made(self, id: str, **options: Any) -> Adapter:
+        wanted = struct("seam_adapter_options", **options)
+        arguments = (self.pointer, utf8(id), ctypes.byref(wanted))
+        return Adapter(self, self.made("seam_adapter", "seam_adapter_create", *arguments))
 
     def load_adapter(self, path: Path) -> Adapter:
         return Adapter(self, self.made("seam_adapter", "seam_adapter_load", self.pointer, utf8(path)))
@@ -143,8 +148,8 @@ class Adapter(Object):
     @property
     def options(self) -> dict[str, Any]:
         text = ctypes.c_void_p()
-        checked("seam_adapter_options", self.pointer, ctypes.byref(text))
-        return json.loads(taken_string(text))
+        checked("seam_adapter_describe", self.pointer, ctypes.byref(text))
+        return json.loads(taken_string(text))["options"]
 
     @property
     def parameters(self) -> dict[str, Array]:
@@ -171,14 +176,14 @@ class Adapter(Object):
         checked(
             "seam_adapter_fit", self.pointer, pointer_to(scores, ctypes.c_float), pointer_to(hidden, ctypes.c_float),
             pointer_to(labels, ctypes.c_int32), pointer_to(empty_scores, ctypes.c_float), len(labels),
-            ctypes.byref(options), losses)
+            ctypes.byref(options), headers().types["seam_progress_callback"](), None, losses, len(losses))
         return list(losses)
 
     def classify(self, scores: Array, hidden: Array) -> Array:
         found = np.empty_like(scores)
         checked(
             "seam_adapter_classify", self.pointer, pointer_to(scores, ctypes.c_float),
-            pointer_to(hidden, ctypes.c_float), len(scores), pointer_to(found, ctypes.c_float))
+            pointer_to(hidden, ctypes.c_float), len(scores), pointer_to(found, ctypes.c_float), found.size)
         return found
 
     def call(self, method: str, *arguments: Array) -> float | int | Array | None:
@@ -186,7 +191,7 @@ class Adapter(Object):
         result, values = struct("seam_value"), (headers().struct("seam_value") * len(arguments))()
         for value, argument in zip(values, arguments, strict=True):
             value.kind, value.tensor = constant("SEAM_VALUE_TENSOR"), lend(argument)
-        checked("seam_call", self.pointer, utf8(method), values, len(arguments), ctypes.byref(result))
+        checked("seam_adapter_call", self.pointer, utf8(method), values, len(arguments), ctypes.byref(result))
         return {
             constant("SEAM_VALUE_INT"): lambda: result.integer,
             constant("SEAM_VALUE_DOUBLE"): lambda: result.number,
@@ -234,11 +239,11 @@ class Session(Object):
 
     def score(self, batch: Batch) -> list[Any]:
         scores = (headers().struct("seam_score") * batch.count)()
-        checked("seam_session_score", self.pointer, batch.pointer, scores)
+        checked("seam_session_score", self.pointer, batch.pointer, scores, batch.count)
         return list(scores)
 
     def generate(self, batch: Batch, options: Any = None) -> list[list[Generated]]:
-        out, never = handle("seam_sequences"), headers().types["seam_continue_callback"]()
+        out, never = handle("seam_sequences"), headers().types["seam_progress_callback"]()
         chosen = None if options is None else ctypes.byref(options)
         checked("seam_session_generate", self.pointer, batch.pointer, chosen, never, None, ctypes.byref(out))
         try:
