@@ -89,6 +89,7 @@ class Adapter(torch.nn.Module):
         weakref.finalize(self, _destroy, self.factory.table.destroy, self._instance).atexit = False
         check_resolved(self.options, self.factory.options, f'adapter "{id}"', self.factory.plugin.id)
         origin = self.factory.plugin.id
+        self.phases = [self._phases(index) for index in range(len(self.points))]
         found = declared(
             self.factory.table, self._instance, f'adapter "{id}"', origin, [str(each) for each in self.points])
         self._places = [Place(self, each, seed, origin) for each in found]
@@ -96,7 +97,6 @@ class Adapter(torch.nn.Module):
         shared = [each for each in self._places if each.point < 0]
         self._of_point = [
             [*shared, *(each for each in self._places if each.point == index)] for index in range(len(self.points))]
-        self.phases = [self._phases(index) for index in range(len(self.points))]
 
     def _taken_points(self, options: dict[str, Any], names: Sequence[str] | None) -> tuple[Point, ...]:
         """Those to sit on; the host's options are taken out of those given."""

@@ -61,7 +61,7 @@ def declared(
     count = table.parameter_count(instance)
     if count > _MOST:
         raise PluginError(f"the number of parameters of {owner} must be at most {_MOST}, found {count}", origin)
-    found = [_declaration(_described(table, instance, index), owner, origin, points) for index in range(count)]
+    found = [_declaration(_described(table, instance, index), origin, points) for index in range(count)]
     names = [each.name for each in found]
     refuse_twice(names, f"{owner}: the parameter", origin)
     known = set(names)
@@ -82,10 +82,14 @@ def _described(table: Any, instance: int | None, index: int) -> c.seam_parameter
     return raw
 
 
-def _declaration(raw: c.seam_parameter, owner: str, origin: str, points: Sequence[str]) -> Declaration:
-    name = checked(raw.name, "a parameter name", origin, allows_capitals=True)
-    if "" in name.split("."):
-        raise PluginError(f'a parameter name must have something on both sides of a \'.\', found "{name}"', origin)
+def _declaration(raw: c.seam_parameter, origin: str, points: Sequence[str]) -> Declaration:
+    own = checked(raw.name, "a parameter name", origin, allows_capitals=True)
+    if not -1 <= raw.point < len(points):
+        there = f" or 0 ... {len(points) - 1}" if points else ""
+        raise PluginError(f'parameter "{own}" belongs to point {raw.point}, which must be -1{there}', origin)
+    if "" in own.split("."):
+        raise PluginError(f'a parameter name must have something on both sides of a \'.\', found "{own}"', origin)
+    name = own if raw.point < 0 else f"{points[raw.point]}.{own}"
     try:
         checks.rank(raw.rank, f'parameter "{name}"')
         shape = checks.sizes(list(raw.shape[: raw.rank]), f'parameter "{name}"')
@@ -104,12 +108,9 @@ def _declaration(raw: c.seam_parameter, owner: str, origin: str, points: Sequenc
         raise PluginError(f'parameter "{name}" has the unknown initialisation {raw.init}', origin)
     if raw.init == c.SEAM_INIT_ORTHOGONAL and len(shape) < 2:
         raise PluginError(
-            f'parameter "{name}" starts with orthonormal rows, which needs 2 axes or more, found {len(shape)}', origin)
-    if not -1 <= raw.point < len(points):
-        raise PluginError(
-            f'parameter "{name}" of {owner} belongs to point {raw.point}, but it is attached to {len(points)}', origin)
-    full = name if raw.point < 0 else f"{points[raw.point]}.{name}"
-    return Declaration(full, shape, bool(raw.flags & c.SEAM_PARAMETER_FROZEN), raw.point, raw)
+            f'parameter "{name}" starts with orthonormal rows and has the shape {checks.shown(shape)}, which must have '
+            "rank 2 or more", origin)
+    return Declaration(name, shape, bool(raw.flags & c.SEAM_PARAMETER_FROZEN), raw.point, raw)
 
 
 def _initial(raw: c.seam_parameter, name: str, shape: list[int], seed: int, origin: str) -> np.ndarray[Any, Any]:
