@@ -103,7 +103,7 @@ struct AnsweringModel {
     let tokenizer: Tokenizer?
 
     func source(for task: ClassificationTask) throws -> any AnswerSource {
-        try answerSource(session: session, tokenizer: tokenizer, task: task) { !Interruption.isRequested }
+        try answerSource(session: session, tokenizer: tokenizer, task: task)
     }
 }
 

@@ -167,7 +167,7 @@ struct FewshotCommand: ParsableCommand {
     private func show(_ event: FewShotExperiment.Event, _ progress: inout ProgressLine) {
         switch event {
         case .asked(let part, let done, let total):
-            progress.show("asking the model, \(part): \(done)/\(total)", isLast: done == total)
+            if done > 0 { progress.show("asking the model, \(part): \(done)/\(total)", isLast: done == total) }
         case .trained(let shots, let seed, let accuracy):
             progress.interrupt()
             if let accuracy {

@@ -18,6 +18,9 @@
 #ifndef OUTPUT
 #define OUTPUT(pass, hidden) hidden
 #endif
+#ifndef REQUIREMENTS
+#define REQUIREMENTS NULL
+#endif
 #ifndef ENTRY
 #define ENTRY &plugin
 #endif
@@ -38,11 +41,11 @@ static size_t parameter_count(void *self) {
 
 static void parameter(void *self, size_t index, seam_parameter *out) { (void)self, (void)index, (void)out; }
 
-static void forward(void *self, const seam_forward *pass) {
-  (void)self;
-  seam_tensor *hidden = pass->inputs[SEAM_ENCODER_OUTPUT_HIDDEN];
+static void forward(void *self, const seam_pass *pass, seam_forward *io) {
+  (void)self, (void)pass;
+  seam_tensor *hidden = io->inputs[SEAM_ENCODER_OUTPUT_HIDDEN];
   (void)hidden;
-  pass->outputs[0] = OUTPUT(pass, hidden);
+  io->outputs[0] = OUTPUT(pass, hidden);
 }
 
 static const char *const seams[] = {SEAM_ENCODER_OUTPUT};
@@ -72,6 +75,7 @@ static const seam_plugin plugin = {
     .summary = "For loader tests.",
     .adapters = adapters,
     .adapter_count = 1,
+    .requirements = REQUIREMENTS,
 };
 
 const seam_plugin *seam_plugin_entry(void) { return (void)plugin, ENTRY; }
