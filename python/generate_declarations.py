@@ -4,13 +4,12 @@
   python/generate_declarations.py            writes the file
   python/generate_declarations.py --check    fails when the committed file is not what the headers give
 
-Needs pycparser and a C preprocessor (cc); the package itself needs neither.
+Needs a C preprocessor (cc); the package itself needs none.
 """
 
 from __future__ import annotations
 
 import ctypes
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -129,10 +128,10 @@ def used(found: Declarations) -> dict[str, Any]:
     return {name: kind for name, kind in found.structs.items() if name in reached and hasattr(kind, "_fields_")}
 
 
-def source(found: Declarations, strings: dict[str, str]) -> str:
+def source(found: Declarations) -> str:
     lines = [HEAD]
     lines += [f"{name} = {value}" for name, value in sorted(found.constants.items())]
-    lines += [f'{name} = "{value}"' for name, value in sorted(strings.items())]
+    lines += [f'{name} = "{value}"' for name, value in sorted(found.strings.items())]
     defined = used(found)
     for name, kind in defined.items():
         lines += ["", "", f"class {name}(ctypes.Structure):", *members(kind)]
@@ -160,18 +159,11 @@ def source(found: Declarations, strings: dict[str, str]) -> str:
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def string_macros(include: Path) -> dict[str, str]:
-    """Macros that are strings: the names of the seams and of the entry."""
-    pattern = re.compile(r'^#define (SEAM_\w+) "([^"]*)"\s*$', re.MULTILINE)
-    return {name: value for path in sorted((include / "seam").glob("*.h")) for name, value in
-            pattern.findall(path.read_text())}
-
-
 def main() -> int:
     if sys.argv[1:] not in ([], ["--check"]):
         print(__doc__, file=sys.stderr)
         return 2
-    text = source(read_headers(ROOT / "include"), string_macros(ROOT / "include"))
+    text = source(read_headers(ROOT / "include"))
     if not sys.argv[1:]:
         OUTPUT.write_text(text)
         return 0

@@ -406,37 +406,6 @@ class seam_site(ctypes.Structure):
     point_count: int
 
 
-class seam_backbone_info(ctypes.Structure):
-    struct_size: int
-    kind: int
-    architecture: int
-    has_head: int
-    family: bytes | None
-    identity: bytes | None
-    seams: Any
-    seam_count: int
-    d_model: int
-    encoder_layers: int
-    decoder_layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    max_source_positions: int
-    max_target_positions: int
-    vocab_size: int
-    source_vocab_size: int
-    decoder_start_token_id: int
-    pad_token_id: int
-    bos_token_id: int
-    mask_token_id: int
-    eos_token_ids: Any
-    eos_token_count: int
-    prefix_layers: Any
-    max_prefix_length: Any
-    points: Any
-    point_count: int
-
-
 class seam_forward(ctypes.Structure):
     struct_size: int
     phase: int
@@ -492,6 +461,37 @@ class seam_adapter_factory(ctypes.Structure):
     default_targets: bytes | None
     phases: Any
     fold_weight: Any
+
+
+class seam_backbone_info(ctypes.Structure):
+    struct_size: int
+    kind: int
+    architecture: int
+    has_head: int
+    family: bytes | None
+    identity: bytes | None
+    seams: Any
+    seam_count: int
+    d_model: int
+    encoder_layers: int
+    decoder_layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    max_source_positions: int
+    max_target_positions: int
+    vocab_size: int
+    source_vocab_size: int
+    decoder_start_token_id: int
+    pad_token_id: int
+    bos_token_id: int
+    mask_token_id: int
+    eos_token_ids: Any
+    eos_token_count: int
+    prefix_layers: Any
+    max_prefix_length: Any
+    points: Any
+    point_count: int
 
 
 class seam_encode(ctypes.Structure):
@@ -907,36 +907,6 @@ seam_site._fields_ = [
     ("points", POINTER(POINTER(seam_point))),
     ("point_count", c_uint64),
 ]
-seam_backbone_info._fields_ = [
-    ("struct_size", c_uint32),
-    ("kind", c_int32),
-    ("architecture", c_int32),
-    ("has_head", c_int32),
-    ("family", c_char_p),
-    ("identity", c_char_p),
-    ("seams", POINTER(c_char_p)),
-    ("seam_count", c_uint64),
-    ("d_model", c_int64),
-    ("encoder_layers", c_int64),
-    ("decoder_layers", c_int64),
-    ("heads", c_int64),
-    ("kv_heads", c_int64),
-    ("head_dim", c_int64),
-    ("max_source_positions", c_int64),
-    ("max_target_positions", c_int64),
-    ("vocab_size", c_int64),
-    ("source_vocab_size", c_int64),
-    ("decoder_start_token_id", c_int64),
-    ("pad_token_id", c_int64),
-    ("bos_token_id", c_int64),
-    ("mask_token_id", c_int64),
-    ("eos_token_ids", POINTER(c_int64)),
-    ("eos_token_count", c_uint64),
-    ("prefix_layers", c_int64 * 3),
-    ("max_prefix_length", c_int64 * 3),
-    ("points", POINTER(POINTER(seam_point))),
-    ("point_count", c_uint64),
-]
 seam_forward._fields_ = [
     ("struct_size", c_uint32),
     ("phase", c_uint32),
@@ -985,6 +955,36 @@ seam_adapter_factory._fields_ = [
     ("default_targets", c_char_p),
     ("phases", CFUNCTYPE(c_uint32, c_void_p, c_uint64)),
     ("fold_weight", CFUNCTYPE(None, c_void_p, POINTER(seam_pass), POINTER(seam_fold_weight))),
+]
+seam_backbone_info._fields_ = [
+    ("struct_size", c_uint32),
+    ("kind", c_int32),
+    ("architecture", c_int32),
+    ("has_head", c_int32),
+    ("family", c_char_p),
+    ("identity", c_char_p),
+    ("seams", POINTER(c_char_p)),
+    ("seam_count", c_uint64),
+    ("d_model", c_int64),
+    ("encoder_layers", c_int64),
+    ("decoder_layers", c_int64),
+    ("heads", c_int64),
+    ("kv_heads", c_int64),
+    ("head_dim", c_int64),
+    ("max_source_positions", c_int64),
+    ("max_target_positions", c_int64),
+    ("vocab_size", c_int64),
+    ("source_vocab_size", c_int64),
+    ("decoder_start_token_id", c_int64),
+    ("pad_token_id", c_int64),
+    ("bos_token_id", c_int64),
+    ("mask_token_id", c_int64),
+    ("eos_token_ids", POINTER(c_int64)),
+    ("eos_token_count", c_uint64),
+    ("prefix_layers", c_int64 * 3),
+    ("max_prefix_length", c_int64 * 3),
+    ("points", POINTER(POINTER(seam_point))),
+    ("point_count", c_uint64),
 ]
 seam_encode._fields_ = [
     ("struct_size", c_uint32),
