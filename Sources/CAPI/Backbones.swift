@@ -61,13 +61,14 @@ public func seam_backbone_query(
                 "\(width) numbers of each of \(prompts.count) prompts")
         }
         let progress = Progress(progress, user)
-        func isWanted(_ answered: Int) -> Bool { progress.report(.query, done: answered, total: prompts.count) }
+        func isWanted(_ done: Int, _ total: Int) -> Bool { progress.report(.query, done: done, total: total) }
         let found = try handle.backbone.query(prompts: prompts, answers: answers, progress: isWanted)
         out.update(from: found.scores, count: found.scores.count)
         hidden?.update(from: found.hidden, count: found.hidden.count)
         answered?.pointee = found.answered
         requests?.pointee = Int64(found.requests)
         if let failure = found.failure { throw failure }
+        guard isWanted(found.answered, prompts.count) else { throw SeamError(.cancelled, "the query was cancelled") }
     }
 }
 

@@ -31,7 +31,8 @@ public func seam_session_generate(
         if let given { try apply(given, to: &settings) }
         let progress = Progress(progress, user)
         let result = try handle.session.generate(source, options: settings) { step in
-            progress.report(.generate, done: step.done, total: step.total, tokens: step.tokens)
+            progress.report(
+                .generate, done: step.done, total: step.total, tokens: step.tokens.map { $0.map { $0 ?? -1 } })
         }
         out.pointee = handOver(SequencesHandle(result))
     }

@@ -28,7 +28,7 @@ public final class RemoteAnswers: AnswerSource {
         for start in stride(from: 0, to: inputs.count, by: Self.chunk) {
             let rows = start..<min(start + Self.chunk, inputs.count)
             let prompts = try rows.map { try template.render(inputs[$0]).before }
-            let result = try backbone.query(prompts: prompts, answers: words, shouldContinue: shouldContinue)
+            let result = try backbone.query(prompts: prompts, answers: words) { _, _ in shouldContinue() }
             queryCount += result.requests
             let answered = Array(rows.prefix(result.answered))
             try deliver(answered, AnswerFeatures(scores: result.scores, hidden: result.hidden))

@@ -68,10 +68,11 @@ struct BeamSearch {
     }
 
     mutating func run<Stepper>(
-        _ driver: StepDriver<Stepper>, _ shouldContinue: (Int) -> Bool
+        _ driver: StepDriver<Stepper>, _ progress: (GenerationProgress) -> Bool
     ) throws -> [[GeneratedSequence]] {
         while !items.isEmpty {
-            try driver.step(tokens, tokensSoFar: histories.generated, shouldContinue)
+            let state = GenerationProgress(done: histories.generated, total: limits.max() ?? 0, tokens: nil)
+            try driver.step(tokens, state, progress)
             for row in 0..<histories.rows { try score(row, &driver.logits) }
             advance(driver.logits)
             guard !items.isEmpty else { break }

@@ -33,11 +33,13 @@ struct StepwiseSearch {
     }
 
     mutating func run<Stepper>(
-        _ driver: StepDriver<Stepper>, _ shouldContinue: (Int) -> Bool
+        _ driver: StepDriver<Stepper>, _ progress: (GenerationProgress) -> Bool
     ) throws -> [[GeneratedSequence]] {
         let perItem = options.numReturnSequences
+        var newest: [Int32?]?
         while true {
-            try driver.step(tokens, tokensSoFar: histories.generated, shouldContinue)
+            let state = GenerationProgress(done: histories.generated, total: limits.max() ?? 0, tokens: newest)
+            try driver.step(tokens, state, progress)
             let isShared = histories.generated == 0 && perItem > 1
             for row in 0..<histories.rows {
                 guard let item = isShared ? row : sequences[row].map({ $0 / perItem }) else { continue }
@@ -55,6 +57,9 @@ struct StepwiseSearch {
                 try choose(driver.logits, rowOf: { $0 })
             }
             histories.append(tokens, logProbabilities)
+            var latest = [Int32?](repeating: nil, count: results.count)
+            for case (let sequence?, let token) in zip(sequences, tokens) { latest[sequence] = token }
+            newest = latest
             let running = collectFinished()
             if running == 0 { break }
             // Dropping rows copies the whole cache, so it waits until it saves a quarter of the work.

@@ -325,7 +325,8 @@ typedef struct seam_fold_weight {
   seam_tensor *folded_bias;   /* out: [out] f32; NULL where bias is, and else where it stays */
 } seam_fold_weight;
 
-/* Calls on one instance never overlap; different instances may run on different threads. */
+/* While an instance is not trained, its forward may be called on several threads at once, each with a pass of its own: it
+ * changes nothing that *self points to. Other calls on one instance never overlap. */
 typedef struct seam_adapter_factory {
   uint32_t struct_size;
   const char *id;      /* unique among all loaded plugins; what users type: "repcali" */
@@ -487,7 +488,9 @@ typedef struct seam_decode_vjp {
   seam_tensor *encoder_hidden_gradient; /* out: [batch, source, d_model] */
 } seam_decode_vjp;
 
-/* Calls on one instance never overlap. Failures inside encode, decode and decode_vjp go through seam_ops.fail. */
+/* While an instance is not trained, encode, decode, decode_vjp, head, pool and, on different states, the functions of a
+ * state may be called on several threads at once, each with a pass of its own: they change nothing that *self points to.
+ * Other calls on one instance never overlap. Failures inside encode, decode and decode_vjp go through seam_ops.fail. */
 typedef struct seam_backbone_factory {
   uint32_t struct_size;
   const char *id; /* "transformer" */

@@ -1,7 +1,7 @@
 import Files
 import Support
 
-/// Descriptions for people and tools, as JSON objects (`seam_describe`, `seam describe`).
+/// Descriptions for people and tools, as JSON objects (`seam_runtime_describe`, `seam describe`).
 public enum Description {
     /// What a plugin, an adapter or a backbone is, found by its id: seams, options with defaults and ranges, methods
     /// with signatures.
@@ -33,7 +33,7 @@ public enum Description {
             "kv_heads": .int(Int64(info.kvHeads)), "head_dim": .int(Int64(info.headDim)),
             "max_source_positions": .int(Int64(info.maxSourcePositions)),
             "max_target_positions": .int(Int64(info.maxTargetPositions)), "vocab_size": .int(Int64(info.vocabSize)),
-            "decoder_start_token_id": id(info.decoderStartToken), "eos_token_id": id(info.eosToken),
+            "decoder_start_token_id": id(info.decoderStartToken), "eos_token_ids": .array(info.eosTokens.map { .int(Int64($0)) }),
             "pad_token_id": id(info.padToken), "options": backbone.options.json,
         ]
     }

@@ -10,6 +10,8 @@ public final class Session {
     public private(set) var adapters: [Adapter] = []
     /// Tokens of the attached prefixes, by `PrefixAttention`: what an adapter that is attached next is made for.
     public private(set) var prefixLength = [0, 0, 0]
+    /// The adapters inside the backbone's layers; nil without one.
+    private var visitor: Visitor?
     public var runtime: Runtime { backbone.runtime }
 
     public init(backbone: Backbone) { self.backbone = backbone }
@@ -53,7 +55,7 @@ public final class Session {
     /// Makes an adapter of each part and attaches it before the next is made: all or, after an error, none.
     @discardableResult
     public func attach<Part>(all parts: [Part], make: (Part) throws -> Adapter) throws -> [Adapter] {
-        let before = (adapters, prefixLength)
+        let before = (adapters, prefixLength, visitor)
         do {
             return try parts.map { part in
                 let adapter = try make(part)
@@ -61,14 +63,15 @@ public final class Session {
                 return adapter
             }
         } catch {
-            (adapters, prefixLength) = before
+            (adapters, prefixLength, visitor) = before
             throw error
         }
     }
 
     private func change(to changed: [Adapter]) throws {
-        prefixLength = try checkedPrefixLength(of: changed)
-        adapters = changed
+        let length = try checkedPrefixLength(of: changed)
+        visitor = try Visitor(changed, backbone: backbone)
+        (adapters, prefixLength) = (changed, length)
     }
 
     private func requireSameShape(_ adapter: Adapter) throws {
@@ -125,6 +128,11 @@ public final class Session {
         Context(pool: runtime.pool, recordsGradients: recordsGradients)
     }
 
+    /// What the calls of the backbone in one pass share.
+    func pass(_ context: Context, training: Bool = false) -> BackbonePass {
+        BackbonePass(context: context, training: training, weights: backbone.parameters.handles, visitor: visitor)
+    }
+
     /// What the backbone's encoder gives, with prefixes and before any adapter on encoder.output:
     /// [batch, source, d_model].
     public func encode(_ context: Context, _ batch: Batch, training: Bool = false) throws -> Tensor {
@@ -140,8 +148,8 @@ public final class Session {
         let ids = context.retain(try context.constant(batch.inputIDs, shape))
         let types = try batch.tokenTypeIDs.map { context.retain(try context.constant($0, shape)) }
         return try backbone.encode(
-            context, inputIDs: ids, mask: try mask(context, batch), tokenTypes: types, prefix: prefix[.encoder],
-            training: training)
+            pass(context, training: training), inputIDs: ids, mask: try mask(context, batch), tokenTypes: types,
+            prefix: prefix[.encoder])
     }
 
     private var queriesOnly: SeamError {
@@ -193,7 +201,7 @@ public final class Session {
     /// - Throws: `.unsupported` for a backbone that has no such vector.
     public func pool(_ context: Context, _ batch: Batch, training: Bool = false) throws -> Tensor {
         let hidden = try encodeAdapted(context, batch, training: training)
-        return try backbone.pool(context, hidden: hidden, mask: try mask(context, batch), training: training)
+        return try backbone.pool(pass(context, training: training), hidden: hidden, mask: try mask(context, batch))
     }
 
     /// Teacher-forced scores of a batch with targets; for a backbone that is not an encoder-decoder, the scores at
@@ -208,10 +216,10 @@ public final class Session {
             throw SeamError(.invalidArgument, "the batch has no targets: give labels or decoder_input_ids")
         }
         if let input = try decoderInput(context, batch, encoded: encoded, training: training) {
-            return try backbone.decode(context, input, training: training)
+            return try backbone.decode(pass(context, training: training), input)
         }
         let hidden = try encodeAdapted(context, batch, training: training)
-        return (try backbone.head(context, hidden: hidden, training: training), hidden)
+        return (try backbone.head(pass(context, training: training), hidden: hidden), hidden)
     }
 
     /// What the decoder reads of a batch, adapters of `encoder.output` applied; nil without a decoder.
@@ -256,9 +264,9 @@ public final class Session {
     }
 
     /// Generates targets for the sources of a batch; for a decoder-only backbone, continuations of them.
-    /// - Parameter shouldContinue: asked before every step; false stops with `.cancelled`.
+    /// - Parameter progress: called before every step; false stops with `.cancelled`.
     public func generate(
-        _ batch: Batch, options: GenerationOptions, shouldContinue: (Int) -> Bool = { _ in true }
+        _ batch: Batch, options: GenerationOptions, progress: (GenerationProgress) -> Bool = { _ in true }
     ) throws -> [[GeneratedSequence]] {
         let info = backbone.info
         try info.requireDecoder()
@@ -287,7 +295,7 @@ public final class Session {
         let capacity = try prompts?.map { try options.limit(behind: $0.count) }.max() ?? options.maxNewTokens
         let stepper = try SessionStepper(session: self, batch: batch, capacity: capacity)
         return try Generation.generate(
-            stepper: stepper, batch: batch.count, options: options, prompts: prompts, shouldContinue: shouldContinue)
+            stepper: stepper, batch: batch.count, options: options, prompts: prompts, progress: progress)
     }
 
     /// Throws `.invalidArgument` where the new tokens do not fit behind the longest prompt.
