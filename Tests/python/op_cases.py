@@ -109,6 +109,16 @@ def matrices() -> Iterator[Case]:
     for kind, weight in halves(7, 5).items():
         for rows in (1, 3, 40):
             yield case("linear", f"{kind} {rows}", (normal(rows, 5), weight, normal(7)), F.linear)
+    for shape in [(2, 3, 5), (5,), (1, 5), (40, 5)]:
+        for rank in (1, 2, 9):
+            operands = (normal(*shape[:-1], 7), normal(*shape), normal(rank, 5), normal(7, rank))
+            yield case("linear_low_rank", f"{shape} {rank}", operands, low_rank(-1.5), -1.5)
+    for (kind, a), b in zip(halves(2, 5).items(), halves(7, 2).values(), strict=True):
+        yield case("linear_low_rank", kind, (normal(3, 7), normal(3, 5), a, b), low_rank(0.5), 0.5)
+
+
+def low_rank(scale: float) -> Callable[..., torch.Tensor]:
+    return lambda y, x, a, b: y + scale * F.linear(F.linear(x, a), b)
 
 
 def exchanged(shape: tuple[int, ...], flag: int) -> tuple[int, ...]:

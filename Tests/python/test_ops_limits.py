@@ -57,6 +57,8 @@ EMPTY = [
     case("matmul", "no inner size", (normal(2, 3, 0), normal(0, 4)), torch.matmul, 0, 0),
     case("matmul", "no inner size, flat", (normal(3, 0), normal(0, 4)), torch.matmul, 0, 0),
     case("linear", "no inputs", (normal(2, 0), normal(3, 0), normal(3)), torch.nn.functional.linear),
+    case("linear_low_rank", "no rank", (normal(2, 3), normal(2, 4), normal(0, 4), normal(3, 0)),
+         lambda y, x, a, b: y + (x @ a.T) @ b.T, 2.0),
     case("concat", "an empty part", (normal(0, 2), normal(3, 2)), lambda *x: torch.cat(x),
          run=lambda p, *x: p.op("concat", (type(x[0]) * 2)(*x), 2, 0)),
     case("slice", "nothing", (normal(3, 4),), lambda x: x[2:2], 0, 2, 0),
@@ -129,6 +131,14 @@ LIMITS: dict[str, tuple[Callable[[Pass, Any], Any], str]] = {
     "rows beyond counting": (
         lambda p, x: in_buffer(p, lambda buffer: p.op("buffer_select", buffer, integers([0]), (1 << 63) - 1)),
         "buffer_select: the number of rows must be at most 1048576, found 9223372036854775807"),
+    "low-rank matrices of two ranks": (
+        lambda p, x: p.op(
+            "linear_low_rank", x, x, p.constant(normal(2, 1)), p.constant(normal(1, 3)), 1.0),
+        "linear_low_rank: a [rank, in] and b [out, rank] do not fit each other: found [2, 1] f32 and [1, 3] f32"),
+    "a low-rank update of another width": (
+        lambda p, x: p.op(
+            "linear_low_rank", x, x, p.constant(normal(2, 1)), p.constant(normal(3, 2)), 1.0),
+        "linear_low_rank: y [1] and x [1] do not fit a [2, 1] and b [3, 2]"),
     "no classes": (
         lambda p, x: p.op(
             "cross_entropy", p.constant(normal(2, 0)), p.constant(np.zeros(2, np.int32)), -100, 0.0, 1),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from seamkit import _declarations as c
 from seamkit.errors import InvalidArgumentError
 
-_KINDS = {
+KINDS = {
     "unknown": c.SEAM_SCORES_UNKNOWN, "logits": c.SEAM_SCORES_LOGITS,
     "log_probabilities": c.SEAM_SCORES_LOG_PROBABILITIES, "probabilities": c.SEAM_SCORES_PROBABILITIES,
     "similarities": c.SEAM_SCORES_SIMILARITIES}
@@ -13,6 +13,6 @@ _KINDS = {
 
 def score_kind(name: str) -> int:
     """The number of a kind in the headers. Raises InvalidArgumentError for a name that is none."""
-    if name not in _KINDS:
-        raise InvalidArgumentError(f"score_kind must be one of {', '.join(_KINDS)}, found {name!r}")
-    return _KINDS[name]
+    if name not in KINDS:
+        raise InvalidArgumentError(f"score_kind must be one of {', '.join(KINDS)}, found {name!r}")
+    return KINDS[name]
