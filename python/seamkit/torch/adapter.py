@@ -15,17 +15,22 @@ from torch import Tensor
 
 from seamkit import _declarations as c
 from seamkit import scores
-from seamkit.errors import InvalidArgumentError, NotFoundError, PluginError, ShapeError, UnsupportedError
-from seamkit.texts import check_integer
-from seamkit.torch import point_choice, seams
+from seamkit.errors import InvalidArgumentError, NotFoundError, PluginError, ShapeError
+from seamkit.torch import seams
 from seamkit.torch.checks import HALF
-from seamkit.torch.host import HOST, Configuration, taken_error
+from seamkit.torch.host import Configuration
+from seamkit.torch.instance import (
+    check_kinds,
+    check_prefix_length,
+    chosen_points,
+    chosen_seam,
+    create,
+    wanted_phases,
+)
 from seamkit.torch.options import check_resolved, resolve
 from seamkit.torch.parameters import Place, declared
 from seamkit.torch.passes import Pass, Trace
-from seamkit.torch.point import Point
-from seamkit.torch.point_choice import PointChoice
-from seamkit.torch.plugins import FOLDED, Factory, factory
+from seamkit.torch.plugins import FOLDED, factory
 from seamkit.torch.site import NO_PREFIX, Site
 from seamkit.torch.table import OPS
 from seamkit.torch.visit import Visit
@@ -35,8 +40,6 @@ if TYPE_CHECKING:
 
 # Traces kept by input shapes; batches of many lengths push out the oldest.
 MAX_TRACES = 64
-# Classes, and tokens of a prefix: a plugin computes with them.
-_MOST = 1 << 20
 
 
 class Adapter(torch.nn.Module):
@@ -65,17 +68,14 @@ class Adapter(torch.nn.Module):
         score_kind: str = "unknown", points: Sequence[str] | None = None,
     ):
         super().__init__()
-        _check_kinds(site, options, classes, seed)
+        check_kinds(site, options, classes, seed)
         scores.score_kind(score_kind)
         self.factory, self.site, self.classes, self.score_kind = factory(id), site, classes, score_kind
-        self.seam = _chosen_seam(self.factory, site, seam, classes)
-        if not all(0 <= each <= _MOST for each in prefix_length):
-            raise InvalidArgumentError(
-                f"the tokens of a prefix must be 0 ... {_MOST}, found {list(prefix_length)}")
+        self.seam = chosen_seam(self.factory, site, seam, classes)
+        check_prefix_length(prefix_length)
         self.backbone_frozen, self.prefix_length = backbone_frozen, prefix_length
-        given = dict(options or {})
-        # Of a seam inside the layers, those that it sits on.
-        self.points: tuple[Point, ...] = self._taken_points(given, points)
+        # Of a seam inside the layers, those that it sits on; the options that choose them are not the plugin's.
+        self.points, given = chosen_points(self.factory, site, self.seam, options or {}, points)
         # What a layer above keeps with a saved adapter, carried along as it is.
         self.task: dict[str, Any] | None = None
         # The model's folder, for the fingerprint of its weights; set when it is attached or loaded.
@@ -84,12 +84,14 @@ class Adapter(torch.nn.Module):
         # Calls on one instance of a plugin never overlap; traces may, in as many threads as share a model.
         self._plugin = threading.RLock()
         with Configuration(resolve(given, self.factory.options, f'adapter "{id}"')) as configuration:
-            self._instance = self._create(configuration)
+            self._instance = create(
+                self.factory, configuration, site.struct(
+                    self.seam, backbone_frozen, classes, prefix_length, self.points, scores.score_kind(score_kind)))
         self.options = configuration.values
         weakref.finalize(self, _destroy, self.factory.table.destroy, self._instance).atexit = False
         check_resolved(self.options, self.factory.options, f'adapter "{id}"', self.factory.plugin.id)
         origin = self.factory.plugin.id
-        self.phases = [self._phases(index) for index in range(len(self.points))]
+        self.phases = wanted_phases(self.factory, self._instance, self.seam, self.points)
         found = declared(
             self.factory.table, self._instance, f'adapter "{id}"', origin, [str(each) for each in self.points])
         self._places = [Place(self, each, seed, origin) for each in found]
@@ -97,41 +99,6 @@ class Adapter(torch.nn.Module):
         shared = [each for each in self._places if each.point < 0]
         self._of_point = [
             [*shared, *(each for each in self._places if each.point == index)] for index in range(len(self.points))]
-
-    def _taken_points(self, options: dict[str, Any], names: Sequence[str] | None) -> tuple[Point, ...]:
-        """Those to sit on; the host's options are taken out of those given."""
-        if self.seam not in point_choice.SEAMS:
-            return ()
-        choice, own = PointChoice.take(options, f'adapter "{self.id}"')
-        for name in options.keys() - own.keys():
-            del options[name]
-        if names is not None:
-            return point_choice.named(names, self.site.points, self.seam, self.id)
-        return choice.among(self.site.points, self.seam, self.id, self.factory.default_targets)
-
-    def _phases(self, index: int) -> int:
-        """When the plugin wants a point."""
-        if self.seam != c.SEAM_PROJECTION or not self.factory.has("phases"):
-            return c.SEAM_PHASE_AFTER
-        found = int(self.factory.table.phases(self._instance, index))
-        if not 0 < found <= c.SEAM_PHASE_BEFORE | c.SEAM_PHASE_AFTER:
-            raise PluginError(
-                f'adapter "{self.id}" must want the point "{self.points[index]}" before (1), after (2) or both (3), found '
-                f"{found}", self.factory.plugin.id)
-        return found
-
-    def _create(self, configuration: Configuration) -> int | None:
-        site = self.site.struct(
-            self.seam, self.backbone_frozen, self.classes, self.prefix_length, self.points,
-            scores.score_kind(self.score_kind))
-        instance, error = ctypes.c_void_p(), ctypes.c_void_p()
-        status = self.factory.table.create(
-            HOST, configuration.handle, ctypes.byref(site), ctypes.byref(instance), ctypes.byref(error))
-        if status != c.SEAM_OK or error.value:
-            if status == c.SEAM_OK:
-                self.factory.table.destroy(instance.value)
-            raise taken_error(error.value, status, self.factory.plugin.id, f'creating adapter "{self.id}"')
-        return instance.value
 
     @property
     def id(self) -> str:
@@ -410,35 +377,6 @@ class Adapter(torch.nn.Module):
         self.load_state_dict(values, assign=True)
         for name, each in self.named_parameters():
             each.requires_grad_(trained[name])
-
-
-def _chosen_seam(found: Factory, site: Site, seam: str | None, classes: int) -> str:
-    """The seam to attach to, or the sentence of the native host."""
-    chosen = seam or found.seams[0]
-    if chosen not in found.seams:
-        raise InvalidArgumentError(f'adapter "{found.id}" attaches to {", ".join(found.seams)}, not to "{chosen}"')
-    if chosen not in site.seams:
-        raise UnsupportedError(
-            f'the model ({site.family}) has no seam "{chosen}", which adapter "{found.id}" needs; it has '
-            f"{', '.join(site.seams)}")
-    if not 0 <= classes <= _MOST:
-        raise InvalidArgumentError(f"the number of classes must be 0 ... {_MOST}, found {classes}")
-    if chosen == c.SEAM_DECODER_OUTPUT and classes < 2:
-        raise InvalidArgumentError(
-            f'adapter "{found.id}" on decoder.output is part of a classification and needs at least 2 classes, found '
-            f"{classes}")
-    return chosen
-
-
-def _check_kinds(site: Any, options: Any, classes: Any, seed: Any) -> None:
-    """Raises one sentence for a value of another kind, which a plugin would be given as garbage."""
-    for name, value, kind, wanted in (
-            ("site", site, Site, "a Site, such as Site.of(model)"), ("classes", classes, int, "an integer"),
-            ("seed", seed, int, "an integer"), ("options", options or {}, Mapping, "a mapping from names to values")):
-        if not isinstance(value, kind):
-            raise InvalidArgumentError(f"{name} must be {wanted}, found {type(value).__name__}")
-    check_integer(classes, ctypes.c_int64, "classes")
-    check_integer(seed, ctypes.c_uint64, "seed")
 
 
 def _destroy(destroy: Any, instance: int | None) -> None:
