@@ -54,7 +54,7 @@ struct Decoder {
         let sight = Sight(
             bias: bias.map { $0(queries: count, keys: start + count, in: context) },
             mask: Prefix.extend(target.mask, by: prefixLength, in: context), causal: true,
-            rotation: rotary.map { $0(places, in: context) })
+            rotation: rotary.map { $0(places, state?.angles ?? Angles(), in: context) })
         let sourceContext = context.visitingSource(of: target)
         let context = context.visiting(target, after: start - prefixLength)
         for (index, layer) in layers.enumerated() {

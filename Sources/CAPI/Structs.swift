@@ -6,7 +6,7 @@ import Session
 // struct_size is touched, neither read nor written.
 
 /// A struct that begins with its struct_size.
-protocol SizedStruct: BitwiseCopyable {
+protocol SizedStruct {
     /// All members 0.
     init()
     /// What version 1.0 gives the struct (sizes.h); a caller's that is smaller is refused.
@@ -33,14 +33,14 @@ extension SizedStruct {
 }
 
 /// A copy of a caller's struct; members that its header does not have are 0.
-func read<Value: SizedStruct>(_ pointer: UnsafePointer<Value>?, _ name: String) throws -> Value {
+func read<Value: SizedStruct & BitwiseCopyable>(_ pointer: UnsafePointer<Value>?, _ name: String) throws -> Value {
     try bounded(try required(pointer, name), atLeast: Value.leastSize, "argument \(name)", code: .invalidArgument)
 }
 
 /// A caller's struct that will be filled, checked.
-func place<Value: SizedStruct>(_ pointer: UnsafeMutablePointer<Value>?, _ name: String) throws
-    -> UnsafeMutablePointer<Value>
-{
+func place<Value: SizedStruct & BitwiseCopyable>(
+    _ pointer: UnsafeMutablePointer<Value>?, _ name: String
+) throws -> UnsafeMutablePointer<Value> {
     _ = try read(pointer.map { UnsafePointer($0) }, name)
     return pointer!
 }

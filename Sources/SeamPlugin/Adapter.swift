@@ -176,7 +176,7 @@ final class AdapterInstance {
     }
 
     func forward(_ pass: UnsafePointer<seam_pass>?, _ io: UnsafePointer<seam_forward>?) {
-        guard let io = copy(io, SEAM_FORWARD_SIZE_1_0), let context = context(pass, io.point, io.phase) else { return }
+        guard let io = bounded(io, SEAM_FORWARD_SIZE_1_0), let context = context(pass, io.point, io.phase) else { return }
         let inputs = (0..<io.input_count).map { context.pass.tensor(io.inputs[$0]) }
         let outputs = adapter.forward(inputs, in: context)
         guard outputs.count == io.output_count else {
@@ -187,7 +187,7 @@ final class AdapterInstance {
     }
 
     func prepare(_ pass: UnsafePointer<seam_pass>?, _ io: UnsafePointer<seam_prepare>?) {
-        guard let io = copy(io, SEAM_PREPARE_SIZE_1_0), let context = Context(pass) else { return }
+        guard let io = bounded(io, SEAM_PREPARE_SIZE_1_0), let context = Context(pass) else { return }
         let tensor = context.pass.tensor
         let examples = Examples(
             inputs: (0..<io.input_count).map { tensor(io.inputs[$0]) }, labels: io.labels.map(tensor),
@@ -203,7 +203,7 @@ final class AdapterInstance {
     }
 
     func fold(_ pass: UnsafePointer<seam_pass>?, _ io: UnsafePointer<seam_fold>?) {
-        guard let io = copy(io, SEAM_FOLD_SIZE_1_0), let context = Context(pass) else { return }
+        guard let io = bounded(io, SEAM_FOLD_SIZE_1_0), let context = Context(pass) else { return }
         let values = adapter.fold(in: context)
         guard values.count == io.value_count else {
             _ = context.fail(.plugin, "\(values.count) folded values where the folded adapter has \(io.value_count)")
@@ -213,7 +213,7 @@ final class AdapterInstance {
     }
 
     func foldWeight(_ pass: UnsafePointer<seam_pass>?, _ io: UnsafeMutablePointer<seam_fold_weight>?) {
-        guard let io, let given = copy(io, SEAM_FOLD_WEIGHT_SIZE_1_0),
+        guard let io, let given = bounded(io, SEAM_FOLD_WEIGHT_SIZE_1_0),
             let context = context(pass, given.point)
         else { return }
         let tensor = context.pass.tensor

@@ -23,7 +23,7 @@ final class BackboneInstance {
     }
 
     func encode(_ pass: UnsafePointer<seam_pass>?, _ io: UnsafeMutablePointer<seam_encode>?) {
-        guard let io, let given = copy(io, SEAM_ENCODE_SIZE_1_0), let context = Context(pass) else { return }
+        guard let io, let given = bounded(io, SEAM_ENCODE_SIZE_1_0), let context = Context(pass) else { return }
         let tensor = context.pass.tensor
         let source = Source(
             ids: tensor(given.input_ids), mask: tensor(given.attention_mask),
@@ -33,7 +33,7 @@ final class BackboneInstance {
     }
 
     func decode(_ pass: UnsafePointer<seam_pass>?, _ io: UnsafeMutablePointer<seam_decode>?) {
-        guard let io, let given = copy(io, SEAM_DECODE_SIZE_1_0), let context = Context(pass) else { return }
+        guard let io, let given = bounded(io, SEAM_DECODE_SIZE_1_0), let context = Context(pass) else { return }
         let tensor = context.pass.tensor
         let target = Target(
             ids: tensor(given.decoder_input_ids), encoder: given.encoder_hidden.map(tensor),
@@ -47,12 +47,12 @@ final class BackboneInstance {
     }
 
     func head(_ pass: UnsafePointer<seam_pass>?, _ io: UnsafeMutablePointer<seam_head>?) {
-        guard let io, let given = copy(io, SEAM_HEAD_SIZE_1_0), let context = Context(pass) else { return }
+        guard let io, let given = bounded(io, SEAM_HEAD_SIZE_1_0), let context = Context(pass) else { return }
         io.pointee.logits = backbone.head(context.pass.tensor(given.hidden), in: context).handle
     }
 
     func pool(_ pass: UnsafePointer<seam_pass>?, _ io: UnsafeMutablePointer<seam_pool>?) {
-        guard let io, let given = copy(io, SEAM_POOL_SIZE_1_0), let context = Context(pass) else { return }
+        guard let io, let given = bounded(io, SEAM_POOL_SIZE_1_0), let context = Context(pass) else { return }
         let tensor = context.pass.tensor
         io.pointee.pooled = backbone.pool(
             tensor(given.hidden), mask: tensor(given.attention_mask), in: context).handle

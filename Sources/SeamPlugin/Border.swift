@@ -6,7 +6,7 @@ import CSeam
 /// A copy of a struct of the host's, as far as both sides know it: at most struct_size bytes of it, and zeros behind
 /// them. Nil where there is none or less than `least`, what version 1.0 has (sizes.h): built with later headers, whose
 /// structs are larger, a plugin must go on working in a host of version 1.0.
-func copy<Struct: BitwiseCopyable>(_ source: UnsafePointer<Struct>?, _ least: UInt32) -> Struct? {
+func bounded<Struct: BitwiseCopyable>(_ source: UnsafePointer<Struct>?, _ least: UInt32) -> Struct? {
     guard let bytes = UnsafeRawPointer(source) else { return nil }
     let size = bytes.load(as: UInt32.self)
     guard size >= least else { return nil }

@@ -10,11 +10,11 @@ public struct Context {
     /// At a projection: before its product, or after it.
     public let phase: Phases
     /// Whom a backbone tells what flows through its points; see `visiting`.
-    public var visitor: Visitor?
+    public internal(set) var visitor: Visitor?
 
     /// Nil where the host's pass is incomplete.
     init?(_ pass: UnsafePointer<seam_pass>?, point: Int = -1, phase: Phases = []) {
-        guard let given = copy(pass, SEAM_PASS_SIZE_1_0), let pass = Pass(given.ops, given.ctx) else { return nil }
+        guard let given = bounded(pass, SEAM_PASS_SIZE_1_0), let pass = Pass(given.ops, given.ctx) else { return nil }
         (self.given, self.pass, self.point, self.phase) = (given, pass, point, phase)
     }
 

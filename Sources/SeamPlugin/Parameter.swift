@@ -56,13 +56,14 @@ public final class Parameter {
 
     /// Gives each parameter its places, before the host asks for them.
     static func number(_ parameters: [Parameter]) {
+        let last = parameters.reduce(-1) { max($0, $1.point ?? -1) }
+        // How many there are so far, first the shared ones.
+        var counts = [Int](repeating: 0, count: last + 2)
         let shared = parameters.reduce(0) { $0 + ($1.point == nil ? 1 : 0) }
-        var counts: [Int: Int] = [:]
         for (index, parameter) in parameters.enumerated() {
-            let point = parameter.point ?? -1
-            let before = counts[point, default: 0]
-            counts[point] = before + 1
-            (parameter.index, parameter.indexAtPoint) = (index, point < 0 ? before : shared + before)
+            let place = max(parameter.point ?? -1, -1) + 1
+            (parameter.index, parameter.indexAtPoint) = (index, counts[place] + (place == 0 ? 0 : shared))
+            counts[place] += 1
         }
     }
 

@@ -51,7 +51,7 @@ public struct Point {
 
     /// Nil where the host's description is incomplete.
     private init?(_ point: UnsafePointer<seam_point>?) {
-        guard let point = copy(point, SEAM_POINT_SIZE_1_0), let stack = Stack(rawValue: point.stack),
+        guard let point = bounded(point, SEAM_POINT_SIZE_1_0), let stack = Stack(rawValue: point.stack),
             let seam = point.seam, let name = point.name
         else { return nil }
         (self.stack, self.seam, self.name, layer) = (stack, Text(seam), Text(name), Int(point.layer))
@@ -103,7 +103,7 @@ public struct Visitor {
 
     /// Nil where nobody wants a point.
     init?(_ visitor: UnsafePointer<seam_visitor>?, _ pass: UnsafePointer<seam_pass>?) {
-        guard let visitor, let pass, let given = copy(visitor, SEAM_VISITOR_SIZE_1_0), let wanted = given.wanted,
+        guard let visitor, let pass, let given = bounded(visitor, SEAM_VISITOR_SIZE_1_0), let wanted = given.wanted,
             let visit = given.visit
         else { return nil }
         (raw, self.pass, self.wanted, count, self.visit) = (visitor, pass, wanted, given.point_count, visit)
@@ -134,7 +134,7 @@ public struct Visitor {
         _ point: Int, _ phase: Phases, _ value: Tensor, _ x: Tensor? = nil, _ weight: Tensor? = nil,
         _ bias: Tensor? = nil
     ) -> Tensor {
-        guard var given = copy(pass, SEAM_PASS_SIZE_1_0) else { return value }
+        guard var given = bounded(pass, SEAM_PASS_SIZE_1_0) else { return value }
         given.struct_size = UInt32(MemoryLayout<seam_pass>.size)
         (given.attention_mask, given.position_ids, given.generated_mask) = (mask, positions, generated)
         var io = seam_visit()

@@ -22,8 +22,8 @@ public struct Site {
 
     /// Nil where the host's description is incomplete.
     init?(_ site: UnsafePointer<seam_site>?) {
-        guard let site = copy(site, SEAM_SITE_SIZE_1_0), let seam = site.seam,
-            let backbone = copy(site.backbone, SEAM_BACKBONE_INFO_SIZE_1_0)
+        guard let site = bounded(site, SEAM_SITE_SIZE_1_0), let seam = site.seam,
+            let backbone = bounded(site.backbone, SEAM_BACKBONE_INFO_SIZE_1_0)
         else { return nil }
         self.seam = Text(seam)
         backboneFrozen = site.backbone_frozen != 0

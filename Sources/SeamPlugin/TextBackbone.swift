@@ -132,7 +132,7 @@ final class TextBackboneInstance {
     }
 
     func query(_ io: UnsafeMutablePointer<seam_query>?, _ error: UnsafeMutablePointer<OpaquePointer?>?) -> seam_status {
-        guard let io, let given = copy(io, SEAM_QUERY_SIZE_1_0) else { return Status.incompatible.rawValue }
+        guard let io, let given = bounded(io, SEAM_QUERY_SIZE_1_0) else { return Status.incompatible.rawValue }
         let query = Query(given, width: info.info.dModel)
         defer { (io.pointee.answered, io.pointee.requests) = (query.answered, Int64(query.requests)) }
         do throws(PluginError) {

@@ -93,7 +93,7 @@ struct FewshotCommand: ParsableCommand {
             try zip(factories, given).map { factory, options in
                 try Adapter(
                     backbone: model.session.backbone, id: factory.id, seam: "decoder.output", options: options,
-                    classes: task.classes, seed: seed)
+                    classes: task.classes, scoreKind: task.seamScores(of: model.session.backbone.info), seed: seed)
             }
         }
         // What can be refused is refused before the model is asked, and before anything is written.

@@ -1,6 +1,6 @@
-/* The plugin of the file SOURCE, whose tables are no longer than version 1.0 had them: each lies at the end of a page behind
- * which nothing may be touched, and so does each array. A host of a later version that reads a table as its own header
- * has it ends there. */
+/* The plugin of the file SOURCE, whose tables are no longer than version 1.0 had them: each lies at the end of a page
+ * behind which nothing may be touched, and so does each array. A host of a later version that reads a table as its
+ * own header has it ends there. */
 #include "guard.h"
 
 #define seam_plugin_entry entry_of_source
@@ -40,7 +40,7 @@ static void *short_adapter(const void *table) {
   return copy;
 }
 
-/* A backbone says what it is in a struct of the host's, so its points are copied there. One backbone for each plugin. */
+/* A backbone says what it is in a struct of the host's, so its points are copied there. A plugin has one backbone. */
 static void (*info_of_source)(void *self, seam_backbone_info *out);
 
 static void short_info(void *self, seam_backbone_info *out) {

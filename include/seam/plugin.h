@@ -325,8 +325,7 @@ typedef struct seam_fold_weight {
   seam_tensor *folded_bias;   /* out: [out] f32; NULL where bias is, and else where it stays */
 } seam_fold_weight;
 
-/* While an instance is not trained, its forward may be called on several threads at once, each with a pass of its own: it
- * changes nothing that *self points to. Other calls on one instance never overlap. */
+/* Calls on one instance never overlap; different instances may run on different threads. */
 typedef struct seam_adapter_factory {
   uint32_t struct_size;
   const char *id;      /* unique among all loaded plugins; what users type: "repcali" */

@@ -4,7 +4,7 @@ import Files
 import Support
 
 /// What the scores that enter decoder.output are, all of them or unknown.
-public enum ScoreScale: seam_score_kind, Sendable, CaseIterable {
+public enum ScoreKind: seam_score_kind, Sendable, CaseIterable {
     case unknown = 0
     case logits = 1
     case logProbabilities = 2
@@ -38,12 +38,12 @@ public final class Adapter {
     public let classes: Int
     /// By `PrefixAttention`: tokens of what enters its seam, where that is one of prefixes; 0: none.
     public let prefixLength: [Int]
-    /// Of a seam inside the layers: the indices in `site.points` of the points where it sits; else empty.
-    public let points: [Int]
+    /// Where it sits, of a seam inside the layers, in the backbone's order; else empty.
+    public let points: [Point]
     /// When the plugin wants each of `points`.
     let phases: [seam_phases]
     /// Of decoder.output: what the scores are.
-    public let scoreScale: ScoreScale
+    public let scoreKind: ScoreKind
     /// Of its own in training; nil: that of the training. Some parameters, such as a gate's before its sigmoid, need larger
     /// steps than the weights of a network.
     public var learningRate: Double?
@@ -69,16 +69,16 @@ public final class Adapter {
     ///     choose its points (`PointChoice`).
     ///   - backboneFrozen: false when the backbone will be trained with it.
     ///   - classes: of the classification that it is part of, 0 for none; decoder.output needs at least 2.
+    ///   - scoreKind: of decoder.output: what its scores are.
     ///   - prefixLength: by `PrefixAttention`, tokens of what enters a seam of prefixes (`Session.prefixLength`); means
     ///     nothing on other seams.
-    ///   - scoreScale: of decoder.output: what its scores are.
     ///   - points: on a seam inside the layers: the names of its points ("decoder.0.q"), in place of the options that choose
     ///     them.
     ///   - seed: of the initial values.
     /// - Throws: when the backbone has no such seam, or no gradient reaches it.
     public init(
         backbone: Backbone, id: String, seam: String? = nil, options: JSON = .null, backboneFrozen: Bool = true,
-        classes: Int = 0, prefixLength: [Int] = [0, 0, 0], scoreScale: ScoreScale = .unknown, points names: [String]? = nil,
+        classes: Int = 0, scoreKind: ScoreKind = .unknown, prefixLength: [Int] = [0, 0, 0], points names: [String]? = nil,
         seed: UInt64 = 0
     ) throws {
         runtime = backbone.runtime
@@ -112,36 +112,37 @@ public final class Adapter {
         }
         self.classes = classes
         self.backboneFrozen = backboneFrozen
-        self.scoreScale = scoreScale
+        self.scoreKind = scoreKind
         let origin = factory.plugin.id
         let table = factory.table
         var own = options
+        var places: [Int] = []
         if Point.seams.contains(self.seam) {
             let choice: PointChoice
             (choice, own) = try PointChoice.take(from: options, owner: "adapter \"\(id)\"")
-            points =
+            places =
                 if let names {
                     try PointChoice.indices(named: names, on: self.seam, for: factory, in: site)
                 } else {
                     try choice.indices(on: self.seam, for: factory, in: site)
                 }
-        } else {
-            points = []
         }
+        let all = site.points
+        points = places.map { all[$0] }
         let resolved = try DeclaredOption.resolve(own, against: factory.options, owner: "adapter \"\(id)\"")
         self.options = resolved
-        let (length, places) = (self.prefixLength, points)
+        let (length, chosen) = (self.prefixLength, places)
         var instance: UnsafeMutableRawPointer?
         var failure: OpaquePointer?
         let status = self.seam.withCString { [runtime] name in
             let record = backbone.record.pointer
-            return places.map { record.pointee.points[$0] }.withUnsafeBufferPointer { points in
+            return chosen.map { record.pointee.points[$0] }.withUnsafeBufferPointer { points in
                 var raw = seam_site()
                 raw.struct_size = UInt32(MemoryLayout<seam_site>.size)
                 raw.seam = name
                 raw.backbone = record
                 raw.backbone_frozen = backboneFrozen ? 1 : 0
-                raw.score_kind = scoreScale.rawValue
+                raw.score_kind = scoreKind.rawValue
                 raw.classes = Int64(classes)
                 store(length, in: &raw.prefix_length)
                 raw.points = points.isEmpty ? nil : points.baseAddress
@@ -158,11 +159,9 @@ public final class Adapter {
         do {
             try DeclaredOption.checkResolved(
                 resolved, against: factory.options, owner: "adapter \"\(id)\"", origin: origin)
-            let all = site.points
-            let sitting = points.map { all[$0] }
-            phases = try Self.phases(of: instance, factory, at: sitting)
+            phases = try Self.phases(of: instance, factory, at: points)
             let declared = try ParameterDeclaration.all(
-                count: table.parameter_count(instance), owner: "adapter \"\(id)\"", points: sitting.map(\.path), origin: origin
+                count: table.parameter_count(instance), owner: "adapter \"\(id)\"", points: points.map(\.path), origin: origin
             ) { table.parameter(instance, $0, &$1) }
             parameters = ParameterSet(
                 try declared.map {

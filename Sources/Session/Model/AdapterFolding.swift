@@ -20,7 +20,8 @@ extension Adapter {
             })
         let result = try Adapter(
             backbone: backbone, id: factory.id, seam: seam, options: options, backboneFrozen: backboneFrozen,
-            classes: classes, prefixLength: prefixLength, scoreScale: scoreScale, points: points.isEmpty ? nil : pointNames)
+            classes: classes, scoreKind: scoreKind, prefixLength: prefixLength,
+            points: points.isEmpty ? nil : points.map(\.path))
         result.task = task
         let context = Context(pool: runtime.pool, recordsGradients: false)
         var values = [OpaquePointer?](repeating: nil, count: result.parameters.entries.count)

@@ -4,15 +4,11 @@ import Support
 
 // An adapter on seams inside the layers: where it sits, and how it is run there.
 extension Adapter {
-    /// Where it sits, as a saved adapter names it: "decoder.0.q". Empty for an adapter that is not inside the layers.
-    public var pointNames: [String] { points.map { site.points[$0].path } }
-
     /// The indices of its points in a backbone, in its own order.
     /// - Throws: `.incompatible` for points that the backbone does not have, all of them in one sentence.
-    func places(in info: BackboneInfo) throws -> [Int] {
-        if info == site { return points }
+    func pointIndices(in info: BackboneInfo) throws -> [Int] {
         let known = Dictionary(info.points.enumerated().map { ($1.path, $0) }, uniquingKeysWith: { first, _ in first })
-        let missing = points.map { site.points[$0] }.filter { own in
+        let missing = points.filter { own in
             guard let place = known[own.path] else { return true }
             let other = info.points[place]
             return (other.seam, other.inputWidth, other.outputWidth) != (own.seam, own.inputWidth, own.outputWidth)
@@ -23,7 +19,7 @@ extension Adapter {
                 .incompatible,
                 "adapter \"\(factory.id)\" is made for the point\(names.count > 1 ? "s" : "") \(listed(names, ", ")), which this backbone does not have")
         }
-        return pointNames.map { known[$0]! }
+        return points.map { known[$0.path]! }
     }
 
     /// Asks the plugin when it wants each of the points.
@@ -77,7 +73,7 @@ extension Adapter {
             }
         }
         try call.context.check(origin: origin)
-        let place = site.points[points[visit.point]].path
+        let place = points[visit.point].path
         guard let output else {
             throw SeamError(.plugin, "adapter \"\(factory.id)\" returned NULL at the point \"\(place)\"", origin: origin)
         }

@@ -7,6 +7,20 @@ import Support
 struct PointChoice {
     static let options = ["layers", "targets", "stack"]
 
+    /// What the options are, for people and tools.
+    static func descriptions(_ factory: AdapterFactory) -> [JSON] {
+        let own = factory.defaultTargets
+        let known: [(String, String, String)] = [
+            ("layers", "all", "Layers where it sits: a list of numbers from 0, or a text such as 0-3,7."),
+            (
+                "targets", own.isEmpty ? "all" : own.joined(separator: ","),
+                "Projections where it sits: a list of names, or a text such as q,v."
+            ),
+            ("stack", "both", "Which stack of an encoder-decoder: encoder, decoder or both."),
+        ]
+        return known.map { ["name": .string($0), "default": .string($1), "doc": .string($2)] }
+    }
+
     /// Nil: all.
     private var layers: [Int]?
     /// Nil: the factory's own.

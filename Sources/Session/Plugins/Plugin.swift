@@ -136,6 +136,11 @@ public final class AdapterFactory {
         }
     }
 
+    /// What may be set: its own options and those that every adapter inside the layers has from the host.
+    public var optionNames: [String] {
+        options.map(\.name) + (seams.contains(where: Point.seams.contains) ? PointChoice.options : [])
+    }
+
     /// The option of adapters that fold, true in a folded one.
     static let foldedOption = "folded"
 }

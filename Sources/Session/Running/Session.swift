@@ -12,6 +12,10 @@ public final class Session {
     public private(set) var prefixLength = [0, 0, 0]
     /// The adapters inside the backbone's layers; nil without one.
     private var visitor: Visitor?
+    /// Adapters that are computed into the weights.
+    private(set) var merged: Set<ObjectIdentifier> = []
+    /// What stands in for the backbone's parameters in this session, by their index.
+    private var replaced: [Int: Tensor] = [:]
     public var runtime: Runtime { backbone.runtime }
 
     public init(backbone: Backbone) { self.backbone = backbone }
@@ -69,9 +73,26 @@ public final class Session {
     }
 
     private func change(to changed: [Adapter]) throws {
+        if let adapter = adapters.first(where: { own in isMerged(own) && !changed.contains { $0 === own } }) {
+            throw SeamError(
+                .invalidArgument, "adapter \"\(adapter.factory.id)\" is merged into the weights: unmerge it before it is detached")
+        }
+        try Self.checkOrder(of: changed, merged: merged)
+        // Merged adapters at the same points are computed in their order.
+        guard changed.filter(isMerged).elementsEqual(adapters.filter(isMerged), by: ===) else {
+            throw SeamError(.invalidArgument, "merged adapters keep their order: unmerge the one that is to be moved")
+        }
         let length = try checkedPrefixLength(of: changed)
-        visitor = try Visitor(changed, backbone: backbone)
+        visitor = try Visitor(changed.filter { !isMerged($0) }, backbone: backbone)
         (adapters, prefixLength) = (changed, length)
+    }
+
+    /// Computes adapters into the weights, and takes those that were out of them.
+    func setMerged(_ changed: Set<ObjectIdentifier>) throws {
+        try Self.checkOrder(of: adapters, merged: changed)
+        let replacements = try replacements(by: adapters.filter { changed.contains(ObjectIdentifier($0)) })
+        visitor = try Visitor(adapters.filter { !changed.contains(ObjectIdentifier($0)) }, backbone: backbone)
+        (merged, replaced) = (changed, replacements)
     }
 
     private func requireSameShape(_ adapter: Adapter) throws {
@@ -84,6 +105,7 @@ public final class Session {
                 ("kv_heads", made.kvHeads, own.kvHeads), ("head_dim", made.headDim, own.headDim),
             ]
         }
+        if !adapter.points.isEmpty { _ = try adapter.pointIndices(in: own) }
         for (name, made, own) in numbers where made != own {
             throw SeamError(
                 .incompatible,
@@ -110,7 +132,7 @@ public final class Session {
         try change(to: changed)
     }
 
-    private func index(of adapter: Adapter) throws -> Int {
+    func index(of adapter: Adapter) throws -> Int {
         guard let index = adapters.firstIndex(where: { $0 === adapter }) else {
             throw SeamError(.notFound, "adapter \"\(adapter.factory.id)\" is not attached")
         }
@@ -122,6 +144,9 @@ public final class Session {
         adapters.flatMap(\.parameters.variables) + backbone.parameters.variables
     }
 
+    /// Whether an adapter sits inside the layers of one of the backbone's stacks.
+    func hasAdapters(inside stack: Stack) -> Bool { visitor?.wants(stack) ?? false }
+
     // MARK: Forward
 
     public func makeContext(recordsGradients: Bool) -> Context {
@@ -130,7 +155,9 @@ public final class Session {
 
     /// What the calls of the backbone in one pass share.
     func pass(_ context: Context, training: Bool = false) -> BackbonePass {
-        BackbonePass(context: context, training: training, weights: backbone.parameters.handles, visitor: visitor)
+        var weights = backbone.parameters.handles
+        for (index, tensor) in replaced { weights[index] = tensor.handle }
+        return BackbonePass(context: context, training: training, weights: weights, visitor: visitor)
     }
 
     /// What the backbone's encoder gives, with prefixes and before any adapter on encoder.output:

@@ -22,6 +22,8 @@ final class Visitor {
     private let backbone: Backbone
     /// By point of the backbone, in the order in which they run.
     private let routes: [[Route]]
+    /// Those with a point that somebody wants.
+    private let stacks: [Stack]
     private let wanted: UnsafeMutableBufferPointer<UInt8>
     private let record: UnsafeMutablePointer<seam_visitor>
     /// Phases of each point that were visited in this call.
@@ -45,12 +47,13 @@ final class Visitor {
         let points = backbone.info.points
         var routes = [[Route]](repeating: [], count: points.count)
         for adapter in adapters where !adapter.points.isEmpty {
-            for (own, index) in try adapter.places(in: backbone.info).enumerated() {
+            for (own, index) in try adapter.pointIndices(in: backbone.info).enumerated() {
                 routes[index].append(Route(adapter: adapter, point: own, phases: adapter.phases[own]))
             }
         }
         self.backbone = backbone
         self.routes = routes
+        stacks = Stack.allCases.filter { stack in zip(points, routes).contains { $0.stack == stack && !$1.isEmpty } }
         visited = [UInt8](repeating: 0, count: points.count)
         wanted = .allocate(capacity: points.count)
         _ = wanted.initialize(from: routes.map { $0.reduce(0) { $0 | UInt8($1.phases) } })
@@ -75,9 +78,7 @@ final class Visitor {
     }
 
     /// Whether an adapter sits on a point of a stack.
-    func wants(_ stack: Stack) -> Bool {
-        zip(backbone.info.points, routes).contains { $0.stack == stack && !$1.isEmpty }
-    }
+    func wants(_ stack: Stack) -> Bool { stacks.contains(stack) }
 
     /// Runs a call of the backbone that may visit the points of a stack.
     /// - Parameters:
