@@ -110,10 +110,12 @@ def adapter_options(
     options: Options | None, seam: str | None, frozen: bool, classes: int, seed: int, score_kind: str
 ) -> c.seam_adapter_options:
     """Which adapter is wanted, for the functions that make one."""
-    wanted = sized(c.seam_adapter_options(
+    check_integer(classes, ctypes.c_int64, "classes")
+    check_integer(seed, ctypes.c_uint64, "seed")
+    wanted: c.seam_adapter_options = sized(c.seam_adapter_options(
         train_backbone=int(not frozen), score_kind=scores.score_kind(score_kind), seam=utf8(seam),
-        options_json=options_json(options)))
-    return changed(wanted, {"classes": classes, "seed": seed})  # type: ignore[no-any-return]
+        options_json=options_json(options), classes=classes, seed=seed))
+    return wanted
 
 
 def losses_of(options: c.seam_fit_options) -> Any:

@@ -210,7 +210,8 @@ class Session(Handle):
         with all that is known of the call, the newest tokens among it.
         """
         def ask(state: Progress) -> bool:
-            goes_on = should_continue is None or bool(should_continue(state.done))
+            # Told once more when the last step is made, where nothing is left to go on with.
+            goes_on = should_continue is None or state.done >= state.total or bool(should_continue(state.done))
             return goes_on and (progress is None or progress(state) is not False)
 
         out, chosen = ctypes.c_void_p(), None if options is None else ctypes.byref(options)
