@@ -5,11 +5,12 @@ import Support
 /// A copy of a struct that the other side of the border made, read as far as its `struct_size` says and no further: what
 /// lies beyond it is zero, so that a function that is not there is nil.
 /// - Parameters:
+///   - pointer: of a struct of C, whose bytes are its value.
 ///   - needed: the size that version 1.0 gives it, of include/seam/sizes.h.
 ///   - name: "seam_batch", for a sentence.
 ///   - code: what a struct that is shorter is refused with.
 /// - Throws: one sentence with both sizes for a struct that is shorter than version 1.0 makes it.
-public func bounded<Struct: BitwiseCopyable>(
+public func bounded<Struct>(
     _ pointer: UnsafePointer<Struct>, atLeast needed: UInt32, _ name: String, code: ErrorCode = .plugin, origin: String = ""
 ) throws(SeamError) -> Struct {
     let found = UnsafeRawPointer(pointer).load(as: UInt32.self)
