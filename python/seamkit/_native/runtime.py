@@ -153,9 +153,10 @@ class Backbone(Handle):
 
     @property
     def info(self) -> c.seam_backbone_info:
-        """The description of include/seam/plugin.h; its strings live as long as the backbone."""
+        """The description of include/seam/plugin.h."""
         info = sized(c.seam_backbone_info())
         library().seam_backbone_get_info(self.handle, ctypes.byref(info))
+        info.owner = self  # what it points to lives as long as the backbone
         return info  # type: ignore[no-any-return]
 
     @property
