@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from seam_abi import Array, Half, constant
+from seam_abi import Array, Half, constant, handles
 from seam_objects import Pass, integers, sizes
 
 random = np.random.default_rng(7)
@@ -256,7 +256,7 @@ def shapes() -> Iterator[Case]:
         yield case("expand", f"{source}{target}", (x,), lambda x, t=target: x.expand(t), sizes(target), len(target))
     for first, second, axis in [((2, 3), (2, 5), 1), ((2, 3), (4, 3), 0), ((1, 2, 3), (1, 2, 1), -1), ((2,), (3,), 0)]:
         yield case("concat", f"{first}{second}", (normal(*first), normal(*second)), lambda *x, a=axis: torch.cat(x, a),
-                   run=lambda p, *x, a=axis: p.op("concat", (type(x[0]) * len(x))(*x), len(x), a))
+                   run=lambda p, *x, a=axis: p.op("concat", handles(x), len(x), a))
     for shape, axis, start, length in [((5, 3), 0, 1, 3), ((2, 7), -1, 6, 1), ((4,), 0, 0, 4), ((2, 3, 4), 1, 1, 2)]:
         yield case("slice", f"{shape}{axis}{start}{length}", (normal(*shape),),
                    lambda x, a=axis, s=start, n=length: x.narrow(a, s, n), axis, start, length)
@@ -277,7 +277,7 @@ def shapes_of(kind: str, x: Operand) -> Iterator[Case]:
         yield case(name, kind, (x,), lambda x, r=reference: r(x).double(),
                    run=lambda p, x, n=name, a=arguments: p.op("cast", p.op(n, x, *a), to_f32))
     yield case("concat", kind, (x, x), lambda *x: torch.cat(x, 1).double(),
-               run=lambda p, *x: p.op("cast", p.op("concat", (type(x[0]) * 2)(*x), 2, 1), to_f32))
+               run=lambda p, *x: p.op("cast", p.op("concat", handles(x), 2, 1), to_f32))
 
 
 def indices() -> Iterator[Case]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from op_cases import CASES, Case, Operand, case, normal
-from seam_abi import Half, SeamError, constant, headers
+from seam_abi import Half, SeamError, c, constant, handles
 from seam_objects import Pass, Runtime, integers, sizes
 from test_ops import Operands, assert_close, exact, failure
 
@@ -60,7 +60,7 @@ EMPTY = [
     case("linear_low_rank", "no rank", (normal(2, 3), normal(2, 4), normal(0, 4), normal(3, 0)),
          lambda y, x, a, b: y + (x @ a.T) @ b.T, 2.0),
     case("concat", "an empty part", (normal(0, 2), normal(3, 2)), lambda *x: torch.cat(x),
-         run=lambda p, *x: p.op("concat", (type(x[0]) * 2)(*x), 2, 0)),
+         run=lambda p, *x: p.op("concat", handles(x), 2, 0)),
     case("slice", "nothing", (normal(3, 4),), lambda x: x[2:2], 0, 2, 0),
     case("reshape", "of nothing", (normal(0, 4),), lambda x: x.reshape(2, 0), sizes([2, -1]), 2),
     case("add", "nothing", (normal(0, 3), normal(3)), torch.add),
@@ -118,10 +118,10 @@ LIMITS: dict[str, tuple[Callable[[Pass, Any], Any], str]] = {
     "no number as i32": (lambda p, x: p.op("full", float("nan"), 3, sizes([1]), 1), "does not fit i32"),
     "a number beyond i32": (lambda p, x: p.op("full", 1e10, 3, sizes([1]), 1), "does not fit i32"),
     "parts beyond counting": (
-        lambda p, x: p.op("concat", (type(x) * 1)(x), (1 << 64) - 1, 0),
+        lambda p, x: p.op("concat", handles([x]), (1 << 64) - 1, 0),
         "concat: the number of parts must be at most 1048576, found 18446744073709551615"),
     "kept tensors beyond counting": (
-        lambda p, x: (p.op("scope_begin"), p.op("scope_end", (type(x) * 1)(x), (1 << 64) - 1))[1],
+        lambda p, x: (p.op("scope_begin"), p.op("scope_end", handles([x]), (1 << 64) - 1))[1],
         "scope_end: the number of kept tensors must be at most 1048576, found 18446744073709551615"),
     "a buffer beyond memory": (lambda p, x: p.op("buffer_create", 0, sizes([10**11]), 1), "memory"),
     "written behind a buffer": (
@@ -158,7 +158,7 @@ def test_a_limit_gives_a_sentence(runtime: Runtime, name: str) -> None:
 def test_no_context(runtime: Runtime) -> None:
     """Nothing crashes without a context."""
     table = Pass(runtime).table
-    for name, kind in headers().struct("seam_ops")._fields_:
+    for name, kind in c.seam_ops._fields_:
         if not issubclass(kind, ctypes._CFuncPtr):
             continue
         function = getattr(table, name)

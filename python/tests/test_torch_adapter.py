@@ -42,9 +42,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save("bart", tmp_path_factory.mktemp("bart"))
 
 
+# Fields of a site beside its sizes.
+OTHERS = ("family", "points", "vocabulary")
+
+
 def native_site(backbone: seamkit.Backbone) -> dict[str, Any]:
     info = backbone.info
-    names = [name for name in engine.Site.__dataclass_fields__ if name not in ("family", "points")]
+    names = [name for name in engine.Site.__dataclass_fields__ if name not in OTHERS]
     return {name: tuple(value) if hasattr(value := getattr(info, name), "__len__") else value for name in names} | {
         "family": (info.family or b"").decode()}
 
@@ -54,7 +58,12 @@ def test_sites_are_those_of_the_native_host(runtime: seamkit.Runtime, family: st
     path = save(family, tmp_path / "model")
     found = engine.Site.of(AutoConfig.from_pretrained(path))
     backbone = runtime.open(path)
-    assert {name: each for name, each in vars(found).items() if name != "points"} == native_site(backbone)
+    sizes = {name: each for name, each in vars(found).items() if name not in OTHERS}
+    assert sizes | {"family": found.family} == native_site(backbone)
+    info = backbone.info
+    for name in ("decoder_start_token_id", "pad_token_id", "bos_token_id", "mask_token_id"):
+        assert getattr(found.vocabulary, name) == getattr(info, name), name
+    assert list(found.vocabulary.eos_token_ids) == info.eos_token_ids[: info.eos_token_count]
     assert {*found.seams, "layer.output", "projection"} >= set(backbone.seams)
 
 

@@ -21,6 +21,7 @@ from seamkit.torch.point import ENCODER as ENCODER_STACK
 from seamkit.torch.points import Located, halves
 from seamkit.torch.seams import is_prefix
 from seamkit.torch.site import NO_PREFIX, Site
+from seamkit.torch.sizes import vocabulary
 
 
 def register_family(model_type: str, family: Family | str, **changes: Any) -> Family:
@@ -127,8 +128,11 @@ def site_of(model: Any) -> Site:
     if entry.past is None:
         site = replace(site, prefix_layers=NO_PREFIX, max_prefix_length=NO_PREFIX)
     if not isinstance(model, torch.nn.Module):
-        return site
-    return replace(site, points=tuple(each.point for each in located_points(model, site)))
+        return replace(site, vocabulary=vocabulary(config, has_head=True))
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    return replace(
+        site, points=tuple(each.point for each in located_points(model, site)),
+        vocabulary=vocabulary(config, head is not None))
 
 
 def located_points(model: Any, site: Site | None = None) -> list[Located]:

@@ -27,6 +27,20 @@ def _most(name: str) -> int:
 
 
 @dataclass(frozen=True)
+class Vocabulary:
+    """Of a model: whether it scores words, how many the sources have where theirs are others (0: the same), and ids of
+    tokens as its configuration names them, -1 for none."""
+
+    has_head: bool = True
+    source_vocab_size: int = 0
+    decoder_start_token_id: int = -1
+    pad_token_id: int = -1
+    bos_token_id: int = -1
+    mask_token_id: int = -1
+    eos_token_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Site:
     """What an adapter is told of the model that it is made for.
 
@@ -44,8 +58,9 @@ class Site:
     vocab_size: int
     prefix_layers: tuple[int, int, int] = NO_PREFIX
     max_prefix_length: tuple[int, int, int] = NO_PREFIX
-    # Places inside the layers. Two sites are equal where their sizes are.
+    # Places inside the layers, and ids of tokens. Two sites are equal where their sizes are.
     points: tuple[Point, ...] = field(default=(), compare=False, repr=False)
+    vocabulary: Vocabulary = field(default=Vocabulary(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in _SIZES:
@@ -94,16 +109,18 @@ class Site:
         return site
 
     def _info(self) -> c.seam_backbone_info:
-        """Ids of tokens are not known here."""
         both = self.encoder_layers and self.decoder_layers
         architecture = c.SEAM_ENCODER_DECODER if both else (
             c.SEAM_ENCODER_ONLY if self.encoder_layers else c.SEAM_DECODER_ONLY)
         seams = [each.encode() for each in self.seams]
         info = c.seam_backbone_info(
             struct_size=ctypes.sizeof(c.seam_backbone_info), kind=c.SEAM_BACKBONE_TRACED, architecture=architecture,
-            has_head=1, family=self.family.encode(), seams=(ctypes.c_char_p * len(seams))(*seams),
-            seam_count=len(seams),
-            decoder_start_token_id=-1, pad_token_id=-1, bos_token_id=-1, mask_token_id=-1)
+            family=self.family.encode(), seams=(ctypes.c_char_p * len(seams))(*seams), seam_count=len(seams))
+        for name, value in vars(self.vocabulary).items():
+            if name != "eos_token_ids":
+                setattr(info, name, value)
+        ends = self.vocabulary.eos_token_ids
+        info.eos_token_ids, info.eos_token_count = (ctypes.c_int64 * len(ends))(*ends), len(ends)
         for name in _SIZES:
             setattr(info, name, getattr(self, name))
         info.prefix_layers, info.max_prefix_length = _THREE(*self.prefix_layers), _THREE(*self.max_prefix_length)
