@@ -29,6 +29,7 @@ let plugins: [[Target]] = [
     plugin("ResidualPrefix"),
     plugin("Gate", needs: ["CMath"]),
     plugin("LinearHead"),
+    plugin("LoRA"),
     plugin("Transformer", needs: ["CMath"]),
     plugin("Remote", needs: ["CCurl", "CJansson"]),
 ]

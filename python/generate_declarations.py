@@ -4,13 +4,12 @@
   python/generate_declarations.py            writes the file
   python/generate_declarations.py --check    fails when the committed file is not what the headers give
 
-Needs pycparser and a C preprocessor (cc); the package itself needs neither.
+Needs a C preprocessor (cc); the package itself needs none.
 """
 
 from __future__ import annotations
 
 import ctypes
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -104,11 +103,36 @@ def field(member: str, kind: Any) -> str:
     return text if len(text) <= 115 else f'("{member}",\n     {expression(kind)})'
 
 
-def source(found: Declarations, strings: dict[str, str]) -> str:
+def used(found: Declarations) -> dict[str, Any]:
+    """The structs of include/seam, and those of DLPack's header that they and the functions lead to, in the order in
+    which they are declared."""
+    reached: set[str] = set()
+
+    def visit(kind: Any) -> None:
+        if is_function(kind):
+            for each in (kind._restype_, *kind._argtypes_):
+                visit(each)
+        elif is_pointer(kind) or isinstance(kind, type) and issubclass(kind, ctypes.Array):
+            visit(kind._type_)
+        elif is_struct(kind) and kind.__name__ not in reached:
+            reached.add(kind.__name__)
+            for _, each in getattr(kind, "_fields_", ()):
+                visit(each)
+
+    for name, kind in found.structs.items():
+        if name.startswith("seam_"):
+            visit(kind)
+    for function in found.functions.values():
+        for each in (function.result, *function.arguments):
+            visit(each)
+    return {name: kind for name, kind in found.structs.items() if name in reached and hasattr(kind, "_fields_")}
+
+
+def source(found: Declarations) -> str:
     lines = [HEAD]
     lines += [f"{name} = {value}" for name, value in sorted(found.constants.items())]
-    lines += [f'{name} = "{value}"' for name, value in sorted(strings.items())]
-    defined = {name: kind for name, kind in found.structs.items() if hasattr(kind, "_fields_")}
+    lines += [f'{name} = "{value}"' for name, value in sorted(found.strings.items())]
+    defined = used(found)
     for name, kind in defined.items():
         lines += ["", "", f"class {name}(ctypes.Structure):", *members(kind)]
     lines += ["", ""]
@@ -116,7 +140,9 @@ def source(found: Declarations, strings: dict[str, str]) -> str:
         fields = [field(member, each) for member, each in kind._fields_]
         lines += wrapped(f"{name}._fields_ = [", fields, "]")
     lines += ["", "# Function pointer types by name."]
-    lines += [f"{name} = {expression(kind)}" for name, kind in found.types.items() if is_function(kind)]
+    lines += [
+        f"{name} = {expression(kind)}" for name, kind in found.types.items()
+        if name.startswith("seam_") and is_function(kind)]
     lines += ["", "# Results and arguments of the functions of libSeam.so."]
     lines += ["FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {"]
     for name, function in found.functions.items():
@@ -133,18 +159,11 @@ def source(found: Declarations, strings: dict[str, str]) -> str:
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def string_macros(include: Path) -> dict[str, str]:
-    """Macros that are strings: the names of the seams and of the entry."""
-    pattern = re.compile(r'^#define (SEAM_\w+) "([^"]*)"\s*$', re.MULTILINE)
-    return {name: value for path in sorted((include / "seam").glob("*.h")) for name, value in
-            pattern.findall(path.read_text())}
-
-
 def main() -> int:
     if sys.argv[1:] not in ([], ["--check"]):
         print(__doc__, file=sys.stderr)
         return 2
-    text = source(read_headers(ROOT / "include"), string_macros(ROOT / "include"))
+    text = source(read_headers(ROOT / "include"))
     if not sys.argv[1:]:
         OUTPUT.write_text(text)
         return 0

@@ -23,13 +23,13 @@ extension DecT {
             ],
             methods: [
                 .tensor("prototypes", "The prototype of each class: [classes, projection_width].") {
-                    DecT.call($0) { $0.prototypes(in: $1) }
+                    DecT.call($0, $1) { $0.prototypes(in: $1) }
                 },
-                .tensor("radii", "The radius of each class: [classes].") { DecT.call($0) { $0.radii(in: $1) } },
+                .tensor("radii", "The radius of each class: [classes].") { DecT.call($0, $1) { $0.radii(in: $1) } },
                 .map(
                     "project",
                     "Hidden states [n, d_model] as unit vectors of the space of the prototypes: [n, projection_width]."
-                ) { DecT.call($0, $1) { $0.project($1, in: $2) } },
+                ) { DecT.call($0, $1, $2) { $0.project($1, in: $2) } },
             ],
             prepares: true)
     }

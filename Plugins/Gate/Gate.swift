@@ -106,7 +106,7 @@ extension Gate {
                     The weights, [1, tokens] or with scope token-layer [layers, tokens]: those of the encoder's \
                     prefix, the decoder's and that of cross-attention side by side, 0 where a stack has no such layer.
                     """, recorded: true
-                ) { Gate.call($0) { $0.weights(in: $1) } }
+                ) { Gate.call($0, $1) { $0.weights(in: $1) } }
             ])
     }
 }

@@ -142,10 +142,10 @@ extension RepCali {
             ],
             methods: [
                 .tensor("shift", "What is added to the hidden states, lambda included: [1 or positions, d_model].") {
-                    RepCali.call($0) { $0.shift(in: $1) }
+                    RepCali.call($0, $1) { $0.shift(in: $1) }
                 },
                 .number("lambda", "The weight of the learned vectors.") {
-                    RepCali.call($0) { adapter, _ in adapter.lambda }
+                    RepCali.call($0, $1) { adapter, _ in adapter.lambda }
                 },
             ])
     }

@@ -18,22 +18,29 @@ struct Attention {
     }
 
     /// `name` ends before the projections' own names.
-    init(_ weights: Weights, _ name: String, _ stack: Family.Stack, _ family: Family) {
+    init(
+        _ weights: Weights, _ name: String, _ layer: LayerPlace, _ points: AttentionPoints, _ stack: Family.Stack,
+        _ family: Family
+    ) {
         let (width, bias) = (family.headDim, family.biases.queryKeyValue)
-        func projection(_ part: String, _ heads: Int) -> Linear {
-            Linear(weights, name + part, from: family.dModel, to: heads * width, bias: bias, family)
+        func projection(_ part: String, _ heads: Int, _ place: ProjectionPlace) -> Linear {
+            Linear(weights, name + part, from: family.dModel, to: heads * width, bias: bias, family, at: place)
         }
         switch stack.names.projections {
         case .separate(let query, let key, let value):
             projections = .separate(
-                query: projection(query, stack.heads), key: projection(key, stack.keyValueHeads),
-                value: projection(value, stack.keyValueHeads))
+                query: projection(query, stack.heads, layer.projection(points.query)),
+                key: projection(key, stack.keyValueHeads, layer.projection(points.key)),
+                value: projection(value, stack.keyValueHeads, layer.projection(points.value)))
         case .fused(let part):
-            projections = .fused(projection(part, stack.heads + 2 * stack.keyValueHeads))
+            let groups = stack.keyValueHeads
+            let parts = [(points.query, stack.heads), (points.key, groups), (points.value, groups)]
+            let place = layer.projection("qkv", parts: parts.map { Point.Part($0, width: $1 * width) })
+            projections = .fused(projection(part, stack.heads + 2 * groups, place))
         }
         output = Linear(
             weights, name + stack.names.output, from: stack.heads * width, to: family.dModel,
-            bias: family.biases.attentionOutput, family)
+            bias: family.biases.attentionOutput, family, at: layer.projection(points.output))
         (heads, keyValueHeads, headDim) = (stack.heads, stack.keyValueHeads, width)
         scale = family.attentionScale
     }

@@ -13,7 +13,9 @@ struct Decoder {
     init(_ weights: Weights, _ stack: Family.Stack, _ table: Parameter, _ family: Family) {
         let attendsToEncoder = family.encoder != nil
         embedding = Embedding(weights, stack.names.embedding, table, family)
-        layers = (0..<stack.layers).map { Layer(weights, $0, stack, attendsToEncoder: attendsToEncoder, family) }
+        layers = (0..<stack.layers).map {
+            Layer(weights, LayerPlace(stack: .decoder, index: $0), stack, attendsToEncoder: attendsToEncoder, family)
+        }
         bias = RelativeBias(weights, stack, bidirectional: false, family)
         rotary = Rotary(family)
         norm = family.finalNorm ? Norm(weights, stack.names.stack + stack.names.finalNorm, family) : nil
@@ -52,10 +54,14 @@ struct Decoder {
         let sight = Sight(
             bias: bias.map { $0(queries: count, keys: start + count, in: context) },
             mask: Prefix.extend(target.mask, by: prefixLength, in: context), causal: true,
-            rotation: rotary.map { $0(places, in: context) })
+            rotation: rotary.map { $0(places, state?.angles ?? Angles(), in: context) })
+        let sourceContext = context.visitingSource(of: target)
+        let context = context.visiting(target, after: start - prefixLength)
         for (index, layer) in layers.enumerated() {
             x = context.scope {
-                let source = sourceMask.map { (memory(index, layer, target.encoder, crossPrefix, state, in: context), $0) }
+                let source = sourceMask.map {
+                    (memory(index, layer, target.encoder, crossPrefix, state, in: sourceContext), $0)
+                }
                 return layer(
                     x, sight,
                     past: {

@@ -8,6 +8,7 @@ final class DecoderState: DecodingState {
     /// Of a prefix; nil before the first step.
     private(set) var prefixLength: Int?
     let capacity: Int
+    let angles = Angles()
     private let layers: [Cache]
     /// Of the source, with its mask; empty before the first step.
     private var sources: [Cache] = []

@@ -12,7 +12,9 @@ struct Encoder {
 
     init(_ weights: Weights, _ stack: Family.Stack, _ table: Parameter, _ family: Family) {
         embedding = Embedding(weights, stack.names.embedding, table, family)
-        layers = (0..<stack.layers).map { Layer(weights, $0, stack, attendsToEncoder: false, family) }
+        layers = (0..<stack.layers).map {
+            Layer(weights, LayerPlace(stack: .encoder, index: $0), stack, attendsToEncoder: false, family)
+        }
         bias = RelativeBias(weights, stack, bidirectional: true, family)
         norm = family.finalNorm ? Norm(weights, stack.names.stack + stack.names.finalNorm, family) : nil
         limit = family.limit
@@ -31,6 +33,7 @@ struct Encoder {
         let sight = Sight(
             bias: bias.map { $0(queries: length, keys: length, unplaced: prefix?.length ?? 0, in: context) },
             mask: Prefix.extend(source.mask, by: prefix?.length ?? 0, in: context), causal: false, rotation: nil)
+        let context = context.visiting(source)
         for (index, layer) in layers.enumerated() {
             x = context.scope { layer(x, sight, past: { prefix?.before($0, layer: index) ?? $0 }, in: context) }
         }

@@ -7,14 +7,16 @@ struct FeedForward {
     private let down: Linear
     private let activation: Activation
 
-    init(_ weights: Weights, _ name: String, _ stack: Family.Stack, _ family: Family) {
-        func linear(_ part: String, from input: Int, to output: Int) -> Linear {
-            Linear(weights, name + part, from: input, to: output, bias: family.biases.feedForward, family)
+    init(_ weights: Weights, _ name: String, _ layer: LayerPlace, _ stack: Family.Stack, _ family: Family) {
+        func linear(_ part: String, _ point: StaticString, from input: Int, to output: Int) -> Linear {
+            Linear(
+                weights, name + part, from: input, to: output, bias: family.biases.feedForward, family,
+                at: layer.projection(point))
         }
         let names = stack.names
-        gate = family.gated ? linear(names.gate, from: family.dModel, to: stack.feedForward) : nil
-        up = linear(names.up, from: family.dModel, to: stack.feedForward)
-        down = linear(names.down, from: stack.feedForward, to: family.dModel)
+        gate = family.gated ? linear(names.gate, "gate", from: family.dModel, to: stack.feedForward) : nil
+        up = linear(names.up, "up", from: family.dModel, to: stack.feedForward)
+        down = linear(names.down, "down", from: stack.feedForward, to: family.dModel)
         activation = family.activation
     }
 
@@ -42,22 +44,25 @@ struct Layer {
     private let cross: (attention: Attention, residual: Residual)?
     private let feedForward: FeedForward
     private let feedForwardResidual: Residual
+    /// The point at its end.
+    private let output: Int
 
-    init(_ weights: Weights, _ index: Int, _ stack: Family.Stack, attendsToEncoder: Bool, _ family: Family) {
+    init(_ weights: Weights, _ place: LayerPlace, _ stack: Family.Stack, attendsToEncoder: Bool, _ family: Family) {
         let names = stack.names
-        let layer = names.layer(index)
-        attention = Attention(weights, layer + names.selfAttention, stack, family)
+        let layer = names.layer(place.index)
+        attention = Attention(weights, layer + names.selfAttention, place, .own, stack, family)
         attentionResidual = Residual(weights, layer + names.selfNorm, family)
         if attendsToEncoder {
             cross = (
-                Attention(weights, layer + names.crossAttention, stack, family),
+                Attention(weights, layer + names.crossAttention, place, .cross, stack, family),
                 Residual(weights, layer + names.crossNorm, family)
             )
         } else {
             cross = nil
         }
-        feedForward = FeedForward(weights, layer, stack, family)
+        feedForward = FeedForward(weights, layer, place, stack, family)
         feedForwardResidual = Residual(weights, layer + names.feedForwardNorm, family)
+        output = weights.point(Point(outputOf: place.index, place.stack, width: family.dModel))
     }
 
     /// `past`: turns this layer's new keys and values into those of the whole prefix.
@@ -77,7 +82,9 @@ struct Layer {
                 return cross.attention(query, over: source.memory, mask: source.mask, in: context)
             }
         }
-        return feedForwardResidual(x, in: context) { feedForward($0, in: context) }
+        x = feedForwardResidual(x, in: context) { feedForward($0, in: context) }
+        if let visitor = context.visitor, visitor.wants(output) { return visitor.layerOutput(x, at: output) }
+        return x
     }
 
     /// What the layer looks up in an encoder's output: the same for every target position. Nil for a layer that

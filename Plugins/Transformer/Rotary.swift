@@ -10,11 +10,8 @@ struct Rotation {
 }
 
 /// Gives the angles of positions, position times frequency, as cosines and sines.
-final class Rotary {
+struct Rotary {
     private let frequencies: [Float]
-    /// Row by row of the positions so far asked for.
-    private var cosines: [Float] = []
-    private var sines: [Float] = []
 
     /// Nil for a family that rotates nothing.
     init?(_ family: Family) {
@@ -22,9 +19,10 @@ final class Rotary {
         self.frequencies = frequencies
     }
 
-    func callAsFunction(_ places: Places, in context: Context) -> Rotation {
+    /// `angles`: those of a decoding state, which grow with it.
+    func callAsFunction(_ places: Places, _ angles: Angles, in context: Context) -> Rotation {
         let (end, width) = (places.start + places.count, frequencies.count)
-        extend(to: end)
+        angles.extend(to: end, frequencies)
         // Positions that are given count tokens, so they lie below the number of all tokens.
         let rows = (places.given == nil ? places.start : 0)..<end
         func table(_ values: [Float]) -> Tensor {
@@ -32,10 +30,17 @@ final class Rotary {
             guard let given = places.given else { return context.constant(values, [1, rows.count, width]) }
             return context.constant(values, [rows.count, width]).embedding(given)
         }
-        return Rotation(cosine: table(cosines), sine: table(sines))
+        return Rotation(cosine: table(angles.cosines), sine: table(angles.sines))
     }
+}
 
-    private func extend(to count: Int) {
+/// Cosines and sines of the positions that were asked for, row by row. They belong to a decoding state, or to one pass
+/// without a state, and not to the model, whose passes may run at the same time.
+final class Angles {
+    fileprivate private(set) var cosines: [Float] = []
+    fileprivate private(set) var sines: [Float] = []
+
+    fileprivate func extend(to count: Int, _ frequencies: [Float]) {
         // In f32, as the models were trained.
         for position in cosines.count / frequencies.count..<max(count, cosines.count / frequencies.count) {
             for frequency in frequencies {

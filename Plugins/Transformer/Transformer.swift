@@ -27,7 +27,8 @@ final class Transformer: Backbone {
     let info: BackboneInfo
     var parameters: [Parameter] { weights.parameters }
 
-    static func accepts(_ model: Model) -> Bool { Family.accepts(model.config) }
+    /// Less than all, so that a backbone made for one family goes before.
+    static func accepts(_ model: Model) -> Int { Family.accepts(model.config) ? 50 : 0 }
 
     convenience init(options: Options, model: Model?) throws(PluginError) {
         guard let model else {
@@ -45,7 +46,9 @@ final class Transformer: Backbone {
         encoder = family.encoder.map { Encoder(weights, $0, tables.source, family) }
         decoder = family.decoder.map { Decoder(weights, $0, tables.target, family) }
         outputHead = Head(weights, tiedTo: tables.target, family)
-        info = Self.info(family, config, hasHead: outputHead != nil)
+        var info = Self.info(family, config, hasHead: outputHead != nil)
+        info.points = weights.points
+        self.info = info
     }
 
     func encode(_ source: Source, in context: Context) -> Tensor {
@@ -79,7 +82,7 @@ final class Transformer: Backbone {
     }
 
     private static func info(_ family: Family, _ config: Options, hasHead: Bool) -> BackboneInfo {
-        // Null is common and a list of several ids allowed: then there is no one id to name.
+        // Null is common; of what else is no id there is none to name.
         func token(_ key: String) -> Int { (try? config.int(key, default: -1)) ?? -1 }
         var info = BackboneInfo(family: family.name)
         info.architecture = family.architecture
@@ -99,10 +102,20 @@ final class Transformer: Backbone {
         info.hasHead = hasHead
         info.decoderStartToken = token("decoder_start_token_id")
         info.beginToken = token("bos_token_id")
-        info.endToken = token("eos_token_id")
+        info.endTokens = endTokens(config)
         info.padToken = token("pad_token_id")
         info.maskToken = token("mask_token_id")
         return info
+    }
+}
+
+extension Transformer {
+    /// One id, or a list of ids that each end a text.
+    private static func endTokens(_ config: Options) -> [Int] {
+        let key = "eos_token_id"
+        if let id = try? config.int(key) { return id < 0 ? [] : [id] }
+        let count = (try? config.count(key)) ?? 0
+        return (0..<count).compactMap { try? config.int("\(key).\($0)") }.filter { $0 >= 0 }
     }
 }
 

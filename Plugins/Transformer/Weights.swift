@@ -1,12 +1,14 @@
 import SeamPlugin
 
-/// The parameters of a model, collected as its parts declare them.
+/// The parameters and the points of a model, collected as its parts declare them.
 final class Weights {
     private let model: Model
     /// What stands before every name but the head's: "model." in a file saved with its head, nothing in
     /// one saved without.
     private let prefix: String
     private(set) var parameters: [Parameter] = []
+    /// Encoder, then decoder, by layer; in a layer the projections in the order in which they run, then its output.
+    private(set) var points: [Point] = []
 
     convenience init(_ model: Model, _ family: Family) throws(PluginError) {
         // A vector as wide as the model that every file of the family has.
@@ -41,6 +43,12 @@ final class Weights {
         add(Parameter(full(name, .body), shape, .data(values), frozen: true))
     }
 
+    /// A place where adapters can be attached: its index.
+    func point(_ point: Point) -> Int {
+        points.append(point)
+        return points.count - 1
+    }
+
     /// Whether the file has a tensor.
     func has(_ name: String, _ part: Part = .body) -> Bool { model.shape(of: full(name, part)) != nil }
 
@@ -57,19 +65,31 @@ struct Linear {
     private let weight: Parameter
     private let bias: Parameter?
     private let isTransposed: Bool
+    /// -1: none.
+    private let point: Int
 
+    /// `place`: of a matrix that is a point.
     init(
         _ weights: Weights, _ name: String, from input: Int, to output: Int, bias: Bool, _ family: Family,
-        _ part: Weights.Part = .body
+        _ part: Weights.Part = .body, at place: ProjectionPlace? = nil
     ) {
         isTransposed = family.transposedWeights
         weight = weights.parameter(name + ".weight", isTransposed ? [input, output] : [output, input], part)
         self.bias = bias ? weights.parameter(name + ".bias", [output], part) : nil
+        guard let place else {
+            point = -1
+            return
+        }
+        point = weights.point(Point(
+            projection: place.name, place.layer.stack, layer: place.layer.index, inputWidth: input, outputWidth: output,
+            parts: place.parts, weight: weight, isTransposed: isTransposed, bias: self.bias))
     }
 
     func callAsFunction(_ x: Tensor, in context: Context) -> Tensor {
-        let weight = context[weight]
-        return x.linear(isTransposed ? weight.permute([1, 0]) : weight, bias.map { context[$0] })
+        let (stored, bias) = (context[weight], bias.map { context[$0] })
+        let weight = isTransposed ? stored.permute([1, 0]) : stored
+        if let visitor = context.visitor, visitor.wants(point) { return visitor.projection(x, weight, bias, at: point) }
+        return x.linear(weight, bias)
     }
 }
 

@@ -4,33 +4,47 @@ import Files
 import Session
 import Support
 
+/// Which adapter a caller wants (`seam_adapter_options`).
+struct AdapterRequest {
+    private let seam: String?
+    private let options: JSON
+    private let trainsBackbone: Bool
+    private let scoreKind: ScoreKind
+    private let classes: Int
+    private let seed: UInt64
+
+    /// - Parameter pointer: NULL for what all zeros say.
+    init(_ pointer: UnsafePointer<seam_adapter_options>?) throws {
+        let given = try pointer.map { try read($0, "options") } ?? seam_adapter_options()
+        seam = try optionalText(given.seam, "options.seam")
+        options = try CAPI.options(given.options_json, "options.options_json")
+        trainsBackbone = try flag(given.train_backbone, "train_backbone")
+        guard let kind = ScoreKind(rawValue: given.score_kind) else {
+            throw SeamError(.invalidArgument, "score_kind must be 0 ... 4, found \(given.score_kind)")
+        }
+        scoreKind = kind
+        classes = Int(given.classes)
+        seed = given.seed
+    }
+
+    /// Makes the adapter.
+    /// - Parameter prefixLength: of the adapters before it (`Session.prefixLength`).
+    func make(_ id: String, for backbone: Backbone, prefixLength: [Int] = [0, 0, 0]) throws -> Adapter {
+        try Adapter(
+            backbone: backbone, id: id, seam: seam, options: options, backboneFrozen: !trainsBackbone, classes: classes,
+            scoreKind: scoreKind, prefixLength: prefixLength, seed: seed)
+    }
+}
+
 @c @implementation
 public func seam_adapter_create(
-    _ backbone: OpaquePointer?, _ id: UnsafePointer<CChar>?, _ seam: UnsafePointer<CChar>?,
-    _ optionsJSON: UnsafePointer<CChar>?, _ backboneFrozen: Int32, _ seed: UInt64,
+    _ backbone: OpaquePointer?, _ id: UnsafePointer<CChar>?, _ options: UnsafePointer<seam_adapter_options>?,
     _ out: UnsafeMutablePointer<OpaquePointer?>?, _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
         let owner = try object(backbone, "backbone", as: BackboneHandle.self)
         let out = try required(out, "out")
-        let adapter = try Adapter(
-            backbone: owner.backbone, id: try text(id, "id"), seam: try optionalText(seam, "seam"),
-            options: try options(optionsJSON), backboneFrozen: backboneFrozen != 0, seed: seed)
-        out.pointee = handOver(AdapterHandle(adapter, owner: owner))
-    }
-}
-
-@c @implementation
-public func seam_adapter_create_classifier(
-    _ backbone: OpaquePointer?, _ id: UnsafePointer<CChar>?, _ optionsJSON: UnsafePointer<CChar>?, _ classes: Int64,
-    _ seed: UInt64, _ out: UnsafeMutablePointer<OpaquePointer?>?, _ error: ErrorSlot
-) -> seam_status {
-    attempt(error) {
-        let owner = try object(backbone, "backbone", as: BackboneHandle.self)
-        let out = try required(out, "out")
-        let adapter = try Adapter(
-            backbone: owner.backbone, id: try text(id, "id"), seam: SEAM_DECODER_OUTPUT,
-            options: try options(optionsJSON), classes: Int(classes), seed: seed)
+        let adapter = try AdapterRequest(options).make(try text(id, "id"), for: owner.backbone)
         out.pointee = handOver(AdapterHandle(adapter, owner: owner))
     }
 }
@@ -79,14 +93,28 @@ public func seam_adapter_fold(
 public func seam_adapter_release(_ adapter: OpaquePointer?) { release(adapter, AdapterHandle.self) }
 
 @c @implementation
-public func seam_adapter_options(
+public func seam_adapter_describe(
     _ adapter: OpaquePointer?, _ json: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?, _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
-        let handle = try object(adapter, "adapter", as: AdapterHandle.self)
+        let adapter = try object(adapter, "adapter", as: AdapterHandle.self).adapter
         let out = try required(json, "json")
-        out.pointee = copyCString(try handle.adapter.options.json.serialized())
+        out.pointee = copyCString(try description(of: adapter).serialized(indent: 2))
     }
+}
+
+private func description(of adapter: Adapter) -> JSON {
+    let parameters = adapter.parameters.entries.map { entry -> JSON in
+        [
+            "name": .string(entry.name), "shape": .array(Array(entry.tensor.shape).map { .int(Int64($0)) }),
+            "frozen": .bool(entry.isFrozen),
+        ]
+    }
+    return [
+        "id": .string(adapter.factory.id), "seam": .string(adapter.seam), "options": adapter.options.json,
+        "classes": .int(Int64(adapter.classes)), "points": .array(adapter.points.map { .string($0.path) }),
+        "parameters": .array(parameters),
+    ]
 }
 
 @c @implementation
@@ -114,20 +142,16 @@ public func seam_adapter_parameter(
 ) -> seam_status {
     attempt(error) {
         let handle = try object(adapter, "adapter", as: AdapterHandle.self)
-        let entries = handle.adapter.parameters.entries
-        guard entries.indices.contains(index) else {
-            throw SeamError(
-                .notFound, "argument index must be below \(entries.count), the number of parameters, found \(UInt(bitPattern: index))")
-        }
-        name?.pointee = handle.owner.owner.lend(entries[index].name)
-        tensor?.pointee = DLPack.exporting(entries[index].tensor)
+        let found = try entry(handle.adapter.parameters.entries, at: index, "parameters")
+        name?.pointee = handle.strings.lend(found.name)
+        tensor?.pointee = DLPack.exporting(found.tensor)
     }
 }
 
 // MARK: Methods
 
 @c @implementation
-public func seam_call(
+public func seam_adapter_call(
     _ adapter: OpaquePointer?, _ method: UnsafePointer<CChar>?, _ arguments: UnsafePointer<seam_value>?,
     _ argumentCount: Int, _ result: UnsafeMutablePointer<seam_value>?, _ error: ErrorSlot
 ) -> seam_status {

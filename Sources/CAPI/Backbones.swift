@@ -24,7 +24,7 @@ public func seam_backbone_release(_ backbone: OpaquePointer?) { release(backbone
 @c @implementation
 public func seam_backbone_get_info(_ backbone: OpaquePointer?, _ out: UnsafeMutablePointer<seam_backbone_info>?) {
     guard let out, let handle = try? object(backbone, "backbone", as: BackboneHandle.self) else { return }
-    write(handle.info, to: out)
+    write(handle.backbone.record.pointer.pointee, to: out)
 }
 
 @c @implementation
@@ -40,9 +40,10 @@ public func seam_backbone_save(_ backbone: OpaquePointer?, _ path: UnsafePointer
 @c @implementation
 public func seam_backbone_query(
     _ backbone: OpaquePointer?, _ prompts: UnsafePointer<UnsafePointer<CChar>?>?, _ promptCount: Int,
-    _ answers: UnsafePointer<UnsafePointer<CChar>?>?, _ answerCount: Int, _ shouldContinue: seam_query_callback?,
-    _ user: UnsafeMutableRawPointer?, _ scores: UnsafeMutablePointer<Float>?, _ hidden: UnsafeMutablePointer<Float>?,
-    _ answered: UnsafeMutablePointer<Int>?, _ requests: UnsafeMutablePointer<Int64>?, _ error: ErrorSlot
+    _ answers: UnsafePointer<UnsafePointer<CChar>?>?, _ answerCount: Int, _ progress: seam_progress_callback?,
+    _ user: UnsafeMutableRawPointer?, _ scores: UnsafeMutablePointer<Float>?, _ scoreCapacity: Int,
+    _ hidden: UnsafeMutablePointer<Float>?, _ hiddenCapacity: Int, _ answered: UnsafeMutablePointer<Int>?,
+    _ requests: UnsafeMutablePointer<Int64>?, _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
         answered?.pointee = 0
@@ -51,14 +52,25 @@ public func seam_backbone_query(
         let prompts = try texts(prompts, promptCount, "prompts", counted: "prompt_count")
         let answers = try texts(answers, answerCount, "answers", counted: "answer_count")
         let out = try required(scores, "scores")
-        let found = try handle.backbone.query(prompts: prompts, answers: answers) {
-            shouldContinue.map { $0(user) != 0 } ?? true
+        // What reads tokens is refused for that below.
+        if handle.backbone.info.architecture == .text {
+            let width = handle.backbone.info.dModel
+            try requireRoom(
+                scoreCapacity, "score_capacity", for: prompts.count * answers.count,
+                "\(answers.count) scores of each of \(prompts.count) prompts")
+            try requireRoom(
+                hidden == nil ? nil : hiddenCapacity, "hidden_capacity", for: prompts.count * width,
+                "\(width) numbers of each of \(prompts.count) prompts")
         }
+        let progress = Progress(progress, user)
+        func isWanted(_ done: Int, _ total: Int) -> Bool { progress.report(.query, done: done, total: total) }
+        let found = try handle.backbone.query(prompts: prompts, answers: answers, progress: isWanted)
         out.update(from: found.scores, count: found.scores.count)
         hidden?.update(from: found.hidden, count: found.hidden.count)
         answered?.pointee = found.answered
         requests?.pointee = Int64(found.requests)
         if let failure = found.failure { throw failure }
+        guard isWanted(found.answered, prompts.count) else { throw SeamError(.cancelled, "the query was cancelled") }
     }
 }
 
@@ -73,7 +85,7 @@ func texts(
 }
 
 /// The options argument of a factory: NULL for none.
-func options(_ json: UnsafePointer<CChar>?) throws -> JSON {
-    guard let source = try optionalText(json, "options_json") else { return .null }
-    return try JSON.parse(source, name: "argument options_json")
+func options(_ json: UnsafePointer<CChar>?, _ name: String = "options_json") throws -> JSON {
+    guard let source = try optionalText(json, name) else { return .null }
+    return try JSON.parse(source, name: "argument \(name)")
 }

@@ -10,6 +10,12 @@ final class ClassifierHandle {
     let classifier: Classifier
 
     init(_ classifier: Classifier, owner: BackboneHandle) { (self.classifier, self.owner) = (classifier, owner) }
+
+    /// What tells the caller of the texts that the model is asked about.
+    func asking(_ progress: Progress) -> (Int, Int) -> Bool {
+        let activity = owner.backbone.info.architecture == .text ? Activity.query : .classify
+        return { progress.report(activity, done: $0, total: $1) }
+    }
 }
 
 @c @implementation
@@ -48,13 +54,19 @@ public func seam_classifier_attach(_ classifier: OpaquePointer?, _ adapter: Opaq
 public func seam_classifier_fit(
     _ classifier: OpaquePointer?, _ texts: UnsafePointer<UnsafePointer<CChar>?>?,
     _ textsB: UnsafePointer<UnsafePointer<CChar>?>?, _ labels: UnsafePointer<Int32>?, _ count: Int,
-    _ options: UnsafePointer<seam_fit_options>?, _ losses: UnsafeMutablePointer<Double>?, _ error: ErrorSlot
+    _ options: UnsafePointer<seam_fit_options>?, _ progress: seam_progress_callback?,
+    _ user: UnsafeMutableRawPointer?, _ losses: UnsafeMutablePointer<Double>?, _ lossCapacity: Int, _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
-        let classifier = try object(classifier, "classifier", as: ClassifierHandle.self).classifier
+        let handle = try object(classifier, "classifier", as: ClassifierHandle.self)
         let inputs = try inputs(texts, textsB, count)
         let labels = UnsafeBufferPointer(start: try required(labels, "labels"), count: inputs.count).map(Int.init)
-        let found = try classifier.fit(inputs, labels: labels, options: try headTrainingOptions(options))
+        let options = try headTrainingOptions(options)
+        try requireRoom(losses == nil ? nil : lossCapacity, forLossesOf: options)
+        let progress = Progress(progress, user)
+        let found = try handle.classifier.fit(
+            inputs, labels: labels, options: options, asked: handle.asking(progress),
+            trained: progress.fitting(options))
         losses?.update(from: found, count: found.count)
     }
 }
@@ -62,13 +74,17 @@ public func seam_classifier_fit(
 @c @implementation
 public func seam_classifier_predict(
     _ classifier: OpaquePointer?, _ texts: UnsafePointer<UnsafePointer<CChar>?>?,
-    _ textsB: UnsafePointer<UnsafePointer<CChar>?>?, _ count: Int, _ scores: UnsafeMutablePointer<Float>?,
-    _ error: ErrorSlot
+    _ textsB: UnsafePointer<UnsafePointer<CChar>?>?, _ count: Int, _ progress: seam_progress_callback?,
+    _ user: UnsafeMutableRawPointer?, _ scores: UnsafeMutablePointer<Float>?, _ capacity: Int, _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
-        let classifier = try object(classifier, "classifier", as: ClassifierHandle.self).classifier
+        let handle = try object(classifier, "classifier", as: ClassifierHandle.self)
         let out = try required(scores, "scores")
-        let found = try classifier.scores(try inputs(texts, textsB, count))
+        let inputs = try inputs(texts, textsB, count)
+        let classes = handle.classifier.task.classes
+        try requireRoom(
+            capacity, "capacity", for: inputs.count * classes, "\(classes) scores of each of \(inputs.count) texts")
+        let found = try handle.classifier.scores(inputs, progress: handle.asking(Progress(progress, user)))
         out.update(from: found, count: found.count)
     }
 }

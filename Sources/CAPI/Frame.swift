@@ -3,9 +3,8 @@ import Glibc
 import Session
 import Support
 
-// What every function of client.h has in common: a thrown error becomes a status and an error object, arguments are
-// checked before they are touched, and structs of a caller compiled with an older header are read no further than it
-// knows them.
+// What every function of client.h has in common: a thrown error becomes a status and an error object, and arguments are
+// checked before they are touched. Structs.swift has what is common to the structs.
 
 public typealias ErrorSlot = UnsafeMutablePointer<OpaquePointer?>?
 
@@ -45,41 +44,33 @@ func count(_ value: Int, _ name: String, atMost limit: Int = 1 << 26) throws -> 
     try checkedCount(value, atMost: limit, "argument \(name)")
 }
 
-// MARK: Structs that grow
-
-/// A caller's struct. Members that its header did not have yet are those of `defaults`.
-/// - Parameter size: what version 1.0 gives the struct; less is refused.
-func read<Value>(
-    _ pointer: UnsafePointer<Value>?, _ name: String, atLeast size: Int, defaults: Value
-) throws -> Value {
-    let source = UnsafeRawPointer(try required(pointer, name))
-    let given = Int(source.load(as: UInt32.self))
-    try check(given, atLeast: size, name)
-    var value = defaults
-    withUnsafeMutableBytes(of: &value) { target in
-        target.copyMemory(from: UnsafeRawBufferPointer(start: source, count: min(given, target.count)))
+/// Throws `.invalidArgument` where an array that is filled has too little room.
+/// - Parameters:
+///   - capacity: what the caller says of the array; nil where it gives none and wants nothing written.
+///   - what: what is written there ("the scores of 3 examples").
+func requireRoom(_ capacity: Int?, _ name: String, for needed: Int, _ what: String) throws {
+    guard let capacity else { return }
+    let found = try count(capacity, name, atMost: 1 << 62)
+    guard found >= needed else {
+        throw SeamError(.invalidArgument, "argument \(name) must be at least \(needed), for \(what), found \(found)")
     }
-    return value
 }
 
-/// Fills a caller's struct as far as its header knows it, keeping its struct_size.
-func write<Value>(_ value: Value, to target: UnsafeMutablePointer<Value>) {
-    let raw = UnsafeMutableRawPointer(target)
-    let given = raw.load(as: UInt32.self)
-    withUnsafeBytes(of: value) { source in
-        raw.copyMemory(from: source.baseAddress!, byteCount: min(Int(given), source.count))
-    }
-    if given >= MemoryLayout<UInt32>.size { raw.storeBytes(of: given, as: UInt32.self) }
-}
-
-func check(_ given: Int, atLeast size: Int, _ name: String) throws {
-    guard given >= size else {
+/// The thing at an index that the caller gives.
+/// - Parameter what: what they are, in the plural.
+func entry<Element>(_ all: [Element], at index: Int, _ what: String) throws -> Element {
+    guard all.indices.contains(index) else {
         throw SeamError(
-            .invalidArgument, "struct_size of argument \(name) must be at least \(size), found \(given)")
+            .notFound,
+            "argument index must be below \(all.count), the number of \(what), found \(UInt(bitPattern: index))")
     }
+    return all[index]
 }
 
-/// Where a struct ends whose last member is `member`, as C's SEAM_HAS counts.
-func extent<Root, Member>(through member: KeyPath<Root, Member>) -> Int {
-    MemoryLayout<Root>.offset(of: member)! + MemoryLayout<Member>.size
+/// A setting that is 0 or 1.
+func flag(_ value: some BinaryInteger, _ name: String) throws -> Bool {
+    guard value == 0 || value == 1 else {
+        throw SeamError(.invalidArgument, "\(name) must be 0 or 1, found \(value)")
+    }
+    return value == 1
 }

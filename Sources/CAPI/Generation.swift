@@ -9,10 +9,8 @@ public func seam_generate_options_init(
 ) -> seam_status {
     attempt(error) {
         let handle = try object(backbone, "backbone", as: BackboneHandle.self)
-        let out = try required(options, "options")
-        let given = try read(
-            out, "options", atLeast: extent(through: \seam_generate_options.seed), defaults: seam_generate_options())
-        let ignoresFile = try ignoresFile(given)
+        let out = try place(options, "options")
+        let ignoresFile = try ignoresFile(try read(out, "options"))
         let settings = try Session(backbone: handle.backbone).defaultGenerationOptions(ignoresFile: ignoresFile)
         write(cOptions(settings, ignoresFile: ignoresFile), to: out)
     }
@@ -21,21 +19,20 @@ public func seam_generate_options_init(
 @c @implementation
 public func seam_session_generate(
     _ session: OpaquePointer?, _ batch: UnsafePointer<seam_batch>?, _ options: UnsafePointer<seam_generate_options>?,
-    _ shouldContinue: seam_continue_callback?, _ user: UnsafeMutableRawPointer?,
+    _ progress: seam_progress_callback?, _ user: UnsafeMutableRawPointer?,
     _ out: UnsafeMutablePointer<OpaquePointer?>?, _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
         let (source, out) = (try handle.batch(batch), try required(out, "out"))
-        // An options struct of version 1.0 ends with the seed: whoever gives one sets every member but the last.
-        let given = try options.map {
-            try read($0, "options", atLeast: extent(through: \seam_generate_options.seed), defaults: seam_generate_options())
-        }
+        let given = try options.map { try read($0, "options") }
         let ignoresFile = try given.map(ignoresFile) ?? false
         var settings = try handle.session.defaultGenerationOptions(ignoresFile: ignoresFile)
         if let given { try apply(given, to: &settings) }
-        let result = try handle.session.generate(source, options: settings) { tokens in
-            shouldContinue.map { $0(user, Int64(tokens)) != 0 } ?? true
+        let progress = Progress(progress, user)
+        let result = try handle.session.generate(source, options: settings) { step in
+            progress.report(
+                .generate, done: step.done, total: step.total, tokens: step.tokens.map { $0.map { $0 ?? -1 } })
         }
         out.pointee = handOver(SequencesHandle(result))
     }
@@ -66,11 +63,7 @@ public func seam_sequences_release(_ sequences: OpaquePointer?) { release(sequen
 private let lengthOfModel: Int32 = -1
 
 private func ignoresFile(_ options: seam_generate_options) throws -> Bool {
-    switch options.ignore_generation_config {
-    case 0: return false
-    case 1: return true
-    case let other: throw SeamError(.invalidArgument, "ignore_generation_config must be 0 or 1, found \(other)")
-    }
+    try flag(options.ignore_generation_config, "ignore_generation_config")
 }
 
 private func mostTokens(_ options: GenerationOptions) -> Int32 {
@@ -78,8 +71,7 @@ private func mostTokens(_ options: GenerationOptions) -> Int32 {
 }
 
 private func cOptions(_ source: GenerationOptions, ignoresFile: Bool) -> seam_generate_options {
-    var options = seam_generate_options()
-    options.struct_size = UInt32(MemoryLayout<seam_generate_options>.size)
+    var options = seam_generate_options.sized
     options.max_new_tokens = mostTokens(source)
     options.min_new_tokens = source.minLength == nil ? Int32(clamping: source.minNewTokens) : lengthOfModel
     options.num_beams = Int32(clamping: source.beams)

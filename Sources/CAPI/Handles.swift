@@ -8,12 +8,10 @@ import Trainer
 // What the opaque pointers of client.h point at: retained boxes that hold what they were made from, so that the order
 // of releases does not matter.
 
-final class RuntimeHandle {
-    let runtime: Runtime
-    /// Strings lent to the caller, one copy each.
+/// Strings that the caller may read as long as an object lives, one copy each. Every object has its own: they may be
+/// used on several threads at once.
+final class LentStrings {
     private var strings: [TextKey: UnsafeMutablePointer<CChar>] = [:]
-
-    init(_ runtime: Runtime) { self.runtime = runtime }
 
     deinit { for (_, string) in strings { string.deallocate() } }
 
@@ -25,57 +23,24 @@ final class RuntimeHandle {
     }
 }
 
+final class RuntimeHandle {
+    let runtime: Runtime
+    let strings = LentStrings()
+
+    init(_ runtime: Runtime) { self.runtime = runtime }
+}
+
 final class BackboneHandle {
     let owner: RuntimeHandle
     let backbone: Backbone
-    private let seams: UnsafeMutablePointer<UnsafePointer<CChar>?>
 
-    init(_ backbone: Backbone, owner: RuntimeHandle) {
-        self.backbone = backbone
-        self.owner = owner
-        let names = backbone.info.seams
-        seams = .allocate(capacity: max(names.count, 1))
-        for (index, name) in names.enumerated() { (seams + index).initialize(to: owner.lend(name)) }
-    }
-
-    deinit { seams.deallocate() }
-
-    /// The description in the form of the ABI; its pointers live as long as this object.
-    var info: seam_backbone_info {
-        let source = backbone.info
-        var info = seam_backbone_info()
-        info.struct_size = UInt32(MemoryLayout<seam_backbone_info>.size)
-        info.kind = seam_backbone_kind(source.isOpaque ? SEAM_BACKBONE_OPAQUE : SEAM_BACKBONE_TRACED)
-        info.family = owner.lend(source.family)
-        info.seams = UnsafePointer(seams)
-        info.seam_count = source.seams.count
-        info.d_model = Int64(source.dModel)
-        info.encoder_layers = Int64(source.encoderLayers)
-        info.decoder_layers = Int64(source.decoderLayers)
-        info.heads = Int64(source.heads)
-        info.kv_heads = Int64(source.kvHeads)
-        info.head_dim = Int64(source.headDim)
-        info.max_source_positions = Int64(source.maxSourcePositions)
-        info.max_target_positions = Int64(source.maxTargetPositions)
-        info.vocab_size = Int64(source.vocabSize)
-        info.source_vocab_size = Int64(source.sourceVocabSize)
-        info.decoder_start_token_id = source.decoderStartToken.map(Int64.init) ?? -1
-        info.eos_token_id = source.eosToken.map(Int64.init) ?? -1
-        info.pad_token_id = source.padToken.map(Int64.init) ?? -1
-        info.architecture = source.architecture.rawValue
-        info.has_head = source.hasHead ? 1 : 0
-        info.bos_token_id = source.bosToken.map(Int64.init) ?? -1
-        info.mask_token_id = source.maskToken.map(Int64.init) ?? -1
-        store(source.prefixLayers, in: &info.prefix_layers)
-        store(source.maxPrefixLength, in: &info.max_prefix_length)
-        info.identity = source.identity.map { UnsafePointer(owner.lend($0)) }
-        return info
-    }
+    init(_ backbone: Backbone, owner: RuntimeHandle) { (self.backbone, self.owner) = (backbone, owner) }
 }
 
 final class AdapterHandle {
     let owner: BackboneHandle
     let adapter: Adapter
+    let strings = LentStrings()
 
     init(_ adapter: Adapter, owner: BackboneHandle) {
         self.adapter = adapter

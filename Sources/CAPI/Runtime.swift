@@ -31,7 +31,9 @@ public func seam_runtime_set_log(
 public func seam_set_thread_count(_ count: Int32) { NativeEngine.threadCount = Int(max(count, 0)) }
 
 @c @implementation
-public func seam_load_plugin(_ runtime: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ error: ErrorSlot) -> seam_status {
+public func seam_runtime_load_plugin(_ runtime: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ error: ErrorSlot)
+    -> seam_status
+{
     attempt(error) {
         let handle = try object(runtime, "runtime", as: RuntimeHandle.self)
         try handle.runtime.loadPlugin(try text(path, "path"))
@@ -39,7 +41,7 @@ public func seam_load_plugin(_ runtime: OpaquePointer?, _ path: UnsafePointer<CC
 }
 
 @c @implementation
-public func seam_load_plugins(
+public func seam_runtime_load_plugins(
     _ runtime: OpaquePointer?, _ searchPath: UnsafePointer<CChar>?, _ loaded: UnsafeMutablePointer<Int>?,
     _ error: ErrorSlot
 ) -> seam_status {
@@ -51,7 +53,9 @@ public func seam_load_plugins(
 }
 
 @c @implementation
-public func seam_unload_plugin(_ runtime: OpaquePointer?, _ id: UnsafePointer<CChar>?, _ error: ErrorSlot) -> seam_status {
+public func seam_runtime_unload_plugin(_ runtime: OpaquePointer?, _ id: UnsafePointer<CChar>?, _ error: ErrorSlot)
+    -> seam_status
+{
     attempt(error) {
         let handle = try object(runtime, "runtime", as: RuntimeHandle.self)
         try handle.runtime.unloadPlugin(try text(id, "id"))
@@ -59,37 +63,51 @@ public func seam_unload_plugin(_ runtime: OpaquePointer?, _ id: UnsafePointer<CC
 }
 
 @c @implementation
-public func seam_plugin_count(_ runtime: OpaquePointer?) -> Int {
+public func seam_runtime_plugin_count(_ runtime: OpaquePointer?) -> Int {
     (try? object(runtime, "runtime", as: RuntimeHandle.self))?.runtime.plugins.count ?? 0
 }
 
 @c @implementation
-public func seam_plugin_get(
+public func seam_runtime_get_plugin(
     _ runtime: OpaquePointer?, _ index: Int, _ out: UnsafeMutablePointer<seam_plugin_info>?, _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
         let handle = try object(runtime, "runtime", as: RuntimeHandle.self)
-        let out = try required(out, "out")
-        try check(Int(out.pointee.struct_size), atLeast: extent(through: \seam_plugin_info.path), "out")
-        let plugins = handle.runtime.plugins
-        guard plugins.indices.contains(index) else {
-            throw SeamError(.notFound, "argument index must be below \(plugins.count), the number of plugins, found \(UInt(bitPattern: index))")
-        }
-        let plugin = plugins[index]
+        let out = try place(out, "out")
+        let plugin = try entry(handle.runtime.plugins, at: index, "plugins")
         var info = seam_plugin_info()
         info.abi_major = plugin.abi.major
         info.abi_minor = plugin.abi.minor
-        info.id = handle.lend(plugin.id)
-        info.version = handle.lend(plugin.version)
-        info.license = handle.lend(plugin.license)
-        info.summary = handle.lend(plugin.summary)
-        info.path = handle.lend(plugin.path)
+        info.id = handle.strings.lend(plugin.id)
+        info.version = handle.strings.lend(plugin.version)
+        info.license = handle.strings.lend(plugin.license)
+        info.summary = handle.strings.lend(plugin.summary)
+        info.path = handle.strings.lend(plugin.path)
         write(info, to: out)
     }
 }
 
 @c @implementation
-public func seam_describe(
+public func seam_runtime_get_extension(
+    _ runtime: OpaquePointer?, _ pluginID: UnsafePointer<CChar>?, _ extensionID: UnsafePointer<CChar>?,
+    _ out: UnsafeMutablePointer<UnsafeRawPointer?>?, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let handle = try object(runtime, "runtime", as: RuntimeHandle.self)
+        let out = try required(out, "out")
+        let (pluginID, extensionID) = (try text(pluginID, "plugin_id"), try text(extensionID, "extension_id"))
+        guard let plugin = handle.runtime.plugins.first(where: { $0.id == pluginID }) else {
+            throw SeamError(.notFound, "no plugin with the id \"\(pluginID)\" is loaded")
+        }
+        guard let table = plugin.table(ofExtension: extensionID) else {
+            throw SeamError(.notFound, "plugin \(pluginID) offers no extension \"\(extensionID)\"")
+        }
+        out.pointee = table
+    }
+}
+
+@c @implementation
+public func seam_runtime_describe(
     _ runtime: OpaquePointer?, _ id: UnsafePointer<CChar>?, _ json: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?,
     _ error: ErrorSlot
 ) -> seam_status {

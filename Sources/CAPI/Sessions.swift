@@ -1,5 +1,6 @@
 import CSeam
 import Engine
+import Files
 import Session
 import Support
 
@@ -32,16 +33,14 @@ public func seam_session_attach(
 
 @c @implementation
 public func seam_session_add(
-    _ session: OpaquePointer?, _ id: UnsafePointer<CChar>?, _ optionsJSON: UnsafePointer<CChar>?, _ classes: Int64,
-    _ backboneFrozen: Int32, _ seed: UInt64, _ out: UnsafeMutablePointer<OpaquePointer?>?, _ error: ErrorSlot
+    _ session: OpaquePointer?, _ id: UnsafePointer<CChar>?, _ options: UnsafePointer<seam_adapter_options>?,
+    _ out: UnsafeMutablePointer<OpaquePointer?>?, _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
         try handle.refuseWhileTraining("attached")
-        let adapter = try Adapter(
-            backbone: handle.owner.backbone, id: try text(id, "id"), options: try options(optionsJSON),
-            backboneFrozen: backboneFrozen != 0, classes: Int(classes), prefixLength: handle.session.prefixLength,
-            seed: seed)
+        let adapter = try AdapterRequest(options).make(
+            try text(id, "id"), for: handle.owner.backbone, prefixLength: handle.session.prefixLength)
         try handle.session.attach(adapter)
         out?.pointee = handOver(AdapterHandle(adapter, owner: handle.owner))
     }
@@ -54,6 +53,38 @@ public func seam_session_load(_ session: OpaquePointer?, _ path: UnsafePointer<C
         try handle.refuseWhileTraining("attached")
         let adapters = try AdapterFolder.loadAll(try text(path, "path"), backbone: handle.owner.backbone)
         try handle.session.attach(all: adapters)
+    }
+}
+
+@c @implementation
+public func seam_session_save(
+    _ session: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ backbonePath: UnsafePointer<CChar>?,
+    _ notes: UnsafePointer<CChar>?, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let session = try object(session, "session", as: SessionHandle.self).session
+        try session.requireUnmerged(toBe: "saved")
+        try AdapterFolder.saveAll(
+            session.adapters, backbone: session.backbone, isBackboneTrained: session.backbone.isTrained,
+            weights: try optionalText(backbonePath, "backbone_path").map { try ModelFiles($0) },
+            notes: try optionalText(notes, "notes") ?? "", to: try text(path, "path"))
+    }
+}
+
+@c @implementation
+public func seam_session_adapter_count(_ session: OpaquePointer?) -> Int {
+    (try? object(session, "session", as: SessionHandle.self))?.session.adapters.count ?? 0
+}
+
+@c @implementation
+public func seam_session_adapter(
+    _ session: OpaquePointer?, _ index: Int, _ out: UnsafeMutablePointer<OpaquePointer?>?, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let handle = try object(session, "session", as: SessionHandle.self)
+        let out = try required(out, "out")
+        let adapter = try entry(handle.session.adapters, at: index, "attached adapters")
+        out.pointee = handOver(AdapterHandle(adapter, owner: handle.owner))
     }
 }
 
@@ -76,6 +107,29 @@ public func seam_session_move(
         let adapter = try object(adapter, "adapter", as: AdapterHandle.self).adapter
         try handle.refuseWhileTraining("moved")
         try handle.session.move(adapter, to: position == -1 ? handle.session.adapters.count - 1 : Int(position))
+    }
+}
+
+@c @implementation
+public func seam_session_merge(_ session: OpaquePointer?, _ adapter: OpaquePointer?, _ error: ErrorSlot)
+    -> seam_status
+{
+    attempt(error) {
+        let handle = try object(session, "session", as: SessionHandle.self)
+        let adapter = try object(adapter, "adapter", as: AdapterHandle.self).adapter
+        try handle.refuseWhileTraining("merged")
+        try handle.session.merge(adapter)
+    }
+}
+
+@c @implementation
+public func seam_session_unmerge(_ session: OpaquePointer?, _ adapter: OpaquePointer?, _ error: ErrorSlot)
+    -> seam_status
+{
+    attempt(error) {
+        let handle = try object(session, "session", as: SessionHandle.self)
+        let adapter = try object(adapter, "adapter", as: AdapterHandle.self).adapter
+        try handle.session.unmerge(adapter)
     }
 }
 
@@ -127,11 +181,14 @@ public func seam_session_pool(
 @c @implementation
 public func seam_session_classify(
     _ session: OpaquePointer?, _ batch: UnsafePointer<seam_batch>?, _ classScores: UnsafeMutablePointer<Float>?,
-    _ error: ErrorSlot
+    _ capacity: Int, _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
         let (source, out) = (try handle.batch(batch), try required(classScores, "class_scores"))
+        let classes = handle.session.classes
+        try requireRoom(
+            capacity, "capacity", for: source.count * classes, "\(classes) scores of each of \(source.count) texts")
         let context = handle.session.makeContext(recordsGradients: false)
         let scores = try context.contiguous(try handle.session.classify(context, source)).floats
         out.update(from: scores, count: scores.count)
@@ -141,11 +198,12 @@ public func seam_session_classify(
 @c @implementation
 public func seam_session_score(
     _ session: OpaquePointer?, _ batch: UnsafePointer<seam_batch>?, _ scores: UnsafeMutablePointer<seam_score>?,
-    _ error: ErrorSlot
+    _ capacity: Int, _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
         let (source, out) = (try handle.batch(batch), try required(scores, "scores"))
+        try requireRoom(capacity, "capacity", for: source.count, "the scores of \(source.count) examples")
         for (index, score) in try handle.session.score(source).enumerated() {
             out[index] = seam_score(
                 log_probability: score.logProbability, token_count: Int64(score.tokenCount),
@@ -157,8 +215,7 @@ public func seam_session_score(
 extension SessionHandle {
     /// A caller's batch, copied and checked against the backbone.
     func batch(_ pointer: UnsafePointer<seam_batch>?) throws -> Batch {
-        let raw = try read(
-            pointer, "batch", atLeast: extent(through: \seam_batch.decoder_input_ids), defaults: seam_batch())
+        let raw = try read(pointer, "batch")
         let sizes = [raw.batch, raw.source_length, raw.target_length]
         // Beyond this the arrays cannot be what the caller meant, and their product could overflow.
         let limit = Int64(1) << 20

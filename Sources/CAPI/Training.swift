@@ -14,9 +14,7 @@ public func seam_session_begin_training(
 ) -> seam_status {
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
-        let given = try read(
-            options, "options", atLeast: extent(through: \seam_train_options.total_steps),
-            defaults: cOptions(TrainingOptions()))
+        let given = try read(options, "options")
         guard handle.training == nil else {
             throw SeamError(.invalidArgument, "training of this session has begun already: end it first")
         }
@@ -31,16 +29,17 @@ public func seam_session_train_step(
 ) -> seam_status {
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
-        let (source, out) = (try handle.batch(batch), try required(out, "out"))
-        try check(Int(out.pointee.struct_size), atLeast: extent(through: \seam_step.learning_rate), "out")
+        let (source, out) = (try handle.batch(batch), try place(out, "out"))
         guard let training = handle.training else {
             throw SeamError(.invalidArgument, "training of this session has not begun")
         }
         let report = try training.update(source)
-        write(
-            seam_step(
-                struct_size: 0, step: Int64(report.step), loss: report.loss, gradient_norm: report.gradientNorm,
-                learning_rate: report.learningRate), to: out)
+        var step = seam_step()
+        step.step = Int64(report.step)
+        step.loss = report.loss
+        step.gradient_norm = report.gradientNorm
+        step.learning_rate = report.learningRate
+        write(step, to: out)
     }
 }
 
@@ -54,8 +53,7 @@ public func seam_session_end_training(_ session: OpaquePointer?) {
 // MARK: Options
 
 private func cOptions(_ source: TrainingOptions) -> seam_train_options {
-    var options = seam_train_options()
-    options.struct_size = UInt32(MemoryLayout<seam_train_options>.size)
+    var options = seam_train_options.sized
     options.optimizer = Int32(source.optimizer.isDecoupled ? SEAM_OPTIMIZER_ADAMW : SEAM_OPTIMIZER_ADAM)
     options.schedule =
         switch source.schedule {

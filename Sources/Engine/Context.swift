@@ -42,7 +42,17 @@ public final class Context {
 
     /// A contiguous result tensor, with a slot if any operand wants a gradient and this pass records.
     func makeResult(_ shape: Shape, from operands: Tensor?...) throws(SeamError) -> Tensor {
-        try makeTensor(shape, requiresGradient: wantsGradient(operands))
+        let result = try makeTensor(shape, requiresGradient: wantsGradient(operands))
+        result.isResult = true
+        return result
+    }
+
+    /// Whether a tensor's memory may be written by the operation that is given it last: it is the result of an operation of
+    /// this pass and all that is on its memory, and no backward step has kept it. Only what was retained lately is looked
+    /// through; for what is older the answer is no.
+    func isScratch(_ x: Tensor) -> Bool {
+        !recordsGradients && x.isResult && x.ownsStorageAlone()
+            && handles.suffix(256).reversed().contains { $0 === x }
     }
 
     func wantsGradient(_ operands: [Tensor?]) -> Bool {

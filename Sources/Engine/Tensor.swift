@@ -92,8 +92,10 @@ public final class Tensor {
     let strides: Shape
     let offset: Int
     public let dtype: DType
-    let storage: Storage
+    private(set) final var storage: Storage
     public let gradient: GradientSlot?
+    /// Made by an operation, for its result alone: not a parameter, nor a view of other memory.
+    var isResult = false
 
     init(
         shape: Shape, strides: Shape, offset: Int, dtype: DType, storage: Storage, gradient: GradientSlot? = nil
@@ -125,6 +127,9 @@ public final class Tensor {
         if shape.elementCount == 0 { return 0 }
         return zip(shape, strides).reduce(1) { $0 + ($1.0 - 1) * $1.1 }
     }
+
+    /// Whether no other tensor, and no buffer, is on its memory.
+    func ownsStorageAlone() -> Bool { isKnownUniquelyReferenced(&storage) }
 
     /// The memory must not be written: it is a mapped file.
     public var isReadOnly: Bool { storage.isReadOnly }

@@ -27,9 +27,13 @@ public protocol AnswerSource: AnyObject {
     var queryCount: Int { get }
 
     /// Asks about every text once, in an order of its own.
-    /// - Parameter deliver: takes answers as they come, with the indices of their texts; false stops with `.cancelled`.
-    ///   What was delivered before a failure is good.
-    func answer(_ inputs: [InputText], deliver: ([Int], AnswerFeatures) throws -> Bool) throws
+    /// - Parameters:
+    ///   - shouldContinue: asked before each part of the work, and while a server is waited for; false stops with
+    ///     `.cancelled`.
+    ///   - deliver: takes answers as they come, with the indices of their texts. What was delivered before a failure is
+    ///     good.
+    func answer(
+        _ inputs: [InputText], shouldContinue: () -> Bool, deliver: ([Int], AnswerFeatures) throws -> Void) throws
 
     /// Throws what is wrong with a text that the model cannot be asked about, without asking it.
     func check(_ input: InputText) throws
@@ -58,14 +62,11 @@ extension AnswerSource {
 }
 
 /// The answers of a session's model: of one that reads text without a tokenizer, of others with theirs.
-/// - Parameter shouldContinue: asked between the requests to a server; false stops with `.cancelled`.
 /// - Throws: `.invalidArgument` for a model that reads tokens and no tokenizer, and as `LocalAnswers` and `RemoteAnswers`.
 public func answerSource(
-    session: Session, tokenizer: Tokenizer?, task: ClassificationTask, shouldContinue: @escaping () -> Bool = { true }
+    session: Session, tokenizer: Tokenizer?, task: ClassificationTask
 ) throws -> any AnswerSource {
-    if session.backbone.info.architecture == .text {
-        return try RemoteAnswers(backbone: session.backbone, task: task, shouldContinue: shouldContinue)
-    }
+    if session.backbone.info.architecture == .text { return try RemoteAnswers(backbone: session.backbone, task: task) }
     guard let tokenizer else {
         throw SeamError(
             .invalidArgument, "backbone \"\(session.backbone.factory.id)\" reads tokens: a classification needs its tokenizer")

@@ -1,9 +1,10 @@
 import Files
 import Glibc
+import Session
 import Support
 
 /// What a label word's score is taken to be.
-public enum ScoreKind: String, Sendable, CaseIterable {
+public enum LabelScore: String, Sendable, CaseIterable {
     /// The model's logit, as in the published code of DecT; of a server the logarithm of a probability.
     case logit
     /// Its probability among the label words: positive, so that dividing by it is always defined. For sentence encoders,
@@ -16,16 +17,23 @@ public struct ClassificationTask: Sendable {
     public var template: Template
     public var verbalizer: Verbalizer
     public var multiToken: MultiToken
-    public var scoreKind: ScoreKind
+    public var scoreKind: LabelScore
 
     public init(
-        template: Template, verbalizer: Verbalizer, multiToken: MultiToken = .first, scoreKind: ScoreKind = .logit
+        template: Template, verbalizer: Verbalizer, multiToken: MultiToken = .first, scoreKind: LabelScore = .logit
     ) {
         (self.template, self.verbalizer, self.multiToken, self.scoreKind) = (template, verbalizer, multiToken, scoreKind)
     }
 
     /// The number of classes.
     public var classes: Int { verbalizer.labels.count }
+
+    /// What the scores that an adapter on decoder.output is given are, where `info` describes the model that is asked.
+    public func seamScores(of info: BackboneInfo) -> ScoreKind {
+        if scoreKind == .probability { return .probabilities }
+        // Cosines with label descriptions are scaled, so that a softmax makes probabilities of them.
+        return info.architecture == .text ? .logProbabilities : .logits
+    }
 
     /// As it is saved with an adapter.
     public var json: JSON {
@@ -68,7 +76,7 @@ public struct ClassificationTask: Sendable {
     ///   - words: row-major [count x words].
     ///   - kind: nil for the task's own.
     /// - Returns: row-major [count x classes].
-    func classScores(words: [Float], count: Int, kind: ScoreKind? = nil) throws -> [Float] {
+    func classScores(words: [Float], count: Int, kind: LabelScore? = nil) throws -> [Float] {
         let columns = verbalizer.allWords.count
         var scores = words
         if kind ?? scoreKind == .probability {

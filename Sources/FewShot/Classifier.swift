@@ -51,25 +51,29 @@ public final class Classifier {
     }
 
     /// Trains the adapters on labelled texts.
-    /// - Parameter labels: the class of each text, from 0.
+    /// - Parameters:
+    ///   - labels: the class of each text, from 0.
+    ///   - asked: the progress of asking the model, as `FeatureExtractor.features` tells it; false stops.
+    ///   - trained: that of the training behind it, as `FewShot.fit` tells it; false stops.
     /// - Returns: the loss of each epoch, before its update.
     /// - Throws: as `FeatureExtractor.features` and `FewShot.fit`.
     public func fit(
         _ inputs: [InputText], labels: [Int], options: HeadTrainingOptions = HeadTrainingOptions(),
-        progress: (Int, Int) -> Bool = { _, _ in true }
+        asked: (Int, Int) -> Bool = { _, _ in true }, trained: (Int, Double?) -> Bool = { _, _ in true }
     ) throws -> [Double] {
         let labels = labels.map { Int32(clamping: $0) }
         // Before the model is asked.
         try checkLabels(labels, count: inputs.count, classes: task.classes)
-        let features = try extractor.features(of: inputs, progress: progress)
+        let features = try extractor.features(of: inputs, progress: asked)
         let losses = try FewShot.fit(
             adapters: adapters, scores: features.scores, hidden: features.hidden, labels: labels,
-            emptyScores: try extractor.emptyFeatures().scores, options: options)
+            emptyScores: try extractor.emptyFeatures(progress: asked).scores, options: options, progress: trained)
         for adapter in adapters { adapter.task = task.json }
         return losses
     }
 
     /// The scores of every class for each text, row-major [texts x classes]; the largest is the answer.
+    /// - Parameter progress: as that of `FeatureExtractor.features`.
     public func scores(_ inputs: [InputText], progress: (Int, Int) -> Bool = { _, _ in true }) throws -> [Float] {
         let features = try extractor.features(of: inputs, progress: progress)
         if adapters.isEmpty { return features.scores }

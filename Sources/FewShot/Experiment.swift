@@ -97,7 +97,8 @@ public struct FewShotExperiment {
     ) throws -> Report {
         var results = ExperimentResults()
         let asked = Asked(
-            test: try ask(test.inputs, "test", observe), empty: try extractor.emptyFeatures())
+            test: try ask(test.inputs, "test", observe),
+            empty: try extractor.emptyFeatures { observe(.asked(part: "an empty text", done: $0, of: $1)) })
         for method in options.methods where method.isWithoutTraining {
             results.add(try outcome(of: method, asked), method, shots: 0)
         }

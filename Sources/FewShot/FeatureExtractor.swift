@@ -52,8 +52,9 @@ public final class FeatureExtractor {
     }
 
     /// The features of texts, in their order.
-    /// - Parameter progress: called with the number of distinct texts that are answered and of all; false stops with
-    ///   `.cancelled`, and what was answered is kept.
+    /// - Parameter progress: called with the number of distinct texts that are answered and of all that the model is
+    ///   asked about, before each part of the work and after the last; false stops with `.cancelled`, and what was
+    ///   answered is kept. Not called where nothing is asked.
     public func features(
         of inputs: [InputText], progress: (Int, Int) -> Bool = { _, _ in true }
     ) throws -> ClassFeatures {
@@ -67,8 +68,9 @@ public final class FeatureExtractor {
     }
 
     /// The features of an empty text, whose scores calibration divides by.
-    public func emptyFeatures() throws -> ClassFeatures {
-        try features(of: [InputText("", task.template.needsTextB ? "" : nil)])
+    /// - Parameter progress: as that of `features`.
+    public func emptyFeatures(progress: (Int, Int) -> Bool = { _, _ in true }) throws -> ClassFeatures {
+        try features(of: [InputText("", task.template.needsTextB ? "" : nil)], progress: progress)
     }
 
     private func answers(to inputs: [InputText], progress: (Int, Int) -> Bool) throws -> AnswerFeatures {
@@ -91,16 +93,17 @@ public final class FeatureExtractor {
         defer { querySeconds += monotonicSeconds() - start }
         var lastFlush = start
         var done = 0
+        func isWanted() -> Bool { progress(done, texts.count) }
         do {
-            try source.answer(texts) { indices, features in
+            try source.answer(texts, shouldContinue: isWanted) { indices, features in
                 try cache.append(indices.map { texts[$0] }, scores: features.scores, hidden: features.hidden)
                 if monotonicSeconds() - lastFlush >= flushInterval {
                     try cache.flush()
                     lastFlush = monotonicSeconds()
                 }
                 done += indices.count
-                return progress(done, texts.count)
             }
+            guard isWanted() else { throw SeamError(.cancelled, "asking the model was cancelled") }
         } catch {
             // What was answered before the failure need not be asked again; that failure is the one to report.
             try? cache.flush()

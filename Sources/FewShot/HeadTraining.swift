@@ -56,14 +56,15 @@ public struct HeadTrainingOptions: Sendable, Equatable {
 ///   - labels: the class of each example, from 0; every class has one.
 ///   - emptyScores: the scores of an empty text [classes]; nil where they are not known. They go to the first adapter:
 ///     what flows into later ones is no longer the backbone's.
-///   - progress: called after each epoch with its number, from 1, and its loss; false stops with `.cancelled`.
+///   - progress: called before the first epoch and after each with the number of epochs that are done and the loss of
+///     the last, nil for none; false stops with `.cancelled`. What needs no epochs is done at once.
 /// - Returns: the mean loss of each epoch, before its update.
 /// - Throws: `.invalidArgument`, `.shape` for what does not fit together, for an adapter in training elsewhere, or where
 ///   there is neither a parameter to train nor an adapter that starts from the examples;
 ///   `.numeric` for NaN or infinity in the features, naming the example, or in training.
 public func fit(
     adapters: [Adapter], scores: [Float], hidden: [Float], labels: [Int32], emptyScores: [Float]? = nil,
-    options: HeadTrainingOptions = HeadTrainingOptions(), progress: (Int, Double) -> Bool = { _, _ in true }
+    options: HeadTrainingOptions = HeadTrainingOptions(), progress: (Int, Double?) -> Bool = { _, _ in true }
 ) throws -> [Double] {
     let (classes, width) = try sizes(of: adapters)
     return try withFeatures(scores, hidden, count: labels.count, classes, width) { scores, hidden in
@@ -77,7 +78,7 @@ public func fit(
 /// place, in every epoch.
 public func fit(
     adapters: [Adapter], scores: Tensor, hidden: Tensor, labels: [Int32], emptyScores: [Float]? = nil,
-    options: HeadTrainingOptions = HeadTrainingOptions(), progress: (Int, Double) -> Bool = { _, _ in true }
+    options: HeadTrainingOptions = HeadTrainingOptions(), progress: (Int, Double?) -> Bool = { _, _ in true }
 ) throws -> [Double] {
     let features = try Features(adapters, scores: scores, hidden: hidden)
     try options.validate()
@@ -92,14 +93,25 @@ public func fit(
             .invalidArgument,
             "there is nothing to train: no adapter has a parameter that is not frozen\(options.prepares ? ", or starts from the examples" : ", and none is to start from the examples")")
     }
+    func goOn(_ epochs: Int, _ loss: Double?) throws {
+        guard progress(epochs, loss) else {
+            let place = epochs > 0 ? "after epoch \(epochs)" : "before epoch 1"
+            throw SeamError(.cancelled, "the training was stopped \(place)")
+        }
+    }
+    try goOn(0, nil)
     let before = adapters.map { $0.parameters.entries.map(\.tensor.floats) }
     defer { for adapter in adapters { adapter.freeze() } }
     do {
         return try labels.withTensor([labels.count]) { labels in
             if options.prepares { try prepare(adapters, features, labels, emptyScores) }
             let training = try HeadTraining(adapters, features, labels, options)
-            guard isTrained else { return Array(repeating: try training.loss(), count: options.epochs) }
-            return try training.run(progress)
+            guard isTrained else {
+                let loss = try training.loss()
+                try goOn(options.epochs, loss)
+                return Array(repeating: loss, count: options.epochs)
+            }
+            return try training.run(after: goOn)
         }
     } catch {
         for (adapter, values) in zip(adapters, before) {
@@ -173,7 +185,8 @@ private struct HeadTraining {
             scores, targets: chunk.labels, ignoreIndex: -1, labelSmoothing: 0, reduction: .sum)
     }
 
-    func run(_ progress: (Int, Double) -> Bool) throws -> [Double] {
+    /// - Parameter isDone: called after each epoch with its number and its loss; what it throws stops.
+    func run(after isDone: (Int, Double?) throws -> Void) throws -> [Double] {
         let context = Context(pool: features.pool, recordsGradients: true)
         defer { clearGradients(variables) }
         var losses: [Double] = []
@@ -190,9 +203,7 @@ private struct HeadTraining {
             losses.append(loss)
             if epoch == 1 { Session.warnOfUnreached(adapters, in: "epoch 1") }
             try update(epoch)
-            guard progress(epoch, loss) else {
-                throw SeamError(.cancelled, "the training was stopped after epoch \(epoch)")
-            }
+            try isDone(epoch, loss)
         }
         return losses
     }

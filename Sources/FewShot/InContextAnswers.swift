@@ -28,7 +28,8 @@ public final class InContextAnswers {
     /// it; a text that is too long by itself is shortened.
     /// - Parameters:
     ///   - demonstrations: texts and their classes; each is answered by the first word of its class.
-    ///   - progress: called with the number of texts done and of all; false stops with `.cancelled`.
+    ///   - progress: called before each part of the work and after the last with the number of texts done and of all;
+    ///     false stops with `.cancelled`.
     public func scores(
         _ inputs: [InputText], demonstrations: [(input: InputText, label: Int)], progress: (Int, Int) -> Bool
     ) throws -> [Float] {
@@ -45,14 +46,15 @@ public final class InContextAnswers {
         let words = task.verbalizer.allWords.count
         var scores = [Float](repeating: 0, count: inputs.count * words)
         var done = 0
-        try answers.answer(prompts: prompts) { rows, features in
+        func isWanted() -> Bool { progress(done, inputs.count) }
+        try answers.answer(prompts: prompts, shouldContinue: isWanted) { rows, features in
             for (place, row) in rows.enumerated() {
                 scores.replaceSubrange(
                     row * words..<(row + 1) * words, with: features.scores[place * words..<(place + 1) * words])
             }
             done += rows.count
-            return progress(done, inputs.count)
         }
+        guard isWanted() else { throw SeamError(.cancelled, "asking the model was cancelled") }
         return try task.classScores(words: scores, count: inputs.count)
     }
 }

@@ -57,8 +57,11 @@ public final class LocalAnswers: AnswerSource {
         return "\(backbone.factory.id) \(ContentHash.hex(model.files.fingerprint())) \(settings.hex) \(options)"
     }
 
-    public func answer(_ inputs: [InputText], deliver: ([Int], AnswerFeatures) throws -> Bool) throws {
-        try answer(prompts: try inputs.map { try encoder.template.render(try fitted($0)) }, deliver: deliver)
+    public func answer(
+        _ inputs: [InputText], shouldContinue: () -> Bool, deliver: ([Int], AnswerFeatures) throws -> Void
+    ) throws {
+        let prompts = try inputs.map { try encoder.template.render(try fitted($0)) }
+        try answer(prompts: prompts, shouldContinue: shouldContinue, deliver: deliver)
     }
 
     public func check(_ input: InputText) throws {
@@ -73,18 +76,16 @@ public final class LocalAnswers: AnswerSource {
     }
 
     /// The same for prompts that are rendered already.
-    func answer(prompts: [Prompt], deliver: ([Int], AnswerFeatures) throws -> Bool) throws {
-        try answer(try prompts.map(encoder.ids), deliver: deliver)
-    }
-
-    private func answer(_ prompts: [EncodedPrompt], deliver: ([Int], AnswerFeatures) throws -> Bool) throws {
+    func answer(
+        prompts: [Prompt], shouldContinue: () -> Bool, deliver: ([Int], AnswerFeatures) throws -> Void
+    ) throws {
+        let prompts = try prompts.map(encoder.ids)
         let shared = session.sharesPrefixes ? Self.sharedCount(prompts) : 0
         for rows in batches(prompts, most: shared > 0 ? Self.sharedBatchTokens : Self.batchTokens) {
+            guard shouldContinue() else { throw SeamError(.cancelled, "asking the model was cancelled") }
             let features = try answer(rows.map { prompts[$0] }, shared: shared)
             queryCount += rows.count
-            guard try deliver(rows, features) else {
-                throw SeamError(.cancelled, "asking the model was cancelled")
-            }
+            try deliver(rows, features)
         }
     }
 

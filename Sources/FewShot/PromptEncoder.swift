@@ -103,7 +103,7 @@ struct PromptEncoder {
         case .decoderOnly:
             var ids = try tokenizer.encode(prompt.before)
             // An end token would close the text that is to be continued.
-            if ids.count > 1, let last = ids.last, [tokenizer.eosToken, info.eosToken].contains(last),
+            if ids.count > 1, let last = ids.last, tokenizer.eosToken == last || info.eosTokens.contains(last),
                 ![tokenizer.bosToken, info.bosToken].contains(last)
             {
                 ids.removeLast()

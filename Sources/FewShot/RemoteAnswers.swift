@@ -12,31 +12,26 @@ public final class RemoteAnswers: AnswerSource {
     private let backbone: Backbone
     private let task: ClassificationTask
     private let template: Template
-    private let shouldContinue: () -> Bool
     /// Prompts of a query: what is lost when the process is killed in it.
     private static let chunk = 64
 
-    /// - Parameter shouldContinue: asked between requests; false stops with `.cancelled`.
     /// - Throws: a sentence for a template whose answer does not stand at its end.
-    public init(
-        backbone: Backbone, task: ClassificationTask, shouldContinue: @escaping () -> Bool = { true }
-    ) throws {
+    public init(backbone: Backbone, task: ClassificationTask) throws {
         (self.backbone, self.task) = (backbone, task)
-        self.shouldContinue = shouldContinue
         template = try task.template.answeringAtEnd()
     }
 
-    public func answer(_ inputs: [InputText], deliver: ([Int], AnswerFeatures) throws -> Bool) throws {
+    public func answer(
+        _ inputs: [InputText], shouldContinue: () -> Bool, deliver: ([Int], AnswerFeatures) throws -> Void
+    ) throws {
         let words = task.verbalizer.allWords.map { template.wordPrefix + $0 }
         for start in stride(from: 0, to: inputs.count, by: Self.chunk) {
             let rows = start..<min(start + Self.chunk, inputs.count)
             let prompts = try rows.map { try template.render(inputs[$0]).before }
-            let result = try backbone.query(prompts: prompts, answers: words, shouldContinue: shouldContinue)
+            let result = try backbone.query(prompts: prompts, answers: words) { _, _ in shouldContinue() }
             queryCount += result.requests
             let answered = Array(rows.prefix(result.answered))
-            guard try deliver(answered, AnswerFeatures(scores: result.scores, hidden: result.hidden)) else {
-                throw SeamError(.cancelled, "asking the model was cancelled")
-            }
+            try deliver(answered, AnswerFeatures(scores: result.scores, hidden: result.hidden))
             if let failure = result.failure { throw failure }
         }
     }

@@ -19,6 +19,22 @@ public struct GeneratedSequence: Sendable, Equatable {
     }
 }
 
+/// How far a generation has come, before one of its steps or after the last.
+public struct GenerationProgress: Sendable, Equatable {
+    /// Steps taken, each of one token for every row that runs.
+    public let done: Int
+    /// The most steps there may be.
+    public let total: Int
+    /// The newest token of each sequence, in the order of the results; nil in one that has ended before it. Nil before the
+    /// first step, and in beam search, where sequences still change.
+    public let tokens: [Int32?]?
+
+    /// Throws `cancelled` where the receiver wants no more.
+    func tell(_ receiver: (GenerationProgress) -> Bool) throws {
+        guard receiver(self) else { throw SeamError(.cancelled, "generation was cancelled after \(done) tokens") }
+    }
+}
+
 /// Generates sequences for a batch of items with greedy search, sampling or beam search.
 ///
 /// For the same logits, greedy and beam search give the tokens that `generate` of Hugging Face
@@ -35,8 +51,7 @@ public struct GeneratedSequence: Sendable, Equatable {
 ///   - prompts: of each item, what the decoder has been given to continue, one token or more; nil: the start token of
 ///     the options. The rules look at it; the stepper knows it.
 ///   - options: how to search.
-///   - shouldContinue: called before each step with the number of tokens generated so far in the
-///     rows still running; `false` ends the call with `cancelled`.
+///   - progress: called before each step and after the last; `false` ends the call with `cancelled`.
 /// - Returns: for each item its sequences, best first for beam search and in drawing order for
 ///   sampling. There are `numReturnSequences`, or fewer if beam search found fewer.
 /// - Throws: `SeamError`: `invalidArgument` or `unsupported` for the options, `shape` if the stepper
@@ -46,7 +61,7 @@ public struct GeneratedSequence: Sendable, Equatable {
 /// Runs on the calling thread and keeps no state between calls.
 public func generate(
     stepper: some DecoderStepper, batch: Int, options: GenerationOptions, prompts: [[Int32]]? = nil,
-    shouldContinue: (_ tokensSoFar: Int) -> Bool = { _ in true }
+    progress: (GenerationProgress) -> Bool = { _ in true }
 ) throws -> [[GeneratedSequence]] {
     guard batch >= 1 else {
         throw SeamError(.invalidArgument, "argument batch: expected 1 or more, found \(batch)")
@@ -63,10 +78,10 @@ public func generate(
     let driver = StepDriver(stepper: stepper, batch: batch, options: options)
     if options.beams > 1 {
         var search = try BeamSearch(prompts: prompts, options: options, vocabulary: stepper.vocabularySize)
-        return try search.run(driver, shouldContinue)
+        return try search.run(driver, progress)
     }
     var search = try StepwiseSearch(prompts: prompts, options: options, vocabulary: stepper.vocabularySize)
-    return try search.run(driver, shouldContinue)
+    return try search.run(driver, progress)
 }
 
 /// The stepper with the buffers of a search, and the checks that every step needs.
@@ -85,10 +100,7 @@ final class StepDriver<Stepper: DecoderStepper> {
     }
 
     /// One decoder step; `tokens` has one token per row.
-    func step(_ tokens: [Int32], tokensSoFar: Int, _ shouldContinue: (Int) -> Bool) throws {
-        guard shouldContinue(tokensSoFar) else {
-            throw SeamError(.cancelled, "generation was cancelled after \(tokensSoFar) tokens")
-        }
+    func step(_ tokens: [Int32]) throws {
         let size = logits.count
         try stepper.step(tokens: tokens, into: &logits)
         guard logits.count == size else {

@@ -33,11 +33,14 @@ struct StepwiseSearch {
     }
 
     mutating func run<Stepper>(
-        _ driver: StepDriver<Stepper>, _ shouldContinue: (Int) -> Bool
+        _ driver: StepDriver<Stepper>, _ progress: (GenerationProgress) -> Bool
     ) throws -> [[GeneratedSequence]] {
         let perItem = options.numReturnSequences
+        let limit = limits.max() ?? 0
+        var newest: [Int32?]?
         while true {
-            try driver.step(tokens, tokensSoFar: histories.generated, shouldContinue)
+            try GenerationProgress(done: histories.generated, total: limit, tokens: newest).tell(progress)
+            try driver.step(tokens)
             let isShared = histories.generated == 0 && perItem > 1
             for row in 0..<histories.rows {
                 guard let item = isShared ? row : sequences[row].map({ $0 / perItem }) else { continue }
@@ -55,6 +58,9 @@ struct StepwiseSearch {
                 try choose(driver.logits, rowOf: { $0 })
             }
             histories.append(tokens, logProbabilities)
+            var latest = [Int32?](repeating: nil, count: results.count)
+            for case (let sequence?, let token) in zip(sequences, tokens) { latest[sequence] = token }
+            newest = latest
             let running = collectFinished()
             if running == 0 { break }
             // Dropping rows copies the whole cache, so it waits until it saves a quarter of the work.
@@ -67,6 +73,7 @@ struct StepwiseSearch {
                 histories.gather(sources)
             }
         }
+        try GenerationProgress(done: histories.generated, total: limit, tokens: newest).tell(progress)
         return (0..<batch).map { item in
             results[item * perItem..<(item + 1) * perItem].compactMap { $0 }
         }

@@ -6,15 +6,16 @@ public protocol Adapter: AnyObject {
     /// What users see. Read once, when the library is loaded.
     static var descriptor: AdapterDescriptor { get }
 
-    /// Makes the adapter for a place in a backbone, or throws a sentence for the user. Best a `convenience init` that does
-    /// what may throw before `self.init`: Embedded Swift 6.3 does not give back an object whose own init throws midway.
+    /// Makes the adapter for a place in a backbone, or throws a sentence for the user. Best a `convenience init` that
+    /// does what may throw before `self.init`: Embedded Swift 6.3 does not give back an object whose own init throws
+    /// midway.
     init(options: Options, site: Site) throws(PluginError)
 
     /// What the host stores, trains and saves. Read once, after `init`.
     var parameters: [Parameter] { get }
 
     /// From what flows into the seam to what flows out of it; the seam's description says how many
-    /// tensors of which shapes (`Seam`).
+    /// tensors of which shapes (`Seam`). At a seam inside the layers the context says at which point.
     func forward(_ inputs: [Tensor], in context: Context) -> [Tensor]
 
     /// Values to start from that depend on the training examples, before the first step of a new training. Called
@@ -24,6 +25,13 @@ public protocol Adapter: AnyObject {
     /// The values of the parameters that this adapter has with the option "folded", in their order: the same outputs
     /// without what only training needs. Called where the descriptor says `folds`, on adapters that are not folded.
     func fold(in context: Context) -> [Tensor]
+
+    /// When it wants what flows through a point of the seam "projection", by its index in `Site.points`. Asked once.
+    func phases(at point: Int) -> Phases
+
+    /// What a projection's matrix [out, in] and bias [out] become, so that y = x weight^T + bias gives what this
+    /// adapter gave at `context.point`; nil for a bias that stays. Called where the descriptor says `foldsWeight`.
+    func foldWeight(_ weight: Tensor, bias: Tensor?, in context: Context) -> (weight: Tensor, bias: Tensor?)
 }
 
 /// All training examples at once, as they flow into a seam.
@@ -41,16 +49,22 @@ extension Adapter {
 
     public func fold(in context: Context) -> [Tensor] { [] }
 
+    public func phases(at point: Int) -> Phases { .after }
+
+    public func foldWeight(_ weight: Tensor, bias: Tensor?, in context: Context) -> (weight: Tensor, bias: Tensor?) {
+        (context.fail(.unsupported, "it is not folded into a weight"), nil)
+    }
+
     /// The C side of `init`; see `AdapterFactory`.
     public static func create(
         _ host: UnsafePointer<seam_host>?, _ options: OpaquePointer?, _ site: UnsafePointer<seam_site>?,
         _ out: UnsafeMutablePointer<UnsafeMutableRawPointer?>?, _ error: UnsafeMutablePointer<OpaquePointer?>?
     ) -> seam_status {
-        guard let host = compatible(host), let options, let site, let out, site.pointee.struct_size >= Version1.site
+        guard let host = compatible(host), let options, let site = Site(site), let out
         else { return Status.incompatible.rawValue }
         do throws(PluginError) {
             let options = Options(host: host, raw: options, kind: "the option")
-            let instance = AdapterInstance(try Self(options: options, site: Site(site)))
+            let instance = AdapterInstance(try Self(options: options, site: site), points: site.points.count)
             out.pointee = Unmanaged.passRetained(instance).toOpaque()
             return Status.ok.rawValue
         } catch let failure {
@@ -61,30 +75,31 @@ extension Adapter {
     /// The body of a method that gives a tensor: finds the adapter that it was called on. Null after a
     /// failure.
     public static func call(
-        _ call: UnsafePointer<seam_method_call>?, _ body: (Self, Context) -> Tensor
+        _ instance: UnsafeMutableRawPointer?, _ pass: UnsafePointer<seam_pass>?, _ body: (Self, Context) -> Tensor
     ) -> OpaquePointer? {
-        enter(call) { body($0, $1).handle } ?? nil
+        enter(instance, pass) { body($0, $1).handle } ?? nil
     }
 
-    /// The body of a method that gives a number; NaN when the host's call is incomplete.
-    public static func call(_ call: UnsafePointer<seam_method_call>?, _ body: (Self, Context) -> Double) -> Double {
-        enter(call, body) ?? .nan
+    /// The body of a method that gives a number; NaN when the host's pass is incomplete.
+    public static func call(
+        _ instance: UnsafeMutableRawPointer?, _ pass: UnsafePointer<seam_pass>?, _ body: (Self, Context) -> Double
+    ) -> Double {
+        enter(instance, pass, body) ?? .nan
     }
 
     /// The body of a method that takes a tensor and gives one. Null after a failure.
     public static func call(
-        _ call: UnsafePointer<seam_method_call>?, _ argument: OpaquePointer?, _ body: (Self, Tensor, Context) -> Tensor
+        _ instance: UnsafeMutableRawPointer?, _ pass: UnsafePointer<seam_pass>?, _ argument: OpaquePointer?,
+        _ body: (Self, Tensor, Context) -> Tensor
     ) -> OpaquePointer? {
-        enter(call) { body($0, $1.pass.tensor(argument), $1).handle } ?? nil
+        enter(instance, pass) { body($0, $1.pass.tensor(argument), $1).handle } ?? nil
     }
 
     private static func enter<Result>(
-        _ call: UnsafePointer<seam_method_call>?, _ body: (Self, Context) -> Result
+        _ instance: UnsafeMutableRawPointer?, _ pass: UnsafePointer<seam_pass>?, _ body: (Self, Context) -> Result
     ) -> Result? {
-        guard let call, call.pointee.struct_size >= Version1.call, let pass = Pass(call.pointee.ops, call.pointee.ctx)
-        else { return nil }
-        let adapter = unsafeDowncast(AdapterInstance.at(call.pointee.`self`).adapter, to: Self.self)
-        return body(adapter, Context(pass, parameters: call.pointee.parameters, count: call.pointee.parameter_count))
+        guard let context = Context(pass) else { return nil }
+        return body(unsafeDowncast(AdapterInstance.at(instance).adapter, to: Self.self), context)
     }
 }
 
@@ -118,9 +133,12 @@ public struct AdapterFactory {
         factory.destroy = { Unmanaged<AdapterInstance>.fromOpaque($0!).release() }
         factory.parameter_count = { AdapterInstance.at($0).parameters.count }
         factory.parameter = { AdapterInstance.at($0).parameters[$1].describe($2!) }
-        factory.forward = { AdapterInstance.at($0).forward($1) }
-        if descriptor.prepares { factory.prepare = { AdapterInstance.at($0).prepare($1) } }
-        if descriptor.folds { factory.fold = { AdapterInstance.at($0).fold($1) } }
+        factory.forward = { AdapterInstance.at($0).forward($1, $2) }
+        if descriptor.prepares { factory.prepare = { AdapterInstance.at($0).prepare($1, $2) } }
+        if descriptor.folds { factory.fold = { AdapterInstance.at($0).fold($1, $2) } }
+        factory.default_targets = descriptor.defaultTargets?.cString
+        factory.phases = { AdapterInstance.at($0).phases($1) }
+        if descriptor.foldsWeight { factory.fold_weight = { AdapterInstance.at($0).foldWeight($1, $2) } }
         table = permanent(factory)
     }
 }
@@ -130,9 +148,11 @@ public struct AdapterFactory {
 final class AdapterInstance {
     let adapter: any Adapter
     let parameters: [Parameter]
+    /// How many it is attached to; 0 at a seam that has none.
+    private let points: Int
 
-    init(_ adapter: any Adapter) {
-        self.adapter = adapter
+    init(_ adapter: any Adapter, points: Int) {
+        (self.adapter, self.points) = (adapter, points)
         parameters = adapter.parameters
         Parameter.number(parameters)
     }
@@ -141,47 +161,64 @@ final class AdapterInstance {
         Unmanaged<AdapterInstance>.fromOpaque(pointer!).takeUnretainedValue()
     }
 
-    func forward(_ io: UnsafePointer<seam_forward>?) {
-        guard let io, io.pointee.struct_size >= Version1.forward, let pass = Pass(io.pointee.ops, io.pointee.ctx)
-        else { return }
-        let context = Context(
-            pass, parameters: io.pointee.parameters, count: io.pointee.parameter_count,
-            training: io.pointee.training != 0)
-        let inputs = (0..<io.pointee.input_count).map { pass.tensor(io.pointee.inputs[$0]) }
-        let outputs = adapter.forward(inputs, in: context)
-        guard outputs.count == io.pointee.output_count else {
-            _ = context.fail(.plugin, "\(outputs.count) outputs where the seam has \(io.pointee.output_count)")
-            return
+    /// The context of a pass at a point. Nil, with the failure latched, for one where the adapter is not.
+    private func context(_ pass: UnsafePointer<seam_pass>?, _ point: Int64, _ phase: seam_phases = 0) -> Context? {
+        guard let context = Context(pass, point: Int(point), phase: Phases(rawValue: phase)) else { return nil }
+        guard points == 0 ? point == -1 : point >= 0 && point < points else {
+            _ = context.fail(.invalidArgument, "it is asked at point \(point), and it is attached to \(points)")
+            return nil
         }
-        for (index, output) in outputs.enumerated() { io.pointee.outputs[index] = output.handle }
+        return context
     }
 
-    func prepare(_ io: UnsafePointer<seam_prepare>?) {
-        guard let io, io.pointee.struct_size >= Version1.prepare, let pass = Pass(io.pointee.ops, io.pointee.ctx)
-        else { return }
-        let context = Context(pass, parameters: io.pointee.parameters, count: io.pointee.parameter_count)
+    func phases(_ point: Int) -> seam_phases {
+        point >= 0 && point < points ? adapter.phases(at: point).rawValue : Phases.after.rawValue
+    }
+
+    func forward(_ pass: UnsafePointer<seam_pass>?, _ io: UnsafePointer<seam_forward>?) {
+        guard let io = bounded(io, SEAM_FORWARD_SIZE_1_0), let context = context(pass, io.point, io.phase) else { return }
+        let inputs = (0..<io.input_count).map { context.pass.tensor(io.inputs[$0]) }
+        let outputs = adapter.forward(inputs, in: context)
+        guard outputs.count == io.output_count else {
+            _ = context.fail(.plugin, "\(outputs.count) outputs where the seam has \(io.output_count)")
+            return
+        }
+        for (index, output) in outputs.enumerated() { io.outputs[index] = output.handle }
+    }
+
+    func prepare(_ pass: UnsafePointer<seam_pass>?, _ io: UnsafePointer<seam_prepare>?) {
+        guard let io = bounded(io, SEAM_PREPARE_SIZE_1_0), let context = Context(pass) else { return }
+        let tensor = context.pass.tensor
         let examples = Examples(
-            inputs: (0..<io.pointee.input_count).map { pass.tensor(io.pointee.inputs[$0]) },
-            labels: io.pointee.labels.map(pass.tensor), emptyScores: io.pointee.empty_scores.map(pass.tensor))
+            inputs: (0..<io.input_count).map { tensor(io.inputs[$0]) }, labels: io.labels.map(tensor),
+            emptyScores: io.empty_scores.map(tensor))
         for (parameter, value) in adapter.prepare(examples, in: context) {
-            guard parameters.contains(where: { $0 === parameter }) else {
-                _ = context.fail(.plugin, "the parameter '\(parameter.name)' is prepared but not listed in `parameters`")
+            guard parameters.contains(where: { $0 === parameter }), parameter.index < io.value_count else {
+                _ = context.fail(
+                    .plugin, "the parameter '\(parameter.name)' is prepared but not listed in `parameters`")
                 return
             }
-            io.pointee.values[parameter.index] = value.handle
+            io.values[parameter.index] = value.handle
         }
     }
 
-    func fold(_ io: UnsafePointer<seam_fold>?) {
-        guard let io, io.pointee.struct_size >= Version1.fold, let pass = Pass(io.pointee.ops, io.pointee.ctx)
-        else { return }
-        let context = Context(pass, parameters: io.pointee.parameters, count: io.pointee.parameter_count)
+    func fold(_ pass: UnsafePointer<seam_pass>?, _ io: UnsafePointer<seam_fold>?) {
+        guard let io = bounded(io, SEAM_FOLD_SIZE_1_0), let context = Context(pass) else { return }
         let values = adapter.fold(in: context)
-        guard values.count == io.pointee.value_count else {
-            _ = context.fail(
-                .plugin, "\(values.count) folded values where the folded adapter has \(io.pointee.value_count)")
+        guard values.count == io.value_count else {
+            _ = context.fail(.plugin, "\(values.count) folded values where the folded adapter has \(io.value_count)")
             return
         }
-        for (index, value) in values.enumerated() { io.pointee.values[index] = value.handle }
+        for (index, value) in values.enumerated() { io.values[index] = value.handle }
+    }
+
+    func foldWeight(_ pass: UnsafePointer<seam_pass>?, _ io: UnsafeMutablePointer<seam_fold_weight>?) {
+        guard let io, let given = bounded(io, SEAM_FOLD_WEIGHT_SIZE_1_0),
+            let context = context(pass, given.point)
+        else { return }
+        let tensor = context.pass.tensor
+        let folded = adapter.foldWeight(tensor(given.weight), bias: given.bias.map(tensor), in: context)
+        io.pointee.folded_weight = folded.weight.handle
+        io.pointee.folded_bias = folded.bias?.handle
     }
 }

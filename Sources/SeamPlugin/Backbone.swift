@@ -7,8 +7,9 @@ public protocol Backbone: AnyObject {
     /// What users see. Read once, when the library is loaded.
     static var descriptor: BackboneDescriptor { get }
 
-    /// Whether this type can open the model, judged by its config.json.
-    static func accepts(_ model: Model) -> Bool
+    /// How well this type opens the model, judged by its config.json: 0 not at all, 100 as the one made for it. The
+    /// host takes the type with the highest number.
+    static func accepts(_ model: Model) -> Int
 
     /// Opens a model, or throws a sentence for the user. `model` is nil when the user named no folder.
     init(options: Options, model: Model?) throws(PluginError)
@@ -48,6 +49,8 @@ public struct Source {
     public let tokenTypes: Tensor?
     /// Of `Seam.attentionPrefix`, [layers, 2, kv heads, prefix, head_dim]; nil: none.
     public let prefix: Tensor?
+    /// Whom to tell what flows through the points; nil: nobody wants one.
+    public let visitor: Visitor?
 }
 
 /// What a decoder reads.
@@ -71,6 +74,8 @@ public struct Target {
     /// capacity, and not to `mask` and `positions`.
     public let prefix: Tensor?
     public let crossPrefix: Tensor?
+    /// Whom to tell what flows through the points; nil: nobody wants one.
+    public let visitor: Visitor?
 }
 
 /// What a backbone remembers between decoding steps (past keys and values).
@@ -90,13 +95,17 @@ public struct BackboneInfo {
     public var vocabSize = 0
     /// Where sources have a vocabulary of their own; 0: `vocabSize` serves both.
     public var sourceVocabSize = 0
-    public var decoderStartToken = -1, endToken = -1, padToken = -1, beginToken = -1, maskToken = -1
+    public var decoderStartToken = -1, padToken = -1, beginToken = -1, maskToken = -1
+    /// Each ends a text.
+    public var endTokens: [Int] = []
     public var architecture = Architecture.encoderDecoder
     /// Whether scores of the vocabulary can be had; a sentence encoder has hidden states only.
     public var hasHead = true
     /// By `PrefixAttention`: layers that take a prefix, and how many tokens it may have where it takes positions that
     /// the text then has not.
     public var prefixLayers = [0, 0, 0], maxPrefixLength = [0, 0, 0]
+    /// The seams inside the layers, of which `Source.visitor` and `Target.visitor` are told.
+    public var points: [Point] = []
 
     public init(family: StaticString) { self.family = family }
 }
@@ -125,7 +134,7 @@ extension Backbone {
     /// The C side of `accepts`.
     public static func accepts(_ host: UnsafePointer<seam_host>?, _ model: OpaquePointer?) -> Int32 {
         guard let host = compatible(host), let model else { return 0 }
-        return accepts(Model(host: host, raw: model)) ? 1 : 0
+        return Int32(truncatingIfNeeded: min(max(accepts(Model(host: host, raw: model)), 0), 100))
     }
 }
 
@@ -151,13 +160,13 @@ public struct BackboneFactory {
         factory.info = { BackboneInstance.at($0).describe($1!) }
         factory.parameter_count = { BackboneInstance.at($0).parameters.count }
         factory.parameter = { BackboneInstance.at($0).parameters[$1].describe($2!) }
-        factory.encode = { BackboneInstance.at($0).encode($1) }
-        factory.decode = { BackboneInstance.at($0).decode($1) }
-        factory.head = { BackboneInstance.at($0).head($1) }
-        factory.pool = { BackboneInstance.at($0).pool($1) }
-        factory.state_create = { BackboneInstance.at($0).makeState($1, $2, batch: Int($3), capacity: Int($4)) }
+        factory.encode = { BackboneInstance.at($0).encode($1, $2) }
+        factory.decode = { BackboneInstance.at($0).decode($1, $2) }
+        factory.head = { BackboneInstance.at($0).head($1, $2) }
+        factory.pool = { BackboneInstance.at($0).pool($1, $2) }
+        factory.state_create = { BackboneInstance.at($0).makeState($1, batch: Int($2), capacity: Int($3)) }
         factory.state_destroy = { StateInstance.release($1) }
-        factory.state_select = { StateInstance.select($3, $1, $2, $4, Int($5)) }
+        factory.state_select = { StateInstance.select($1, $2, $3, Int($4)) }
         table = permanent(factory)
     }
 }

@@ -3,22 +3,19 @@ import CSeam
 
 // What every struct and string needs on its way through the C border.
 
-/// Sizes in bytes of the host's structs in version 1.0 of the headers, on 64 bits. They are numbers, not
-/// MemoryLayout: built with later headers, whose structs are larger, a plugin must go on working in a
-/// host of version 1.0.
-enum Version1 {
-    static let host: UInt32 = 96
-    static let ops: UInt32 = 520
-    static let site: UInt32 = 168
-    static let forward: UInt32 = 72
-    static let prepare: UInt32 = 80
-    static let fold: UInt32 = 56
-    static let call: UInt32 = 48
-    static let encode: UInt32 = 80
-    static let decode: UInt32 = 128
-    static let head: UInt32 = 56
-    static let pool: UInt32 = 64
-    static let query: UInt32 = 88
+/// A copy of a struct of the host's, as far as both sides know it: at most struct_size bytes of it, and zeros behind
+/// them. Nil where there is none or less than `least`, what version 1.0 has (sizes.h): built with later headers, whose
+/// structs are larger, a plugin must go on working in a host of version 1.0.
+func bounded<Struct: BitwiseCopyable>(_ source: UnsafePointer<Struct>?, _ least: UInt32) -> Struct? {
+    guard let bytes = UnsafeRawPointer(source) else { return nil }
+    let size = bytes.load(as: UInt32.self)
+    guard size >= least else { return nil }
+    let layout = MemoryLayout<Struct>.self
+    return withUnsafeTemporaryAllocation(byteCount: layout.size, alignment: layout.alignment) { copy in
+        copy.initializeMemory(as: UInt8.self, repeating: 0)
+        copy.copyMemory(from: UnsafeRawBufferPointer(start: bytes, count: min(Int(size), layout.size)))
+        return copy.load(as: Struct.self)
+    }
 }
 
 /// Fills a struct of the caller's, who may have been built with headers that know fewer or more members:
@@ -77,9 +74,8 @@ func permanent<Element>(_ elements: [Element]) -> UnsafePointer<Element> {
     return UnsafePointer(array)
 }
 
-/// The newest block of tables.
-/// `nonisolated(unsafe)` is safe: tables are made inside the initialiser of the plugin's global, which runs once, and freed
-/// when the library is unloaded, after its last call.
+/// The newest block of tables. `nonisolated(unsafe)` is safe: tables are made inside the initialiser of the plugin's
+/// global, which runs once, and freed when the library is unloaded, after its last call.
 nonisolated(unsafe) private var tables: UnsafeMutableRawPointer? = nil
 
 private func freeTables() {
@@ -101,7 +97,7 @@ func report(
 
 /// The host's services, unless they are another major version's or incomplete.
 func compatible(_ host: UnsafePointer<seam_host>?) -> UnsafePointer<seam_host>? {
-    guard let host, host.pointee.struct_size >= Version1.host, host.pointee.abi_major == SEAM_ABI_MAJOR else {
+    guard let host, host.pointee.struct_size >= SEAM_HOST_SIZE_1_0, host.pointee.abi_major == SEAM_ABI_MAJOR else {
         return nil
     }
     return host

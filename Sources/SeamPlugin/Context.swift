@@ -4,21 +4,42 @@ import CSeam
 /// until the function it was given to returns.
 public struct Context {
     let pass: Pass
-    let parameters: UnsafePointer<OpaquePointer?>?
-    let parameterCount: Int
-    /// Whether this pass will be differentiated. Inference may take short cuts that training may not.
-    public let training: Bool
+    let given: seam_pass
+    /// Where an adapter on points is asked: the index of the point in `Site.points`; -1 elsewhere.
+    public let point: Int
+    /// At a projection: before its product, or after it.
+    public let phase: Phases
+    /// Whom a backbone tells what flows through its points; see `visiting`.
+    public internal(set) var visitor: Visitor?
 
-    init(_ pass: Pass, parameters: UnsafePointer<OpaquePointer?>? = nil, count: Int = 0, training: Bool = false) {
-        (self.pass, self.parameters, parameterCount, self.training) = (pass, parameters, count, training)
+    /// Nil where the host's pass is incomplete.
+    init?(_ pass: UnsafePointer<seam_pass>?, point: Int = -1, phase: Phases = []) {
+        guard let given = bounded(pass, SEAM_PASS_SIZE_1_0), let pass = Pass(given.ops, given.ctx) else { return nil }
+        (self.given, self.pass, self.point, self.phase) = (given, pass, point, phase)
     }
 
-    /// The value of a parameter that the adapter or backbone declared.
+    /// Whether this pass will be differentiated. Inference may take short cuts that training may not.
+    public var training: Bool { given.training != 0 }
+
+    /// Of the tokens whose states flow through a point, [batch, n] i32: which are tokens (1) and which padding (0). Nil
+    /// where it is not known, and at other seams, as are the two that follow.
+    public var attentionMask: Tensor? { given.attention_mask.map(pass.tensor) }
+    /// Their positions in the text.
+    public var positions: Tensor? { given.position_ids.map(pass.tensor) }
+    /// Which of them the model generated itself (1), after a prompt or a start token (0).
+    public var generatedMask: Tensor? { given.generated_mask.map(pass.tensor) }
+
+    /// The value of a parameter that the adapter or backbone declared; at a point, of one that is shared or the
+    /// point's.
     public subscript(_ parameter: Parameter) -> Tensor {
-        guard let parameters, parameter.index >= 0, parameter.index < parameterCount else {
+        let index = point < 0 ? parameter.index : parameter.indexAtPoint
+        guard let parameters = given.parameters, index >= 0, index < given.parameter_count else {
             return fail(.plugin, "the parameter '\(parameter.name)' is used but not listed in `parameters`")
         }
-        return pass.tensor(parameters[parameter.index])
+        if point >= 0, let owner = parameter.point, owner != point {
+            return fail(.plugin, "the parameter '\(parameter.name)' of point \(owner) is used at point \(point)")
+        }
+        return pass.tensor(parameters[index])
     }
 
     /// No tensor: what an adapter gives for an output that its seam lets it leave out.

@@ -31,10 +31,16 @@ public struct Option {
         _ kind: Int, _ name: StaticString, _ value: StaticString, _ doc: StaticString,
         choices: StaticString? = nil, range: ClosedRange<Double>? = nil
     ) {
-        table = permanent(seam_option(
-            struct_size: UInt32(MemoryLayout<seam_option>.size), kind: seam_option_kind(kind), name: name.cString,
-            default_value: value.cString, choices: choices?.cString, minimum: range?.lowerBound ?? 0,
-            maximum: range?.upperBound ?? 0, doc: doc.cString))
+        var option = seam_option()
+        option.struct_size = UInt32(MemoryLayout<seam_option>.size)
+        option.kind = seam_option_kind(kind)
+        option.name = name.cString
+        option.default_value = value.cString
+        option.choices = choices?.cString
+        option.minimum = range?.lowerBound ?? 0
+        option.maximum = range?.upperBound ?? 0
+        option.doc = doc.cString
+        table = permanent(option)
     }
 }
 
@@ -42,30 +48,34 @@ public struct Option {
 public struct Method {
     let table: UnsafePointer<seam_method>?
 
-    public typealias TensorFunction = @convention(c) (UnsafePointer<seam_method_call>?) -> OpaquePointer?
-    public typealias NumberFunction = @convention(c) (UnsafePointer<seam_method_call>?) -> Double
+    public typealias TensorFunction = @convention(c) (
+        UnsafeMutableRawPointer?, UnsafePointer<seam_pass>?
+    ) -> OpaquePointer?
+    public typealias NumberFunction = @convention(c) (UnsafeMutableRawPointer?, UnsafePointer<seam_pass>?) -> Double
+    public typealias MapFunction = @convention(c) (
+        UnsafeMutableRawPointer?, UnsafePointer<seam_pass>?, OpaquePointer?
+    ) -> OpaquePointer?
 
     /// A method without arguments that gives a tensor. The function is one line, because a C function
-    /// cannot be generic: `{ MyAdapter.call($0) { adapter, context in ... } }`.
+    /// cannot be generic: `{ MyAdapter.call($0, $1) { adapter, context in ... } }`.
     /// `recorded`: trainers keep its values over the steps, and plot them.
     public static func tensor(
         _ name: StaticString, _ doc: StaticString, recorded: Bool = false, _ function: TensorFunction
     ) -> Method {
         Method(
-            name, "seam_tensor *(const seam_method_call *)", doc, unsafeBitCast(function, to: Address.self),
+            name, "seam_tensor *(void *, const seam_pass *)", doc, unsafeBitCast(function, to: Address.self),
             flags: recorded ? UInt32(SEAM_METHOD_RECORDED) : 0)
     }
     /// A method without arguments that gives a number.
     public static func number(_ name: StaticString, _ doc: StaticString, _ function: NumberFunction) -> Method {
-        Method(name, "double (const seam_method_call *)", doc, unsafeBitCast(function, to: Address.self))
+        Method(name, "double (void *, const seam_pass *)", doc, unsafeBitCast(function, to: Address.self))
     }
 
-    public typealias MapFunction = @convention(c) (UnsafePointer<seam_method_call>?, OpaquePointer?) -> OpaquePointer?
-
-    /// A method that takes one tensor and gives another: `{ MyAdapter.call($0, $1) { adapter, x, context in ... } }`.
+    /// A method that takes one tensor and gives another: `{ MyAdapter.call($0, $1, $2) { adapter, x, context in ... }
+    /// }`.
     public static func map(_ name: StaticString, _ doc: StaticString, _ function: MapFunction) -> Method {
         Method(
-            name, "seam_tensor *(const seam_method_call *, seam_tensor *)", doc,
+            name, "seam_tensor *(void *, const seam_pass *, seam_tensor *)", doc,
             unsafeBitCast(function, to: Address.self))
     }
 
@@ -74,9 +84,14 @@ public struct Method {
     private init(
         _ name: StaticString, _ signature: StaticString, _ doc: StaticString, _ function: Address, flags: UInt32 = 0
     ) {
-        table = permanent(seam_method(
-            struct_size: UInt32(MemoryLayout<seam_method>.size), name: name.cString, signature: signature.cString,
-            doc: doc.cString, function: function, flags: flags))
+        var method = seam_method()
+        method.struct_size = UInt32(MemoryLayout<seam_method>.size)
+        method.flags = flags
+        method.name = name.cString
+        method.signature = signature.cString
+        method.doc = doc.cString
+        method.function = function
+        table = permanent(method)
     }
 }
 
@@ -93,6 +108,12 @@ public enum Seam {
     public static let attentionPrefix: StaticString = "attention.prefix"
     /// Inputs: what has left `attentionPrefix`. Outputs of the same shapes.
     public static let prefixTokens: StaticString = "prefix.tokens"
+    /// At points, one for each layer. Input: hidden [batch, n, d_model] as it leaves a layer. One output of its shape.
+    public static let layerOutput: StaticString = "layer.output"
+    /// At points, one for each matrix of a layer, y = x weight^T + bias. Inputs before its product: x [batch, n, in],
+    /// weight [out, in] and bias [out] or none; one output, what is projected instead of x. Inputs after it: the same
+    /// and y [batch, n, out]; one output, what goes on instead of y.
+    public static let projection: StaticString = "projection"
 }
 
 /// The attentions that can be given a prefix, in the order of the seams' inputs and outputs.
@@ -107,17 +128,20 @@ public struct AdapterDescriptor {
     let seams: [StaticString]
     let options: [Option]
     let methods: [Method]
-    let folds, prepares: Bool
+    let folds, prepares, foldsWeight: Bool
+    let defaultTargets: StaticString?
 
     /// `id`: what users type. `summary`: one sentence, with the paper. `seams`: those it can attach to;
     /// the first is the default. `folds`: it has `Adapter.fold`, and with it the option "folded".
-    /// `prepares`: it has `Adapter.prepare`, and a training starts with that.
+    /// `prepares`: it has `Adapter.prepare`, and a training starts with that. `defaultTargets`: the projections that it
+    /// attaches to where a user names none, joined by '|'; nil: all. `foldsWeight`: it has `Adapter.foldWeight`.
     public init(
         id: StaticString, summary: StaticString, seams: [StaticString], options: [Option] = [], methods: [Method] = [],
-        folds: Bool = false, prepares: Bool = false
+        folds: Bool = false, prepares: Bool = false, defaultTargets: StaticString? = nil, foldsWeight: Bool = false
     ) {
         (self.id, self.summary, self.seams, self.methods) = (id, summary, seams, methods)
-        (self.folds, self.prepares) = (folds, prepares)
+        (self.folds, self.prepares, self.foldsWeight) = (folds, prepares, foldsWeight)
+        self.defaultTargets = defaultTargets
         let folded = Option.bool(
             "folded", default: false, "Without what only training needs, as adapters are saved; set by saving.")
         self.options = options + (folds ? [folded] : [])

@@ -33,6 +33,19 @@ public struct Options {
         return Text(out)
     }
 
+    /// How many elements a list has, or keys an object; nil when the key is absent. An element of the list "names" is
+    /// the key "names.0".
+    public func count(_ key: String) throws(PluginError) -> Int? {
+        var out: Int64 = 0
+        return try read(host.pointee.config_count(raw, key, &out), key, "a list or an object") ? Int(out) : nil
+    }
+    /// Any value, lists and objects too, as JSON text; nil when the key is absent. "": all of it.
+    public func json(_ key: String) throws(PluginError) -> Text? {
+        var out: UnsafePointer<CChar>?
+        guard try read(host.pointee.config_json(raw, key, &out), key, "a value"), let out else { return nil }
+        return Text(out)
+    }
+
     /// Replaces an option by what it was resolved to ("auto" to the choice), so that a saved adapter is
     /// rebuilt the same wherever it is loaded.
     public func resolve(_ key: String, to value: String) throws(PluginError) {

@@ -36,7 +36,7 @@ struct Pass {
 
     /// A table older than version 1.0 cannot exist, a shorter one is broken: nil.
     init?(_ ops: UnsafePointer<seam_ops>?, _ raw: OpaquePointer?) {
-        guard let ops, let raw, ops.pointee.struct_size >= Version1.ops else { return nil }
+        guard let ops, let raw, ops.pointee.struct_size >= SEAM_OPS_SIZE_1_0 else { return nil }
         (self.ops, self.raw) = (ops, raw)
     }
 

@@ -15,6 +15,13 @@ extension Tensor {
         pass.tensor(pass.ops.pointee.linear(pass.raw, handle, weight.handle, bias?.handle))
     }
 
+    /// A low-rank update (LoRA, Hu et al. 2021, equation 3): this tensor [..., out] plus `scale` times x [..., in] a^T
+    /// b^T, for a [rank, in] and b [out, rank]. The result may take this tensor's memory: do not use this tensor
+    /// afterwards.
+    public func linearLowRank(_ x: Tensor, _ a: Tensor, _ b: Tensor, scale: Double) -> Tensor {
+        pass.tensor(pass.ops.pointee.linear_low_rank(pass.raw, handle, x.handle, a.handle, b.handle, scale))
+    }
+
     /// Scaled dot-product attention of a query [b, h, q, dk] over key [b, g, k, dk] and value
     /// [b, g, k, dv], h a multiple of g. `bias` broadcasts to [b, h, q, k] and is added to the scaled
     /// scores; `mask` is i32 [b, k], 0 hides a key; causal: query i sees keys 0 ... i + (k - q).

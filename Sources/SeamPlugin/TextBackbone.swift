@@ -32,26 +32,26 @@ public final class Query {
     /// Requests that were sent, repeated ones included.
     public var requests = 0
 
-    private let io: UnsafeMutablePointer<seam_query>
+    private let io: seam_query
     private let width: Int
 
-    init(_ io: UnsafeMutablePointer<seam_query>, width: Int) {
+    init(_ io: seam_query, width: Int) {
         (self.io, self.width) = (io, width)
-        prompts = (0..<io.pointee.prompt_count).compactMap { io.pointee.prompts[$0].map { Text($0) } }
-        answers = (0..<io.pointee.answer_count).compactMap { io.pointee.answers[$0].map { Text($0) } }
+        prompts = (0..<io.prompt_count).compactMap { io.prompts[$0].map { Text($0) } }
+        answers = (0..<io.answer_count).compactMap { io.answers[$0].map { Text($0) } }
     }
 
     /// False when the user wants to stop; ask between requests, on the thread of `answer`.
-    public func shouldContinue() -> Bool { io.pointee.should_continue.map { $0(io.pointee.user) != 0 } ?? true }
+    public func shouldContinue() -> Bool { io.should_continue.map { $0(io.user) != 0 } ?? true }
 
     /// The natural logarithms of the answers' probabilities after a prompt, one for each answer.
     public func setScores(_ row: Int, _ values: [Float]) {
-        for (column, value) in values.enumerated() { io.pointee.scores[row * answers.count + column] = value }
+        for (column, value) in values.enumerated() { io.scores[row * answers.count + column] = value }
     }
 
     /// The hidden state of a prompt, `dModel` values.
     public func setHidden(_ row: Int, _ values: [Float]) {
-        for (column, value) in values.enumerated() { io.pointee.hidden[row * width + column] = value }
+        for (column, value) in values.enumerated() { io.hidden[row * width + column] = value }
     }
 }
 
@@ -107,7 +107,7 @@ extension BackboneFactory {
 /// What the host holds as `self` of a text backbone.
 final class TextBackboneInstance {
     private let backbone: any TextBackbone
-    private let info: BackboneInfo
+    private let info: BackboneTable
     private let identity: UnsafeMutablePointer<CChar>
     /// Alive as long as its instances.
     private let host: UnsafePointer<seam_host>
@@ -117,7 +117,7 @@ final class TextBackboneInstance {
         self.host = host
         var info = backbone.info
         (info.architecture, info.hasHead, info.seams) = (.text, false, [])
-        self.info = info
+        self.info = BackboneTable(info)
         identity = copyCString(backbone.identity)
     }
 
@@ -128,12 +128,12 @@ final class TextBackboneInstance {
     }
 
     func describe(_ out: UnsafeMutablePointer<seam_backbone_info>) {
-        info.describe(out, kind: seam_backbone_kind(SEAM_BACKBONE_OPAQUE), seams: nil, identity: identity)
+        info.describe(out, kind: seam_backbone_kind(SEAM_BACKBONE_OPAQUE), identity: identity)
     }
 
     func query(_ io: UnsafeMutablePointer<seam_query>?, _ error: UnsafeMutablePointer<OpaquePointer?>?) -> seam_status {
-        guard let io, io.pointee.struct_size >= Version1.query else { return Status.incompatible.rawValue }
-        let query = Query(io, width: info.dModel)
+        guard let io, let given = bounded(io, SEAM_QUERY_SIZE_1_0) else { return Status.incompatible.rawValue }
+        let query = Query(given, width: info.info.dModel)
         defer { (io.pointee.answered, io.pointee.requests) = (query.answered, Int64(query.requests)) }
         do throws(PluginError) {
             try backbone.answer(query)

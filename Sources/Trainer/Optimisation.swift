@@ -35,6 +35,7 @@ public final class Optimisation {
     /// - Throws: for options out of range, nothing to train, or a backbone that passes no gradient to a trained seam.
     public init(session: Session, options: TrainingOptions) throws {
         try options.validate()
+        try session.requireUnmerged(toBe: "trained")
         guard !session.adapters.isEmpty || options.trainsBackbone else {
             throw SeamError(.invalidArgument, "there is nothing to train: no adapter is attached and the backbone is frozen")
         }

@@ -51,7 +51,7 @@ public func adapterOptions(
         let name = String(setting.prefix { $0 != "=" })
         let named = ids.filter { !qualifiedOnly.contains($0) }
         let owners = named.filter { id in
-            factories.first { $0.id == id }!.options.map(\.name).containsExactly(name)
+            factories.first { $0.id == id }!.optionNames.containsExactly(name)
         }
         switch (owners.count, named.count) {
         case (1, _): taken[owners[0], default: []].append(setting)

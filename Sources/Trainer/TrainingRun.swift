@@ -185,11 +185,14 @@ public final class TrainingRun {
             "adapters": .array(
                 session.adapters.map { adapter in
                     let rate = adapter.learningRate.map { [(key: "learning_rate", value: JSON.double($0))] } ?? []
+                    // Those of other seams have none, and what was written before there were any is as it was.
+                    let points = adapter.points.isEmpty
+                        ? [] : [(key: "points", value: JSON.array(adapter.points.map { .string($0.path) }))]
                     return .object(
                         [
                             (key: "id", value: .string(adapter.factory.id)), (key: "seam", value: .string(adapter.seam)),
                             (key: "options", value: adapter.options.json),
-                        ] + rate)
+                        ] + points + rate)
                 }),
             "backbone_fingerprint": session.backbone.model.map { .string(ContentHash.hex($0.files.fingerprint())) } ?? .null,
             "data": .string(data.contentHash), "batch_size": .int(Int64(options.batchSize)), "seed": .string("\(options.seed)"),

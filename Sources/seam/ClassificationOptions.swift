@@ -8,7 +8,7 @@ import Text
 
 extension FewShotMethod: ExpressibleByArgument {}
 extension MultiToken: ExpressibleByArgument {}
-extension ScoreKind: ExpressibleByArgument {}
+extension LabelScore: ExpressibleByArgument {}
 
 /// A model behind an OpenAI-compatible server, in place of a folder.
 struct RemoteOptions: ParsableArguments {
@@ -54,7 +54,7 @@ struct TaskOptions: ParsableArguments {
     var multiToken = MultiToken.first
 
     @Option(help: "Score of a word: the model's logit (default), or its probability among the label words (for sentence encoders).")
-    var scores: ScoreKind?
+    var scores: LabelScore?
 
     /// - Parameter training: its labels are the words where there is no verbaliser.
     func task(training: LabelledTexts, info: BackboneInfo) throws -> ClassificationTask {
@@ -103,7 +103,7 @@ struct AnsweringModel {
     let tokenizer: Tokenizer?
 
     func source(for task: ClassificationTask) throws -> any AnswerSource {
-        try answerSource(session: session, tokenizer: tokenizer, task: task) { !Interruption.isRequested }
+        try answerSource(session: session, tokenizer: tokenizer, task: task)
     }
 }
 

@@ -54,7 +54,7 @@ struct ClassifyCommand: ParsableCommand {
         let scores = try stoppable(cache: cache) { progress in
             try source.locating(measured.map { [$0] } ?? []) {
                 try classifier.scores(measured?.inputs ?? given.map { InputText($0) }) { done, total in
-                    if measured != nil { progress.show("asking the model: \(done)/\(total)", isLast: done == total) }
+                    if measured != nil, done > 0 { progress.show("asking the model: \(done)/\(total)", isLast: done == total) }
                     return !Interruption.isRequested
                 }
             }

@@ -93,7 +93,7 @@ struct FewshotCommand: ParsableCommand {
             try zip(factories, given).map { factory, options in
                 try Adapter(
                     backbone: model.session.backbone, id: factory.id, seam: "decoder.output", options: options,
-                    classes: task.classes, seed: seed)
+                    classes: task.classes, scoreKind: task.seamScores(of: model.session.backbone.info), seed: seed)
             }
         }
         // What can be refused is refused before the model is asked, and before anything is written.
@@ -167,7 +167,7 @@ struct FewshotCommand: ParsableCommand {
     private func show(_ event: FewShotExperiment.Event, _ progress: inout ProgressLine) {
         switch event {
         case .asked(let part, let done, let total):
-            progress.show("asking the model, \(part): \(done)/\(total)", isLast: done == total)
+            if done > 0 { progress.show("asking the model, \(part): \(done)/\(total)", isLast: done == total) }
         case .trained(let shots, let seed, let accuracy):
             progress.interrupt()
             if let accuracy {

@@ -150,7 +150,7 @@ struct PairOptions: ParsableArguments {
         options.maxTargetLength = limits.target
         options.decoderStartToken = info.decoderStartToken
         if info.architecture == .decoderOnly {
-            guard let end = info.eosToken ?? tokenizer.eosToken else {
+            guard let end = info.eosTokens.first ?? tokenizer.eosToken else {
                 throw SeamError(
                     .unsupported, "neither the model nor its tokenizer names an eos_token, which is to end every target")
             }

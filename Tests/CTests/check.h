@@ -46,6 +46,9 @@ static inline void check_failure(seam_status status, seam_error **error, seam_st
   *error = NULL;
 }
 
+/* Which adapter is wanted: OPTIONS(.classes = 2). */
+#define OPTIONS(...) (&(seam_adapter_options){.struct_size = sizeof(seam_adapter_options), __VA_ARGS__})
+
 /* A path in a buffer that the next call with the same buffer overwrites. */
 static inline const char *path_in(char *buffer, const char *folder, const char *name) {
   snprintf(buffer, 1000, "%s/%s", folder, name);
@@ -58,9 +61,9 @@ static inline seam_runtime *make_runtime(const char *folder) {
   seam_runtime *runtime = NULL;
   seam_set_thread_count(1);
   OK(seam_runtime_create(&runtime, &error));
-  OK(seam_load_plugin(runtime, path_in(path, folder, "libRepCali.so"), &error));
-  OK(seam_load_plugin(runtime, path_in(path, folder, "libScaleShift.so"), &error));
-  OK(seam_load_plugin(runtime, path_in(path, folder, "libTinyOpaque.so"), &error));
+  OK(seam_runtime_load_plugin(runtime, path_in(path, folder, "libRepCali.so"), &error));
+  OK(seam_runtime_load_plugin(runtime, path_in(path, folder, "libScaleShift.so"), &error));
+  OK(seam_runtime_load_plugin(runtime, path_in(path, folder, "libTinyOpaque.so"), &error));
   return runtime;
 }
 

@@ -26,21 +26,22 @@ static void trains(seam_backbone *backbone, const char *id, const char *folder) 
   CHECK(options.beta1 == 0.9 && options.beta2 == 0.999 && options.epsilon == 1e-8 && options.max_grad_norm == 0.0);
   options.epochs = 40;
   options.chunk_size = 4;
-  OK(seam_adapter_create_classifier(backbone, id, NULL, CLASSES, 1, &adapter, &error));
-  OK(seam_adapter_fit(adapter, scores, hidden, labels, empty_scores, EXAMPLES, &options, losses, &error));
+  OK(seam_adapter_create(backbone, id, OPTIONS(.classes = CLASSES, .seed = 1), &adapter, &error));
+  OK(seam_adapter_fit(adapter, scores, hidden, labels, empty_scores, EXAMPLES, &options, NULL, NULL, losses, 40,
+                      &error));
   CHECK(losses[39] < losses[0]);
-  OK(seam_adapter_fit(adapter, scores, hidden, labels, NULL, EXAMPLES, NULL, NULL, &error));
-  OK(seam_adapter_classify(adapter, scores, hidden, EXAMPLES, found, &error));
+  OK(seam_adapter_fit(adapter, scores, hidden, labels, NULL, EXAMPLES, NULL, NULL, NULL, NULL, 0, &error));
+  OK(seam_adapter_classify(adapter, scores, hidden, EXAMPLES, found, EXAMPLES * CLASSES, &error));
   OK(seam_adapter_save(adapter, path_in(path, folder, id), NULL, NULL, &error));
   OK(seam_adapter_load(backbone, path, &loaded, &error));
-  OK(seam_adapter_classify(loaded, scores, hidden, EXAMPLES, again, &error));
+  OK(seam_adapter_classify(loaded, scores, hidden, EXAMPLES, again, EXAMPLES * CLASSES, &error));
   CHECK(memcmp(found, again, sizeof found) == 0);
 
   ERROR_SLOT;
   options.learning_rate = 1e300;
-  FAILS(seam_adapter_fit(loaded, scores, hidden, labels, empty_scores, EXAMPLES, &options, losses, &error),
-        SEAM_NUMERIC, "the learning rate may be too high");
-  OK(seam_adapter_classify(loaded, scores, hidden, EXAMPLES, again, &error));
+  FAILS(seam_adapter_fit(loaded, scores, hidden, labels, empty_scores, EXAMPLES, &options, NULL, NULL, losses, 40,
+                         &error), SEAM_NUMERIC, "the learning rate may be too high");
+  OK(seam_adapter_classify(loaded, scores, hidden, EXAMPLES, again, EXAMPLES * CLASSES, &error));
   CHECK(memcmp(found, again, sizeof found) == 0);
   seam_adapter_release(adapter);
   seam_adapter_release(loaded);
@@ -49,22 +50,23 @@ static void trains(seam_backbone *backbone, const char *id, const char *folder) 
 static void refuses(seam_backbone *backbone) {
   ERROR_SLOT;
   seam_adapter *adapter = NULL;
-  FAILS(seam_adapter_create_classifier(backbone, "dect", NULL, 0, 0, &adapter, &error), SEAM_INVALID_ARGUMENT,
+  FAILS(seam_adapter_create(backbone, "dect", NULL, &adapter, &error), SEAM_INVALID_ARGUMENT,
         "at least 2 classes");
-  FAILS(seam_adapter_create_classifier(backbone, "dect", "{\"width\": 1}", 2, 0, &adapter, &error),
-        SEAM_INVALID_ARGUMENT, "unknown option \"width\"");
-  OK(seam_adapter_create_classifier(backbone, "dect", NULL, CLASSES, 0, &adapter, &error));
-  FAILS(seam_adapter_fit(adapter, NULL, hidden, labels, NULL, EXAMPLES, NULL, NULL, &error), SEAM_INVALID_ARGUMENT,
-        "argument scores is NULL");
-  FAILS(seam_adapter_fit(adapter, scores, NULL, labels, NULL, EXAMPLES, NULL, NULL, &error), SEAM_INVALID_ARGUMENT,
-        "argument hidden is NULL");
-  FAILS(seam_adapter_fit(adapter, scores, hidden, NULL, NULL, EXAMPLES, NULL, NULL, &error), SEAM_INVALID_ARGUMENT,
-        "argument labels is NULL");
-  FAILS(seam_adapter_fit(adapter, scores, hidden, labels, NULL, (size_t)-1, NULL, NULL, &error),
+  FAILS(seam_adapter_create(backbone, "dect", OPTIONS(.options_json = "{\"width\": 1}", .classes = 2), &adapter,
+                            &error), SEAM_INVALID_ARGUMENT, "unknown option \"width\"");
+  OK(seam_adapter_create(backbone, "dect", OPTIONS(.classes = CLASSES), &adapter, &error));
+  FAILS(seam_adapter_fit(adapter, NULL, hidden, labels, NULL, EXAMPLES, NULL, NULL, NULL, NULL, 0, &error),
+        SEAM_INVALID_ARGUMENT, "argument scores is NULL");
+  FAILS(seam_adapter_fit(adapter, scores, NULL, labels, NULL, EXAMPLES, NULL, NULL, NULL, NULL, 0, &error),
+        SEAM_INVALID_ARGUMENT, "argument hidden is NULL");
+  FAILS(seam_adapter_fit(adapter, scores, hidden, NULL, NULL, EXAMPLES, NULL, NULL, NULL, NULL, 0, &error),
+        SEAM_INVALID_ARGUMENT, "argument labels is NULL");
+  FAILS(seam_adapter_fit(adapter, scores, hidden, labels, NULL, (size_t)-1, NULL, NULL, NULL, NULL, 0, &error),
         SEAM_INVALID_ARGUMENT, "argument examples must be at most 2147483648, found 18446744073709551615");
-  FAILS(seam_adapter_classify(adapter, scores, hidden, EXAMPLES, NULL, &error), SEAM_INVALID_ARGUMENT,
+  FAILS(seam_adapter_classify(adapter, scores, hidden, EXAMPLES, NULL, 0, &error), SEAM_INVALID_ARGUMENT,
         "argument class_scores is NULL");
-  FAILS(seam_adapter_classify(adapter, scores, hidden, 0, found, &error), SEAM_INVALID_ARGUMENT, "no examples");
+  FAILS(seam_adapter_classify(adapter, scores, hidden, 0, found, EXAMPLES * CLASSES, &error), SEAM_INVALID_ARGUMENT,
+        "no examples");
   seam_adapter_release(adapter);
 }
 
@@ -73,8 +75,8 @@ int main(int argc, char **argv) {
   char path[1000];
   make_examples();
   seam_runtime *runtime = make_runtime(argv[1]);
-  OK(seam_load_plugin(runtime, path_in(path, argv[1], "libDecT.so"), &error));
-  OK(seam_load_plugin(runtime, path_in(path, argv[1], "libClassBias.so"), &error));
+  OK(seam_runtime_load_plugin(runtime, path_in(path, argv[1], "libDecT.so"), &error));
+  OK(seam_runtime_load_plugin(runtime, path_in(path, argv[1], "libClassBias.so"), &error));
   seam_backbone *backbone = open_tiny(runtime);
   trains(backbone, "dect", argv[2]);
   trains(backbone, "test-class-bias", argv[2]);

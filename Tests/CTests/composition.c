@@ -21,8 +21,8 @@ int main(int argc, char **argv) {
   seam_adapter *calibration = NULL, *scale = NULL;
   seam_batch batch = tiny_batch();
   OK(seam_session_create(backbone, &session, &error));
-  OK(seam_adapter_create(backbone, "repcali", NULL, NULL, 1, 0, &calibration, &error));
-  OK(seam_adapter_create(backbone, "scale-shift", NULL, NULL, 1, 0, &scale, &error));
+  OK(seam_adapter_create(backbone, "repcali", NULL, &calibration, &error));
+  OK(seam_adapter_create(backbone, "scale-shift", NULL, &scale, &error));
 
   DLManagedTensorVersioned *plain = logits_of(session, &batch), *plain_hidden = NULL, *hidden = NULL;
   OK(seam_session_encode(session, &batch, &plain_hidden, &error));

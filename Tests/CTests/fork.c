@@ -22,7 +22,7 @@ static seam_session *make_session(seam_runtime *runtime) {
   seam_backbone *backbone = open_tiny(runtime);
   seam_adapter *adapter = NULL;
   seam_session *session = NULL;
-  OK(seam_adapter_create(backbone, "repcali", NULL, NULL, 1, 7, &adapter, &error));
+  OK(seam_adapter_create(backbone, "repcali", OPTIONS(.seed = 7), &adapter, &error));
   OK(seam_session_create(backbone, &session, &error));
   OK(seam_session_attach(session, adapter, -1, &error));
   seam_adapter_release(adapter);

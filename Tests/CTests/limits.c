@@ -62,28 +62,28 @@ static void hostile_plugins(const char *folder) {
   for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
     seam_runtime *runtime = make_runtime(folder);
     setenv("SEAM_HOSTILE", tables[i].rule, 1);
-    FAILS(seam_load_plugin(runtime, path, &error), tables[i].code, tables[i].part);
-    CHECK(seam_plugin_count(runtime) == 3);
+    FAILS(seam_runtime_load_plugin(runtime, path, &error), tables[i].code, tables[i].part);
+    CHECK(seam_runtime_plugin_count(runtime) == 3);
     seam_runtime_release(runtime);
   }
   unsetenv("SEAM_HOSTILE");
   seam_runtime *runtime = make_runtime(folder);
   seam_backbone *backbone = open_tiny(runtime);
   seam_adapter *adapter = NULL;
-  OK(seam_load_plugin(runtime, path, &error));
-  OK(seam_adapter_create_classifier(backbone, "test-hostile", NULL, CLASSES, 0, &adapter, &error));
+  OK(seam_runtime_load_plugin(runtime, path, &error));
+  OK(seam_adapter_create(backbone, "test-hostile", OPTIONS(.classes = CLASSES), &adapter, &error));
   seam_adapter_release(adapter);
   adapter = NULL;
   for (size_t i = 0; i < sizeof instances / sizeof instances[0]; i++) {
     setenv("SEAM_HOSTILE", instances[i].rule, 1);
-    seam_status status = seam_adapter_create_classifier(backbone, "test-hostile", NULL, CLASSES, 0, &adapter, &error);
+    seam_status status = seam_adapter_create(backbone, "test-hostile", OPTIONS(.classes = CLASSES), &adapter, &error);
     CHECK(strcmp(seam_error_origin(error), "org.seamkit.test.hostile") == 0);
     FAILS(status, instances[i].code, instances[i].part);
     CHECK(adapter == NULL);
   }
   unsetenv("SEAM_HOSTILE");
   /* None of them is left alive. */
-  OK(seam_unload_plugin(runtime, "org.seamkit.test.hostile", &error));
+  OK(seam_runtime_unload_plugin(runtime, "org.seamkit.test.hostile", &error));
   seam_backbone_release(backbone);
   seam_runtime_release(runtime);
 }
@@ -99,30 +99,30 @@ static void client_counts(seam_runtime *runtime, seam_backbone *backbone, const 
   seam_backbone *text_backbone = NULL;
   seam_adapter *adapter = NULL;
   seam_value value = {.kind = SEAM_VALUE_INT};
-  OK(seam_load_plugin(runtime, path_in(path, folder, "libTinyText.so"), &error));
+  OK(seam_runtime_load_plugin(runtime, path_in(path, folder, "libTinyText.so"), &error));
   OK(seam_backbone_open(runtime, "tiny-text", NULL, NULL, &text_backbone, &error));
-  OK(seam_adapter_create(backbone, "repcali", NULL, NULL, 1, 0, &adapter, &error));
+  OK(seam_adapter_create(backbone, "repcali", NULL, &adapter, &error));
   for (size_t i = 0; i < sizeof HUGE_COUNTS / sizeof HUGE_COUNTS[0]; i++) {
     size_t count = HUGE_COUNTS[i];
-    FAILS(seam_backbone_query(text_backbone, texts, count, texts, 1, NULL, NULL, scores, hidden, NULL, NULL, &error),
-          SEAM_INVALID_ARGUMENT, "argument prompt_count must be at most 67108864, found ");
-    FAILS(seam_backbone_query(text_backbone, texts, 1, texts, count, NULL, NULL, scores, hidden, NULL, NULL, &error),
-          SEAM_INVALID_ARGUMENT, "argument answer_count must be at most");
-    FAILS(seam_call(adapter, "shift", &value, count, NULL, &error), SEAM_INVALID_ARGUMENT,
+    FAILS(seam_backbone_query(text_backbone, texts, count, texts, 1, NULL, NULL, scores, 4, hidden, 4, NULL, NULL,
+                              &error), SEAM_INVALID_ARGUMENT, "argument prompt_count must be at most 67108864, found ");
+    FAILS(seam_backbone_query(text_backbone, texts, 1, texts, count, NULL, NULL, scores, 4, hidden, 4, NULL, NULL,
+                              &error), SEAM_INVALID_ARGUMENT, "argument answer_count must be at most");
+    FAILS(seam_adapter_call(adapter, "shift", &value, count, NULL, &error), SEAM_INVALID_ARGUMENT,
           "argument argument_count must be at most 127");
     FAILS(seam_adapter_parameter(adapter, count, NULL, NULL, &error), SEAM_NOT_FOUND, "argument index must be below 3");
-    FAILS(seam_adapter_fit(adapter, scores, hidden, ids, NULL, count, NULL, NULL, &error), SEAM_INVALID_ARGUMENT,
-          "argument examples must be at most");
-    FAILS(seam_adapter_classify(adapter, scores, hidden, count, scores, &error), SEAM_INVALID_ARGUMENT,
+    FAILS(seam_adapter_fit(adapter, scores, hidden, ids, NULL, count, NULL, NULL, NULL, NULL, 0, &error),
+          SEAM_INVALID_ARGUMENT, "argument examples must be at most");
+    FAILS(seam_adapter_classify(adapter, scores, hidden, count, scores, 4, &error), SEAM_INVALID_ARGUMENT,
           "argument examples must be at most");
     seam_plugin_info info = {.struct_size = sizeof info};
-    FAILS(seam_plugin_get(runtime, count, &info, &error), SEAM_NOT_FOUND, "argument index must be below");
+    FAILS(seam_runtime_get_plugin(runtime, count, &info, &error), SEAM_NOT_FOUND, "argument index must be below");
   }
   seam_adapter_release(adapter);
   adapter = NULL;
   static const int64_t class_counts[] = {INT64_MAX, INT64_MIN, -1, 1, (int64_t)1 << 33};
   for (size_t i = 0; i < sizeof class_counts / sizeof class_counts[0]; i++)
-    FAILS(seam_adapter_create_classifier(backbone, "test-calibration", NULL, class_counts[i], 0, &adapter, &error),
+    FAILS(seam_adapter_create(backbone, "test-calibration", OPTIONS(.classes = class_counts[i]), &adapter, &error),
           SEAM_INVALID_ARGUMENT, "classes");
   CHECK(adapter == NULL);
   seam_backbone_release(text_backbone);
@@ -181,7 +181,7 @@ static void session_sizes(seam_backbone *backbone) {
   OK(seam_session_generate(session, &batch, &generate, NULL, NULL, &sequences, &error));
   seam_sequences_release(sequences);
 
-  OK(seam_adapter_create(backbone, "repcali", NULL, NULL, 1, 0, &adapter, &error));
+  OK(seam_adapter_create(backbone, "repcali", NULL, &adapter, &error));
   FAILS(seam_session_attach(session, adapter, INT32_MAX, &error), SEAM_INVALID_ARGUMENT, "position must be 0 ... 0");
   FAILS(seam_session_attach(session, adapter, INT32_MIN, &error), SEAM_INVALID_ARGUMENT, "position must be 0 ... 0");
   FAILS(seam_adapter_set_learning_rate(adapter, NAN, &error), SEAM_INVALID_ARGUMENT, "learning_rate");
@@ -288,11 +288,11 @@ static void fits_by_preparing(seam_backbone *backbone, const char *folder) {
   seam_fit_options options = {.struct_size = sizeof options};
   seam_fit_options_init(&options);
   options.epochs = 3;
-  OK(seam_adapter_create_classifier(backbone, "test-calibration", NULL, CLASSES, 0, &adapter, &error));
-  OK(seam_adapter_fit(adapter, scores, hidden, labels, empty, EXAMPLES, &options, losses, &error));
+  OK(seam_adapter_create(backbone, "test-calibration", OPTIONS(.classes = CLASSES), &adapter, &error));
+  OK(seam_adapter_fit(adapter, scores, hidden, labels, empty, EXAMPLES, &options, NULL, NULL, losses, 3, &error));
   OK(seam_adapter_save(adapter, path_in(path, folder, "calibration"), NULL, NULL, &error));
   OK(seam_adapter_load(backbone, path, &loaded, &error));
-  OK(seam_adapter_classify(loaded, scores, hidden, EXAMPLES, found, &error));
+  OK(seam_adapter_classify(loaded, scores, hidden, EXAMPLES, found, EXAMPLES * CLASSES, &error));
   double loss = 0;
   for (int i = 0; i < EXAMPLES; i++) {
     double total = 0, own = 0;
@@ -308,26 +308,27 @@ static void fits_by_preparing(seam_backbone *backbone, const char *folder) {
   for (int i = 0; i < 3; i++) CHECK(fabs(losses[i] - loss) < 1e-6);
 
   options.prepare = 0;
-  FAILS(seam_adapter_fit(adapter, scores, hidden, labels, empty, EXAMPLES, &options, losses, &error),
+  FAILS(seam_adapter_fit(adapter, scores, hidden, labels, empty, EXAMPLES, &options, NULL, NULL, losses, 3, &error),
         SEAM_INVALID_ARGUMENT, "there is nothing to train");
   options.prepare = 1;
   options.epochs = INT64_MAX;
-  FAILS(seam_adapter_fit(adapter, scores, hidden, labels, empty, EXAMPLES, &options, NULL, &error),
+  FAILS(seam_adapter_fit(adapter, scores, hidden, labels, empty, EXAMPLES, &options, NULL, NULL, NULL, 0, &error),
         SEAM_INVALID_ARGUMENT, "epochs must be at most");
   options.epochs = 3;
   options.chunk_size = INT64_MAX;
-  OK(seam_adapter_fit(adapter, scores, hidden, labels, NULL, EXAMPLES, &options, losses, &error));
+  OK(seam_adapter_fit(adapter, scores, hidden, labels, NULL, EXAMPLES, &options, NULL, NULL, losses, 3, &error));
   seam_adapter_release(adapter);
   seam_adapter_release(loaded);
 
-  OK(seam_adapter_create_classifier(backbone, "test-constant", NULL, CLASSES, 0, &adapter, &error));
-  FAILS(seam_adapter_fit(adapter, scores, hidden, labels, empty, EXAMPLES, NULL, NULL, &error), SEAM_INVALID_ARGUMENT,
+  OK(seam_adapter_create(backbone, "test-constant", OPTIONS(.classes = CLASSES), &adapter, &error));
+  FAILS(seam_adapter_fit(adapter, scores, hidden, labels, empty, EXAMPLES, NULL, NULL, NULL, NULL, 0, &error),
+        SEAM_INVALID_ARGUMENT,
         "there is nothing to train: no adapter has a parameter that is not frozen, or starts from the examples");
   seam_adapter_release(adapter);
 
   CHECK(warning[0] == 0);
-  OK(seam_adapter_create_classifier(backbone, "test-unused", NULL, CLASSES, 0, &adapter, &error));
-  OK(seam_adapter_fit(adapter, scores, hidden, labels, empty, EXAMPLES, NULL, NULL, &error));
+  OK(seam_adapter_create(backbone, "test-unused", OPTIONS(.classes = CLASSES), &adapter, &error));
+  OK(seam_adapter_fit(adapter, scores, hidden, labels, empty, EXAMPLES, NULL, NULL, NULL, NULL, 0, &error));
   CHECK(strcmp(warning,
                "adapter \"test-unused\": the loss of epoch 1 does not reach the trained parameter \"unused\", which "
                "is not updated") == 0);
@@ -340,7 +341,7 @@ int main(int argc, char **argv) {
   hostile_plugins(argv[1]);
   seam_runtime *runtime = make_runtime(argv[1]);
   seam_runtime_set_log(runtime, keep_warning, NULL);
-  OK(seam_load_plugin(runtime, path_in(path, argv[1], "libCalibration.so"), &error));
+  OK(seam_runtime_load_plugin(runtime, path_in(path, argv[1], "libCalibration.so"), &error));
   seam_backbone *backbone = open_tiny(runtime);
   client_counts(runtime, backbone, argv[1]);
   tokenizer_counts(argv[3]);

@@ -17,7 +17,7 @@ static seam_batch labelled_texts(void) {
 
 static void scores_of(seam_session *session, float scores[EXAMPLES * CLASSES]) {
   seam_batch batch = labelled_texts();
-  OK(seam_session_classify(session, &batch, scores, &error));
+  OK(seam_session_classify(session, &batch, scores, EXAMPLES * CLASSES, &error));
 }
 
 static void check_near(const float *a, const float *b, float tolerance) {
@@ -30,28 +30,31 @@ static void check_refusals(seam_backbone *backbone) {
   seam_adapter *prefix = NULL, *gate = NULL, *other = NULL;
   OK(seam_session_create(backbone, &session, &error));
   ERROR_SLOT;
-  FAILS(seam_session_add(session, "gate", NULL, 0, 1, 0, &gate, &error), SEAM_INVALID_ARGUMENT, "prefix");
-  FAILS(seam_session_add(session, "residual-prefix", "{\"prefix_length\": 5}", 0, 1, 0, &prefix, &error),
-        SEAM_INVALID_ARGUMENT, "5");
-  FAILS(seam_session_add(session, "linear-head", NULL, 1, 1, 0, &other, &error), SEAM_INVALID_ARGUMENT, "2 classes");
+  FAILS(seam_session_add(session, "gate", NULL, &gate, &error), SEAM_INVALID_ARGUMENT, "prefix");
+  FAILS(seam_session_add(session, "residual-prefix", OPTIONS(.options_json = "{\"prefix_length\": 5}"), &prefix,
+                         &error), SEAM_INVALID_ARGUMENT, "5");
+  FAILS(seam_session_add(session, "linear-head", OPTIONS(.classes = 1), &other, &error), SEAM_INVALID_ARGUMENT,
+        "2 classes");
   CHECK(prefix == NULL && gate == NULL && other == NULL);
 
-  OK(seam_session_add(session, "residual-prefix", "{\"prefix_length\": 3}", 0, 1, 0, &prefix, &error));
-  OK(seam_session_add(session, "gate", NULL, 0, 1, 0, &gate, &error));
+  OK(seam_session_add(session, "residual-prefix", OPTIONS(.options_json = "{\"prefix_length\": 3}"), &prefix, &error));
+  OK(seam_session_add(session, "gate", NULL, &gate, &error));
   FAILS(seam_session_detach(session, prefix, &error), SEAM_INVALID_ARGUMENT, "gate");
-  FAILS(seam_session_add(session, "prefix-tuning", "{\"prefix_length\": 1}", 0, 1, 0, NULL, &error), SEAM_INCOMPATIBLE,
-        "3 tokens, the one attached has 4 tokens");
+  FAILS(seam_session_add(session, "prefix-tuning", OPTIONS(.options_json = "{\"prefix_length\": 1}"), NULL, &error),
+        SEAM_INCOMPATIBLE, "3 tokens, the one attached has 4 tokens");
   OK(seam_session_detach(session, gate, &error));
   OK(seam_session_detach(session, prefix, &error));
 
-  OK(seam_session_add(session, "residual-prefix", "{\"prefix_length\": 2}", 0, 1, 0, &other, &error));
+  OK(seam_session_add(session, "residual-prefix", OPTIONS(.options_json = "{\"prefix_length\": 2}"), &other, &error));
   FAILS(seam_session_attach(session, gate, -1, &error), SEAM_INCOMPATIBLE, "3 tokens, the one attached has 2 tokens");
 
   seam_batch batch = labelled_texts();
   float scores[EXAMPLES * CLASSES];
-  FAILS(seam_session_classify(session, &batch, scores, &error), SEAM_INVALID_ARGUMENT, "linear-head");
+  FAILS(seam_session_classify(session, &batch, scores, EXAMPLES * CLASSES, &error), SEAM_INVALID_ARGUMENT,
+        "linear-head");
   batch.target_length = LENGTH;
-  FAILS(seam_session_classify(session, &batch, scores, &error), SEAM_INVALID_ARGUMENT, "target_length");
+  FAILS(seam_session_classify(session, &batch, scores, EXAMPLES * CLASSES, &error), SEAM_INVALID_ARGUMENT,
+        "target_length");
   seam_adapter_release(other);
   seam_adapter_release(gate);
   seam_adapter_release(prefix);
@@ -70,16 +73,16 @@ int main(int argc, char **argv) {
   seam_set_thread_count(1);
   OK(seam_runtime_create(&runtime, &error));
   for (size_t i = 0; i < sizeof plugins / sizeof plugins[0]; i++)
-    OK(seam_load_plugin(runtime, path_in(path, argv[1], plugins[i]), &error));
+    OK(seam_runtime_load_plugin(runtime, path_in(path, argv[1], plugins[i]), &error));
   OK(seam_backbone_open(runtime, "tiny-attention", NULL, NULL, &backbone, &error));
   check_refusals(backbone);
 
   OK(seam_session_create(backbone, &session, &error));
-  OK(seam_session_add(session, "linear-head", NULL, CLASSES, 1, 0, &head, &error));
+  OK(seam_session_add(session, "linear-head", OPTIONS(.classes = CLASSES), &head, &error));
   float trained[EXAMPLES * CLASSES], again[EXAMPLES * CLASSES];
-  OK(seam_session_add(session, "residual-prefix", "{\"prefix_length\": 3, \"mlp_hidden_size\": 4}", 0, 1, 0, &prefix,
-                      &error));
-  OK(seam_session_add(session, "gate", "{\"scope\": \"token-layer\"}", 0, 1, 0, &gate, &error));
+  OK(seam_session_add(session, "residual-prefix",
+                      OPTIONS(.options_json = "{\"prefix_length\": 3, \"mlp_hidden_size\": 4}"), &prefix, &error));
+  OK(seam_session_add(session, "gate", OPTIONS(.options_json = "{\"scope\": \"token-layer\"}"), &gate, &error));
 
   seam_batch batch = labelled_texts();
   seam_train_options options = {.struct_size = sizeof options};
@@ -98,11 +101,11 @@ int main(int argc, char **argv) {
   CHECK(last < 0.5 * first);
   scores_of(session, trained);
   seam_score scores[EXAMPLES];
-  OK(seam_session_score(session, &batch, scores, &error));
+  OK(seam_session_score(session, &batch, scores, EXAMPLES, &error));
   for (int i = 0; i < EXAMPLES; i++) CHECK(scores[i].token_count == 1 && scores[i].correct_count == 1);
 
   seam_value weights;
-  OK(seam_call(gate, "weights", NULL, 0, &weights, &error));
+  OK(seam_adapter_call(gate, "weights", NULL, 0, &weights, &error));
   CHECK(weights.kind == SEAM_VALUE_TENSOR && count_of(weights.tensor) == 3);
   int moved = 0;
   for (int i = 0; i < 3; i++) {

@@ -20,11 +20,11 @@ static answer untouched(void) {
   return out;
 }
 
-static seam_status ask(seam_backbone *backbone, const char *const *texts, seam_query_callback callback, void *user,
+static seam_status ask(seam_backbone *backbone, const char *const *texts, seam_progress_callback callback, void *user,
                        answer *out, seam_error **error) {
   *out = untouched();
-  return seam_backbone_query(backbone, texts, PROMPTS, answers, ANSWERS, callback, user, out->scores, out->hidden,
-                             &out->answered, &out->requests, error);
+  return seam_backbone_query(backbone, texts, PROMPTS, answers, ANSWERS, callback, user, out->scores, PROMPTS * ANSWERS,
+                             out->hidden, PROMPTS * FEATURES, &out->answered, &out->requests, error);
 }
 
 /* The first rows are those of `texts`, the others untouched. */
@@ -40,7 +40,10 @@ static void check_rows(const answer *found, const char *const *texts, size_t ans
   }
 }
 
-static int32_t count_down(void *user) { return (*(int *)user)-- > 0; }
+static int32_t count_down(void *user, const seam_progress *progress) {
+  CHECK(progress->activity == SEAM_ACTIVITY_QUERY && progress->total == PROMPTS);
+  return (*(int *)user)-- > 0;
+}
 
 static seam_backbone *open_text(seam_runtime *runtime, const char *options) {
   seam_backbone *backbone = NULL;
@@ -61,11 +64,12 @@ static void answers_in_rows(seam_runtime *runtime) {
   check_rows(&found, prompts, PROMPTS);
   int left = 100;
   OK(ask(backbone, prompts, count_down, &left, &found, &error));
-  CHECK(left == 100 - PROMPTS);
-  OK(seam_backbone_query(backbone, prompts, PROMPTS, answers, ANSWERS, NULL, NULL, found.scores, NULL, NULL, NULL,
-                         &error));
-  OK(seam_backbone_query(backbone, NULL, 0, answers, ANSWERS, NULL, NULL, found.scores, NULL, &found.answered, NULL,
-                         &error));
+  /* Before each prompt and after the last. */
+  CHECK(left == 100 - PROMPTS - 1);
+  OK(seam_backbone_query(backbone, prompts, PROMPTS, answers, ANSWERS, NULL, NULL, found.scores, PROMPTS * ANSWERS,
+                         NULL, 0, NULL, NULL, &error));
+  OK(seam_backbone_query(backbone, NULL, 0, answers, ANSWERS, NULL, NULL, found.scores, PROMPTS * ANSWERS, NULL, 0,
+                         &found.answered, NULL, &error));
   CHECK(found.answered == 0);
 
   left = 2;
@@ -87,10 +91,10 @@ static void arguments(seam_runtime *runtime) {
   FAILS(ask(backbone, holes, NULL, NULL, &found, &error), SEAM_INVALID_ARGUMENT, "argument prompts[1] is NULL");
   FAILS(ask(backbone, odd, NULL, NULL, &found, &error), SEAM_INVALID_ARGUMENT, "prompts[1] is not valid UTF-8");
   check_rows(&found, prompts, 0);
-  FAILS(seam_backbone_query(backbone, prompts, PROMPTS, answers, ANSWERS, NULL, NULL, NULL, NULL, NULL, NULL, &error),
-        SEAM_INVALID_ARGUMENT, "argument scores is NULL");
-  FAILS(seam_backbone_query(backbone, prompts, PROMPTS, NULL, 0, NULL, NULL, found.scores, NULL, NULL, NULL, &error),
-        SEAM_INVALID_ARGUMENT, "needs answers");
+  FAILS(seam_backbone_query(backbone, prompts, PROMPTS, answers, ANSWERS, NULL, NULL, NULL, 0, NULL, 0, NULL, NULL,
+                            &error), SEAM_INVALID_ARGUMENT, "argument scores is NULL");
+  FAILS(seam_backbone_query(backbone, prompts, PROMPTS, NULL, 0, NULL, NULL, found.scores, PROMPTS * ANSWERS, NULL, 0,
+                            NULL, NULL, &error), SEAM_INVALID_ARGUMENT, "needs answers");
   seam_backbone_release(backbone);
 
   backbone = open_tiny(runtime);
@@ -136,7 +140,7 @@ int main(int argc, char **argv) {
   if (argc < 2) return 2;
   char path[1000];
   seam_runtime *runtime = make_runtime(argv[1]);
-  OK(seam_load_plugin(runtime, path_in(path, argv[1], "libTinyText.so"), &error));
+  OK(seam_runtime_load_plugin(runtime, path_in(path, argv[1], "libTinyText.so"), &error));
   answers_in_rows(runtime);
   arguments(runtime);
   defects(runtime);

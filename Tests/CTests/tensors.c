@@ -32,7 +32,7 @@ static void lifetime(seam_runtime *runtime) {
   ERROR_SLOT;
   const seam_ops *ops = seam_native_ops();
   seam_context *ctx = NULL;
-  CHECK(ops == seam_native_ops() && ops->struct_size == sizeof(seam_ops) && ops->abi_major == SEAM_ABI_MAJOR);
+  CHECK(ops == seam_native_ops() && ops->struct_size >= SEAM_OPS_SIZE_1_0 && ops->abi_major == SEAM_ABI_MAJOR);
 
   /* Borrowed until the pass and every view of it are gone. */
   counted source = make_counted();
@@ -103,8 +103,8 @@ static void gradients(seam_runtime *runtime) {
 static void methods(seam_backbone *backbone) {
   ERROR_SLOT;
   seam_adapter *calibration = NULL, *scale = NULL;
-  OK(seam_adapter_create(backbone, "repcali", NULL, "{\"lambda\": 2.5}", 1, 0, &calibration, &error));
-  OK(seam_adapter_create(backbone, "scale-shift", NULL, NULL, 1, 0, &scale, &error));
+  OK(seam_adapter_create(backbone, "repcali", OPTIONS(.options_json = "{\"lambda\": 2.5}"), &calibration, &error));
+  OK(seam_adapter_create(backbone, "scale-shift", NULL, &scale, &error));
   const char *name = NULL;
   DLManagedTensorVersioned *view = NULL;
   OK(seam_adapter_parameter(calibration, 0, &name, &view, &error));
@@ -112,37 +112,40 @@ static void methods(seam_backbone *backbone) {
   for (int i = 0; i < WIDTH; i++) data_of(view)[i] = (float)i;
 
   seam_value value;
-  OK(seam_call(calibration, "lambda", NULL, 0, &value, &error));
+  OK(seam_adapter_call(calibration, "lambda", NULL, 0, &value, &error));
   CHECK(value.kind == SEAM_VALUE_DOUBLE && value.number == 2.5);
-  OK(seam_call(calibration, "shift", NULL, 0, NULL, &error));
-  OK(seam_call(calibration, "shift", NULL, 0, &value, &error));
+  OK(seam_adapter_call(calibration, "shift", NULL, 0, NULL, &error));
+  OK(seam_adapter_call(calibration, "shift", NULL, 0, &value, &error));
   CHECK(value.kind == SEAM_VALUE_TENSOR && count_of(value.tensor) == WIDTH);
   data_of(view)[3] = 100;
   for (int i = 0; i < WIDTH; i++) CHECK(data_of(value.tensor)[i] == 2.5f * (float)i);
   give_back(value.tensor);
   give_back(view);
-  OK(seam_call(scale, "distance", NULL, 0, &value, &error));
+  OK(seam_adapter_call(scale, "distance", NULL, 0, &value, &error));
   CHECK(value.kind == SEAM_VALUE_TENSOR && data_of(value.tensor)[0] == 0);
   give_back(value.tensor);
 
   counted one = make_counted(), two = make_counted(), three = make_counted();
   seam_value arguments[2] = {{.kind = SEAM_VALUE_TENSOR, .tensor = lend(&one)},
                              {.kind = SEAM_VALUE_DOUBLE, .number = 1}};
-  FAILS(seam_call(calibration, "shift", arguments, 2, &value, &error), SEAM_INVALID_ARGUMENT,
+  FAILS(seam_adapter_call(calibration, "shift", arguments, 2, &value, &error), SEAM_INVALID_ARGUMENT,
         "method \"shift\" takes 0 arguments");
   CHECK(one.deleted == 1);
   arguments[0].tensor = lend(&two);
   arguments[1].kind = 77;
-  FAILS(seam_call(calibration, "shift", arguments, 2, &value, &error), SEAM_INVALID_ARGUMENT,
+  FAILS(seam_adapter_call(calibration, "shift", arguments, 2, &value, &error), SEAM_INVALID_ARGUMENT,
         "arguments[1] has the unknown kind 77");
   CHECK(two.deleted == 1);
   arguments[0].tensor = lend(&three);
-  FAILS(seam_call(NULL, "shift", arguments, 1, &value, &error), SEAM_INVALID_ARGUMENT, "argument adapter is NULL");
+  FAILS(seam_adapter_call(NULL, "shift", arguments, 1, &value, &error), SEAM_INVALID_ARGUMENT,
+        "argument adapter is NULL");
   CHECK(three.deleted == 1);
-  FAILS(seam_call(calibration, "shrift", NULL, 0, &value, &error), SEAM_NOT_FOUND,
+  FAILS(seam_adapter_call(calibration, "shrift", NULL, 0, &value, &error), SEAM_NOT_FOUND,
         "has no method \"shrift\"; it has shift, lambda");
-  FAILS(seam_call(calibration, "shift", NULL, 1, &value, &error), SEAM_INVALID_ARGUMENT, "argument arguments is NULL");
-  FAILS(seam_call(calibration, NULL, NULL, 0, &value, &error), SEAM_INVALID_ARGUMENT, "argument method is NULL");
+  FAILS(seam_adapter_call(calibration, "shift", NULL, 1, &value, &error), SEAM_INVALID_ARGUMENT,
+        "argument arguments is NULL");
+  FAILS(seam_adapter_call(calibration, NULL, NULL, 0, &value, &error), SEAM_INVALID_ARGUMENT,
+        "argument method is NULL");
   seam_adapter_release(scale);
   seam_adapter_release(calibration);
 }

@@ -20,14 +20,14 @@ static void classifies(seam_backbone *backbone, seam_tokenizer *tokenizer, const
   strcat(cache, "-cache");
 
   OK(seam_classifier_create(backbone, tokenizer, task, cache, &classifier, &error));
-  OK(seam_classifier_predict(classifier, texts, NULL, TEXTS, before, &error));
+  OK(seam_classifier_predict(classifier, texts, NULL, TEXTS, NULL, NULL, before, TEXTS * CLASSES, &error));
   const int64_t asked = seam_classifier_query_count(classifier);
   CHECK(asked >= TEXTS);
-  OK(seam_adapter_create_classifier(backbone, "dect", NULL, CLASSES, 3, &adapter, &error));
+  OK(seam_adapter_create(backbone, "dect", OPTIONS(.classes = CLASSES, .seed = 3), &adapter, &error));
   OK(seam_classifier_attach(classifier, adapter, &error));
-  OK(seam_classifier_fit(classifier, texts, NULL, labels, TEXTS, NULL, losses, &error));
+  OK(seam_classifier_fit(classifier, texts, NULL, labels, TEXTS, NULL, NULL, NULL, losses, 30, &error));
   CHECK(losses[29] < losses[0]);
-  OK(seam_classifier_predict(classifier, texts, NULL, TEXTS, after, &error));
+  OK(seam_classifier_predict(classifier, texts, NULL, TEXTS, NULL, NULL, after, TEXTS * CLASSES, &error));
   CHECK(memcmp(before, after, sizeof before) != 0);
   for (int i = 0; i < TEXTS * CLASSES; i++) CHECK(isfinite(after[i]));
 
@@ -37,7 +37,7 @@ static void classifies(seam_backbone *backbone, seam_tokenizer *tokenizer, const
   OK(seam_adapter_task(copy, &saved_task, &error));
   OK(seam_classifier_create(backbone, tokenizer, saved_task, cache, &loaded, &error));
   OK(seam_classifier_attach(loaded, copy, &error));
-  OK(seam_classifier_predict(loaded, texts, NULL, TEXTS, again, &error));
+  OK(seam_classifier_predict(loaded, texts, NULL, TEXTS, NULL, NULL, again, TEXTS * CLASSES, &error));
   CHECK(memcmp(after, again, sizeof after) == 0);
   CHECK(seam_classifier_query_count(loaded) == 0 || strcmp(name, "tokens") == 0);
   seam_string_release(saved_task);
@@ -64,16 +64,18 @@ static void refuses(seam_backbone *backbone, seam_tokenizer *tokenizer) {
   FAILS(seam_classifier_create(backbone, NULL, task, NULL, &classifier, &error), SEAM_INVALID_ARGUMENT,
         "needs its tokenizer");
   OK(seam_classifier_create(backbone, tokenizer, task, NULL, &classifier, &error));
-  FAILS(seam_classifier_fit(classifier, texts, NULL, labels, TEXTS, NULL, NULL, &error), SEAM_INVALID_ARGUMENT,
-        "there is no adapter");
-  OK(seam_adapter_create_classifier(backbone, "dect", NULL, 3, 0, &adapter, &error));
-  FAILS(seam_classifier_attach(classifier, adapter, &error), SEAM_INCOMPATIBLE, "was made for 3 classes, the task has 2");
+  FAILS(seam_classifier_fit(classifier, texts, NULL, labels, TEXTS, NULL, NULL, NULL, NULL, 0, &error),
+        SEAM_INVALID_ARGUMENT, "there is no adapter");
+  OK(seam_adapter_create(backbone, "dect", OPTIONS(.classes = 3), &adapter, &error));
+  FAILS(seam_classifier_attach(classifier, adapter, &error), SEAM_INCOMPATIBLE,
+        "was made for 3 classes, the task has 2");
   FAILS(seam_adapter_task(adapter, &json, &error), SEAM_NOT_FOUND, "holds no classification task");
-  FAILS(seam_classifier_predict(classifier, NULL, NULL, 2, scores, &error), SEAM_INVALID_ARGUMENT,
-        "argument texts is NULL");
-  FAILS(seam_classifier_predict(classifier, texts, NULL, 0, scores, &error), SEAM_INVALID_ARGUMENT,
-        "count must be positive");
-  FAILS(seam_classifier_predict(classifier, texts, texts, 2, scores, &error), SEAM_INVALID_ARGUMENT, "{text_b}");
+  FAILS(seam_classifier_predict(classifier, NULL, NULL, 2, NULL, NULL, scores, 2 * CLASSES, &error),
+        SEAM_INVALID_ARGUMENT, "argument texts is NULL");
+  FAILS(seam_classifier_predict(classifier, texts, NULL, 0, NULL, NULL, scores, 2 * CLASSES, &error),
+        SEAM_INVALID_ARGUMENT, "count must be positive");
+  FAILS(seam_classifier_predict(classifier, texts, texts, 2, NULL, NULL, scores, 2 * CLASSES, &error),
+        SEAM_INVALID_ARGUMENT, "{text_b}");
   CHECK(seam_classifier_query_count(NULL) == -1);
   CHECK(json == NULL);
   seam_adapter_release(adapter);
@@ -86,8 +88,8 @@ int main(int argc, char **argv) {
   seam_backbone *reads_tokens = NULL, *reads_text = NULL;
   seam_tokenizer *tokenizer = NULL;
   char path[1000];
-  OK(seam_load_plugin(runtime, path_in(path, argv[1], "libDecT.so"), &error));
-  OK(seam_load_plugin(runtime, path_in(path, argv[1], "libTinyText.so"), &error));
+  OK(seam_runtime_load_plugin(runtime, path_in(path, argv[1], "libDecT.so"), &error));
+  OK(seam_runtime_load_plugin(runtime, path_in(path, argv[1], "libTinyText.so"), &error));
   OK(seam_tokenizer_open(argv[3], &tokenizer, &error));
   OK(seam_backbone_open(runtime, "tiny-opaque", NULL, NULL, &reads_tokens, &error));
   OK(seam_backbone_open(runtime, "tiny-text", NULL, NULL, &reads_text, &error));

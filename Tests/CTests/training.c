@@ -14,7 +14,7 @@ static size_t views_of(seam_adapter *adapter, DLManagedTensorVersioned *views[8]
 
 static double mean_loss(seam_session *session, const seam_batch *batch) {
   seam_score scores[BATCH];
-  OK(seam_session_score(session, batch, scores, &error));
+  OK(seam_session_score(session, batch, scores, BATCH, &error));
   double sum = 0;
   int64_t count = 0;
   for (int64_t i = 0; i < BATCH; i++) {
@@ -33,7 +33,7 @@ static void gradient_is_right(seam_backbone *backbone, const char *id, const cha
   seam_session *session = NULL;
   seam_batch batch = tiny_batch();
   DLManagedTensorVersioned *views[8];
-  OK(seam_adapter_create(backbone, id, NULL, given, 1, 0, &adapter, &error));
+  OK(seam_adapter_create(backbone, id, OPTIONS(.options_json = given), &adapter, &error));
   OK(seam_session_create(backbone, &session, &error));
   OK(seam_session_attach(session, adapter, -1, &error));
 
@@ -97,9 +97,9 @@ static seam_adapter *train(seam_backbone *backbone, seam_session *session) {
   seam_batch batch = tiny_batch();
   seam_train_options options = {.struct_size = sizeof options};
   seam_step step = {.struct_size = sizeof step};
-  OK(seam_adapter_create(backbone, "repcali", NULL, "{\"seed\": \"positions\", \"max_positions\": 5}", 1, 7, &adapter,
-                         &error));
-  OK(seam_adapter_create(backbone, "repcali", NULL, NULL, 1, 7, &other, &error));
+  OK(seam_adapter_create(backbone, "repcali", OPTIONS(.options_json = "{\"seed\": \"positions\", \"max_positions\": 5}",
+                                                      .seed = 7), &adapter, &error));
+  OK(seam_adapter_create(backbone, "repcali", OPTIONS(.seed = 7), &other, &error));
   OK(seam_session_attach(session, adapter, -1, &error));
   seam_train_options_init(&options);
   options.learning_rate = 0.05;
@@ -171,7 +171,7 @@ int main(int argc, char **argv) {
   if (argc < 3) return 2;
   char path[1000];
   seam_runtime *runtime = make_runtime(argv[1]);
-  OK(seam_load_plugin(runtime, path_in(path, argv[1], "libBottleneck.so"), &error));
+  OK(seam_runtime_load_plugin(runtime, path_in(path, argv[1], "libBottleneck.so"), &error));
   seam_backbone *backbone = open_tiny(runtime);
   gradient_is_right(backbone, "repcali", NULL, 3);
   gradient_is_right(backbone, "bottleneck", "{\"rank\": 2}", 2);

@@ -25,14 +25,17 @@ final class FakeAnswers: AnswerSource {
     func scores(_ text: String) -> [Float] { (0..<words).map { Float(text.utf8.count % 7) - Float($0) } }
 
     /// Last texts first, two at a time.
-    func answer(_ inputs: [InputText], deliver: ([Int], AnswerFeatures) throws -> Bool) throws {
+    func answer(
+        _ inputs: [InputText], shouldContinue: () -> Bool, deliver: ([Int], AnswerFeatures) throws -> Void
+    ) throws {
         for end in stride(from: inputs.count, to: 0, by: -2) {
+            guard shouldContinue() else { throw SeamError(.cancelled, "asking was cancelled") }
             let rows = Array((max(0, end - 2)..<end).reversed())
             if let limit, asked.count + rows.count > limit { throw SeamError(.io, "the line is dead") }
             let texts = rows.map { inputs[$0].text }
             asked += texts
             let features = AnswerFeatures(scores: texts.flatMap(scores), hidden: texts.flatMap(hidden))
-            guard try deliver(rows, features) else { throw SeamError(.cancelled, "asking was cancelled") }
+            try deliver(rows, features)
         }
     }
 }

@@ -107,6 +107,34 @@ func exponential(_ x: Double) -> Double { exp(x) }
         }
     }
 
+    /// What is told before each step is what the results hold, token by token.
+    @Test func tellsTheNewestTokens() throws {
+        for sample in [false, true] {
+            var options = greedy
+            (options.sample, options.maxNewTokens, options.numReturnSequences) = (sample, 12, sample ? 2 : 1)
+            var told: [GenerationProgress] = []
+            let results = try generate(stepper: HashModel(batch: 3, vocabulary: 20), batch: 3, options: options) {
+                told.append($0)
+                return true
+            }.flatMap(\.self)
+            #expect(told.map(\.done) == Array(told.indices) && told.allSatisfy { $0.total == 12 })
+            #expect(told[0].tokens == nil && told.dropFirst().allSatisfy { $0.tokens?.count == results.count })
+            for (index, result) in results.enumerated() {
+                let streamed = told.dropFirst().compactMap { $0.tokens![index] }
+                // The last step's tokens come with the results.
+                #expect(streamed == Array(result.tokens.prefix(streamed.count)))
+                #expect(streamed.count >= result.tokens.count - 1)
+            }
+            #expect(results.contains { $0.tokens.count < 12 }, "no row ends early, so the comparison shows less")
+        }
+        var options = greedy
+        options.beams = 2
+        _ = try generate(stepper: HashModel(batch: 1, vocabulary: 20), batch: 1, options: options) {
+            #expect($0.tokens == nil)
+            return true
+        }
+    }
+
     @Test func cancelsBeforeAStep() {
         var options = greedy
         options.eosTokens = []
@@ -115,7 +143,7 @@ func exponential(_ x: Double) -> Double { exp(x) }
             let model = HashModel(batch: 1, vocabulary: 20)
             var error: SeamError?
             do {
-                _ = try generate(stepper: model, batch: 1, options: options) { $0 < 4 }
+                _ = try generate(stepper: model, batch: 1, options: options) { $0.done < 4 }
             } catch let found {
                 error = found as? SeamError
             }

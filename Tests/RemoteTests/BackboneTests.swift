@@ -33,7 +33,7 @@ import Testing
     }
 
     @Test func aQueryIsCancelledBeforeItsFirstRequest() throws {
-        let answer = try open().query(prompts: ["a"], answers: [" yes"], shouldContinue: { false })
+        let answer = try open().query(prompts: ["a"], answers: [" yes"]) { _, _ in false }
         #expect(answer.requests == 0 && answer.answered == 0)
         #expect(answer.failure?.code == .cancelled)
         #expect(answer.failure?.message == "the query was cancelled")

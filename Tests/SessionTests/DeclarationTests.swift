@@ -12,14 +12,14 @@ import Testing
 
     @Test func goodSignatures() throws {
         let cases: [(String, Method.ValueType, [Method.ValueType])] = [
-            ("void (const seam_method_call *)", .void, []),
-            ("seam_tensor *(const seam_method_call *, double)", .tensor, [.double]),
+            ("void (void *, const seam_pass *)", .void, []),
+            ("seam_tensor *(void *, const seam_pass *, double)", .tensor, [.double]),
             (
-                "seam_tensor*(const seam_method_call*,int64_t,const char*,seam_tensor*)", .tensor,
+                "seam_tensor*(void*,const seam_pass*,int64_t,const char*,seam_tensor*)", .tensor,
                 [.int, .string, .tensor]
             ),
-            ("const char *(const seam_method_call *)", .string, []),
-            ("  int64_t   ( const   seam_method_call  * , double )", .int, [.double]),
+            ("const char *(void *, const seam_pass *)", .string, []),
+            ("  int64_t   ( void *, const   seam_pass  * , double )", .int, [.double]),
         ]
         for (signature, result, arguments) in cases {
             let parsed = try #require(Method.parse(signature), "\(signature)")
@@ -29,14 +29,15 @@ import Testing
     }
 
     @Test(arguments: [
-        "", "void", "void ()", "void (void)", "double (double)", "(const seam_method_call *)",
-        "float (const seam_method_call *)", "void (const seam_method_call *, float)", "void (seam_method_call *)",
-        "void (const seam_method_call *, void)", "void (const seam_method_call *, double",
-        "void (const seam_method_call *,)",
-        "void (const seam_method_call *,, double)", "void (, const seam_method_call *)",
-        "void (const seam_method_call *, double x)", "void (const seam_method_call *, seam_tensor **)",
-        "void (const seam_method_call *);", "void (*)(const seam_method_call *)",
-        "void (const seam_method_call *, ...)",
+        "", "void", "void ()", "void (void)", "double (double)", "(void *, const seam_pass *)",
+        "float (void *, const seam_pass *)", "void (void *, const seam_pass *, float)", "void (void *, seam_pass *)",
+        "void (void *, const seam_pass *, void)", "void (void *, const seam_pass *, double",
+        "void (void *, const seam_pass *,)",
+        "void (void *, const seam_pass *,, double)", "void (, void *, const seam_pass *)",
+        "void (void *, const seam_pass *, double x)", "void (void *, const seam_pass *, seam_tensor **)",
+        "void (void *, const seam_pass *);", "void (*)(void *, const seam_pass *)",
+        "void (void *, const seam_pass *, ...)", "void (const seam_pass *)", "void (const seam_pass *, void *)",
+        "void (void *)", "seam_tensor *(const seam_method_call *, double)",
     ]) func badSignatures(_ signature: String) {
         #expect(Method.parse(signature) == nil)
     }
@@ -155,6 +156,58 @@ import Testing
         #expect(configuration["b"] == nil)
         #expect(configuration["b.e"] == nil)
         #expect(configuration["f"] == [])
+    }
+
+    @Test func elementsOfListsHaveTheirNumbers() {
+        let configuration = Configuration(flattening: [
+            "ids": [3, 5, [7, "x"]], "a": ["b": [["c": 1], ["c": 2]]], "a.list": [9], "text": "words",
+        ])
+        #expect(configuration["ids.0"] == 3 && configuration["ids.1"] == 5 && configuration["ids.2"] == [7, "x"])
+        #expect(configuration["ids.2.1"] == "x" && configuration["a.b.1.c"] == 2 && configuration["a.list.0"] == 9)
+        for key in ["ids.3", "ids.-1", "ids.", "ids.x", "ids.0.0", "a.b.2.c", "a.b.1.d", "text.0", ".0", "."] {
+            #expect(configuration[key] == nil, "\(key)")
+        }
+    }
+
+    @Test func listsAndObjectsOfPlugins() throws {
+        let runtime = try Runtime()
+        let host = runtime.host.pointee
+        let json: JSON = ["ids": [3, 5], "a": ["b": ["c": 1.5, "d": .null]], "s": "one\ntwo", "n": .null]
+        let handle = Configuration(flattening: json)
+        var count = Int64(-1)
+        var text: UnsafePointer<CChar>?
+        for (key, expected) in [("ids", 2), ("a", 1), ("a.b", 2), ("", 4)] as [(String, Int64)] {
+            #expect(host.config_count(handle.handle, key, &count) == 0 && count == expected, "\(key)")
+        }
+        for (key, expected) in [
+            ("ids", "[3,5]"), ("ids.1", "5"), ("a.b", #"{"c":1.5,"d":null}"#), ("s", #""one\ntwo""#),
+            ("", #"{"ids":[3,5],"a":{"b":{"c":1.5,"d":null}},"s":"one\ntwo","n":null}"#),
+        ] {
+            #expect(host.config_json(handle.handle, key, &text) == 0 && String(cString: text!) == expected, "\(key)")
+        }
+        (count, text) = (-1, nil)
+        for key in ["none", "n", "a.b.d", "ids.2"] {
+            #expect(host.config_count(handle.handle, key, &count) == ErrorCode.notFound.rawValue)
+            #expect(host.config_json(handle.handle, key, &text) == ErrorCode.notFound.rawValue)
+        }
+        #expect(host.config_count(handle.handle, "s", &count) == ErrorCode.invalidArgument.rawValue)
+        #expect(host.config_int(handle.handle, "a", &count) == ErrorCode.invalidArgument.rawValue)
+        #expect(count == -1 && text == nil)
+
+        // A value that was replaced is in the whole, too.
+        let options = Configuration(flattening: ["mode": "auto", "rank": 4])
+        #expect(host.config_set_string(options.handle, "mode", "fast") == 0)
+        #expect(host.config_json(options.handle, "", &text) == 0)
+        #expect(String(cString: text!) == #"{"mode":"fast","rank":4}"#)
+    }
+
+    /// A key is not longer than what it is worth, however deep a file is.
+    @Test func deepObjectsStayOneValue() {
+        var json: JSON = ["leaf": 1]
+        for _ in 0..<1000 { json = ["a": json] }
+        let configuration = Configuration(flattening: json)
+        #expect(configuration.json.objectValue?.count == 1)
+        #expect(configuration.json.objectValue.map { $0[0].key.count } ?? 1000 < 100)
     }
 
     @Test func typedReadsOfPlugins() throws {

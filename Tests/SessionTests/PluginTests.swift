@@ -22,6 +22,11 @@ import Testing
         Refusal(source: "other_major", code: .incompatible, words: ["was built for ABI 2.0, this core has 1.0"]),
         Refusal(source: "small_struct", code: .plugin, words: ["struct_size of seam_plugin must be at least"]),
         Refusal(
+            source: "requirements", code: .incompatible,
+            words: [
+                "needs ABI 1.7, the operation \"fourier_transform\", the extension \"org.seamkit.test.nothing/1\", which this core, ABI 1.0, does not have"
+            ]),
+        Refusal(
             source: "missing_function", code: .plugin,
             words: ["\"test-missing-function\" lacks the required function create"]),
         Refusal(
@@ -87,6 +92,23 @@ import Testing
         expectError(.plugin, "must return output 0 as f32 [1, 3, 16], found f32 [1, 16]") { try model.logits(batch) }
         try model.session.detach(wrong)
         #expect(bitEqual(try model.logits(batch), plain))
+    }
+
+    // MARK: Which backbone opens a model
+
+    @Test func twoThatOpenAModelEquallyWellAreATie() throws {
+        let model = TinyModel(.llama)
+        let scratch = try ScratchFolder()
+        try model.write(to: scratch["model"])
+        let runtime = try Runtime()
+        try runtime.loadPlugin(try compilePlugin("reading-backbone/reader.c", into: scratch.path))
+        #expect(try Backbone(runtime: runtime, path: scratch["model"]).factory.id == "test-reader")
+        try runtime.loadPlugin(try compilePlugin("reading-backbone/rival.c", into: scratch.path))
+        expectError(
+            .invalidArgument, "backbone \"test-reader\" of ", " and backbone \"test-rival\" of org.seamkit.test.rival open this model equally well (100 of 100)",
+            "name the id"
+        ) { try Backbone(runtime: runtime, path: scratch["model"]) }
+        #expect(try Backbone(runtime: runtime, id: "test-rival", path: scratch["model"]).factory.id == "test-rival")
     }
 
     // MARK: Search path

@@ -28,7 +28,7 @@ public struct OpenModel {
     public let scratch: ScratchFolder
     public let runtime: Runtime
     public let backbone: Backbone
-    public let session: Session
+    public var session: Session
     public var info: BackboneInfo { backbone.info }
     public var path: String { scratch["model"] }
 

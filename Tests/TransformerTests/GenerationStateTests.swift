@@ -98,7 +98,7 @@ private final class PrefixStepper: DecoderStepper {
         options.minNewTokens = 32
         #expect(try model.session.generate(batch, options: options)[0][0].tokens.count == 32)
         expectError(.cancelled, "generation was cancelled after 3 tokens") {
-            try model.session.generate(batch, options: options, shouldContinue: { $0 < 3 })
+            try model.session.generate(batch, options: options, progress: { $0.done < 3 })
         }
     }
 }

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from seam_abi import Array, Half, constant
+from seam_abi import Array, Half, constant, handles
 from seam_objects import Pass, integers, sizes
 
 random = np.random.default_rng(7)
@@ -109,6 +109,16 @@ def matrices() -> Iterator[Case]:
     for kind, weight in halves(7, 5).items():
         for rows in (1, 3, 40):
             yield case("linear", f"{kind} {rows}", (normal(rows, 5), weight, normal(7)), F.linear)
+    for shape in [(2, 3, 5), (5,), (1, 5), (40, 5)]:
+        for rank in (1, 2, 9):
+            operands = (normal(*shape[:-1], 7), normal(*shape), normal(rank, 5), normal(7, rank))
+            yield case("linear_low_rank", f"{shape} {rank}", operands, low_rank(-1.5), -1.5)
+    for (kind, a), b in zip(halves(2, 5).items(), halves(7, 2).values(), strict=True):
+        yield case("linear_low_rank", kind, (normal(3, 7), normal(3, 5), a, b), low_rank(0.5), 0.5)
+
+
+def low_rank(scale: float) -> Callable[..., torch.Tensor]:
+    return lambda y, x, a, b: y + scale * F.linear(F.linear(x, a), b)
 
 
 def exchanged(shape: tuple[int, ...], flag: int) -> tuple[int, ...]:
@@ -246,7 +256,7 @@ def shapes() -> Iterator[Case]:
         yield case("expand", f"{source}{target}", (x,), lambda x, t=target: x.expand(t), sizes(target), len(target))
     for first, second, axis in [((2, 3), (2, 5), 1), ((2, 3), (4, 3), 0), ((1, 2, 3), (1, 2, 1), -1), ((2,), (3,), 0)]:
         yield case("concat", f"{first}{second}", (normal(*first), normal(*second)), lambda *x, a=axis: torch.cat(x, a),
-                   run=lambda p, *x, a=axis: p.op("concat", (type(x[0]) * len(x))(*x), len(x), a))
+                   run=lambda p, *x, a=axis: p.op("concat", handles(x), len(x), a))
     for shape, axis, start, length in [((5, 3), 0, 1, 3), ((2, 7), -1, 6, 1), ((4,), 0, 0, 4), ((2, 3, 4), 1, 1, 2)]:
         yield case("slice", f"{shape}{axis}{start}{length}", (normal(*shape),),
                    lambda x, a=axis, s=start, n=length: x.narrow(a, s, n), axis, start, length)
@@ -267,7 +277,7 @@ def shapes_of(kind: str, x: Operand) -> Iterator[Case]:
         yield case(name, kind, (x,), lambda x, r=reference: r(x).double(),
                    run=lambda p, x, n=name, a=arguments: p.op("cast", p.op(n, x, *a), to_f32))
     yield case("concat", kind, (x, x), lambda *x: torch.cat(x, 1).double(),
-               run=lambda p, *x: p.op("cast", p.op("concat", (type(x[0]) * 2)(*x), 2, 1), to_f32))
+               run=lambda p, *x: p.op("cast", p.op("concat", handles(x), 2, 1), to_f32))
 
 
 def indices() -> Iterator[Case]:

@@ -197,7 +197,7 @@ def test_damaged_adapter(good: Path, backbone: Backbone, tmp_path: Path, name: s
     damage, code, parts = ADAPTERS[name]
     folder = shutil.copytree(good / "adapter", tmp_path / "adapter")
     damage(folder)
-    error = failure(lambda: backbone.load_adapter(folder))
+    error = failure(lambda: backbone.load(folder))
     said = command_failure("generate", "--model", good / "model", "--adapter", folder, "w5 w6")
     assert_sentence(error, said, code, parts)
 

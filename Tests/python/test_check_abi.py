@@ -18,7 +18,7 @@ BREAKING = {
     "a function takes something else": (
         "client.h", "seam_set_thread_count(int32_t count)", "seam_set_thread_count(int64_t count)"),
     "a function gives something else": (
-        "client.h", "SEAM_API size_t seam_plugin_count(", "SEAM_API int32_t seam_plugin_count("),
+        "client.h", "SEAM_API size_t seam_runtime_plugin_count(", "SEAM_API int32_t seam_runtime_plugin_count("),
     "members change places": ("plugin.h", "int64_t encoder_layers, decoder_layers;", "int64_t decoder_layers, encoder_layers;"),
     "a member is gone": ("ops.h", "  seam_tensor *(*neg)(seam_context *ctx, seam_tensor *x);\n", ""),
     "a member is inserted": ("ops.h", "  seam_tensor *(*neg)(", "  void (*inserted)(void);\n  seam_tensor *(*neg)("),
@@ -31,40 +31,118 @@ BREAKING = {
 }
 
 
-def check(tmp_path: Path, *changes: tuple[str, str, str], arguments: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    include, description = tmp_path / "include", tmp_path / "abi.txt"
-    shutil.copytree(ROOT / "include", include)
-    shutil.copy(ROOT / "Tests/ABI/abi-1.txt", description)
-    for header, before, after in changes:
-        path = include / "seam" / header
+# What no header may have, whether or not it was so before.
+MISPLACED = {
+    "bytes of no member at the end": (
+        "client.h", "} seam_generate_options;", "  int32_t odd;\n} seam_generate_options;", "4 bytes of no member behind odd"),
+    "struct_size is not the first member": (
+        "client.h", "  int64_t token_count;", "  uint32_t struct_size;\n  int64_t token_count;", "must be its first member"),
+    "struct_size of another type": (
+        "client.h", "  uint32_t struct_size; /* set by the caller */\n  int64_t step;",
+        "  uint64_t struct_size;\n  int64_t step;", "must be its first member"),
+}
+
+
+class Copy:
+    """A copy of the headers and of their descriptions that tests may change."""
+
+    def __init__(self, folder: Path):
+        self.include, self.descriptions = folder / "include", folder / "ABI"
+        shutil.copytree(ROOT / "include", self.include)
+        shutil.copytree(ROOT / "Tests/ABI", self.descriptions)
+
+    def change(self, header: str, before: str, after: str) -> None:
+        path = self.include / "seam" / header
         text = path.read_text()
         assert before in text, f"{before!r} is no longer in {header}"
         path.write_text(text.replace(before, after))
-    command = [ROOT / "scripts/check-abi", "--include", include, "--description", description, *arguments]
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True)
+
+    def check(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(ROOT / "scripts/check-abi"), "--include", str(self.include), "--descriptions",
+                   str(self.descriptions), *arguments]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    def sizes(self) -> str:
+        return (self.include / "seam/sizes.h").read_text()
 
 
-def test_unchanged(tmp_path: Path) -> None:
-    assert check(tmp_path).returncode == 0
+@pytest.fixture
+def copy(tmp_path: Path) -> Copy:
+    return Copy(tmp_path)
 
 
+def test_unchanged(copy: Copy) -> None:
+    assert copy.check().returncode == 0
+
+
+@pytest.mark.parametrize("arguments", [(), ("--update",)])
 @pytest.mark.parametrize("name", BREAKING)
-def test_a_breaking_change_fails(tmp_path: Path, name: str) -> None:
-    for arguments in [(), ("--update",)]:
-        folder = tmp_path / str(len(arguments))
-        folder.mkdir()
-        result = check(folder, BREAKING[name], MINOR, arguments=arguments)
-        assert result.returncode == 1 and "incompatible" in result.stderr, result
+def test_a_breaking_change_fails(copy: Copy, name: str, arguments: tuple[str, ...]) -> None:
+    copy.change(*BREAKING[name])
+    copy.change(*MINOR)
+    result = copy.check(*arguments)
+    assert result.returncode == 1 and "incompatible with 1.0" in result.stderr, result
+
+
+@pytest.mark.parametrize("name", MISPLACED)
+def test_a_struct_that_could_not_grow_safely_fails(copy: Copy, name: str) -> None:
+    header, before, after, sentence = MISPLACED[name]
+    copy.change(header, before, after)
+    shutil.rmtree(copy.descriptions / "1.0")
+    result = copy.check("--update")
+    assert result.returncode == 1 and sentence in result.stderr, result
 
 
 @pytest.mark.parametrize("change", [ADDED_FUNCTION, ADDED_MEMBER])
-def test_an_addition_needs_a_higher_minor_version(tmp_path: Path, change: tuple[str, str, str]) -> None:
-    for number, (changes, arguments, code) in enumerate([
-        ([change], (), 1), ([change, MINOR], (), 0), ([change, MINOR], ("--update",), 0),
-    ]):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        result = check(folder, *changes, arguments=arguments)
-        assert result.returncode == code, result
-        assert code == 0 or "without a higher SEAM_ABI_MINOR" in result.stderr
-    assert "added" in (tmp_path / "2/abi.txt").read_text()
+def test_an_addition_needs_a_higher_minor_version(copy: Copy, change: tuple[str, str, str]) -> None:
+    copy.change(*change)
+    result = copy.check()
+    assert result.returncode == 1 and "without a higher SEAM_ABI_MINOR" in result.stderr, result
+    copy.change(*MINOR)
+    result = copy.check()
+    assert result.returncode == 1 and "version 1.1 is not described" in result.stderr, result
+    assert copy.check("--update").returncode == 0
+    assert "added" in (copy.descriptions / "1.1/abi.txt").read_text()
+    assert "added" not in (copy.descriptions / "1.0/abi.txt").read_text()
+    assert copy.check().returncode == 0
+
+
+def test_sizes_stay_those_of_the_first_version(copy: Copy) -> None:
+    before = copy.sizes()
+    copy.change(*ADDED_MEMBER)
+    copy.change("client.h", "/* ---- Tokenizers */", "typedef struct seam_later {\n  uint32_t struct_size;\n"
+                "  uint32_t flags;\n} seam_later;")
+    copy.change(*MINOR)
+    assert copy.check("--update").returncode == 0
+    grown = [line for line in (copy.descriptions / "1.1/abi.txt").read_text().splitlines()
+             if line.startswith("struct seam_generate_options ")]
+    assert grown == ["struct seam_generate_options size 96"]
+    added = "#define SEAM_LATER_SIZE_1_1 8u\n"
+    assert copy.sizes().replace(added, "") == before != copy.sizes()
+
+
+def test_sizes_must_be_current(copy: Copy) -> None:
+    copy.change("sizes.h", "SEAM_BATCH_SIZE_1_0 80u", "SEAM_BATCH_SIZE_1_0 72u")
+    result = copy.check()
+    assert result.returncode == 1 and "sizes.h is not what the descriptions give" in result.stderr, result
+    assert copy.check("--update").returncode == 0
+    assert copy.check().returncode == 0
+
+
+def test_a_frozen_version_is_not_written_anew(copy: Copy) -> None:
+    shutil.copytree(copy.include, copy.descriptions / "1.0/include", dirs_exist_ok=True)
+    copy.change(*ADDED_FUNCTION)
+    result = copy.check("--update")
+    assert result.returncode == 1 and "version 1.0 is frozen" in result.stderr, result
+    description = copy.descriptions / "1.0/abi.txt"
+    description.write_text(description.read_text().replace("struct seam_batch size 80", "struct seam_batch size 72"))
+    result = copy.check()
+    assert result.returncode == 1 and "is not what the frozen headers beside it give" in result.stderr, result
+
+
+def test_older_headers_than_described(copy: Copy) -> None:
+    shutil.copytree(copy.descriptions / "1.0", copy.descriptions / "1.3")
+    description = copy.descriptions / "1.3/abi.txt"
+    description.write_text(description.read_text().replace("abi 1.0", "abi 1.3"))
+    result = copy.check()
+    assert result.returncode == 1 and "the headers are version 1.0, described is 1.3" in result.stderr, result

@@ -78,9 +78,10 @@ def test_description(model: Any) -> None:
     groups = getattr(config, "num_key_value_heads", 4)
     width = getattr(config, "head_dim", None) or 6
     assert (info.heads, info.kv_heads, info.head_dim, info.d_model) == (4, groups, width, 24)
-    assert (info.bos_token_id, info.eos_token_id, info.pad_token_id, info.mask_token_id) == (0, END, PAD, -1)
+    assert (info.bos_token_id, info.pad_token_id, info.mask_token_id) == (0, PAD, -1)
+    assert info.eos_token_ids[: info.eos_token_count] == [END]
     seams = {info.seams[index] for index in range(info.seam_count)}
-    assert seams == {b"attention.prefix", b"prefix.tokens", b"decoder.output"}
+    assert seams == {b"layer.output", b"projection", b"attention.prefix", b"prefix.tokens", b"decoder.output"}
     whole = np.full((1, limit), 7, np.int32)
     assert_forward(backbone, hugging_face, whole, np.ones_like(whole))
     with pytest.raises(SeamError, match=f"at most {limit} positions"):

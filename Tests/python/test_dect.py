@@ -165,7 +165,7 @@ def test_a_saved_adapter_gives_the_same(backbone: Backbone, tmp_path: Path) -> N
     adapter = backbone.classifier("dect", 4, {"lambda": 0.25})
     fit(adapter, given)
     adapter.save(tmp_path / "adapter")
-    loaded = backbone.load_adapter(tmp_path / "adapter")
+    loaded = backbone.load(tmp_path / "adapter")
     assert loaded.options == adapter.options
     assert np.array_equal(loaded.classify(given.scores, given.hidden), adapter.classify(given.scores, given.hidden))
     before = loaded.classify(given.scores, given.hidden)

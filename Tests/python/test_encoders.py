@@ -71,10 +71,11 @@ def test_description(model: Any) -> None:
     rows = config.max_position_embeddings
     limit = rows if config.model_type == "bert" else rows - config.pad_token_id - 1
     assert (info.max_source_positions, info.decoder_layers, info.encoder_layers) == (limit, 0, 3)
-    assert (info.bos_token_id, info.eos_token_id, info.pad_token_id) == (0, 2, config.pad_token_id)
+    assert (info.bos_token_id, info.pad_token_id) == (0, config.pad_token_id)
+    assert info.eos_token_ids[: info.eos_token_count] == [2]
     assert info.mask_token_id == -1
     seams = {info.seams[index] for index in range(info.seam_count)}
-    assert seams == {b"encoder.output", b"attention.prefix", b"prefix.tokens", b"decoder.output"}
+    assert seams == {b"encoder.output", b"layer.output", b"projection", b"attention.prefix", b"prefix.tokens", b"decoder.output"}
     whole = Batch(np.full((1, limit), 7))
     assert_close(
         backbone.session().encode(whole), outputs(hugging_face, input_ids=whole.input_ids).hidden_states[-1].numpy())

@@ -367,7 +367,7 @@ def test_settings_of_a_gguf_file(runtime: Runtime, tmp_path: Path) -> None:
         found = generated(runtime, path, rows, max_new_tokens=8)
         assert found == cut != plain, key
         assert generated(runtime, path, rows, max_new_tokens=8, ignore_generation_config=1) == cut, "an end is no setting"
-        assert runtime.open(path).info.eos_token_id == 2
+        assert runtime.open(path).info.eos_token_ids[0] == 2
     penalised = gguf_with(tmp_path / "penalised.gguf", general__sampling__penalty_repeat=1.75, **LOOKING_BACK)
     found = generated(runtime, penalised, rows, max_new_tokens=8)
     assert found == generated(runtime, GGUF, rows, max_new_tokens=8, repetition_penalty=1.75) != plain

@@ -338,4 +338,4 @@ def test_an_adapter_whose_plugin_is_not_loaded(runtime: Runtime, plugin_folder: 
     runtime.open(path).adapter("prefix-tuning", {"prefix_length": 2}).save(tmp_path / "adapter")
     backbone = Runtime([plugin_folder / "libTransformer.so"]).open(path)
     with pytest.raises(SeamError, match='the adapter "prefix-tuning" of the plugin org.seamkit.* which is not loaded'):
-        backbone.load_adapter(tmp_path / "adapter")
+        backbone.load(tmp_path / "adapter")

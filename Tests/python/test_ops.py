@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from op_cases import CASES, Case, Operand, normal
-from seam_abi import Array, Half, SeamError, constant, handle, headers, lend, lent_count
+from seam_abi import Array, Half, SeamError, c, constant, handles, lend, lent_count
 from seam_objects import Pass, Runtime, integers, sizes
 
 # Of the largest element. One f32 rounding is 6e-8; the longest sums here have some hundred terms, and the engine's
@@ -106,7 +106,7 @@ def test_constants(runtime: Runtime) -> None:
     assert p.numpy(p.op("full", -3.0, constant("SEAM_I32"), sizes([1, 2]), 2)).tolist() == [[-3, -3]]
     assert p.op("rank", x) == 2 and p.op("dtype", x) == constant("SEAM_F32")
     assert [p.op("size", x, axis) for axis in (0, 1, -1, -2, 2, -3)] == [2, 3, 3, 2, -1, -1]
-    missing = handle("seam_tensor")
+    missing = None
     assert (p.op("rank", missing), p.op("size", missing, 0), p.op("dtype", missing)) == (-1, -1, -1)
 
 
@@ -142,18 +142,14 @@ def test_scopes_keep_what_is_asked(runtime: Runtime) -> None:
         inner = p.op("square", x)
         p.op("scope_begin")
         deep = p.op("exp", inner)
-        p.op("scope_end", type_array([deep, handle("seam_tensor")]), 2)
+        p.op("scope_end", handles([deep, None]), 2)
         kept = p.op("sum", p.op("sum", deep, -1, 0), -1, 0)
-        p.op("scope_end", type_array([kept]), 1)
+        p.op("scope_end", handles([kept]), 1)
         values = p.numpy(x).astype(np.float64)
         assert_close(p.numpy(kept), np.exp(values**2).sum(), "kept")
         if record:
             p.backward(kept)
             assert_close(p.gradient(x), 2 * values * np.exp(values**2), "gradient through scopes")
-
-
-def type_array(handles: list[Any]) -> Any:
-    return (type(handles[0]) * len(handles))(*handles)
 
 
 @covers("buffer_create", "buffer_release", "buffer_write", "buffer_read", "buffer_select")
@@ -199,7 +195,7 @@ def test_the_first_failure_is_kept(runtime: Runtime) -> None:
 def test_a_null_operand_gives_null(runtime: Runtime) -> None:
     """Every operation takes the NULL of one that failed, and adds no failure of its own."""
     p = Pass(runtime)
-    x, missing = p.constant(normal(2, 2)), handle("seam_tensor")
+    x, missing = p.constant(normal(2, 2)), None
     first = p.op("matmul", x, p.constant(normal(3, 2)), 0, 0)
     assert not first
     message = failure(p)
@@ -226,7 +222,7 @@ WRONG: dict[str, tuple[Callable[[Pass, Any, Any], Any], list[str]]] = {
     "permute": (lambda p, x, i: p.op("permute", x, integers([0, 0]), 2), ["permute", "[0, 0]"]),
     "slice": (lambda p, x, i: p.op("slice", x, 1, 2, 2), ["slice", "3"]),
     "expand": (lambda p, x, i: p.op("expand", x, sizes([2, 4]), 2), ["expand", "[2, 3]", "[2, 4]"]),
-    "concat": (lambda p, x, i: p.op("concat", type_array([x, p.constant(normal(3, 2))]), 2, 0), ["concat"]),
+    "concat": (lambda p, x, i: p.op("concat", handles([x, p.constant(normal(3, 2))]), 2, 0), ["concat"]),
     "gather": (lambda p, x, i: p.op("gather", x, 0, i), ["gather"]),
     "index_select": (lambda p, x, i: p.op("index_select", x, 0, p.constant(np.array([5], np.int32))), ["index_select", "5"]),
     "cross_entropy": (lambda p, x, i: p.op("cross_entropy", x, i, -100, 0.0, 2), ["cross_entropy"]),
@@ -256,7 +252,7 @@ def test_wrong_operands_give_a_sentence(runtime: Runtime, name: str) -> None:
 
 def test_the_whole_table_is_tested() -> None:
     functions = {
-        name for name, kind in headers().struct("seam_ops")._fields_ if issubclass(kind, ctypes._CFuncPtr)
+        name for name, kind in c.seam_ops._fields_ if issubclass(kind, ctypes._CFuncPtr)
     }
     assert functions - tested == set() and tested <= functions
 

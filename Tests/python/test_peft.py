@@ -151,7 +151,7 @@ def export(model: Model, output: Path, *adapters: Path, overwrite: bool = False)
 
 def imported(model: Model, folder: Path, output: Path) -> Adapter:
     seam("import", "--model", model.path, "--format", "peft", "--input", folder, "--output", output)
-    return model.backbone.load_adapter(output)
+    return model.backbone.load(output)
 
 
 def peft_model(model: Model, folder: Path) -> PeftModel:
@@ -204,7 +204,7 @@ def assert_same_texts(model: Model, adapters: list[Adapter], expected: Any) -> N
 def test_peft_runs_what_is_exported(model: Model, tmp_path: Path) -> None:
     paths = chain(model, tmp_path)
     expected = peft_model(model, export(model, tmp_path / "peft", *paths))
-    adapters = [model.backbone.load_adapter(path) for path in paths]
+    adapters = [model.backbone.load(path) for path in paths]
     assert_same_scores(model, adapters, expected)
     assert_same_texts(model, adapters, expected)
 

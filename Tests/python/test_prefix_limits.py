@@ -93,7 +93,7 @@ def test_a_prefix_of_another_model(runtime: Runtime, tmp_path: Path, case: str) 
     adapter = opened[0].adapter("prefix-tuning", PLAIN | {"prefix_length": 3})
     assert part in refusal("SEAM_INCOMPATIBLE", lambda: opened[1].session(adapter))
     adapter.save(tmp_path / "adapter")
-    assert part in refusal("SEAM_INCOMPATIBLE", lambda: opened[1].session(opened[1].load_adapter(tmp_path / "adapter")))
+    assert part in refusal("SEAM_INCOMPATIBLE", lambda: opened[1].session(opened[1].load(tmp_path / "adapter")))
 
 
 @pytest.mark.parametrize("name", DECODERS)
@@ -106,4 +106,4 @@ def test_a_saved_prefix_gives_the_same(runtime: Runtime, tmp_path: Path, name: s
     expected = backbone.session(made).forward(batch)
     made.save(tmp_path / "adapter")
     loaded = runtime.open(path)
-    assert np.array_equal(loaded.session(loaded.load_adapter(tmp_path / "adapter")).forward(batch), expected)
+    assert np.array_equal(loaded.session(loaded.load(tmp_path / "adapter")).forward(batch), expected)

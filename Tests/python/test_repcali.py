@@ -165,7 +165,7 @@ def test_a_saved_adapter_gives_the_same(runtime: Runtime, folders: dict[str, Pat
     adapter.save(tmp_path / "adapter", notes="- made by a test")
     assert "made by a test" in (tmp_path / "adapter" / "README.md").read_text()
     again = runtime.open(folders["t5-1.0"])
-    loaded = again.load_adapter(tmp_path / "adapter")
+    loaded = again.load(tmp_path / "adapter")
     assert loaded.options == adapter.options
     assert np.array_equal(again.session(loaded).forward(given.batch), scores)
 

@@ -110,10 +110,10 @@ def test_an_adapter_trained_with_its_backbone(runtime: Runtime, tmp_path: Path) 
     session.end_training()
     assert last < first
     backbone.save(tmp_path / "backbone")
-    adapter.save(tmp_path / "adapter", "- data: random tokens")
+    adapter.save(tmp_path / "adapter", notes="- data: random tokens")
     assert json.loads((tmp_path / "adapter/adapter_config.json").read_text())["backbone"]["trained"] is True
     expected = session.forward(tokens(2).batch)
     again = runtime.open(tmp_path / "backbone")
-    loaded = again.load_adapter(tmp_path / "adapter")
+    loaded = again.load(tmp_path / "adapter")
     assert loaded.options == adapter.options
     assert np.array_equal(again.session(loaded).forward(tokens(2).batch), expected)

@@ -10,7 +10,7 @@ static seam_status create(const seam_host *host, seam_config *options, const sea
                           seam_error **error) {
   bottleneck *adapter = malloc(sizeof *adapter);
   if (!adapter) return host->set_error(error, SEAM_OUT_OF_MEMORY, "no memory for the adapter");
-  adapter->width = site->d_model;
+  adapter->width = site->backbone->d_model;
   host->config_int(options, "rank", &adapter->rank); /* declared below, so the host has checked it */
   *self = adapter;
   return SEAM_OK;
@@ -20,7 +20,6 @@ static size_t parameter_count(void *self) { return (void)self, (size_t)PARAMETER
 
 static void parameter(void *self, size_t index, seam_parameter *out) {
   const bottleneck *adapter = self;
-  out->flags = 0;
   out->name = index == DOWN ? "down.weight" : "up.weight";
   out->rank = 2;
   out->shape[0] = index == DOWN ? adapter->width : adapter->rank;
@@ -29,11 +28,11 @@ static void parameter(void *self, size_t index, seam_parameter *out) {
   out->a = 1.0; /* the gain */
 }
 
-static void forward(void *self, const seam_forward *pass) {
+static void forward(void *self, const seam_pass *pass, seam_forward *io) {
   const seam_ops *ops = pass->ops;
-  seam_tensor *hidden = pass->inputs[SEAM_ENCODER_OUTPUT_HIDDEN];
+  seam_tensor *hidden = io->inputs[SEAM_ENCODER_OUTPUT_HIDDEN];
   seam_tensor *inner = ops->relu(pass->ctx, ops->matmul(pass->ctx, hidden, pass->parameters[DOWN], 0, 0));
-  pass->outputs[0] = ops->add(pass->ctx, hidden, ops->matmul(pass->ctx, inner, pass->parameters[UP], 0, 0));
+  io->outputs[0] = ops->add(pass->ctx, hidden, ops->matmul(pass->ctx, inner, pass->parameters[UP], 0, 0));
   (void)self;
 }
 

@@ -16,7 +16,7 @@ static seam_status create(const seam_host *host, seam_config *options, const sea
   (void)options; /* it declares none */
   scale_shift *adapter = malloc(sizeof *adapter);
   if (adapter == NULL) return host->set_error(error, SEAM_OUT_OF_MEMORY, "no memory for the adapter");
-  adapter->width = site->d_model;
+  adapter->width = site->backbone->d_model;
   *self = adapter;
   return SEAM_OK;
 }
@@ -34,7 +34,6 @@ static size_t parameter_count(void *self) {
 
 static void parameter(void *self, size_t index, seam_parameter *out) {
   const scale_shift *adapter = self;
-  out->flags = 0;
   out->name = index == SCALE ? "scale" : "shift";
   out->rank = 1;
   out->shape[0] = adapter->width;
@@ -43,26 +42,27 @@ static void parameter(void *self, size_t index, seam_parameter *out) {
 
 /* hidden * scale + shift. Nothing is checked and nothing is freed: a failed operation gives NULL, later
  * ones pass it on, and the host reports the first failure and releases every tensor. */
-static void forward(void *self, const seam_forward *pass) {
+static void forward(void *self, const seam_pass *pass, seam_forward *io) {
   (void)self;
   const seam_ops *ops = pass->ops;
-  seam_tensor *hidden = pass->inputs[SEAM_ENCODER_OUTPUT_HIDDEN];
+  seam_tensor *hidden = io->inputs[SEAM_ENCODER_OUTPUT_HIDDEN];
   seam_tensor *scaled = ops->mul(pass->ctx, hidden, pass->parameters[SCALE]);
-  pass->outputs[0] = ops->add(pass->ctx, scaled, pass->parameters[SHIFT]);
+  io->outputs[0] = ops->add(pass->ctx, scaled, pass->parameters[SHIFT]);
 }
 
 /* A method of the adapter's own, which users call by its name: how far it is from the identity. */
-static seam_tensor *distance(const seam_method_call *call) {
-  const seam_ops *ops = call->ops;
-  seam_tensor *scale = ops->square(call->ctx, ops->affine(call->ctx, call->parameters[SCALE], 1.0, -1.0));
-  seam_tensor *shift = ops->square(call->ctx, call->parameters[SHIFT]);
-  return ops->sqrt(call->ctx, ops->sum(call->ctx, ops->add(call->ctx, scale, shift), 0, 0));
+static seam_tensor *distance(void *self, const seam_pass *pass) {
+  (void)self;
+  const seam_ops *ops = pass->ops;
+  seam_tensor *scale = ops->square(pass->ctx, ops->affine(pass->ctx, pass->parameters[SCALE], 1.0, -1.0));
+  seam_tensor *shift = ops->square(pass->ctx, pass->parameters[SHIFT]);
+  return ops->sqrt(pass->ctx, ops->sum(pass->ctx, ops->add(pass->ctx, scale, shift), 0, 0));
 }
 
 static const seam_method distance_method = {
     .struct_size = sizeof(seam_method),
     .name = "distance",
-    .signature = "seam_tensor *(const seam_method_call *)",
+    .signature = "seam_tensor *(void *, const seam_pass *)",
     .doc = "Euclidean distance of scale and shift from the identity.",
     .function = (void (*)(void))distance,
 };

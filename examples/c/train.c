@@ -180,7 +180,7 @@ static double dev_loss(seam_session *session, const pairs *data, int32_t padding
     int64_t rows = data->count - first < BATCH_SIZE ? data->count - first : BATCH_SIZE;
     seam_batch batch = make_batch(data, first, rows, padding);
     seam_score scores[BATCH_SIZE];
-    check(seam_session_score(session, &batch, scores, &error));
+    check(seam_session_score(session, &batch, scores, BATCH_SIZE, &error));
     release_batch(&batch);
     for (int64_t i = 0; i < rows; i++) {
       sum -= scores[i].log_probability;
@@ -200,7 +200,7 @@ int main(int argc, char **argv) {
   seam_backbone *backbone = NULL;
   seam_tokenizer *tokenizer = NULL;
   check(seam_runtime_create(&runtime, &error));
-  check(seam_load_plugins(runtime, NULL, NULL, &error));
+  check(seam_runtime_load_plugins(runtime, NULL, NULL, &error));
   check(seam_backbone_open(runtime, NULL, argv[1], NULL, &backbone, &error));
   check(seam_tokenizer_open(argv[1], &tokenizer, &error));
   seam_backbone_info info = {.struct_size = sizeof info};
@@ -212,7 +212,8 @@ int main(int argc, char **argv) {
   /* The adapter and a session that runs it on the backbone's seam. */
   seam_adapter *adapter = NULL;
   seam_session *session = NULL;
-  check(seam_adapter_create(backbone, "repcali", NULL, "{\"lambda\": 1.0}", 1, 1, &adapter, &error));
+  seam_adapter_options wanted = {.struct_size = sizeof wanted, .options_json = "{\"lambda\": 1.0}", .seed = 1};
+  check(seam_adapter_create(backbone, "repcali", &wanted, &adapter, &error));
   check(seam_session_create(backbone, &session, &error));
   check(seam_session_attach(session, adapter, -1, &error));
   printf("before   dev loss %.6f\n", dev_loss(session, &dev, padding));

@@ -115,10 +115,10 @@ SEAM_API seam_status seam_runtime_describe(seam_runtime *runtime, const char *id
 
 typedef int32_t seam_activity;
 enum {
-  SEAM_ACTIVITY_QUERY = 0,    /* done and total count prompts */
+  SEAM_ACTIVITY_QUERY = 0,    /* prompts: done are those that are known to be answered */
   SEAM_ACTIVITY_GENERATE = 1, /* done counts the steps, one token for each row, total the most there may be */
   SEAM_ACTIVITY_FIT = 2,      /* epochs */
-  SEAM_ACTIVITY_CLASSIFY = 3  /* texts */
+  SEAM_ACTIVITY_CLASSIFY = 3  /* texts that the model is asked about: each once, none that it has answered before */
 };
 
 /* How far a call has come; borrowed during the callback. */
@@ -132,7 +132,8 @@ typedef struct seam_progress {
   size_t token_count;
 } seam_progress;
 
-/* Called before each step, on the thread of the call; 0 stops it with SEAM_CANCELLED. */
+/* Called before each step and after the last, and again and again while a server is waited for, on the thread of the
+ * call; 0 stops it with SEAM_CANCELLED. */
 typedef int32_t (*seam_progress_callback)(void *user, const seam_progress *progress);
 
 /* ---- Backbones */
@@ -459,7 +460,8 @@ SEAM_API void seam_classifier_release(seam_classifier *classifier);
  * the scores are the model's own. */
 SEAM_API seam_status seam_classifier_attach(seam_classifier *classifier, seam_adapter *adapter, seam_error **error);
 /* Trains the attached adapters on `count` texts. texts_b: second texts of pairs for a template with {text_b}, else NULL.
- * labels [count]: from 0; every class has an example. options nullable: the defaults. losses and progress as in seam_adapter_fit.
+ * labels [count]: from 0; every class has an example. options nullable: the defaults. losses as in seam_adapter_fit.
+ * progress nullable: first as that of seam_classifier_predict, then SEAM_ACTIVITY_FIT.
  * The task is saved with the adapters from then on. Errors as seam_adapter_fit. */
 SEAM_API seam_status seam_classifier_fit(seam_classifier *classifier, const char *const *texts,
                                          const char *const *texts_b, const int32_t *labels, size_t count,

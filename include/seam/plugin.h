@@ -235,6 +235,7 @@ enum { SEAM_PHASE_BEFORE = 1, SEAM_PHASE_AFTER = 2 };
 typedef struct seam_point {
   uint32_t struct_size;
   seam_stack stack;
+  int32_t is_transposed; /* projection: how its parameter lies, see weight_parameter */
   const char *seam;
   const char *name; /* "" for a whole layer */
   int64_t layer;    /* from 0 */
@@ -242,6 +243,9 @@ typedef struct seam_point {
   const char *const *part_names; /* NULL: it is one */
   const int64_t *part_widths;
   size_t part_count;
+  int64_t weight_parameter; /* projection: the index among the backbone's parameters of its matrix, [out, in] or, where
+                             * is_transposed is 1, [in, out]; -1: it is none of them, and nothing can be merged into it */
+  int64_t bias_parameter;   /* likewise, [out]; -1: it has no bias */
 } seam_point;
 
 /* What a backbone hands over at a point. */
@@ -483,7 +487,9 @@ typedef struct seam_decode_vjp {
   seam_tensor *encoder_hidden_gradient; /* out: [batch, source, d_model] */
 } seam_decode_vjp;
 
-/* Calls on one instance never overlap. Failures inside encode, decode and decode_vjp go through seam_ops.fail. */
+/* While an instance is not trained, encode, decode, decode_vjp, head, pool and, on different states, the functions of a
+ * state may be called on several threads at once, each with a pass of its own: they change nothing that *self points to.
+ * Other calls on one instance never overlap. Failures inside encode, decode and decode_vjp go through seam_ops.fail. */
 typedef struct seam_backbone_factory {
   uint32_t struct_size;
   const char *id; /* "transformer" */

@@ -6,10 +6,10 @@
  *
  * Notation used by every comment:
  *   [thread-safe]             may be called from any thread at any time
- *   [one thread per session]  calls on one object, and on objects created from it, must not overlap;
- *                             different sessions may run on different threads
- *   [during forward]          only between the start and the return of a forward, method or vjp call,
- *                             with the context passed to it
+ *   [one thread per session]  calls on one object must not overlap; different sessions may run on different
+ *                             threads, on one backbone too: client.h says what they may share
+ *   [during forward]          only between the start and the return of a function that is given a seam_pass,
+ *                             with the context of that pass
  *   owned by ...              who releases the object; "borrowed" pointers name how long they live
  *   nullable                  may be NULL; every other pointer must not be
  */

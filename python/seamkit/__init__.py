@@ -17,6 +17,7 @@ from seamkit._native import (
     Classifier,
     Generated,
     PluginInfo,
+    Progress,
     Runtime,
     Score,
     Session,
@@ -49,8 +50,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Adapter", "AlreadyExistsError", "Backbone", "Batch", "CancelledError", "Classifier", "DecTClassifier", "FileError",
     "FormatError", "Generated", "IncompatibleError", "InternalError", "InvalidArgumentError", "NotFoundError",
-    "NumericError", "OutOfMemoryError", "PluginError", "PluginInfo", "Runtime", "Score", "SeamError", "Session",
-    "ShapeError", "Step", "Tokenizer", "UnsupportedError", "attach", "detach", "export_onnx", "load", "save",
+    "NumericError", "OutOfMemoryError", "PluginError", "PluginInfo", "Progress", "Runtime", "Score", "SeamError",
+    "Session", "ShapeError", "Step", "Tokenizer", "UnsupportedError", "attach", "detach", "export_onnx", "load", "save",
     "set_thread_count",
 ]
 # That of libSeam.so, too.

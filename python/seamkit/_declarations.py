@@ -26,17 +26,28 @@ from ctypes import (
 from typing import Any
 
 DLPACK_MAJOR_VERSION = 1
-DLPACK_MINOR_VERSION = 0
+DLPACK_MINOR_VERSION = 3
 SEAM_ABI_MAJOR = 1
 SEAM_ABI_MINOR = 0
+SEAM_ACTIVITY_CLASSIFY = 3
+SEAM_ACTIVITY_FIT = 2
+SEAM_ACTIVITY_GENERATE = 1
+SEAM_ACTIVITY_QUERY = 0
+SEAM_ADAPTER_FACTORY_SIZE_1_0 = 152
+SEAM_ADAPTER_OPTIONS_SIZE_1_0 = 48
 SEAM_ALREADY_EXISTS = 3
+SEAM_BACKBONE_FACTORY_SIZE_1_0 = 160
+SEAM_BACKBONE_INFO_SIZE_1_0 = 240
 SEAM_BACKBONE_OPAQUE = 1
 SEAM_BACKBONE_TRACED = 0
+SEAM_BATCH_SIZE_1_0 = 80
 SEAM_BF16 = 1
 SEAM_CANCELLED = 11
 SEAM_DECODER_ONLY = 2
 SEAM_DECODER_OUTPUT_HIDDEN = 1
 SEAM_DECODER_OUTPUT_SCORES = 0
+SEAM_DECODE_SIZE_1_0 = 96
+SEAM_DECODE_VJP_SIZE_1_0 = 48
 SEAM_EARLY_STOPPING_HEURISTIC = 0
 SEAM_EARLY_STOPPING_NEVER = 2
 SEAM_EARLY_STOPPING_WHEN_FULL = 1
@@ -44,9 +55,17 @@ SEAM_ENCODER_DECODER = 0
 SEAM_ENCODER_ONLY = 1
 SEAM_ENCODER_OUTPUT_HIDDEN = 0
 SEAM_ENCODER_OUTPUT_MASK = 1
+SEAM_ENCODE_SIZE_1_0 = 56
 SEAM_F16 = 2
 SEAM_F32 = 0
+SEAM_FIT_OPTIONS_SIZE_1_0 = 64
+SEAM_FOLD_SIZE_1_0 = 24
+SEAM_FOLD_WEIGHT_SIZE_1_0 = 48
 SEAM_FORMAT = 7
+SEAM_FORWARD_SIZE_1_0 = 48
+SEAM_GENERATE_OPTIONS_SIZE_1_0 = 88
+SEAM_HEAD_SIZE_1_0 = 24
+SEAM_HOST_SIZE_1_0 = 120
 SEAM_I32 = 3
 SEAM_INCOMPATIBLE = 4
 SEAM_INIT_CONSTANT = 2
@@ -54,6 +73,7 @@ SEAM_INIT_DATA = 7
 SEAM_INIT_MODEL = 8
 SEAM_INIT_NORMAL = 3
 SEAM_INIT_ONES = 1
+SEAM_INIT_ORTHOGONAL = 9
 SEAM_INIT_UNIFORM = 4
 SEAM_INIT_XAVIER_NORMAL = 6
 SEAM_INIT_XAVIER_UNIFORM = 5
@@ -67,49 +87,108 @@ SEAM_LOG_INFO = 1
 SEAM_LOG_WARNING = 2
 SEAM_MAX_RANK = 8
 SEAM_METHOD_RECORDED = 1
+SEAM_METHOD_SIZE_1_0 = 40
 SEAM_NOT_FOUND = 2
 SEAM_NUMERIC = 9
 SEAM_OK = 0
+SEAM_OPS_SIZE_1_0 = 536
 SEAM_OPTIMIZER_ADAM = 1
 SEAM_OPTIMIZER_ADAMW = 0
 SEAM_OPTION_BOOL = 0
 SEAM_OPTION_DOUBLE = 2
 SEAM_OPTION_INT = 1
+SEAM_OPTION_SIZE_1_0 = 56
 SEAM_OPTION_STRING = 3
 SEAM_OUT_OF_MEMORY = 10
 SEAM_PARAMETER_FROZEN = 1
+SEAM_PARAMETER_SIZE_1_0 = 120
+SEAM_PASS_SIZE_1_0 = 64
+SEAM_PHASE_AFTER = 2
+SEAM_PHASE_BEFORE = 1
 SEAM_PLUGIN = 12
+SEAM_PLUGIN_INFO_SIZE_1_0 = 56
+SEAM_PLUGIN_SIZE_1_0 = 96
+SEAM_POINT_SIZE_1_0 = 96
+SEAM_POOL_SIZE_1_0 = 32
 SEAM_PREFIX_ATTENTIONS = 3
 SEAM_PREFIX_CROSS = 2
 SEAM_PREFIX_DECODER = 1
 SEAM_PREFIX_ENCODER = 0
+SEAM_PREPARE_SIZE_1_0 = 56
+SEAM_PROGRESS_SIZE_1_0 = 48
+SEAM_PROJECTION_BIAS = 2
+SEAM_PROJECTION_WEIGHT = 1
+SEAM_PROJECTION_X = 0
+SEAM_PROJECTION_Y = 3
+SEAM_QUERY_SIZE_1_0 = 88
 SEAM_REDUCTION_MEAN = 2
 SEAM_REDUCTION_NONE = 0
 SEAM_REDUCTION_SUM = 1
+SEAM_REQUIREMENTS_SIZE_1_0 = 40
 SEAM_SCHEDULE_CONSTANT = 0
 SEAM_SCHEDULE_COSINE = 2
 SEAM_SCHEDULE_LINEAR = 1
+SEAM_SCORES_LOGITS = 1
+SEAM_SCORES_LOG_PROBABILITIES = 2
+SEAM_SCORES_PROBABILITIES = 3
+SEAM_SCORES_SIMILARITIES = 4
+SEAM_SCORES_UNKNOWN = 0
 SEAM_SHAPE = 5
+SEAM_SITE_SIZE_1_0 = 80
+SEAM_STACK_DECODER = 1
+SEAM_STACK_ENCODER = 0
+SEAM_STEP_SIZE_1_0 = 40
 SEAM_TEXT = 3
+SEAM_TRAIN_OPTIONS_SIZE_1_0 = 96
 SEAM_UNSUPPORTED = 8
 SEAM_VALUE_DOUBLE = 2
 SEAM_VALUE_INT = 1
 SEAM_VALUE_NONE = 0
 SEAM_VALUE_STRING = 3
 SEAM_VALUE_TENSOR = 4
+SEAM_VISITOR_SIZE_1_0 = 40
+SEAM_VISIT_SIZE_1_0 = 48
 kDLBfloat = 4
+kDLBool = 6
 kDLCPU = 1
 kDLCUDA = 2
 kDLCUDAHost = 3
+kDLCUDAManaged = 13
+kDLComplex = 5
+kDLExtDev = 12
 kDLFloat = 2
+kDLFloat4_e2m1fn = 17
+kDLFloat6_e2m3fn = 15
+kDLFloat6_e3m2fn = 16
+kDLFloat8_e3m4 = 7
+kDLFloat8_e4m3 = 8
+kDLFloat8_e4m3b11fnuz = 9
+kDLFloat8_e4m3fn = 10
+kDLFloat8_e4m3fnuz = 11
+kDLFloat8_e5m2 = 12
+kDLFloat8_e5m2fnuz = 13
+kDLFloat8_e8m0fnu = 14
+kDLHexagon = 16
 kDLInt = 0
+kDLMAIA = 17
+kDLMetal = 8
+kDLOneAPI = 14
 kDLOpaqueHandle = 3
+kDLOpenCL = 4
+kDLROCM = 10
+kDLROCMHost = 11
+kDLTrn = 18
 kDLUInt = 1
+kDLVPI = 9
+kDLVulkan = 7
+kDLWebGPU = 15
 SEAM_ATTENTION_PREFIX = "attention.prefix"
 SEAM_DECODER_OUTPUT = "decoder.output"
 SEAM_ENCODER_OUTPUT = "encoder.output"
+SEAM_LAYER_OUTPUT = "layer.output"
 SEAM_PLUGIN_ENTRY = "seam_plugin_entry"
 SEAM_PREFIX_TOKENS = "prefix.tokens"
+SEAM_PROJECTION = "projection"
 
 
 class DLPackVersion(ctypes.Structure):
@@ -149,6 +228,7 @@ class DLManagedTensorVersioned(ctypes.Structure):
 class seam_ops(ctypes.Structure):
     struct_size: int
     abi_major: int
+    abi_minor: int
     engine: int | None
     status: Any
     fail: Any
@@ -188,7 +268,9 @@ class seam_ops(ctypes.Structure):
     silu: Any
     matmul: Any
     linear: Any
+    linear_low_rank: Any
     attention: Any
+    rotary: Any
     softmax: Any
     log_softmax: Any
     layer_norm: Any
@@ -212,7 +294,6 @@ class seam_ops(ctypes.Structure):
     buffer_write: Any
     buffer_read: Any
     buffer_select: Any
-    rotary: Any
 
 
 class seam_host(ctypes.Structure):
@@ -226,9 +307,24 @@ class seam_host(ctypes.Structure):
     config_int: Any
     config_double: Any
     config_string: Any
+    config_count: Any
+    config_json: Any
     config_set_string: Any
     model_config: Any
     model_tensor: Any
+    extension: Any
+
+
+class seam_pass(ctypes.Structure):
+    struct_size: int
+    training: int
+    ctx: Any
+    ops: Any
+    parameters: Any
+    parameter_count: int
+    attention_mask: Any
+    position_ids: Any
+    generated_mask: Any
 
 
 class seam_option(ctypes.Structure):
@@ -252,52 +348,68 @@ class seam_parameter(ctypes.Structure):
     a: float
     b: float
     data: Any
-
-
-class seam_method_call(ctypes.Structure):
-    struct_size: int
-    ctx: Any
-    ops: Any
-    self: int | None
-    parameters: Any
-    parameter_count: int
+    point: int
 
 
 class seam_method(ctypes.Structure):
     struct_size: int
+    flags: int
     name: bytes | None
     signature: bytes | None
     doc: bytes | None
     function: Any
-    flags: int
+
+
+class seam_point(ctypes.Structure):
+    struct_size: int
+    stack: int
+    is_transposed: int
+    seam: bytes | None
+    name: bytes | None
+    layer: int
+    input_width: int
+    output_width: int
+    part_names: Any
+    part_widths: Any
+    part_count: int
+    weight_parameter: int
+    bias_parameter: int
+
+
+class seam_visit(ctypes.Structure):
+    struct_size: int
+    phase: int
+    point: int
+    x: Any
+    weight: Any
+    bias: Any
+    value: Any
+
+
+class seam_visitor(ctypes.Structure):
+    struct_size: int
+    wanted: Any
+    point_count: int
+    visit: Any
+    host: int | None
 
 
 class seam_site(ctypes.Structure):
     struct_size: int
     backbone_frozen: int
+    score_kind: int
     seam: bytes | None
-    d_model: int
-    encoder_layers: int
-    decoder_layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    max_source_positions: int
-    max_target_positions: int
-    vocab_size: int
+    backbone: Any
     classes: int
-    prefix_layers: Any
-    max_prefix_length: Any
     prefix_length: Any
+    points: Any
+    point_count: int
 
 
 class seam_forward(ctypes.Structure):
     struct_size: int
-    training: int
-    ctx: Any
-    ops: Any
-    parameters: Any
-    parameter_count: int
+    phase: int
+    point: int
     inputs: Any
     input_count: int
     outputs: Any
@@ -306,25 +418,27 @@ class seam_forward(ctypes.Structure):
 
 class seam_prepare(ctypes.Structure):
     struct_size: int
-    ctx: Any
-    ops: Any
-    parameters: Any
-    parameter_count: int
     inputs: Any
     input_count: int
     labels: Any
     empty_scores: Any
     values: Any
+    value_count: int
 
 
 class seam_fold(ctypes.Structure):
     struct_size: int
-    ctx: Any
-    ops: Any
-    parameters: Any
-    parameter_count: int
     values: Any
     value_count: int
+
+
+class seam_fold_weight(ctypes.Structure):
+    struct_size: int
+    point: int
+    weight: Any
+    bias: Any
+    folded_weight: Any
+    folded_bias: Any
 
 
 class seam_adapter_factory(ctypes.Structure):
@@ -344,12 +458,18 @@ class seam_adapter_factory(ctypes.Structure):
     forward: Any
     prepare: Any
     fold: Any
+    default_targets: bytes | None
+    phases: Any
+    fold_weight: Any
 
 
 class seam_backbone_info(ctypes.Structure):
     struct_size: int
     kind: int
+    architecture: int
+    has_head: int
     family: bytes | None
+    identity: bytes | None
     seams: Any
     seam_count: int
     d_model: int
@@ -361,71 +481,53 @@ class seam_backbone_info(ctypes.Structure):
     max_source_positions: int
     max_target_positions: int
     vocab_size: int
-    decoder_start_token_id: int
-    eos_token_id: int
-    pad_token_id: int
     source_vocab_size: int
-    architecture: int
-    has_head: int
+    decoder_start_token_id: int
+    pad_token_id: int
     bos_token_id: int
     mask_token_id: int
-    identity: bytes | None
+    eos_token_ids: Any
+    eos_token_count: int
     prefix_layers: Any
     max_prefix_length: Any
+    points: Any
+    point_count: int
 
 
 class seam_encode(ctypes.Structure):
     struct_size: int
-    training: int
-    ctx: Any
-    ops: Any
-    parameters: Any
-    parameter_count: int
     input_ids: Any
     attention_mask: Any
-    hidden: Any
     token_type_ids: Any
     prefix: Any
+    visitor: Any
+    hidden: Any
 
 
 class seam_decode(ctypes.Structure):
     struct_size: int
-    training: int
-    ctx: Any
-    ops: Any
-    parameters: Any
-    parameter_count: int
+    hidden_only: int
     decoder_input_ids: Any
+    attention_mask: Any
+    position_ids: Any
     encoder_hidden: Any
     encoder_attention_mask: Any
     state: Any
-    logits: Any
-    hidden: Any
-    attention_mask: Any
-    position_ids: Any
-    hidden_only: int
     prefix: Any
     cross_prefix: Any
+    visitor: Any
+    logits: Any
+    hidden: Any
 
 
 class seam_head(ctypes.Structure):
     struct_size: int
-    training: int
-    ctx: Any
-    ops: Any
-    parameters: Any
-    parameter_count: int
     hidden: Any
     logits: Any
 
 
 class seam_pool(ctypes.Structure):
     struct_size: int
-    training: int
-    ctx: Any
-    ops: Any
-    parameters: Any
-    parameter_count: int
     hidden: Any
     attention_mask: Any
     pooled: Any
@@ -447,8 +549,6 @@ class seam_query(ctypes.Structure):
 
 class seam_decode_vjp(ctypes.Structure):
     struct_size: int
-    ctx: Any
-    ops: Any
     decoder_input_ids: Any
     encoder_hidden: Any
     encoder_attention_mask: Any
@@ -479,6 +579,15 @@ class seam_backbone_factory(ctypes.Structure):
     query: Any
 
 
+class seam_requirements(ctypes.Structure):
+    struct_size: int
+    abi_minor: int
+    operations: Any
+    operation_count: int
+    extensions: Any
+    extension_count: int
+
+
 class seam_plugin(ctypes.Structure):
     struct_size: int
     abi_major: int
@@ -491,6 +600,8 @@ class seam_plugin(ctypes.Structure):
     adapter_count: int
     backbones: Any
     backbone_count: int
+    requirements: Any
+    extension: Any
 
 
 class seam_plugin_info(ctypes.Structure):
@@ -502,6 +613,26 @@ class seam_plugin_info(ctypes.Structure):
     license: bytes | None
     summary: bytes | None
     path: bytes | None
+
+
+class seam_progress(ctypes.Structure):
+    struct_size: int
+    activity: int
+    done: int
+    total: int
+    loss: float
+    tokens: Any
+    token_count: int
+
+
+class seam_adapter_options(ctypes.Structure):
+    struct_size: int
+    train_backbone: int
+    score_kind: int
+    seam: bytes | None
+    options_json: bytes | None
+    classes: int
+    seed: int
 
 
 class seam_value(ctypes.Structure):
@@ -608,6 +739,7 @@ DLManagedTensorVersioned._fields_ = [
 seam_ops._fields_ = [
     ("struct_size", c_uint32),
     ("abi_major", c_uint32),
+    ("abi_minor", c_uint32),
     ("engine", c_void_p),
     ("status", CFUNCTYPE(c_int32, c_void_p)),
     ("fail", CFUNCTYPE(c_void_p, c_void_p, c_int32, c_char_p)),
@@ -647,7 +779,9 @@ seam_ops._fields_ = [
     ("silu", CFUNCTYPE(c_void_p, c_void_p, c_void_p)),
     ("matmul", CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_void_p, c_int32, c_int32)),
     ("linear", CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_void_p, c_void_p)),
+    ("linear_low_rank", CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_double)),
     ("attention", CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_double, c_int32)),
+    ("rotary", CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_void_p, c_void_p)),
     ("softmax", CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_int32)),
     ("log_softmax", CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_int32)),
     ("layer_norm", CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_double)),
@@ -671,7 +805,6 @@ seam_ops._fields_ = [
     ("buffer_write", CFUNCTYPE(c_int32, c_void_p, c_void_p, c_int32, c_int64, c_void_p)),
     ("buffer_read", CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_int32, c_int64)),
     ("buffer_select", CFUNCTYPE(c_int32, c_void_p, c_void_p, POINTER(c_int32), c_int64)),
-    ("rotary", CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_void_p, c_void_p)),
 ]
 seam_host._fields_ = [
     ("struct_size", c_uint32),
@@ -684,9 +817,23 @@ seam_host._fields_ = [
     ("config_int", CFUNCTYPE(c_int32, c_void_p, c_char_p, POINTER(c_int64))),
     ("config_double", CFUNCTYPE(c_int32, c_void_p, c_char_p, POINTER(c_double))),
     ("config_string", CFUNCTYPE(c_int32, c_void_p, c_char_p, POINTER(c_char_p))),
+    ("config_count", CFUNCTYPE(c_int32, c_void_p, c_char_p, POINTER(c_int64))),
+    ("config_json", CFUNCTYPE(c_int32, c_void_p, c_char_p, POINTER(c_char_p))),
     ("config_set_string", CFUNCTYPE(c_int32, c_void_p, c_char_p, c_char_p)),
     ("model_config", CFUNCTYPE(c_void_p, c_void_p)),
     ("model_tensor", CFUNCTYPE(c_int32, c_void_p, c_char_p, POINTER(c_int64), POINTER(c_int32))),
+    ("extension", CFUNCTYPE(c_void_p, POINTER(seam_host), c_char_p)),
+]
+seam_pass._fields_ = [
+    ("struct_size", c_uint32),
+    ("training", c_int32),
+    ("ctx", c_void_p),
+    ("ops", POINTER(seam_ops)),
+    ("parameters", POINTER(c_void_p)),
+    ("parameter_count", c_uint64),
+    ("attention_mask", c_void_p),
+    ("position_ids", c_void_p),
+    ("generated_mask", c_void_p),
 ]
 seam_option._fields_ = [
     ("struct_size", c_uint32),
@@ -708,48 +855,62 @@ seam_parameter._fields_ = [
     ("a", c_double),
     ("b", c_double),
     ("data", POINTER(c_float)),
-]
-seam_method_call._fields_ = [
-    ("struct_size", c_uint32),
-    ("ctx", c_void_p),
-    ("ops", POINTER(seam_ops)),
-    ("self", c_void_p),
-    ("parameters", POINTER(c_void_p)),
-    ("parameter_count", c_uint64),
+    ("point", c_int64),
 ]
 seam_method._fields_ = [
     ("struct_size", c_uint32),
+    ("flags", c_uint32),
     ("name", c_char_p),
     ("signature", c_char_p),
     ("doc", c_char_p),
     ("function", CFUNCTYPE(None)),
-    ("flags", c_uint32),
+]
+seam_point._fields_ = [
+    ("struct_size", c_uint32),
+    ("stack", c_int32),
+    ("is_transposed", c_int32),
+    ("seam", c_char_p),
+    ("name", c_char_p),
+    ("layer", c_int64),
+    ("input_width", c_int64),
+    ("output_width", c_int64),
+    ("part_names", POINTER(c_char_p)),
+    ("part_widths", POINTER(c_int64)),
+    ("part_count", c_uint64),
+    ("weight_parameter", c_int64),
+    ("bias_parameter", c_int64),
+]
+seam_visit._fields_ = [
+    ("struct_size", c_uint32),
+    ("phase", c_uint32),
+    ("point", c_uint64),
+    ("x", c_void_p),
+    ("weight", c_void_p),
+    ("bias", c_void_p),
+    ("value", c_void_p),
+]
+seam_visitor._fields_ = [
+    ("struct_size", c_uint32),
+    ("wanted", POINTER(c_uint8)),
+    ("point_count", c_uint64),
+    ("visit", CFUNCTYPE(None, POINTER(seam_visitor), POINTER(seam_pass), POINTER(seam_visit))),
+    ("host", c_void_p),
 ]
 seam_site._fields_ = [
     ("struct_size", c_uint32),
     ("backbone_frozen", c_int32),
+    ("score_kind", c_int32),
     ("seam", c_char_p),
-    ("d_model", c_int64),
-    ("encoder_layers", c_int64),
-    ("decoder_layers", c_int64),
-    ("heads", c_int64),
-    ("kv_heads", c_int64),
-    ("head_dim", c_int64),
-    ("max_source_positions", c_int64),
-    ("max_target_positions", c_int64),
-    ("vocab_size", c_int64),
+    ("backbone", POINTER(seam_backbone_info)),
     ("classes", c_int64),
-    ("prefix_layers", c_int64 * 3),
-    ("max_prefix_length", c_int64 * 3),
     ("prefix_length", c_int64 * 3),
+    ("points", POINTER(POINTER(seam_point))),
+    ("point_count", c_uint64),
 ]
 seam_forward._fields_ = [
     ("struct_size", c_uint32),
-    ("training", c_int32),
-    ("ctx", c_void_p),
-    ("ops", POINTER(seam_ops)),
-    ("parameters", POINTER(c_void_p)),
-    ("parameter_count", c_uint64),
+    ("phase", c_uint32),
+    ("point", c_int64),
     ("inputs", POINTER(c_void_p)),
     ("input_count", c_uint64),
     ("outputs", POINTER(c_void_p)),
@@ -757,24 +918,21 @@ seam_forward._fields_ = [
 ]
 seam_prepare._fields_ = [
     ("struct_size", c_uint32),
-    ("ctx", c_void_p),
-    ("ops", POINTER(seam_ops)),
-    ("parameters", POINTER(c_void_p)),
-    ("parameter_count", c_uint64),
     ("inputs", POINTER(c_void_p)),
     ("input_count", c_uint64),
     ("labels", c_void_p),
     ("empty_scores", c_void_p),
     ("values", POINTER(c_void_p)),
-]
-seam_fold._fields_ = [
-    ("struct_size", c_uint32),
-    ("ctx", c_void_p),
-    ("ops", POINTER(seam_ops)),
-    ("parameters", POINTER(c_void_p)),
-    ("parameter_count", c_uint64),
-    ("values", POINTER(c_void_p)),
     ("value_count", c_uint64),
+]
+seam_fold._fields_ = [("struct_size", c_uint32), ("values", POINTER(c_void_p)), ("value_count", c_uint64)]
+seam_fold_weight._fields_ = [
+    ("struct_size", c_uint32),
+    ("point", c_int64),
+    ("weight", c_void_p),
+    ("bias", c_void_p),
+    ("folded_weight", c_void_p),
+    ("folded_bias", c_void_p),
 ]
 seam_adapter_factory._fields_ = [
     ("struct_size", c_uint32),
@@ -791,14 +949,20 @@ seam_adapter_factory._fields_ = [
     ("destroy", CFUNCTYPE(None, c_void_p)),
     ("parameter_count", CFUNCTYPE(c_uint64, c_void_p)),
     ("parameter", CFUNCTYPE(None, c_void_p, c_uint64, POINTER(seam_parameter))),
-    ("forward", CFUNCTYPE(None, c_void_p, POINTER(seam_forward))),
-    ("prepare", CFUNCTYPE(None, c_void_p, POINTER(seam_prepare))),
-    ("fold", CFUNCTYPE(None, c_void_p, POINTER(seam_fold))),
+    ("forward", CFUNCTYPE(None, c_void_p, POINTER(seam_pass), POINTER(seam_forward))),
+    ("prepare", CFUNCTYPE(None, c_void_p, POINTER(seam_pass), POINTER(seam_prepare))),
+    ("fold", CFUNCTYPE(None, c_void_p, POINTER(seam_pass), POINTER(seam_fold))),
+    ("default_targets", c_char_p),
+    ("phases", CFUNCTYPE(c_uint32, c_void_p, c_uint64)),
+    ("fold_weight", CFUNCTYPE(None, c_void_p, POINTER(seam_pass), POINTER(seam_fold_weight))),
 ]
 seam_backbone_info._fields_ = [
     ("struct_size", c_uint32),
     ("kind", c_int32),
+    ("architecture", c_int32),
+    ("has_head", c_int32),
     ("family", c_char_p),
+    ("identity", c_char_p),
     ("seams", POINTER(c_char_p)),
     ("seam_count", c_uint64),
     ("d_model", c_int64),
@@ -810,67 +974,45 @@ seam_backbone_info._fields_ = [
     ("max_source_positions", c_int64),
     ("max_target_positions", c_int64),
     ("vocab_size", c_int64),
-    ("decoder_start_token_id", c_int64),
-    ("eos_token_id", c_int64),
-    ("pad_token_id", c_int64),
     ("source_vocab_size", c_int64),
-    ("architecture", c_int32),
-    ("has_head", c_int32),
+    ("decoder_start_token_id", c_int64),
+    ("pad_token_id", c_int64),
     ("bos_token_id", c_int64),
     ("mask_token_id", c_int64),
-    ("identity", c_char_p),
+    ("eos_token_ids", POINTER(c_int64)),
+    ("eos_token_count", c_uint64),
     ("prefix_layers", c_int64 * 3),
     ("max_prefix_length", c_int64 * 3),
+    ("points", POINTER(POINTER(seam_point))),
+    ("point_count", c_uint64),
 ]
 seam_encode._fields_ = [
     ("struct_size", c_uint32),
-    ("training", c_int32),
-    ("ctx", c_void_p),
-    ("ops", POINTER(seam_ops)),
-    ("parameters", POINTER(c_void_p)),
-    ("parameter_count", c_uint64),
     ("input_ids", c_void_p),
     ("attention_mask", c_void_p),
-    ("hidden", c_void_p),
     ("token_type_ids", c_void_p),
     ("prefix", c_void_p),
+    ("visitor", POINTER(seam_visitor)),
+    ("hidden", c_void_p),
 ]
 seam_decode._fields_ = [
     ("struct_size", c_uint32),
-    ("training", c_int32),
-    ("ctx", c_void_p),
-    ("ops", POINTER(seam_ops)),
-    ("parameters", POINTER(c_void_p)),
-    ("parameter_count", c_uint64),
+    ("hidden_only", c_int32),
     ("decoder_input_ids", c_void_p),
+    ("attention_mask", c_void_p),
+    ("position_ids", c_void_p),
     ("encoder_hidden", c_void_p),
     ("encoder_attention_mask", c_void_p),
     ("state", c_void_p),
-    ("logits", c_void_p),
-    ("hidden", c_void_p),
-    ("attention_mask", c_void_p),
-    ("position_ids", c_void_p),
-    ("hidden_only", c_int32),
     ("prefix", c_void_p),
     ("cross_prefix", c_void_p),
-]
-seam_head._fields_ = [
-    ("struct_size", c_uint32),
-    ("training", c_int32),
-    ("ctx", c_void_p),
-    ("ops", POINTER(seam_ops)),
-    ("parameters", POINTER(c_void_p)),
-    ("parameter_count", c_uint64),
-    ("hidden", c_void_p),
+    ("visitor", POINTER(seam_visitor)),
     ("logits", c_void_p),
+    ("hidden", c_void_p),
 ]
+seam_head._fields_ = [("struct_size", c_uint32), ("hidden", c_void_p), ("logits", c_void_p)]
 seam_pool._fields_ = [
     ("struct_size", c_uint32),
-    ("training", c_int32),
-    ("ctx", c_void_p),
-    ("ops", POINTER(seam_ops)),
-    ("parameters", POINTER(c_void_p)),
-    ("parameter_count", c_uint64),
     ("hidden", c_void_p),
     ("attention_mask", c_void_p),
     ("pooled", c_void_p),
@@ -890,8 +1032,6 @@ seam_query._fields_ = [
 ]
 seam_decode_vjp._fields_ = [
     ("struct_size", c_uint32),
-    ("ctx", c_void_p),
-    ("ops", POINTER(seam_ops)),
     ("decoder_input_ids", c_void_p),
     ("encoder_hidden", c_void_p),
     ("encoder_attention_mask", c_void_p),
@@ -910,15 +1050,23 @@ seam_backbone_factory._fields_ = [
     ("info", CFUNCTYPE(None, c_void_p, POINTER(seam_backbone_info))),
     ("parameter_count", CFUNCTYPE(c_uint64, c_void_p)),
     ("parameter", CFUNCTYPE(None, c_void_p, c_uint64, POINTER(seam_parameter))),
-    ("encode", CFUNCTYPE(None, c_void_p, POINTER(seam_encode))),
-    ("decode", CFUNCTYPE(None, c_void_p, POINTER(seam_decode))),
-    ("decode_vjp", CFUNCTYPE(None, c_void_p, POINTER(seam_decode_vjp))),
-    ("state_create", CFUNCTYPE(c_void_p, c_void_p, c_void_p, POINTER(seam_ops), c_int64, c_int64)),
+    ("encode", CFUNCTYPE(None, c_void_p, POINTER(seam_pass), POINTER(seam_encode))),
+    ("decode", CFUNCTYPE(None, c_void_p, POINTER(seam_pass), POINTER(seam_decode))),
+    ("decode_vjp", CFUNCTYPE(None, c_void_p, POINTER(seam_pass), POINTER(seam_decode_vjp))),
+    ("state_create", CFUNCTYPE(c_void_p, c_void_p, POINTER(seam_pass), c_int64, c_int64)),
     ("state_destroy", CFUNCTYPE(None, c_void_p, c_void_p)),
-    ("state_select", CFUNCTYPE(None, c_void_p, c_void_p, POINTER(seam_ops), c_void_p, POINTER(c_int32), c_int64)),
-    ("head", CFUNCTYPE(None, c_void_p, POINTER(seam_head))),
-    ("pool", CFUNCTYPE(None, c_void_p, POINTER(seam_pool))),
+    ("state_select", CFUNCTYPE(None, c_void_p, POINTER(seam_pass), c_void_p, POINTER(c_int32), c_int64)),
+    ("head", CFUNCTYPE(None, c_void_p, POINTER(seam_pass), POINTER(seam_head))),
+    ("pool", CFUNCTYPE(None, c_void_p, POINTER(seam_pass), POINTER(seam_pool))),
     ("query", CFUNCTYPE(c_int32, c_void_p, POINTER(seam_query), POINTER(c_void_p))),
+]
+seam_requirements._fields_ = [
+    ("struct_size", c_uint32),
+    ("abi_minor", c_uint32),
+    ("operations", POINTER(c_char_p)),
+    ("operation_count", c_uint64),
+    ("extensions", POINTER(c_char_p)),
+    ("extension_count", c_uint64),
 ]
 seam_plugin._fields_ = [
     ("struct_size", c_uint32),
@@ -932,6 +1080,8 @@ seam_plugin._fields_ = [
     ("adapter_count", c_uint64),
     ("backbones", POINTER(POINTER(seam_backbone_factory))),
     ("backbone_count", c_uint64),
+    ("requirements", POINTER(seam_requirements)),
+    ("extension", CFUNCTYPE(c_void_p, c_char_p)),
 ]
 seam_plugin_info._fields_ = [
     ("struct_size", c_uint32),
@@ -942,6 +1092,24 @@ seam_plugin_info._fields_ = [
     ("license", c_char_p),
     ("summary", c_char_p),
     ("path", c_char_p),
+]
+seam_progress._fields_ = [
+    ("struct_size", c_uint32),
+    ("activity", c_int32),
+    ("done", c_int64),
+    ("total", c_int64),
+    ("loss", c_double),
+    ("tokens", POINTER(c_int32)),
+    ("token_count", c_uint64),
+]
+seam_adapter_options._fields_ = [
+    ("struct_size", c_uint32),
+    ("train_backbone", c_int32),
+    ("score_kind", c_int32),
+    ("seam", c_char_p),
+    ("options_json", c_char_p),
+    ("classes", c_int64),
+    ("seed", c_uint64),
 ]
 seam_value._fields_ = [
     ("kind", c_int32),
@@ -1017,8 +1185,7 @@ seam_fit_options._fields_ = [
 
 # Function pointer types by name.
 seam_log_callback = CFUNCTYPE(None, c_void_p, c_int32, c_char_p)
-seam_query_callback = CFUNCTYPE(c_int32, c_void_p)
-seam_continue_callback = CFUNCTYPE(c_int32, c_void_p, c_int64)
+seam_progress_callback = CFUNCTYPE(c_int32, c_void_p, POINTER(seam_progress))
 
 # Results and arguments of the functions of libSeam.so.
 FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
@@ -1033,12 +1200,13 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "seam_runtime_release": (None, (c_void_p,)),
     "seam_runtime_set_log": (None, (c_void_p, CFUNCTYPE(None, c_void_p, c_int32, c_char_p), c_void_p)),
     "seam_set_thread_count": (None, (c_int32,)),
-    "seam_load_plugin": (c_int32, (c_void_p, c_char_p, POINTER(c_void_p))),
-    "seam_load_plugins": (c_int32, (c_void_p, c_char_p, POINTER(c_uint64), POINTER(c_void_p))),
-    "seam_unload_plugin": (c_int32, (c_void_p, c_char_p, POINTER(c_void_p))),
-    "seam_plugin_count": (c_uint64, (c_void_p,)),
-    "seam_plugin_get": (c_int32, (c_void_p, c_uint64, POINTER(seam_plugin_info), POINTER(c_void_p))),
-    "seam_describe": (c_int32, (c_void_p, c_char_p, POINTER(c_void_p), POINTER(c_void_p))),
+    "seam_runtime_load_plugin": (c_int32, (c_void_p, c_char_p, POINTER(c_void_p))),
+    "seam_runtime_load_plugins": (c_int32, (c_void_p, c_char_p, POINTER(c_uint64), POINTER(c_void_p))),
+    "seam_runtime_unload_plugin": (c_int32, (c_void_p, c_char_p, POINTER(c_void_p))),
+    "seam_runtime_plugin_count": (c_uint64, (c_void_p,)),
+    "seam_runtime_get_plugin": (c_int32, (c_void_p, c_uint64, POINTER(seam_plugin_info), POINTER(c_void_p))),
+    "seam_runtime_get_extension": (c_int32, (c_void_p, c_char_p, c_char_p, POINTER(c_void_p), POINTER(c_void_p))),
+    "seam_runtime_describe": (c_int32, (c_void_p, c_char_p, POINTER(c_void_p), POINTER(c_void_p))),
     "seam_backbone_open": (c_int32, (c_void_p, c_char_p, c_char_p, c_char_p, POINTER(c_void_p), POINTER(c_void_p))),
     "seam_backbone_release": (None, (c_void_p,)),
     "seam_backbone_get_info": (None, (c_void_p, POINTER(seam_backbone_info))),
@@ -1049,10 +1217,12 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         c_uint64,
         POINTER(c_char_p),
         c_uint64,
-        CFUNCTYPE(c_int32, c_void_p),
+        CFUNCTYPE(c_int32, c_void_p, POINTER(seam_progress)),
         c_void_p,
         POINTER(c_float),
+        c_uint64,
         POINTER(c_float),
+        c_uint64,
         POINTER(c_uint64),
         POINTER(c_int64),
         POINTER(c_void_p),
@@ -1060,19 +1230,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "seam_adapter_create": (c_int32, (
         c_void_p,
         c_char_p,
-        c_char_p,
-        c_char_p,
-        c_int32,
-        c_uint64,
-        POINTER(c_void_p),
-        POINTER(c_void_p),
-    )),
-    "seam_adapter_create_classifier": (c_int32, (
-        c_void_p,
-        c_char_p,
-        c_char_p,
-        c_int64,
-        c_uint64,
+        POINTER(seam_adapter_options),
         POINTER(c_void_p),
         POINTER(c_void_p),
     )),
@@ -1080,7 +1238,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "seam_adapter_save": (c_int32, (c_void_p, c_char_p, c_char_p, c_char_p, POINTER(c_void_p))),
     "seam_adapter_fold": (c_int32, (c_void_p, POINTER(c_void_p), POINTER(c_void_p))),
     "seam_adapter_release": (None, (c_void_p,)),
-    "seam_adapter_options": (c_int32, (c_void_p, POINTER(c_void_p), POINTER(c_void_p))),
+    "seam_adapter_describe": (c_int32, (c_void_p, POINTER(c_void_p), POINTER(c_void_p))),
     "seam_adapter_set_learning_rate": (c_int32, (c_void_p, c_double, POINTER(c_void_p))),
     "seam_adapter_parameter_count": (c_uint64, (c_void_p,)),
     "seam_adapter_parameter": (c_int32, (
@@ -1090,23 +1248,32 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         POINTER(POINTER(DLManagedTensorVersioned)),
         POINTER(c_void_p),
     )),
-    "seam_call": (c_int32, (c_void_p, c_char_p, POINTER(seam_value), c_uint64, POINTER(seam_value), POINTER(c_void_p))),
+    "seam_adapter_call": (c_int32, (
+        c_void_p,
+        c_char_p,
+        POINTER(seam_value),
+        c_uint64,
+        POINTER(seam_value),
+        POINTER(c_void_p),
+    )),
     "seam_session_create": (c_int32, (c_void_p, POINTER(c_void_p), POINTER(c_void_p))),
     "seam_session_release": (None, (c_void_p,)),
     "seam_session_attach": (c_int32, (c_void_p, c_void_p, c_int32, POINTER(c_void_p))),
     "seam_session_add": (c_int32, (
         c_void_p,
         c_char_p,
-        c_char_p,
-        c_int64,
-        c_int32,
-        c_uint64,
+        POINTER(seam_adapter_options),
         POINTER(c_void_p),
         POINTER(c_void_p),
     )),
     "seam_session_load": (c_int32, (c_void_p, c_char_p, POINTER(c_void_p))),
+    "seam_session_save": (c_int32, (c_void_p, c_char_p, c_char_p, c_char_p, POINTER(c_void_p))),
+    "seam_session_adapter_count": (c_uint64, (c_void_p,)),
+    "seam_session_adapter": (c_int32, (c_void_p, c_uint64, POINTER(c_void_p), POINTER(c_void_p))),
     "seam_session_detach": (c_int32, (c_void_p, c_void_p, POINTER(c_void_p))),
     "seam_session_move": (c_int32, (c_void_p, c_void_p, c_int32, POINTER(c_void_p))),
+    "seam_session_merge": (c_int32, (c_void_p, c_void_p, POINTER(c_void_p))),
+    "seam_session_unmerge": (c_int32, (c_void_p, c_void_p, POINTER(c_void_p))),
     "seam_session_encode": (c_int32, (
         c_void_p,
         POINTER(seam_batch),
@@ -1126,14 +1293,14 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         POINTER(POINTER(DLManagedTensorVersioned)),
         POINTER(c_void_p),
     )),
-    "seam_session_classify": (c_int32, (c_void_p, POINTER(seam_batch), POINTER(c_float), POINTER(c_void_p))),
-    "seam_session_score": (c_int32, (c_void_p, POINTER(seam_batch), POINTER(seam_score), POINTER(c_void_p))),
+    "seam_session_classify": (c_int32, (c_void_p, POINTER(seam_batch), POINTER(c_float), c_uint64, POINTER(c_void_p))),
+    "seam_session_score": (c_int32, (c_void_p, POINTER(seam_batch), POINTER(seam_score), c_uint64, POINTER(c_void_p))),
     "seam_generate_options_init": (c_int32, (c_void_p, POINTER(seam_generate_options), POINTER(c_void_p))),
     "seam_session_generate": (c_int32, (
         c_void_p,
         POINTER(seam_batch),
         POINTER(seam_generate_options),
-        CFUNCTYPE(c_int32, c_void_p, c_int64),
+        CFUNCTYPE(c_int32, c_void_p, POINTER(seam_progress)),
         c_void_p,
         POINTER(c_void_p),
         POINTER(c_void_p),
@@ -1154,7 +1321,10 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         POINTER(c_float),
         c_uint64,
         POINTER(seam_fit_options),
+        CFUNCTYPE(c_int32, c_void_p, POINTER(seam_progress)),
+        c_void_p,
         POINTER(c_double),
+        c_uint64,
         POINTER(c_void_p),
     )),
     "seam_adapter_classify": (c_int32, (
@@ -1163,6 +1333,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         POINTER(c_float),
         c_uint64,
         POINTER(c_float),
+        c_uint64,
         POINTER(c_void_p),
     )),
     "seam_classifier_create": (c_int32, (c_void_p, c_void_p, c_char_p, c_char_p, POINTER(c_void_p), POINTER(c_void_p))),
@@ -1175,7 +1346,10 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         POINTER(c_int32),
         c_uint64,
         POINTER(seam_fit_options),
+        CFUNCTYPE(c_int32, c_void_p, POINTER(seam_progress)),
+        c_void_p,
         POINTER(c_double),
+        c_uint64,
         POINTER(c_void_p),
     )),
     "seam_classifier_predict": (c_int32, (
@@ -1183,7 +1357,10 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         POINTER(c_char_p),
         POINTER(c_char_p),
         c_uint64,
+        CFUNCTYPE(c_int32, c_void_p, POINTER(seam_progress)),
+        c_void_p,
         POINTER(c_float),
+        c_uint64,
         POINTER(c_void_p),
     )),
     "seam_classifier_query_count": (c_int64, (c_void_p,)),

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from fewshot_models import LABELS, WORDS, Model, write_reviews
 
 import seamkit
-from seamkit._native import classifier as module
 
 
 @pytest.fixture(scope="module")
@@ -57,35 +55,37 @@ def test_a_classifier(runtime: seamkit.Runtime, model: Model, tmp_path: Path) ->
     assert np.abs(again.scores(texts) - scores).max() <= 1e-5 * np.abs(scores).max()
 
 
-def test_interruption(runtime: seamkit.Runtime, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between two calls of the library Ctrl-C is heard, and what was answered stays."""
-    monkeypatch.setattr(module, "CHUNK", 3)
+def test_interruption(runtime: seamkit.Runtime, model: Model) -> None:
+    """Ctrl-C is heard between the batches that the model is asked in, and what was answered stays."""
     backbone = runtime.open(model.folder)
     classifier = seamkit.Classifier(
         backbone, {"template": model.family.template, "labels": WORDS}, seamkit.Tokenizer(model.folder))
     classifier.attach(backbone.classifier("dect", len(LABELS)))
-    texts = [f"w{index}" for index in range(10)]
-    call, calls = module.checked, 0
+    texts = [f"w{index}" for index in range(2000)]
+    labels = [index % 3 for index in range(len(texts))]
+    seen: list[seamkit.Progress] = []
 
-    def interrupted(*arguments: Any) -> None:
-        nonlocal calls
-        call(*arguments)
-        calls += 1
-        if calls == 2:
+    def interrupt(state: seamkit.Progress) -> None:
+        seen.append(state)
+        if state.done:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(module, "checked", interrupted)
     # A shell starts what runs in the background with SIGINT ignored.
     before_it = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            classifier.fit(texts, [index % 3 for index in range(10)])
+            classifier.fit(texts, labels, progress=interrupt)
     finally:
         signal.signal(signal.SIGINT, before_it)
     before = classifier.query_count
-    assert 0 < before < len(texts)
-    assert len(classifier.fit(texts, [index % 3 for index in range(10)], epochs=3)) == 3
+    assert 0 < before < len(texts) and {each.activity for each in seen} == {"classify"}
+    seen.clear()
+    assert len(classifier.fit(texts, labels, epochs=3, progress=seen.append)) == 3  # None goes on
     assert classifier.query_count <= len(texts) + 1  # the empty text
+    assert [each.done for each in seen if each.activity == "fit"] == [0, 1, 2, 3]
+    assert seen[-1].total == 3 and seen[-1].loss > 0
+    with pytest.raises(seamkit.CancelledError):
+        classifier.fit(texts, labels, epochs=3, progress=lambda state: state.done < 2)
 
 
 def test_wrong_texts_and_labels(runtime: seamkit.Runtime, model: Model) -> None:

@@ -116,6 +116,14 @@ def test_generation(backbone: seamkit.Backbone, folder: Path) -> None:
     with pytest.raises(seamkit.CancelledError):
         session.generate(batch(), options, should_continue=lambda tokens: tokens < 2)
 
+    seen: list[seamkit.Progress] = []
+    greedy = backbone.generate_options(max_new_tokens=4, min_new_tokens=4)
+    [[row]] = session.generate(Batch([[4, 5, 6]]), greedy, lambda tokens: tokens < 4, progress=seen.append)
+    assert [(each.activity, each.done, each.total) for each in seen] == [("generate", step, 4) for step in range(5)]
+    assert [each.tokens for each in seen] == [[], *([each] for each in row.tokens)]
+    with pytest.raises(seamkit.CancelledError):
+        session.generate(batch(), options, progress=lambda state: state.done < 2)
+
     def fail(_: int) -> bool:
         raise KeyError("from the callback")
 
@@ -346,7 +354,7 @@ WRAPPED: dict[str, tuple[Any, type[Exception], str]] = {
     "a seed": (lambda b, t: b.adapter("repcali", seed=-1), seamkit.InvalidArgumentError,
                "must be an integer from 0 to 18446744073709551615, found -1"),
     "a number of classes": (lambda b, t: b.classifier("dect", 2**64 + 2), seamkit.InvalidArgumentError,
-                            "of seam_adapter_create_classifier must be an integer from"),
+                            "classes must be an integer from"),
     "a place": (lambda b, t: b.session().move(b.adapter("repcali"), 2**32), seamkit.InvalidArgumentError,
                 "argument 3 of seam_session_move must be an integer from -2147483648 to 2147483647, found 4294967296"),
     "threads": (lambda b, t: seamkit.set_thread_count(2**32 + 1), seamkit.InvalidArgumentError,

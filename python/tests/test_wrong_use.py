@@ -242,6 +242,18 @@ def test_bad_plugins(tmp_path: Path, name: str) -> None:
             load(library)
 
 
+def test_requirements_that_are_not_met(tmp_path: Path) -> None:
+    """One sentence from both engines, with all that is missing."""
+    library, sentences = compiled(ROOT / "Tests/Fixtures/bad-plugins/requirements.c", tmp_path), []
+    for load in (engine.load_plugin, seamkit.Runtime([]).load_plugin):
+        with pytest.raises(seamkit.IncompatibleError) as caught:
+            load(library)
+        sentences.append(str(caught.value))
+    assert sentences[0] == sentences[1] and (
+        'needs ABI 1.7, the operation "fourier_transform", the extension "org.seamkit.test.nothing/1", which this core, '
+        "ABI 1.0, does not have" in sentences[0])
+
+
 def test_a_missing_symbol(tmp_path: Path) -> None:
     (tmp_path / "lacks.c").write_text(
         "extern int nowhere(void);\nconst void *seam_plugin_entry(void) { return nowhere() ? 0 : 0; }\n")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import numpy as np
 import torch
-from seam_abi import Array, Half, SeamError, headers, lend, received
+from seam_abi import Array, Half, lend, received
+from seam_objects import received_at
 
 from seamkit.torch import memory
 from seamkit.torch.passes import Pass
@@ -17,16 +17,13 @@ from seamkit.torch.table import TABLE
 class TorchPass:
     def __init__(self, _: object = None, record_gradients: bool = True, *, record_graph: bool = False):
         self.pass_ = Pass(torch.device("cpu"), record=record_graph)
-        self.pointer = ctypes.c_void_p(self.pass_.handle)
-        # As a plugin sees it: by the types of the headers.
-        self.table = headers().struct("seam_ops").from_address(ctypes.addressof(TABLE))
+        self.table = TABLE
         self.record = record_gradients
         self._leaves: dict[int, torch.Tensor] = {}
 
     def op(self, name: str, *arguments: Any) -> Any:
-        context = ctypes.cast(self.pointer, ctypes.POINTER(headers().struct("seam_context")))
         with torch.set_grad_enabled(self.record):
-            return getattr(self.table, name)(context, *arguments)
+            return getattr(self.table, name)(self.pass_.handle, *arguments)
 
     def constant(self, values: Array | Half) -> Any:
         return self.op("from_dlpack", lend(values))
@@ -36,25 +33,25 @@ class TorchPass:
         tensor = torch.from_numpy(values.copy()).requires_grad_()
         handle = self.pass_.add(tensor)
         self._leaves[handle] = tensor
-        return ctypes.cast(ctypes.c_void_p(handle), ctypes.POINTER(headers().struct("seam_tensor")))
+        return handle
 
     def tensor(self, handle: Any) -> torch.Tensor:
-        return self.pass_.tensor(ctypes.cast(handle, ctypes.c_void_p).value or 0)
+        return self.pass_.tensor(handle or 0)
 
     def numpy(self, handle: Any) -> Array:
         self.check()
-        return received(self.op("to_dlpack", handle))
+        return received_at(self.op("to_dlpack", handle))
 
     def backward(self, result: Any, seed: Any = None) -> None:
         self.tensor(result).backward(None if seed is None else self.tensor(seed))
 
     def gradient(self, leaf: Any) -> Array | None:
-        gradient = self._leaves[ctypes.cast(leaf, ctypes.c_void_p).value or 0].grad
+        gradient = self._leaves[leaf].grad
         return None if gradient is None else received(memory.lent(gradient))
 
     def check(self) -> None:
         if failure := self.pass_.failure:
-            raise SeamError(failure.code, failure.message, failure.origin)
+            raise failure
 
     def close(self) -> None:
         self.pass_.close()

@@ -2,7 +2,7 @@ import CSeam
 import Engine
 import Support
 
-/// Tensors in and out as DLPack 1.0 (include/seam/dlpack.h).
+/// Tensors in and out as DLPack 1 (include/dlpack/dlpack.h).
 public enum DLPack {
     /// DLPACK_FLAG_BITMASK_READ_ONLY, a macro that Swift does not see.
     private static let readOnlyFlag: UInt64 = 1

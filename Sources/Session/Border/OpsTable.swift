@@ -16,6 +16,7 @@ public enum OpsTable {
         var ops = seam_ops()
         ops.struct_size = UInt32(MemoryLayout<seam_ops>.size)
         ops.abi_major = SEAM_ABI_MAJOR
+        ops.abi_minor = SEAM_ABI_MINOR
         fillContext(&ops)
         fillTransfer(&ops)
         fillElementwise(&ops)
@@ -26,6 +27,13 @@ public enum OpsTable {
         table.initialize(to: ops)
         return UnsafePointer(table)
     }()
+
+    /// Whether the table has an operation, by its member's name.
+    static func offers(_ operation: String) -> Bool {
+        // What stands before the operations describes the table itself.
+        let members = Mirror(reflecting: native.pointee).children.lazy.compactMap(\.label)
+        return members.drop { $0 != "status" }.contains { TextKey($0) == TextKey(operation) }
+    }
 
     // MARK: The groups
 
@@ -160,6 +168,12 @@ public enum OpsTable {
         ops.linear = { context, x, weight, bias in
             binary(context, x, weight, "linear") { (pass, x, weight) throws(SeamError) in
                 try pass.linear(x, weight: weight, bias: bias.map(Tensor.from))
+            }
+        }
+        ops.linear_low_rank = { context, y, x, a, b, scale in
+            binary(context, y, x, "linear_low_rank") { (pass, y, x) throws(SeamError) in
+                try pass.linearLowRank(
+                    y, x, a: try operand(a, "linear_low_rank"), b: try operand(b, "linear_low_rank"), scale: scale)
             }
         }
         ops.attention = { context, query, key, value, bias, mask, scale, causal in

@@ -3,7 +3,28 @@ import Engine
 import Files
 import Support
 
-/// An adapter made for a seam of a backbone. One thread per session.
+/// What the scores that enter decoder.output are, all of them or unknown.
+public enum ScoreKind: seam_score_kind, Sendable, CaseIterable {
+    case unknown = 0
+    case logits = 1
+    case logProbabilities = 2
+    case probabilities = 3
+    case similarities = 4
+
+    /// As adapter_config.json has it.
+    public var name: String {
+        switch self {
+        case .unknown: "unknown"
+        case .logits: "logits"
+        case .logProbabilities: "log_probabilities"
+        case .probabilities: "probabilities"
+        case .similarities: "similarities"
+        }
+    }
+}
+
+/// An adapter made for a seam of a backbone. One thread at a time, but for sessions that run it untrained: these
+/// may be on threads of their own.
 public final class Adapter {
     public let runtime: Runtime
     public let factory: AdapterFactory
@@ -17,6 +38,12 @@ public final class Adapter {
     public let classes: Int
     /// By `PrefixAttention`: tokens of what enters its seam, where that is one of prefixes; 0: none.
     public let prefixLength: [Int]
+    /// Where it sits, of a seam inside the layers, in the backbone's order; else empty.
+    public let points: [Point]
+    /// When the plugin wants each of `points`.
+    let phases: [seam_phases]
+    /// Of decoder.output: what the scores are.
+    public let scoreKind: ScoreKind
     /// Of its own in training; nil: that of the training. Some parameters, such as a gate's before its sigmoid, need larger
     /// steps than the weights of a network.
     public var learningRate: Double?
@@ -26,7 +53,7 @@ public final class Adapter {
     let backboneFrozen: Bool
     let instance: UnsafeMutableRawPointer?
 
-    var table: seam_adapter_factory { factory.table.pointee }
+    var table: seam_adapter_factory { factory.table }
     public var origin: String { factory.plugin.id }
 
     /// Whether it is on one of the seams of prefixes.
@@ -38,16 +65,21 @@ public final class Adapter {
     /// - Parameters:
     ///   - id: the adapter's factory ("repcali").
     ///   - seam: nil for the factory's first.
-    ///   - options: a JSON object; unknown keys are an error.
+    ///   - options: a JSON object; unknown keys are an error. On a seam inside the layers "layers", "targets" and "stack"
+    ///     choose its points (`PointChoice`).
     ///   - backboneFrozen: false when the backbone will be trained with it.
     ///   - classes: of the classification that it is part of, 0 for none; decoder.output needs at least 2.
+    ///   - scoreKind: of decoder.output: what its scores are.
     ///   - prefixLength: by `PrefixAttention`, tokens of what enters a seam of prefixes (`Session.prefixLength`); means
     ///     nothing on other seams.
+    ///   - points: on a seam inside the layers: the names of its points ("decoder.0.q"), in place of the options that choose
+    ///     them.
     ///   - seed: of the initial values.
     /// - Throws: when the backbone has no such seam, or no gradient reaches it.
     public init(
         backbone: Backbone, id: String, seam: String? = nil, options: JSON = .null, backboneFrozen: Bool = true,
-        classes: Int = 0, prefixLength: [Int] = [0, 0, 0], seed: UInt64 = 0
+        classes: Int = 0, scoreKind: ScoreKind = .unknown, prefixLength: [Int] = [0, 0, 0], points names: [String]? = nil,
+        seed: UInt64 = 0
     ) throws {
         runtime = backbone.runtime
         factory = try runtime.adapterFactory(id)
@@ -80,19 +112,43 @@ public final class Adapter {
         }
         self.classes = classes
         self.backboneFrozen = backboneFrozen
+        self.scoreKind = scoreKind
         let origin = factory.plugin.id
-        let table = factory.table.pointee
-        let resolved = try DeclaredOption.resolve(options, against: factory.options, owner: "adapter \"\(id)\"")
+        let table = factory.table
+        var own = options
+        var places: [Int] = []
+        if Point.seams.contains(self.seam) {
+            let choice: PointChoice
+            (choice, own) = try PointChoice.take(from: options, owner: "adapter \"\(id)\"")
+            places =
+                if let names {
+                    try PointChoice.indices(named: names, on: self.seam, for: factory, in: site)
+                } else {
+                    try choice.indices(on: self.seam, for: factory, in: site)
+                }
+        }
+        let all = site.points
+        points = places.map { all[$0] }
+        let resolved = try DeclaredOption.resolve(own, against: factory.options, owner: "adapter \"\(id)\"")
         self.options = resolved
-        let (site, length) = (self.site, self.prefixLength)
+        let (length, chosen) = (self.prefixLength, places)
         var instance: UnsafeMutableRawPointer?
         var failure: OpaquePointer?
         let status = self.seam.withCString { [runtime] name in
-            var raw = site.seamSite(named: name)
-            raw.backbone_frozen = backboneFrozen ? 1 : 0
-            raw.classes = Int64(classes)
-            store(length, in: &raw.prefix_length)
-            return table.create(runtime.host, resolved.handle, &raw, &instance, &failure)
+            let record = backbone.record.pointer
+            return chosen.map { record.pointee.points[$0] }.withUnsafeBufferPointer { points in
+                var raw = seam_site()
+                raw.struct_size = UInt32(MemoryLayout<seam_site>.size)
+                raw.seam = name
+                raw.backbone = record
+                raw.backbone_frozen = backboneFrozen ? 1 : 0
+                raw.score_kind = scoreKind.rawValue
+                raw.classes = Int64(classes)
+                store(length, in: &raw.prefix_length)
+                raw.points = points.isEmpty ? nil : points.baseAddress
+                raw.point_count = points.count
+                return table.create(runtime.host, resolved.handle, &raw, &instance, &failure)
+            }
         }
         if let error = ErrorObject.failure(
             failure, status: status, origin: origin, during: "creating adapter \"\(id)\"")
@@ -103,26 +159,27 @@ public final class Adapter {
         do {
             try DeclaredOption.checkResolved(
                 resolved, against: factory.options, owner: "adapter \"\(id)\"", origin: origin)
+            phases = try Self.phases(of: instance, factory, at: points)
             let declared = try ParameterDeclaration.all(
-                count: table.parameter_count(instance), owner: "adapter \"\(id)\"", origin: origin
+                count: table.parameter_count(instance), owner: "adapter \"\(id)\"", points: points.map(\.path), origin: origin
             ) { table.parameter(instance, $0, &$1) }
             parameters = ParameterSet(
                 try declared.map {
                     .init(
-                        name: $0.name, isFrozen: $0.isFrozen,
+                        name: $0.name, isFrozen: $0.isFrozen, point: $0.point,
                         tensor: try $0.makeTensor(seed: seed, pool: backbone.runtime.pool, origin: origin))
-                })
+                }, points: points.count)
         } catch {
             table.destroy(instance)
             throw error
         }
         self.instance = instance
-        factory.plugin.liveInstances += 1
+        factory.plugin.liveInstances.add(1, ordering: .relaxed)
     }
 
     deinit {
         table.destroy(instance)
-        factory.plugin.liveInstances -= 1
+        factory.plugin.liveInstances.subtract(1, ordering: .releasing)
     }
 
     /// Makes the parameters leaves of the gradient.
@@ -156,19 +213,15 @@ public final class Adapter {
         let inputHandles = inputs.map { $0?.handle }
         var io = seam_forward()
         io.struct_size = UInt32(MemoryLayout<seam_forward>.size)
-        io.training = training ? 1 : 0
-        io.ctx = context.handle
-        io.ops = OpsTable.native
-        parameters.handles.withUnsafeBufferPointer { handles in
+        io.point = -1
+        context.withPass(parameters.handles, training: training) { pass in
             inputHandles.withUnsafeBufferPointer { inputs in
                 outputs.withUnsafeMutableBufferPointer { outputs in
-                    io.parameters = handles.baseAddress
-                    io.parameter_count = handles.count
                     io.inputs = inputs.baseAddress
                     io.input_count = inputs.count
                     io.outputs = outputs.baseAddress
                     io.output_count = outputs.count
-                    table.forward(instance, &io)
+                    table.forward(instance, pass, &io)
                 }
             }
         }
@@ -185,15 +238,8 @@ public final class Adapter {
                 origin: origin)
         }
         let context = Context(pool: runtime.pool, recordsGradients: false)
-        return try parameters.handles.withUnsafeBufferPointer { handles in
-            var frame = seam_method_call()
-            frame.struct_size = UInt32(MemoryLayout<seam_method_call>.size)
-            frame.ctx = context.handle
-            frame.ops = OpsTable.native
-            frame.`self` = instance
-            frame.parameters = handles.baseAddress
-            frame.parameter_count = handles.count
-            let value = try method.call(frame, arguments, origin: origin)
+        return try context.withPass(parameters.handles) { pass in
+            let value = try method.call(instance, pass, arguments, origin: origin)
             try context.check(origin: origin)
             if case .void = value, method.result == .tensor {
                 throw SeamError(.plugin, "method \"\(name)\" returned NULL", origin: origin)

@@ -51,6 +51,10 @@ public enum AdapterFolder {
         public let classes: Int
         /// By `PrefixAttention`, tokens of what enters its seam, where that is one of prefixes.
         public let prefixLength: [Int]
+        /// Of decoder.output: what its scores are.
+        public let scoreKind: ScoreKind
+        /// The names of its points, of a seam inside the layers ("decoder.0.q"); nil on other seams.
+        public let points: [String]?
         /// `Adapter.task`: an object, or nil.
         public let task: JSON?
     }
@@ -96,6 +100,8 @@ public enum AdapterFolder {
         if adapter.prefixLength.contains(where: { $0 > 0 }) {
             members.append(("prefix_length", .array(adapter.prefixLength.map { .int(Int64($0)) })))
         }
+        if adapter.scoreKind != .unknown { members.append(("score_kind", .string(adapter.scoreKind.name))) }
+        if !adapter.points.isEmpty { members.append(("points", .array(adapter.points.map { .string($0.path) }))) }
         if let task = adapter.task { members.append(("task", task)) }
         let config = JSON.object(members)
         for entry in adapter.parameters.entries {
@@ -134,7 +140,7 @@ public enum AdapterFolder {
             throw SeamError(.format, "\(name) is of an adapter of PEFT: `seam import` makes one for SeamKit of it")
         }
         let known: [String: [String]] = [
-            "": ["schema", "abi", "plugin", "adapter", "seam", "options", "backbone", "classes", "prefix_length", "task"],
+            "": ["schema", "abi", "plugin", "adapter", "seam", "options", "backbone", "classes", "prefix_length", "score_kind", "points", "task"],
             "plugin": ["id", "version"],
             "backbone": [
                 "family", "d_model", "encoder_layers", "decoder_layers", "kv_heads", "head_dim", "vocab_size",
@@ -170,6 +176,7 @@ public enum AdapterFolder {
             isBackboneTrained: try json.requireBool("backbone.trained", in: name),
             classes: try json.optionalInt("classes", in: name) ?? 0,
             prefixLength: try prefixLength(json, in: name),
+            scoreKind: try scoreKind(json, in: name), points: try points(json, in: name),
             task: try json.optionalObject("task", in: name).map { .object($0) })
     }
 
@@ -181,6 +188,25 @@ public enum AdapterFolder {
             throw SeamError(.format, "\(name): \"prefix_length\" must be \(none.count) numbers of tokens, found \(lengths)")
         }
         return lengths
+    }
+
+    private static func scoreKind(_ json: JSON, in name: String) throws -> ScoreKind {
+        guard let text = try json.optionalString("score_kind", in: name) else { return .unknown }
+        guard let kind = ScoreKind.allCases.first(where: { $0.name == text }) else {
+            throw SeamError(
+                .format,
+                "\(name): \"score_kind\" must be one of \(ScoreKind.allCases.map(\.name).joined(separator: ", ")), found \"\(text)\"")
+        }
+        return kind
+    }
+
+    private static func points(_ json: JSON, in name: String) throws -> [String]? {
+        guard json["points"] != nil else { return nil }
+        let names = try json.requireArray("points", in: name).map(\.stringValue)
+        guard !names.isEmpty, names.count <= 1 << 16, !names.contains(nil) else {
+            throw SeamError(.format, "\(name): \"points\" must be names of points such as \"decoder.0.q\", one or more")
+        }
+        return names.compactMap(\.self)
     }
 
     /// Makes the saved adapter for a backbone. An adapter that was made for a backbone of another shape is refused; other
@@ -206,6 +232,11 @@ public enum AdapterFolder {
                 )
             }
         }
+        guard Point.seams.contains(config.seam) == (config.points != nil) else {
+            throw SeamError(
+                .format,
+                "\(FileSystem.join(path, configName)): an adapter on \(config.seam) must have \(config.points == nil ? "" : "no ")\"points\"")
+        }
         guard backbone.runtime.plugins.contains(where: { plugin in
             plugin.id == config.pluginID || plugin.adapters.contains { $0.id == config.adapterID }
         }) else {
@@ -217,7 +248,8 @@ public enum AdapterFolder {
         let adapter = try naming(FileSystem.join(path, configName)) {
             try Adapter(
                 backbone: backbone, id: config.adapterID, seam: config.seam, options: config.options,
-                backboneFrozen: !config.isBackboneTrained, classes: config.classes, prefixLength: config.prefixLength)
+                backboneFrozen: !config.isBackboneTrained, classes: config.classes, scoreKind: config.scoreKind,
+                prefixLength: config.prefixLength, points: config.points)
         }
         adapter.task = config.task
         let file = try SafetensorsFile(FileSystem.join(path, weightsName))
@@ -265,9 +297,9 @@ public enum AdapterFolder {
             \(adapter.factory.summary)
 
             - plugin: \(adapter.factory.plugin.id) \(adapter.factory.plugin.version)
-            - seam: \(adapter.seam)\(adapter.classes > 0 ? ", \(adapter.classes) classes" : "")
+            - seam: \(adapter.seam)\(adapter.points.isEmpty ? "" : ", at \(listed(adapter.points.map(\.path), ", "))")\(adapter.classes > 0 ? ", \(adapter.classes) classes" : "")
             - backbone: \(adapter.site.family), d_model \(adapter.site.dModel), \(isBackboneTrained ? "trained with the adapter" : "frozen")
-            - parameters: \(adapter.parameters.entries.map { "\($0.name) \($0.tensor.shape)" }.joined(separator: ", "))
+            - parameters: \(listed(adapter.parameters.entries.map { "\($0.name) \($0.tensor.shape)" }, ", "))
             - trained numbers: \(adapter.parameters.trainableCount)
 
             ## Options

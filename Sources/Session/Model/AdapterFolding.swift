@@ -5,7 +5,7 @@ import Support
 
 extension Adapter {
     /// Whether it holds what only training needs (`seam_adapter_factory.fold`).
-    public var isFoldable: Bool { factory.added(\.fold) != nil && !isFolded }
+    public var isFoldable: Bool { table.fold != nil && !isFolded }
 
     private var isFolded: Bool { options[AdapterFactory.foldedOption] == .bool(true) }
 
@@ -13,28 +13,25 @@ extension Adapter {
     /// - Throws: what the plugin failed with; `.plugin` or `.numeric`, with the plugin's id, for a value that is not f32 of
     ///   its parameter's shape or not finite.
     public func folded(for backbone: Backbone) throws -> Adapter {
-        guard isFoldable, let fold = factory.added(\.fold) else { return self }
+        guard isFoldable, let fold = table.fold else { return self }
         let options = JSON.object(
             (self.options.json.objectValue ?? []).map {
                 $0.key == AdapterFactory.foldedOption ? (key: $0.key, value: .bool(true)) : $0
             })
         let result = try Adapter(
             backbone: backbone, id: factory.id, seam: seam, options: options, backboneFrozen: backboneFrozen,
-            classes: classes, prefixLength: prefixLength)
+            classes: classes, scoreKind: scoreKind, prefixLength: prefixLength,
+            points: points.isEmpty ? nil : points.map(\.path))
         result.task = task
         let context = Context(pool: runtime.pool, recordsGradients: false)
         var values = [OpaquePointer?](repeating: nil, count: result.parameters.entries.count)
         var io = seam_fold()
         io.struct_size = UInt32(MemoryLayout<seam_fold>.size)
-        io.ctx = context.handle
-        io.ops = OpsTable.native
-        parameters.handles.withUnsafeBufferPointer { handles in
+        context.withPass(parameters.handles) { pass in
             values.withUnsafeMutableBufferPointer { values in
-                io.parameters = handles.baseAddress
-                io.parameter_count = handles.count
                 io.values = values.baseAddress
                 io.value_count = values.count
-                fold(instance, &io)
+                fold(instance, pass, &io)
             }
         }
         try context.check(origin: origin)

@@ -5,7 +5,7 @@ import Support
 
 extension Adapter {
     /// Whether the plugin wants `prepare` before a training.
-    public var startsFromExamples: Bool { factory.added(\.prepare) != nil }
+    public var startsFromExamples: Bool { table.prepare != nil }
 
     /// Lets the adapter start from the training examples (`seam_adapter_factory.prepare`): before the first step of a
     /// training that starts from new. An adapter that starts from nothing is left as it is.
@@ -18,25 +18,22 @@ extension Adapter {
     /// - Throws: what the plugin failed with; `.plugin` or `.numeric`, with the plugin's id, for a value that is not f32
     ///   of its parameter's shape or not finite.
     public func prepare(inputs: [Tensor], labels: Tensor? = nil, emptyScores: Tensor? = nil) throws {
-        guard let prepare = factory.added(\.prepare) else { return }
+        guard let prepare = table.prepare else { return }
         let context = Context(pool: runtime.pool, recordsGradients: false)
         let inputHandles: [OpaquePointer?] = inputs.map(\.handle)
         var values = [OpaquePointer?](repeating: nil, count: parameters.entries.count)
         var io = seam_prepare()
         io.struct_size = UInt32(MemoryLayout<seam_prepare>.size)
-        io.ctx = context.handle
-        io.ops = OpsTable.native
         io.labels = labels?.handle
         io.empty_scores = emptyScores?.handle
-        parameters.handles.withUnsafeBufferPointer { handles in
+        context.withPass(parameters.handles) { pass in
             inputHandles.withUnsafeBufferPointer { inputs in
                 values.withUnsafeMutableBufferPointer { values in
-                    io.parameters = handles.baseAddress
-                    io.parameter_count = handles.count
                     io.inputs = inputs.baseAddress
                     io.input_count = inputs.count
                     io.values = values.baseAddress
-                    prepare(instance, &io)
+                    io.value_count = values.count
+                    prepare(instance, pass, &io)
                 }
             }
         }

@@ -3,11 +3,14 @@ import Engine
 import Files
 import Support
 
-/// An open pretrained model. Frozen unless `unfreeze` is called. One thread per session.
+/// An open pretrained model. Frozen unless `unfreeze` is called. Sessions on threads of their own may read it at once while
+/// none of them trains it.
 public final class Backbone {
     public let runtime: Runtime
     public let factory: BackboneFactory
     public let info: BackboneInfo
+    /// The same as plugins and clients read it; as old as the backbone.
+    public let record: BackboneInfoRecord
     public let options: Configuration
     /// Nil for a backbone opened without a folder.
     public let model: PretrainedModel?
@@ -16,22 +19,22 @@ public final class Backbone {
     public private(set) var isTrained = false
     let instance: UnsafeMutableRawPointer?
 
-    var table: seam_backbone_factory { factory.table.pointee }
+    var table: seam_backbone_factory { factory.table }
     var origin: String { factory.plugin.id }
 
     /// Opens a model.
     /// - Parameters:
-    ///   - id: the backbone's factory; nil asks every loaded backbone whether it accepts the model.
+    ///   - id: the backbone's factory; nil asks all that are loaded which of them opens the model best.
     ///   - path: a folder in the Hugging Face layout or a GGUF file; nil for a backbone that needs none.
     ///   - options: a JSON object of the factory's options.
-    /// - Throws: when no factory accepts the model, or with one sentence that lists the tensors that are missing or
+    /// - Throws: when no factory accepts the model, or two accept it alike, or with one sentence that lists the tensors that are missing or
     ///   have another shape.
     public init(runtime: Runtime, id: String? = nil, path: String?, options: JSON = .null) throws {
         self.runtime = runtime
         model = try path.map { try PretrainedModel($0) }
         factory = try id.map { try runtime.backboneFactory($0) } ?? Self.factory(accepting: model, in: runtime)
         let origin = factory.plugin.id
-        let table = factory.table.pointee
+        let table = factory.table
         self.options = try DeclaredOption.resolve(options, against: factory.options, owner: "backbone \"\(factory.id)\"")
         var instance: UnsafeMutableRawPointer?
         var failure: OpaquePointer?
@@ -47,26 +50,28 @@ public final class Backbone {
                 self.options, against: factory.options, owner: "backbone \"\(factory.id)\"", origin: origin)
             var raw = seam_backbone_info()
             raw.struct_size = UInt32(MemoryLayout<seam_backbone_info>.size)
-            (raw.decoder_start_token_id, raw.eos_token_id, raw.pad_token_id) = (-1, -1, -1)
-            (raw.bos_token_id, raw.mask_token_id, raw.has_head) = (-1, -1, 1)
+            (raw.decoder_start_token_id, raw.pad_token_id) = (-1, -1)
+            (raw.bos_token_id, raw.mask_token_id) = (-1, -1)
             table.info(instance, &raw)
             info = try BackboneInfo(raw, origin: origin)
+            record = BackboneInfoRecord(info)
             try factory.require(functionsOf: info.architecture)
             let declared = try ParameterDeclaration.all(
                 count: table.parameter_count(instance), owner: "backbone \"\(factory.id)\"", origin: origin
             ) { table.parameter(instance, $0, &$1) }
             parameters = try Self.makeParameters(declared, model, runtime, origin)
+            for point in info.points { try point.check(parameters, origin: origin) }
         } catch {
             table.destroy(instance)
             throw error
         }
         self.instance = instance
-        factory.plugin.liveInstances += 1
+        factory.plugin.liveInstances.add(1, ordering: .relaxed)
     }
 
     deinit {
         table.destroy(instance)
-        factory.plugin.liveInstances -= 1
+        factory.plugin.liveInstances.subtract(1, ordering: .releasing)
     }
 
     /// A plugin knows the model's files by name only; the user needs to know where they are.
@@ -79,10 +84,23 @@ public final class Backbone {
 
     private static func factory(accepting model: PretrainedModel?, in runtime: Runtime) throws -> BackboneFactory {
         guard let model else { throw SeamError(.invalidArgument, "a backbone needs its id, a model folder, or both") }
-        let factories = runtime.plugins.flatMap(\.backbones).filter { $0.table.pointee.accepts != nil }
-        if let factory = factories.first(where: {
-            ($0.table.pointee.accepts?(runtime.host, model.handle) ?? 0) != 0
-        }) { return factory }
+        let factories = runtime.plugins.flatMap(\.backbones).filter { $0.table.accepts != nil }
+        let scores = try factories.map { factory -> Int32 in
+            let score = factory.table.accepts!(runtime.host, model.handle)
+            guard (0...100).contains(score) else {
+                throw SeamError(
+                    .plugin,
+                    "accepts of backbone \"\(factory.id)\" must give a score of 0 ... 100, found \(score)", origin: factory.plugin.id)
+            }
+            return score
+        }
+        if let best = scores.max(), best > 0 {
+            let opening = zip(factories, scores).filter { $0.1 == best }.map(\.0)
+            if opening.count == 1 { return opening[0] }
+            throw SeamError(
+                .invalidArgument,
+                "\(model.files.configPath): \(opening.map { "backbone \"\($0.id)\" of \($0.plugin.id)" }.joined(separator: " and ")) open this model equally well (\(best) of 100): name the id of the one that is to open it")
+        }
         let type = try model.files.config["model_type"].map { try $0.serialized() } ?? "absent"
         throw SeamError(
             .unsupported,

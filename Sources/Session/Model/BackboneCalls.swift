@@ -16,63 +16,63 @@ struct DecoderInput {
     var positions: Tensor?
     /// With a state, on its first step.
     var prefix = Prefix()
+    /// [batch, target] i32: which tokens the model generated itself; nil: not known.
+    var generated: Tensor?
+}
+
+/// What all calls of a backbone in one pass of a session share.
+struct BackbonePass {
+    let context: Context
+    let training: Bool
+    /// The backbone's parameters, or what stands in for them in the session.
+    let weights: [OpaquePointer?]
+    /// Nil where no adapter sits inside the layers.
+    let visitor: Visitor?
 }
 
 // The functions of a backbone's table, each with its outputs checked.
 extension Backbone {
     /// Source tokens to hidden states [batch, source, d_model].
-    func encode(_ context: Context, inputIDs: Tensor, mask: Tensor, tokenTypes: Tensor? = nil, prefix: Tensor?, training: Bool)
-        throws -> Tensor
-    {
+    func encode(_ pass: BackbonePass, inputIDs: Tensor, mask: Tensor, tokenTypes: Tensor? = nil, prefix: Tensor?) throws -> Tensor {
         var io = seam_encode()
         io.struct_size = UInt32(MemoryLayout<seam_encode>.size)
-        io.training = training ? 1 : 0
-        io.ctx = context.handle
-        io.ops = OpsTable.native
         io.input_ids = inputIDs.handle
         io.attention_mask = mask.handle
         io.token_type_ids = tokenTypes?.handle
         io.prefix = prefix?.handle
-        parameters.handles.withUnsafeBufferPointer { handles in
-            io.parameters = handles.baseAddress
-            io.parameter_count = handles.count
-            table.encode(instance, &io)
+        try during(pass, .encoder) { own, visitor in
+            io.visitor = visitor
+            table.encode(instance, own, &io)
         }
-        try context.check(origin: origin)
         return try output(io.hidden, "encode", "hidden", [inputIDs.shape[0], inputIDs.shape[1], info.dModel])
     }
 
     /// Target tokens, over an encoder's hidden states where there is an encoder, to the hidden states
     /// [batch, target, d_model] and to scores [batch, target, vocab_size].
-    func decode(_ context: Context, _ input: DecoderInput, state: DecodingState? = nil, training: Bool) throws
+    func decode(_ pass: BackbonePass, _ input: DecoderInput, state: DecodingState? = nil) throws
         -> (logits: Tensor, hidden: Tensor)
     {
-        let (logits, hidden) = try decode(context, input, state: state, hiddenOnly: false, training: training)
+        let (logits, hidden) = try decode(pass, input, state: state, hiddenOnly: false)
         let shape: Shape = [input.ids.shape[0], input.ids.shape[1], info.vocabSize]
         let scores = try output(logits, "decode", "logits", shape)
         guard info.isOpaque, let encoderHidden = input.encoderHidden, encoderHidden.requiresGradient else {
             return (scores, hidden)
         }
-        return (try differentiable(scores, input, encoderHidden, in: context), hidden)
+        return (try differentiable(scores, input, encoderHidden, in: pass.context), hidden)
     }
 
     /// The same without the scores.
-    func decodeHidden(_ context: Context, _ input: DecoderInput, state: DecodingState? = nil, training: Bool) throws
-        -> Tensor
-    {
-        try decode(context, input, state: state, hiddenOnly: true, training: training).hidden
+    func decodeHidden(_ pass: BackbonePass, _ input: DecoderInput, state: DecodingState? = nil) throws -> Tensor {
+        try decode(pass, input, state: state, hiddenOnly: true).hidden
     }
 
     private func decode(
-        _ context: Context, _ input: DecoderInput, state: DecodingState?, hiddenOnly: Bool, training: Bool
+        _ pass: BackbonePass, _ input: DecoderInput, state: DecodingState?, hiddenOnly: Bool
     ) throws -> (logits: OpaquePointer?, hidden: Tensor) {
         // An opaque backbone must not see handles with history: its gradient goes through decode_vjp.
         let given = info.isOpaque ? input.encoderHidden?.detached : input.encoderHidden
         var io = seam_decode()
         io.struct_size = UInt32(MemoryLayout<seam_decode>.size)
-        io.training = training ? 1 : 0
-        io.ctx = context.handle
-        io.ops = OpsTable.native
         io.decoder_input_ids = input.ids.handle
         io.encoder_hidden = given?.handle
         io.encoder_attention_mask = input.encoderMask?.handle
@@ -82,40 +82,48 @@ extension Backbone {
         io.cross_prefix = input.prefix[.cross]?.handle
         io.hidden_only = hiddenOnly ? 1 : 0
         io.state = state?.pointer
-        parameters.handles.withUnsafeBufferPointer { handles in
-            io.parameters = handles.baseAddress
-            io.parameter_count = handles.count
-            table.decode(instance, &io)
+        // A state that has seen tokens has what the encoder gave, and the projections of that are not made again.
+        let isComplete = state?.isFresh ?? true
+        try during(pass, .decoder, generated: input.generated, isComplete: isComplete) { own, visitor in
+            io.visitor = visitor
+            table.decode(instance, own, &io)
         }
+        state?.isFresh = false
         withExtendedLifetime(given) {}
-        try context.check(origin: origin)
         let hidden = try output(
             io.hidden, "decode", "hidden", [input.ids.shape[0], input.ids.shape[1], info.dModel])
         return (io.logits, hidden)
     }
 
+    /// Calls one of the functions that visit points.
+    private func during(
+        _ pass: BackbonePass, _ stack: Stack, generated: Tensor? = nil, isComplete: Bool = true,
+        _ body: (UnsafePointer<seam_pass>, UnsafePointer<seam_visitor>?) -> Void
+    ) throws {
+        try pass.context.withPass(pass.weights, training: pass.training) { own in
+            guard let visitor = pass.visitor else { return body(own, nil) }
+            try visitor.during(
+                pass.context, stack, training: pass.training, generated: generated, isComplete: isComplete
+            ) { body(own, $0) }
+        }
+        try pass.context.check(origin: origin)
+    }
+
     /// Whether `head` can be called.
-    var hasSeparateHead: Bool { info.hasHead && factory.added(\.head) != nil }
+    var hasSeparateHead: Bool { info.hasHead && table.head != nil }
 
     /// Hidden states [..., d_model] to scores [..., vocab_size].
     /// - Throws: `.unsupported` for a model without a language-model head.
-    func head(_ context: Context, hidden: Tensor, training: Bool) throws -> Tensor {
-        guard info.hasHead, let head = factory.added(\.head) else {
+    func head(_ pass: BackbonePass, hidden: Tensor) throws -> Tensor {
+        guard info.hasHead, let head = table.head else {
             throw SeamError(
                 .unsupported, "backbone \"\(factory.id)\" has no language-model head for this model", origin: origin)
         }
         var io = seam_head()
         io.struct_size = UInt32(MemoryLayout<seam_head>.size)
-        io.training = training ? 1 : 0
-        io.ctx = context.handle
-        io.ops = OpsTable.native
         io.hidden = hidden.handle
-        parameters.handles.withUnsafeBufferPointer { handles in
-            io.parameters = handles.baseAddress
-            io.parameter_count = handles.count
-            head(instance, &io)
-        }
-        try context.check(origin: origin)
+        pass.context.withPass(pass.weights, training: pass.training) { head(instance, $0, &io) }
+        try pass.context.check(origin: origin)
         var shape = hidden.shape
         shape[shape.count - 1] = info.vocabSize
         return try output(io.logits, "head", "logits", shape)
@@ -123,24 +131,17 @@ extension Backbone {
 
     /// Hidden states [batch, source, d_model] of whole texts to one vector each, [batch, d_model].
     /// - Throws: `.unsupported` for a backbone that has no such vector.
-    func pool(_ context: Context, hidden: Tensor, mask: Tensor, training: Bool) throws -> Tensor {
-        guard let pool = factory.added(\.pool) else {
+    func pool(_ pass: BackbonePass, hidden: Tensor, mask: Tensor) throws -> Tensor {
+        guard let pool = table.pool else {
             throw SeamError(
                 .unsupported, "backbone \"\(factory.id)\" has no pooled vector for a text", origin: origin)
         }
         var io = seam_pool()
         io.struct_size = UInt32(MemoryLayout<seam_pool>.size)
-        io.training = training ? 1 : 0
-        io.ctx = context.handle
-        io.ops = OpsTable.native
         io.hidden = hidden.handle
         io.attention_mask = mask.handle
-        parameters.handles.withUnsafeBufferPointer { handles in
-            io.parameters = handles.baseAddress
-            io.parameter_count = handles.count
-            pool(instance, &io)
-        }
-        try context.check(origin: origin)
+        pass.context.withPass(pass.weights, training: pass.training) { pool(instance, $0, &io) }
+        try pass.context.check(origin: origin)
         return try output(io.pooled, "pool", "pooled", [hidden.shape[0], info.dModel])
     }
 
@@ -165,20 +166,18 @@ extension Backbone {
         }
         let values = hidden.detached
         let (ids, mask) = (input.ids, input.encoderMask)
-        let (instance, origin, pool) = (self.instance, self.origin, runtime.pool)
+        let (instance, origin, pool, weights) = (self.instance, self.origin, runtime.pool, parameters)
         return context.retain(
             context.custom(result: logits, operand: hidden) { (gradient) throws(SeamError) in
                 // A context of its own: the plugin's handles end with this call.
                 let pass = Context(pool: pool, recordsGradients: false)
                 var io = seam_decode_vjp()
                 io.struct_size = UInt32(MemoryLayout<seam_decode_vjp>.size)
-                io.ctx = pass.handle
-                io.ops = OpsTable.native
                 io.decoder_input_ids = ids.handle
                 io.encoder_hidden = values.handle
                 io.encoder_attention_mask = mask?.handle
                 io.logits_gradient = gradient.handle
-                vjp(instance, &io)
+                pass.withPass(weights.handles) { vjp(instance, $0, &io) }
                 if let failure = pass.failure { throw SeamError(failure.code, failure.message, origin: origin) }
                 guard let handle = io.encoder_hidden_gradient, Tensor.from(handle).shape == values.shape,
                     Tensor.from(handle).dtype == .f32

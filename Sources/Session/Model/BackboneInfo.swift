@@ -33,7 +33,8 @@ public struct BackboneInfo: Sendable, Equatable {
     public let vocabSize: Int
     public let sourceVocabSize: Int
     public let decoderStartToken: Int32?
-    public let eosToken: Int32?
+    /// Each ends a text.
+    public let eosTokens: [Int32]
     public let padToken: Int32?
     public let bosToken: Int32?
     public let maskToken: Int32?
@@ -46,6 +47,8 @@ public struct BackboneInfo: Sendable, Equatable {
     public let prefixLayers: [Int]
     /// By `PrefixAttention`: tokens that a prefix may have where it takes positions; 0: it takes none, any length.
     public let maxPrefixLength: [Int]
+    /// The places inside its layers where adapters attach, in the backbone's order.
+    public let points: [Point]
 
     init(_ source: seam_backbone_info, origin: String) throws {
         /// A number of the description, small enough that products of a few of them do not overflow.
@@ -74,10 +77,16 @@ public struct BackboneInfo: Sendable, Equatable {
         let prefixSeams = prefixLayers.contains { $0 > 0 } ? [SEAM_ATTENTION_PREFIX, SEAM_PREFIX_TOKENS] : []
         // Nothing of the backbone lies behind decoder.output: every backbone has it.
         let implied = prefixSeams + [SEAM_DECODER_OUTPUT]
-        seams = named + implied.filter { !named.contains($0) }
         dModel = try number(source.d_model, "d_model")
         encoderLayers = try number(source.encoder_layers, "encoder_layers", atMost: mostLayers)
         decoderLayers = try number(source.decoder_layers, "decoder_layers", atMost: mostLayers)
+        let places = try Self.points(of: source, layers: (encoderLayers, decoderLayers), dModel: dModel, origin: origin)
+        points = places
+        let pointSeams = Point.seams.filter { seam in places.contains { $0.seam == seam } }
+        if let bare = named.first(where: { Point.seams.contains($0) && !pointSeams.contains($0) }) {
+            throw SeamError(.plugin, "the backbone lists the seam \"\(bare)\" and has no point of it", origin: origin)
+        }
+        seams = named + (pointSeams + implied).filter { !named.contains($0) }
         heads = try number(source.heads, "heads")
         kvHeads = try number(source.kv_heads, "kv_heads")
         headDim = try number(source.head_dim, "head_dim")
@@ -90,7 +99,11 @@ public struct BackboneInfo: Sendable, Equatable {
             id < 0 ? nil : Int32(try number(id, name, atMost: mostTokens))
         }
         decoderStartToken = try token(source.decoder_start_token_id, "decoder_start_token_id")
-        eosToken = try token(source.eos_token_id, "eos_token_id")
+        let ends = try checkedCount(source.eos_token_count, atMost: 1000, "the number of eos_token_ids of the backbone")
+        guard let tokens = source.eos_token_ids ?? (ends == 0 ? UnsafePointer(bitPattern: 8) : nil) else {
+            throw SeamError(.plugin, "the backbone has \(ends) eos_token_ids and gives NULL for them", origin: origin)
+        }
+        eosTokens = try (0..<ends).map { Int32(try number(tokens[$0], "eos_token_ids", atMost: mostTokens)) }
         padToken = try token(source.pad_token_id, "pad_token_id")
         bosToken = try token(source.bos_token_id, "bos_token_id")
         maskToken = try token(source.mask_token_id, "mask_token_id")
@@ -114,30 +127,24 @@ public struct BackboneInfo: Sendable, Equatable {
         }
     }
 
+    private static func points(
+        of source: seam_backbone_info, layers: (Int, Int), dModel: Int, origin: String
+    ) throws -> [Point] {
+        let points = try tableEntries(
+            source.points, source.point_count, atMost: 1 << 16, "point", of: "the backbone", origin: origin
+        ) { try Point($0, layers: layers, dModel: dModel, origin: origin) }
+        guard points.isEmpty || source.kind == SEAM_BACKBONE_TRACED else {
+            throw SeamError(.plugin, "an opaque backbone has no points, found \(points.count)", origin: origin)
+        }
+        try refuseTwice(points.map(\.path), "the point of the backbone", origin: origin)
+        return points
+    }
+
     /// Throws `.unsupported` for a backbone that cannot generate.
     func requireDecoder() throws {
         guard architecture == .encoderDecoder || architecture == .decoderOnly else {
             throw SeamError(.unsupported, "the backbone has no decoder to generate with")
         }
-    }
-
-    /// What an adapter is told of the place where it is attached.
-    func seamSite(named seam: UnsafePointer<CChar>) -> seam_site {
-        var site = seam_site()
-        site.struct_size = UInt32(MemoryLayout<seam_site>.size)
-        site.seam = seam
-        site.d_model = Int64(dModel)
-        site.encoder_layers = Int64(encoderLayers)
-        site.decoder_layers = Int64(decoderLayers)
-        site.heads = Int64(heads)
-        site.kv_heads = Int64(kvHeads)
-        site.head_dim = Int64(headDim)
-        site.max_source_positions = Int64(maxSourcePositions)
-        site.max_target_positions = Int64(maxTargetPositions)
-        site.vocab_size = Int64(vocabSize)
-        store(prefixLayers, in: &site.prefix_layers)
-        store(maxPrefixLength, in: &site.max_prefix_length)
-        return site
     }
 }
 

@@ -21,14 +21,15 @@ extension Backbone {
     /// Requests may cost money: what was answered before a failure is returned with it, not thrown away.
     /// - Parameters:
     ///   - answers: words that may continue a prompt, with the space before them where there is one.
-    ///   - shouldContinue: asked between requests; false stops with a failure `.cancelled`.
+    ///   - progress: asked between requests, with how many prompts are answered of how many; false stops with a failure
+    ///     `.cancelled`.
     /// - Returns: the rows before the first failure; a row with NaN or infinity is one, `.numeric`.
     /// - Throws: `.unsupported` for a backbone that reads tokens, `.invalidArgument` for no answer, an empty one or
     ///   text with a NUL, and `.plugin` for a count that cannot be.
-    public func query(prompts: [String], answers: [String], shouldContinue: () -> Bool = { true }) throws
-        -> QueryAnswer
-    {
-        guard info.architecture == .text, let query = factory.added(\.query) else {
+    public func query(
+        prompts: [String], answers: [String], progress: (_ done: Int, _ total: Int) -> Bool = { _, _ in true }
+    ) throws -> QueryAnswer {
+        guard info.architecture == .text, let query = table.query else {
             throw SeamError(
                 .unsupported, "backbone \"\(factory.id)\" reads tokens and answers no queries", origin: origin)
         }
@@ -49,19 +50,26 @@ extension Backbone {
         var slot: OpaquePointer?
         let status = withCStrings(prompts) { prompts in
             withCStrings(answers) { answers in
-                withoutActuallyEscaping(shouldContinue) { callback in
-                    withUnsafePointer(to: callback) { callback in
-                        scores.withUnsafeMutableBufferPointer { scores in
-                            hidden.withUnsafeMutableBufferPointer { hidden in
-                                io.prompts = prompts
-                                io.answers = answers
-                                io.user = UnsafeMutableRawPointer(mutating: callback)
-                                io.should_continue = {
-                                    $0!.assumingMemoryBound(to: (() -> Bool).self).pointee() ? 1 : 0
+                scores.withUnsafeMutableBufferPointer { scores in
+                    hidden.withUnsafeMutableBufferPointer { hidden in
+                        withUnsafeMutablePointer(to: &io) { io in
+                            withoutActuallyEscaping(progress) { progress in
+                                // How far it is stands in the struct that the plugin fills.
+                                let asking = {
+                                    let count = io.pointee.prompt_count
+                                    return progress(min(max(io.pointee.answered, 0), count), count)
                                 }
-                                io.scores = scores.baseAddress
-                                io.hidden = hidden.baseAddress
-                                return query(instance, &io, &slot)
+                                return withUnsafePointer(to: asking) { asking in
+                                    io.pointee.prompts = prompts
+                                    io.pointee.answers = answers
+                                    io.pointee.user = UnsafeMutableRawPointer(mutating: asking)
+                                    io.pointee.should_continue = {
+                                        $0!.assumingMemoryBound(to: (() -> Bool).self).pointee() ? 1 : 0
+                                    }
+                                    io.pointee.scores = scores.baseAddress
+                                    io.pointee.hidden = hidden.baseAddress
+                                    return query(instance, io, &slot)
+                                }
                             }
                         }
                     }

@@ -3,21 +3,23 @@ import Engine
 import Support
 
 extension Backbone {
-    func makeState(_ context: Context, batch: Int, capacity: Int) throws -> DecodingState? {
+    func makeState(_ pass: BackbonePass, batch: Int, capacity: Int) throws -> DecodingState? {
         guard let create = table.state_create else { return nil }
-        let pointer = create(instance, context.handle, OpsTable.native, Int64(batch), Int64(capacity))
-        try context.check(origin: origin)
+        let pointer = pass.context.withPass(pass.weights) { create(instance, $0, Int64(batch), Int64(capacity)) }
+        try pass.context.check(origin: origin)
         guard let pointer else { throw SeamError(.plugin, "state_create returned NULL", origin: origin) }
         return DecodingState(pointer, backbone: self)
     }
 
     fileprivate func destroy(_ state: OpaquePointer) { table.state_destroy(instance, state) }
 
-    fileprivate func select(_ context: Context, _ state: OpaquePointer, _ rows: [Int32]) throws {
-        rows.withUnsafeBufferPointer {
-            table.state_select(instance, context.handle, OpsTable.native, state, $0.baseAddress, Int64(rows.count))
+    fileprivate func select(_ pass: BackbonePass, _ state: OpaquePointer, _ rows: [Int32]) throws {
+        pass.context.withPass(pass.weights) { own in
+            rows.withUnsafeBufferPointer {
+                table.state_select(instance, own, state, $0.baseAddress, Int64(rows.count))
+            }
         }
-        try context.check(origin: origin)
+        try pass.context.check(origin: origin)
     }
 }
 
@@ -25,6 +27,8 @@ extension Backbone {
 final class DecodingState {
     let pointer: OpaquePointer
     private let backbone: Backbone
+    /// Whether it has seen no token yet.
+    var isFresh = true
 
     init(_ pointer: OpaquePointer, backbone: Backbone) {
         self.pointer = pointer
@@ -34,5 +38,5 @@ final class DecodingState {
     deinit { backbone.destroy(pointer) }
 
     /// New row i continues old row `rows[i]`.
-    func select(_ context: Context, rows: [Int32]) throws { try backbone.select(context, pointer, rows) }
+    func select(_ pass: BackbonePass, rows: [Int32]) throws { try backbone.select(pass, pointer, rows) }
 }

@@ -11,6 +11,7 @@ struct ParameterDeclaration {
         case normal(mean: Double, deviation: Double)
         case uniform(Double, Double)
         case xavierUniform(gain: Double), xavierNormal(gain: Double)
+        case orthogonal(gain: Double)
         /// The plugin's, alive as long as its instance.
         case data(UnsafePointer<Float>)
         case model
@@ -20,13 +21,24 @@ struct ParameterDeclaration {
     let shape: Shape
     let isFrozen: Bool
     let initialisation: Initialisation
+    /// Index among the instance's points; nil: shared by all of them.
+    let point: Int?
 
-    init(_ source: seam_parameter, origin: String) throws {
-        let name = try checkedName(source.name, "a parameter name", allowsCapitals: true, origin: origin)
-        // Its parts become modules of torch.
-        guard name.split(separator: ".", omittingEmptySubsequences: false).allSatisfy({ !$0.isEmpty }) else {
+    /// - Parameter points: the names of the instance's points ("decoder.0.q"), which stand before those of their parameters.
+    init(_ source: seam_parameter, points: [String] = [], origin: String) throws {
+        let own = try checkedName(source.name, "a parameter name", allowsCapitals: true, origin: origin)
+        guard source.point >= -1, source.point < Int64(points.count) else {
             throw SeamError(
-                .plugin, "a parameter name must have something on both sides of a '.', found \"\(name)\"", origin: origin)
+                .plugin,
+                "parameter \"\(own)\" belongs to point \(source.point), which must be -1\(points.isEmpty ? "" : " or 0 ... \(points.count - 1)")",
+                origin: origin)
+        }
+        point = source.point < 0 ? nil : Int(source.point)
+        let name = point.map { "\(points[$0]).\(own)" } ?? own
+        // Its parts become modules of torch.
+        guard own.split(separator: ".", omittingEmptySubsequences: false).allSatisfy({ !$0.isEmpty }) else {
+            throw SeamError(
+                .plugin, "a parameter name must have something on both sides of a '.', found \"\(own)\"", origin: origin)
         }
         self.name = name
         isFrozen = source.flags & UInt32(SEAM_PARAMETER_FROZEN) != 0
@@ -59,6 +71,9 @@ struct ParameterDeclaration {
             }
             initialisation = .data(data)
         case SEAM_INIT_MODEL: initialisation = .model
+        case SEAM_INIT_ORTHOGONAL:
+            guard shape.count >= 2 else { throw wrong("orthonormal rows and has the shape \(shape), which must have rank 2 or more") }
+            initialisation = .orthogonal(gain: source.a)
         default:
             throw SeamError(.plugin, "parameter \"\(name)\" has the unknown initialisation \(source.`init`)", origin: origin)
         }
@@ -67,10 +82,11 @@ struct ParameterDeclaration {
     /// All parameters of an instance, checked together before memory is taken for any.
     /// - Parameters:
     ///   - owner: "adapter "x"", for a sentence.
+    ///   - points: as those of `init`.
     ///   - describe: the plugin's, for an index below `count`.
     /// - Throws: `.plugin` and `.shape` for what cannot be declared, `.outOfMemory` for more than the machine holds.
     static func all(
-        count: Int, owner: String, origin: String, describe: (Int, inout seam_parameter) -> Void
+        count: Int, owner: String, points: [String] = [], origin: String, describe: (Int, inout seam_parameter) -> Void
     ) throws -> [ParameterDeclaration] {
         // More cannot be meant, and would be asked for one by one.
         let limit = 1 << 20
@@ -82,8 +98,9 @@ struct ParameterDeclaration {
         let declared = try (0..<count).map { index in
             var raw = seam_parameter()
             raw.struct_size = UInt32(MemoryLayout<seam_parameter>.size)
+            raw.point = -1
             describe(index, &raw)
-            return try ParameterDeclaration(raw, origin: origin)
+            return try ParameterDeclaration(raw, points: points, origin: origin)
         }
         let names = declared.map(\.name)
         try refuseTwice(names, "\(owner): the parameter", origin: origin)
@@ -130,6 +147,11 @@ struct ParameterDeclaration {
         case .xavierNormal(let gain):
             let deviation = gain * (2 / fans).squareRoot()
             fill { deviation * random.normal() }
+        case .orthogonal(let gain):
+            let rows = shape[0]
+            for (index, value) in orthogonal(rows: rows, columns: values.count / max(rows, 1), &random).enumerated() {
+                values[index] = Float(gain * value)
+            }
         case .data(let data): _ = values.update(fromContentsOf: UnsafeBufferPointer(start: data, count: values.count))
         case .model:
             throw SeamError(
@@ -148,6 +170,8 @@ public final class ParameterSet {
     public struct Entry {
         public let name: String
         public let isFrozen: Bool
+        /// Index among the instance's points; nil: shared by all of them, or of an instance without points.
+        var point: Int?
         public internal(set) var tensor: Tensor
     }
 
@@ -156,13 +180,24 @@ public final class ParameterSet {
     public private(set) var variables: [Variable] = []
     /// For the C border; valid as long as this object.
     private(set) var handles: [OpaquePointer?] = []
+    private var handlesByPoint: [[OpaquePointer?]]
 
-    init(_ entries: [Entry]) {
+    /// - Parameter points: how many the instance has.
+    init(_ entries: [Entry], points: Int = 0) {
         self.entries = entries
+        handlesByPoint = [[OpaquePointer?]](repeating: [], count: points)
         refreshHandles()
     }
 
-    private func refreshHandles() { handles = entries.map { $0.tensor.handle } }
+    /// What a pass at a point is given: the shared parameters, then the point's own, each in declared order.
+    func handles(ofPoint point: Int) -> [OpaquePointer?] { handlesByPoint[point] }
+
+    private func refreshHandles() {
+        handles = entries.map { $0.tensor.handle }
+        let shared = entries.filter { $0.point == nil }.map { Optional($0.tensor.handle) }
+        for point in handlesByPoint.indices { handlesByPoint[point] = shared }
+        for entry in entries { if let point = entry.point { handlesByPoint[point].append(entry.tensor.handle) } }
+    }
 
     public subscript(name: String) -> Tensor? { entries.first { TextKey($0.name) == TextKey(name) }?.tensor }
 

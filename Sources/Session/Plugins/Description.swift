@@ -1,7 +1,7 @@
 import Files
 import Support
 
-/// Descriptions for people and tools, as JSON objects (`seam_describe`, `seam describe`).
+/// Descriptions for people and tools, as JSON objects (`seam_runtime_describe`, `seam describe`).
 public enum Description {
     /// What a plugin, an adapter or a backbone is, found by its id: seams, options with defaults and ranges, methods
     /// with signatures.
@@ -33,9 +33,25 @@ public enum Description {
             "kv_heads": .int(Int64(info.kvHeads)), "head_dim": .int(Int64(info.headDim)),
             "max_source_positions": .int(Int64(info.maxSourcePositions)),
             "max_target_positions": .int(Int64(info.maxTargetPositions)), "vocab_size": .int(Int64(info.vocabSize)),
-            "decoder_start_token_id": id(info.decoderStartToken), "eos_token_id": id(info.eosToken),
-            "pad_token_id": id(info.padToken), "options": backbone.options.json,
+            "decoder_start_token_id": id(info.decoderStartToken), "eos_token_ids": .array(info.eosTokens.map { .int(Int64($0)) }),
+            "pad_token_id": id(info.padToken), "points": .array(points(of: info)), "options": backbone.options.json,
         ]
+    }
+
+    /// The points, gathered by stack and seam.
+    private static func points(of info: BackboneInfo) -> [JSON] {
+        Stack.allCases.flatMap { stack in
+            Point.seams.compactMap { seam -> JSON? in
+                let points = info.points.filter { $0.stack == stack && $0.seam == seam }
+                guard !points.isEmpty else { return nil }
+                var names: [String] = []
+                for point in points where point.isProjection && !names.contains(point.name) { names.append(point.name) }
+                return [
+                    "seam": .string(seam), "stack": .string(stack.name),
+                    "layers": .int(Int64(Set(points.map(\.layer)).count)), "names": .array(names.map { .string($0) }),
+                ]
+            }
+        }
     }
 }
 
@@ -54,6 +70,7 @@ extension AdapterFactory {
         [
             "kind": "adapter", "id": .string(id), "summary": .string(summary), "plugin": .string(plugin.id),
             "seams": .array(seams.map { .string($0) }), "options": .array(options.map(\.description)),
+            "point_options": .array(seams.contains(where: Point.seams.contains) ? PointChoice.descriptions(self) : []),
             "methods": .array(
                 methods.map { method in
                     [

@@ -45,15 +45,14 @@ public struct Method: @unchecked Sendable {
 
     /// - Parameter owner: the adapter that declares it, for a sentence.
     init(_ source: UnsafePointer<seam_method>, owner: String, origin: String) throws {
-        let needed = MemoryLayout<seam_method>.offset(of: \.function)! + MemoryLayout<Int>.size
-        try checkSize(source.pointee.struct_size, atLeast: needed, "a method of \(owner)", origin: origin)
-        let name = try checkedName(source.pointee.name, "a method name of \(owner)", origin: origin)
-        guard let function = source.pointee.function, let signature = source.pointee.signature.map({ String(cString: $0) })
+        let source = try bounded(source, atLeast: SEAM_METHOD_SIZE_1_0, "a method of \(owner)", origin: origin)
+        let name = try checkedName(source.name, "a method name of \(owner)", origin: origin)
+        guard let function = source.function, let signature = source.signature.map({ String(cString: $0) })
         else { throw SeamError(.plugin, "method \"\(name)\" lacks its signature or function", origin: origin) }
         guard let (result, arguments) = Self.parse(signature) else {
             throw SeamError(
                 .plugin,
-                "method \"\(name)\": the signature must be like \"seam_tensor *(const seam_method_call *, double)\", found \"\(signature)\"",
+                "method \"\(name)\": the signature must be like \"seam_tensor *(void *, const seam_pass *, double)\", with the instance and the pass first, found \"\(signature)\"",
                 origin: origin)
         }
         self.name = name
@@ -61,9 +60,8 @@ public struct Method: @unchecked Sendable {
         self.function = function
         self.result = result
         self.arguments = arguments
-        doc = source.pointee.doc.map { String(cString: $0) } ?? ""
-        let end = MemoryLayout<seam_method>.offset(of: \.flags)! + MemoryLayout<UInt32>.size
-        isRecorded = source.pointee.struct_size >= end && source.pointee.flags & UInt32(SEAM_METHOD_RECORDED) != 0
+        doc = source.doc.map { String(cString: $0) } ?? ""
+        isRecorded = source.flags & UInt32(SEAM_METHOD_RECORDED) != 0
         guard !isRecorded || (result == .tensor && arguments.isEmpty) else {
             throw SeamError(
                 .plugin, "method \"\(name)\" is recorded: it must give a tensor and take nothing, found \"\(signature)\"",
@@ -71,22 +69,20 @@ public struct Method: @unchecked Sendable {
         }
     }
 
-    /// Result and arguments after the leading `const seam_method_call *` of a prototype without names; nil if it is none.
+    /// Result and arguments after the leading `void *, const seam_pass *` of a prototype without names; nil if it is none.
     static func parse(_ signature: String) -> (ValueType, [ValueType])? {
-        func type(_ text: Substring) -> ValueType? {
-            let words = text.replacing("*", with: " * ").split(separator: " ").joined(separator: " ")
-            return ValueType(rawValue: words)
+        func words(_ text: Substring) -> String {
+            text.replacing("*", with: " * ").split(separator: " ").joined(separator: " ")
         }
+        func type(_ text: Substring) -> ValueType? { ValueType(rawValue: words(text)) }
         guard let open = signature.firstIndex(of: "("), signature.hasSuffix(")"),
             let result = type(signature[..<open])
         else { return nil }
         let inside = signature[signature.index(after: open)...].dropLast()
         let parts = inside.split(separator: ",", omittingEmptySubsequences: false)
-        guard let first = parts.first,
-            first.replacing("*", with: " * ").split(separator: " ").joined(separator: " ") == "const seam_method_call *"
-        else { return nil }
+        guard parts.prefix(2).map(words) == ["void *", "const seam_pass *"] else { return nil }
         var arguments: [ValueType] = []
-        for part in parts.dropFirst() {
+        for part in parts.dropFirst(2) {
             guard let argument = type(part), argument != .void else { return nil }
             arguments.append(argument)
         }
@@ -94,7 +90,9 @@ public struct Method: @unchecked Sendable {
     }
 
     /// Calls the function through libffi. Failures that the method latched are the caller's to check on the context.
-    func call(_ frame: seam_method_call, _ given: [Value], origin: String) throws -> Value {
+    func call(
+        _ instance: UnsafeMutableRawPointer?, _ pass: UnsafePointer<seam_pass>, _ given: [Value], origin: String
+    ) throws -> Value {
         guard given.count == arguments.count else {
             throw SeamError(
                 .invalidArgument, "method \"\(name)\" takes \(arguments.count) argument\(arguments.count == 1 ? "" : "s") (\(signature)), found \(given.count)",
@@ -103,8 +101,8 @@ public struct Method: @unchecked Sendable {
         var strings: [UnsafeMutablePointer<CChar>] = []
         defer { for string in strings { string.deallocate() } }
         // Every argument fits eight bytes: one slot each, and the types that libffi reads them as.
-        var slots = [UInt64](repeating: 0, count: given.count + 1)
-        var types: [UnsafeMutablePointer<ffi_type>?] = [ffiType(.tensor)]
+        var slots = [UInt64(UInt(bitPattern: instance)), UInt64(UInt(bitPattern: pass))]
+        var types: [UnsafeMutablePointer<ffi_type>?] = [ffiType(.tensor), ffiType(.tensor)]
         for (index, (value, expected)) in zip(given, arguments).enumerated() {
             let slot: UInt64
             switch (value, expected) {
@@ -121,24 +119,21 @@ public struct Method: @unchecked Sendable {
                     "method \"\(name)\": argument \(index + 1) must be \(expected.rawValue), found \(value.type.rawValue)",
                     origin: origin)
             }
-            slots[index + 1] = slot
+            slots.append(slot)
             types.append(ffiType(expected))
         }
         var interface = ffi_cif()
-        let outcome: UInt64 = try withUnsafePointer(to: frame) { frame in
-            slots[0] = UInt64(UInt(bitPattern: frame))
-            return try slots.withUnsafeMutableBufferPointer { slots in
-                var values = (0..<slots.count).map { UnsafeMutableRawPointer(slots.baseAddress! + $0) as UnsafeMutableRawPointer? }
-                return try types.withUnsafeMutableBufferPointer { types in
-                    let status = ffi_prep_cif(
-                        &interface, FFI_DEFAULT_ABI, UInt32(types.count), ffiType(result), types.baseAddress!)
-                    guard status == FFI_OK else {
-                        throw SeamError(.internal, "libffi refused the signature \"\(signature)\"", origin: origin)
-                    }
-                    var returned: UInt64 = 0
-                    ffi_call(&interface, function, &returned, &values)
-                    return returned
+        let outcome: UInt64 = try slots.withUnsafeMutableBufferPointer { slots in
+            var values = (0..<slots.count).map { UnsafeMutableRawPointer(slots.baseAddress! + $0) as UnsafeMutableRawPointer? }
+            return try types.withUnsafeMutableBufferPointer { types in
+                let status = ffi_prep_cif(
+                    &interface, FFI_DEFAULT_ABI, UInt32(types.count), ffiType(result), types.baseAddress!)
+                guard status == FFI_OK else {
+                    throw SeamError(.internal, "libffi refused the signature \"\(signature)\"", origin: origin)
                 }
+                var returned: UInt64 = 0
+                ffi_call(&interface, function, &returned, &values)
+                return returned
             }
         }
         switch result {

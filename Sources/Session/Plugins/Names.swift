@@ -63,11 +63,3 @@ func tableEntries<Entry, Result>(
         return try body(entry)
     }
 }
-
-/// Throws `.plugin` for a struct of a plugin that is shorter than version 1.0 makes it.
-func checkSize(_ found: UInt32, atLeast needed: Int, _ name: String, origin: String) throws(SeamError) {
-    guard Int(found) >= needed else {
-        throw SeamError(
-            .plugin, "struct_size of \(name) must be at least \(needed), found \(found)", origin: origin)
-    }
-}

@@ -28,13 +28,11 @@ public struct DeclaredOption: Sendable {
     public let doc: String
 
     /// The name by which a run gives an adapter a learning rate of its own.
-    static let reservedName = "learning_rate"
+    private static let reservedName = "learning_rate"
 
     /// - Parameter owner: the adapter or backbone that declares it, for a sentence.
     init(_ pointer: UnsafePointer<seam_option>, owner: String, origin: String) throws {
-        let needed = MemoryLayout<seam_option>.offset(of: \.doc)! + MemoryLayout<Int>.size
-        try checkSize(pointer.pointee.struct_size, atLeast: needed, "an option of \(owner)", origin: origin)
-        let source = pointer.pointee
+        let source = try bounded(pointer, atLeast: SEAM_OPTION_SIZE_1_0, "an option of \(owner)", origin: origin)
         let name = try checkedName(source.name, "an option name of \(owner)", origin: origin)
         guard name != Self.reservedName else {
             throw SeamError(

@@ -2,6 +2,7 @@ import CSeam
 import Files
 import Glibc
 import Support
+import Synchronization
 
 /// A loaded plugin library and what it declares, validated. Kept open until it is unloaded by the runtime.
 public final class Plugin {
@@ -14,9 +15,10 @@ public final class Plugin {
     public let abi: (major: UInt32, minor: UInt32)
     public private(set) var adapters: [AdapterFactory] = []
     public private(set) var backbones: [BackboneFactory] = []
-    /// Adapters and backbones that are alive: the library must stay.
-    var liveInstances = 0
+    /// Adapters and backbones that are alive: the library must stay. They are made and released on any thread.
+    let liveInstances = Atomic(0)
     private let library: UnsafeMutableRawPointer
+    private let table: seam_plugin
 
     /// Opens a library with local binding and checks everything that the host will rely on, before any of it runs.
     init(path: String) throws {
@@ -36,14 +38,10 @@ public final class Plugin {
             guard let table = unsafeBitCast(symbol, to: Entry.self)() else {
                 throw SeamError(.plugin, "plugin \"\(path)\": \(SEAM_PLUGIN_ENTRY) returned NULL")
             }
-            let needed = MemoryLayout<seam_plugin>.offset(of: \.backbone_count)! + MemoryLayout<Int>.size
-            guard table.pointee.struct_size >= needed else {
-                throw SeamError(
-                    .plugin,
-                    "plugin \"\(path)\": struct_size of seam_plugin must be at least \(needed), found \(table.pointee.struct_size)"
-                )
+            let source: seam_plugin
+            do { source = try bounded(table, atLeast: SEAM_PLUGIN_SIZE_1_0, "seam_plugin") } catch {
+                throw SeamError(error.code, "plugin \"\(path)\": \(error.message)")
             }
-            let source = table.pointee
             guard source.abi_major == SEAM_ABI_MAJOR else {
                 throw SeamError(
                     .incompatible,
@@ -51,7 +49,9 @@ public final class Plugin {
                 )
             }
             let id = try checkedName(source.id, "plugin \"\(path)\": the id")
+            if let requirements = source.requirements { try Requirements.check(requirements, plugin: path, id: id) }
             self.path = path
+            self.table = source
             self.id = id
             self.library = library
             abi = (source.abi_major, source.abi_minor)
@@ -70,6 +70,10 @@ public final class Plugin {
         }
     }
 
+    /// A table of functions that it offers beyond the headers, by its id ("org.example.trace/1"): constant, valid until
+    /// the plugin is unloaded; nil where it has none of that id. Thread-safe.
+    public func table(ofExtension id: String) -> UnsafeRawPointer? { table.`extension`?(id) }
+
     /// Closes the library. Nothing of it may be used afterwards.
     func close() {
         adapters = []
@@ -85,14 +89,16 @@ public final class AdapterFactory {
     public let seams: [String]
     public let options: [DeclaredOption]
     public let methods: [Method]
-    let table: UnsafePointer<seam_adapter_factory>
+    /// Projections that it attaches to where nothing else is asked for; empty: all.
+    public let defaultTargets: [String]
+    /// The host's own copy: what the plugin's header did not have is nil.
+    let table: seam_adapter_factory
     public unowned let plugin: Plugin
 
-    init(_ table: UnsafePointer<seam_adapter_factory>, plugin: Plugin) throws {
-        let source = table.pointee
+    init(_ pointer: UnsafePointer<seam_adapter_factory>, plugin: Plugin) throws {
         let origin = plugin.id
-        let needed = MemoryLayout<seam_adapter_factory>.offset(of: \.forward)! + MemoryLayout<Int>.size
-        try checkSize(source.struct_size, atLeast: needed, "seam_adapter_factory", origin: origin)
+        let source = try bounded(
+            pointer, atLeast: SEAM_ADAPTER_FACTORY_SIZE_1_0, "seam_adapter_factory", origin: origin)
         id = try checkedName(source.id, "an adapter id", origin: origin)
         let name = "adapter \"\(id)\""
         try requireAll(
@@ -108,14 +114,21 @@ public final class AdapterFactory {
         guard !seams.isEmpty else { throw SeamError(.plugin, "\(name) names no seam", origin: origin) }
         try refuseTwice(seams, "\(name): the seam", origin: origin)
         options = try declaredOptions(source.options, source.option_count, of: name, origin)
+        if seams.contains(where: Point.seams.contains), let taken = options.first(where: { PointChoice.options.contains($0.name) }) {
+            throw SeamError(
+                .plugin,
+                "\(name) must not declare an option \"\(taken.name)\": every adapter on a seam inside the layers has it from the host",
+                origin: origin)
+        }
+        defaultTargets = source.default_targets.map { String(cString: $0).split(separator: "|").map(String.init) } ?? []
         methods = try tableEntries(source.methods, source.method_count, "method", of: name, origin: origin) {
             try Method($0, owner: name, origin: origin)
         }
         try refuseTwice(methods.map(\.name), "\(name): the method", origin: origin)
-        self.table = table
+        table = source
         self.plugin = plugin
         let folded = options.first { $0.name == Self.foldedOption }
-        guard added(\.fold) == nil || folded?.defaultValue == .bool(false) else {
+        guard source.fold == nil || folded?.defaultValue == .bool(false) else {
             throw SeamError(
                 .plugin,
                 "\(name) folds and must declare the boolean option \"\(Self.foldedOption)\" with the default false, found \(folded == nil ? "none" : "another")",
@@ -123,14 +136,13 @@ public final class AdapterFactory {
         }
     }
 
+    /// What may be set: its own options and those that every adapter inside the layers has from the host.
+    public var optionNames: [String] {
+        options.map(\.name) + (seams.contains(where: Point.seams.contains) ? PointChoice.options : [])
+    }
+
     /// The option of adapters that fold, true in a folded one.
     static let foldedOption = "folded"
-
-    /// A function beyond those of the first version, nil in tables of older headers.
-    func added<Function>(_ function: KeyPath<seam_adapter_factory, Function?>) -> Function? {
-        let end = MemoryLayout<seam_adapter_factory>.offset(of: function)! + MemoryLayout<Function?>.size
-        return Int(table.pointee.struct_size) >= end ? table.pointee[keyPath: function] : nil
-    }
 }
 
 /// A backbone a plugin declares; valid while the plugin is loaded.
@@ -138,14 +150,14 @@ public final class BackboneFactory {
     public let id: String
     public let summary: String
     public let options: [DeclaredOption]
-    let table: UnsafePointer<seam_backbone_factory>
+    /// The host's own copy: what the plugin's header did not have is nil.
+    let table: seam_backbone_factory
     public unowned let plugin: Plugin
 
-    init(_ table: UnsafePointer<seam_backbone_factory>, plugin: Plugin) throws {
-        let source = table.pointee
+    init(_ pointer: UnsafePointer<seam_backbone_factory>, plugin: Plugin) throws {
         let origin = plugin.id
-        let needed = MemoryLayout<seam_backbone_factory>.offset(of: \.state_select)! + MemoryLayout<Int>.size
-        try checkSize(source.struct_size, atLeast: needed, "seam_backbone_factory", origin: origin)
+        let source = try bounded(
+            pointer, atLeast: SEAM_BACKBONE_FACTORY_SIZE_1_0, "seam_backbone_factory", origin: origin)
         id = try checkedName(source.id, "a backbone id", origin: origin)
         let name = "backbone \"\(id)\""
         try requireAll(
@@ -160,27 +172,20 @@ public final class BackboneFactory {
         }
         summary = source.summary.map { String(cString: $0) } ?? ""
         options = try declaredOptions(source.options, source.option_count, of: name, origin)
-        self.table = table
+        table = source
         self.plugin = plugin
-    }
-
-    /// A function beyond those of the first version, nil in tables of older headers.
-    func added<Function>(_ function: KeyPath<seam_backbone_factory, Function?>) -> Function? {
-        let end = MemoryLayout<seam_backbone_factory>.offset(of: function)! + MemoryLayout<Function?>.size
-        return Int(table.pointee.struct_size) >= end ? table.pointee[keyPath: function] : nil
     }
 
     /// Throws unless the factory has the functions that an architecture is run with.
     func require(functionsOf architecture: Architecture) throws {
-        let source = table.pointee
-        let encode = ("encode", source.encode != nil)
-        let decode = ("decode", source.decode != nil)
+        let encode = ("encode", table.encode != nil)
+        let decode = ("decode", table.decode != nil)
         let needed =
             switch architecture {
             case .encoderDecoder: [encode, decode]
-            case .encoderOnly: [encode, ("pool", added(\.pool) != nil)]
+            case .encoderOnly: [encode, ("pool", table.pool != nil)]
             case .decoderOnly: [decode]
-            case .text: [("query", added(\.query) != nil)]
+            case .text: [("query", table.query != nil)]
             }
         try requireAll(needed, "backbone \"\(id)\"", plugin.id)
     }

@@ -48,6 +48,7 @@ public final class Runtime {
             Unmanaged<Runtime>.fromOpaque(runtime).takeUnretainedValue()
                 .log?(LogLevel(rawValue: level) ?? .info, String(cString: message))
         }
+        table.`extension` = { _, id in id.flatMap { hostExtension(String(cString: $0)) } }
         Configuration.install(in: &table)
         PretrainedModel.install(in: &table)
         host.initialize(to: table)
@@ -143,10 +144,11 @@ public final class Runtime {
         guard let index = plugins.firstIndex(where: { $0.id == id }) else {
             throw SeamError(.notFound, "no plugin with the id \"\(id)\" is loaded")
         }
-        guard plugins[index].liveInstances == 0 else {
+        let alive = plugins[index].liveInstances.load(ordering: .acquiring)
+        guard alive == 0 else {
             throw SeamError(
                 .invalidArgument,
-                "plugin \(id) cannot be unloaded: \(plugins[index].liveInstances) of its adapters or backbones are in use")
+                "plugin \(id) cannot be unloaded: \(alive) of its adapters or backbones are in use")
         }
         plugins.remove(at: index).close()
     }

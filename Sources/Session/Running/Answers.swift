@@ -25,11 +25,11 @@ extension Session {
                 .invalidArgument, "the answer's positions must be \(batch.count) numbers in 0 ..< \(length), found \(positions)")
         }
         if let input, backbone.info.hasHead, !backbone.hasSeparateHead {
-            let (logits, hidden) = try backbone.decode(context, input, training: false)
+            let (logits, hidden) = try backbone.decode(pass(context), input)
             return Answers(
                 hidden: try picked(context, hidden, positions), logits: try picked(context, logits, positions))
         }
-        let states = try input.map { try backbone.decodeHidden(context, $0, training: false) }
+        let states = try input.map { try backbone.decodeHidden(pass(context), $0) }
             ?? encodeAdapted(context, batch)
         return try answers(context, states, positions)
     }
@@ -43,22 +43,21 @@ extension Session {
         let learned = try self.prefix(context, training: false)
         let capacity = learned.lengths[PrefixAttention.decoder.rawValue] + prefix.count + batch.sourceLength
         guard sharesPrefixes, !prefix.isEmpty, !batch.hasPaddingBeforeTokens,
-            let state = try backbone.makeState(context, batch: 1, capacity: capacity)
+            let state = try backbone.makeState(pass(context), batch: 1, capacity: capacity)
         else {
             throw SeamError(.unsupported, "only a decoder-only backbone with a decoding state shares a prefix")
         }
         let first = context.retain(try context.constant(prefix, [1, prefix.count]))
-        _ = try backbone.decodeHidden(context, DecoderInput(ids: first, prefix: learned), state: state, training: false)
-        try state.select(context, rows: [Int32](repeating: 0, count: batch.count))
+        _ = try backbone.decodeHidden(pass(context), DecoderInput(ids: first, prefix: learned), state: state)
+        try state.select(pass(context), rows: [Int32](repeating: 0, count: batch.count))
         let input = try continuation(context, batch)
-        return try answers(
-            context, try backbone.decodeHidden(context, input, state: state, training: false), positions)
+        return try answers(context, try backbone.decodeHidden(pass(context), input, state: state), positions)
     }
 
     private func answers(_ context: Context, _ states: Tensor, _ positions: [Int]) throws -> Answers {
         let hidden = try picked(context, states, positions)
         guard backbone.info.hasHead else { return Answers(hidden: hidden, logits: nil) }
-        return Answers(hidden: hidden, logits: try backbone.head(context, hidden: hidden, training: false))
+        return Answers(hidden: hidden, logits: try backbone.head(pass(context), hidden: hidden))
     }
 
     /// One position of every row: [batch, length, width] to [batch, width].

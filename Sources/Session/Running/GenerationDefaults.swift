@@ -21,7 +21,7 @@ enum GenerationDefaults {
             }
             return nil
         }
-        let ends = try sources.first.map { try $0.tokens("eos_token_id").filter { $0 >= 0 } } ?? [info.eosToken].compactMap(\.self)
+        let ends = try sources.first.map { try $0.tokens("eos_token_id").filter { $0 >= 0 } } ?? info.eosTokens
         // It is fed to rows that have ended and never part of a result, so that any will do.
         let pad = try first(of: "pad_token_id") ?? info.padToken ?? ends.first ?? 0
         // A continuation starts with its prompt: the search's own start token is not shown to the model.

@@ -35,9 +35,9 @@ extension Session {
         let scores: Tensor
         if backbone.hasSeparateHead, !backbone.info.isOpaque {
             let input = try decoderInput(context, batch, encoded: encoded, training: training)
-            let hidden = try input.map { try backbone.decodeHidden(context, $0, training: training) }
+            let hidden = try input.map { try backbone.decodeHidden(pass(context, training: training), $0) }
                 ?? encodeAdapted(context, batch, training: training)
-            scores = try backbone.head(context, hidden: try picked(hidden), training: training)
+            scores = try backbone.head(pass(context, training: training), hidden: try picked(hidden))
         } else {
             scores = try picked(try forward(context, batch, encoded: encoded, training: training).logits)
         }

@@ -65,7 +65,9 @@ extension Session {
     }
 
     /// Whether the encoder computes the same for a source whatever the values of the attached adapters are.
-    public var hasConstantEncoder: Bool { prefixLength[PrefixAttention.encoder.rawValue] == 0 }
+    public var hasConstantEncoder: Bool {
+        prefixLength[PrefixAttention.encoder.rawValue] == 0 && !hasAdapters(inside: .encoder)
+    }
 
     /// First all adapters on attention.prefix, then those on prefix.tokens, each in the order attached.
     static func prefix(of adapters: [Adapter], in context: Context, training: Bool = false) throws -> Prefix {

@@ -25,11 +25,13 @@ public final class SeamCache {
         self.init(session: session, byteLimit: sysconf(Int32(_SC_PHYS_PAGES)) / 4 * sysconf(Int32(_SC_PAGESIZE)))
     }
 
-    /// The encoder's output for a batch, [batch, source, d_model], zero at padding.
+    /// The encoder's output for a batch, [batch, source, d_model], zero at padding. Nothing is kept while an adapter has a
+    /// part in it (`Session.hasConstantEncoder`).
     /// - Parameter examples: which example each row is.
     public func encoded(_ batch: Batch, examples: [Int]) throws -> Tensor {
         precondition(examples.count == batch.count)
         let width = session.backbone.info.dModel
+        if !session.hasConstantEncoder { (rows, byteCount) = ([:], 0) }
         let missing = examples.indices.filter { rows[examples[$0]] == nil }
         var fresh: [Int: Tensor] = [:]
         if !missing.isEmpty {
@@ -44,7 +46,7 @@ public final class SeamCache {
                         try context.slice(hidden, axis: 0, start: index, length: 1), axis: 1, start: 0, length: length))
                 fresh[row] = kept
                 let size = length * width * 4
-                if byteCount + size <= byteLimit {
+                if session.hasConstantEncoder, byteCount + size <= byteLimit {
                     rows[examples[row]] = kept
                     byteCount += size
                 }

@@ -10,6 +10,12 @@ public final class Session {
     public private(set) var adapters: [Adapter] = []
     /// Tokens of the attached prefixes, by `PrefixAttention`: what an adapter that is attached next is made for.
     public private(set) var prefixLength = [0, 0, 0]
+    /// The adapters inside the backbone's layers; nil without one.
+    private var visitor: Visitor?
+    /// Adapters that are computed into the weights.
+    private(set) var merged: Set<ObjectIdentifier> = []
+    /// What stands in for the backbone's parameters in this session, by their index.
+    private var replaced: [Int: Tensor] = [:]
     public var runtime: Runtime { backbone.runtime }
 
     public init(backbone: Backbone) { self.backbone = backbone }
@@ -53,7 +59,7 @@ public final class Session {
     /// Makes an adapter of each part and attaches it before the next is made: all or, after an error, none.
     @discardableResult
     public func attach<Part>(all parts: [Part], make: (Part) throws -> Adapter) throws -> [Adapter] {
-        let before = (adapters, prefixLength)
+        let before = (adapters, prefixLength, visitor)
         do {
             return try parts.map { part in
                 let adapter = try make(part)
@@ -61,14 +67,32 @@ public final class Session {
                 return adapter
             }
         } catch {
-            (adapters, prefixLength) = before
+            (adapters, prefixLength, visitor) = before
             throw error
         }
     }
 
     private func change(to changed: [Adapter]) throws {
-        prefixLength = try checkedPrefixLength(of: changed)
-        adapters = changed
+        if let adapter = adapters.first(where: { own in isMerged(own) && !changed.contains { $0 === own } }) {
+            throw SeamError(
+                .invalidArgument, "adapter \"\(adapter.factory.id)\" is merged into the weights: unmerge it before it is detached")
+        }
+        try Self.checkOrder(of: changed, merged: merged)
+        // Merged adapters at the same points are computed in their order.
+        guard changed.filter(isMerged).elementsEqual(adapters.filter(isMerged), by: ===) else {
+            throw SeamError(.invalidArgument, "merged adapters keep their order: unmerge the one that is to be moved")
+        }
+        let length = try checkedPrefixLength(of: changed)
+        visitor = try Visitor(changed.filter { !isMerged($0) }, backbone: backbone)
+        (adapters, prefixLength) = (changed, length)
+    }
+
+    /// Computes adapters into the weights, and takes those that were out of them.
+    func setMerged(_ changed: Set<ObjectIdentifier>) throws {
+        try Self.checkOrder(of: adapters, merged: changed)
+        let replacements = try replacements(by: adapters.filter { changed.contains(ObjectIdentifier($0)) })
+        visitor = try Visitor(adapters.filter { !changed.contains(ObjectIdentifier($0)) }, backbone: backbone)
+        (merged, replaced) = (changed, replacements)
     }
 
     private func requireSameShape(_ adapter: Adapter) throws {
@@ -81,6 +105,7 @@ public final class Session {
                 ("kv_heads", made.kvHeads, own.kvHeads), ("head_dim", made.headDim, own.headDim),
             ]
         }
+        if !adapter.points.isEmpty { _ = try adapter.pointIndices(in: own) }
         for (name, made, own) in numbers where made != own {
             throw SeamError(
                 .incompatible,
@@ -107,7 +132,7 @@ public final class Session {
         try change(to: changed)
     }
 
-    private func index(of adapter: Adapter) throws -> Int {
+    func index(of adapter: Adapter) throws -> Int {
         guard let index = adapters.firstIndex(where: { $0 === adapter }) else {
             throw SeamError(.notFound, "adapter \"\(adapter.factory.id)\" is not attached")
         }
@@ -119,10 +144,20 @@ public final class Session {
         adapters.flatMap(\.parameters.variables) + backbone.parameters.variables
     }
 
+    /// Whether an adapter sits inside the layers of one of the backbone's stacks.
+    func hasAdapters(inside stack: Stack) -> Bool { visitor?.wants(stack) ?? false }
+
     // MARK: Forward
 
     public func makeContext(recordsGradients: Bool) -> Context {
         Context(pool: runtime.pool, recordsGradients: recordsGradients)
+    }
+
+    /// What the calls of the backbone in one pass share.
+    func pass(_ context: Context, training: Bool = false) -> BackbonePass {
+        var weights = backbone.parameters.handles
+        for (index, tensor) in replaced { weights[index] = tensor.handle }
+        return BackbonePass(context: context, training: training, weights: weights, visitor: visitor)
     }
 
     /// What the backbone's encoder gives, with prefixes and before any adapter on encoder.output:
@@ -140,8 +175,8 @@ public final class Session {
         let ids = context.retain(try context.constant(batch.inputIDs, shape))
         let types = try batch.tokenTypeIDs.map { context.retain(try context.constant($0, shape)) }
         return try backbone.encode(
-            context, inputIDs: ids, mask: try mask(context, batch), tokenTypes: types, prefix: prefix[.encoder],
-            training: training)
+            pass(context, training: training), inputIDs: ids, mask: try mask(context, batch), tokenTypes: types,
+            prefix: prefix[.encoder])
     }
 
     private var queriesOnly: SeamError {
@@ -193,7 +228,7 @@ public final class Session {
     /// - Throws: `.unsupported` for a backbone that has no such vector.
     public func pool(_ context: Context, _ batch: Batch, training: Bool = false) throws -> Tensor {
         let hidden = try encodeAdapted(context, batch, training: training)
-        return try backbone.pool(context, hidden: hidden, mask: try mask(context, batch), training: training)
+        return try backbone.pool(pass(context, training: training), hidden: hidden, mask: try mask(context, batch))
     }
 
     /// Teacher-forced scores of a batch with targets; for a backbone that is not an encoder-decoder, the scores at
@@ -208,10 +243,10 @@ public final class Session {
             throw SeamError(.invalidArgument, "the batch has no targets: give labels or decoder_input_ids")
         }
         if let input = try decoderInput(context, batch, encoded: encoded, training: training) {
-            return try backbone.decode(context, input, training: training)
+            return try backbone.decode(pass(context, training: training), input)
         }
         let hidden = try encodeAdapted(context, batch, training: training)
-        return (try backbone.head(context, hidden: hidden, training: training), hidden)
+        return (try backbone.head(pass(context, training: training), hidden: hidden), hidden)
     }
 
     /// What the decoder reads of a batch, adapters of `encoder.output` applied; nil without a decoder.
@@ -256,9 +291,9 @@ public final class Session {
     }
 
     /// Generates targets for the sources of a batch; for a decoder-only backbone, continuations of them.
-    /// - Parameter shouldContinue: asked before every step; false stops with `.cancelled`.
+    /// - Parameter progress: called before every step and after the last; false stops with `.cancelled`.
     public func generate(
-        _ batch: Batch, options: GenerationOptions, shouldContinue: (Int) -> Bool = { _ in true }
+        _ batch: Batch, options: GenerationOptions, progress: (GenerationProgress) -> Bool = { _ in true }
     ) throws -> [[GeneratedSequence]] {
         let info = backbone.info
         try info.requireDecoder()
@@ -287,7 +322,7 @@ public final class Session {
         let capacity = try prompts?.map { try options.limit(behind: $0.count) }.max() ?? options.maxNewTokens
         let stepper = try SessionStepper(session: self, batch: batch, capacity: capacity)
         return try Generation.generate(
-            stepper: stepper, batch: batch.count, options: options, prompts: prompts, shouldContinue: shouldContinue)
+            stepper: stepper, batch: batch.count, options: options, prompts: prompts, progress: progress)
     }
 
     /// Throws `.invalidArgument` where the new tokens do not fit behind the longest prompt.

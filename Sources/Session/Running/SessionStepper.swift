@@ -23,6 +23,8 @@ final class SessionStepper: DecoderStepper {
     /// The tokens so far of every row, for a backbone without a state.
     private var histories: [[Int32]]
     private var isFirst = true
+    /// Tokens that stand before the generated ones in every row: the prompt's, padding included, or the start token.
+    private var givenLength = 1
 
     var vocabularySize: Int { session.backbone.info.vocabSize }
 
@@ -49,7 +51,7 @@ final class SessionStepper: DecoderStepper {
             encoderMask = mask
         }
         let length = prefix.lengths[PrefixAttention.decoder.rawValue] + promptLength + capacity
-        state = try session.backbone.makeState(context, batch: batch.count, capacity: length)
+        state = try session.backbone.makeState(session.pass(context), batch: batch.count, capacity: length)
         histories = state == nil ? [[Int32]](repeating: [], count: batch.count) : []
     }
 
@@ -57,6 +59,7 @@ final class SessionStepper: DecoderStepper {
         defer { context.reset() }
         let rows = tokens.count
         var ids = tokens
+        if isFirst { givenLength = prompts?.sourceLength ?? 1 }
         if let prompts {
             ids = prompts.inputIDs
             self.prompts = nil
@@ -73,6 +76,10 @@ final class SessionStepper: DecoderStepper {
         let length = ids.count / rows
         let shape: Shape = [rows, length]
         var input = DecoderInput(ids: context.retain(try context.constant(ids, shape)))
+        // With a state a step is all given or all generated, else the whole row is read anew.
+        let before = isFirst ? length : state == nil ? givenLength : 0
+        let marks = (0..<rows).flatMap { _ in (0..<length).map { Int32($0 < before ? 0 : 1) } }
+        input.generated = context.retain(try context.constant(marks, shape))
         input.encoderMask = encoderMask
         if state == nil || isFirst { (input.encoderHidden, input.prefix) = (encoderHidden, prefix) }
         if let mask {
@@ -88,14 +95,14 @@ final class SessionStepper: DecoderStepper {
     /// The scores after the last of `length` tokens, [rows, 1, vocab_size]. The product with the whole vocabulary is
     /// left out at the other positions.
     private func lastLogits(_ input: DecoderInput, length: Int) throws -> Tensor {
-        let backbone = session.backbone
+        let (backbone, pass) = (session.backbone, session.pass(context))
         guard length > 1, backbone.hasSeparateHead else {
-            let logits = try backbone.decode(context, input, state: state, training: false).logits
+            let logits = try backbone.decode(pass, input, state: state).logits
             return try context.slice(logits, axis: 1, start: length - 1, length: 1)
         }
-        let hidden = try backbone.decodeHidden(context, input, state: state, training: false)
+        let hidden = try backbone.decodeHidden(pass, input, state: state)
         let last = context.retain(try context.slice(hidden, axis: 1, start: length - 1, length: 1))
-        return try backbone.head(context, hidden: last, training: false)
+        return try backbone.head(pass, hidden: last)
     }
 
     func reorder(rows: [Int32]) throws {
@@ -106,7 +113,7 @@ final class SessionStepper: DecoderStepper {
         mask = try selected(mask)
         if !counts.isEmpty { counts = rows.map { counts[Int($0)] } }
         if state == nil || isFirst { encoderHidden = try selected(encoderHidden) }
-        if let state { try state.select(context, rows: rows) } else { histories = rows.map { histories[Int($0)] } }
+        if let state { try state.select(session.pass(context), rows: rows) } else { histories = rows.map { histories[Int($0)] } }
     }
 }
 

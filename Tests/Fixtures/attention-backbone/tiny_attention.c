@@ -1,5 +1,6 @@
-/* "tiny-attention": a traced backbone in C whose attention takes a prefix, the smallest that shows how: one encoder layer
- * of one head, keys and values that are the embeddings themselves. With E [vocab, d], a text x and the prefix K, V:
+/* "tiny-attention": a traced backbone in C whose attention takes a prefix, the smallest that shows how: one encoder
+ * layer of one head, keys and values that are the embeddings themselves. With E [vocab, d], a text x and the prefix
+ * K, V:
  *
  *   hidden = softmax(E[x] [K; E[x]]^T / sqrt(d)) [V; E[x]],     pooled = mean of hidden over the tokens
  *
@@ -23,26 +24,18 @@ static void destroy(void *self) { free(self); }
 
 static void info(void *self, seam_backbone_info *out) {
   (void)self;
-  seam_backbone_info value = {
-      .struct_size = out->struct_size,
-      .kind = SEAM_BACKBONE_TRACED,
-      .architecture = SEAM_ENCODER_ONLY,
-      .family = "tiny-attention",
-      .d_model = WIDTH,
-      .encoder_layers = 1,
-      .heads = 1,
-      .kv_heads = 1,
-      .head_dim = WIDTH,
-      .vocab_size = VOCAB,
-      .decoder_start_token_id = -1,
-      .eos_token_id = -1,
-      .pad_token_id = 0,
-      .bos_token_id = -1,
-      .mask_token_id = -1,
-      .prefix_layers = {1, 0, 0},
-      .max_prefix_length = {4, 0, 0},
-  };
-  memcpy(out, &value, out->struct_size < sizeof value ? out->struct_size : sizeof value);
+  out->kind = SEAM_BACKBONE_TRACED;
+  out->architecture = SEAM_ENCODER_ONLY;
+  out->family = "tiny-attention";
+  out->d_model = WIDTH;
+  out->encoder_layers = 1;
+  out->heads = 1;
+  out->kv_heads = 1;
+  out->head_dim = WIDTH;
+  out->vocab_size = VOCAB;
+  out->pad_token_id = 0;
+  out->prefix_layers[0] = 1;
+  out->max_prefix_length[0] = 4;
 }
 
 static size_t parameter_count(void *self) {
@@ -62,42 +55,42 @@ static void parameter(void *self, size_t index, seam_parameter *out) {
 }
 
 /* Keys or values of the prefix, for every row, followed by those of the text. */
-static seam_tensor *behind_prefix(seam_encode *io, seam_tensor *own, int64_t part) {
-  const seam_ops *ops = io->ops;
-  const int64_t batch = ops->size(io->ctx, own, 0), tokens = ops->size(io->ctx, io->prefix, 3);
+static seam_tensor *behind_prefix(const seam_pass *pass, seam_encode *io, seam_tensor *own, int64_t part) {
+  const seam_ops *ops = pass->ops;
+  const int64_t batch = ops->size(pass->ctx, own, 0), tokens = ops->size(pass->ctx, io->prefix, 3);
   const int64_t one[] = {1, 1, tokens, WIDTH}, all[] = {batch, 1, tokens, WIDTH};
-  seam_tensor *prefix = ops->slice(io->ctx, io->prefix, 1, part, 1);
-  prefix = ops->expand(io->ctx, ops->reshape(io->ctx, prefix, one, 4), all, 4);
+  seam_tensor *prefix = ops->slice(pass->ctx, io->prefix, 1, part, 1);
+  prefix = ops->expand(pass->ctx, ops->reshape(pass->ctx, prefix, one, 4), all, 4);
   seam_tensor *parts[] = {prefix, own};
-  return ops->concat(io->ctx, parts, 2, 2);
+  return ops->concat(pass->ctx, parts, 2, 2);
 }
 
-static void encode(void *self, seam_encode *io) {
+static void encode(void *self, const seam_pass *pass, seam_encode *io) {
   (void)self;
-  const seam_ops *ops = io->ops;
-  const int64_t batch = ops->size(io->ctx, io->input_ids, 0), source = ops->size(io->ctx, io->input_ids, 1);
+  const seam_ops *ops = pass->ops;
+  const int64_t batch = ops->size(pass->ctx, io->input_ids, 0), source = ops->size(pass->ctx, io->input_ids, 1);
   const int64_t heads[] = {batch, 1, source, WIDTH}, flat[] = {batch, source, WIDTH};
-  seam_tensor *x = ops->embedding(io->ctx, io->parameters[0], io->input_ids);
-  x = ops->reshape(io->ctx, x, heads, 4);
+  seam_tensor *x = ops->embedding(pass->ctx, pass->parameters[0], io->input_ids);
+  x = ops->reshape(pass->ctx, x, heads, 4);
   seam_tensor *keys = x, *values = x, *mask = io->attention_mask;
   if (io->prefix != NULL) {
-    keys = behind_prefix(io, x, 0);
-    values = behind_prefix(io, x, 1);
-    const int64_t seen[] = {batch, ops->size(io->ctx, io->prefix, 3)};
-    seam_tensor *masks[] = {ops->full(io->ctx, 1, SEAM_I32, seen, 2), mask};
-    mask = ops->concat(io->ctx, masks, 2, 1);
+    keys = behind_prefix(pass, io, x, 0);
+    values = behind_prefix(pass, io, x, 1);
+    const int64_t seen[] = {batch, ops->size(pass->ctx, io->prefix, 3)};
+    seam_tensor *masks[] = {ops->full(pass->ctx, 1, SEAM_I32, seen, 2), mask};
+    mask = ops->concat(pass->ctx, masks, 2, 1);
   }
-  x = ops->attention(io->ctx, x, keys, values, NULL, mask, 1 / sqrt((double)WIDTH), 0);
-  io->hidden = ops->reshape(io->ctx, x, flat, 3);
+  x = ops->attention(pass->ctx, x, keys, values, NULL, mask, 1 / sqrt((double)WIDTH), 0);
+  io->hidden = ops->reshape(pass->ctx, x, flat, 3);
 }
 
-static void pool(void *self, seam_pool *io) {
+static void pool(void *self, const seam_pass *pass, seam_pool *io) {
   (void)self;
-  const seam_ops *ops = io->ops;
-  const int64_t column[] = {ops->size(io->ctx, io->hidden, 0), ops->size(io->ctx, io->hidden, 1), 1};
-  seam_tensor *mask = ops->reshape(io->ctx, ops->cast(io->ctx, io->attention_mask, SEAM_F32), column, 3);
-  seam_tensor *sum = ops->sum(io->ctx, ops->mul(io->ctx, io->hidden, mask), 1, 0);
-  io->pooled = ops->div(io->ctx, sum, ops->sum(io->ctx, mask, 1, 0));
+  const seam_ops *ops = pass->ops;
+  const int64_t column[] = {ops->size(pass->ctx, io->hidden, 0), ops->size(pass->ctx, io->hidden, 1), 1};
+  seam_tensor *mask = ops->reshape(pass->ctx, ops->cast(pass->ctx, io->attention_mask, SEAM_F32), column, 3);
+  seam_tensor *sum = ops->sum(pass->ctx, ops->mul(pass->ctx, io->hidden, mask), 1, 0);
+  io->pooled = ops->div(pass->ctx, sum, ops->sum(pass->ctx, mask, 1, 0));
 }
 
 /* ---- The tables */

@@ -9,6 +9,9 @@
 #ifndef MAJOR
 #define MAJOR SEAM_ABI_MAJOR
 #endif
+#ifndef MINOR
+#define MINOR SEAM_ABI_MINOR
+#endif
 #ifndef SIZE
 #define SIZE sizeof(seam_plugin)
 #endif
@@ -17,6 +20,9 @@
 #endif
 #ifndef OUTPUT
 #define OUTPUT(pass, hidden) hidden
+#endif
+#ifndef REQUIREMENTS
+#define REQUIREMENTS NULL
 #endif
 #ifndef ENTRY
 #define ENTRY &plugin
@@ -38,11 +44,11 @@ static size_t parameter_count(void *self) {
 
 static void parameter(void *self, size_t index, seam_parameter *out) { (void)self, (void)index, (void)out; }
 
-static void forward(void *self, const seam_forward *pass) {
-  (void)self;
-  seam_tensor *hidden = pass->inputs[SEAM_ENCODER_OUTPUT_HIDDEN];
+static void forward(void *self, const seam_pass *pass, seam_forward *io) {
+  (void)self, (void)pass;
+  seam_tensor *hidden = io->inputs[SEAM_ENCODER_OUTPUT_HIDDEN];
   (void)hidden;
-  pass->outputs[0] = OUTPUT(pass, hidden);
+  io->outputs[0] = OUTPUT(pass, hidden);
 }
 
 static const char *const seams[] = {SEAM_ENCODER_OUTPUT};
@@ -65,13 +71,14 @@ static const seam_adapter_factory *const adapters[] = {&factory};
 static const seam_plugin plugin = {
     .struct_size = SIZE,
     .abi_major = MAJOR,
-    .abi_minor = SEAM_ABI_MINOR,
+    .abi_minor = MINOR,
     .id = "org.seamkit.test." ID,
     .version = "1.0.0",
     .license = "Apache-2.0",
     .summary = "For loader tests.",
     .adapters = adapters,
     .adapter_count = 1,
+    .requirements = REQUIREMENTS,
 };
 
 const seam_plugin *seam_plugin_entry(void) { return (void)plugin, ENTRY; }

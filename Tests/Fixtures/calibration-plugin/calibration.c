@@ -1,16 +1,15 @@
-/* Contextual calibration (Zhao et al., ICML 2021) on decoder.output: the scores of an empty text are taken off every text's,
- * or where they are not known the mean of the examples'. Nothing is trained: `prepare` sets the one parameter, which is
- * frozen. Another adapter trains one parameter and declares a second that it never reads. On encoder.output the same is
- * done to hidden states. */
+/* Contextual calibration (Zhao et al., ICML 2021) on decoder.output: the scores of an empty text are taken off every
+ * text's, or where they are not known the mean of the examples'. Nothing is trained: `prepare` sets the one
+ * parameter, which is frozen. Another adapter trains one parameter and declares a second that it never reads. On
+ * encoder.output the same is done to hidden states. */
 #include <seam/seam.h>
-#include <stddef.h>
 #include <stdlib.h>
 
 static seam_status create(const seam_host *host, seam_config *options, const seam_site *site, void **self,
                           seam_error **error) {
   (void)host, (void)options, (void)error;
   int64_t *width = malloc(sizeof *width);
-  *width = site->classes > 0 ? site->classes : site->d_model;
+  *width = site->classes > 0 ? site->classes : site->backbone->d_model;
   *self = width;
   return SEAM_OK;
 }
@@ -40,28 +39,28 @@ static void used_and_unused(void *self, size_t index, seam_parameter *out) {
   out->flags = 0;
 }
 
-static void forward(void *self, const seam_forward *pass) {
+static void forward(void *self, const seam_pass *pass, seam_forward *io) {
   (void)self;
   /* The first input of both seams is what flows through. */
-  pass->outputs[0] = pass->ops->sub(pass->ctx, pass->inputs[0], pass->parameters[0]);
+  io->outputs[0] = pass->ops->sub(pass->ctx, io->inputs[0], pass->parameters[0]);
 }
 
-static void prepare(void *self, const seam_prepare *io) {
+static void prepare(void *self, const seam_pass *pass, seam_prepare *io) {
   (void)self;
   seam_tensor *scores = io->empty_scores ? io->empty_scores : io->inputs[SEAM_DECODER_OUTPUT_SCORES];
-  io->values[0] = io->ops->mean(io->ctx, scores, 0, 0);
+  io->values[0] = pass->ops->mean(pass->ctx, scores, 0, 0);
 }
 
 static const char *const seams[] = {SEAM_DECODER_OUTPUT, SEAM_ENCODER_OUTPUT};
 
 static const seam_adapter_factory calibration = {
-    .struct_size = sizeof(seam_adapter_factory), .id = "test-calibration", .summary = "Takes off the scores of an empty text.",
-    .seams = seams, .seam_count = 2, .create = create, .destroy = free, .parameter_count = one_parameter,
-    .parameter = shift, .forward = forward, .prepare = prepare};
+    .struct_size = sizeof(seam_adapter_factory), .id = "test-calibration",
+    .summary = "Takes off the scores of an empty text.", .seams = seams, .seam_count = 2, .create = create,
+    .destroy = free, .parameter_count = one_parameter, .parameter = shift, .forward = forward, .prepare = prepare};
 
-/* As built with a header that did not have prepare: nothing sets its parameter. */
+/* Without prepare: nothing sets its parameter. */
 static const seam_adapter_factory constant = {
-    .struct_size = offsetof(seam_adapter_factory, prepare), .id = "test-constant", .summary = "Takes off nothing.",
+    .struct_size = sizeof(seam_adapter_factory), .id = "test-constant", .summary = "Takes off nothing.",
     .seams = seams, .seam_count = 2, .create = create, .destroy = free, .parameter_count = one_parameter,
     .parameter = shift, .forward = forward};
 

@@ -1,5 +1,6 @@
-/* A plugin that breaks one rule of plugin.h at a time: the one that the environment's SEAM_HOSTILE names, read whenever the
- * host asks. Without it the plugin is right, an adapter on decoder.output that adds a number to each class's score. */
+/* A plugin that breaks one rule of plugin.h at a time: the one that the environment's SEAM_HOSTILE names, read
+ * whenever the host asks. Without it the plugin is right, an adapter on decoder.output that adds a number to each
+ * class's score. */
 #include <float.h>
 #include <math.h>
 #include <seam/seam.h>
@@ -46,6 +47,7 @@ static void parameter(void *self, size_t index, seam_parameter *out) {
   out->shape[0] = classes;
   out->init = SEAM_INIT_ZEROS;
   if (index == 0) return;
+  if (is("parameter of a point")) out->point = 0;
   if (is("parameter twice")) out->name = "Bias";
   if (is("parameter inside another")) out->name = "Bias.weight";
   if (is("parameter without a name")) out->name = NULL;
@@ -71,14 +73,14 @@ static void parameter(void *self, size_t index, seam_parameter *out) {
   if (is("data of NaN")) out->init = SEAM_INIT_DATA, out->data = bad, out->shape[0] = 3;
 }
 
-static void forward(void *self, const seam_forward *pass) {
+static void forward(void *self, const seam_pass *pass, seam_forward *io) {
   (void)self;
-  pass->outputs[0] = pass->ops->add(pass->ctx, pass->inputs[SEAM_DECODER_OUTPUT_SCORES], pass->parameters[0]);
+  io->outputs[0] = pass->ops->add(pass->ctx, io->inputs[SEAM_DECODER_OUTPUT_SCORES], pass->parameters[0]);
 }
 
-static void fold(void *self, const seam_fold *io) { (void)self, (void)io; }
+static void fold(void *self, const seam_pass *pass, seam_fold *io) { (void)self, (void)pass, (void)io; }
 
-static void nothing(void *self, const seam_method_call *call) { (void)self, (void)call; }
+static void nothing(void *self, const seam_pass *pass) { (void)self, (void)pass; }
 
 static seam_option strength, spare;
 static seam_method first, second;
@@ -87,6 +89,8 @@ static const seam_method *methods[2] = {&first, &second};
 static const char *seams[2];
 static seam_adapter_factory factory;
 static const seam_adapter_factory *adapters[1] = {&factory};
+static const char *needed[1];
+static seam_requirements requirements;
 static seam_plugin plugin;
 
 static void fill_options(void) {
@@ -98,6 +102,8 @@ static void fill_options(void) {
   if (is("option without a name")) spare.name = NULL;
   if (is("option with capitals")) spare.name = "Spare";
   if (is("option of the host's")) spare.name = "learning_rate";
+  if (is("option layers")) spare.name = "layers";
+  if (is("option targets")) spare.name = "targets";
   if (is("option that is small")) spare.struct_size = offsetof(seam_option, doc);
   if (is("option of an unknown kind")) spare.kind = 9;
   if (is("option without a default")) spare.default_value = NULL;
@@ -110,7 +116,7 @@ static void fill_options(void) {
 
 static void fill_methods(void) {
   first = (seam_method){.struct_size = sizeof first, .name = "first", .doc = "Does nothing.",
-                        .signature = "void (const seam_method_call *)", .function = (void (*)(void))nothing};
+                        .signature = "void (void *, const seam_pass *)", .function = (void (*)(void))nothing};
   second = first;
   second.name = "second";
   if (is("method twice")) second.name = "first";
@@ -135,6 +141,20 @@ const seam_plugin *seam_plugin_entry(void) {
       .adapters = adapters, .adapter_count = 1};
   fill_options();
   fill_methods();
+  needed[0] = "";
+  requirements = (seam_requirements){.struct_size = sizeof requirements, .operations = needed, .extensions = needed};
+  if (is("requirements that are small")) {
+    requirements.struct_size = offsetof(seam_requirements, extension_count);
+    plugin.requirements = &requirements;
+  }
+  if (is("operation count of SIZE_MAX")) requirements.operation_count = SIZE_MAX, plugin.requirements = &requirements;
+  if (is("operation without a name")) requirements.operation_count = 1, plugin.requirements = &requirements;
+  if (is("extension count of SIZE_MAX")) requirements.extension_count = SIZE_MAX, plugin.requirements = &requirements;
+  if (is("extension without an id")) requirements.extension_count = 1, plugin.requirements = &requirements;
+  if (is("extensions of NULL")) {
+    requirements.extensions = NULL, requirements.extension_count = 1;
+    plugin.requirements = &requirements;
+  }
   if (is("plugin without an id")) plugin.id = "";
   if (is("plugin that is a path")) plugin.id = "/etc/passwd";
   if (is("adapter count of SIZE_MAX")) plugin.adapter_count = SIZE_MAX;
@@ -149,6 +169,7 @@ const seam_plugin *seam_plugin_entry(void) {
   if (is("seam count of SIZE_MAX")) factory.seam_count = SIZE_MAX;
   if (is("seam twice")) factory.seam_count = 2;
   if (is("seam of NULL")) seams[0] = NULL;
+  if (is("target without a name")) factory.default_targets = "q||v";
   if (is("no seam")) factory.seam_count = 0;
   if (is("seam that is a path")) seams[0] = "../decoder.output";
   if (is("option count of SIZE_MAX")) factory.option_count = SIZE_MAX;

@@ -46,27 +46,23 @@ static seam_status create(const seam_host *host, seam_config *options, const sea
 static void destroy(void *self) { free(self); }
 
 static const char *const seams[] = {SEAM_ENCODER_OUTPUT};
+static const int64_t end_of_text = 1;
 
 static void info(void *self, seam_backbone_info *out) {
   (void)self;
-  seam_backbone_info value = {
-      .struct_size = out->struct_size,
-      .kind = SEAM_BACKBONE_OPAQUE,
-      .family = "tiny-opaque",
-      .seams = seams,
-      .seam_count = 1,
-      .d_model = WIDTH,
-      .encoder_layers = 1,
-      .decoder_layers = 1,
-      .vocab_size = VOCAB,
-      .decoder_start_token_id = 0,
-      .eos_token_id = 1,
-      .pad_token_id = 0,
-      .has_head = 1,
-      .bos_token_id = -1,
-      .mask_token_id = -1,
-  };
-  memcpy(out, &value, out->struct_size < sizeof value ? out->struct_size : sizeof value);
+  out->kind = SEAM_BACKBONE_OPAQUE;
+  out->family = "tiny-opaque";
+  out->seams = seams;
+  out->seam_count = 1;
+  out->d_model = WIDTH;
+  out->encoder_layers = 1;
+  out->decoder_layers = 1;
+  out->vocab_size = VOCAB;
+  out->decoder_start_token_id = 0;
+  out->eos_token_ids = &end_of_text;
+  out->eos_token_count = 1;
+  out->pad_token_id = 0;
+  out->has_head = 1;
 }
 
 static size_t parameter_count(void *self) {
@@ -117,13 +113,13 @@ static float *room(seam_context *ctx, const seam_ops *ops, int64_t count) {
 
 /* ---- The passes */
 
-static void encode(void *self, seam_encode *io) {
+static void encode(void *self, const seam_pass *pass, seam_encode *io) {
   const weights *w = self;
-  const seam_ops *ops = io->ops;
-  const int64_t shape[3] = {ops->size(io->ctx, io->input_ids, 0), ops->size(io->ctx, io->input_ids, 1), WIDTH};
-  DLManagedTensorVersioned *ids = ops->to_dlpack(io->ctx, io->input_ids);
-  DLManagedTensorVersioned *mask = ops->to_dlpack(io->ctx, io->attention_mask);
-  float *hidden = room(io->ctx, ops, shape[0] * shape[1] * WIDTH);
+  const seam_ops *ops = pass->ops;
+  const int64_t shape[3] = {ops->size(pass->ctx, io->input_ids, 0), ops->size(pass->ctx, io->input_ids, 1), WIDTH};
+  DLManagedTensorVersioned *ids = ops->to_dlpack(pass->ctx, io->input_ids);
+  DLManagedTensorVersioned *mask = ops->to_dlpack(pass->ctx, io->attention_mask);
+  float *hidden = room(pass->ctx, ops, shape[0] * shape[1] * WIDTH);
   if (ids != NULL && mask != NULL && hidden != NULL) {
     for (int64_t b = 0; b < shape[0]; b++) {
       const int32_t *row = (const int32_t *)data_of(ids) + b * shape[1];
@@ -134,24 +130,24 @@ static void encode(void *self, seam_encode *io) {
       multiply_add(mixed, w->mix, mean);
       for (int64_t i = 0; i < shape[1] * WIDTH; i++) out[i] = tanhf(out[i] + mixed[i % WIDTH]);
     }
-    io->hidden = ops->constant_f32(io->ctx, hidden, shape, 3);
+    io->hidden = ops->constant_f32(pass->ctx, hidden, shape, 3);
   }
   free(hidden);
   give_back(mask);
   give_back(ids);
 }
 
-static void decode(void *self, seam_decode *io) {
+static void decode(void *self, const seam_pass *pass, seam_decode *io) {
   const weights *w = self;
-  const seam_ops *ops = io->ops;
-  const int64_t batch = ops->size(io->ctx, io->decoder_input_ids, 0);
-  const int64_t target = ops->size(io->ctx, io->decoder_input_ids, 1);
-  const int64_t source = ops->size(io->ctx, io->encoder_hidden, 1);
-  DLManagedTensorVersioned *ids = ops->to_dlpack(io->ctx, io->decoder_input_ids);
-  DLManagedTensorVersioned *encoded = ops->to_dlpack(io->ctx, io->encoder_hidden);
-  DLManagedTensorVersioned *mask = ops->to_dlpack(io->ctx, io->encoder_attention_mask);
-  float *hidden = room(io->ctx, ops, batch * target * WIDTH);
-  float *logits = room(io->ctx, ops, batch * target * VOCAB);
+  const seam_ops *ops = pass->ops;
+  const int64_t batch = ops->size(pass->ctx, io->decoder_input_ids, 0);
+  const int64_t target = ops->size(pass->ctx, io->decoder_input_ids, 1);
+  const int64_t source = ops->size(pass->ctx, io->encoder_hidden, 1);
+  DLManagedTensorVersioned *ids = ops->to_dlpack(pass->ctx, io->decoder_input_ids);
+  DLManagedTensorVersioned *encoded = ops->to_dlpack(pass->ctx, io->encoder_hidden);
+  DLManagedTensorVersioned *mask = ops->to_dlpack(pass->ctx, io->encoder_attention_mask);
+  float *hidden = room(pass->ctx, ops, batch * target * WIDTH);
+  float *logits = room(pass->ctx, ops, batch * target * VOCAB);
   if (ids != NULL && encoded != NULL && mask != NULL && hidden != NULL && logits != NULL) {
     for (int64_t b = 0; b < batch; b++) {
       float mean[WIDTH], context[WIDTH] = {0};
@@ -167,8 +163,8 @@ static void decode(void *self, seam_decode *io) {
       }
     }
     const int64_t hidden_shape[3] = {batch, target, WIDTH}, logits_shape[3] = {batch, target, VOCAB};
-    io->hidden = ops->constant_f32(io->ctx, hidden, hidden_shape, 3);
-    io->logits = ops->constant_f32(io->ctx, logits, logits_shape, 3);
+    io->hidden = ops->constant_f32(pass->ctx, hidden, hidden_shape, 3);
+    io->logits = ops->constant_f32(pass->ctx, logits, logits_shape, 3);
   }
   free(logits);
   free(hidden);
@@ -178,15 +174,15 @@ static void decode(void *self, seam_decode *io) {
 }
 
 /* dc = A^T V^T (sum over t of dlogits[t]); each token of the source gets its share dc / tokens. */
-static void decode_vjp(void *self, seam_decode_vjp *io) {
+static void decode_vjp(void *self, const seam_pass *pass, seam_decode_vjp *io) {
   const weights *w = self;
-  const seam_ops *ops = io->ops;
-  const int64_t source = ops->size(io->ctx, io->encoder_hidden, 1);
-  const int64_t shape[3] = {ops->size(io->ctx, io->encoder_hidden, 0), source, WIDTH};
-  const int64_t target = ops->size(io->ctx, io->decoder_input_ids, 1);
-  DLManagedTensorVersioned *upstream = ops->to_dlpack(io->ctx, io->logits_gradient);
-  DLManagedTensorVersioned *mask = ops->to_dlpack(io->ctx, io->encoder_attention_mask);
-  float *gradient = room(io->ctx, ops, shape[0] * source * WIDTH);
+  const seam_ops *ops = pass->ops;
+  const int64_t source = ops->size(pass->ctx, io->encoder_hidden, 1);
+  const int64_t shape[3] = {ops->size(pass->ctx, io->encoder_hidden, 0), source, WIDTH};
+  const int64_t target = ops->size(pass->ctx, io->decoder_input_ids, 1);
+  DLManagedTensorVersioned *upstream = ops->to_dlpack(pass->ctx, io->logits_gradient);
+  DLManagedTensorVersioned *mask = ops->to_dlpack(pass->ctx, io->encoder_attention_mask);
+  float *gradient = room(pass->ctx, ops, shape[0] * source * WIDTH);
   if (upstream != NULL && mask != NULL && gradient != NULL) {
     for (int64_t b = 0; b < shape[0]; b++) {
       const float *dlogits = (const float *)data_of(upstream) + b * target * VOCAB;
@@ -202,7 +198,7 @@ static void decode_vjp(void *self, seam_decode_vjp *io) {
         for (int j = 0; j < WIDTH && tokens[i] != 0; j++)
           gradient[(b * source + i) * WIDTH + j] = dc[j] / (float)count;
     }
-    io->encoder_hidden_gradient = ops->constant_f32(io->ctx, gradient, shape, 3);
+    io->encoder_hidden_gradient = ops->constant_f32(pass->ctx, gradient, shape, 3);
   }
   free(gradient);
   give_back(mask);

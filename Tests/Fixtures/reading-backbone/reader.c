@@ -1,8 +1,15 @@
-/* "test-reader": a backbone that opens llama models and reads four of their tensors, but computes nothing. It stands for
- * a family of models where only files are tested. */
+/* "test-reader": a backbone that opens llama models and reads four of their tensors, but computes nothing. It stands
+ * for a family of models where only files are tested. rival.c gives it another id. */
 #include <seam/seam.h>
 #include <stdlib.h>
 #include <string.h>
+
+#ifndef ID
+#define ID "test-reader"
+#endif
+#ifndef PLUGIN_ID
+#define PLUGIN_ID "org.seamkit.test.reader"
+#endif
 
 static const char *const names[] = {
     "model.embed_tokens.weight",
@@ -16,11 +23,13 @@ typedef struct {
   int64_t shapes[COUNT][SEAM_MAX_RANK];
   int32_t ranks[COUNT];
   int64_t width, vocabulary, end;
+  size_t has_end;
 } reader;
 
 static int32_t accepts(const seam_host *host, const seam_model *model) {
   const char *type = NULL;
-  return host->config_string(host->model_config(model), "model_type", &type) == SEAM_OK && strcmp(type, "llama") == 0;
+  const seam_status status = host->config_string(host->model_config(model), "model_type", &type);
+  return status == SEAM_OK && strcmp(type, "llama") == 0 ? 100 : 0;
 }
 
 static seam_status create(const seam_host *host, seam_config *options, const seam_model *model, void **self,
@@ -45,8 +54,7 @@ static seam_status create(const seam_host *host, seam_config *options, const sea
     free(r);
     return host->set_error(error, SEAM_UNSUPPORTED, "config.json: \"hidden_size\" is too large");
   }
-  r->end = -1;
-  host->config_int(config, "eos_token_id", &r->end);
+  r->has_end = host->config_int(config, "eos_token_id", &r->end) == SEAM_OK;
   *self = r;
   return SEAM_OK;
 }
@@ -55,17 +63,13 @@ static void destroy(void *self) { free(self); }
 
 static void info(void *self, seam_backbone_info *out) {
   reader *r = self;
-  seam_backbone_info value = {
-      .struct_size = out->struct_size,
-      .kind = SEAM_BACKBONE_TRACED,
-      .family = "test-reader",
-      .d_model = r->width,
-      .vocab_size = r->vocabulary,
-      .decoder_start_token_id = 1,
-      .eos_token_id = r->end,
-      .pad_token_id = -1,
-  };
-  memcpy(out, &value, out->struct_size < sizeof value ? out->struct_size : sizeof value);
+  out->kind = SEAM_BACKBONE_TRACED;
+  out->family = ID;
+  out->d_model = r->width;
+  out->vocab_size = r->vocabulary;
+  out->decoder_start_token_id = 1;
+  out->eos_token_ids = &r->end;
+  out->eos_token_count = r->has_end;
 }
 
 static size_t parameter_count(void *self) {
@@ -81,19 +85,19 @@ static void parameter(void *self, size_t index, seam_parameter *out) {
   out->init = SEAM_INIT_MODEL;
 }
 
-static void encode(void *self, seam_encode *io) {
-  (void)self;
-  io->ops->fail(io->ctx, SEAM_UNSUPPORTED, "this backbone computes nothing");
+static void encode(void *self, const seam_pass *pass, seam_encode *io) {
+  (void)self, (void)io;
+  pass->ops->fail(pass->ctx, SEAM_UNSUPPORTED, "this backbone computes nothing");
 }
 
-static void decode(void *self, seam_decode *io) {
-  (void)self;
-  io->ops->fail(io->ctx, SEAM_UNSUPPORTED, "this backbone computes nothing");
+static void decode(void *self, const seam_pass *pass, seam_decode *io) {
+  (void)self, (void)io;
+  pass->ops->fail(pass->ctx, SEAM_UNSUPPORTED, "this backbone computes nothing");
 }
 
 static const seam_backbone_factory factory = {
     .struct_size = sizeof(seam_backbone_factory),
-    .id = "test-reader",
+    .id = ID,
     .summary = "Reads tensors and computes nothing, for tests.",
     .accepts = accepts,
     .create = create,
@@ -111,7 +115,7 @@ static const seam_plugin plugin = {
     .struct_size = sizeof(seam_plugin),
     .abi_major = SEAM_ABI_MAJOR,
     .abi_minor = SEAM_ABI_MINOR,
-    .id = "org.seamkit.test.reader",
+    .id = PLUGIN_ID,
     .version = "1.0.0",
     .license = "Apache-2.0",
     .summary = "A backbone that reads, for tests.",

@@ -27,20 +27,11 @@ static seam_status create(const seam_host *host, seam_config *options, const sea
 
 static void info(void *self, seam_backbone_info *out) {
   (void)self;
-  const seam_backbone_info value = {
-      .struct_size = out->struct_size,
-      .kind = SEAM_BACKBONE_OPAQUE,
-      .family = "tiny-text",
-      .d_model = FEATURES,
-      .decoder_start_token_id = -1,
-      .eos_token_id = -1,
-      .pad_token_id = -1,
-      .architecture = SEAM_TEXT,
-      .bos_token_id = -1,
-      .mask_token_id = -1,
-      .identity = "tiny-text",
-  };
-  memcpy(out, &value, out->struct_size < sizeof value ? out->struct_size : sizeof value);
+  out->kind = SEAM_BACKBONE_OPAQUE;
+  out->family = "tiny-text";
+  out->d_model = FEATURES;
+  out->architecture = SEAM_TEXT;
+  out->identity = "tiny-text";
 }
 
 static size_t parameter_count(void *self) {

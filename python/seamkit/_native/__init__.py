@@ -3,11 +3,12 @@
 from seamkit._native.adapter import Adapter
 from seamkit._native.batch import Batch
 from seamkit._native.classifier import Classifier
+from seamkit._native.progress import Progress
 from seamkit._native.runtime import Backbone, PluginInfo, Runtime, set_thread_count
 from seamkit._native.session import Generated, Score, Session, Step
 from seamkit._native.tokenizer import Tokenizer
 
 __all__ = [
-    "Adapter", "Backbone", "Batch", "Classifier", "Generated", "PluginInfo", "Runtime", "Score", "Session", "Step",
-    "Tokenizer", "set_thread_count",
+    "Adapter", "Backbone", "Batch", "Classifier", "Generated", "PluginInfo", "Progress", "Runtime", "Score", "Session",
+    "Step", "Tokenizer", "set_thread_count",
 ]

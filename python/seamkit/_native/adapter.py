@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from seamkit import _declarations as c
 from seamkit._native.exchange import Array, array, integers, lend, output, pointer, received
 from seamkit._native.handles import Handle, made
 from seamkit._native.library import changed, checked, library, losses_of, sized, taken_json, taken_string, utf8
+from seamkit._native.progress import CALLBACK, Watch, watched
 from seamkit.errors import NotFoundError, ShapeError
 from seamkit.texts import c_string, check_integer
 
@@ -31,10 +31,16 @@ class Adapter(Handle):
         # Of a head: its classes and the backbone's d_model. The library reads arrays of these sizes.
         self._sizes = sizes
 
+    def describe(self) -> dict[str, Any]:
+        """What the adapter is: "id", "seam", "options" as they are in force, "classes", "points" ("decoder.0.q"), and
+        "parameters" with "name", "shape" and "frozen"."""
+        described: dict[str, Any] = taken_json("seam_adapter_describe", self.handle)
+        return described
+
     @property
     def options(self) -> dict[str, Any]:
         """The options in force, defaults and "auto" resolved."""
-        options: dict[str, Any] = taken_json("seam_adapter_options", self.handle)
+        options: dict[str, Any] = self.describe()["options"]
         return options
 
     @property
@@ -74,7 +80,7 @@ class Adapter(Handle):
         for value, argument in zip(values, arguments, strict=True):
             _fill(value, argument)
         result = c.seam_value()
-        checked("seam_call", self.handle, utf8(method), values, len(arguments), ctypes.byref(result))
+        checked("seam_adapter_call", self.handle, utf8(method), values, len(arguments), ctypes.byref(result))
         return _taken(result)
 
     @property
@@ -87,15 +93,17 @@ class Adapter(Handle):
         return task
 
     def fit(
-        self, scores: Any, hidden: Any, labels: Any, empty_scores: Any = None, **changes: Any
+        self, scores: Any, hidden: Any, labels: Any, empty_scores: Any = None, *, progress: Watch | None = None,
+        **changes: Any,
     ) -> list[float]:
         """Trains on features of decoder.output by cross-entropy; returns the loss of each epoch.
 
         scores [examples, classes], hidden [examples, d_model], labels [examples], empty_scores [classes];
-        `changes` are members of seam_fit_options: epochs, learning_rate, prepare ...
+        `changes` are members of seam_fit_options: epochs, learning_rate, prepare ... progress: called before each
+        epoch; False stops it.
 
         Raises ShapeError, NumericError for features that are not finite, InvalidArgumentError for an adapter on another
-        seam or a label out of range. After an error the adapter is as before.
+        seam or a label out of range, CancelledError where `progress` stops it. After an error the adapter is as before.
         """
         options = sized(c.seam_fit_options())
         library().seam_fit_options_init(ctypes.byref(options))
@@ -108,9 +116,10 @@ class Adapter(Handle):
         if empty is not None and empty.size != x.shape[1]:
             raise ShapeError(f"empty_scores must have one number for each of {x.shape[1]} classes, found {empty.size}")
         losses = losses_of(options)
-        checked(
-            "seam_adapter_fit", self.handle, pointer(x, ctypes.c_float), pointer(h, ctypes.c_float),
-            pointer(y, ctypes.c_int32), pointer(empty, ctypes.c_float), len(y), ctypes.byref(options), losses)
+        watched(
+            progress, "seam_adapter_fit", self.handle, pointer(x, ctypes.c_float), pointer(h, ctypes.c_float),
+            pointer(y, ctypes.c_int32), pointer(empty, ctypes.c_float), len(y), ctypes.byref(options), CALLBACK, losses,
+            len(losses))
         return list(losses)
 
     def classify(self, scores: Any, hidden: Any) -> Array:
@@ -123,7 +132,7 @@ class Adapter(Handle):
         found = np.empty_like(x)
         checked(
             "seam_adapter_classify", self.handle, pointer(x, ctypes.c_float), pointer(h, ctypes.c_float), len(x),
-            pointer(found, ctypes.c_float))
+            pointer(found, ctypes.c_float), found.size)
         return found
 
     def _features(self, what: str, scores: Any, hidden: Any) -> tuple[Array, Array]:
@@ -137,12 +146,12 @@ class Adapter(Handle):
         return x, h
 
 
-def saved_sizes(path: str | Path) -> tuple[int, int] | None:
-    """Classes and d_model of the head in a folder that the library has loaded: one adapter or several."""
-    config = json.loads((Path(path) / "adapter_config.json").read_text())
-    if "adapters" in config:
-        return next(filter(None, (saved_sizes(Path(path) / each) for each in config["adapters"])), None)
-    return (config["classes"], config["backbone"]["d_model"]) if config.get("classes") else None
+def of_backbone(pointer: int, width: int) -> Adapter:
+    """The adapter of a handle. width: the backbone's d_model."""
+    adapter = Adapter(pointer)
+    if classes := adapter.describe()["classes"]:
+        adapter._sizes = (classes, width)
+    return adapter
 
 
 def _fill(value: Any, argument: Any) -> None:

@@ -15,14 +15,12 @@ from seamkit._native.adapter import Adapter
 from seamkit._native.exchange import Array, pointer
 from seamkit._native.handles import Handle, made
 from seamkit._native.library import changed, checked, library, losses_of, sized, utf8
+from seamkit._native.progress import CALLBACK, Watch, watched
 from seamkit._native.runtime import Backbone
 from seamkit._native.tokenizer import Tokenizer
 from seamkit.errors import ShapeError
 from seamkit.labels import places
 from seamkit.texts import c_string
-
-# Texts that the model is asked about in one call of the library, between which Ctrl-C is heard.
-CHUNK = 256
 
 
 class Classifier(Handle):
@@ -30,8 +28,8 @@ class Classifier(Handle):
 
     task: {"template": "{text} It was [MASK]", "labels": {"negative": ["bad"], "positive": ["great", "good"]}}, and what
     docs/fewshot.md says. tokenizer: the model's; None for a backbone that reads text by itself. cache: a folder that
-    keeps the model's answers, so that a later process need not ask again. Ctrl-C ends `fit` and `scores` after some
-    hundred texts; what was answered until then is not asked again.
+    keeps the model's answers, so that a later process need not ask again. Ctrl-C ends `fit` and `scores` after
+    the texts that are asked about together; what was answered until then is not asked again.
 
     Raises FormatError for a task that cannot be used, with what is wrong in it, UnsupportedError for a model without
     scores of words.
@@ -54,12 +52,14 @@ class Classifier(Handle):
         checked("seam_classifier_attach", self.handle, adapter.handle)
 
     def fit(
-        self, texts: Sequence[str], labels: Sequence[str | int], pairs: Sequence[str] | None = None, **changes: Any
+        self, texts: Sequence[str], labels: Sequence[str | int], pairs: Sequence[str] | None = None, *,
+        progress: Watch | None = None, **changes: Any,
     ) -> list[float]:
         """Trains the attached adapters; returns the loss of each epoch.
 
         labels: of each text, by name or by number; integers that are the text of a label mean that one. pairs: second
         texts, for a template with {text_b}. `changes` are members of seam_fit_options: epochs, learning_rate ...
+        progress: called while texts are asked about and before each epoch; False stops it with CancelledError.
 
         Raises ShapeError for another number of labels or pairs than texts, InvalidArgumentError for an unknown label or
         a text that the model has no room for, NumericError for answers that are not finite.
@@ -70,27 +70,24 @@ class Classifier(Handle):
         options = sized(c.seam_fit_options())
         library().seam_fit_options_init(ctypes.byref(options))
         losses = losses_of(changed(options, changes))
-        if len(texts) > CHUNK:
-            self.scores(texts, pairs)
-        checked(
-            "seam_classifier_fit", self.handle, _strings(texts), None if pairs is None else _strings(pairs),
-            pointer(numbers, ctypes.c_int32), len(texts), ctypes.byref(options), losses)
+        watched(
+            progress, "seam_classifier_fit", self.handle, _strings(texts), None if pairs is None else _strings(pairs),
+            pointer(numbers, ctypes.c_int32), len(texts), ctypes.byref(options), CALLBACK, losses, len(losses))
         return list(losses)
 
-    def scores(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Array:
+    def scores(
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, progress: Watch | None = None
+    ) -> Array:
         """Of each class, float32 [texts, classes]; the largest of a row is the text's class.
 
-        Raises as `fit` does.
+        progress, and what is raised: as for `fit`.
         """
         if pairs is not None and len(pairs) != len(texts):
             raise ShapeError(f"pairs must be {len(texts)} texts, found {len(pairs)}")
         found = np.empty((len(texts), len(self.labels)), np.float32)
-        for start in range(0, max(len(texts), 1), CHUNK):
-            part = slice(start, start + CHUNK)
-            checked(
-                "seam_classifier_predict", self.handle, _strings(texts[part]),
-                None if pairs is None else _strings(pairs[part]), len(texts[part]),
-                pointer(found[part], ctypes.c_float))
+        watched(
+            progress, "seam_classifier_predict", self.handle, _strings(texts),
+            None if pairs is None else _strings(pairs), len(texts), CALLBACK, pointer(found, ctypes.c_float), found.size)
         return found
 
     def predict(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[str]:

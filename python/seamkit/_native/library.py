@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from seamkit import _declarations as c
-from seamkit import locations
+from seamkit import locations, scores
 from seamkit.errors import IncompatibleError, SeamError
 from seamkit.texts import c_string, check_integer
 
@@ -104,6 +104,18 @@ def changed(struct: Any, changes: Mapping[str, Any]) -> Any:
         check_integer(value, known[name], f"option {name}")
         setattr(struct, name, value)
     return struct
+
+
+def adapter_options(
+    options: Options | None, seam: str | None, frozen: bool, classes: int, seed: int, score_kind: str
+) -> c.seam_adapter_options:
+    """Which adapter is wanted, for the functions that make one."""
+    check_integer(classes, ctypes.c_int64, "classes")
+    check_integer(seed, ctypes.c_uint64, "seed")
+    wanted: c.seam_adapter_options = sized(c.seam_adapter_options(
+        train_backbone=int(not frozen), score_kind=scores.score_kind(score_kind), seam=utf8(seam),
+        options_json=options_json(options), classes=classes, seed=seed))
+    return wanted
 
 
 def losses_of(options: c.seam_fit_options) -> Any:

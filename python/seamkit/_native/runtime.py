@@ -10,10 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from seamkit import _declarations as c
-from seamkit._native.adapter import Adapter, saved_sizes
+from seamkit._native.adapter import Adapter, of_backbone
 from seamkit._native.batch import Batch
 from seamkit._native.handles import Handle, made
-from seamkit._native.library import Options, changed, checked, library, options_json, sized, taken_json, utf8
+from seamkit._native.library import (
+    Options,
+    adapter_options,
+    changed,
+    checked,
+    library,
+    options_json,
+    sized,
+    taken_json,
+    utf8,
+)
 from seamkit._native.session import Session
 from seamkit.texts import check_integer
 
@@ -49,8 +59,8 @@ class Runtime(Handle):
     plugins: libraries to load; None for every plugin of SEAM_PLUGIN_PATH and of the folder of libSeam.so. Of these, one
     that cannot be loaded is reported as a warning and passed over.
 
-    Calls on one, and on what was made from it, must not overlap, except that sessions on different backbones may run on
-    different threads.
+    Plugins are loaded and unloaded while nothing else runs. Of what was made from it, calls on one object must not
+    overlap; a backbone that is not trained may be read by many sessions at once, each on a thread of its own.
 
     Raises NotFoundError where libSeam.so or a plugin is missing, and what `load_plugin` raises.
     """
@@ -61,7 +71,7 @@ class Runtime(Handle):
         super().__init__(made("seam_runtime_create"))
         library().seam_runtime_set_log(self.handle, _report, None)
         if plugins is None:
-            checked("seam_load_plugins", self.handle, None, None)
+            checked("seam_runtime_load_plugins", self.handle, None, None)
         for path in plugins or ():
             self.load_plugin(path)
 
@@ -71,22 +81,22 @@ class Runtime(Handle):
         Raises NotFoundError, FormatError for a file that is no library, PluginError for a library that is no plugin,
         IncompatibleError for another ABI major version, AlreadyExistsError for an id that is taken.
         """
-        checked("seam_load_plugin", self.handle, utf8(path))
+        checked("seam_runtime_load_plugin", self.handle, utf8(path))
 
     def unload_plugin(self, id: str) -> None:
         """Unloads a plugin by its id ("org.seamkit.repcali").
 
         Raises NotFoundError, and InvalidArgumentError while one of its adapters or backbones is alive.
         """
-        checked("seam_unload_plugin", self.handle, utf8(id))
+        checked("seam_runtime_unload_plugin", self.handle, utf8(id))
 
     @property
     def plugins(self) -> list[PluginInfo]:
         """The loaded plugins, in the order in which they were loaded."""
         found = []
-        for index in range(library().seam_plugin_count(self.handle)):
+        for index in range(library().seam_runtime_plugin_count(self.handle)):
             info = sized(c.seam_plugin_info())
-            checked("seam_plugin_get", self.handle, index, ctypes.byref(info))
+            checked("seam_runtime_get_plugin", self.handle, index, ctypes.byref(info))
             id, version, license, summary, path = (
                 getattr(info, name).decode() for name in ("id", "version", "license", "summary", "path"))
             found.append(PluginInfo(id, version, license, summary, path, (info.abi_major, info.abi_minor)))
@@ -97,8 +107,16 @@ class Runtime(Handle):
 
         Raises NotFoundError for an unknown id.
         """
-        described: dict[str, Any] = taken_json("seam_describe", self.handle, utf8(id))
+        described: dict[str, Any] = taken_json("seam_runtime_describe", self.handle, utf8(id))
         return described
+
+    def extension(self, plugin: str, id: str) -> int:
+        """The address of a table of functions that a plugin offers beyond the headers of SeamKit, by its id
+        ("org.example.trace/1"); it is valid until the plugin is unloaded.
+
+        Raises NotFoundError where there is no such plugin, or it has none of that id.
+        """
+        return made("seam_runtime_get_extension", self.handle, utf8(plugin), utf8(id))
 
     def open(self, path: str | Path | None = None, id: str | None = None, options: Options | None = None) -> Backbone:
         """Opens a Hugging Face folder or a GGUF file.
@@ -123,7 +141,7 @@ def set_thread_count(count: int) -> None:
 
 class Backbone(Handle):
     """A pretrained model, made by `Runtime.open`. Its weights are mapped from the files, and change only in a training
-    that names them."""
+    that names them. While it is not trained, many sessions may read it at once, each on a thread of its own."""
 
     _kind = "seam_backbone"
 
@@ -135,9 +153,10 @@ class Backbone(Handle):
 
     @property
     def info(self) -> c.seam_backbone_info:
-        """The description of include/seam/plugin.h; its strings live as long as the backbone."""
+        """The description of include/seam/plugin.h."""
         info = sized(c.seam_backbone_info())
         library().seam_backbone_get_info(self.handle, ctypes.byref(info))
+        info.owner = self  # what it points to lives as long as the backbone
         return info  # type: ignore[no-any-return]
 
     @property
@@ -165,20 +184,27 @@ class Backbone(Handle):
         Raises NotFoundError for an unknown id, InvalidArgumentError for wrong options, UnsupportedError where the model
         has no such seam.
         """
-        arguments = (self.handle, utf8(id), utf8(seam), options_json(options), int(frozen), seed)
-        return Adapter(made("seam_adapter_create", *arguments))
+        wanted = adapter_options(options, seam, frozen, 0, seed, "unknown")
+        return Adapter(made("seam_adapter_create", self.handle, utf8(id), ctypes.byref(wanted)))
 
-    def classifier(self, id: str, classes: int, options: Options | None = None, *, seed: int = 0) -> Adapter:
-        """Makes an adapter on decoder.output for that many classes, 2 or more; the rest as for `adapter`."""
-        arguments = (self.handle, utf8(id), options_json(options), classes, seed)
-        return Adapter(made("seam_adapter_create_classifier", *arguments), (classes, self.info.d_model))
+    def classifier(
+        self, id: str, classes: int, options: Options | None = None, *, seed: int = 0, score_kind: str = "unknown"
+    ) -> Adapter:
+        """Makes an adapter on decoder.output for that many classes, 2 or more; the rest as for `adapter`.
+
+        score_kind: what the scores are, "logits", "log_probabilities", "probabilities" or "similarities", for adapters
+        that compute with them otherwise.
+        """
+        wanted = adapter_options(options, c.SEAM_DECODER_OUTPUT, True, classes, seed, score_kind)
+        pointer = made("seam_adapter_create", self.handle, utf8(id), ctypes.byref(wanted))
+        return Adapter(pointer, (classes, self.info.d_model))
 
     def load(self, path: str | Path) -> Adapter:
         """Reads the folder of one saved adapter, from whichever engine.
 
         Raises NotFoundError, FormatError, IncompatibleError for an adapter of another model.
         """
-        return Adapter(made("seam_adapter_load", self.handle, utf8(path)), saved_sizes(path))
+        return of_backbone(made("seam_adapter_load", self.handle, utf8(path)), self.info.d_model)
 
     def session(self, *adapters: Adapter) -> Session:
         """Makes a session with these adapters attached, in this order. Sessions of one model are independent.

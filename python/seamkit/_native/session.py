@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from seamkit import _declarations as c
-from seamkit._native.adapter import Adapter, saved_sizes
+from seamkit._native.adapter import Adapter, of_backbone
 from seamkit._native.batch import Batch
 from seamkit._native.exchange import Array, output, pointer, received
 from seamkit._native.handles import Handle, made
-from seamkit._native.library import Options, changed, checked, library, options_json, sized, utf8
+from seamkit._native.library import Options, adapter_options, changed, checked, library, sized, utf8
+from seamkit._native.progress import CALLBACK, Progress, Watch, watched
 from seamkit.errors import ShapeError
 
 
@@ -50,8 +51,8 @@ class Generated:
 class Session(Handle):
     """A model with adapters on its seams, made by `Backbone.session`: it runs, scores, generates and trains.
 
-    Calls on one session must not overlap, nor those on sessions of one backbone; sessions on different backbones may
-    run on different threads. Calls release the interpreter's lock.
+    Calls on one session must not overlap; sessions, also those of one backbone, may run on different threads, as long
+    as none of them trains what another uses. Calls release the interpreter's lock.
     """
 
     _kind = "seam_session"
@@ -74,23 +75,41 @@ class Session(Handle):
         self._head(adapter._sizes)
 
     def add(
-        self, id: str, options: Options | None = None, *, classes: int = 0, frozen: bool = True, seed: int = 0
+        self, id: str, options: Options | None = None, *, classes: int = 0, frozen: bool = True, seed: int = 0,
+        seam: str | None = None, score_kind: str = "unknown",
     ) -> Adapter:
         """Makes an adapter for the place behind those attached and attaches it: the way for one that depends on those
         before it, such as a gate on the tokens of a prefix. classes: for a head of a classification; the rest, and what
-        is raised, as for `Backbone.adapter`."""
-        arguments = (self.handle, utf8(id), options_json(options), classes, int(frozen), seed)
-        adapter = Adapter(made("seam_session_add", *arguments), (classes, self._width) if classes else None)
+        is raised, as for `Backbone.adapter` and `Backbone.classifier`."""
+        wanted = adapter_options(
+            options, seam or (c.SEAM_DECODER_OUTPUT if classes else None), frozen, classes, seed, score_kind)
+        made_here = made("seam_session_add", self.handle, utf8(id), ctypes.byref(wanted))
+        adapter = Adapter(made_here, (classes, self._width) if classes else None)
         self._head(adapter._sizes)
         return adapter
 
     def load(self, path: str | Path) -> None:
-        """Attaches the saved adapters of a folder, one or several, in their order: all or none.
+        """Attaches the saved adapters of a folder, one or several, in their order: all or none. `adapters` gives them.
 
         Raises NotFoundError, FormatError, IncompatibleError for adapters of another model.
         """
         checked("seam_session_load", self.handle, utf8(path))
-        self._head(saved_sizes(path))
+        for each in self.adapters:
+            self._head(each._sizes)
+
+    def save(self, path: str | Path, backbone_path: str | Path | None = None, notes: str | None = None) -> None:
+        """Writes the attached adapters as one folder, which `load` reads; the rest is as for `Adapter.save`.
+
+        Raises InvalidArgumentError where none is attached, and what `Adapter.save` raises.
+        """
+        checked("seam_session_save", self.handle, utf8(path), utf8(backbone_path), utf8(notes))
+
+    @property
+    def adapters(self) -> list[Adapter]:
+        """The attached adapters, in the order in which they run: objects of their own for the same adapters."""
+        return [
+            of_backbone(made("seam_session_adapter", self.handle, index), self._width)
+            for index in range(library().seam_session_adapter_count(self.handle))]
 
     def _head(self, sizes: tuple[int, int] | None) -> None:
         if sizes:
@@ -109,6 +128,22 @@ class Session(Handle):
         Raises as `detach` does.
         """
         checked("seam_session_move", self.handle, adapter.handle, position)
+
+    def merge(self, adapter: Adapter) -> None:
+        """Computes an attached adapter on projections into the backbone's weights, for this session alone: its passes
+        then cost what the backbone's cost. Training, saving and detaching need it unmerged.
+
+        Raises UnsupportedError for an adapter that is not linear in the weights, InvalidArgumentError where another one
+        on the same points runs before it.
+        """
+        checked("seam_session_merge", self.handle, adapter.handle)
+
+    def unmerge(self, adapter: Adapter) -> None:
+        """Gives the backbone's own weights back, bit for bit.
+
+        Raises InvalidArgumentError for an adapter that is not merged.
+        """
+        checked("seam_session_unmerge", self.handle, adapter.handle)
 
     # ---- Running
 
@@ -155,42 +190,33 @@ class Session(Handle):
         if self._classes not in (None, classes):
             raise ShapeError(f"classes must be {self._classes}, as the attached head has, found {classes}")
         scores = np.empty((batch.count, classes), np.float32)
-        checked("seam_session_classify", self.handle, batch.pointer, pointer(scores, ctypes.c_float))
+        checked("seam_session_classify", self.handle, batch.pointer, pointer(scores, ctypes.c_float), scores.size)
         return scores
 
     def score(self, batch: Batch) -> list[Score]:
         """How probable the labels of each row are: the batch needs labels."""
         scores = (c.seam_score * batch.count)()
-        checked("seam_session_score", self.handle, batch.pointer, scores)
+        checked("seam_session_score", self.handle, batch.pointer, scores, batch.count)
         return [Score(each.log_probability, each.token_count, each.correct_count) for each in scores]
 
     def generate(
         self, batch: Batch, options: c.seam_generate_options | None = None,
-        should_continue: Callable[[int], bool] | None = None,
+        should_continue: Callable[[int], bool] | None = None, *, progress: Watch | None = None,
     ) -> list[list[Generated]]:
         """Targets, or continuations, for each row: best first for beams.
 
         options: of `Backbone.generate_options`; None: the model's own. should_continue: asked before every step with
-        the number of tokens so far; False raises CancelledError, and what it raises is raised here.
+        the number of tokens so far; False raises CancelledError, and what it raises is raised here. progress: likewise
+        with all that is known of the call, the newest tokens among it.
         """
-        raised: list[BaseException] = []
+        def ask(state: Progress) -> bool:
+            # Told once more when the last step is made, where nothing is left to go on with.
+            goes_on = should_continue is None or state.done >= state.total or bool(should_continue(state.done))
+            return goes_on and (progress is None or progress(state) is not False)
 
-        def ask(_: int | None, tokens: int) -> int:
-            try:
-                return int(should_continue(tokens)) if should_continue else 1
-            except BaseException as error:
-                raised.append(error)
-                return 0
-
-        out, callback = ctypes.c_void_p(), c.seam_continue_callback(ask)
-        chosen = None if options is None else ctypes.byref(options)
-        try:
-            checked(
-                "seam_session_generate", self.handle, batch.pointer, chosen, callback, None, ctypes.byref(out))
-        except Exception:
-            if raised:
-                raise raised[0] from None
-            raise
+        out, chosen = ctypes.c_void_p(), None if options is None else ctypes.byref(options)
+        watched(
+            ask, "seam_session_generate", self.handle, batch.pointer, chosen, CALLBACK, ctypes.byref(out))
         try:
             return [_sequences(out, item) for item in range(batch.count)]
         finally:

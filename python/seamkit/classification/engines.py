@@ -36,6 +36,13 @@ class Head:
     def classes(self) -> int:
         return len(self.task["labels"])
 
+    def score_kind(self, has_log_probabilities: bool = False) -> str:
+        """What the scores are that it is given, as the command "seam fewshot" says of the same task."""
+        if self.task.get("scores") == "probability":
+            return "probabilities"
+        # Similarities are scaled, so that a softmax makes probabilities of them.
+        return "log_probabilities" if has_log_probabilities else "logits"
+
     def names(self, numbers: NDArray[Any]) -> list[str]:
         """Of labels that are given by their places in the task."""
         names = list(self.task["labels"])
@@ -94,15 +101,19 @@ class NativeEngine:
         return self._asked
 
     def fitted(self, head: Head, seed: int, texts: Texts, labels: NDArray[Any], **training: Any) -> Any:
-        adapter = self.backbone.classifier(head.id, head.classes, head.options, seed=seed)
+        adapter = self._adapter(head, seed)
         with self._classifier(head.task, adapter) as classifier:
             try:
                 return adapter, classifier.fit(texts[0], head.names(labels), texts[1], **training)
             finally:
                 self._asked += classifier.query_count
 
+    def _adapter(self, head: Head, seed: int = 0) -> Any:
+        kind = head.score_kind(self.backbone.info.architecture == c.SEAM_TEXT)
+        return self.backbone.classifier(head.id, head.classes, head.options, seed=seed, score_kind=kind)
+
     def restored(self, head: Head, values: Mapping[str, NDArray[Any]]) -> Any:
-        adapter = self.backbone.classifier(head.id, head.classes, head.options)
+        adapter = self._adapter(head)
         for name, place in adapter.parameters.items():
             place[...] = values[name]
         return adapter
@@ -155,7 +166,8 @@ class TorchEngine:
         from seamkit.torch import Adapter, Site
         from seamkit.torch.attachment import source_folder
 
-        adapter = Adapter(head.id, Site.of(self._model), head.options, classes=head.classes, seed=seed)
+        adapter = Adapter(
+            head.id, Site.of(self._model), head.options, classes=head.classes, seed=seed, score_kind=head.score_kind())
         adapter.backbone_path = source_folder(self._model)
         return adapter.to(next(self._model.parameters()).device)
 

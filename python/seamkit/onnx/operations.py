@@ -89,6 +89,11 @@ def linear(g: Graph, x: Value, weight: Value, bias: Value | None) -> str:
     return product if bias is None else g.add("Add", product, bias.name)
 
 
+def linear_low_rank(g: Graph, y: Value, x: Value, a: Value, b: Value, scale: Any) -> str:
+    product = g.add("MatMul", g.add("MatMul", x.name, _turned(g, a)), _turned(g, b))
+    return g.add("Add", y.name, g.add("Mul", product, g.number(scale, "f32")))
+
+
 def attention(
     g: Graph, query: Value, key: Value, value: Value, bias: Value | None, mask: Value | None, scale: Any, causal: bool
 ) -> str:
@@ -256,7 +261,7 @@ LOWERED: dict[str, Callable[..., str]] = {
     "log": same("Log"), "sqrt": same("Sqrt"), "rsqrt": rsqrt, "square": lambda g, x: g.add("Mul", x.name, x.name),
     "abs": same("Abs"), "reciprocal": same("Reciprocal"), "tanh": same("Tanh"), "sigmoid": same("Sigmoid"),
     "relu": same("Relu"), "gelu": gelu, "gelu_tanh": gelu_tanh, "silu": silu, "cast": cast,
-    "matmul": matmul, "linear": linear, "attention": attention,
+    "matmul": matmul, "linear": linear, "linear_low_rank": linear_low_rank, "attention": attention,
     "softmax": along("Softmax"), "log_softmax": along("LogSoftmax"), "layer_norm": layer_norm, "rms_norm": rms_norm,
     "l2_normalize": l2_normalize,
     "sum": reduction("ReduceSum"), "mean": reduction("ReduceMean"), "max": reduction("ReduceMax"), "argmax": argmax,

@@ -9,7 +9,7 @@ import torch
 from onnx import helper
 
 from seamkit import _declarations as c
-from seamkit.errors import IncompatibleError, InvalidArgumentError
+from seamkit.errors import IncompatibleError, InvalidArgumentError, UnsupportedError
 from seamkit.onnx.graph import TYPES, Graph
 from seamkit.onnx.operations import Value
 from seamkit.onnx.recording import record
@@ -26,6 +26,10 @@ _SIZES = ("d_model", "encoder_layers", "decoder_layers", "kv_heads", "head_dim")
 def check(adapters: Sequence[Adapter]) -> None:
     """Raises one sentence unless the adapters run one after another on one seam of one model."""
     first = adapters[0]
+    if inside := next((each for each in adapters if each.points), None):
+        raise UnsupportedError(
+            f'adapter "{inside.id}" cannot be exported: it is on {inside.seam}, inside the layers of its model, so that it '
+            "has no file of its own beside that of the model")
     for each in adapters:
         for name in _SIZES:
             one, other = getattr(first.site, name), getattr(each.site, name)

@@ -9,9 +9,11 @@ from seamkit.torch.family import Family
 from seamkit.torch.folder import load, read_adapter
 from seamkit.torch.folder import save_attached as save
 from seamkit.torch.plugins import Plugin, load_plugin
+from seamkit.torch.point import Point
 from seamkit.torch.site import Site
+from seamkit.torch.visit import Visit
 
 __all__ = [
-    "Adapter", "Classifier", "Family", "FeatureExtractor", "Features", "Plugin", "Site", "attach", "attached", "detach",
-    "load", "load_plugin", "open_model", "read_adapter", "register_family", "save",
+    "Adapter", "Classifier", "Family", "FeatureExtractor", "Features", "Plugin", "Point", "Site", "Visit", "attach",
+    "attached", "detach", "load", "load_plugin", "open_model", "read_adapter", "register_family", "save",
 ]

@@ -14,24 +14,32 @@ import torch
 from torch import Tensor
 
 from seamkit import _declarations as c
-from seamkit.errors import InvalidArgumentError, NotFoundError, PluginError, UnsupportedError
-from seamkit.texts import check_integer
+from seamkit import scores
+from seamkit.errors import InvalidArgumentError, NotFoundError, PluginError, ShapeError
 from seamkit.torch import seams
-from seamkit.torch.host import HOST, Configuration, taken_error
+from seamkit.torch.checks import HALF
+from seamkit.torch.host import Configuration
+from seamkit.torch.instance import (
+    check_kinds,
+    check_prefix_length,
+    chosen_points,
+    chosen_seam,
+    create,
+    wanted_phases,
+)
 from seamkit.torch.options import check_resolved, resolve
 from seamkit.torch.parameters import Place, declared
 from seamkit.torch.passes import Pass, Trace
-from seamkit.torch.plugins import FOLDED, Factory, factory
+from seamkit.torch.plugins import FOLDED, factory
 from seamkit.torch.site import NO_PREFIX, Site
 from seamkit.torch.table import OPS
+from seamkit.torch.visit import Visit
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 # Traces kept by input shapes; batches of many lengths push out the oldest.
 MAX_TRACES = 64
-# Classes, and tokens of a prefix: a plugin computes with them.
-_MOST = 1 << 20
 
 
 class Adapter(torch.nn.Module):
@@ -44,7 +52,9 @@ class Adapter(torch.nn.Module):
     id: of the adapter ("repcali"). site: where it is attached (`Site.of(model)`). seam: None for the adapter's first.
     options: by the declared names. backbone_frozen: False when the model is trained with it. classes: for
     decoder.output. prefix_length: for seams of prefixes, tokens of what enters, by attention. seed: of the initial
-    values, which are those of the native engine.
+    values, which are those of the native engine. score_kind: what the scores of decoder.output are, "logits",
+    "log_probabilities", "probabilities" or "similarities", for adapters that compute with them otherwise. points: of a
+    seam inside the layers, those to sit on ("decoder.0.q"), in place of the options "layers", "targets" and "stack".
 
     Raises NotFoundError for an unknown id, InvalidArgumentError for wrong options, UnsupportedError where the model has
     no such seam, and what the plugin fails with.
@@ -55,15 +65,17 @@ class Adapter(torch.nn.Module):
     def __init__(
         self, id: str, site: Site, options: Mapping[str, Any] | None = None, *, seam: str | None = None,
         backbone_frozen: bool = True, classes: int = 0, prefix_length: tuple[int, int, int] = NO_PREFIX, seed: int = 0,
+        score_kind: str = "unknown", points: Sequence[str] | None = None,
     ):
         super().__init__()
-        _check_kinds(site, options, classes, seed)
-        self.factory, self.site, self.classes = factory(id), site, classes
-        self.seam = _chosen_seam(self.factory, site, seam, classes)
-        if not all(0 <= each <= _MOST for each in prefix_length):
-            raise InvalidArgumentError(
-                f"the tokens of a prefix must be 0 ... {_MOST}, found {list(prefix_length)}")
+        check_kinds(site, options, classes, seed)
+        scores.score_kind(score_kind)
+        self.factory, self.site, self.classes, self.score_kind = factory(id), site, classes, score_kind
+        self.seam = chosen_seam(self.factory, site, seam, classes)
+        check_prefix_length(prefix_length)
         self.backbone_frozen, self.prefix_length = backbone_frozen, prefix_length
+        # Of a seam inside the layers, those that it sits on; the options that choose them are not the plugin's.
+        self.points, given = chosen_points(self.factory, site, self.seam, options or {}, points)
         # What a layer above keeps with a saved adapter, carried along as it is.
         self.task: dict[str, Any] | None = None
         # The model's folder, for the fingerprint of its weights; set when it is attached or loaded.
@@ -71,25 +83,22 @@ class Adapter(torch.nn.Module):
         self._traces: OrderedDict[Any, Trace] = OrderedDict()
         # Calls on one instance of a plugin never overlap; traces may, in as many threads as share a model.
         self._plugin = threading.RLock()
-        with Configuration(resolve(options, self.factory.options, f'adapter "{id}"')) as configuration:
-            self._instance = self._create(configuration)
+        with Configuration(resolve(given, self.factory.options, f'adapter "{id}"')) as configuration:
+            self._instance = create(
+                self.factory, configuration, site.struct(
+                    self.seam, backbone_frozen, classes, prefix_length, self.points, scores.score_kind(score_kind)))
         self.options = configuration.values
         weakref.finalize(self, _destroy, self.factory.table.destroy, self._instance).atexit = False
         check_resolved(self.options, self.factory.options, f'adapter "{id}"', self.factory.plugin.id)
         origin = self.factory.plugin.id
-        found = declared(self.factory.table, self._instance, f'adapter "{id}"', origin)
+        self.phases = wanted_phases(self.factory, self._instance, self.seam, self.points)
+        found = declared(
+            self.factory.table, self._instance, f'adapter "{id}"', origin, [str(each) for each in self.points])
         self._places = [Place(self, each, seed, origin) for each in found]
-
-    def _create(self, configuration: Configuration) -> int | None:
-        site = self.site.struct(self.seam.encode(), self.backbone_frozen, self.classes, self.prefix_length)
-        instance, error = ctypes.c_void_p(), ctypes.c_void_p()
-        status = self.factory.table.create(
-            HOST, configuration.handle, ctypes.byref(site), ctypes.byref(instance), ctypes.byref(error))
-        if status != c.SEAM_OK or error.value:
-            if status == c.SEAM_OK:
-                self.factory.table.destroy(instance.value)
-            raise taken_error(error.value, status, self.factory.plugin.id, f'creating adapter "{self.id}"')
-        return instance.value
+        # The shared ones, then a point's own.
+        shared = [each for each in self._places if each.point < 0]
+        self._of_point = [
+            [*shared, *(each for each in self._places if each.point == index)] for index in range(len(self.points))]
 
     @property
     def id(self) -> str:
@@ -110,39 +119,66 @@ class Adapter(torch.nn.Module):
 
         Raises ShapeError for inputs that are not those of the seam, PluginError and what else the plugin fails with.
         """
+        if self.points:
+            raise ShapeError(f'adapter "{self.id}" is on {self.seam}, at several points: it is run with visit')
         outputs = self._run(inputs)
         wanted = next((each.dtype for each in inputs if each is not None and each.is_floating_point()), None)
         if wanted is not None:
             outputs = [None if each is None else each.to(wanted) for each in outputs]
         return tuple(outputs) if seams.is_prefix(self.seam) else outputs[0]
 
-    def _run(self, inputs: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
+    def visit(self, visit: Visit, *inputs: Tensor | None) -> Tensor:
+        """What goes on at a point inside the layers, for what flows there: at layer.output hidden [batch, n, d_model]; at
+        projection x [batch, n, in], weight [out, in], bias [out] or None and, after the product, y [batch, n, out]. Of the
+        shape of the last one that flows: hidden, x before the product, y after it.
+
+        Raises as `forward` does.
+        """
+        [found] = self._run(inputs, visit)
+        place = 3 if self.seam == c.SEAM_PROJECTION and not visit.is_before else 0
+        value = inputs[place]
+        assert found is not None and value is not None  # seams.check_visit and seams.check_visited have seen to it
+        return found.to(value.dtype)
+
+    def _run(self, inputs: Sequence[Tensor | None], visit: Visit | None = None) -> Sequence[Tensor | None]:
         seams.check_tensors(self.id, self.seam, inputs, self.factory.plugin.id)
-        parameters = [each.tensor for each in self._places]
+        places = self._places if visit is None else self._of_point[visit.point]
+        parameters = [each.tensor for each in places]
         real = _real(inputs, parameters)
-        values = [None if each is None else _operand(each, real) for each in inputs]
+        # The matrix of a projection stays as it is stored: what computes with it widens it.
+        values = [
+            None if each is None else each if visit is not None and index in (1, 2) and each.dtype in HALF else
+            _operand(each, real) for index, each in enumerate(inputs)]
         weights = [each if each.dtype == real else each.to(real) for each in parameters]
-        device = self._device(weights, values)
-        key = (self.training, real, device, *(None if each is None else (each.shape, each.dtype) for each in values))
+        device = self._device(places, weights, values)
+        tokens = [] if visit is None else [
+            None if each is None else _operand(each, real) for each in (visit.mask, visit.positions)]
+        flowing = [*values, *tokens]
+        place = None if visit is None else (visit.point, visit.phase)
+        key = (
+            self.training, real, device, place,
+            *(None if each is None else (each.shape, each.dtype) for each in flowing))
         trace = self._traces.get(key)
         if trace is not None:
-            outputs: Sequence[Tensor | None] = trace(*weights, *[each for each in values if each is not None])
+            outputs: Sequence[Tensor | None] = trace(*weights, *[each for each in flowing if each is not None])
             return outputs
-        outputs, trace = self._record(device, real, weights, values)
+        outputs, trace = self._record(device, real, weights, values, visit, tokens)
         if trace is not None:
             with self._plugin:
                 self._traces[key] = trace
-                if len(self._traces) > MAX_TRACES:
+                if len(self._traces) > MAX_TRACES * max(len(self.points), 1):
                     self._traces.popitem(last=False)
         return outputs
 
-    def _device(self, weights: Sequence[Tensor], values: Sequence[Tensor | None]) -> torch.device:
+    def _device(
+        self, places: Sequence[Place], weights: Sequence[Tensor], values: Sequence[Tensor | None]
+    ) -> torch.device:
         """The one that all tensors are on."""
         devices = [each.device for each in [*values, *weights] if each is not None]
         if not devices:
             return torch.device("cpu")
         if any(each != devices[0] for each in devices):
-            names = [*seams.input_names(self.seam), *(each.name for each in self._places)]
+            names = [*seams.input_names(self.seam)[: len(values)], *(each.name for each in places)]
             given = [(name, each.device) for name, each in zip(names, [*values, *weights], strict=True)
                      if each is not None]
             name, other = next(each for each in given if each[1] != devices[0])
@@ -153,36 +189,46 @@ class Adapter(torch.nn.Module):
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _record(
-        self, device: torch.device, real: torch.dtype, weights: list[Tensor], values: list[Tensor | None]
+        self, device: torch.device, real: torch.dtype, weights: list[Tensor], values: list[Tensor | None],
+        visit: Visit | None = None, tokens: Sequence[Tensor | None] = (),
     ) -> tuple[list[Tensor | None], Trace | None]:
         """Runs the plugin, and keeps what it computed."""
-        count = seams.check_inputs(self.id, self.seam, values, self.site, self.classes)
+        count, place = 1, 0
+        if visit is None:
+            count = seams.check_inputs(self.id, self.seam, values, self.site, self.classes)
+        else:
+            place = seams.check_visit(self, visit, values)
         pass_ = Pass(device, real, self.factory.plugin.id, record=True)
         try:
+            frame = self._frame(pass_, [
+                pass_.placeholder(f"parameter_{index}", each) for index, each in enumerate(weights)])
+            frame.training = int(self.training)
+            inputs = _placed(pass_, "input", values)
+            if visit is not None:
+                frame.attention_mask, frame.position_ids = _placed(pass_, "tokens", tokens)
             io = c.seam_forward(
-                struct_size=ctypes.sizeof(c.seam_forward), training=int(self.training), ctx=pass_.handle, ops=OPS,
-                **self._handles(pass_, weights, values, count))
+                struct_size=ctypes.sizeof(c.seam_forward), point=-1 if visit is None else visit.point,
+                phase=0 if visit is None else visit.phase, inputs=_array(inputs), input_count=len(inputs),
+                outputs=_array([None] * count), output_count=count)
             with self._plugin:
-                self.factory.table.forward(self._instance, ctypes.byref(io))
+                self.factory.table.forward(self._instance, ctypes.byref(frame), ctypes.byref(io))
             pass_.check()
             handles = list(io.outputs[:count])
             outputs = [None if each is None else pass_.tensor(each) for each in handles]
-            seams.check_outputs(self, values, outputs)
+            if visit is None:
+                seams.check_outputs(self, values, outputs)
+            else:
+                seams.check_visited(self, visit, values[place], outputs[0])
             return outputs, pass_.trace(handles)
         finally:
             pass_.close()
 
-    def _handles(
-        self, pass_: Pass, weights: list[Tensor], values: Sequence[Tensor | None], outputs: int | None
-    ) -> dict[str, Any]:
-        """Parameters, inputs and outputs as the members that the structs of a pass have in common."""
-        parameters = [pass_.placeholder(f"parameter_{index}", each) for index, each in enumerate(weights)]
-        inputs = [None if each is None else pass_.placeholder(f"input_{index}", each)
-                  for index, each in enumerate(values)]
-        found = {
-            "parameters": _array(parameters), "parameter_count": len(parameters), "inputs": _array(inputs),
-            "input_count": len(inputs)}
-        return found if outputs is None else found | {"outputs": _array([None] * outputs), "output_count": outputs}
+    @staticmethod
+    def _frame(pass_: Pass, parameters: Sequence[int]) -> c.seam_pass:
+        """A pass as plugins read it, with the handles of the parameters."""
+        return c.seam_pass(
+            struct_size=ctypes.sizeof(c.seam_pass), ctx=pass_.handle, ops=OPS, parameters=_array(parameters),
+            parameter_count=len(parameters))
 
     # ---- What a plugin offers beside its forward
 
@@ -199,13 +245,10 @@ class Adapter(torch.nn.Module):
         weights, real, device = self._weights()
         pass_ = Pass(device, real, self.factory.plugin.id)
         try:
-            handles = [pass_.add(each) for each in weights]
-            frame = c.seam_method_call(
-                struct_size=ctypes.sizeof(c.seam_method_call), ctx=pass_.handle, ops=OPS, self=self._instance,
-                parameters=_array(handles), parameter_count=len(handles))
+            frame = self._frame(pass_, [pass_.add(each) for each in weights])
             given = [_operand(each.to(device), real) if isinstance(each, Tensor) else each for each in arguments]
             with self._plugin:
-                result = found.call(frame, pass_, given, self.factory.plugin.id)
+                result = found.call(self._instance, frame, pass_, given, self.factory.plugin.id)
             return pass_.tensor(result) if found.result == "seam_tensor *" else result
         finally:
             pass_.close()
@@ -237,15 +280,15 @@ class Adapter(torch.nn.Module):
             seams.check_inputs(self.id, self.seam, values, self.site, self.classes)
             extra = [None if each is None else pass_.add(_operand(each.to(device), real))
                      for each in (labels, empty_scores)]
-            given = _array([None] * len(weights))
-            members = self._handles(pass_, weights, values, None)
+            frame = self._frame(pass_, [pass_.add(each) for each in weights])
+            handles, found = [pass_.add(each) for each in values], _array([None] * len(weights))
             io = c.seam_prepare(
-                struct_size=ctypes.sizeof(c.seam_prepare), ctx=pass_.handle, ops=OPS, labels=extra[0],
-                empty_scores=extra[1], values=given, **members)
+                struct_size=ctypes.sizeof(c.seam_prepare), inputs=_array(handles), input_count=len(handles),
+                labels=extra[0], empty_scores=extra[1], values=found, value_count=len(weights))
             with self._plugin:
-                self.factory.table.prepare(self._instance, ctypes.byref(io))
+                self.factory.table.prepare(self._instance, ctypes.byref(frame), ctypes.byref(io))
             pass_.check()
-            self._assign(pass_, list(given))
+            self._assign(pass_, list(found))
         finally:
             pass_.close()
 
@@ -257,18 +300,18 @@ class Adapter(torch.nn.Module):
             return self
         result = Adapter(
             self.id, self.site, self.options | {FOLDED: True}, seam=self.seam, backbone_frozen=self.backbone_frozen,
-            classes=self.classes, prefix_length=self.prefix_length)
+            classes=self.classes, prefix_length=self.prefix_length, score_kind=self.score_kind,
+            points=self._point_names())
         weights, real, device = self._weights()
         result.to(device)
         result.task, result.backbone_path = self.task, self.backbone_path
         pass_ = Pass(device, real, self.factory.plugin.id)
         try:
-            handles, given = [pass_.add(each) for each in weights], _array([None] * len(result._places))
-            io = c.seam_fold(
-                struct_size=ctypes.sizeof(c.seam_fold), ctx=pass_.handle, ops=OPS, parameters=_array(handles),
-                parameter_count=len(handles), values=given, value_count=len(given))
+            frame = self._frame(pass_, [pass_.add(each) for each in weights])
+            given = _array([None] * len(result._places))
+            io = c.seam_fold(struct_size=ctypes.sizeof(c.seam_fold), values=given, value_count=len(given))
             with self._plugin:
-                self.factory.table.fold(self._instance, ctypes.byref(io))
+                self.factory.table.fold(self._instance, ctypes.byref(frame), ctypes.byref(io))
             pass_.check()
             missing = [place.name for place, each in zip(result._places, given, strict=True) if each is None]
             if missing:
@@ -278,6 +321,9 @@ class Adapter(torch.nn.Module):
         finally:
             pass_.close()
         return result
+
+    def _point_names(self) -> list[str] | None:
+        return [str(each) for each in self.points] or None
 
     def _weights(self) -> tuple[list[Tensor], torch.dtype, torch.device]:
         parameters = [each.tensor for each in self._places]
@@ -322,7 +368,8 @@ class Adapter(torch.nn.Module):
         state = (self.state_dict(), trained, self.training, self.task, self.backbone_path)
         make = functools.partial(
             Adapter, self.id, self.site, self.options, seam=self.seam, backbone_frozen=self.backbone_frozen,
-            classes=self.classes, prefix_length=self.prefix_length)
+            classes=self.classes, prefix_length=self.prefix_length, score_kind=self.score_kind,
+            points=self._point_names())
         return make, (), state
 
     def __setstate__(self, state: Any) -> None:
@@ -332,37 +379,13 @@ class Adapter(torch.nn.Module):
             each.requires_grad_(trained[name])
 
 
-def _chosen_seam(found: Factory, site: Site, seam: str | None, classes: int) -> str:
-    """The seam to attach to, or the sentence of the native host."""
-    chosen = seam or found.seams[0]
-    if chosen not in found.seams:
-        raise InvalidArgumentError(f'adapter "{found.id}" attaches to {", ".join(found.seams)}, not to "{chosen}"')
-    if chosen not in site.seams:
-        raise UnsupportedError(
-            f'the model ({site.family}) has no seam "{chosen}", which adapter "{found.id}" needs; it has '
-            f"{', '.join(site.seams)}")
-    if not 0 <= classes <= _MOST:
-        raise InvalidArgumentError(f"the number of classes must be 0 ... {_MOST}, found {classes}")
-    if chosen == c.SEAM_DECODER_OUTPUT and classes < 2:
-        raise InvalidArgumentError(
-            f'adapter "{found.id}" on decoder.output is part of a classification and needs at least 2 classes, found '
-            f"{classes}")
-    return chosen
-
-
-def _check_kinds(site: Any, options: Any, classes: Any, seed: Any) -> None:
-    """Raises one sentence for a value of another kind, which a plugin would be given as garbage."""
-    for name, value, kind, wanted in (
-            ("site", site, Site, "a Site, such as Site.of(model)"), ("classes", classes, int, "an integer"),
-            ("seed", seed, int, "an integer"), ("options", options or {}, Mapping, "a mapping from names to values")):
-        if not isinstance(value, kind):
-            raise InvalidArgumentError(f"{name} must be {wanted}, found {type(value).__name__}")
-    check_integer(classes, ctypes.c_int64, "classes")
-    check_integer(seed, ctypes.c_uint64, "seed")
-
-
 def _destroy(destroy: Any, instance: int | None) -> None:
     destroy(instance)
+
+
+def _placed(pass_: Pass, name: str, values: Sequence[Tensor | None]) -> list[int | None]:
+    """Inputs of a pass and of its graph."""
+    return [None if each is None else pass_.placeholder(f"{name}_{index}", each) for index, each in enumerate(values)]
 
 
 def _array(handles: Sequence[int | None]) -> Any:

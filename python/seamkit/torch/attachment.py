@@ -17,11 +17,12 @@ from seamkit.errors import (
     NotFoundError,
     UnsupportedError,
 )
-from seamkit.torch import encoder_output, prefixes
+from seamkit.torch import encoder_output, point_hooks, prefixes
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.connection import NOT_COPIED, Connection
 from seamkit.torch.families import check_seam
 from seamkit.torch.plugins import factory
+from seamkit.torch.point_choice import check_same_points
 from seamkit.torch.seams import is_prefix
 from seamkit.torch.site import Site
 
@@ -51,6 +52,8 @@ class Attached(torch.nn.ModuleList):
     def hook(self, model: torch.nn.Module) -> None:
         """The hooks that the attached adapters need, and no others."""
         self.unhook()
+        # They read masks and positions as they were given, before those of a prefix are added.
+        self._handles += point_hooks.hooks(model, self)
         self._handles += self._connection.begin()
         if self.on(c.SEAM_ENCODER_OUTPUT):
             self._handles += encoder_output.hooks(model, self, self._connection)
@@ -216,6 +219,7 @@ def check_same_shape(adapter: Adapter, site: Site) -> None:
         if made != own:
             raise IncompatibleError(
                 f'adapter "{adapter.id}" was made for a model with {name} {made}, this one has {own}')
+    check_same_points(adapter.points, site.points, adapter.id)
     if adapter.seam not in site.seams:
         raise UnsupportedError(
             f'the model ({site.family}) has no seam "{adapter.seam}"; it has {", ".join(site.seams)}')

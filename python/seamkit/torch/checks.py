@@ -29,7 +29,7 @@ _NAMES = {
 # What dtypes the tensor operands of an operation may have: r real, w real or half, i i32, * any. One letter for each
 # operand in order, the last for all that follow.
 _DTYPES = {
-    "stop_gradient": "*", "where": "irr", "linear": "rw", "attention": "rrrri", "layer_norm": "rw", "rms_norm": "rw",
+    "stop_gradient": "*", "where": "irr", "linear": "rw", "linear_low_rank": "rr*", "attention": "rrrri", "layer_norm": "rw", "rms_norm": "rw",
     "argmax": "r", "reshape": "*", "permute": "*", "expand": "*", "slice": "*", "embedding": "wi",
     "index_select": "*i", "gather": "*i", "cross_entropy": "ri",
 }
@@ -123,6 +123,17 @@ def _linear(name: str, x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
         raise ShapeError(f"{name}: weight {shown(weight.shape)} does not fit x {shown(x.shape)}")
     if bias is not None and list(bias.shape) != [weight.shape[0]]:
         raise ShapeError(f"{name}: bias must be [{weight.shape[0]}], found {shown(bias.shape)}")
+
+
+def _linear_low_rank(name: str, y: Tensor, x: Tensor, a: Tensor, b: Tensor, *_: Any) -> None:
+    if a.dim() != 2 or b.dim() != 2 or torch.int32 in (a.dtype, b.dtype) or a.shape[0] != b.shape[1]:
+        raise ShapeError(
+            f"{name}: a [rank, in] and b [out, rank] do not fit each other: found {shown(a.shape)} {dtype_name(a)} and "
+            f"{shown(b.shape)} {dtype_name(b)}")
+    fits = x.dim() >= 1 and x.shape[-1] == a.shape[1] and list(y.shape) == [*x.shape[:-1], b.shape[0]]
+    if not fits:
+        raise ShapeError(
+            f"{name}: y {shown(y.shape)} and x {shown(x.shape)} do not fit a {shown(a.shape)} and b {shown(b.shape)}")
 
 
 def _norm(name: str, x: Tensor, *rest: Any) -> None:
@@ -265,7 +276,8 @@ def cast(x: Tensor, dtype: int) -> torch.dtype | None:
 
 _CHECKS: dict[str, Callable[..., None]] = {
     "add": _broadcast, "sub": _broadcast, "mul": _broadcast, "div": _broadcast, "maximum": _broadcast,
-    "minimum": _broadcast, "where": _broadcast, "matmul": _matmul, "linear": _linear, "attention": _attention,
+    "minimum": _broadcast, "where": _broadcast, "matmul": _matmul, "linear": _linear,
+    "linear_low_rank": _linear_low_rank, "attention": _attention,
     "softmax": _on_axis, "log_softmax": _on_axis, "layer_norm": _norm, "rms_norm": _norm, "sum": _reduction,
     "mean": _reduction, "max": _reduction, "argmax": _reduction, "reshape": _reshape, "permute": _permute,
     "expand": _expand, "concat": _concat, "slice": _slice, "embedding": _embedding, "index_select": _index_select,

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seamkit import scores
 from seamkit.errors import FormatError, IncompatibleError, InvalidArgumentError, NotFoundError
 from seamkit.torch.site import Site
 
 CONFIG = "adapter_config.json"
 # The revision of adapter_config.json; a newer one is refused.
 SCHEMA = 1
+_MOST_POINTS = 1 << 16
 _KINDS = {str: "a string", int: "an integer", dict: "an object", bool: "true or false", list: "an array"}
 _SIZES = ("d_model", "encoder_layers", "decoder_layers", "kv_heads", "head_dim", "vocab_size")
 _KNOWN = {
-    "": ("schema", "abi", "plugin", "adapter", "seam", "options", "backbone", "classes", "prefix_length", "task"),
+    "": ("schema", "abi", "plugin", "adapter", "seam", "options", "backbone", "classes", "prefix_length",
+        "score_kind", "points", "task"),
     "plugin": ("id", "version"), "backbone": ("family", *_SIZES, "fingerprint", "trained"),
 }
 
@@ -37,6 +40,9 @@ class Config:
     is_backbone_trained: bool
     classes: int
     prefix_length: tuple[int, int, int]
+    score_kind: str
+    # Of a seam inside the layers, the names of those that it sits on.
+    points: list[str] | None
     task: dict[str, Any] | None
 
     @property
@@ -90,6 +96,7 @@ def read_config(folder: Path) -> Config:
         fingerprint=_optional(path, backbone, "backbone", "fingerprint", str),
         is_backbone_trained=_required(path, backbone, "backbone", "trained", bool),
         classes=_optional(path, found, "", "classes", int) or 0, prefix_length=_prefix_length(path, found),
+        score_kind=_score_kind(path, found), points=_points(path, found),
         task=_optional(path, found, "", "task", dict))
 
 
@@ -134,6 +141,22 @@ def _required(path: Path, part: dict[str, Any], section: str, key: str, kind: ty
     if value is None:
         raise FormatError(f'{path}: "{f"{section}.{key}" if section else key}" is missing')
     return value
+
+
+def _score_kind(path: Path, found: dict[str, Any]) -> str:
+    kind = _optional(path, found, "", "score_kind", str)
+    if kind is not None and kind not in scores.KINDS:
+        raise FormatError(f'{path}: "score_kind" must be one of {", ".join(scores.KINDS)}, found "{kind}"')
+    return kind or "unknown"
+
+
+def _points(path: Path, found: dict[str, Any]) -> list[str] | None:
+    names = _optional(path, found, "", "points", list)
+    if names is None:
+        return None
+    if not 0 < len(names) <= _MOST_POINTS or not all(isinstance(each, str) for each in names):
+        raise FormatError(f'{path}: "points" must be names of points such as "decoder.0.q", one or more')
+    return list(names)
 
 
 def _prefix_length(path: Path, found: dict[str, Any]) -> tuple[int, int, int]:

@@ -33,26 +33,27 @@ def hooks(model: Any, adapters: _Adapters, connection: Connection) -> list[Remov
         call.mask = MASK.value(bound(module, args, kwargs))
 
     def after(_: torch.nn.Module, args: Any, output: Any) -> Any:
-        hidden = _states(output)
+        hidden = states_of(output)
         tokens = tokens_mask(getattr(call, "mask", None), hidden, masked)
         for adapter in adapters.on(c.SEAM_ENCODER_OUTPUT):
             hidden = adapter(hidden, tokens)
         connection.ran(ENCODER)
-        return _with_states(output, hidden)
+        return with_states(output, hidden)
 
     def watch(_: torch.nn.Module, args: Any, output: Any) -> Any:
-        return _with_states(output, connection.watched(_states(output)))
+        return with_states(output, connection.watched(states_of(output)))
 
     connection.watch(encoder, watch)
     return [masked.register_forward_pre_hook(before, with_kwargs=True), encoder.register_forward_hook(after)]
 
 
-def _states(output: Any) -> Tensor:
+def states_of(output: Any) -> Tensor:
+    """The hidden states in the output of a stack or of a layer."""
     return output if isinstance(output, Tensor) else output[0]
 
 
-def _with_states(output: Any, hidden: Tensor) -> Any:
-    """The output of the encoder, an object, a tuple or a tensor, with its hidden states replaced, also where they come
+def with_states(output: Any, hidden: Tensor) -> Any:
+    """The output of a stack or of a layer, an object, a tuple or a tensor, with its hidden states replaced, also where they come
     once more as the last of all layers' states."""
     if isinstance(output, Tensor):
         return hidden

@@ -16,8 +16,12 @@ from seamkit.torch.calls import spelled
 from seamkit.torch.family import Family, Find
 from seamkit.torch.kinds import DECODER, ENCODER, PAIR, check_heads, described, why_no_prefix
 from seamkit.torch.names import EMBEDDED, IDS, IS_DECODER, IS_ENCODER_DECODER, MASK, PAST, Name
+from seamkit.torch.point import DECODER as DECODER_STACK
+from seamkit.torch.point import ENCODER as ENCODER_STACK
+from seamkit.torch.points import Located, halves
 from seamkit.torch.seams import is_prefix
 from seamkit.torch.site import NO_PREFIX, Site
+from seamkit.torch.sizes import vocabulary
 
 
 def register_family(model_type: str, family: Family | str, **changes: Any) -> Family:
@@ -121,7 +125,44 @@ def site_of(model: Any) -> Site:
     if not isinstance(site, Site):
         raise InvalidArgumentError(f'the site of family "{family}" must be a Site, found {type(site).__name__}')
     site = site if entry.encoder is not None else replace(site, encoder_layers=0)
-    return site if entry.past is not None else replace(site, prefix_layers=NO_PREFIX, max_prefix_length=NO_PREFIX)
+    if entry.past is None:
+        site = replace(site, prefix_layers=NO_PREFIX, max_prefix_length=NO_PREFIX)
+    if not isinstance(model, torch.nn.Module):
+        return replace(site, vocabulary=vocabulary(config, has_head=True))
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    return replace(
+        site, points=tuple(each.point for each in located_points(model, site)),
+        vocabulary=vocabulary(config, head is not None))
+
+
+def located_points(model: Any, site: Site | None = None) -> list[Located]:
+    """The points of a model with their modules; none in a half whose modules are not found."""
+    entry, width = _family_of(model), (site or site_of(model.config)).d_model
+    encoder = None if entry.encoder is None else _found_or_none(model, entry.encoder, "encoder")
+    decoder = None if not _has_decoder(entry) else _found_or_none(model, entry.past, "past")
+    return halves(encoder, decoder, width)
+
+
+def stack_modules(model: Any) -> dict[str, torch.nn.Module]:
+    """By stack, the module that is called with its tokens and their mask."""
+    entry = _family_of(model)
+    found: dict[str, torch.nn.Module | None] = {}
+    if entry.encoder is not None:
+        found[ENCODER_STACK] = _found_or_none(model, entry.masked or entry.encoder, "masked")
+    if _has_decoder(entry):
+        found[DECODER_STACK] = _found_or_none(model, entry.past, "past")
+    return {name: module for name, module in found.items() if module is not None}
+
+
+def _has_decoder(entry: Family) -> bool:
+    return entry.past is not None and entry.attention == "decoder"
+
+
+def _found_or_none(model: Any, find: Find | None, name: str) -> torch.nn.Module | None:
+    try:
+        return _found(model, find, name)
+    except SeamError:
+        return None
 
 
 def encoder_modules(model: Any) -> tuple[torch.nn.Module, torch.nn.Module]:

@@ -31,6 +31,7 @@ from seamkit.torch.attachment import attach_all, attached, check_same_shape, sou
 from seamkit.torch.checks import shown
 from seamkit.torch.configuration import CONFIG, SCHEMA, Config, read_config, read_list
 from seamkit.torch.fingerprint import fingerprint
+from seamkit.torch.point_choice import listed
 from seamkit.torch.site import Site
 
 _LOG = logging.getLogger("seamkit")
@@ -117,6 +118,10 @@ def _write(adapter: Adapter, folder: Path, weights: Path | None, notes: str) -> 
         config["classes"] = adapter.classes
     if any(adapter.prefix_length):
         config["prefix_length"] = list(adapter.prefix_length)
+    if adapter.score_kind != "unknown":
+        config["score_kind"] = adapter.score_kind
+    if adapter.points:
+        config["points"] = [str(each) for each in adapter.points]
     if adapter.task is not None:
         config["task"] = adapter.task
     _write_json(folder / CONFIG, config)
@@ -208,7 +213,8 @@ def _read(folder: Path, config: Config, model: Any) -> Adapter:
     try:
         adapter = Adapter(
             config.adapter, site, config.options, seam=config.seam, backbone_frozen=not config.is_backbone_trained,
-            classes=config.classes, prefix_length=config.prefix_length)
+            classes=config.classes, prefix_length=config.prefix_length, score_kind=config.score_kind,
+            points=config.points)
     except SeamError as error:
         hint = " (the folder tells little of the model: give it, too)" if model is None else ""
         raise SeamError.of(error.code, f"{folder / CONFIG}: {error.message}{hint}", error.origin) from None
@@ -247,7 +253,8 @@ def _read_values(path: Path, adapter: Adapter) -> None:
 
 def _card(adapter: Adapter, notes: str) -> str:
     plugin = adapter.factory.plugin
-    shapes = ", ".join(f"{each.name} {shown(each.tensor.shape)}" for each in adapter._places)
+    shapes = listed([f"{each.name} {shown(each.tensor.shape)}" for each in adapter._places])
+    places = f", at {listed([str(each) for each in adapter.points])}" if adapter.points else ""
     options = "\n".join(
         f"- {name}: {json.dumps(value, ensure_ascii=False)}" for name, value in adapter.options.items())
     return f"""# {adapter.id} adapter
@@ -255,7 +262,7 @@ def _card(adapter: Adapter, notes: str) -> str:
 {adapter.factory.summary}
 
 - plugin: {plugin.id} {plugin.version}
-- seam: {adapter.seam}{f", {adapter.classes} classes" if adapter.classes else ""}
+- seam: {adapter.seam}{places}{f", {adapter.classes} classes" if adapter.classes else ""}
 - backbone: {adapter.site.family}, d_model {adapter.site.d_model}, \
 {"frozen" if adapter.backbone_frozen else "trained with the adapter"}
 - parameters: {shapes}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import json
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from seamkit import _declarations as c
@@ -70,9 +72,28 @@ def _log(_: Any, level: int, message: bytes | None) -> None:
 
 
 def _value(config: int | None, key: bytes | None) -> Any:
-    """The value of a key; None for an absent one or a null."""
+    """The value of a key, in objects and lists by the parts between its dots; None for an absent one or a null."""
     configuration = _configurations.get(config or 0)
-    return None if configuration is None or key is None else configuration.values.get(key.decode(errors="replace"))
+    if configuration is None or key is None:
+        return None
+    name, found = key.decode(errors="replace"), configuration.values
+    return found if not name else _inside(found, name)
+
+
+def _inside(value: Any, key: str) -> Any:
+    """Names may have dots themselves, so the longest that is there goes first."""
+    if isinstance(value, list):
+        part, _, rest = key.partition(".")
+        found = value[int(part)] if part.isascii() and part.isdigit() and int(part) < len(value) else None
+        return _inside(found, rest) if rest else found
+    if not isinstance(value, Mapping):
+        return None
+    parts = key.split(".")
+    for end in range(len(parts), 0, -1):
+        name = ".".join(parts[:end])
+        if name in value:
+            return value[name] if end == len(parts) else _inside(value[name], ".".join(parts[end:]))
+    return None
 
 
 def _read(config: int | None, key: bytes | None, out: Any, kinds: tuple[type, ...]) -> int:
@@ -93,6 +114,26 @@ def _config_string(config: int | None, key: bytes | None, out: Any) -> int:
     if not out or not isinstance(value, str):
         return c.SEAM_INVALID_ARGUMENT
     out[0] = _configurations[config or 0].lend(value)
+    return c.SEAM_OK
+
+
+def _config_count(config: int | None, key: bytes | None, out: Any) -> int:
+    value = _value(config, key)
+    if value is None:
+        return c.SEAM_NOT_FOUND
+    if not out or not isinstance(value, list | dict):
+        return c.SEAM_INVALID_ARGUMENT
+    out[0] = len(value)
+    return c.SEAM_OK
+
+
+def _config_json(config: int | None, key: bytes | None, out: Any) -> int:
+    value = _value(config, key)
+    if value is None:
+        return c.SEAM_NOT_FOUND
+    if not out:
+        return c.SEAM_INVALID_ARGUMENT
+    out[0] = _configurations[config or 0].lend(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
     return c.SEAM_OK
 
 
@@ -124,9 +165,12 @@ _SERVICES: dict[str, tuple[Any, Any]] = {
     "config_bool": (lambda config, key, out: _read(config, key, out, (bool,)), c.SEAM_INTERNAL),
     "config_int": (lambda config, key, out: _read(config, key, out, (int,)), c.SEAM_INTERNAL),
     "config_double": (lambda config, key, out: _read(config, key, out, (float, int)), c.SEAM_INTERNAL),
-    "config_string": (_config_string, c.SEAM_INTERNAL), "config_set_string": (_config_set_string, c.SEAM_INTERNAL),
+    "config_string": (_config_string, c.SEAM_INTERNAL), "config_count": (_config_count, c.SEAM_INTERNAL),
+    "config_json": (_config_json, c.SEAM_INTERNAL), "config_set_string": (_config_set_string, c.SEAM_INTERNAL),
     # No model in files belongs to an adapter.
     "model_config": (lambda model: None, None), "model_tensor": (lambda *_: c.SEAM_NOT_FOUND, c.SEAM_NOT_FOUND),
+    # There is none yet.
+    "extension": (lambda host, id: None, None),
 }
 
 

@@ -13,13 +13,15 @@ from torch import Tensor
 from seamkit import _declarations as c
 from seamkit.errors import InvalidArgumentError, PluginError
 from seamkit.texts import c_string, check_integer
-from seamkit.torch.plugin_names import check_size, checked, text
+from seamkit.torch.plugin_names import checked, copied, text
 from seamkit.torch.passes import Pass
 
 # C types by the names that signatures use.
 _TYPES: dict[str, Any] = {
     "void": None, "int64_t": ctypes.c_int64, "double": ctypes.c_double, "const char *": ctypes.c_char_p,
     "seam_tensor *": ctypes.c_void_p}
+# What every method takes: the adapter's instance and the pass.
+_FIRST = ("void *", "const seam_pass *")
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,9 @@ class Method:
     address: int
 
     @staticmethod
-    def read(source: c.seam_method, owner: str, origin: str) -> Method:
-        check_size(source.struct_size, c.seam_method.function, f"a method of {owner}", origin)
+    def read(pointer: Any, owner: str, origin: str) -> Method:
+        """Of a pointer to a seam_method of a plugin's."""
+        source = copied(pointer, f"a method of {owner}", origin)
         name = checked(source.name, f"a method name of {owner}", origin)
         address = ctypes.cast(source.function, ctypes.c_void_p).value
         if source.signature is None or not address:
@@ -42,11 +45,14 @@ class Method:
         parsed = parse(signature)
         if parsed is None:
             raise PluginError(
-                f'method "{name}": the signature must be like "seam_tensor *(const seam_method_call *, double)", found '
-                f'"{signature}"', origin)
+                f'method "{name}": the signature must be like "seam_tensor *(void *, const seam_pass *, double)", with '
+                f'the instance and the pass first, found "{signature}"', origin)
+        if source.flags & c.SEAM_METHOD_RECORDED and parsed != ("seam_tensor *", ()):
+            raise PluginError(
+                f'method "{name}" is recorded: it must give a tensor and take nothing, found "{signature}"', origin)
         return Method(name, signature, text(source.doc), *parsed, address)
 
-    def call(self, frame: c.seam_method_call, pass_: Pass, given: Sequence[Any], origin: str) -> Any:
+    def call(self, instance: int | None, frame: c.seam_pass, pass_: Pass, given: Sequence[Any], origin: str) -> Any:
         """The result: None, int, float, str or the handle of a tensor in the pass."""
         if len(given) != len(self.arguments):
             raise InvalidArgumentError(
@@ -55,8 +61,8 @@ class Method:
         pairs = zip(self.arguments, given, strict=True)
         converted = [self._converted(pass_, kind, each, origin) for kind, each in pairs]
         kinds = [_TYPES[each] for each in self.arguments]
-        prototype = ctypes.CFUNCTYPE(_TYPES[self.result], ctypes.POINTER(c.seam_method_call), *kinds)
-        found = prototype(self.address)(ctypes.byref(frame), *converted)
+        prototype = ctypes.CFUNCTYPE(_TYPES[self.result], ctypes.c_void_p, ctypes.POINTER(c.seam_pass), *kinds)
+        found = prototype(self.address)(instance, ctypes.byref(frame), *converted)
         pass_.check()
         if self.result == "seam_tensor *" and found is None:
             raise PluginError(f'method "{self.name}" returned NULL', origin)
@@ -78,13 +84,13 @@ class Method:
 
 
 def parse(signature: str) -> tuple[str, tuple[str, ...]] | None:
-    """Result and arguments behind the leading `const seam_method_call *` of a prototype without names."""
+    """Result and arguments of a prototype without names, behind the instance and the pass that it begins with."""
     found = re.fullmatch(r"([^(]*)\(([^()]*)\)", signature)
     if not found:
         return None
     result, *arguments = (" ".join(each.replace("*", " * ").split()) for each in [found[1], *found[2].split(",")])
-    if result not in _TYPES or not arguments or arguments[0] != "const seam_method_call *":
+    if result not in _TYPES or tuple(arguments[:2]) != _FIRST:
         return None
-    if any(each not in _TYPES or each == "void" for each in arguments[1:]):
+    if any(each not in _TYPES or each == "void" for each in arguments[2:]):
         return None
-    return result, tuple(arguments[1:])
+    return result, tuple(arguments[2:])

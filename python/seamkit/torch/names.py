@@ -45,6 +45,7 @@ EMBEDDED = Name("inputs_embeds")
 POSITIONS = Name("position_ids")
 # What cross-attention reads.
 ENCODED = Name("encoder_hidden_states")
+ENCODED_MASK = Name("encoder_attention_mask")
 # What the encoder gave to a caller who ran it alone.
 ENCODER_OUTPUTS = Name("encoder_outputs")
 # Fields of a configuration; the first is an argument, too.

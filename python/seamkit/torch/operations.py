@@ -46,6 +46,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype)).to(x.dtype)
 
 
+def linear_low_rank(y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
+    return y + scale * linear(linear(x, a, None), b, None)
+
+
 def attention(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, mask: Tensor | None, scale: float, causal: bool
 ) -> Tensor:
@@ -144,7 +148,8 @@ OPERATIONS: dict[str, tuple[Callable[..., Any], str]] = {
     "rsqrt": (torch.rsqrt, "t"), "square": (torch.square, "t"), "abs": (torch.abs, "t"),
     "reciprocal": (torch.reciprocal, "t"), "tanh": (torch.tanh, "t"), "sigmoid": (torch.sigmoid, "t"),
     "relu": (torch.relu, "t"), "gelu": (F.gelu, "t"), "gelu_tanh": (gelu_tanh, "t"), "silu": (F.silu, "t"),
-    "matmul": (matmul, "ttbb"), "linear": (linear, "ttn"), "attention": (attention, "tttnndb"),
+    "matmul": (matmul, "ttbb"), "linear": (linear, "ttn"),
+    "linear_low_rank": (linear_low_rank, "ttttd"), "attention": (attention, "tttnndb"),
     "softmax": (torch.softmax, "ti"), "log_softmax": (torch.log_softmax, "ti"), "layer_norm": (layer_norm, "tnnd"),
     "rms_norm": (rms_norm, "tnd"), "l2_normalize": (l2_normalize, "td"),
     "sum": (torch.sum, "tib"), "mean": (torch.mean, "tib"), "max": (maximum_along, "tib"), "argmax": (argmax, "tib"),

@@ -12,7 +12,7 @@ from typing import Any
 from seamkit import _declarations as c
 from seamkit.errors import InvalidArgumentError, PluginError
 from seamkit.texts import check_integer
-from seamkit.torch.plugin_names import check_size, checked, text
+from seamkit.torch.plugin_names import checked, copied, text
 
 _KINDS = {
     c.SEAM_OPTION_BOOL: "boolean", c.SEAM_OPTION_INT: "integer", c.SEAM_OPTION_DOUBLE: "number",
@@ -33,8 +33,9 @@ class Option:
     doc: str
 
     @staticmethod
-    def read(source: c.seam_option, owner: str, origin: str) -> Option:
-        check_size(source.struct_size, c.seam_option.doc, f"an option of {owner}", origin)
+    def read(pointer: Any, owner: str, origin: str) -> Option:
+        """Of a pointer to a seam_option of a plugin's."""
+        source = copied(pointer, f"an option of {owner}", origin)
         name, kind = checked(source.name, f"an option name of {owner}", origin), _KINDS.get(source.kind)
         if name == _RESERVED:
             raise PluginError(

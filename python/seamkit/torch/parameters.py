@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,14 +23,18 @@ from seamkit.torch.plugin_names import checked, refuse_twice
 _MOST = 1 << 20
 _STARTS = (
     c.SEAM_INIT_ZEROS, c.SEAM_INIT_ONES, c.SEAM_INIT_CONSTANT, c.SEAM_INIT_NORMAL, c.SEAM_INIT_UNIFORM,
-    c.SEAM_INIT_XAVIER_UNIFORM, c.SEAM_INIT_XAVIER_NORMAL, c.SEAM_INIT_DATA, c.SEAM_INIT_MODEL)
+    c.SEAM_INIT_XAVIER_UNIFORM, c.SEAM_INIT_XAVIER_NORMAL, c.SEAM_INIT_DATA, c.SEAM_INIT_MODEL, c.SEAM_INIT_ORTHOGONAL)
 
 
 @dataclass(frozen=True)
 class Declaration:
+    """name: as in a saved file, with that of the point before it. point: the index of the point that it belongs to, -1
+    where all points share it or there are none."""
+
     name: str
     shape: list[int]
     is_frozen: bool
+    point: int
     raw: c.seam_parameter
 
     def values(self, seed: int, origin: str) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -45,16 +50,18 @@ class Declaration:
         return values.reshape(self.shape)
 
 
-def declared(table: Any, instance: int | None, owner: str, origin: str) -> list[Declaration]:
+def declared(
+    table: Any, instance: int | None, owner: str, origin: str, points: Sequence[str] = ()
+) -> list[Declaration]:
     """All parameters of an instance, checked together before memory is taken for any.
 
-    owner: 'adapter "x"', for a sentence. Raises PluginError and ShapeError for what cannot be declared,
-    OutOfMemoryError for more than the machine holds.
+    owner: 'adapter "x"', for a sentence. points: the names of those that it is attached to. Raises PluginError and
+    ShapeError for what cannot be declared, OutOfMemoryError for more than the machine holds.
     """
     count = table.parameter_count(instance)
     if count > _MOST:
         raise PluginError(f"the number of parameters of {owner} must be at most {_MOST}, found {count}", origin)
-    found = [_declaration(_described(table, instance, index), origin) for index in range(count)]
+    found = [_declaration(_described(table, instance, index), origin, points) for index in range(count)]
     names = [each.name for each in found]
     refuse_twice(names, f"{owner}: the parameter", origin)
     known = set(names)
@@ -70,15 +77,19 @@ def declared(table: Any, instance: int | None, owner: str, origin: str) -> list[
 
 
 def _described(table: Any, instance: int | None, index: int) -> c.seam_parameter:
-    raw = c.seam_parameter(struct_size=ctypes.sizeof(c.seam_parameter))
+    raw = c.seam_parameter(struct_size=ctypes.sizeof(c.seam_parameter), point=-1)
     table.parameter(instance, index, ctypes.byref(raw))
     return raw
 
 
-def _declaration(raw: c.seam_parameter, origin: str) -> Declaration:
-    name = checked(raw.name, "a parameter name", origin, allows_capitals=True)
-    if "" in name.split("."):
-        raise PluginError(f'a parameter name must have something on both sides of a \'.\', found "{name}"', origin)
+def _declaration(raw: c.seam_parameter, origin: str, points: Sequence[str]) -> Declaration:
+    own = checked(raw.name, "a parameter name", origin, allows_capitals=True)
+    if not -1 <= raw.point < len(points):
+        there = f" or 0 ... {len(points) - 1}" if points else ""
+        raise PluginError(f'parameter "{own}" belongs to point {raw.point}, which must be -1{there}', origin)
+    if "" in own.split("."):
+        raise PluginError(f'a parameter name must have something on both sides of a \'.\', found "{own}"', origin)
+    name = own if raw.point < 0 else f"{points[raw.point]}.{own}"
     try:
         checks.rank(raw.rank, f'parameter "{name}"')
         shape = checks.sizes(list(raw.shape[: raw.rank]), f'parameter "{name}"')
@@ -95,7 +106,11 @@ def _declaration(raw: c.seam_parameter, origin: str) -> Declaration:
         raise PluginError(f'parameter "{name}" is initialised from data that is NULL', origin)
     if raw.init not in _STARTS:
         raise PluginError(f'parameter "{name}" has the unknown initialisation {raw.init}', origin)
-    return Declaration(name, shape, bool(raw.flags & c.SEAM_PARAMETER_FROZEN), raw)
+    if raw.init == c.SEAM_INIT_ORTHOGONAL and len(shape) < 2:
+        raise PluginError(
+            f'parameter "{name}" starts with orthonormal rows and has the shape {checks.shown(shape)}, which must have '
+            "rank 2 or more", origin)
+    return Declaration(name, shape, bool(raw.flags & c.SEAM_PARAMETER_FROZEN), raw.point, raw)
 
 
 def _initial(raw: c.seam_parameter, name: str, shape: list[int], seed: int, origin: str) -> np.ndarray[Any, Any]:
@@ -119,7 +134,22 @@ def _initial(raw: c.seam_parameter, name: str, shape: list[int], seed: int, orig
         return raw.a * math.sqrt(2 / fans) * random.normal(count)
     if raw.init == c.SEAM_INIT_DATA:
         return np.array(np.ctypeslib.as_array(raw.data, (count,)) if count else [], np.float32)
+    if raw.init == c.SEAM_INIT_ORTHOGONAL:
+        return raw.a * _orthonormal(random, shape[0], math.prod(shape[1:])).reshape(-1)
     raise PluginError(f'parameter "{name}" comes from a model, but there is no model', origin)
+
+
+def _orthonormal(random: Generator, rows: int, columns: int) -> np.ndarray[Any, Any]:
+    """Normal numbers [rows, columns], of which the modified Gram-Schmidt process, twice, makes orthonormal rows or,
+    where there are more rows than columns, columns."""
+    drawn = random.normal(rows * columns).reshape(rows, columns)
+    found = drawn.T.copy() if rows > columns else drawn
+    for index, row in enumerate(found):
+        # What lies along the rows before was taken off as they were made; once more, for what rounding has left.
+        row -= (found[:index] @ row) @ found[:index]
+        row /= math.sqrt(row @ row)
+        found[index + 1 :] -= np.outer(found[index + 1 :] @ row, row)
+    return found.T if rows > columns else found
 
 
 class Place:
@@ -127,7 +157,7 @@ class Place:
     `state_dict` are the names in the saved file."""
 
     def __init__(self, root: torch.nn.Module, declaration: Declaration, seed: int, origin: str):
-        self.name, self.is_frozen = declaration.name, declaration.is_frozen
+        self.name, self.is_frozen, self.point = declaration.name, declaration.is_frozen, declaration.point
         self.shape = torch.Size(declaration.shape)
         self._origin = origin
         *parents, self._key = declaration.name.split(".")

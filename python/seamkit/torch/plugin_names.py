@@ -5,10 +5,12 @@ Names become keys of files, names of folders and modules of torch, so nothing th
 
 from __future__ import annotations
 
+import ctypes
 import re
 from collections.abc import Iterable
 from typing import Any
 
+from seamkit import _declarations as c
 from seamkit.errors import PluginError
 
 _LONGEST = 100
@@ -55,8 +57,23 @@ def entries(array: Any, count: int, what: str, owner: str, origin: str) -> list[
     return found
 
 
-def check_size(found: int, member: Any, name: str, origin: str) -> None:
-    """Raises PluginError for a struct that ends before `member`, the last that version 1.0 gives it."""
-    needed = member.offset + member.size
+def copied(source: Any, name: str, origin: str = "", what: str = "") -> Any:
+    """A struct of this package's own with what a plugin's pointer leads to: read as far as the plugin's struct_size
+    says, the rest zeros.
+
+    Raises PluginError, whose sentence begins with `what` and calls the struct `name`, for one that is smaller than
+    version 1.0 gives it.
+    """
+    kind = source._type_
+    address = ctypes.cast(source, ctypes.c_void_p).value or 0
+    found, needed = ctypes.c_uint32.from_address(address).value, size_1_0(kind)
     if found < needed:
-        raise PluginError(f"struct_size of {name} must be at least {needed}, found {found}", origin)
+        raise PluginError(f"{what}struct_size of {name} must be at least {needed}, found {found}", origin)
+    copy = kind()
+    ctypes.memmove(ctypes.byref(copy), address, min(found, ctypes.sizeof(kind)))
+    return copy
+
+
+def size_1_0(kind: Any) -> int:
+    """The bytes that version 1.0 gives a struct (include/seam/sizes.h)."""
+    return int(getattr(c, f"{kind.__name__.upper()}_SIZE_1_0"))

@@ -6,16 +6,19 @@ import ctypes
 import logging
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from seamkit import _declarations as c
 from seamkit import locations
 from seamkit.errors import AlreadyExistsError, FormatError, IncompatibleError, NotFoundError, PluginError, SeamError
+from seamkit.texts import c_string
+from seamkit.torch import point_choice
 from seamkit.torch.methods import Method
-from seamkit.torch.plugin_names import check_size, checked, entries, refuse_twice, text
+from seamkit.torch.plugin_names import checked, copied, entries, refuse_twice, text
 from seamkit.torch.options import Option
+from seamkit.torch.required import check_requirements
 
 _LOG = logging.getLogger("seamkit")
 FOLDED = "folded"
@@ -30,6 +33,13 @@ class Plugin:
     version: str
     abi: tuple[int, int]
     summary: str
+    _extension: Any = field(default=None, repr=False, compare=False)
+
+    def extension(self, id: str) -> int | None:
+        """The address of a table of functions that the plugin offers beyond the headers, by its id
+        ("org.example.trace/1"); None where it has none of that id."""
+        found = self._extension(c_string(id, "the id of an extension")) if self._extension else None
+        return None if found is None else int(found)
 
 
 @dataclass(frozen=True)
@@ -42,12 +52,13 @@ class Factory:
     seams: tuple[str, ...]
     options: list[Option]
     methods: dict[str, Method]
+    # Projections that it attaches to where nothing else is asked for; empty for all.
+    default_targets: tuple[str, ...]
     table: Any
 
     def has(self, member: str) -> bool:
-        """Whether the table is as long as this member and has it."""
-        field = getattr(c.seam_adapter_factory, member)
-        return self.table.struct_size >= field.offset + field.size and bool(getattr(self.table, member))
+        """Whether the table has a member that may be NULL, or that a later version has added."""
+        return bool(getattr(self.table, member))
 
 
 _lock = threading.RLock()
@@ -127,27 +138,24 @@ def _read(path: Path) -> tuple[Plugin, list[Factory]]:
     table = entry()
     if not table:
         raise PluginError(f'plugin "{path}": {c.SEAM_PLUGIN_ENTRY} returned NULL')
-    source = table.contents
-    needed = c.seam_plugin.backbone_count.offset + c.seam_plugin.backbone_count.size  # type: ignore[attr-defined]
-    if source.struct_size < needed:
-        raise PluginError(
-            f'plugin "{path}": struct_size of seam_plugin must be at least {needed}, found {source.struct_size}')
+    source = copied(table, "seam_plugin", what=f'plugin "{path}": ')
     if source.abi_major != c.SEAM_ABI_MAJOR:
         raise IncompatibleError(
             f'plugin "{path}" was built for ABI {source.abi_major}.{source.abi_minor}, this package has '
             f"{c.SEAM_ABI_MAJOR}.{c.SEAM_ABI_MINOR}: the major versions must be equal")
     plugin = Plugin(
         path, checked(source.id, f'plugin "{path}": the id'), text(source.version),
-        (source.abi_major, source.abi_minor), text(source.summary))
+        (source.abi_major, source.abi_minor), text(source.summary), source.extension)
+    check_requirements(source, plugin.id, path)
     adapters = entries(source.adapters, source.adapter_count, "adapter", "the plugin", plugin.id)
-    factories = [_factory(each.contents, plugin) for each in adapters]
+    factories = [_factory(each, plugin) for each in adapters]
     # They are of no use here, and a plugin that the native host refuses is refused.
     entries(source.backbones, source.backbone_count, "backbone", "the plugin", plugin.id)
     return plugin, factories
 
 
-def _factory(table: Any, plugin: Plugin) -> Factory:
-    check_size(table.struct_size, c.seam_adapter_factory.forward, "seam_adapter_factory", plugin.id)
+def _factory(pointer: Any, plugin: Plugin) -> Factory:
+    table = copied(pointer, "seam_adapter_factory", plugin.id)
     id = checked(table.id, "an adapter id", plugin.id)
     name = f'adapter "{id}"'
     missing = [
@@ -161,13 +169,19 @@ def _factory(table: Any, plugin: Plugin) -> Factory:
         raise PluginError(f"{name} names no seam", plugin.id)
     refuse_twice(seams, f"{name}: the seam", plugin.id)
     pointers = entries(table.options, table.option_count, "option", name, plugin.id)
-    options = [Option.read(each.contents, name, plugin.id) for each in pointers]
+    options = [Option.read(each, name, plugin.id) for each in pointers]
     refuse_twice((each.name for each in options), f"{name}: the option", plugin.id)
+    taken = next((each.name for each in options if each.name in point_choice.OPTIONS), None)
+    if taken is not None and any(each in point_choice.SEAMS for each in seams):
+        raise PluginError(
+            f'{name} must not declare an option "{taken}": every adapter on a seam inside the layers has it from the host',
+            plugin.id)
     pointers = entries(table.methods, table.method_count, "method", name, plugin.id)
-    methods = [Method.read(each.contents, name, plugin.id) for each in pointers]
+    methods = [Method.read(each, name, plugin.id) for each in pointers]
     refuse_twice((each.name for each in methods), f"{name}: the method", plugin.id)
     found = Factory(
-        plugin, id, text(table.summary), seams, options, {each.name: each for each in methods}, table)
+        plugin, id, text(table.summary), seams, options, {each.name: each for each in methods},
+        tuple(each for each in text(table.default_targets).split("|") if each), table)
     folded = next((each for each in options if each.name == FOLDED), None)
     if found.has("fold") and (folded is None or folded.default is not False):
         raise PluginError(

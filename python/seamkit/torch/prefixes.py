@@ -132,6 +132,13 @@ def hooks(model: Any, adapters: _Adapters, connection: Connection) -> list[Remov
         module.register_forward_pre_hook(before, with_kwargs=True), module.register_forward_hook(after)]
 
 
+def held_length(past: Any) -> int:
+    """The tokens of a text that a cache holds, without those of a prefix."""
+    if past is None or not hasattr(past, "get_seq_length"):
+        return 0
+    return int(past.get_seq_length()) - int(getattr(past, _MARK, 0))
+
+
 def _own(past: Any) -> Any:
     return past.self_attention_cache if isinstance(past, EncoderDecoderCache) else past
 

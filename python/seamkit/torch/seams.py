@@ -10,8 +10,10 @@ from torch import Tensor
 
 from seamkit import _declarations as c
 from seamkit.errors import NumericError, PluginError, ShapeError
+from seamkit.torch import point_choice
 from seamkit.torch.checks import dtype_name, shown
 from seamkit.torch.site import Site
+from seamkit.torch.visit import Visit
 
 if TYPE_CHECKING:
     from seamkit.torch.adapter import Adapter
@@ -28,6 +30,8 @@ def input_names(seam: str) -> tuple[str, ...]:
     """As errors call what flows into a seam, in order."""
     if is_prefix(seam):
         return tuple(f"prefix of {each} attention" for each in ATTENTIONS)
+    if seam in point_choice.SEAMS:
+        return ("hidden",) if seam == c.SEAM_LAYER_OUTPUT else ("x", "weight", "bias", "y")
     return ("hidden", "mask") if seam == c.SEAM_ENCODER_OUTPUT else ("scores", "hidden")
 
 
@@ -43,6 +47,41 @@ def check_tensors(id: str, seam: str, inputs: Sequence[Tensor | None], origin: s
         if each.is_complex() or not (each.is_floating_point() or name == "mask") or each.layout != torch.strided:
             kind = f"{each.dtype}" if each.layout == torch.strided else f"{each.dtype}, {each.layout}"
             raise ShapeError(f'adapter "{id}": {name} must be a dense tensor of real numbers, found {kind}', origin)
+
+
+def check_visit(adapter: Adapter, visit: Visit, inputs: Sequence[Tensor | None]) -> int:
+    """Which of the inputs the output takes the place of; raises ShapeError for inputs that are not those of the point."""
+    point = adapter.points[visit.point]
+    wide, out = point.input_width, point.output_width
+    shapes = [None if each is None else list(each.shape) for each in inputs]
+    x = shapes[0] if shapes else None
+    if adapter.seam == c.SEAM_LAYER_OUTPUT:
+        wanted, place = f"hidden [batch, n, {out}]", 0
+        fits = len(shapes) == 1 and x is not None and len(x) == 3 and x[2] == out
+    else:
+        wanted = f"x [batch, n, {wide}], weight [{out}, {wide}] and bias [{out}] or None"
+        fits = len(shapes) == (3 if visit.is_before else 4) and x is not None and len(x) == 3 and x[2] == wide and (
+            shapes[1] == [out, wide] and shapes[2] in (None, [out]))
+        place = 0
+        if not visit.is_before:
+            wanted, place = f"{wanted}, and y [batch, n, {out}]", 3
+            fits = fits and x is not None and shapes[3] == [*x[:2], out]
+    if not fits:
+        found = ", ".join("None" if each is None else shown(each) for each in shapes) or "nothing"
+        raise ShapeError(f'adapter "{adapter.id}" at the point "{point}" takes {wanted}, found {found}')
+    return place
+
+
+def check_visited(adapter: Adapter, visit: Visit, before: Tensor | None, after: Tensor | None) -> None:
+    """Raises PluginError for an output that is not that of the point."""
+    origin, point = adapter.factory.plugin.id, adapter.points[visit.point]
+    assert before is not None  # `check_visit` has seen to it
+    if after is None:
+        raise PluginError(f'adapter "{adapter.id}" returned NULL at the point "{point}"', origin)
+    if after.shape != before.shape or after.dtype != before.dtype:
+        raise PluginError(
+            f'adapter "{adapter.id}" must return f32 {shown(before.shape)} at the point "{point}", found '
+            f"{dtype_name(after)} {shown(after.shape)}", origin)
 
 
 def check_inputs(id: str, seam: str, inputs: Sequence[Tensor | None], site: Site, classes: int) -> int:

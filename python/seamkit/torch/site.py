@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from seamkit import _declarations as c
 from seamkit.errors import InvalidArgumentError
+from seamkit.torch.point import Point, pointers
 
 NO_PREFIX = (0, 0, 0)
 _SIZES = (
     "d_model", "encoder_layers", "decoder_layers", "heads", "kv_heads", "head_dim", "max_source_positions",
     "max_target_positions", "vocab_size")
+_THREE = ctypes.c_int64 * c.SEAM_PREFIX_ATTENTIONS
 
 
 def _most(name: str) -> int:
@@ -21,6 +24,20 @@ def _most(name: str) -> int:
         return 1 << 16
     is_of_tokens = name in ("max_source_positions", "max_target_positions", "vocab_size", "max_prefix_length")
     return 2**31 - 1 if is_of_tokens else 1 << 20
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Of a model: whether it scores words, how many the sources have where theirs are others (0: the same), and ids of
+    tokens as its configuration names them, -1 for none."""
+
+    has_head: bool = True
+    source_vocab_size: int = 0
+    decoder_start_token_id: int = -1
+    pad_token_id: int = -1
+    bos_token_id: int = -1
+    mask_token_id: int = -1
+    eos_token_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,6 +58,9 @@ class Site:
     vocab_size: int
     prefix_layers: tuple[int, int, int] = NO_PREFIX
     max_prefix_length: tuple[int, int, int] = NO_PREFIX
+    # Places inside the layers, and ids of tokens. Two sites are equal where their sizes are.
+    points: tuple[Point, ...] = field(default=(), compare=False, repr=False)
+    vocabulary: Vocabulary = field(default=Vocabulary(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in _SIZES:
@@ -60,7 +80,9 @@ class Site:
         """Where adapters can be attached or, for decoder.output, called."""
         encoder = (c.SEAM_ENCODER_OUTPUT,) if self.encoder_layers else ()
         prefixes = (c.SEAM_ATTENTION_PREFIX, c.SEAM_PREFIX_TOKENS) if any(self.prefix_layers) else ()
-        return (*encoder, *prefixes, c.SEAM_DECODER_OUTPUT)
+        there = {each.seam for each in self.points}
+        inside = (each for each in (c.SEAM_LAYER_OUTPUT, c.SEAM_PROJECTION) if each in there)
+        return (*encoder, *inside, *prefixes, c.SEAM_DECODER_OUTPUT)
 
     @staticmethod
     def of(model: Any) -> Site:
@@ -74,14 +96,34 @@ class Site:
         return site_of(model)
 
     def struct(
-        self, seam: bytes, backbone_frozen: bool, classes: int, prefix_length: tuple[int, int, int]
+        self, seam: str, backbone_frozen: bool, classes: int, prefix_length: tuple[int, int, int],
+        points: Sequence[Point] = (), score_kind: int = c.SEAM_SCORES_UNKNOWN,
     ) -> c.seam_site:
-        """As plugins read it."""
+        """As plugins read it. points: those that the adapter is attached to."""
         site = c.seam_site(
-            struct_size=ctypes.sizeof(c.seam_site), backbone_frozen=int(backbone_frozen), seam=seam, classes=classes)
-        for name in _SIZES:
-            setattr(site, name, getattr(self, name))
-        three = ctypes.c_int64 * 3
-        site.prefix_layers, site.max_prefix_length = three(*self.prefix_layers), three(*self.max_prefix_length)
-        site.prefix_length = three(*prefix_length)
+            struct_size=ctypes.sizeof(c.seam_site), backbone_frozen=int(backbone_frozen), score_kind=score_kind,
+            seam=seam.encode(), backbone=ctypes.pointer(self._info()), classes=classes)
+        site.prefix_length = _THREE(*prefix_length)
+        if points:
+            site.points, site.point_count = pointers(points), len(points)
         return site
+
+    def _info(self) -> c.seam_backbone_info:
+        both = self.encoder_layers and self.decoder_layers
+        architecture = c.SEAM_ENCODER_DECODER if both else (
+            c.SEAM_ENCODER_ONLY if self.encoder_layers else c.SEAM_DECODER_ONLY)
+        seams = [each.encode() for each in self.seams]
+        info = c.seam_backbone_info(
+            struct_size=ctypes.sizeof(c.seam_backbone_info), kind=c.SEAM_BACKBONE_TRACED, architecture=architecture,
+            family=self.family.encode(), seams=(ctypes.c_char_p * len(seams))(*seams), seam_count=len(seams))
+        for name, value in vars(self.vocabulary).items():
+            if name != "eos_token_ids":
+                setattr(info, name, value)
+        ends = self.vocabulary.eos_token_ids
+        info.eos_token_ids, info.eos_token_count = (ctypes.c_int64 * len(ends))(*ends), len(ends)
+        for name in _SIZES:
+            setattr(info, name, getattr(self, name))
+        info.prefix_layers, info.max_prefix_length = _THREE(*self.prefix_layers), _THREE(*self.max_prefix_length)
+        if self.points:
+            info.points, info.point_count = pointers(self.points), len(self.points)
+        return info

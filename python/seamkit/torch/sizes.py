@@ -7,7 +7,7 @@ from typing import Any
 from seamkit.errors import InvalidArgumentError
 from seamkit.torch import names
 from seamkit.torch.names import Name
-from seamkit.torch.site import NO_PREFIX, Site
+from seamkit.torch.site import NO_PREFIX, Site, Vocabulary
 
 # Kinds of layers whose past is the keys and values of tokens, and those of them that see a part of a text.
 _ATTENDING = ("full_attention", "sliding_attention", "chunked_attention", "global", "local")
@@ -135,6 +135,19 @@ def why_no_prefix(config: Any) -> str:
     if getattr(config, "num_kv_shared_layers", None):
         return "some of its layers use the keys and values of others"
     return ""
+
+
+def vocabulary(config: Any, has_head: bool) -> Vocabulary:
+    """Ids of tokens, which may be null, and those that end a text, of which there may be several."""
+    def ids(name: str) -> tuple[int, ...]:
+        found = getattr(config, name, None)
+        given = found if isinstance(found, list | tuple) else [found]
+        return tuple(each for each in given if isinstance(each, int) and 0 <= each < 2**31)
+
+    names_of_one = ("decoder_start_token_id", "pad_token_id", "bos_token_id", "mask_token_id")
+    single = {name: next(iter(ids(name)), -1) for name in names_of_one}
+    of_source = 0 if getattr(config, "share_encoder_decoder_embeddings", True) else _number(config, names.VOCABULARY) or 0
+    return Vocabulary(has_head, of_source, **single, eos_token_ids=ids("eos_token_id"))
 
 
 def _needed(config: Any, name: Name) -> int:

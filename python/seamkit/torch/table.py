@@ -233,8 +233,8 @@ _BODIES: dict[str, _Entry] = _COMMON | {
 
 
 def _table() -> Any:
-    table = c.seam_ops(struct_size=ctypes.sizeof(c.seam_ops), abi_major=c.SEAM_ABI_MAJOR)
-    for name, kind in c.seam_ops._fields_[3:]:  # type: ignore[misc]
+    table = c.seam_ops(struct_size=ctypes.sizeof(c.seam_ops), abi_major=c.SEAM_ABI_MAJOR, abi_minor=c.SEAM_ABI_MINOR)
+    for name, kind in c.seam_ops._fields_[4:]:  # type: ignore[misc]
         if name == "from_dlpack":
             function: Body = _from_dlpack
         elif name == "buffer_release":

@@ -1,0 +1,126 @@
+import CSeam
+import Support
+
+/// Which half of a model.
+public enum Stack: Int32, Sendable, CaseIterable {
+    case encoder = 0
+    case decoder = 1
+
+    public var name: String { self == .encoder ? "encoder" : "decoder" }
+}
+
+/// One place inside a backbone's layers where adapters attach (`seam_point`).
+public struct Point: Sendable, Equatable {
+    public struct Part: Sendable, Equatable {
+        public let name: String
+        public let width: Int
+    }
+
+    public let stack: Stack
+    public let seam: String
+    /// Of a projection ("q"); empty for a whole layer.
+    public let name: String
+    /// From 0.
+    public let layer: Int
+    public let inputWidth: Int
+    public let outputWidth: Int
+    /// What one matrix that does the work of several gives, in order; empty where it is one.
+    public let parts: [Part]
+    /// Which of the backbone's parameters its matrix and bias are; nil: none of them, or there is none.
+    public let weightParameter: Int?
+    public let biasParameter: Int?
+    /// Whether the matrix lies as [in, out].
+    public let isTransposed: Bool
+
+    /// As saved adapters name it: "decoder.0.q", "encoder.3".
+    public var path: String { "\(stack.name).\(layer)\(name.isEmpty ? "" : "." + name)" }
+
+    public var isProjection: Bool { seam == SEAM_PROJECTION }
+
+    /// The seams that have points.
+    public static let seams = [SEAM_LAYER_OUTPUT, SEAM_PROJECTION]
+
+    /// Reads and checks one of a backbone's.
+    /// - Parameters:
+    ///   - layers: of the encoder and of the decoder.
+    ///   - dModel: the width of what leaves a layer.
+    init(_ pointer: UnsafePointer<seam_point>, layers: (encoder: Int, decoder: Int), dModel: Int, origin: String) throws {
+        let source = try bounded(pointer, atLeast: SEAM_POINT_SIZE_1_0, "a point of the backbone", origin: origin)
+        guard let stack = Stack(rawValue: source.stack) else {
+            throw SeamError(.plugin, "a point of the backbone is in the unknown stack \(source.stack)", origin: origin)
+        }
+        seam = try checkedName(source.seam, "the seam of a point", origin: origin)
+        guard Self.seams.contains(seam) else {
+            throw SeamError(
+                .plugin, "a point of the backbone is of the seam \"\(seam)\": it must be \(Self.seams.joined(separator: " or "))",
+                origin: origin)
+        }
+        let isProjection = seam == SEAM_PROJECTION
+        name = isProjection ? try checkedName(source.name, "the name of a point", origin: origin) : ""
+        let count = stack == .encoder ? layers.encoder : layers.decoder
+        let label = "the point \"\(stack.name).\(source.layer)\(isProjection ? "." + name : "")\""
+        func wrong(_ what: String) -> SeamError { SeamError(.plugin, "\(label) \(what)", origin: origin) }
+        guard isProjection || source.name.map({ $0.pointee == 0 }) ?? true else {
+            throw wrong("is a whole layer and must have the name \"\", found \"\(String(cString: source.name))\"")
+        }
+        guard source.layer >= 0, source.layer < Int64(count) else {
+            throw wrong("is in layer \(source.layer), and the \(stack.name) has \(count)")
+        }
+        let most = Int64(1 << 20)
+        guard (1...most).contains(source.input_width), (1...most).contains(source.output_width) else {
+            throw wrong("has the widths \(source.input_width) and \(source.output_width), which must be 1 ... \(most)")
+        }
+        (self.stack, layer) = (stack, Int(source.layer))
+        (inputWidth, outputWidth) = (Int(source.input_width), Int(source.output_width))
+        guard isProjection || inputWidth == dModel && outputWidth == dModel else {
+            throw wrong("is a whole layer and must have the widths of d_model, \(dModel), found \(inputWidth) and \(outputWidth)")
+        }
+        parts = try Self.parts(of: source, label, origin: origin)
+        guard parts.isEmpty || parts.reduce(0, { $0 + $1.width }) == outputWidth else {
+            throw wrong("has parts of \(parts.map(\.width)) together, and its output has \(outputWidth)")
+        }
+        func parameter(_ index: Int64, _ member: String) throws -> Int? {
+            guard index >= -1, index < Int64(1 << 20) else {
+                throw wrong("names \(member) \(index), which must be -1 or a parameter's index")
+            }
+            return isProjection && index >= 0 ? Int(index) : nil
+        }
+        weightParameter = try parameter(source.weight_parameter, "weight_parameter")
+        biasParameter = try parameter(source.bias_parameter, "bias_parameter")
+        isTransposed = source.is_transposed != 0
+    }
+
+    private static func parts(of source: seam_point, _ label: String, origin: String) throws -> [Part] {
+        guard source.part_names != nil else { return [] }
+        let names = try tableEntries(source.part_names, source.part_count, "part", of: label, origin: origin) {
+            try checkedName($0, "a part of \(label)", origin: origin)
+        }
+        try refuseTwice(names, "\(label): the part", origin: origin)
+        guard let widths = source.part_widths, names.count >= 2 else {
+            throw SeamError(.plugin, "\(label) must have part_widths and two or more parts, found \(names.count)", origin: origin)
+        }
+        return try names.enumerated().map { index, name in
+            guard (1...Int64(1 << 20)).contains(widths[index]) else {
+                throw SeamError(
+                    .plugin, "\(label): part \"\(name)\" must have a width of 1 ... \(1 << 20), found \(widths[index])",
+                    origin: origin)
+            }
+            return Part(name: name, width: Int(widths[index]))
+        }
+    }
+
+    /// Throws `.plugin` where a point names a parameter of another shape than its matrix or bias has.
+    func check(_ parameters: ParameterSet, origin: String) throws {
+        let matrix = isTransposed ? [inputWidth, outputWidth] : [outputWidth, inputWidth]
+        for (index, expected, what) in [(weightParameter, matrix, "matrix"), (biasParameter, [outputWidth], "bias")] {
+            guard let index else { continue }
+            let found = index < parameters.entries.count ? parameters.entries[index] : nil
+            guard let found, found.tensor.shape.elementsEqual(expected) else {
+                let words = found.map { "\"\($0.name)\" \($0.tensor.shape)" } ?? "no such parameter"
+                throw SeamError(
+                    .plugin, "the point \"\(path)\" names parameter \(index) as its \(what), \(expected): found \(words)",
+                    origin: origin)
+            }
+        }
+    }
+}

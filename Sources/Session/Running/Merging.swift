@@ -1,0 +1,140 @@
+import CSeam
+import Engine
+import Support
+
+// Adapters that are linear in the weights, computed into them for one session. The backbone keeps its own weights; what
+// changes is what the session's passes are given in their place.
+extension Session {
+    /// Computes an attached adapter on projections into the backbone's weights, for this session alone: its passes then cost
+    /// what the backbone's cost. The weights that it changes are copied as f32.
+    ///
+    /// What is merged stays in `adapters`, at its position.
+    /// - Throws: `.unsupported` for an adapter that is not linear in the weights, or whose points name no parameter, or one
+    ///   that several points share; `.invalidArgument` for one that is merged already or in training, and where another
+    ///   adapter on the same points runs before it, or would be given what this one makes of their input; and what the plugin
+    ///   failed with. Nothing has changed then.
+    public func merge(_ adapter: Adapter) throws {
+        _ = try index(of: adapter)
+        guard !isMerged(adapter) else {
+            throw SeamError(.invalidArgument, "adapter \"\(adapter.factory.id)\" is merged already")
+        }
+        guard adapter.table.fold_weight != nil, adapter.seam == SEAM_PROJECTION else {
+            throw SeamError(
+                .unsupported, "adapter \"\(adapter.factory.id)\" is not linear in the weights of projections: it cannot be merged",
+                origin: adapter.origin)
+        }
+        try setMerged(merged.union([ObjectIdentifier(adapter)]))
+    }
+
+    /// Takes a merged adapter out of the weights: with none merged they are the backbone's own again, bit for bit.
+    /// - Throws: `.invalidArgument` for one that is not merged, and where another that is merged runs behind it on the same
+    ///   points.
+    public func unmerge(_ adapter: Adapter) throws {
+        _ = try index(of: adapter)
+        guard isMerged(adapter) else {
+            throw SeamError(.invalidArgument, "adapter \"\(adapter.factory.id)\" is not merged")
+        }
+        try setMerged(merged.subtracting([ObjectIdentifier(adapter)]))
+    }
+
+    public func isMerged(_ adapter: Adapter) -> Bool { merged.contains(ObjectIdentifier(adapter)) }
+
+    /// Throws `.invalidArgument` while an adapter is merged.
+    /// - Parameter action: "trained", for the sentence.
+    public func requireUnmerged(toBe action: String) throws {
+        guard let adapter = adapters.first(where: isMerged) else { return }
+        throw SeamError(
+            .invalidArgument, "adapter \"\(adapter.factory.id)\" is merged into the weights: unmerge it before it is \(action)")
+    }
+
+    /// Throws `.invalidArgument` where merging some of the adapters gives something else than running all of them.
+    static func checkOrder(of adapters: [Adapter], merged: Set<ObjectIdentifier>) throws {
+        for (position, adapter) in adapters.enumerated() where merged.contains(ObjectIdentifier(adapter)) {
+            let own = Set(adapter.points.map(\.path))
+            // A later adapter reads the input that this one made, which merged weights do not show.
+            let changesInput = adapter.phases.contains { $0 & Phase.before != 0 }
+            for (other, rival) in adapters.enumerated() where !merged.contains(ObjectIdentifier(rival)) {
+                guard other < position || changesInput, let shared = rival.points.first(where: { own.contains($0.path) })
+                else { continue }
+                let place = other < position ? "runs before it" : "would read its input unchanged"
+                throw SeamError(
+                    .invalidArgument,
+                    "adapter \"\(adapter.factory.id)\" cannot be merged while \"\(rival.factory.id)\" \(place) at \"\(shared.path)\" unmerged")
+            }
+        }
+    }
+
+    /// The weights that take the place of the backbone's own, by their index.
+    func replacements(by adapters: [Adapter]) throws -> [Int: Tensor] {
+        let points = backbone.info.points
+        let users = Dictionary(points.compactMap(\.weightParameter).map { ($0, 1) }, uniquingKeysWith: +)
+        var result: [Int: Tensor] = [:]
+        for adapter in adapters {
+            guard adapter.parameters.variables.isEmpty, backbone.isFrozen else {
+                throw SeamError(.invalidArgument, "adapter \"\(adapter.factory.id)\" or the backbone is in training: end that first")
+            }
+            for (own, index) in try adapter.pointIndices(in: backbone.info).enumerated() {
+                let place = points[index]
+                guard let weight = place.weightParameter, users[weight] == 1 else {
+                    throw SeamError(
+                        .unsupported,
+                        "adapter \"\(adapter.factory.id)\" cannot be merged: the matrix of \"\(place.path)\" is \(place.weightParameter == nil ? "no parameter of the backbone" : "also that of other points")")
+                }
+                let context = makeContext(recordsGradients: false)
+                func current(_ index: Int) -> Tensor { result[index] ?? backbone.parameters.entries[index].tensor.detached }
+                let matrix = place.isTransposed ? try context.permute(current(weight), [1, 0]) : current(weight)
+                let (folded, bias) = try adapter.fold(
+                    context, point: own, weight: matrix, bias: place.biasParameter.map(current))
+                let stored = place.isTransposed ? try context.permute(folded, [1, 0]) : folded
+                result[weight] = try context.copied(stored)
+                if let bias, let index = place.biasParameter { result[index] = try context.copied(bias) }
+            }
+        }
+        return result
+    }
+}
+
+extension Adapter {
+    /// What a projection's matrix [out, in] and bias [out] become, checked.
+    fileprivate func fold(_ context: Context, point: Int, weight: Tensor, bias: Tensor?) throws -> (Tensor, Tensor?) {
+        guard let function = table.fold_weight else {
+            throw SeamError(.unsupported, "adapter \"\(factory.id)\" is not linear in the weights", origin: origin)
+        }
+        var io = seam_fold_weight()
+        io.struct_size = UInt32(MemoryLayout<seam_fold_weight>.size)
+        io.point = Int64(point)
+        io.weight = weight.handle
+        io.bias = bias?.handle
+        context.withPass(parameters.handles(ofPoint: point)) { function(instance, $0, &io) }
+        try withExtendedLifetime((weight, bias)) { try context.check(origin: origin) }
+        func checked(_ handle: OpaquePointer, _ shape: Shape, _ name: String) throws -> Tensor {
+            let tensor = Tensor.from(handle)
+            guard tensor.dtype == .f32, tensor.shape == shape else {
+                throw SeamError(
+                    .plugin,
+                    "adapter \"\(factory.id)\" must give \(name) of \"\(points[point].path)\" as f32 \(shape), found \(tensor.dtype.name) \(tensor.shape)",
+                    origin: origin)
+            }
+            let values = try context.contiguous(tensor)
+            if let place = NativeEngine.firstNonFinite(values.baseAddress, .f32, count: values.elementCount) {
+                throw SeamError(
+                    .numeric,
+                    "adapter \"\(factory.id)\" gives \(name) of \"\(points[point].path)\" NaN or infinity at element \(place)",
+                    origin: origin)
+            }
+            return values
+        }
+        guard let handle = io.folded_weight else {
+            throw SeamError(
+                .plugin, "adapter \"\(factory.id)\" returned NULL for folded_weight of \"\(points[point].path)\"", origin: origin)
+        }
+        guard bias != nil || io.folded_bias == nil else {
+            throw SeamError(
+                .plugin, "adapter \"\(factory.id)\" gives a bias to \"\(points[point].path)\", which has none", origin: origin)
+        }
+        return (
+            try checked(handle, weight.shape, "folded_weight"),
+            try io.folded_bias.map { try checked($0, bias!.shape, "folded_bias") }
+        )
+    }
+}

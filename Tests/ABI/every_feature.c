@@ -1,0 +1,108 @@
+/* The plugin that uses everything of version 1.0 (1.0/plugins/every_feature.c): each operation gives what it should,
+ * and an adapter is made, called, trained, folded, saved and loaded. Arguments: the folder of the plugins, a folder
+ * to write to. */
+#include "../CTests/check.h"
+
+static const char *const id = "every-feature";
+
+static void methods(seam_adapter *adapter) {
+  ERROR_SLOT;
+  seam_value result = {0};
+  OK(seam_adapter_call(adapter, "check", NULL, 0, &result, &error));
+  CHECK(result.kind == SEAM_VALUE_INT && result.integer > 60);
+  const seam_value numbers[] = {{.kind = SEAM_VALUE_INT, .integer = 3}, {.kind = SEAM_VALUE_DOUBLE, .number = 0.5}};
+  OK(seam_adapter_call(adapter, "weigh", numbers, 2, &result, &error));
+  CHECK(result.kind == SEAM_VALUE_DOUBLE && result.number == 3 * 0.5 + 0.25);
+  const seam_value empty = {.kind = SEAM_VALUE_STRING, .string = ""};
+  OK(seam_adapter_call(adapter, "kind", &empty, 1, &result, &error));
+  CHECK(result.kind == SEAM_VALUE_STRING && strcmp(result.string, "found") == 0);
+  seam_string_release(result.string);
+  OK(seam_adapter_call(adapter, "total", NULL, 0, &result, &error));
+  CHECK(result.kind == SEAM_VALUE_TENSOR && count_of(result.tensor) == WIDTH);
+  const seam_value tensor = {.kind = SEAM_VALUE_TENSOR, .tensor = result.tensor};
+  const float before = data_of(result.tensor)[0];
+  OK(seam_adapter_call(adapter, "twice", &tensor, 1, &result, &error));
+  CHECK(result.kind == SEAM_VALUE_TENSOR && data_of(result.tensor)[0] == 2 * before);
+  give_back(result.tensor);
+  FAILS(seam_adapter_call(adapter, "refuse", NULL, 0, NULL, &error), SEAM_CANCELLED, "refused");
+}
+
+static float distance(const DLManagedTensorVersioned *a, const DLManagedTensorVersioned *b) {
+  float largest = count_of(a) == count_of(b) ? 0 : INFINITY;
+  const float *x = data_of((DLManagedTensorVersioned *)a), *y = data_of((DLManagedTensorVersioned *)b);
+  for (int64_t i = 0; i < count_of(a) && i < count_of(b); i++) largest = fmaxf(largest, fabsf(x[i] - y[i]));
+  return largest;
+}
+
+static DLManagedTensorVersioned *logits_with(seam_backbone *backbone, seam_adapter *adapter) {
+  seam_session *session = NULL;
+  OK(seam_session_create(backbone, &session, &error));
+  if (adapter != NULL) OK(seam_session_attach(session, adapter, -1, &error));
+  const seam_batch batch = tiny_batch();
+  DLManagedTensorVersioned *logits = logits_of(session, &batch);
+  seam_session_release(session);
+  return logits;
+}
+
+static void train(seam_backbone *backbone, seam_adapter *adapter) {
+  seam_session *session = NULL;
+  OK(seam_session_create(backbone, &session, &error));
+  OK(seam_session_attach(session, adapter, -1, &error));
+  seam_train_options options = {.struct_size = sizeof options};
+  seam_train_options_init(&options);
+  OK(seam_session_begin_training(session, &options, &error));
+  const seam_batch batch = tiny_batch();
+  seam_step step = {.struct_size = sizeof step};
+  double first = 0;
+  for (int i = 0; i < 20; i++) {
+    OK(seam_session_train_step(session, &batch, &step, &error));
+    if (i == 0) first = step.loss;
+  }
+  CHECK(step.loss < first);
+  seam_session_end_training(session);
+  seam_session_release(session);
+}
+
+int main(int argc, char **argv) {
+  if (argc != 3) return 2;
+  char path[1000];
+  seam_runtime *runtime = make_runtime(argv[1]);
+  OK(seam_runtime_load_plugin(runtime, path_in(path, argv[1], "libEveryFeature.so"), &error));
+  seam_backbone *backbone = open_tiny(runtime);
+  seam_adapter_options options = {.struct_size = sizeof options, .options_json = "{\"flag\": true, \"rate\": 0.25}"};
+  seam_adapter *adapter = NULL, *folded = NULL, *loaded = NULL;
+  OK(seam_adapter_create(backbone, id, &options, &adapter, &error));
+  CHECK(seam_adapter_parameter_count(adapter) == 9);
+  methods(adapter);
+  DLManagedTensorVersioned *bare = logits_with(backbone, NULL), *start = logits_with(backbone, adapter);
+  train(backbone, adapter);
+  DLManagedTensorVersioned *trained = logits_with(backbone, adapter);
+  CHECK(distance(bare, start) > 1e-3f && distance(start, trained) > 1e-3f);
+
+  OK(seam_adapter_fold(adapter, &folded, &error));
+  CHECK(seam_adapter_parameter_count(folded) == 1);
+  DLManagedTensorVersioned *after = logits_with(backbone, folded);
+  CHECK(distance(trained, after) < 1e-5f);
+  give_back(after);
+
+  OK(seam_adapter_save(adapter, path_in(path, argv[2], "every_feature"), NULL, NULL, &error));
+  OK(seam_adapter_load(backbone, path, &loaded, &error));
+  after = logits_with(backbone, loaded);
+  CHECK(same_bits(trained, after));
+  give_back(after);
+
+  const void *table = NULL;
+  OK(seam_runtime_get_extension(runtime, "org.seamkit.test.every-feature", "org.seamkit.test.every-feature/1", &table,
+                                &error));
+  CHECK(table != NULL && ((const uint32_t *)table)[1] == 42);
+
+  give_back(bare);
+  give_back(start);
+  give_back(trained);
+  seam_adapter_release(loaded);
+  seam_adapter_release(folded);
+  seam_adapter_release(adapter);
+  seam_backbone_release(backbone);
+  seam_runtime_release(runtime);
+  return finish("every_feature");
+}

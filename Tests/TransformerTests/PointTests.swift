@@ -1,0 +1,59 @@
+import Files
+import Session
+import TestSupport
+import Testing
+
+/// The points that the families list.
+@Suite struct PointTests {
+    private func names(_ model: OpenModel, _ stack: Stack) -> [[String]] {
+        let layers = stack == .encoder ? model.info.encoderLayers : model.info.decoderLayers
+        return (0..<layers).map { layer in
+            model.info.points.filter { $0.stack == stack && $0.layer == layer }.map(\.name)
+        }
+    }
+
+    @Test(arguments: TinyModel.Family.allCases) func everyLayerHasItsMatricesAndItsOutput(_ family: TinyModel.Family) throws {
+        let model = try OpenModel(TinyModel(family, encoderLayers: family == .t5 ? 3 : nil))
+        let gated = family == .mt5 || family == .llama
+        let network = (gated ? ["gate"] : []) + ["up", "down", ""]
+        let own = family == .gpt2 ? ["qkv", "o"] : ["q", "k", "v", "o"]
+        let cross = family.isDecoderOnly ? [] : ["cross_q", "cross_k", "cross_v", "cross_o"]
+        #expect(names(model, .encoder).allSatisfy { $0 == own + network })
+        #expect(names(model, .decoder).allSatisfy { $0 == own + cross + network })
+        // In this order: the encoder's, then the decoder's, by layer.
+        let places = model.info.points.map { [Int($0.stack.rawValue), $0.layer] }
+        #expect(places == places.sorted { $0.lexicographicallyPrecedes($1) })
+        #expect(Set(places).count == model.info.encoderLayers + model.info.decoderLayers)
+    }
+
+    @Test func widthsPartsAndParameters() throws {
+        let gpt2 = try OpenModel(TinyModel(.gpt2)).info.points
+        #expect(gpt2[0].name == "qkv" && (gpt2[0].inputWidth, gpt2[0].outputWidth) == (16, 48) && gpt2[0].isTransposed)
+        #expect(gpt2[0].parts.map(\.name) == ["q", "k", "v"] && gpt2[0].parts.map(\.width) == [16, 16, 16])
+        let llama = try OpenModel(TinyModel(.llama))
+        // One head of keys and values that two of queries share.
+        #expect(llama.info.points.prefix(4).map(\.outputWidth) == [16, 8, 8, 16])
+        #expect(llama.info.points.first { $0.name == "down" }.map { [$0.inputWidth, $0.outputWidth] } == [24, 16])
+        let entries = llama.backbone.parameters.entries
+        for point in llama.info.points where !point.name.isEmpty {
+            let parameter = entries[try #require(point.weightParameter)]
+            #expect(parameter.name.contains("layers.\(point.layer).") && parameter.name.hasSuffix("\(point.name)_proj.weight"))
+            #expect(point.biasParameter == nil && !point.isTransposed)
+        }
+    }
+
+    @Test func endsOfTextAreAListOrOneNumber() throws {
+        let scratch = try ScratchFolder()
+        let runtime = try makeRuntime()
+        for (text, expected) in [("1", [1]), ("[1, 4, 7]", [1, 4, 7]), ("null", []), ("[]", [])] as [(String, [Int32])] {
+            let path = scratch["model"]
+            try TinyModel(.llama).write(to: path)
+            let config = FileSystem.join(path, "config.json")
+            var members = try JSON.read(config).objectValue!
+            members.removeAll { $0.key == "eos_token_id" }
+            members.append(("eos_token_id", try JSON.parse(text, name: "a value")))
+            try FileSystem.atomicWriteFile(config, text: try JSON.object(members).serialized())
+            #expect(try Backbone(runtime: runtime, path: path).info.eosTokens == expected, "\(text)")
+        }
+    }
+}

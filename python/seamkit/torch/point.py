@@ -1,0 +1,48 @@
+"""A place inside a model where an adapter can be attached: a layer's output, or one of its projections."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from seamkit import _declarations as c
+
+ENCODER, DECODER = "encoder", "decoder"
+_STACKS = {ENCODER: c.SEAM_STACK_ENCODER, DECODER: c.SEAM_STACK_DECODER}
+
+
+@dataclass(frozen=True)
+class Point:
+    """stack: "encoder" or "decoder". seam: "layer.output" or "projection". layer: from 0. name: "q", "k" ...; "" for a
+    whole layer. parts: of one matrix that does the work of several, their names and widths in order."""
+
+    stack: str
+    seam: str
+    layer: int
+    name: str
+    input_width: int
+    output_width: int
+    parts: tuple[tuple[str, int], ...] = ()
+
+    def __str__(self) -> str:
+        """As in the names of parameters: "decoder.0.q"."""
+        return ".".join([self.stack, str(self.layer), *([self.name] if self.name else [])])
+
+    def struct(self) -> c.seam_point:
+        """As plugins read it."""
+        point = c.seam_point(
+            struct_size=ctypes.sizeof(c.seam_point), stack=_STACKS[self.stack], seam=self.seam.encode(),
+            name=self.name.encode(), layer=self.layer, input_width=self.input_width, output_width=self.output_width,
+            weight_parameter=-1, bias_parameter=-1)
+        if self.parts:
+            names, widths = [each.encode() for each, _ in self.parts], [each for _, each in self.parts]
+            point.part_names = (ctypes.c_char_p * len(names))(*names)
+            point.part_widths, point.part_count = (ctypes.c_int64 * len(widths))(*widths), len(names)
+        return point
+
+
+def pointers(points: Sequence[Point]) -> Any:
+    """An array of pointers to their structs, which keeps them alive."""
+    return (ctypes.POINTER(c.seam_point) * len(points))(*[ctypes.pointer(each.struct()) for each in points])

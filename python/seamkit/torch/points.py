@@ -1,0 +1,108 @@
+"""The points of a model of transformers: its layers, and the matrices in them by the names that transformers gives them.
+
+What a module is called tells what it does alike in all families of a lineage, so families that nobody has described have
+points, too; a layer in which a name is missing has no point of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers.pytorch_utils import Conv1D
+
+from seamkit import _declarations as c
+from seamkit.torch.point import DECODER, ENCODER, Point
+
+# What holds the layers of a stack.
+_LAYERS = ("layers", "layer", "block", "h")
+_INNER = ("encoder", "decoder", "transformer")
+# Where a projection is in a layer, by the name of its point; the first that is there. A number counts from the end where
+# it is negative: the feed-forward network of T5 is the last part of a layer.
+_PROJECTIONS = {
+    "q": ("self_attn.q_proj", "attention.self.query", "layer.0.SelfAttention.q"),
+    "k": ("self_attn.k_proj", "attention.self.key", "layer.0.SelfAttention.k"),
+    "v": ("self_attn.v_proj", "attention.self.value", "layer.0.SelfAttention.v"),
+    "qkv": ("attn.c_attn",),
+    "o": ("self_attn.o_proj", "self_attn.out_proj", "attention.output.dense", "layer.0.SelfAttention.o", "attn.c_proj"),
+    "cross_q": ("encoder_attn.q_proj", "crossattention.self.query", "layer.1.EncDecAttention.q"),
+    "cross_k": ("encoder_attn.k_proj", "crossattention.self.key", "layer.1.EncDecAttention.k"),
+    "cross_v": ("encoder_attn.v_proj", "crossattention.self.value", "layer.1.EncDecAttention.v"),
+    "cross_o": ("encoder_attn.out_proj", "crossattention.output.dense", "layer.1.EncDecAttention.o"),
+    "gate": ("mlp.gate_proj", "layer.-1.DenseReluDense.wi_0"),
+    "up": (
+        "mlp.up_proj", "fc1", "intermediate.dense", "layer.-1.DenseReluDense.wi", "layer.-1.DenseReluDense.wi_1",
+        "mlp.c_fc"),
+    "down": ("mlp.down_proj", "fc2", "output.dense", "layer.-1.DenseReluDense.wo", "mlp.c_proj"),
+}
+# Matrices that do the work of several equal ones.
+_PARTS = {"qkv": ("q", "k", "v")}
+
+
+@dataclass(frozen=True)
+class Located:
+    """A point and its module: a layer, or a matrix, which transformers keeps as [out, in] or as [in, out] (Conv1D)."""
+
+    point: Point
+    module: torch.nn.Module
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """[out, in]"""
+        found: torch.Tensor = getattr(self.module, "weight")  # noqa: B009, of a Linear or a Conv1D
+        return found.T if isinstance(self.module, Conv1D) else found
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        found: torch.Tensor | None = getattr(self.module, "bias")  # noqa: B009, likewise
+        return found
+
+
+def located(stack: str, module: torch.nn.Module, width: int) -> Iterator[Located]:
+    """The points of one half of a model, layer by layer, the projections of each before its output. width: of the hidden
+    states."""
+    for index, layer in enumerate(_layers(module)):
+        for name, paths in _PROJECTIONS.items():
+            found = next(filter(None, (_matrix(layer, each) for each in paths)), None)
+            if found is not None:
+                yield Located(_projection(stack, index, name, found), found)
+        yield Located(Point(stack, c.SEAM_LAYER_OUTPUT, index, "", width, width), layer)
+
+
+def _layers(module: torch.nn.Module) -> Sequence[torch.nn.Module]:
+    """Those of a stack, or of the module around it."""
+    for inner in (module, *(getattr(module, each, None) for each in _INNER)):
+        for name in _LAYERS:
+            found = getattr(inner, name, None)
+            if isinstance(found, torch.nn.ModuleList):
+                return list(found)
+    return ()
+
+
+def _projection(stack: str, layer: int, name: str, module: Any) -> Point:
+    shape = module.weight.shape
+    wide, out = shape if isinstance(module, Conv1D) else (shape[1], shape[0])
+    parts = _PARTS.get(name, ())
+    return Point(
+        stack, c.SEAM_PROJECTION, layer, name, wide, out, tuple((each, out // len(parts)) for each in parts))
+
+
+def _matrix(layer: torch.nn.Module, path: str) -> torch.nn.Module | None:
+    module: Any = layer
+    for part in path.split("."):
+        if part.lstrip("-").isdigit():
+            module = module[int(part)] if isinstance(module, torch.nn.ModuleList) else None
+        else:
+            module = getattr(module, part, None)
+        if module is None:
+            return None
+    return module if isinstance(module, torch.nn.Linear | Conv1D) else None
+
+
+def halves(encoder: torch.nn.Module | None, decoder: torch.nn.Module | None, width: int) -> list[Located]:
+    """The points of a model, the encoder's first."""
+    return [
+        each for stack, module in ((ENCODER, encoder), (DECODER, decoder)) if module is not None
+        for each in located(stack, module, width)]

@@ -1,0 +1,24 @@
+"""One call of an adapter at a point inside the layers, and what is known of the tokens there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from seamkit import _declarations as c
+
+
+@dataclass(frozen=True)
+class Visit:
+    """point: index in the adapter's own points. phase: before a projection or after it; elsewhere after. mask, positions:
+    of the tokens there, [batch, n]; None where they are not known."""
+
+    point: int
+    phase: int = c.SEAM_PHASE_AFTER
+    mask: Tensor | None = None
+    positions: Tensor | None = None
+
+    @property
+    def is_before(self) -> bool:
+        return self.phase == c.SEAM_PHASE_BEFORE

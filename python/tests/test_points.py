@@ -1,0 +1,365 @@
+"""Adapters inside the layers of transformers models, at layer.output and projection: against the native engine on the
+same folder, and against PEFT's LoRA."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import peft
+import pytest
+import torch
+from documents import ROOT
+from prefix_reference import DECODERS, ENCODER_DECODERS, ENCODERS, FAMILIES, save, texts
+
+import seamkit
+import seamkit.torch as engine
+from seamkit import locations
+from seamkit.torch.point_hooks import hooks as point_hooks
+
+# Of the largest logit: both compute in f32, with sums in another order.
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of Tests/Fixtures/low-rank-plugin: "low-rank", "scale-input" and "steer"."""
+    found = tmp_path_factory.mktemp("plugin") / "libLowRank.so"
+    source = ROOT / "Tests/Fixtures/low-rank-plugin/low_rank.c"
+    subprocess.run(
+        ["cc", "-std=c11", "-shared", "-fPIC", "-fvisibility=hidden", "-I", ROOT / "include", source, "-o", found],
+        check=True)
+    engine.load_plugin(found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def runtime(library: Path) -> seamkit.Runtime:
+    return seamkit.Runtime([locations.library(f"lib{each}.so") for each in (
+        "Transformer", "PrefixTuning", "LoRA")] + [library])
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {name: save(name, tmp_path_factory.mktemp(name)) for name in FAMILIES}
+
+
+def opened(name: str, path: Path, **options: Any) -> Any:
+    return type(FAMILIES[name]()).from_pretrained(path, dtype=torch.float32, **options).eval()
+
+
+def inputs(name: str, seed: int = 1, labels: bool = True) -> tuple[seamkit.Batch, dict[str, torch.Tensor]]:
+    given = texts(name, seed, 3, "front" if name in DECODERS else "behind", labels)
+    batch = seamkit.Batch(given.input_ids, given.attention_mask, given.labels, given.decoder_input_ids)
+    names = ("input_ids", "attention_mask", "decoder_input_ids")
+    found = {each: torch.from_numpy(getattr(given, each)).long() for each in names if getattr(given, each) is not None}
+    if name in DECODERS:
+        found["position_ids"] = (found["attention_mask"].cumsum(1) - 1).clamp(min=0)
+    return batch, found
+
+
+def disturb(adapters: list[engine.Adapter], seed: int = 3) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for adapter in adapters:
+            for each in adapter.parameters():
+                each += 0.3 * torch.randn(each.shape, generator=generator)
+
+
+def all_targets(model: Any) -> list[str]:
+    return list(dict.fromkeys(each.name for each in engine.Site.of(model).points if each.name))
+
+
+def attach_all(model: Any) -> list[engine.Adapter]:
+    """Low-rank updates behind every matrix, factors before some of them, and a vector behind the layers."""
+    names = all_targets(model)
+    factors = [each for each in names if each in ("k", "v", "qkv", "cross_k", "down")]
+    return [
+        seamkit.attach(model, "low-rank", rank=3, scale=0.5, targets=names),
+        seamkit.attach(model, "scale-input", targets=factors), seamkit.attach(model, "steer")]
+
+
+def assert_close(found: torch.Tensor, expected: np.ndarray[Any, Any], mask: Any = None) -> None:
+    difference = np.abs(found.detach().numpy() - expected)
+    if mask is not None:
+        difference = difference[np.asarray(mask) == 1]
+    assert difference.max() <= TOLERANCE * np.abs(expected).max()
+
+
+def places(name: str, batch: seamkit.Batch) -> Any:
+    """Where logits count: not at padding."""
+    return None if name in ENCODER_DECODERS else batch.attention_mask
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_points_are_those_of_the_native_engine(runtime: seamkit.Runtime, folders: dict[str, Path], name: str) -> None:
+    info = runtime.open(folders[name]).info
+    expected = []
+    for index in range(info.point_count):
+        point = info.points[index].contents
+        parts = tuple((point.part_names[each].decode(), point.part_widths[each]) for each in range(point.part_count))
+        expected.append((
+            ("encoder", "decoder")[point.stack], point.seam.decode(), point.layer, point.name.decode(), point.input_width,
+            point.output_width, parts))
+    site = engine.Site.of(opened(name, folders[name]))
+    assert [tuple(vars(each).values()) for each in site.points] == expected and expected
+    assert set(site.seams) >= {"layer.output", "projection"}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_from_torch_to_the_native_engine_and_back(
+    runtime: seamkit.Runtime, folders: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    model, (batch, given) = opened(name, folders[name]), inputs(name)
+    with torch.no_grad():
+        plain = model(**given).logits
+        adapters = attach_all(model)
+        assert torch.equal(model(**given).logits, plain), "they start as the identity, to the last bit"
+    disturb(adapters)
+    logits = model(**given).logits
+    assert (logits - plain).abs().max() > 1e-2
+    seamkit.save(model, tmp_path / "torch")
+    backbone = runtime.open(folders[name])
+    session = backbone.session()
+    session.load(tmp_path / "torch")
+    assert_close(logits, session.forward(batch), places(name, batch))
+    loaded = session.adapters
+    for mine, theirs in zip(adapters, loaded, strict=True):
+        assert theirs.describe()["points"] == [str(each) for each in mine.points]
+        assert list(theirs.parameters) == list(mine.state_dict())
+    session.save(tmp_path / "native")
+    for each in ("1-low-rank", "2-scale-input", "3-steer"):
+        for file in ("adapter_config.json", "README.md"):
+            assert (tmp_path / "native" / each / file).read_text() == (tmp_path / "torch" / each / file).read_text()
+    other = opened(name, folders[name])
+    seamkit.load(tmp_path / "native", other)
+    assert torch.equal(other(**given).logits, logits)
+    seamkit.detach(model)
+    with torch.no_grad():
+        assert torch.equal(model(**given).logits, plain)
+    assert not any(each._forward_hooks or each._forward_pre_hooks for each in model.modules())
+
+
+@pytest.mark.parametrize("name", ["t5", "bart", "bert", "gpt2", "llama"])
+def test_training_follows_the_native_engine(runtime: seamkit.Runtime, folders: dict[str, Path], name: str) -> None:
+    """Ten steps of AdamW in the user's loop; losses within 1e-4, relative, and so the gradients."""
+    batch, given = inputs(name, 6)
+    model = opened(name, folders[name])
+    options = {"rank": 2, "targets": all_targets(model)}
+    adapters = [
+        seamkit.attach(model, "low-rank", random_seed=1, **options), seamkit.attach(model, "scale-input"),
+        seamkit.attach(model, "steer")]
+    backbone = runtime.open(folders[name])
+    session = backbone.session(
+        backbone.adapter("low-rank", options, seed=1), backbone.adapter("scale-input"), backbone.adapter("steer"))
+    # Epsilon is large enough for the rounding noise of vanishing gradients not to be blown up to whole steps.
+    session.begin_training(learning_rate=1e-2, max_grad_norm=0, epsilon=1e-4, weight_decay=0.01)
+    parameters = [each for adapter in adapters for each in adapter.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-2, eps=1e-4, weight_decay=0.01)
+    labels = torch.from_numpy(batch.labels).long()
+    found, expected = [], []
+    for _ in range(10):
+        optimizer.zero_grad()
+        logits = model(**given).logits
+        mine, theirs = (logits[:, :-1], labels[:, 1:]) if name in DECODERS else (logits, labels)
+        loss = torch.nn.functional.cross_entropy(mine.flatten(0, 1), theirs.flatten())
+        loss.backward()
+        optimizer.step()
+        found.append(loss.item())
+        expected.append(session.train_step(batch).loss)
+    assert found == pytest.approx(expected, rel=1e-4) and found[-1] < found[0]
+    session.end_training()
+    for adapter, native in zip(adapters, session.adapters, strict=True):
+        for key, value in native.parameters.items():
+            assert np.allclose(adapter.state_dict()[key].numpy(), value, rtol=1e-3, atol=1e-3), key
+
+
+@pytest.mark.parametrize("name", ["t5", "bart", "gpt2", "llama"])
+@pytest.mark.parametrize("beams", [1, 3])
+def test_generation_is_the_native_one(
+    runtime: seamkit.Runtime, folders: dict[str, Path], tmp_path: Path, name: str, beams: int
+) -> None:
+    """Step by step with a cache, where a point sees only the newest token."""
+    model, (batch, given) = opened(name, folders[name]), inputs(name, 4, labels=False)
+    disturb(attach_all(model))
+    seamkit.save(model, tmp_path / "adapters")
+    found = model.generate(
+        input_ids=given["input_ids"], attention_mask=given["attention_mask"], num_beams=beams, max_new_tokens=8,
+        do_sample=False)
+    backbone = runtime.open(folders[name])
+    session = backbone.session()
+    session.load(tmp_path / "adapters")
+    expected = session.generate(batch, backbone.generate_options(num_beams=beams, max_new_tokens=8))
+    begun = 1 if name in ENCODER_DECODERS else given["input_ids"].shape[1]
+    for mine, [theirs, *_] in zip(found[:, begun:].tolist(), expected, strict=True):
+        assert mine[: len(theirs.tokens)] == theirs.tokens
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2", "llama"])
+def test_beside_a_prefix(runtime: seamkit.Runtime, folders: dict[str, Path], tmp_path: Path, name: str) -> None:
+    model, (batch, given) = opened(name, folders[name]), inputs(name)
+    attention = "encoder" if name in ENCODERS else "decoder"
+    prefix = seamkit.attach(model, "prefix-tuning", prefix_length=3, attention=attention)
+    disturb([prefix, *attach_all(model)])
+    seamkit.save(model, tmp_path / "adapters")
+    session = runtime.open(folders[name]).session()
+    session.load(tmp_path / "adapters")
+    assert_close(model(**given).logits, session.forward(batch), places(name, batch))
+
+
+# ---- LoRA
+
+LORA = {
+    "t5": (["q", "v"], ["q", "v", "cross_q", "cross_v"]), "bart": (["k_proj", "fc1"], ["k", "cross_k", "up"]),
+    "bert": (["query", "value"], ["q", "v"]), "roberta": (["key"], ["k"]), "gpt2": (["c_attn", "c_fc"], ["qkv", "up"]),
+    "llama": (["q_proj", "up_proj", "down_proj"], ["q", "up", "down"]), "qwen2": (["o_proj"], ["o"])}
+
+
+@pytest.mark.parametrize("name", LORA)
+def test_lora_is_that_of_peft(
+    runtime: seamkit.Runtime, folders: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    """Values and gradients."""
+    theirs, targets = LORA[name]
+    (batch, given), model = inputs(name), opened(name, folders[name])
+    config = peft.LoraConfig(
+        r=3, lora_alpha=5, target_modules=theirs, init_lora_weights=False, fan_in_fan_out=name == "gpt2")
+    torch.manual_seed(0)
+    expected: Any = peft.get_peft_model(opened(name, folders[name]), config).eval()
+    adapter = seamkit.attach(model, "lora", r=3, lora_alpha=5, targets=targets)
+    modules = dict(expected.base_model.model.named_modules())
+    pairs = {}
+    for place in engine.families.located_points(model):
+        if place.point in adapter.points:
+            path = next(key for key, each in model.named_modules() if each is place.module)
+            for part in ("lora_A", "lora_B"):
+                pairs[f"{place.point}.{part}.weight"] = getattr(modules[path], part)["default"].weight
+    assert sorted(pairs) == sorted(adapter.state_dict())
+    assert len([each for each in expected.parameters() if each.requires_grad]) == len(pairs)
+    adapter.load_state_dict({name: each.detach() for name, each in pairs.items()})
+    mine, wanted = model(**given).logits, expected(**given).logits
+    assert_close(mine, wanted.detach().numpy())
+    mine.square().mean().backward()
+    wanted.square().mean().backward()
+    for key, each in pairs.items():
+        gradient = adapter.get_parameter(key).grad
+        assert gradient is not None and each.grad is not None
+        assert (gradient - each.grad).abs().max() <= 1e-4 * max(each.grad.abs().max(), 1e-6), key
+    adapter.save(tmp_path / "adapter")
+    backbone = runtime.open(folders[name])
+    native = backbone.load(tmp_path / "adapter")
+    session = backbone.session(native)
+    assert_close(mine, session.forward(batch), places(name, batch))
+    session.merge(native)
+    assert_close(mine, session.forward(batch), places(name, batch))
+
+
+def test_lora_starts_like_the_native_one(runtime: seamkit.Runtime, folders: dict[str, Path]) -> None:
+    native = runtime.open(folders["t5"]).adapter("lora", {"r": 4, "layers": "1"}, seed=7)
+    adapter = seamkit.attach(opened("t5", folders["t5"]), "lora", r=4, layers=[1], random_seed=7)
+    assert list(native.parameters) == list(adapter.state_dict())
+    for key, value in native.parameters.items():
+        assert np.array_equal(adapter.state_dict()[key].numpy(), value), key
+
+
+def test_gradient_checkpointing(library: Path, folders: dict[str, Path]) -> None:
+    """Layers that are run again in the backward pass see the same tokens."""
+    gradients = []
+    for checkpointing in (False, True):
+        model, (_, given) = opened("llama", folders["llama"]), inputs("llama")
+        adapters = attach_all(model)
+        disturb(adapters)
+        if checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.train()
+        model(**given, use_cache=False).logits.square().mean().backward()
+        gradients.append([each.grad for adapter in adapters for each in adapter.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_half_precision(library: Path, folders: dict[str, Path]) -> None:
+    """A model in bf16: adapters compute in f32 and give bf16; only the rounding of states, 2^-8, is left."""
+    model, (_, given) = opened("llama", folders["llama"]), inputs("llama")
+    disturb(attach_all(model))
+    expected = model(**given).logits
+    for each in model.children():
+        if each is not model.seamkit:
+            each.to(torch.bfloat16)
+    found = model(**given).logits
+    assert found.dtype == torch.bfloat16
+    assert (found - expected).abs().max() <= 2**-4 * expected.abs().max()
+
+
+def test_a_family_that_nobody_described(library: Path) -> None:
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    torch.manual_seed(0)
+    model = Qwen3ForCausalLM(Qwen3Config(
+        vocab_size=61, hidden_size=24, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
+        intermediate_size=32)).eval()
+    ids = torch.tensor([[4, 5, 6]])
+    adapter = seamkit.attach(model, "low-rank", targets="q,down", layers=0)
+    disturb([adapter])
+    factors = adapter.state_dict()
+    found = model(ids).logits
+    seamkit.detach(model)
+    with torch.no_grad():
+        for name, module in (("q", model.model.layers[0].self_attn.q_proj), ("down", model.model.layers[0].mlp.down_proj)):
+            module.weight += factors[f"decoder.0.{name}.b"] @ factors[f"decoder.0.{name}.a"]
+    assert_close(found, model(ids).logits.detach().numpy())
+
+
+# ---- Wrong use
+
+@pytest.mark.parametrize("name, id, options", [
+    ("llama", "low-rank", {"targets": ["qq", "v", "k_proj"], "layers": [0, 9]}),
+    ("gpt2", "low-rank", {"targets": "q,v"}),
+    ("gpt2", "steer", {"stack": "encoder"}),
+    ("t5", "low-rank", {"layers": [2], "stack": "decoder", "targets": ["gate"]}),
+    ("t5", "steer", {"layers": "2-4"}),
+    ("bert", "low-rank", {"targets": []}),
+    ("bert", "low-rank", {"targets": ["q", ""]}),
+    ("bert", "low-rank", {"layers": [True]}),
+    ("bert", "low-rank", {"layers": "1-0"}),
+    ("bert", "low-rank", {"layers": -1}),
+    ("bert", "low-rank", {"stack": "left"}),
+    ("bert", "low-rank", {"stack": None}),
+    ("bert", "low-rank", {"rnk": 2}),
+])
+def test_wrong_choices_get_the_native_sentence(
+    runtime: seamkit.Runtime, folders: dict[str, Path], name: str, id: str, options: dict[str, Any]
+) -> None:
+    with pytest.raises(seamkit.SeamError) as native:
+        runtime.open(folders[name]).adapter(id, options)
+    model = opened(name, folders[name])
+    with pytest.raises(seamkit.SeamError) as torches:
+        seamkit.attach(model, id, **options)
+    assert str(torches.value) == str(native.value) and torches.value.code == native.value.code
+    assert engine.attached(model) == []
+
+
+def test_a_matrix_that_is_gone_around(library: Path, folders: dict[str, Path]) -> None:
+    model, (_, given) = opened("llama", folders["llama"]), inputs("llama")
+    model.model.layers[1].mlp.forward = lambda states: states
+    seamkit.attach(model, "low-rank", targets=["up"])
+    with pytest.raises(seamkit.UnsupportedError, match='does not call the module at the point "decoder.1.up"'):
+        model(**given)
+
+
+def test_an_adapter_of_another_model(library: Path, folders: dict[str, Path], tmp_path: Path) -> None:
+    model = opened("t5", folders["t5"])
+    adapter = seamkit.attach(model, "low-rank", targets=["up"], layers=[0])
+    adapter.save(tmp_path / "adapter")
+    seamkit.detach(model)
+    other = opened("bart", folders["bart"])
+    with pytest.raises(seamkit.IncompatibleError):
+        seamkit.load(tmp_path / "adapter", other)
+    made = engine.Adapter("low-rank", engine.Site.of(model), {"targets": ["gate"]} | {"targets": "up"})
+    assert point_hooks(other, type("None", (), {"adapters": []})()) == []
+    with pytest.raises(seamkit.SeamError):
+        seamkit.attach(other, made)
+    with pytest.raises(seamkit.UnsupportedError, match='has no seam "projection"'):
+        engine.Adapter("low-rank", engine.Site.of(model.config))
