@@ -53,6 +53,7 @@ let package = Package(
         .systemLibrary(name: "COnig", path: "Sources/COnig", pkgConfig: "oniguruma"),
         .systemLibrary(name: "CUTF8Proc", path: "Sources/CUTF8Proc"),
         .systemLibrary(name: "CFFI", path: "Sources/CFFI", pkgConfig: "libffi"),
+        .systemLibrary(name: "CXXHash", path: "Sources/CXXHash"),
 
         // The core, lowest layer first.
         .target(name: "Support"),
@@ -62,7 +63,7 @@ let package = Package(
             cSettings: [.unsafeFlags(["-O3", "-fno-math-errno", "-fno-trapping-math"])],
             linkerSettings: [.linkedLibrary("m")]),
         .target(name: "Engine", dependencies: ["Support", "Kernels"]),
-        .target(name: "Files", dependencies: ["Support", "Platform", "CJansson"]),
+        .target(name: "Files", dependencies: ["Support", "Platform", "CJansson", "CXXHash"]),
         .target(name: "SentencePieceBridge", linkerSettings: [.linkedLibrary("sentencepiece")]),
         .target(name: "Text", dependencies: ["Support", "Files", "COnig", "CUTF8Proc", "SentencePieceBridge"]),
         .target(name: "Generation", dependencies: ["Support"]),
