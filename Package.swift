@@ -69,13 +69,19 @@ let package = Package(
         .target(name: "Generation", dependencies: ["Support"]),
         .target(name: "Session", dependencies: ["Support", "Engine", "Files", "Generation", "Platform", "CSeam", "CFFI"]),
         .target(name: "Plotting", dependencies: ["Support"]),
-        .target(name: "Trainer", dependencies: ["Session", "Text", "Plotting", "CSeam"]),
+        .target(
+            name: "Trainer",
+            dependencies: ["Session", "Text", "Files", "Engine", "Generation", "Plotting", "Support", "CSeam"]),
         .target(name: "Sweep", dependencies: ["Trainer", "Session", "Files", "Plotting", "Support"]),
         .target(
             name: "FewShot", dependencies: ["Session", "Text", "Files", "Engine", "Kernels", "Plotting", "Support", "CSeam"]),
         .target(name: "Exchange", dependencies: ["Session", "Files", "Engine", "Support"]),
         .target(
-            name: "CAPI", dependencies: ["Trainer", "FewShot"], exclude: ["exports.map"],
+            name: "CAPI",
+            dependencies: [
+                "Trainer", "FewShot", "Session", "Text", "Files", "Engine", "Generation", "Support", "CSeam",
+            ],
+            exclude: ["exports.map"],
             linkerSettings: [
                 .unsafeFlags([
                     "-static-stdlib", "-Xlinker",
@@ -85,7 +91,8 @@ let package = Package(
         .executableTarget(
             name: "seam",
             dependencies: [
-                "Trainer", "FewShot", "Sweep", "Exchange", "Platform",
+                "Trainer", "FewShot", "Sweep", "Exchange", "Session", "Text", "Files", "Engine", "Generation", "Platform",
+                "Support",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
@@ -93,7 +100,9 @@ let package = Package(
 
         .executableTarget(
             name: "ExampleTrain", dependencies: ["Trainer", "Session", "Text", "Support"], path: "examples/swift"),
-        .executableTarget(name: "border-benchmark", dependencies: ["Session"], path: "benchmarks/border"),
+        .executableTarget(
+            name: "border-benchmark", dependencies: ["Session", "Engine", "Support", "CSeam"],
+            path: "benchmarks/border"),
 
         // Tests: one target a module; those of the plugins stand with them above.
         .target(
