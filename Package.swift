@@ -54,6 +54,7 @@ let package = Package(
         .systemLibrary(name: "COnig", path: "Sources/COnig", pkgConfig: "oniguruma"),
         .systemLibrary(name: "CUTF8Proc", path: "Sources/CUTF8Proc"),
         .systemLibrary(name: "CFFI", path: "Sources/CFFI", pkgConfig: "libffi"),
+        .systemLibrary(name: "CXXHash", path: "Sources/CXXHash"),
 
         // The core, lowest layer first.
         .target(name: "Support"),
@@ -63,19 +64,25 @@ let package = Package(
             cSettings: [.unsafeFlags(["-O3", "-fno-math-errno", "-fno-trapping-math"])],
             linkerSettings: [.linkedLibrary("m")]),
         .target(name: "Engine", dependencies: ["Support", "Kernels"]),
-        .target(name: "Files", dependencies: ["Support", "Platform", "CJansson"]),
+        .target(name: "Files", dependencies: ["Support", "Platform", "CJansson", "CXXHash"]),
         .target(name: "SentencePieceBridge", linkerSettings: [.linkedLibrary("sentencepiece")]),
         .target(name: "Text", dependencies: ["Support", "Files", "COnig", "CUTF8Proc", "SentencePieceBridge"]),
         .target(name: "Generation", dependencies: ["Support"]),
         .target(name: "Session", dependencies: ["Support", "Engine", "Files", "Generation", "Platform", "CSeam", "CFFI"]),
         .target(name: "Plotting", dependencies: ["Support"]),
-        .target(name: "Trainer", dependencies: ["Session", "Text", "Plotting", "CSeam"]),
+        .target(
+            name: "Trainer",
+            dependencies: ["Session", "Text", "Files", "Engine", "Generation", "Plotting", "Support", "CSeam"]),
         .target(name: "Sweep", dependencies: ["Trainer", "Session", "Files", "Plotting", "Support"]),
         .target(
             name: "FewShot", dependencies: ["Session", "Text", "Files", "Engine", "Kernels", "Plotting", "Support", "CSeam"]),
         .target(name: "Exchange", dependencies: ["Session", "Files", "Engine", "Support"]),
         .target(
-            name: "CAPI", dependencies: ["Trainer", "FewShot"], exclude: ["exports.map"],
+            name: "CAPI",
+            dependencies: [
+                "Trainer", "FewShot", "Session", "Text", "Files", "Engine", "Generation", "Support", "CSeam",
+            ],
+            exclude: ["exports.map"],
             linkerSettings: [
                 .unsafeFlags([
                     "-static-stdlib", "-Xlinker",
@@ -85,7 +92,8 @@ let package = Package(
         .executableTarget(
             name: "seam",
             dependencies: [
-                "Trainer", "FewShot", "Sweep", "Exchange", "Platform",
+                "Trainer", "FewShot", "Sweep", "Exchange", "Session", "Text", "Files", "Engine", "Generation", "Platform",
+                "Support",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
@@ -93,7 +101,9 @@ let package = Package(
 
         .executableTarget(
             name: "ExampleTrain", dependencies: ["Trainer", "Session", "Text", "Support"], path: "examples/swift"),
-        .executableTarget(name: "border-benchmark", dependencies: ["Session"], path: "benchmarks/border"),
+        .executableTarget(
+            name: "border-benchmark", dependencies: ["Session", "Engine", "Support", "CSeam"],
+            path: "benchmarks/border"),
 
         // Tests: one target a module; those of the plugins stand with them above.
         .target(
@@ -113,3 +123,12 @@ let package = Package(
     swiftLanguageModes: [.v6],
     cxxLanguageStandard: .cxx17
 )
+
+// scripts/check builds and tests one module: it names the targets that this takes, and the others are left out.
+if let names = Context.environment["SEAM_TARGETS"]?.split(separator: ",").map(String.init) {
+    package.targets.removeAll { !names.contains($0.name) }
+    package.products.removeAll { product in
+        let targets = (product as? Product.Library)?.targets ?? (product as? Product.Executable)?.targets ?? []
+        return !targets.allSatisfy(names.contains)
+    }
+}

@@ -3,7 +3,8 @@ import Support
 /// Minimises a smooth convex function by L-BFGS (Nocedal and Wright, Numerical Optimization, algorithms 7.4 and 7.5).
 ///
 /// Steps are accepted by Armijo's condition or, where the function's rounding hides its decrease, by the approximate
-/// Wolfe condition (Hager and Zhang 2005, equation 4.1), which looks at the gradient only.
+/// Wolfe condition (Hager and Zhang 2005, equation 4.1), which looks at the gradient only. That condition is why this is
+/// no library's: docs/architecture.md compares it with liblbfgs.
 struct LBFGS {
     var history = 10
     var maximumIterations: Int

@@ -14,9 +14,6 @@ public struct AdapterComposition {
     }
 
     public let parts: [Part]
-    /// The adapter that a classification gets where its composition names none on decoder.output.
-    public static let defaultHead = "linear-head"
-
     /// What is set behind an adapter's id to train it with a learning rate of its own.
     public static let learningRateName = "learning_rate"
 
@@ -25,18 +22,18 @@ public struct AdapterComposition {
     ///   - spec: ids of adapters joined by "+", in the order in which they are attached; "none" for none.
     ///   - options: NAME=VALUE, or ID.NAME=VALUE where several of the adapters have the option; ID.learning_rate=VALUE
     ///     gives an adapter a learning rate of its own.
-    ///   - isClassification: adds `defaultHead` unless an adapter named is on decoder.output; its options stand behind
-    ///     its id.
+    ///   - defaultHead: of a classification, the adapter that is added unless one that is named is on decoder.output; its
+    ///     options stand behind its id. nil: none is added.
     /// - Throws: `.notFound` for an adapter that no plugin offers, and as `adapterOptions`.
     public init(
-        parsing spec: String, options: [String] = [], isClassification: Bool = false, in runtime: Runtime
+        parsing spec: String, options: [String] = [], defaultHead: String? = nil, in runtime: Runtime
     ) throws {
         let names = spec == "none" ? [] : spec.split(separator: "+", omittingEmptySubsequences: false).map(String.init)
         var factories = try names.map { try runtime.adapterFactory($0) }
         var added: [String] = []
-        if isClassification, !factories.contains(where: { $0.seams[0] == SEAM_DECODER_OUTPUT }) {
-            factories.append(try runtime.adapterFactory(Self.defaultHead))
-            added = [Self.defaultHead]
+        if let defaultHead, !factories.contains(where: { $0.seams[0] == SEAM_DECODER_OUTPUT }) {
+            factories.append(try runtime.adapterFactory(defaultHead))
+            added = [defaultHead]
         }
         var rates: [String: Double] = [:]
         let settings = try options.filter { setting in

@@ -14,6 +14,9 @@ enum TrainingTask: String, CaseIterable, ExpressibleByArgument {
     case classification
 }
 
+/// The adapter that a classification gets as its head where none is named on decoder.output.
+let classificationHead = "linear-head"
+
 struct TrainCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "train",
@@ -116,8 +119,8 @@ struct TrainCommand: ParsableCommand {
         }
         let data = task == .pairs ? nil : try LabelledData(self, session)
         try AdapterComposition(
-            parsing: adapter ?? "none", options: settings, isClassification: data != nil && session.classes == 0,
-            in: runtime
+            parsing: adapter ?? "none", options: settings,
+            defaultHead: data != nil && session.classes == 0 ? classificationHead : nil, in: runtime
         ).attach(to: session, backboneFrozen: !trainBackbone, classes: data?.labels.count ?? 0, seed: seed)
         if let data { try session.nameClasses(data.labels) }
         let examples = try data?.training(self, tokenizer, session) ?? pairs.read(train, tokenizer, session)

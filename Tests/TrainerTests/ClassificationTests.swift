@@ -22,7 +22,7 @@ import Trainer
         _ spec: String = "prefix-tuning+gate", _ options: [String] = ["prefix_length=3"], steps: Int = 30
     ) throws -> RunFixture {
         var fixture = try RunFixture(TinyModel(.bert), adapters: [])
-        try AdapterComposition(parsing: spec, options: options, isClassification: true, in: fixture.model.runtime)
+        try AdapterComposition(parsing: spec, options: options, defaultHead: "linear-head", in: fixture.model.runtime)
             .attach(to: fixture.model.session, classes: 2, seed: 1)
         try fixture.model.session.nameClasses(["no", "yes"])
         (fixture.data, fixture.development) = (data(24), data(9, seed: 5))

@@ -12,7 +12,7 @@ import Trainer
         _ model: OpenModel, _ spec: String, _ options: [String] = [], isClassification: Bool = false
     ) throws -> AdapterComposition {
         try AdapterComposition(
-            parsing: spec, options: options, isClassification: isClassification, in: model.runtime)
+            parsing: spec, options: options, defaultHead: isClassification ? "linear-head" : nil, in: model.runtime)
     }
 
     @Test func anAdapterIsMadeForThePrefixBeforeIt() throws {

@@ -25,8 +25,8 @@ from seamkit.torch.folder import read_adapters
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples/onnx"
 sys.path.insert(0, str(EXAMPLE))
-import serve
-from export_model import export_model
+import serve  # noqa: E402
+from export_model import export_model  # noqa: E402
 
 # Of the largest logit, through a whole model; tokens are equal.
 TOLERANCE = 1e-4

@@ -93,6 +93,15 @@ def test_a_model_of_the_users_own() -> None:
     assert torch.equal(model(ids), expected)
 
 
+def test_a_second_of_one_name_is_refused_and_changes_nothing() -> None:
+    first = register_family("x", "bert")
+    with pytest.raises(seamkit.AlreadyExistsError):
+        register_family("x", "llama")
+    assert families.named("x") is first
+    assert register_family("x", "llama", replaces=True) is families.named("x") is not first
+    assert register_family("y", "bert", replaces=True) is families.named("y")
+
+
 class Named:
     def __init__(self, model_type: str, **fields: Any):
         self.__dict__ |= {"model_type": model_type, **fields}
@@ -115,6 +124,10 @@ SENTENCES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         text_encoder=hf.T5Config(), audio_encoder=hf.EncodecConfig(), decoder=hf.MusicgenDecoderConfig())),
         seamkit.UnsupportedError, 'register_family."musicgen", "bart", site='),
     "built in": (lambda: register_family("bert", "llama"), seamkit.AlreadyExistsError, '"bert" is built in'),
+    "twice": (lambda: register_family("x", "bert") and register_family("x", "llama"), seamkit.AlreadyExistsError,
+              '"x" is registered already: expected a name that is free, or replaces=True'),
+    "built in, replaced": (lambda: register_family("bert", "llama", replaces=True), seamkit.AlreadyExistsError,
+                           '"bert" is built in'),
     "like nothing": (lambda: register_family("x", "abacus"), seamkit.UnsupportedError,
                      'no family "abacus" to be like: expected one of t5, .*, such as "bert"'),
     "no name": (lambda: register_family("", "bert"), seamkit.InvalidArgumentError, "must be a name, found ''"),

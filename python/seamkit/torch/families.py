@@ -24,26 +24,32 @@ from seamkit.torch.site import NO_PREFIX, Site
 from seamkit.torch.sizes import vocabulary
 
 
-def register_family(model_type: str, family: Family | str, **changes: Any) -> Family:
+def register_family(model_type: str, family: Family | str, *, replaces: bool = False, **changes: Any) -> Family:
     """Makes a family of transformers known, for `attach`, `load` and `Site.of`, and returns its entry.
 
     Most families need no such call: it is for those that transformers says too little of, and for other seams than
     those that are found. model_type: that of the configuration. family: its description, or the name of a family that
-    is like it, built in or registered. changes: fields of `Family` that differ, as in
+    is like it, built in or registered. replaces: takes the place of an earlier registration of the name, if there is
+    one. changes: fields of `Family` that differ, as in
 
         register_family("distilbert", "bert", encoder=lambda model: model.base_model.transformer, past=None)
 
-    A registration goes before what SeamKit finds out itself; a second of one name replaces the first, and those built
-    in stay as they are. The native engine does not know such a family: its adapters are saved and loaded in PyTorch
-    alone. To be called before models are worked with, from one thread.
+    A registration goes before what SeamKit finds out itself; those built in stay as they are. The native engine does
+    not know such a family: its adapters are saved and loaded in PyTorch alone. To be called before models are worked
+    with, from one thread.
 
-    Raises AlreadyExistsError for a built-in name, UnsupportedError for one that it is to be like and that is unknown,
-    InvalidArgumentError for what is no description.
+    Raises AlreadyExistsError for a name that is built in, or registered and not to be replaced, UnsupportedError for one
+    that it is to be like and that is unknown, InvalidArgumentError for what is no description. The families are then as
+    before.
     """
     if not isinstance(model_type, str) or not model_type:
         raise InvalidArgumentError(f"register_family: model_type must be a name, found {model_type!r}")
     if model_type in BUILT_IN:
         raise AlreadyExistsError(f'register_family: the family "{model_type}" is built in')
+    if model_type in _families and not replaces:
+        raise AlreadyExistsError(
+            f'register_family: the family "{model_type}" is registered already: expected a name that is free, or '
+            "replaces=True")
     given = named(family) if isinstance(family, str) else family
     if not isinstance(given, Family):
         raise InvalidArgumentError(

@@ -228,7 +228,7 @@ def _read_values(path: Path, adapter: Adapter) -> None:
         raise NotFoundError(f'cannot open "{path}", there is no such file')
     try:
         with safe_open(path, "pt") as file:
-            values = {name: file.get_tensor(name) for name in file.keys()}
+            values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:
         raise FormatError(f"{path} is no safetensors file: {error}") from None
     places = {each.name: each for each in adapter._places}
