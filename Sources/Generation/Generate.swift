@@ -25,8 +25,8 @@ public struct GenerationProgress: Sendable, Equatable {
     public let done: Int
     /// The most steps there may be.
     public let total: Int
-    /// The newest token of each sequence, in the order of the results; nil in one that has ended before it. Nil before the
-    /// first step, and in beam search, where sequences still change.
+    /// The newest token of each sequence, in the order of the results; nil in one that has ended before it. Nil before
+    /// the first step, and in beam search, where sequences still change.
     public let tokens: [Int32?]?
 
     /// Throws `cancelled` where the receiver wants no more.

@@ -34,8 +34,8 @@ import Testing
         #expect(optimisation.variables.allSatisfy { $0.moments != nil })
     }
 
-    /// The cache of the encoder's output is used where adapters are inside the decoder alone, and changes nothing; one inside
-    /// the encoder gets its gradient in every step.
+    /// The cache of the encoder's output is used where adapters are inside the decoder alone, and changes nothing; one
+    /// inside the encoder gets its gradient in every step.
     @Test(arguments: ["encoder", "decoder", "both"]) func theCacheChangesNothing(_ stack: String) throws {
         let fixtures = try [true, false].map { try fixture([["stack": .string(stack)]], usesCache: $0) }
         let encoded = try fixtures.map { try $0.run().encodedExamples }

@@ -21,7 +21,8 @@ public final class Configuration {
     /// Objects within objects beyond this depth are one value, so that a file cannot make keys as long as itself.
     private static let mostDepth = 32
 
-    /// Every value of a JSON object that is no object. A list is one value; what is in it is looked up when it is asked for.
+    /// Every value of a JSON object that is no object. A list is one value; what is in it is looked up when it is asked
+    /// for.
     public init(flattening json: JSON) {
         var flat: [(String, JSON)] = []
         var objects: [TextKey: JSON] = [:]
