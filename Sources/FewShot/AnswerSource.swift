@@ -1,6 +1,7 @@
+import Datasets
 import Session
 import Support
-import Text
+import Tokenizers
 
 /// What a model says of a number of texts at the place of the answer.
 public struct AnswerFeatures: Sendable, Equatable {

@@ -1,7 +1,7 @@
+import Datasets
 import Files
 import Session
 import Support
-import Text
 
 /// A classification: a task, the model that is asked, and adapters on decoder.output that read its answers. Without
 /// adapters the scores are the model's own.

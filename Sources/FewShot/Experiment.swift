@@ -1,6 +1,6 @@
+import Datasets
 import Session
 import Support
-import Text
 
 /// A way to classify that an experiment compares.
 public enum FewShotMethod: String, Sendable, CaseIterable {

@@ -1,6 +1,6 @@
+import Datasets
 import Files
 import Support
-import Text
 
 /// What a model answered for each text, kept on disk, so that a second run asks it nothing.
 ///

@@ -1,7 +1,7 @@
+import Datasets
 import Engine
 import Files
 import Support
-import Text
 
 /// Class scores and hidden states of a number of texts, row by row.
 public struct ClassFeatures: Sendable {

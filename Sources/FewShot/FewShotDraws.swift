@@ -1,5 +1,5 @@
+import Datasets
 import Support
-import Text
 
 /// The training examples of an experiment: for every number of shots and every seed a draw of its own, all checked
 /// before a model is asked about any of them.

@@ -1,5 +1,5 @@
+import Datasets
 import Support
-import Text
 
 /// A prompt with solved examples in front of the question (Brown et al. 2020), for models that continue a text.
 public struct InContextPrompt: Sendable, Equatable {

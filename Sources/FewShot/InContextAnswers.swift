@@ -1,6 +1,7 @@
+import Datasets
 import Session
 import Support
-import Text
+import Tokenizers
 
 /// Class scores by demonstrations in the prompt (Brown et al. 2020), for a decoder-only model that runs here.
 public final class InContextAnswers {

@@ -1,5 +1,5 @@
 import Support
-import Text
+import Tokenizers
 
 /// The tokens by which a vocabulary scores the label words of a verbaliser.
 struct LabelTokens: Sendable {

@@ -1,8 +1,9 @@
+import Datasets
 import Engine
 import Files
 import Session
 import Support
-import Text
+import Tokenizers
 
 /// Answers of a model that runs in this process.
 ///

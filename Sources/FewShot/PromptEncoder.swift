@@ -1,6 +1,7 @@
+import Datasets
 import Session
 import Support
-import Text
+import Tokenizers
 
 /// A prompt as token ids, with the place of its answer.
 struct EncodedPrompt {

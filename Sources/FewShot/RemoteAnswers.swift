@@ -1,6 +1,6 @@
+import Datasets
 import Session
 import Support
-import Text
 
 /// Answers of a backbone that reads text by itself, such as a model behind a server.
 public final class RemoteAnswers: AnswerSource {

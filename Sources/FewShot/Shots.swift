@@ -1,6 +1,6 @@
+import Datasets
 import Engine
 import Support
-import Text
 
 /// A few examples of each class, drawn from a larger set.
 public struct Shots: Sendable, Equatable {

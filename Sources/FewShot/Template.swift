@@ -1,5 +1,5 @@
+import Datasets
 import Support
-import Text
 
 /// The kinds of models that can be asked for a label, which differ in where the answer stands.
 public enum PromptedModel: Sendable, CaseIterable {

@@ -1,5 +1,5 @@
+import Datasets
 import Support
-import Text
 
 extension LabelledTexts {
     /// Throws `SeamError(.invalidArgument)` when these are pairs and the template has no place for the second text, and

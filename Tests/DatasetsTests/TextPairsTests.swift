@@ -1,8 +1,8 @@
+import Datasets
 import Files
 import Support
 import TestSupport
 import Testing
-import Text
 
 @Suite struct MeaningRepresentations {
     @Test func linearised() throws {

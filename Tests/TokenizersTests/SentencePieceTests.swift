@@ -3,7 +3,7 @@ import Support
 import TestSupport
 import Testing
 
-@testable import Text
+@testable import Tokenizers
 
 /// A folder with the SentencePiece model of the fixtures under `name`.
 private func modelFolder(_ name: String, beside files: [String: String] = [:]) throws -> ScratchFolder {

@@ -3,7 +3,7 @@ import Support
 import TestSupport
 import Testing
 
-@testable import Text
+@testable import Tokenizers
 
 /// A tokenizer with the ids and texts that Hugging Face tokenizers gives (Fixtures/make_tokenizer_fixtures.py).
 struct TokenizerFixture: Sendable, CustomTestStringConvertible {
@@ -45,12 +45,6 @@ extension JSON {
     func setting(_ key: String, _ value: JSON) -> JSON {
         .object((objectValue ?? []).filter { $0.key != key } + [(key, value)])
     }
-}
-
-func makeTokenizer(_ file: JSON, beside files: [String: String] = [:]) throws -> Tokenizer {
-    let folder = try ScratchFolder(files)
-    try folder.write("tokenizer.json", file.serialized())
-    return try Tokenizer(folder: folder.path)
 }
 
 /// The bytes, since `String` takes canonically equivalent texts for equal.

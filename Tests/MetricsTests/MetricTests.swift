@@ -1,7 +1,7 @@
 import Support
 import Testing
 
-@testable import Text
+@testable import Metrics
 
 @Suite struct MetricTests {
     @Test func fixturesAreThere() {

@@ -2,8 +2,9 @@ import Files
 import Support
 import TestSupport
 import Testing
+import Tokenizers
 
-@testable import Text
+@testable import Datasets
 
 /// SplitMix64, so that orders can be written down here.
 private struct SplitMix: RandomNumberGenerator {

@@ -26,7 +26,7 @@ public enum TextMetric: String, Sendable, CaseIterable {
     /// Pure; safe from any thread.
     public func value(hypotheses: [String], references: [[String]]) throws -> Double {
         switch self {
-        case .exactMatch: 100 * (try Text.exactMatch(hypotheses: hypotheses, references: references))
+        case .exactMatch: 100 * (try Metrics.exactMatch(hypotheses: hypotheses, references: references))
         case .bleu: try corpusBLEU(hypotheses: hypotheses, references: references).score
         case .bleuMteval:
             try corpusBLEU(hypotheses: hypotheses, references: references, smoothing: .none, ignoresCase: true).score

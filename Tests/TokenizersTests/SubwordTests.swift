@@ -3,7 +3,7 @@ import Support
 import TestSupport
 import Testing
 
-@testable import Text
+@testable import Tokenizers
 
 /// Small trained tokenizers with what their references give (Fixtures/make_subword_fixtures.py).
 struct SubwordFixture: Sendable, CustomTestStringConvertible {

@@ -3,7 +3,7 @@ import Support
 extension PairDataset {
     /// The row numbers of each batch, rows in the order of the file; the last batch may be smaller.
     public func batches(size: Int) throws -> [[Int]] {
-        try Text.batches(Array(0..<count), size: size)
+        try Datasets.batches(Array(0..<count), size: size)
     }
 
     /// The row numbers of each batch for one pass over the shuffled rows; every row comes once, the last batch
@@ -12,7 +12,7 @@ extension PairDataset {
     /// The order depends on the generator's numbers only, as `shuffledOrder` says, so that a run with the same
     /// seed can be repeated on another machine and with another release of Swift.
     public func batches(size: Int, shuffledBy generator: inout some RandomNumberGenerator) throws -> [[Int]] {
-        try Text.batches(shuffledOrder(count, by: &generator), size: size)
+        try Datasets.batches(shuffledOrder(count, by: &generator), size: size)
     }
 
     /// As above with rows of like length in one batch, which leaves less padding.
@@ -32,7 +32,7 @@ extension PairDataset {
             let sorted = part.enumerated().sorted { left, right in
                 lengths(left.element, left.offset) < lengths(right.element, right.offset)
             }
-            return try Text.batches(sorted.map(\.element), size: size)
+            return try Datasets.batches(sorted.map(\.element), size: size)
         }
         return shuffledOrder(batches.count, by: &generator).map { batches[$0] }
     }

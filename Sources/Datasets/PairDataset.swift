@@ -1,5 +1,6 @@
 import Files
 import Support
+import Tokenizers
 
 /// Pairs of token id sequences to train or score a sequence-to-sequence model with, in the order of the file.
 ///

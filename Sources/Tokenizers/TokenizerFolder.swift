@@ -61,8 +61,8 @@ extension Tokenizer.Parts {
         self.init(
             path: path, model: model,
             addedTokens: try AddedTokens(added, model: model, normalizer: normalizer), normalizer: normalizer,
-            preTokenizer: try root.part("pre_tokenizer").map(Text.preTokenizer),
-            postProcessor: try root.part("post_processor").map(Text.postProcessor),
+            preTokenizer: try root.part("pre_tokenizer").map(Tokenizers.preTokenizer),
+            postProcessor: try root.part("post_processor").map(Tokenizers.postProcessor),
             decoder: try root.part("decoder").map(tokenDecoder))
         let addedCount = postProcessor?.addedCount ?? 0
         truncation = try root.part("truncation").map { try Truncation($0, addedCount: addedCount) }

@@ -1,4 +1,5 @@
 import Support
+import Tokenizers
 
 /// Token id sequences with their classes, to train or score a classifier with, in the order of the file.
 ///

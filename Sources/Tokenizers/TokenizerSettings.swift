@@ -42,7 +42,7 @@ struct TokenizerSettings {
     /// The normalizer, with what `do_lower_case`, `strip_accents` and `tokenize_chinese_chars` say of BERT's.
     func normalizer(_ root: TokenizerPart) throws -> (any Normalizer)? {
         guard let part = try root.part("normalizer") else { return nil }
-        guard let config, !isGeneral, part.member("type")?.stringValue == "BertNormalizer" else { return try Text.normalizer(part) }
+        guard let config, !isGeneral, part.member("type")?.stringValue == "BertNormalizer" else { return try Tokenizers.normalizer(part) }
         var members = part.value.objectValue ?? []
         for (key, name) in [
             ("do_lower_case", "lowercase"), ("strip_accents", "strip_accents"),
@@ -53,7 +53,7 @@ struct TokenizerSettings {
             members.removeAll { $0.key == name }
             members.append((key: name, value: value))
         }
-        return try Text.normalizer(TokenizerPart(file: part.file, path: part.path, value: .object(members)))
+        return try Tokenizers.normalizer(TokenizerPart(file: part.file, path: part.path, value: .object(members)))
     }
 
     /// Throws for settings that contradict `tokenizer.json`, where transformers goes by the settings.

@@ -3,7 +3,7 @@ import Support
 import TestSupport
 import Testing
 
-@testable import Text
+@testable import Tokenizers
 
 /// A small file that loads, to be spoilt in one place.
 private let plain: JSON = [

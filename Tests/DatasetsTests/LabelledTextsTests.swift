@@ -1,9 +1,8 @@
-import FewShot
+import Datasets
 import Files
 import Support
 import TestSupport
 import Testing
-import Text
 
 @Suite struct LabelledTextsTests {
     private func read(
