@@ -83,7 +83,7 @@ let package = Package(
             dependencies: [
                 "Session", "Tokenizers", "Datasets", "Files", "Engine", "Kernels", "Plotting", "Support", "CSeam",
             ]),
-        .target(name: "Exchange", dependencies: ["Session", "Files", "Engine", "Support"]),
+        .target(name: "PEFT", dependencies: ["Session", "Files", "Engine", "Support"]),
         .target(
             name: "CAPI",
             dependencies: [
@@ -99,7 +99,7 @@ let package = Package(
         .executableTarget(
             name: "seam",
             dependencies: [
-                "Trainer", "FewShot", "Sweep", "Exchange", "Session", "Tokenizers", "Datasets", "Metrics", "Files", "Engine",
+                "Trainer", "FewShot", "Sweep", "PEFT", "Session", "Tokenizers", "Datasets", "Metrics", "Files", "Engine",
                 "Generation", "Platform", "Support",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),

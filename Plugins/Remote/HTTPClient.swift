@@ -2,7 +2,7 @@ import CCurl
 import SeamPlugin
 
 /// Sends requests, several at a time over connections that stay open, and repeats those that fail in passing.
-final class Exchange {
+final class HTTPClient {
     private let settings: Settings
     private let log: HostLog
     private var multi: UnsafeMutableRawPointer

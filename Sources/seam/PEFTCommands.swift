@@ -1,10 +1,10 @@
 import ArgumentParser
-import Exchange
+import PEFT
 import Session
 import Support
 
 /// Programs that trained adapters are exchanged with.
-enum ExchangeFormat: String, CaseIterable, ExpressibleByArgument {
+enum AdapterFormat: String, CaseIterable, ExpressibleByArgument {
     case peft
 }
 
@@ -23,7 +23,7 @@ struct ExportCommand: ParsableCommand {
     @OptionGroup(title: "Adapters") var adapters: SavedAdapterOptions
 
     @Option(help: "What to write.")
-    var format: ExchangeFormat
+    var format: AdapterFormat
 
     @Option(help: "base_model_name_or_path in the folder: where those who load it find the model. None: left open.")
     var baseModel: String?
@@ -59,7 +59,7 @@ struct ImportCommand: ParsableCommand {
     @OptionGroup(title: "Model") var model: ModelOptions
 
     @Option(help: "What to read.")
-    var format: ExchangeFormat
+    var format: AdapterFormat
 
     @Option(help: "Folder that the other program wrote.")
     var input: String
