@@ -66,21 +66,28 @@ let package = Package(
         .target(name: "Engine", dependencies: ["Support", "Kernels"]),
         .target(name: "Files", dependencies: ["Support", "Platform", "CJansson", "CXXHash"]),
         .target(name: "SentencePieceBridge", linkerSettings: [.linkedLibrary("sentencepiece")]),
-        .target(name: "Text", dependencies: ["Support", "Files", "COnig", "CUTF8Proc", "SentencePieceBridge"]),
+        .target(name: "Tokenizers", dependencies: ["Support", "Files", "COnig", "CUTF8Proc", "SentencePieceBridge"]),
+        .target(name: "Datasets", dependencies: ["Tokenizers", "Files", "Support"]),
+        .target(name: "Metrics", dependencies: ["Support"]),
         .target(name: "Generation", dependencies: ["Support"]),
         .target(name: "Session", dependencies: ["Support", "Engine", "Files", "Generation", "Platform", "CSeam", "CFFI"]),
         .target(name: "Plotting", dependencies: ["Support"]),
         .target(
             name: "Trainer",
-            dependencies: ["Session", "Text", "Files", "Engine", "Generation", "Plotting", "Support", "CSeam"]),
+            dependencies: [
+                "Session", "Tokenizers", "Datasets", "Metrics", "Files", "Engine", "Generation", "Plotting", "Support", "CSeam",
+            ]),
         .target(name: "Sweep", dependencies: ["Trainer", "Session", "Files", "Plotting", "Support"]),
         .target(
-            name: "FewShot", dependencies: ["Session", "Text", "Files", "Engine", "Kernels", "Plotting", "Support", "CSeam"]),
-        .target(name: "Exchange", dependencies: ["Session", "Files", "Engine", "Support"]),
+            name: "FewShot",
+            dependencies: [
+                "Session", "Tokenizers", "Datasets", "Files", "Engine", "Kernels", "Plotting", "Support", "CSeam",
+            ]),
+        .target(name: "PEFT", dependencies: ["Session", "Files", "Engine", "Support"]),
         .target(
             name: "CAPI",
             dependencies: [
-                "Trainer", "FewShot", "Session", "Text", "Files", "Engine", "Generation", "Support", "CSeam",
+                "Trainer", "FewShot", "Session", "Tokenizers", "Datasets", "Files", "Engine", "Generation", "Support", "CSeam",
             ],
             exclude: ["exports.map"],
             linkerSettings: [
@@ -92,26 +99,32 @@ let package = Package(
         .executableTarget(
             name: "seam",
             dependencies: [
-                "Trainer", "FewShot", "Sweep", "Exchange", "Session", "Text", "Files", "Engine", "Generation", "Platform",
-                "Support",
+                "Trainer", "FewShot", "Sweep", "PEFT", "Session", "Tokenizers", "Datasets", "Metrics", "Files", "Engine",
+                "Generation", "Platform", "Support",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
         .target(name: "SeamPlugin", dependencies: ["CSeam", "CExit"], swiftSettings: embedded),
 
         .executableTarget(
-            name: "ExampleTrain", dependencies: ["Trainer", "Session", "Text", "Support"], path: "examples/swift"),
+            name: "ExampleTrain", dependencies: ["Trainer", "Session", "Tokenizers", "Datasets", "Support"], path: "examples/swift"),
         .executableTarget(
             name: "border-benchmark", dependencies: ["Session", "Engine", "Support", "CSeam"],
             path: "benchmarks/border"),
 
         // Tests: one target a module; those of the plugins stand with them above.
         .target(
-            name: "TestSupport", dependencies: ["Session", "Files", "Engine", "Support"], path: "Tests/TestSupport"),
+            name: "TestSupport", dependencies: ["Session", "Tokenizers", "Files", "Engine", "Support"],
+            path: "Tests/TestSupport"),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels"], exclude: ["Fixtures"]),
         .testTarget(name: "FilesTests", dependencies: ["Files", "Support", "TestSupport"], exclude: ["Fixtures"]),
         .testTarget(name: "GenerationTests", dependencies: ["Generation"], exclude: ["Fixtures"]),
-        .testTarget(name: "TextTests", dependencies: ["Text", "Files", "Support", "TestSupport"], exclude: ["Fixtures"]),
+        .testTarget(
+            name: "TokenizersTests", dependencies: ["Tokenizers", "Files", "Support", "TestSupport"],
+            exclude: ["Fixtures"]),
+        .testTarget(
+            name: "DatasetsTests", dependencies: ["Datasets", "Tokenizers", "Files", "Support", "TestSupport"]),
+        .testTarget(name: "MetricsTests", dependencies: ["Metrics", "Support"], exclude: ["Fixtures"]),
         .testTarget(name: "EngineTests", dependencies: ["Engine", "Support", "TestSupport"]),
         .testTarget(name: "SessionTests", dependencies: ["Session", "TestSupport"], exclude: ["Fixtures"]),
         .testTarget(name: "PlottingTests", dependencies: ["Plotting"]),

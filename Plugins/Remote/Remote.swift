@@ -6,25 +6,25 @@ import SeamPlugin
 /// here. What is sent and what it costs is told in docs/remote.md.
 final class Remote: TextBackbone {
     private let settings: Settings
-    private let exchange: Exchange
+    private let client: HTTPClient
     private let log: HostLog
     let info: BackboneInfo
 
     convenience init(options: Options, log: HostLog) throws(PluginError) {
         let settings = try Settings(options, log: log)
         var info = BackboneInfo(family: "remote")
-        let exchange: Exchange
+        let client: HTTPClient
         do throws(Problem) {
-            exchange = try Exchange(settings, log: log)
-            info.dModel = settings.wantsHidden ? try Self.width(exchange, settings) : 1
+            client = try HTTPClient(settings, log: log)
+            info.dModel = settings.wantsHidden ? try Self.width(client, settings) : 1
         } catch let problem {
             throw problem.pluginError
         }
-        self.init(settings, exchange, log, info)
+        self.init(settings, client, log, info)
     }
 
-    private init(_ settings: Settings, _ exchange: Exchange, _ log: HostLog, _ info: BackboneInfo) {
-        (self.settings, self.exchange, self.log, self.info) = (settings, exchange, log, info)
+    private init(_ settings: Settings, _ client: HTTPClient, _ log: HostLog, _ info: BackboneInfo) {
+        (self.settings, self.client, self.log, self.info) = (settings, client, log, info)
     }
 
     /// The addresses and names, and how far down the list of likely tokens answers are looked for.
@@ -34,19 +34,19 @@ final class Remote: TextBackbone {
     }
 
     /// How long hidden states are: only an embedding tells.
-    private static func width(_ exchange: Exchange, _ settings: Settings) throws(Problem) -> Int {
+    private static func width(_ client: HTTPClient, _ settings: Settings) throws(Problem) -> Int {
         let job = try WidthJob(settings)
-        if let failure = exchange.run([job], shouldContinue: { true }) { throw failure.problem }
+        if let failure = client.run([job], shouldContinue: { true }) { throw failure.problem }
         return job.width
     }
 
     func answer(_ query: Query) throws(PluginError) {
-        let before = exchange.sent
+        let before = client.sent
         do throws(Problem) {
             let answers = Answers(query.answers)
             let jobs = try makeJobs(query, answers)
-            let failure = exchange.run(jobs, shouldContinue: { query.shouldContinue() })
-            query.requests = exchange.sent - before
+            let failure = client.run(jobs, shouldContinue: { query.shouldContinue() })
+            query.requests = client.sent - before
             query.answered = failure.map { $0.unfinished * settings.batchSize } ?? query.prompts.count
             tell(of: answers, query)
             if let failure { throw failure.problem }

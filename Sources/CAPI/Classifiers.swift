@@ -1,9 +1,10 @@
 import CSeam
-import Files
+import Datasets
 import FewShot
+import Files
 import Session
 import Support
-import Text
+import Tokenizers
 
 final class ClassifierHandle {
     let owner: BackboneHandle

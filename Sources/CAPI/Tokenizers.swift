@@ -1,7 +1,7 @@
 import CSeam
 import Session
 import Support
-import Text
+import Tokenizers
 
 @c @implementation
 public func seam_tokenizer_open(

@@ -3,7 +3,6 @@ import Generation
 import Glibc
 import Session
 import Support
-import Text
 
 /// Teacher-forced results over a data set.
 public struct ScoreSummary: Sendable, Equatable {

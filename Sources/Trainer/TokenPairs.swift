@@ -1,7 +1,7 @@
+import Datasets
 import Files
 import Session
 import Support
-import Text
 
 /// Token ids of a data set: sources and, in the same order, targets, or the class of each source.
 public struct TokenPairs: Sendable {

@@ -1,8 +1,8 @@
+import Datasets
 import Engine
 import Files
 import Session
 import Support
-import Text
 
 /// A whole training: order of examples, seam cache, scoring, log, checkpoints, resuming, and what is saved at the end.
 ///

@@ -1,10 +1,11 @@
 import ArgumentParser
-import Files
+import Datasets
 import FewShot
+import Files
 import Glibc
 import Session
 import Support
-import Text
+import Tokenizers
 
 extension FewShotMethod: ExpressibleByArgument {}
 extension MultiToken: ExpressibleByArgument {}

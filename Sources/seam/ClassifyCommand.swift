@@ -1,9 +1,9 @@
 import ArgumentParser
+import Datasets
 import FewShot
 import Files
 import Session
 import Support
-import Text
 import Trainer
 
 struct ClassifyCommand: ParsableCommand {

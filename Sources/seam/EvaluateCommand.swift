@@ -1,9 +1,10 @@
 import ArgumentParser
 import Files
 import Generation
+import Metrics
 import Session
 import Support
-import Text
+import Tokenizers
 import Trainer
 
 extension TextMetric: ExpressibleByArgument {}

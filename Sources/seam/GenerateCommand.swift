@@ -3,7 +3,6 @@ import Files
 import Generation
 import Session
 import Support
-import Text
 import Trainer
 
 /// How to generate; what is not given comes from the model's own settings (generation_config.json).

@@ -1,6 +1,6 @@
 import Session
 import Support
-import Text
+import Tokenizers
 
 /// Texts that a command is given, as arguments or as lines of standard input.
 struct GivenTexts {

@@ -1,8 +1,9 @@
 import ArgumentParser
+import Datasets
 import Files
 import Session
 import Support
-import Text
+import Tokenizers
 import Trainer
 
 /// Where the model and its tokenizer are, and how to open them.

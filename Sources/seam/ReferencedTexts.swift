@@ -1,4 +1,4 @@
-import Text
+import Datasets
 import Trainer
 
 /// Sources to generate from, each with the texts that the result is compared with.

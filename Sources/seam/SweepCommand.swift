@@ -1,9 +1,9 @@
 import ArgumentParser
 import Files
+import Metrics
 import Session
 import Support
 import Sweep
-import Text
 import Trainer
 
 struct SweepCommand: ParsableCommand {

@@ -1,9 +1,10 @@
 import Files
 import Generation
+import Metrics
 import Session
 import Support
 import Sweep
-import Text
+import Tokenizers
 import Trainer
 
 /// The data sets of a sweep, read once, and how its models are measured on them.

@@ -1,9 +1,10 @@
 import ArgumentParser
+import Datasets
 import Files
 import Glibc
 import Session
 import Support
-import Text
+import Tokenizers
 import Trainer
 
 /// What is trained for.

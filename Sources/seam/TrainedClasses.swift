@@ -1,9 +1,10 @@
 import ArgumentParser
+import Datasets
 import FewShot
 import Files
 import Session
 import Support
-import Text
+import Tokenizers
 import Trainer
 
 /// Labelled texts for an adapter that was trained to classify, not asked by prompts.

@@ -1,6 +1,6 @@
+import Datasets
 import FewShot
 import Support
-import Text
 
 /// A source whose answers are numbers of the text alone, and which can be told to fail.
 final class FakeAnswers: AnswerSource {

@@ -4,7 +4,7 @@ import Glibc
 import Support
 import TestSupport
 import Testing
-import Text
+import Datasets
 
 @testable import FewShot
 

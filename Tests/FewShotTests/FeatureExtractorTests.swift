@@ -3,7 +3,7 @@ import Glibc
 import Support
 import TestSupport
 import Testing
-import Text
+import Datasets
 
 @testable import FewShot
 

@@ -3,7 +3,8 @@ import Session
 import Support
 import TestSupport
 import Testing
-import Text
+import Tokenizers
+import Datasets
 
 @testable import FewShot
 

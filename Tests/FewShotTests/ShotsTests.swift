@@ -1,8 +1,8 @@
+import Datasets
 import FewShot
 import Support
 import TestSupport
 import Testing
-import Text
 
 @Suite struct ShotsTests {
     private func data(_ labels: [String]) throws -> LabelledTexts {

@@ -1,8 +1,8 @@
+import Datasets
 import FewShot
 import Support
 import TestSupport
 import Testing
-import Text
 
 @Suite struct TemplateTests {
     @Test func theAnswerStandsAtTheMask() throws {

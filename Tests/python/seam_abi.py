@@ -31,7 +31,7 @@ os.environ["SEAMKIT_LIBRARY_PATH"] = str(library_path().parent)
 
 from seamkit import SeamError  # noqa: E402
 from seamkit import _declarations as c  # noqa: E402
-from seamkit._native.exchange import lend_memory, lent_count, pointer, received  # noqa: E402
+from seamkit._native.dlpack import lend_memory, lent_count, pointer, received  # noqa: E402
 from seamkit._native.library import checked, library  # noqa: E402
 
 __all__ = [

@@ -8,10 +8,11 @@
 // MODEL is a folder in the Hugging Face layout with a tokenizer.json; each line of the data is a JSON object with the
 // strings "source" and "target"; `adapter` is the folder to write; 100 is the number of steps.
 
+import Datasets
 import Glibc
 import Session
 import Support
-import Text
+import Tokenizers
 import Trainer
 
 let batchSize = 8

@@ -20,7 +20,7 @@ from tiny_models import add_tokenizer, reference, save, tokens
 
 import seamkit
 from seamkit import Batch
-from seamkit._native.exchange import lent_count
+from seamkit._native.dlpack import lent_count
 
 # Of the largest logit: both sides compute in f32 with sums in another order (as Tests/python/test_backbones.py).
 TOLERANCE = 1e-5

@@ -24,7 +24,7 @@ from transformers import AutoConfig
 
 import seamkit
 import seamkit.torch as engine
-from seamkit._native.exchange import lent_count
+from seamkit._native.dlpack import lent_count
 from seamkit.torch import attached, host, passes
 
 ROOT = Path(__file__).resolve().parents[2]

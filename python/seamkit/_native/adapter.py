@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from seamkit import _declarations as c
-from seamkit._native.exchange import Array, array, integers, lend, output, pointer, received
+from seamkit._native.dlpack import Array, array, integers, lend, output, pointer, received
 from seamkit._native.handles import Handle, made
 from seamkit._native.library import changed, checked, library, losses_of, sized, taken_json, taken_string, utf8
 from seamkit._native.progress import CALLBACK, Watch, watched

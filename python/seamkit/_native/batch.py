@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from seamkit import _declarations as c
-from seamkit._native.exchange import Array, integers, pointer
+from seamkit._native.dlpack import Array, integers, pointer
 from seamkit._native.library import sized
 from seamkit.errors import ShapeError
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from seamkit import _declarations as c
 from seamkit._native.adapter import Adapter
-from seamkit._native.exchange import Array, pointer
+from seamkit._native.dlpack import Array, pointer
 from seamkit._native.handles import Handle, made
 from seamkit._native.library import changed, checked, library, losses_of, sized, utf8
 from seamkit._native.progress import CALLBACK, Watch, watched

@@ -13,7 +13,7 @@ import numpy as np
 from seamkit import _declarations as c
 from seamkit._native.adapter import Adapter, of_backbone
 from seamkit._native.batch import Batch
-from seamkit._native.exchange import Array, output, pointer, received
+from seamkit._native.dlpack import Array, output, pointer, received
 from seamkit._native.handles import Handle, made
 from seamkit._native.library import Options, adapter_options, changed, checked, library, sized, utf8
 from seamkit._native.progress import CALLBACK, Progress, Watch, watched

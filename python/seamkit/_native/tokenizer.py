@@ -6,7 +6,7 @@ import ctypes
 from collections.abc import Sequence
 from pathlib import Path
 
-from seamkit._native.exchange import integers, pointer
+from seamkit._native.dlpack import integers, pointer
 from seamkit._native.handles import Handle, made
 from seamkit._native.library import checked, taken_string, utf8
 from seamkit.texts import c_string

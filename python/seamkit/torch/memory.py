@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from seamkit import _declarations as c
-from seamkit._native.exchange import lend_memory
+from seamkit._native.dlpack import lend_memory
 from seamkit.errors import IncompatibleError, InvalidArgumentError, ShapeError, UnsupportedError
 from seamkit.torch import checks
 from seamkit.torch.checks import HALF

@@ -1,0 +1,209 @@
+import Datasets
+import Session
+import Support
+
+/// A way to classify that an experiment compares.
+public enum FewShotMethod: String, Sendable, CaseIterable {
+    /// The class of the greatest score, without training.
+    case zeroShot = "zero-shot"
+    /// The same with calibrated scores.
+    case calibratedZeroShot = "calibrated-zero-shot"
+    /// Training examples in front of the text, in one prompt.
+    case inContext = "in-context"
+    /// The nearest mean of a class's hidden states.
+    case classMean = "class-mean"
+    /// Logistic regression on the hidden states.
+    case logisticRegression = "logistic-regression"
+    /// The adapters on decoder.output.
+    case adapters = "adapters"
+
+    /// Whether it is the same for every draw.
+    var isWithoutTraining: Bool { self == .zeroShot || self == .calibratedZeroShot }
+}
+
+/// Compares methods of few-shot classification on one data set: for every number of shots and every seed a fresh draw
+/// of training examples, all methods on the same draw, all measured on the same test texts.
+///
+/// Shots and settings are the caller's: nothing is chosen by the test texts.
+public struct FewShotExperiment {
+    public struct Options {
+        /// In the order of the report, none of them twice.
+        public var methods: [FewShotMethod] = [
+            .zeroShot, .calibratedZeroShot, .classMean, .logisticRegression, .adapters,
+        ]
+        public var training = HeadTrainingOptions()
+
+        public init() {}
+    }
+
+    /// What happens in `run`, in order.
+    public enum Event {
+        /// Distinct texts answered, of so many that the model had to be asked for.
+        case asked(part: String, done: Int, of: Int)
+        /// A draw was trained on: accuracy of the adapters, if they are compared.
+        case trained(shots: Int, seed: UInt64, accuracy: Double?)
+    }
+
+    private let extractor: FeatureExtractor
+    private let draws: FewShotDraws
+    private let test: LabelledTexts
+    private let options: Options
+    /// What the method `adapters` is called in the report.
+    private let adapterName: String
+    /// New adapters for a seed.
+    private let makeAdapters: (UInt64) throws -> [Adapter]
+    /// A model that answers prompts with demonstrations.
+    private let demonstrations: InContextAnswers?
+
+    /// - Parameters:
+    ///   - demonstrations: needed for `.inContext`.
+    ///   - adapterName: what the adapters are called in the report.
+    ///   - adapters: makes the adapters for a seed, in the order in which they run.
+    /// - Throws: `.invalidArgument` for no method or one that is given twice and for data sets whose labels are not the
+    ///   task's, `.unsupported` for a method that the model cannot be asked for.
+    public init(
+        extractor: FeatureExtractor, draws: FewShotDraws, test: LabelledTexts, options: Options,
+        demonstrations: InContextAnswers? = nil, adapterName: String,
+        adapters: @escaping (UInt64) throws -> [Adapter]
+    ) throws {
+        func list(_ names: [String]) -> String { names.joined(separator: ", ") }
+        let labels = extractor.task.verbalizer.labels
+        for data in [draws.training, test] where !data.labelNames.elementsEqual(labels, by: { TextKey($0) == TextKey($1) }) {
+            throw SeamError(
+                .invalidArgument,
+                "\(data.name) has the labels \(list(data.labelNames)), the task has \(list(labels))")
+        }
+        guard !options.methods.isEmpty, Set(options.methods).count == options.methods.count else {
+            throw SeamError(
+                .invalidArgument,
+                "an experiment needs methods, each once, found \(list(options.methods.map(\.rawValue)))")
+        }
+        guard demonstrations != nil || !options.methods.contains(.inContext) else {
+            throw SeamError(
+                .unsupported, "in-context examples need a model that continues a text (decoder-only) and runs here")
+        }
+        (self.extractor, self.draws, self.test, self.options) = (extractor, draws, test, options)
+        (self.demonstrations, self.adapterName, makeAdapters) = (demonstrations, adapterName, adapters)
+    }
+
+    /// Runs the comparison.
+    /// - Parameters:
+    ///   - observe: called as it goes; false stops with `.cancelled`.
+    ///   - keep: given the trained adapters of each draw, to save them.
+    /// - Returns: a table; shots 0 are the methods without training.
+    public func run(
+        title: String, observe: (Event) -> Bool = { _ in true },
+        keep: (FewShotDraws.Draw, [Adapter]) throws -> Void = { _, _ in }
+    ) throws -> Report {
+        var results = ExperimentResults()
+        let asked = Asked(
+            test: try ask(test.inputs, "test", observe),
+            empty: try extractor.emptyFeatures { observe(.asked(part: "an empty text", done: $0, of: $1)) })
+        for method in options.methods where method.isWithoutTraining {
+            results.add(try outcome(of: method, asked), method, shots: 0)
+        }
+        for draw in draws.all {
+            let examples = Examples(
+                draw: draw, features: try ask(draws.inputs(draw), Self.name(draw), observe), labels: draws.labels(draw))
+            var accuracy: Double?
+            for method in options.methods where !method.isWithoutTraining {
+                let outcome: Outcome
+                switch method {
+                case .inContext: outcome = try inContext(draw, observe)
+                case .adapters:
+                    outcome = try trainAdapters(examples, asked, keep)
+                    accuracy = outcome.metrics.accuracy
+                default: outcome = try baseline(method, examples, asked)
+                }
+                results.add(outcome, method, shots: draw.shots)
+            }
+            guard observe(.trained(shots: draw.shots, seed: draw.seed, accuracy: accuracy)) else {
+                throw SeamError(.cancelled, "the experiment was cancelled")
+            }
+        }
+        let queries = extractor.source.queryCount
+        return try results.report(
+            title: title, methods: options.methods, shots: draws.shots,
+            secondsPerQuery: queries > 0 ? extractor.querySeconds / Double(queries) : 0, adapterName: adapterName)
+    }
+
+    // MARK: One step
+
+    private typealias Outcome = ExperimentResults.Outcome
+
+    /// What all draws share.
+    private struct Asked {
+        let test: ClassFeatures
+        let empty: ClassFeatures
+    }
+
+    /// A draw with what the model says of it.
+    private struct Examples {
+        let draw: FewShotDraws.Draw
+        let features: ClassFeatures
+        let labels: [Int]
+    }
+
+    private static func name(_ draw: FewShotDraws.Draw) -> String { "\(draw.shots) shots, seed \(draw.seed)" }
+
+    private func ask(_ inputs: [InputText], _ part: String, _ observe: (Event) -> Bool) throws -> ClassFeatures {
+        try extractor.features(of: inputs) { observe(.asked(part: part, done: $0, of: $1)) }
+    }
+
+    private func measure(_ scores: [Float]) throws -> ClassificationMetrics {
+        let classes = extractor.task.classes
+        return try ClassificationMetrics(
+            predictions: try predictedClasses(scores, classes: classes), labels: test.labels, classes: classes)
+    }
+
+    private func outcome(of method: FewShotMethod, _ asked: Asked) throws -> Outcome {
+        guard method == .calibratedZeroShot else { return Outcome(metrics: try measure(asked.test.probabilities)) }
+        let calibrated = try ZeroShot.calibrated(asked.test.probabilities, empty: asked.empty.probabilities)
+        return Outcome(metrics: try measure(calibrated), queries: 1)
+    }
+
+    private func baseline(_ method: FewShotMethod, _ examples: Examples, _ asked: Asked) throws -> Outcome {
+        let known = examples.features
+        let start = monotonicSeconds()
+        let classify: ([Float]) throws -> [Float]
+        if method == .classMean {
+            classify = try NearestClassMean(
+                features: known.hidden, labels: examples.labels, classes: known.classes, width: known.width).scores
+        } else {
+            classify = try LogisticRegression(
+                features: known.hidden, labels: examples.labels, classes: known.classes, width: known.width).scores
+        }
+        let seconds = monotonicSeconds() - start
+        return Outcome(
+            metrics: try measure(classify(asked.test.hidden)), queries: known.count, secondsTraining: seconds)
+    }
+
+    private func trainAdapters(
+        _ examples: Examples, _ asked: Asked, _ keep: (FewShotDraws.Draw, [Adapter]) throws -> Void
+    ) throws -> Outcome {
+        let known = examples.features
+        let adapters = try makeAdapters(examples.draw.seed)
+        let start = monotonicSeconds()
+        _ = try fit(
+            adapters: adapters, scores: known.scores, hidden: known.hidden, labels: examples.labels.map { Int32($0) },
+            emptyScores: asked.empty.scores, options: options.training)
+        let seconds = monotonicSeconds() - start
+        for adapter in adapters { adapter.task = extractor.task.json }
+        let scores = try classScores(adapters: adapters, scores: asked.test.scores, hidden: asked.test.hidden)
+        let outcome = Outcome(metrics: try measure(scores), queries: known.count + 1, secondsTraining: seconds)
+        try keep(examples.draw, adapters)
+        return outcome
+    }
+
+    private func inContext(_ draw: FewShotDraws.Draw, _ observe: (Event) -> Bool) throws -> Outcome {
+        guard let demonstrations else { throw SeamError(.internal, "there is no model for in-context examples") }
+        let before = demonstrations.querySeconds
+        let solved = zip(draws.inputs(draw), draws.labels(draw)).map { (input: $0, label: $1) }
+        let scores = try demonstrations.scores(test.inputs, demonstrations: solved) {
+            observe(.asked(part: "in context, \(Self.name(draw))", done: $0, of: $1))
+        }
+        return Outcome(
+            metrics: try measure(scores), queries: test.count,
+            secondsQuerying: demonstrations.querySeconds - before)
+    }
+}

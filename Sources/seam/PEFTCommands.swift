@@ -1,0 +1,83 @@
+import ArgumentParser
+import PEFT
+import Session
+import Support
+
+/// Programs that trained adapters are exchanged with.
+enum AdapterFormat: String, CaseIterable, ExpressibleByArgument {
+    case peft
+}
+
+struct ExportCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "export",
+        abstract: "Write trained prefixes for another program.",
+        discussion: """
+            With --format peft: a folder for PeftModel.from_pretrained, of the prefix that the adapters give together. \
+            Networks and gates are computed away. With --overwrite a folder of that format is replaced, no other.
+
+            Example: seam export --model model --adapter run/adapter --format peft --output peft-prefix
+            """)
+
+    @OptionGroup(title: "Model") var model: ModelOptions
+    @OptionGroup(title: "Adapters") var adapters: SavedAdapterOptions
+
+    @Option(help: "What to write.")
+    var format: AdapterFormat
+
+    @Option(help: "base_model_name_or_path in the folder: where those who load it find the model. None: left open.")
+    var baseModel: String?
+
+    @Option(help: "Folder to write.")
+    var output: String
+
+    @OptionGroup var replacing: OverwriteOption
+
+    @OptionGroup var common: CommonOptions
+
+    func run() throws {
+        try replacing.check(output)
+        let session = Session(backbone: try model.openBackbone(try common.makeRuntime()))
+        try adapters.attach(to: session)
+        switch format {
+        case .peft: try PEFTPrefix.export(session, baseModel: baseModel, replaces: replacing.overwrite, to: output)
+        }
+    }
+}
+
+struct ImportCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "import",
+        abstract: "Make an adapter of a prefix that another program trained.",
+        discussion: """
+            With --format peft: the folder that PEFT's prefix tuning saved becomes an adapter prefix-tuning, which can \
+            be trained on. With --overwrite an adapter of SeamKit's is replaced, nothing else.
+
+            Example: seam import --model model --format peft --input peft-prefix --output adapter
+            """)
+
+    @OptionGroup(title: "Model") var model: ModelOptions
+
+    @Option(help: "What to read.")
+    var format: AdapterFormat
+
+    @Option(help: "Folder that the other program wrote.")
+    var input: String
+
+    @Option(help: "Folder of the adapter to write.")
+    var output: String
+
+    @OptionGroup var replacing: OverwriteOption
+
+    @OptionGroup var common: CommonOptions
+
+    func run() throws {
+        try replacing.check(output)
+        let backbone = try model.openBackbone(try common.makeRuntime())
+        switch format {
+        case .peft:
+            try PEFTPrefix.importAdapter(
+                from: input, backbone: backbone, replaces: replacing.overwrite, to: output)
+        }
+    }
+}
