@@ -42,7 +42,8 @@ public func seam_backbone_query(
     _ backbone: OpaquePointer?, _ prompts: UnsafePointer<UnsafePointer<CChar>?>?, _ promptCount: Int,
     _ answers: UnsafePointer<UnsafePointer<CChar>?>?, _ answerCount: Int, _ progress: seam_progress_callback?,
     _ user: UnsafeMutableRawPointer?, _ scores: UnsafeMutablePointer<Float>?, _ scoreCapacity: Int,
-    _ hidden: UnsafeMutablePointer<Float>?, _ hiddenCapacity: Int, _ answered: UnsafeMutablePointer<Int>?, _ requests: UnsafeMutablePointer<Int64>?, _ error: ErrorSlot
+    _ hidden: UnsafeMutablePointer<Float>?, _ hiddenCapacity: Int, _ answered: UnsafeMutablePointer<Int>?,
+    _ requests: UnsafeMutablePointer<Int64>?, _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
         answered?.pointee = 0
@@ -51,13 +52,14 @@ public func seam_backbone_query(
         let prompts = try texts(prompts, promptCount, "prompts", counted: "prompt_count")
         let answers = try texts(answers, answerCount, "answers", counted: "answer_count")
         let out = try required(scores, "scores")
-        try requireRoom(
-            scoreCapacity, "score_capacity", for: prompts.count * answers.count,
-            "\(answers.count) scores of each of \(prompts.count) prompts")
-        if hidden != nil {
+        // What reads tokens is refused for that below.
+        if handle.backbone.info.architecture == .text {
             let width = handle.backbone.info.dModel
             try requireRoom(
-                hiddenCapacity, "hidden_capacity", for: prompts.count * width,
+                scoreCapacity, "score_capacity", for: prompts.count * answers.count,
+                "\(answers.count) scores of each of \(prompts.count) prompts")
+            try requireRoom(
+                hidden == nil ? nil : hiddenCapacity, "hidden_capacity", for: prompts.count * width,
                 "\(width) numbers of each of \(prompts.count) prompts")
         }
         let progress = Progress(progress, user)

@@ -62,7 +62,7 @@ public func seam_classifier_fit(
         let inputs = try inputs(texts, textsB, count)
         let labels = UnsafeBufferPointer(start: try required(labels, "labels"), count: inputs.count).map(Int.init)
         let options = try headTrainingOptions(options)
-        if losses != nil { try requireRoom(lossCapacity, "loss_capacity", forLossesOf: options) }
+        try requireRoom(losses == nil ? nil : lossCapacity, forLossesOf: options)
         let progress = Progress(progress, user)
         let found = try handle.classifier.fit(
             inputs, labels: labels, options: options, asked: handle.asking(progress),

@@ -3,9 +3,8 @@ import Glibc
 import Session
 import Support
 
-// What every function of client.h has in common: a thrown error becomes a status and an error object, arguments are
-// checked before they are touched, and structs of a caller compiled with an older header are read no further than it
-// knows them.
+// What every function of client.h has in common: a thrown error becomes a status and an error object, and arguments are
+// checked before they are touched. Structs.swift has what is common to the structs.
 
 public typealias ErrorSlot = UnsafeMutablePointer<OpaquePointer?>?
 
@@ -47,16 +46,18 @@ func count(_ value: Int, _ name: String, atMost limit: Int = 1 << 26) throws -> 
 
 /// Throws `.invalidArgument` where an array that is filled has too little room.
 /// - Parameters:
-///   - capacity: what the caller says of the array.
+///   - capacity: what the caller says of the array; nil where it gives none and wants nothing written.
 ///   - what: what is written there ("the scores of 3 examples").
-func requireRoom(_ capacity: Int, _ name: String, for needed: Int, _ what: String) throws {
+func requireRoom(_ capacity: Int?, _ name: String, for needed: Int, _ what: String) throws {
+    guard let capacity else { return }
     let found = try count(capacity, name, atMost: 1 << 62)
     guard found >= needed else {
         throw SeamError(.invalidArgument, "argument \(name) must be at least \(needed), for \(what), found \(found)")
     }
 }
 
-/// One of a caller's array of things.
+/// The thing at an index that the caller gives.
+/// - Parameter what: what they are, in the plural.
 func entry<Element>(_ all: [Element], at index: Int, _ what: String) throws -> Element {
     guard all.indices.contains(index) else {
         throw SeamError(

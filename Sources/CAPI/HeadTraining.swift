@@ -20,7 +20,7 @@ public func seam_adapter_fit(
         let adapter = try object(adapter, "adapter", as: AdapterHandle.self).adapter
         let features = try features(adapter, scores, hidden, examples)
         let options = try headTrainingOptions(options)
-        if losses != nil { try requireRoom(lossCapacity, "loss_capacity", forLossesOf: options) }
+        try requireRoom(losses == nil ? nil : lossCapacity, forLossesOf: options)
         try Memory.require(examples, MemoryLayout<Int32>.size, for: "a copy of \(examples) labels")
         let classes = Array(UnsafeBufferPointer(start: try required(labels, "labels"), count: examples))
         let found = try fit(
@@ -71,10 +71,11 @@ extension Progress {
 }
 
 /// Throws `.invalidArgument` where the losses of a training find too little room.
-func requireRoom(_ capacity: Int, _ name: String, forLossesOf options: HeadTrainingOptions) throws {
+/// - Parameter capacity: nil where none are wanted.
+func requireRoom(_ capacity: Int?, forLossesOf options: HeadTrainingOptions) throws {
     // An unbelievable number of epochs is refused as such.
     try options.validate()
-    try requireRoom(capacity, name, for: options.epochs, "the losses of \(options.epochs) epochs")
+    try requireRoom(capacity, "loss_capacity", for: options.epochs, "the losses of \(options.epochs) epochs")
 }
 
 // MARK: Options

@@ -31,7 +31,9 @@ public func seam_runtime_set_log(
 public func seam_set_thread_count(_ count: Int32) { NativeEngine.threadCount = Int(max(count, 0)) }
 
 @c @implementation
-public func seam_runtime_load_plugin(_ runtime: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ error: ErrorSlot) -> seam_status {
+public func seam_runtime_load_plugin(_ runtime: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ error: ErrorSlot)
+    -> seam_status
+{
     attempt(error) {
         let handle = try object(runtime, "runtime", as: RuntimeHandle.self)
         try handle.runtime.loadPlugin(try text(path, "path"))
@@ -51,7 +53,9 @@ public func seam_runtime_load_plugins(
 }
 
 @c @implementation
-public func seam_runtime_unload_plugin(_ runtime: OpaquePointer?, _ id: UnsafePointer<CChar>?, _ error: ErrorSlot) -> seam_status {
+public func seam_runtime_unload_plugin(_ runtime: OpaquePointer?, _ id: UnsafePointer<CChar>?, _ error: ErrorSlot)
+    -> seam_status
+{
     attempt(error) {
         let handle = try object(runtime, "runtime", as: RuntimeHandle.self)
         try handle.runtime.unloadPlugin(try text(id, "id"))

@@ -63,6 +63,7 @@ public func seam_session_save(
 ) -> seam_status {
     attempt(error) {
         let session = try object(session, "session", as: SessionHandle.self).session
+        try session.requireUnmerged(toBe: "saved")
         try AdapterFolder.saveAll(
             session.adapters, backbone: session.backbone, isBackboneTrained: session.backbone.isTrained,
             weights: try optionalText(backbonePath, "backbone_path").map { try ModelFiles($0) },
@@ -110,21 +111,25 @@ public func seam_session_move(
 }
 
 @c @implementation
-public func seam_session_merge(_ session: OpaquePointer?, _ adapter: OpaquePointer?, _ error: ErrorSlot) -> seam_status {
+public func seam_session_merge(_ session: OpaquePointer?, _ adapter: OpaquePointer?, _ error: ErrorSlot)
+    -> seam_status
+{
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
         let adapter = try object(adapter, "adapter", as: AdapterHandle.self).adapter
         try handle.refuseWhileTraining("merged")
-        _ = adapter; throw SeamError(.unsupported, "merging is not there yet")
+        try handle.session.merge(adapter)
     }
 }
 
 @c @implementation
-public func seam_session_unmerge(_ session: OpaquePointer?, _ adapter: OpaquePointer?, _ error: ErrorSlot) -> seam_status {
+public func seam_session_unmerge(_ session: OpaquePointer?, _ adapter: OpaquePointer?, _ error: ErrorSlot)
+    -> seam_status
+{
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
         let adapter = try object(adapter, "adapter", as: AdapterHandle.self).adapter
-        _ = (handle, adapter); throw SeamError(.unsupported, "merging is not there yet")
+        try handle.session.unmerge(adapter)
     }
 }
 

@@ -33,12 +33,12 @@ extension SizedStruct {
 }
 
 /// A copy of a caller's struct; members that its header does not have are 0.
-func read<Value: SizedStruct & BitwiseCopyable>(_ pointer: UnsafePointer<Value>?, _ name: String) throws -> Value {
+func read<Value: SizedStruct>(_ pointer: UnsafePointer<Value>?, _ name: String) throws -> Value {
     try bounded(try required(pointer, name), atLeast: Value.leastSize, "argument \(name)", code: .invalidArgument)
 }
 
 /// A caller's struct that will be filled, checked.
-func place<Value: SizedStruct & BitwiseCopyable>(
+func place<Value: SizedStruct>(
     _ pointer: UnsafeMutablePointer<Value>?, _ name: String
 ) throws -> UnsafeMutablePointer<Value> {
     _ = try read(pointer.map { UnsafePointer($0) }, name)

@@ -47,9 +47,9 @@ public final class Context {
         return result
     }
 
-    /// Whether a tensor's memory may be written by the operation that is given it last: it is the result of an operation of
-    /// this pass and all that is on its memory, and no backward step has kept it. Only what was retained lately is looked
-    /// through; for what is older the answer is no.
+    /// Whether a tensor's memory may be written by the operation that is given it last: it is the result of an
+    /// operation of this pass and all that is on its memory, and no backward step has kept it. Only what was retained
+    /// lately is looked through; for what is older the answer is no.
     func isScratch(_ x: Tensor) -> Bool {
         !recordsGradients && x.isResult && x.ownsStorageAlone()
             && handles.suffix(256).reversed().contains { $0 === x }
@@ -103,8 +103,8 @@ public final class Context {
         return result
     }
 
-    /// `x` itself if row-major and in memory of the pool, else such a copy, without history: what may outlive the plugin
-    /// that made it.
+    /// `x` itself if row-major and in memory of the pool, else such a copy, without history: what may outlive the
+    /// plugin that made it.
     public func owned(_ x: Tensor) throws(SeamError) -> Tensor {
         x.isContiguous && !x.storage.isBorrowed ? x : try copied(x)
     }

@@ -63,7 +63,9 @@ extension AnswerSource {
 
 /// The answers of a session's model: of one that reads text without a tokenizer, of others with theirs.
 /// - Throws: `.invalidArgument` for a model that reads tokens and no tokenizer, and as `LocalAnswers` and `RemoteAnswers`.
-public func answerSource(session: Session, tokenizer: Tokenizer?, task: ClassificationTask) throws -> any AnswerSource {
+public func answerSource(
+    session: Session, tokenizer: Tokenizer?, task: ClassificationTask
+) throws -> any AnswerSource {
     if session.backbone.info.architecture == .text { return try RemoteAnswers(backbone: session.backbone, task: task) }
     guard let tokenizer else {
         throw SeamError(

@@ -52,9 +52,9 @@ public final class FeatureExtractor {
     }
 
     /// The features of texts, in their order.
-    /// - Parameter progress: called with the number of distinct texts that are answered and of all that the model is asked
-    ///   about, before each part of the work and after the last; false stops with `.cancelled`, and what was answered is
-    ///   kept. Not called where nothing is asked.
+    /// - Parameter progress: called with the number of distinct texts that are answered and of all that the model is
+    ///   asked about, before each part of the work and after the last; false stops with `.cancelled`, and what was
+    ///   answered is kept. Not called where nothing is asked.
     public func features(
         of inputs: [InputText], progress: (Int, Int) -> Bool = { _, _ in true }
     ) throws -> ClassFeatures {

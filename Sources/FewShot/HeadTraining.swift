@@ -56,8 +56,8 @@ public struct HeadTrainingOptions: Sendable, Equatable {
 ///   - labels: the class of each example, from 0; every class has one.
 ///   - emptyScores: the scores of an empty text [classes]; nil where they are not known. They go to the first adapter:
 ///     what flows into later ones is no longer the backbone's.
-///   - progress: called before the first epoch and after each with the number of epochs that are done and the loss of the
-///     last, nil for none; false stops with `.cancelled`. What needs no epochs is done at once.
+///   - progress: called before the first epoch and after each with the number of epochs that are done and the loss of
+///     the last, nil for none; false stops with `.cancelled`. What needs no epochs is done at once.
 /// - Returns: the mean loss of each epoch, before its update.
 /// - Throws: `.invalidArgument`, `.shape` for what does not fit together, for an adapter in training elsewhere, or where
 ///   there is neither a parameter to train nor an adapter that starts from the examples;
@@ -95,7 +95,8 @@ public func fit(
     }
     func goOn(_ epochs: Int, _ loss: Double?) throws {
         guard progress(epochs, loss) else {
-            throw SeamError(.cancelled, "the training was stopped \(epochs > 0 ? "after epoch \(epochs)" : "before epoch 1")")
+            let place = epochs > 0 ? "after epoch \(epochs)" : "before epoch 1"
+            throw SeamError(.cancelled, "the training was stopped \(place)")
         }
     }
     try goOn(0, nil)

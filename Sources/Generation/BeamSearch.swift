@@ -70,9 +70,12 @@ struct BeamSearch {
     mutating func run<Stepper>(
         _ driver: StepDriver<Stepper>, _ progress: (GenerationProgress) -> Bool
     ) throws -> [[GeneratedSequence]] {
+        let limit = limits.max() ?? 0
+        var done = 0
         while !items.isEmpty {
-            let state = GenerationProgress(done: histories.generated, total: limits.max() ?? 0, tokens: nil)
-            try driver.step(tokens, state, progress)
+            try GenerationProgress(done: done, total: limit, tokens: nil).tell(progress)
+            try driver.step(tokens)
+            done += 1
             for row in 0..<histories.rows { try score(row, &driver.logits) }
             advance(driver.logits)
             guard !items.isEmpty else { break }
@@ -80,6 +83,7 @@ struct BeamSearch {
             histories.gather(sources)
             histories.append(tokens, logProbabilities)
         }
+        try GenerationProgress(done: done, total: limit, tokens: nil).tell(progress)
         return try finished.enumerated().map { item, hypotheses in
             let results = hypotheses.filter(\.isResult)
             guard !results.isEmpty else {

@@ -19,15 +19,20 @@ public struct GeneratedSequence: Sendable, Equatable {
     }
 }
 
-/// How far a generation has come, before one of its steps.
+/// How far a generation has come, before one of its steps or after the last.
 public struct GenerationProgress: Sendable, Equatable {
     /// Steps taken, each of one token for every row that runs.
     public let done: Int
     /// The most steps there may be.
     public let total: Int
-    /// The newest token of each sequence, in the order of the results; nil in one that has ended before it. Nil before the
-    /// first step, and in beam search, where sequences still change.
+    /// The newest token of each sequence, in the order of the results; nil in one that has ended before it. Nil before
+    /// the first step, and in beam search, where sequences still change.
     public let tokens: [Int32?]?
+
+    /// Throws `cancelled` where the receiver wants no more.
+    func tell(_ receiver: (GenerationProgress) -> Bool) throws {
+        guard receiver(self) else { throw SeamError(.cancelled, "generation was cancelled after \(done) tokens") }
+    }
 }
 
 /// Generates sequences for a batch of items with greedy search, sampling or beam search.
@@ -46,7 +51,7 @@ public struct GenerationProgress: Sendable, Equatable {
 ///   - prompts: of each item, what the decoder has been given to continue, one token or more; nil: the start token of
 ///     the options. The rules look at it; the stepper knows it.
 ///   - options: how to search.
-///   - progress: called before each step; `false` ends the call with `cancelled`.
+///   - progress: called before each step and after the last; `false` ends the call with `cancelled`.
 /// - Returns: for each item its sequences, best first for beam search and in drawing order for
 ///   sampling. There are `numReturnSequences`, or fewer if beam search found fewer.
 /// - Throws: `SeamError`: `invalidArgument` or `unsupported` for the options, `shape` if the stepper
@@ -95,10 +100,7 @@ final class StepDriver<Stepper: DecoderStepper> {
     }
 
     /// One decoder step; `tokens` has one token per row.
-    func step(_ tokens: [Int32], _ state: GenerationProgress, _ progress: (GenerationProgress) -> Bool) throws {
-        guard progress(state) else {
-            throw SeamError(.cancelled, "generation was cancelled after \(state.done) tokens")
-        }
+    func step(_ tokens: [Int32]) throws {
         let size = logits.count
         try stepper.step(tokens: tokens, into: &logits)
         guard logits.count == size else {

@@ -36,10 +36,11 @@ struct StepwiseSearch {
         _ driver: StepDriver<Stepper>, _ progress: (GenerationProgress) -> Bool
     ) throws -> [[GeneratedSequence]] {
         let perItem = options.numReturnSequences
+        let limit = limits.max() ?? 0
         var newest: [Int32?]?
         while true {
-            let state = GenerationProgress(done: histories.generated, total: limits.max() ?? 0, tokens: newest)
-            try driver.step(tokens, state, progress)
+            try GenerationProgress(done: histories.generated, total: limit, tokens: newest).tell(progress)
+            try driver.step(tokens)
             let isShared = histories.generated == 0 && perItem > 1
             for row in 0..<histories.rows {
                 guard let item = isShared ? row : sequences[row].map({ $0 / perItem }) else { continue }
@@ -72,6 +73,7 @@ struct StepwiseSearch {
                 histories.gather(sources)
             }
         }
+        try GenerationProgress(done: histories.generated, total: limit, tokens: newest).tell(progress)
         return (0..<batch).map { item in
             results[item * perItem..<(item + 1) * perItem].compactMap { $0 }
         }

@@ -31,10 +31,16 @@ public struct Option {
         _ kind: Int, _ name: StaticString, _ value: StaticString, _ doc: StaticString,
         choices: StaticString? = nil, range: ClosedRange<Double>? = nil
     ) {
-        table = permanent(seam_option(
-            struct_size: UInt32(MemoryLayout<seam_option>.size), kind: seam_option_kind(kind), name: name.cString,
-            default_value: value.cString, choices: choices?.cString, minimum: range?.lowerBound ?? 0,
-            maximum: range?.upperBound ?? 0, doc: doc.cString))
+        var option = seam_option()
+        option.struct_size = UInt32(MemoryLayout<seam_option>.size)
+        option.kind = seam_option_kind(kind)
+        option.name = name.cString
+        option.default_value = value.cString
+        option.choices = choices?.cString
+        option.minimum = range?.lowerBound ?? 0
+        option.maximum = range?.upperBound ?? 0
+        option.doc = doc.cString
+        table = permanent(option)
     }
 }
 
@@ -78,9 +84,14 @@ public struct Method {
     private init(
         _ name: StaticString, _ signature: StaticString, _ doc: StaticString, _ function: Address, flags: UInt32 = 0
     ) {
-        table = permanent(seam_method(
-            struct_size: UInt32(MemoryLayout<seam_method>.size), flags: flags, name: name.cString,
-            signature: signature.cString, doc: doc.cString, function: function))
+        var method = seam_method()
+        method.struct_size = UInt32(MemoryLayout<seam_method>.size)
+        method.flags = flags
+        method.name = name.cString
+        method.signature = signature.cString
+        method.doc = doc.cString
+        method.function = function
+        table = permanent(method)
     }
 }
 

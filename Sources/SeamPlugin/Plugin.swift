@@ -50,9 +50,13 @@ public struct Requirements {
     /// `minor`: the least minor version of the host. `operations`: functions of seam_ops, by name. `extensions`: ids of
     /// tables that the host offers.
     public init(minor: UInt32 = 0, operations: [StaticString] = [], extensions: [StaticString] = []) {
-        table = permanent(seam_requirements(
-            struct_size: UInt32(MemoryLayout<seam_requirements>.size), abi_minor: minor,
-            operations: permanent(operations.map { $0.cString }), operation_count: operations.count,
-            extensions: permanent(extensions.map { $0.cString }), extension_count: extensions.count))
+        var requirements = seam_requirements()
+        requirements.struct_size = UInt32(MemoryLayout<seam_requirements>.size)
+        requirements.abi_minor = minor
+        requirements.operations = permanent(operations.map { $0.cString })
+        requirements.operation_count = operations.count
+        requirements.extensions = permanent(extensions.map { $0.cString })
+        requirements.extension_count = extensions.count
+        table = permanent(requirements)
     }
 }

@@ -3,7 +3,24 @@
  * Argument: the folder of the plugins. */
 #include "guard.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
 #include "../CTests/check.h"
+
+/* The page does end a program that goes too far: else the rest would show nothing. */
+static void guard_holds(void) {
+  const volatile char *place = guarded(NULL, 8);
+  const pid_t child = fork();
+  if (child == 0) {
+    const struct rlimit none = {0, 0};
+    setrlimit(RLIMIT_CORE, &none);
+    _exit(place[8]);
+  }
+  int status = 0;
+  CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+}
 
 /* A struct of 1.0's size with its struct_size set. */
 #define SHORT(type, size) ((type *)short_struct(size))
@@ -97,6 +114,7 @@ static void fitting(seam_backbone *backbone) {
 
 int main(int argc, char **argv) {
   if (argc != 2) return 2;
+  guard_holds();
   char path[1000];
   seam_runtime *runtime = make_runtime(argv[1]);
   OK(seam_runtime_load_plugin(runtime, path_in(path, argv[1], "libClassBias.so"), &error));

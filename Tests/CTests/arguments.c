@@ -271,14 +271,6 @@ static void generation(seam_backbone *backbone) {
   OK(seam_session_generate(session, &batch, &options, NULL, NULL, &sequences, &error));
   seam_sequences_release(sequences);
   sequences = NULL;
-  /* A program compiled before the member was there: what lies behind its struct is not touched. */
-  options.struct_size = offsetof(seam_generate_options, ignore_generation_config);
-  options.ignore_generation_config = 7;
-  OK(seam_generate_options_init(backbone, &options, &error));
-  OK(seam_session_generate(session, &batch, &options, NULL, NULL, &sequences, &error));
-  CHECK(options.ignore_generation_config == 7);
-  seam_sequences_release(sequences);
-  sequences = NULL;
   options.max_new_tokens = 0;
   FAILS(seam_session_generate(session, &batch, &options, NULL, NULL, &sequences, &error), SEAM_INVALID_ARGUMENT,
         "1 or more");

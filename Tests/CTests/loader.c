@@ -23,7 +23,7 @@ static void bad_plugins(seam_runtime *runtime, const char *folder) {
       {"small_struct.so", SEAM_PLUGIN, "struct_size of seam_plugin"},
       {"missing_function.so", SEAM_PLUGIN, "lacks the required function create"},
       {"requirements.so", SEAM_INCOMPATIBLE,
-       "needs ABI 1.7, the operation \"fourier_transform\" and the extension \"org.seamkit.test.nothing/1\""},
+       "needs ABI 1.7, the operation \"fourier_transform\", the extension \"org.seamkit.test.nothing/1\""},
       {"duplicate_id.so", SEAM_ALREADY_EXISTS, "repcali"},
   };
   char path[1000];

@@ -40,7 +40,7 @@ static void wrong_calls(seam_adapter *adapter) {
   seam_value one[] = {integer(1)}, text[] = {string("a")}, pair[] = {integer(1), number(0.5)};
   seam_value fraction[] = {number(1), number(0.5), number(1)}, bad_text[] = {string("\xff\xfe")}, none[] = {{0}};
   FAILS(seam_adapter_call(adapter, "add_integers", one, 1, &value, &error), SEAM_INVALID_ARGUMENT,
-        "takes 2 arguments (int64_t(void*, const seam_pass*, int64_t, int64_t)), found 1");
+        "takes 2 arguments (int64_t(void *, const seam_pass *, int64_t, int64_t)), found 1");
   FAILS(seam_adapter_call(adapter, "add_integers", pair, 2, &value, &error), SEAM_INVALID_ARGUMENT,
         "argument 2 must be int64_t, found double");
   FAILS(seam_adapter_call(adapter, "weigh", fraction, 3, &value, &error), SEAM_INVALID_ARGUMENT,

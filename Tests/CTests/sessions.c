@@ -167,7 +167,7 @@ static void points(seam_backbone *backbone, const char *path) {
   OK(seam_session_create(backbone, &session, &error));
   DLManagedTensorVersioned *plain = logits_of(session, &batch);
   FAILS(seam_session_add(session, "low-rank", OPTIONS(.options_json = "{\"targets\": [\"up\"]}"), &absent, &error),
-        SEAM_INVALID_ARGUMENT, "up");
+        SEAM_NOT_FOUND, "has no projection \"up\"; it has decoder layers 0 ... 1 with q, k, v, o");
   CHECK(absent == NULL);
   OK(seam_session_add(session, "low-rank", OPTIONS(.options_json = "{\"rank\": 2, \"layers\": [1]}"), &adapter,
                       &error));

@@ -32,7 +32,7 @@ static void lifetime(seam_runtime *runtime) {
   ERROR_SLOT;
   const seam_ops *ops = seam_native_ops();
   seam_context *ctx = NULL;
-  CHECK(ops == seam_native_ops() && ops->struct_size == sizeof(seam_ops) && ops->abi_major == SEAM_ABI_MAJOR);
+  CHECK(ops == seam_native_ops() && ops->struct_size >= SEAM_OPS_SIZE_1_0 && ops->abi_major == SEAM_ABI_MAJOR);
 
   /* Borrowed until the pass and every view of it are gone. */
   counted source = make_counted();

@@ -92,8 +92,8 @@ import Testing
         #expect(bitEqual(narrow.floats, expected.floats))
     }
 
-    /// Central differences: the loss is a sum of squares, of fourth order in the matrices, so that with a step of 0.02 the
-    /// extrapolated slope has no error of its own but the rounding of a loss of some hundreds, 1e-3 of it.
+    /// Central differences: the loss is a sum of squares, of fourth order in the matrices, so that with a step of 0.02
+    /// the extrapolated slope has no error of its own but the rounding of a loss of some hundreds, 1e-3 of it.
     @Test func gradients() throws {
         let names = ["y", "x", "a", "b"]
         let shapes: [Shape] = [[2, 3, 4], [2, 3, 5], [2, 5], [4, 2]]

@@ -87,9 +87,47 @@ import Testing
         }
     }
 
+    @Test(arguments: families) func itIsMergedAndTakenOutAgain(_ family: TinyModel) throws {
+        let model = try OpenModel(family)
+        let batch = try batch(model)
+        let adapter = try attach(model, ["r": 3, "targets": all(model)])
+        randomise(adapter, deviation: 0.2)
+        let updated = try model.logits(batch)
+        try model.session.merge(adapter)
+        #expect(distance(try model.logits(batch), updated) < 1e-5 * updated.map(abs).max()!)
+        // What runs now is the backbone alone.
+        randomise(adapter, deviation: 5)
+        #expect(distance(try model.logits(batch), updated) < 1e-5 * updated.map(abs).max()!)
+        randomise(adapter, deviation: 0.2)
+        try model.session.unmerge(adapter)
+        #expect(bitEqual(try model.logits(batch), updated))
+    }
+
     @Test(arguments: [TinyModel(.bart), TinyModel(.gpt2)]) func gradientsAreTheSlopes(_ family: TinyModel) throws {
         let targets: JSON = family.family == .gpt2 ? ["qkv", "down"] : ["v", "cross_k", "up"]
-        try expectGradients(of: "lora", ["r": 2, "layers": [1], "targets": targets], in: try OpenModel(family))
+        // Updates of the size of the matrices: larger ones bend the loss within the step.
+        let options: JSON = ["r": 2, "lora_alpha": 1, "layers": [1], "targets": targets]
+        try expectGradients(of: "lora", options, in: try OpenModel(family))
+    }
+
+    @Test func aSavedAdapterComesBackAtItsPoints() throws {
+        let model = try OpenModel(TinyModel(.llama))
+        let batch = try batch(model)
+        let plain = try model.logits(batch)
+        let adapter = try attach(model, ["r": 2, "layers": [1], "targets": ["down", "q"]])
+        #expect(
+            adapter.parameters.entries.map(\.name) == [
+                "decoder.1.q.lora_A.weight", "decoder.1.q.lora_B.weight", "decoder.1.down.lora_A.weight",
+                "decoder.1.down.lora_B.weight",
+            ])
+        randomise(adapter, deviation: 0.5)
+        let updated = try model.logits(batch)
+        try AdapterFolder.save(
+            adapter, backbone: model.backbone, isBackboneTrained: false, notes: "", to: model.scratch["saved"])
+        try model.session.detach(adapter)
+        #expect(bitEqual(try model.logits(batch), plain))
+        try model.session.attach(try AdapterFolder.load(model.scratch["saved"], backbone: model.backbone))
+        #expect(bitEqual(try model.logits(batch), updated))
     }
 
     /// A decoding state keeps what was computed with the updates, cross-attention's keys and values too.

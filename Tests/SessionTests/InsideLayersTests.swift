@@ -49,8 +49,8 @@ import Testing
         #expect(bitEqual(try model.logits(batch), plain))
     }
 
-    /// Merged weights, made by the plugin's fold_weight, give what the adapter gives: f32 rounds a product of a few dozen
-    /// terms in each of a few layers, 1e-5 of the largest logit.
+    /// Merged weights, made by the plugin's fold_weight, give what the adapter gives: f32 rounds a product of a few
+    /// dozen terms in each of a few layers, 3e-5 of the largest logit.
     @Test(arguments: families) func mergedWeightsGiveTheSame(_ family: TinyModel) throws {
         let model = try open(family)
         let (session, batch) = (model.session, try batch(model.info))
@@ -127,7 +127,9 @@ import Testing
         let batch = try batch(model.info)
         let low = try model.attach("low-rank", ["targets": "up", "rank": 2])
         let low2 = try model.attach("low-rank", ["targets": "up", "rank": 2], seed: 4)
-        for adapter in [low, low2] { for entry in adapter.parameters.entries { randomise(entry.tensor, deviation: 0.5, seed: adapter === low ? 1 : 2) } }
+        for (seed, adapter) in [low, low2].enumerated() {
+            for entry in adapter.parameters.entries { randomise(entry.tensor, deviation: 0.5, seed: UInt64(seed)) }
+        }
         let both = try model.logits(batch)
         // Sums commute.
         try model.session.move(low2, to: 0)
@@ -183,7 +185,8 @@ import Testing
         try session.detach(scale)
         expectError(.invalidArgument, "in training: end that first") { try session.merge(second) }
         second.freeze()
-        second.parameters.entries[0].tensor.assign([Float](repeating: .infinity, count: second.parameters.entries[0].tensor.elementCount))
+        let broken = second.parameters.entries[0].tensor
+        broken.assign([Float](repeating: .infinity, count: broken.elementCount))
         expectError(.numeric, "gives folded_weight of \"decoder.0.q\" NaN or infinity at element 0") { try session.merge(second) }
         #expect(!session.isMerged(second))
     }
@@ -297,16 +300,48 @@ import Testing
             let found = try model.session.generate(try Batch(sources: sources, info: model.info), options: options)
             for (row, sequences) in found.enumerated() {
                 let tokens = sequences[0].tokens
-                let isDecoder = model.info.architecture == .decoderOnly
-                let batch = try isDecoder
-                    ? Batch(sources: [sources[row]], targets: [tokens], info: model.info)
-                    : Batch(sources: [sources[row]], targets: [tokens], info: model.info)
+                let batch = try Batch(sources: [sources[row]], targets: [tokens], info: model.info)
                 let score = try model.session.score(batch)[0]
                 let total = sequences[0].tokenLogProbabilities.reduce(0) { $0 + Double($1) }
                 #expect(abs(score.logProbability - total) < 1e-4 * Double(tokens.count))
                 #expect(beams > 1 || score.correctCount == tokens.count)
             }
         }
+    }
+
+    /// With a state a step is all given or all generated; without one the whole row is read anew, padding first.
+    @Test func generatedTokensAreMarked() throws {
+        let scratch = try ScratchFolder()
+        let runtime = try makeRuntime()
+        for source in ["points-backbone/points.c", "marking-plugin/marking.c"] {
+            try runtime.loadPlugin(try compilePlugin(source, into: scratch.path))
+        }
+        try TinyModel(.t5).write(to: scratch["t5"])
+        try TinyModel(.llama).write(to: scratch["llama"])
+        func message(_ backbone: Backbone, _ sources: [[Int32]], at: Int64, stack: String) throws -> String {
+            let session = Session(backbone: backbone)
+            try session.attach(
+                try Adapter(backbone: backbone, id: "marking", options: ["at": .int(at), "stack": .string(stack)]))
+            var options = try session.defaultGenerationOptions()
+            (options.maxNewTokens, options.eosTokens) = (4, [])
+            let batch = try Batch(sources: sources, info: backbone.info)
+            let error = try #require(throws: SeamError.self) { _ = try session.generate(batch, options: options) }
+            #expect(error.code == .unsupported && error.origin == "org.seamkit.test.marking")
+            return error.message
+        }
+        let points = try Backbone(runtime: runtime, id: "tiny-points", path: nil)
+        let llama = try Backbone(runtime: runtime, path: scratch["llama"])
+        let t5 = try Backbone(runtime: runtime, path: scratch["t5"])
+        let ragged: [[Int32]] = [[3, 4], [5, 6, 7]]
+        for (backbone, at, words) in [
+            (points, 0, "of 3 tokens 0 are generated, attention_mask known, position_ids known"),
+            (points, 2, "of 5 tokens 2 are generated"), (llama, 0, "of 3 tokens 0 are generated"),
+            (llama, 1, "of 1 tokens 1 are generated"), (t5, 0, "of 1 tokens 0 are generated"),
+            (t5, 1, "of 1 tokens 1 are generated"),
+        ] as [(Backbone, Int64, String)] {
+            #expect(try message(backbone, ragged, at: at, stack: "decoder").contains(words))
+        }
+        #expect(try message(t5, ragged, at: -1, stack: "encoder").contains("of 0 tokens -1 are generated"))
     }
 
     /// What flows into the encoder.output seam depends on adapters inside the encoder, so that nothing is kept of it.

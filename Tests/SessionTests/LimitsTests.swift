@@ -26,7 +26,7 @@ import Testing
             ("decoder_layers", { $0.decoder_layers = 1 << 20 }),
             ("max_source_positions", { $0.max_source_positions = .max }),
             ("max_target_positions", { $0.max_target_positions = -5 }), ("vocab_size", { $0.vocab_size = 1 << 31 }),
-            ("source_vocab_size", { $0.source_vocab_size = .max }), ("-1 eos_token_ids", { $0.eos_token_count = -1 }),
+            ("source_vocab_size", { $0.source_vocab_size = .max }), ("the number of eos_token_ids of the backbone must be at most 1000", { $0.eos_token_count = -1 }),
             ("gives NULL for them", { $0.eos_token_count = 2 }),
             ("pad_token_id", { $0.pad_token_id = .max }), ("prefix_layers", { $0.prefix_layers.1 = .max }),
             ("max_prefix_length", { $0.max_prefix_length.2 = .max }), ("the unknown kind 7", { $0.kind = 7 }),

@@ -9,8 +9,8 @@ import Testing
 
 /// Many sessions read one frozen backbone at once, each on a thread of its own.
 @Suite struct ThreadTests {
-    /// `@unchecked Sendable` is sound: each thread uses the session of its own place only, and what these share is what the
-    /// tests are about.
+    /// `@unchecked Sendable` is sound: each thread uses the session of its own place only, and what these share is what
+    /// the tests are about.
     private final class Shared: @unchecked Sendable {
         let model: OpenModel
         let sessions: [Session]

@@ -118,7 +118,7 @@ enum {
   SEAM_ACTIVITY_QUERY = 0,    /* prompts: done are those that are known to be answered */
   SEAM_ACTIVITY_GENERATE = 1, /* done counts the steps, one token for each row, total the most there may be */
   SEAM_ACTIVITY_FIT = 2,      /* epochs */
-  SEAM_ACTIVITY_CLASSIFY = 3  /* texts that the model is asked about: each once, and none that it has answered before */
+  SEAM_ACTIVITY_CLASSIFY = 3  /* texts that the model is asked about: each once, none that it has answered before */
 };
 
 /* How far a call has come; borrowed during the callback. */
@@ -132,8 +132,8 @@ typedef struct seam_progress {
   size_t token_count;
 } seam_progress;
 
-/* Called before each step and after the last, and again and again while a server is waited for, on the thread of the call;
- * 0 stops it with SEAM_CANCELLED. */
+/* Called before each step and after the last, and again and again while a server is waited for, on the thread of the
+ * call; 0 stops it with SEAM_CANCELLED. */
 typedef int32_t (*seam_progress_callback)(void *user, const seam_progress *progress);
 
 /* ---- Backbones */
@@ -263,8 +263,8 @@ SEAM_API seam_status seam_session_move(seam_session *session, seam_adapter *adap
                                        seam_error **error);
 /* Computes an attached adapter on projections into the backbone's weights, once, for this session alone: its passes then
  * cost what the backbone's cost. The weights that it changes are copied as f32. SEAM_UNSUPPORTED for an adapter that is not
- * linear in the weights, SEAM_INVALID_ARGUMENT where another adapter on the same points runs before it. Training, saving
- * and detaching need it unmerged. */
+ * linear in the weights, SEAM_INVALID_ARGUMENT where another adapter on the same points runs before it, or reads an
+ * input that it changes. Training, saving and detaching need it unmerged. */
 SEAM_API seam_status seam_session_merge(seam_session *session, seam_adapter *adapter, seam_error **error);
 /* The backbone's own weights again, bit for bit. */
 SEAM_API seam_status seam_session_unmerge(seam_session *session, seam_adapter *adapter, seam_error **error);

@@ -2,8 +2,8 @@ import Kernels
 import Support
 
 extension Context {
-    /// A low-rank update (LoRA, Hu et al. 2021, equation 3): y [..., out] plus `scale` times x [..., in] times a [rank, in]
-    /// transposed, times b [out, rank] transposed. The matrices may be stored in half precision.
+    /// A low-rank update (LoRA, Hu et al. 2021, equation 3): y [..., out] plus `scale` times x [..., in] times a [rank,
+    /// in] transposed, times b [out, rank] transposed. The matrices may be stored in half precision.
     ///
     /// In a pass without gradients, where nothing else can see y's memory, the sum is made there and y must not be used
     /// afterwards; else the result is a new tensor.

@@ -2,8 +2,8 @@ import CSeam
 import Glibc
 import Support
 
-/// A copy of a struct that the other side of the border made, read as far as its `struct_size` says and no further: what
-/// lies beyond it is zero, so that a function that is not there is nil.
+/// A copy of a struct that the other side of the border made, read as far as its `struct_size` says and no further:
+/// what lies beyond it is zero, so that a function that is not there is nil.
 /// - Parameters:
 ///   - pointer: of a struct of C, whose bytes are its value.
 ///   - needed: the size that version 1.0 gives it, of include/seam/sizes.h.

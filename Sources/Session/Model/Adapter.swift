@@ -44,8 +44,8 @@ public final class Adapter {
     let phases: [seam_phases]
     /// Of decoder.output: what the scores are.
     public let scoreKind: ScoreKind
-    /// Of its own in training; nil: that of the training. Some parameters, such as a gate's before its sigmoid, need larger
-    /// steps than the weights of a network.
+    /// Of its own in training; nil: that of the training. Some parameters, such as a gate's before its sigmoid, need
+    /// larger steps than the weights of a network.
     public var learningRate: Double?
     /// What the layer above keeps with a saved adapter: a JSON object that is carried along as it is.
     public var task: JSON?
@@ -65,15 +65,15 @@ public final class Adapter {
     /// - Parameters:
     ///   - id: the adapter's factory ("repcali").
     ///   - seam: nil for the factory's first.
-    ///   - options: a JSON object; unknown keys are an error. On a seam inside the layers "layers", "targets" and "stack"
-    ///     choose its points (`PointChoice`).
+    ///   - options: a JSON object; unknown keys are an error. On a seam inside the layers "layers", "targets" and
+    ///     "stack" choose its points (`PointChoice`).
     ///   - backboneFrozen: false when the backbone will be trained with it.
     ///   - classes: of the classification that it is part of, 0 for none; decoder.output needs at least 2.
     ///   - scoreKind: of decoder.output: what its scores are.
     ///   - prefixLength: by `PrefixAttention`, tokens of what enters a seam of prefixes (`Session.prefixLength`); means
     ///     nothing on other seams.
-    ///   - points: on a seam inside the layers: the names of its points ("decoder.0.q"), in place of the options that choose
-    ///     them.
+    ///   - points: on a seam inside the layers: the names of its points ("decoder.0.q"), in place of the options that
+    ///     choose them.
     ///   - seed: of the initial values.
     /// - Throws: when the backbone has no such seam, or no gradient reaches it.
     public init(

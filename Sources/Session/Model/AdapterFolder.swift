@@ -232,6 +232,11 @@ public enum AdapterFolder {
                 )
             }
         }
+        guard Point.seams.contains(config.seam) == (config.points != nil) else {
+            throw SeamError(
+                .format,
+                "\(FileSystem.join(path, configName)): an adapter on \(config.seam) must have \(config.points == nil ? "" : "no ")\"points\"")
+        }
         guard backbone.runtime.plugins.contains(where: { plugin in
             plugin.id == config.pluginID || plugin.adapters.contains { $0.id == config.adapterID }
         }) else {

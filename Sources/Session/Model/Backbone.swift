@@ -3,8 +3,8 @@ import Engine
 import Files
 import Support
 
-/// An open pretrained model. Frozen unless `unfreeze` is called. Sessions on threads of their own may read it at once while
-/// none of them trains it.
+/// An open pretrained model. Frozen unless `unfreeze` is called. Sessions on threads of their own may read it at once
+/// while none of them trains it.
 public final class Backbone {
     public let runtime: Runtime
     public let factory: BackboneFactory
@@ -27,8 +27,8 @@ public final class Backbone {
     ///   - id: the backbone's factory; nil asks all that are loaded which of them opens the model best.
     ///   - path: a folder in the Hugging Face layout or a GGUF file; nil for a backbone that needs none.
     ///   - options: a JSON object of the factory's options.
-    /// - Throws: when no factory accepts the model, or two accept it alike, or with one sentence that lists the tensors that are missing or
-    ///   have another shape.
+    /// - Throws: when no factory accepts the model, or two accept it alike, or with one sentence that lists the tensors
+    ///   that are missing or have another shape.
     public init(runtime: Runtime, id: String? = nil, path: String?, options: JSON = .null) throws {
         self.runtime = runtime
         model = try path.map { try PretrainedModel($0) }

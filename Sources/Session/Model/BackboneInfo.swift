@@ -99,7 +99,13 @@ public struct BackboneInfo: Sendable, Equatable {
             id < 0 ? nil : Int32(try number(id, name, atMost: mostTokens))
         }
         decoderStartToken = try token(source.decoder_start_token_id, "decoder_start_token_id")
-        let ends = try checkedCount(source.eos_token_count, atMost: 1000, "the number of eos_token_ids of the backbone")
+        let ends = source.eos_token_count
+        guard (0...1000).contains(ends) else {
+            throw SeamError(
+                .plugin,
+                "the number of eos_token_ids of the backbone must be at most 1000, found \(UInt(bitPattern: ends))",
+                origin: origin)
+        }
         guard let tokens = source.eos_token_ids ?? (ends == 0 ? UnsafePointer(bitPattern: 8) : nil) else {
             throw SeamError(.plugin, "the backbone has \(ends) eos_token_ids and gives NULL for them", origin: origin)
         }

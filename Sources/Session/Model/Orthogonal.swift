@@ -1,16 +1,16 @@
 import Engine
 
-/// A matrix [rows, columns], row-major, with orthonormal rows or, where there are more rows than columns, columns (Saxe et
-/// al. 2014), the same on every machine and in every engine:
+/// A matrix [rows, columns], row-major, with orthonormal rows or, where there are more rows than columns, columns (Saxe
+/// et al. 2014), the same on every machine and in every engine:
 ///
 /// 1. Standard normal numbers are drawn for the whole matrix, row by row.
 /// 2. Where there are more rows than columns the work is done on the transpose; otherwise on the matrix itself.
-/// 3. Each row of that, in order, loses its projections on the rows before it, twice (modified Gram-Schmidt: for each row
-///    before, in order, the product with what is left of this row is taken and that much of the earlier row subtracted;
-///    then all of that once more), and is divided by its length.
+/// 3. Each row of that, in order, loses its projections on the rows before it, twice (modified Gram-Schmidt: for each
+///    row before, in order, the product with what is left of this row is taken and that much of the earlier row
+///    subtracted; then all of that once more), and is divided by its length.
 ///
-/// All of it in double precision; sums run from the first element to the last. A row that nothing is left of, which normal
-/// numbers do not give, becomes NaN, and the caller refuses that.
+/// All of it in double precision; sums run from the first element to the last. A row that nothing is left of, which
+/// normal numbers do not give, becomes NaN, and the caller refuses that.
 func orthogonal(rows: Int, columns: Int, _ random: inout SeededGenerator) -> [Double] {
     let drawn = (0..<rows * columns).map { _ in random.normal() }
     let isTall = rows > columns

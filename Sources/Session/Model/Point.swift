@@ -6,11 +6,13 @@ public enum Stack: Int32, Sendable, CaseIterable {
     case encoder = 0
     case decoder = 1
 
+    /// "encoder" or "decoder".
     public var name: String { self == .encoder ? "encoder" : "decoder" }
 }
 
 /// One place inside a backbone's layers where adapters attach (`seam_point`).
 public struct Point: Sendable, Equatable {
+    /// One of the matrices that a fused one does the work of.
     public struct Part: Sendable, Equatable {
         public let name: String
         public let width: Int
@@ -35,6 +37,7 @@ public struct Point: Sendable, Equatable {
     /// As saved adapters name it: "decoder.0.q", "encoder.3".
     public var path: String { "\(stack.name).\(layer)\(name.isEmpty ? "" : "." + name)" }
 
+    /// Whether it is a matrix, not a whole layer.
     public var isProjection: Bool { seam == SEAM_PROJECTION }
 
     /// The seams that have points.

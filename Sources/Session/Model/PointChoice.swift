@@ -2,8 +2,8 @@ import CSeam
 import Files
 import Support
 
-/// Which of a backbone's points an adapter is to sit on: the options "layers", "targets" and "stack", which every adapter
-/// on a seam inside the layers has from the host.
+/// Which of a backbone's points an adapter is to sit on: the options "layers", "targets" and "stack", which every
+/// adapter on a seam inside the layers has from the host.
 struct PointChoice {
     static let options = ["layers", "targets", "stack"]
 
@@ -87,12 +87,14 @@ struct PointChoice {
 
     /// The points of a seam that are chosen, as indices, in the backbone's order.
     ///
-    /// A target is the name of a point. One matrix that does the work of several, such as GPT-2's "qkv", is taken or left as
-    /// a whole, as PEFT does it: a name of one of its parts is refused with a sentence that proposes the whole; only among a
-    /// factory's default targets does a part stand for the whole.
+    /// A target is the name of a point. One matrix that does the work of several, such as GPT-2's "qkv", is taken or
+    /// left as a whole, as PEFT does it: a name of one of its parts is refused with a sentence that proposes the whole;
+    /// only among a factory's default targets does a part stand for the whole.
     /// - Throws: one sentence with all that does not exist, and what there is.
     func indices(on seam: String, for factory: AdapterFactory, in info: BackboneInfo) throws -> [Int] {
-        let all = info.points.indices.filter { info.points[$0].seam == seam && (stack ?? info.points[$0].stack) == info.points[$0].stack }
+        let all = info.points.indices.filter {
+            info.points[$0].seam == seam && (stack ?? info.points[$0].stack) == info.points[$0].stack
+        }
         let points = all.map { info.points[$0] }
         var missing: [String] = []
         if points.isEmpty, let stack { missing.append("no points of \(seam) in the \(stack.name)") }
@@ -113,7 +115,8 @@ struct PointChoice {
         }
         let chosen = all.filter { index in
             let point = info.points[index]
-            guard layers?.contains(point.layer) ?? true, point.isProjection else { return layers?.contains(point.layer) ?? true }
+            let isInLayers = layers?.contains(point.layer) ?? true
+            guard isInLayers, point.isProjection else { return isInLayers }
             if let targets { return targets.contains(point.name) }
             let own = factory.defaultTargets
             return own.isEmpty || own.contains(point.name) || point.parts.contains { own.contains($0.name) }
@@ -128,9 +131,13 @@ struct PointChoice {
 
     /// The indices of points by the names that a saved adapter has for them.
     /// - Throws: `.incompatible` with all that the backbone does not have.
-    static func indices(named names: [String], on seam: String, for factory: AdapterFactory, in info: BackboneInfo) throws -> [Int] {
+    static func indices(
+        named names: [String], on seam: String, for factory: AdapterFactory, in info: BackboneInfo
+    ) throws -> [Int] {
         let wanted = Set(names)
-        let found = info.points.indices.filter { info.points[$0].seam == seam && wanted.contains(info.points[$0].path) }
+        let found = info.points.indices.filter {
+            info.points[$0].seam == seam && wanted.contains(info.points[$0].path)
+        }
         let known = Set(found.map { info.points[$0].path })
         let missing = names.filter { !known.contains($0) }
         guard missing.isEmpty, !found.isEmpty, names.count == found.count else {

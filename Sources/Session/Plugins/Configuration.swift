@@ -2,9 +2,11 @@ import CSeam
 import Files
 import Glibc
 import Support
+import Synchronization
 
 /// Names to values, as plugins read them: an adapter's resolved options, or a model's config.json with the keys of
-/// nested objects joined by dots, and the elements of lists by their numbers. One thread at a time.
+/// nested objects joined by dots, and the elements of lists by their numbers. Values are replaced by
+/// one thread, before any other reads.
 public final class Configuration {
     /// What no key of an object leads further into, and the objects by their own keys.
     private var values: [TextKey: JSON]
@@ -12,13 +14,15 @@ public final class Configuration {
     private let order: [String]
     /// The whole as it was given, until a value is replaced.
     private var whole: JSON?
-    /// C copies of the strings handed to plugins, alive as long as this object.
-    private var strings: [TextKey: UnsafeMutablePointer<CChar>] = [:]
+    /// The addresses of C copies of the strings handed to plugins, alive as long as this object: a replaced value's old
+    /// copy may still be in a plugin's hands. Plugins may read on several threads at once.
+    private let copies = Mutex<[TextKey: [UInt]]>([:])
 
     /// Objects within objects beyond this depth are one value, so that a file cannot make keys as long as itself.
     private static let mostDepth = 32
 
-    /// Every value of a JSON object that is no object. A list is one value; what is in it is looked up when it is asked for.
+    /// Every value of a JSON object that is no object. A list is one value; what is in it is looked up when it is asked
+    /// for.
     public init(flattening json: JSON) {
         var flat: [(String, JSON)] = []
         var objects: [TextKey: JSON] = [:]
@@ -39,7 +43,9 @@ public final class Configuration {
         self.objects = objects
     }
 
-    deinit { for (_, string) in strings { string.deallocate() } }
+    deinit {
+        copies.withLock { for address in $0.values.joined() { UnsafeMutablePointer<CChar>(bitPattern: address)?.deallocate() } }
+    }
 
     /// A value that is no object, or an element of a list ("eos_token_id.1"); nil where there is none or it is null.
     public subscript(key: String) -> JSON? {
@@ -87,13 +93,14 @@ public final class Configuration {
     }
 
     fileprivate func cString(_ key: String, _ text: String) -> UnsafePointer<CChar> {
-        if let known = strings[TextKey(key)], strcmp(known, text) == 0 { return UnsafePointer(known) }
-        let copy = copyCString(text)
-        // A replaced value's old copy may still be in a plugin's hands: keep it under another name.
-        if let old = strings.updateValue(copy, forKey: TextKey(key)) {
-            strings[TextKey(key + "\u{0}\(strings.count)")] = old
+        let address = copies.withLock { copies -> UInt in
+            let known = copies[TextKey(key)]?.first { strcmp(UnsafePointer(bitPattern: $0)!, text) == 0 }
+            if let known { return known }
+            let copy = UInt(bitPattern: copyCString(text))
+            copies[TextKey(key), default: []].append(copy)
+            return copy
         }
-        return UnsafePointer(copy)
+        return UnsafePointer(bitPattern: address)!
     }
 
     /// JSON text of a value, borrowed as strings are. The key is one that no string has: a plugin's keys are C strings.

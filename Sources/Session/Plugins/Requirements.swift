@@ -32,6 +32,6 @@ enum Requirements {
     }
 }
 
-/// The host's table of functions beyond the headers, by its id (`seam_host.extension`); nil where it has none of that id.
-/// There is none yet.
+/// The host's table of functions beyond the headers, by its id (`seam_host.extension`); nil where it has none of that
+/// id. There is none yet.
 func hostExtension(_ id: String) -> UnsafeRawPointer? { nil }

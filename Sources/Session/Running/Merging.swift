@@ -5,14 +5,14 @@ import Support
 // Adapters that are linear in the weights, computed into them for one session. The backbone keeps its own weights; what
 // changes is what the session's passes are given in their place.
 extension Session {
-    /// Computes an attached adapter on projections into the backbone's weights, for this session alone: its passes then cost
-    /// what the backbone's cost. The weights that it changes are copied as f32.
+    /// Computes an attached adapter on projections into the backbone's weights, for this session alone: its passes then
+    /// cost what the backbone's cost. The weights that it changes are copied as f32.
     ///
     /// What is merged stays in `adapters`, at its position.
-    /// - Throws: `.unsupported` for an adapter that is not linear in the weights, or whose points name no parameter, or one
-    ///   that several points share; `.invalidArgument` for one that is merged already or in training, and where another
-    ///   adapter on the same points runs before it, or would be given what this one makes of their input; and what the plugin
-    ///   failed with. Nothing has changed then.
+    /// - Throws: `.unsupported` for an adapter that is not linear in the weights, or whose points name no parameter, or
+    ///   one that several points share; `.invalidArgument` for one that is merged already or in training, and where
+    ///   another adapter on the same points runs before it, or reads an input that this one changes; and what the
+    ///   plugin failed with. Nothing has changed then.
     public func merge(_ adapter: Adapter) throws {
         _ = try index(of: adapter)
         guard !isMerged(adapter) else {
@@ -27,8 +27,8 @@ extension Session {
     }
 
     /// Takes a merged adapter out of the weights: with none merged they are the backbone's own again, bit for bit.
-    /// - Throws: `.invalidArgument` for one that is not merged, and where another that is merged runs behind it on the same
-    ///   points.
+    /// - Throws: `.invalidArgument` for one that is not merged, and where another that is merged runs behind it on the
+    ///   same points.
     public func unmerge(_ adapter: Adapter) throws {
         _ = try index(of: adapter)
         guard isMerged(adapter) else {
@@ -37,6 +37,7 @@ extension Session {
         try setMerged(merged.subtracting([ObjectIdentifier(adapter)]))
     }
 
+    /// Whether an adapter is computed into the weights of this session.
     public func isMerged(_ adapter: Adapter) -> Bool { merged.contains(ObjectIdentifier(adapter)) }
 
     /// Throws `.invalidArgument` while an adapter is merged.

@@ -25,8 +25,8 @@ public final class SeamCache {
         self.init(session: session, byteLimit: sysconf(Int32(_SC_PHYS_PAGES)) / 4 * sysconf(Int32(_SC_PAGESIZE)))
     }
 
-    /// The encoder's output for a batch, [batch, source, d_model], zero at padding. Nothing is kept while an adapter has a
-    /// part in it (`Session.hasConstantEncoder`).
+    /// The encoder's output for a batch, [batch, source, d_model], zero at padding. Nothing is kept while an adapter
+    /// has a part in it (`Session.hasConstantEncoder`).
     /// - Parameter examples: which example each row is.
     public func encoded(_ batch: Batch, examples: [Int]) throws -> Tensor {
         precondition(examples.count == batch.count)

@@ -234,8 +234,8 @@ public final class Session {
     /// Teacher-forced scores of a batch with targets; for a backbone that is not an encoder-decoder, the scores at
     /// every position of its source.
     /// - Parameter encoded: the encoder's output, when a cache has it; else the encoder runs.
-    /// - Returns: logits [batch, target, vocab_size] and the hidden states that the head reads [batch, target, d_model],
-    ///   alive as long as the context. Without an encoder and a decoder, target is the source's length.
+    /// - Returns: logits [batch, target, vocab_size] and the hidden states that the head reads [batch, target,
+    ///   d_model], alive as long as the context. Without an encoder and a decoder, target is the source's length.
     public func forward(_ context: Context, _ batch: Batch, encoded: Tensor? = nil, training: Bool = false) throws
         -> (logits: Tensor, hidden: Tensor)
     {
@@ -291,7 +291,7 @@ public final class Session {
     }
 
     /// Generates targets for the sources of a batch; for a decoder-only backbone, continuations of them.
-    /// - Parameter progress: called before every step; false stops with `.cancelled`.
+    /// - Parameter progress: called before every step and after the last; false stops with `.cancelled`.
     public func generate(
         _ batch: Batch, options: GenerationOptions, progress: (GenerationProgress) -> Bool = { _ in true }
     ) throws -> [[GeneratedSequence]] {

@@ -113,10 +113,9 @@ final class Visitor {
             }
             try visit(
                 current, try bounded(pass, atLeast: SEAM_PASS_SIZE_1_0, "the seam_pass of a visit", origin: backbone.origin), io)
-        } catch let error as SeamError {
-            current.context.latch(error)
         } catch {
-            current.context.latch(SeamError(.internal, "\(error)", origin: backbone.origin))
+            // In the place of what the plugin latched: this says whose fault it is.
+            current.context.failure = error as? SeamError ?? SeamError(.internal, "\(error)", origin: backbone.origin)
         }
     }
 

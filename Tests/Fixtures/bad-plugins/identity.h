@@ -9,6 +9,9 @@
 #ifndef MAJOR
 #define MAJOR SEAM_ABI_MAJOR
 #endif
+#ifndef MINOR
+#define MINOR SEAM_ABI_MINOR
+#endif
 #ifndef SIZE
 #define SIZE sizeof(seam_plugin)
 #endif
@@ -68,7 +71,7 @@ static const seam_adapter_factory *const adapters[] = {&factory};
 static const seam_plugin plugin = {
     .struct_size = SIZE,
     .abi_major = MAJOR,
-    .abi_minor = SEAM_ABI_MINOR,
+    .abi_minor = MINOR,
     .id = "org.seamkit.test." ID,
     .version = "1.0.0",
     .license = "Apache-2.0",
