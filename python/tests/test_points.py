@@ -280,6 +280,16 @@ def test_gradient_checkpointing(library: Path, folders: dict[str, Path]) -> None
         torch.testing.assert_close(one, other)
 
 
+def test_a_compiled_model_is_one_graph(library: Path, folders: dict[str, Path]) -> None:
+    """After two calls, which run the plugins and make their traces into modules."""
+    model, (_, given) = opened("llama", folders["llama"]), inputs("llama")
+    disturb(attach_all(model))
+    for _ in range(2):
+        expected = model(**given, use_cache=False).logits
+    compiled: Any = torch.compile(model, backend="aot_eager", fullgraph=True)
+    assert_close(compiled(**given, use_cache=False).logits, expected.detach().numpy())
+
+
 def test_half_precision(library: Path, folders: dict[str, Path]) -> None:
     """A model in bf16: adapters compute in f32 and give bf16; only the rounding of states, 2^-8, is left."""
     model, (_, given) = opened("llama", folders["llama"]), inputs("llama")
