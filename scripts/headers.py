@@ -132,7 +132,8 @@ def _preprocessed(include: Path, folders: tuple[str, ...]) -> str:
 
 def _constants(text: str) -> dict[str, int | str]:
     found: dict[str, int | str] = {}
-    for name, number, string in re.findall(r'^#define (\w+)[ \t]+(?:(\d+)[uUlL]*|"([^"]*)")[ \t]*(?:/\*.*)?$', text, re.M):
+    pattern = r'^#define (\w+)[ \t]+(?:(\d+)[uUlL]*|"([^"]*)")[ \t]*(?:/\*.*)?$'
+    for name, number, string in re.findall(pattern, text, re.M):
         found[name] = int(number) if number else string
     return found
 

@@ -1,4 +1,4 @@
-"""What earlier versions saved still loads, and gives what it gave: Tests/Fixtures/formats, a folder for each version."""
+"""What earlier versions saved loads and gives what it gave: Tests/Fixtures/formats, a folder for each version."""
 
 from __future__ import annotations
 
@@ -49,14 +49,15 @@ def test_adapters(saved: Path, name: str) -> None:
 def test_a_checkpoint(saved: Path) -> None:
     """A stopped run goes on, to the same end as with the version that started it."""
     output = saved / "stopped"
-    seam("train", "--model", saved / "model", "--train", saved / "pairs.jsonl", *RUN, "--output", output, "--resume")
+    data = ["--model", saved / "model", "--train", saved / "pairs.jsonl"]
+    seam("train", *data, *RUN, "--output", output, "--resume")
     # 195 steps of a rounding of their own lie between the two.
     assert measured(saved, output / "adapter") == pytest.approx(expected(saved, "resumed"), rel=1e-3)
 
 
 def test_a_classifier_with_its_task(saved: Path) -> None:
-    found = json.loads(
-        seam("classify", "--model", saved / "model", "--adapter", saved / CLASSIFIER, "--data", saved / "reviews.jsonl", "--json"))
+    model = ["--model", saved / "model", "--adapter", saved / CLASSIFIER]
+    found = json.loads(seam("classify", *model, "--data", saved / "reviews.jsonl", "--json"))
     assert found == pytest.approx(expected(saved, "classes"))
 
 
@@ -64,9 +65,10 @@ def test_kept_answers(saved: Path, tmp_path: Path) -> None:
     """The cache is found again, so that the model is asked nothing; without it, it is asked."""
     for cache, queries in [(saved / "fewshot/cache", 0), (tmp_path / "cache", 5)]:
         output = seam(
-            "fewshot", "--model", saved / "model", "--train", saved / "reviews.jsonl", "--test", saved / "reviews.jsonl",
-            "--verbalizer", saved / "words.json", "--template", "{text} it was [MASK]", "--option", "projection_width=2",
-            "--shots", "2", "--seeds", "1", "--cache", cache, "--output", tmp_path / f"out{queries}")
+            "fewshot", "--model", saved / "model", "--train", saved / "reviews.jsonl",
+            "--test", saved / "reviews.jsonl", "--verbalizer", saved / "words.json",
+            "--template", "{text} it was [MASK]", "--option", "projection_width=2", "--shots", "2",
+            "--seeds", "1", "--cache", cache, "--output", tmp_path / f"out{queries}")
         assert f"The model was asked {queries} times" in output
 
 
@@ -75,4 +77,5 @@ def test_a_later_revision_is_refused_with_a_sentence(saved: Path) -> None:
     for path in [saved / "one/adapter/adapter_config.json", saved / "pair/adapter/adapter_config.json"]:
         path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
         done = run("evaluate", "--model", saved / "model", "--adapter", path.parent, "--data", saved / "pairs.jsonl")
-        assert done.returncode != 0 and "schema must be 1, which this version reads, found 99" in done.stderr, done.stderr
+        sentence = "schema must be 1, which this version reads, found 99"
+        assert done.returncode != 0 and sentence in done.stderr, done.stderr

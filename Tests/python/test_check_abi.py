@@ -19,7 +19,8 @@ BREAKING = {
         "client.h", "seam_set_thread_count(int32_t count)", "seam_set_thread_count(int64_t count)"),
     "a function gives something else": (
         "client.h", "SEAM_API size_t seam_runtime_plugin_count(", "SEAM_API int32_t seam_runtime_plugin_count("),
-    "members change places": ("plugin.h", "int64_t encoder_layers, decoder_layers;", "int64_t decoder_layers, encoder_layers;"),
+    "members change places": (
+        "plugin.h", "int64_t encoder_layers, decoder_layers;", "int64_t decoder_layers, encoder_layers;"),
     "a member is gone": ("ops.h", "  seam_tensor *(*neg)(seam_context *ctx, seam_tensor *x);\n", ""),
     "a member is inserted": ("ops.h", "  seam_tensor *(*neg)(", "  void (*inserted)(void);\n  seam_tensor *(*neg)("),
     "a member changes its type": ("client.h", "  double label_smoothing;", "  float label_smoothing;"),
@@ -34,9 +35,11 @@ BREAKING = {
 # What no header may have, whether or not it was so before.
 MISPLACED = {
     "bytes of no member at the end": (
-        "client.h", "} seam_generate_options;", "  int32_t odd;\n} seam_generate_options;", "4 bytes of no member behind odd"),
+        "client.h", "} seam_generate_options;", "  int32_t odd;\n} seam_generate_options;",
+        "4 bytes of no member behind odd"),
     "struct_size is not the first member": (
-        "client.h", "  int64_t token_count;", "  uint32_t struct_size;\n  int64_t token_count;", "must be its first member"),
+        "client.h", "  int64_t token_count;", "  uint32_t struct_size;\n  int64_t token_count;",
+        "must be its first member"),
     "struct_size of another type": (
         "client.h", "  uint32_t struct_size; /* set by the caller */\n  int64_t step;",
         "  uint64_t struct_size;\n  int64_t step;", "must be its first member"),

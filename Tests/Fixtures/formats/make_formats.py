@@ -68,8 +68,9 @@ def main() -> None:
     Path("words.json").write_text(json.dumps({"negative": ["bad"], "positive": ["good"]}) + "\n")
 
     # Two adapters of a run that was stopped: its checkpoint, and the folder of adapters of one that went on to the end.
-    run = ["train", "--model", "model", "--train", "pairs.jsonl", "--batch-size", "2", "--adapter", "repcali+prefix-tuning",
-           "--learning-rate", "0.1", "--option", "prefix-tuning.prefix_length=2", "--option", "prefix-tuning.mlp_hidden_size=2"]
+    run = ["train", "--model", "model", "--train", "pairs.jsonl", "--batch-size", "2",
+           "--adapter", "repcali+prefix-tuning", "--learning-rate", "0.1",
+           "--option", "prefix-tuning.prefix_length=2", "--option", "prefix-tuning.mlp_hidden_size=2"]
     stopped = subprocess.Popen([program, *run, "--steps", STEPS, "--checkpoint-every", "5", "--output", "stopped"])
     while not Path("stopped/checkpoint/trainer_state.json").exists():
         time.sleep(0.001)
@@ -80,8 +81,9 @@ def main() -> None:
     seam("train", "--model", "model", "--train", "pairs.jsonl", "--adapter", "repcali", "--learning-rate", "0.1",
          "--steps", "20", "--output", "one")
     # A classifier with its task, and the cache of the model's answers.
-    seam("fewshot", "--model", "model", "--train", "reviews.jsonl", "--test", "reviews.jsonl", "--verbalizer", "words.json",
-         "--template", "{text} it was [MASK]", "--option", "projection_width=2", "--shots", "2", "--seeds", "1", "--output", "fewshot")
+    seam("fewshot", "--model", "model", "--train", "reviews.jsonl", "--test", "reviews.jsonl",
+         "--verbalizer", "words.json", "--template", "{text} it was [MASK]", "--option", "projection_width=2",
+         "--shots", "2", "--seeds", "1", "--output", "fewshot")
     for unneeded in ("*.svg", ".*.tmp-*", "results.*", ".seam-lock"):
         for path in Path().rglob(unneeded):
             path.unlink()

@@ -1,5 +1,5 @@
-//! What this plugin uses of include/seam, declared by hand: the structs of version 1.0, member by member, whose sizes are
-//! compared with include/seam/sizes.h when this is compiled. The comments in the headers say what everything means.
+//! What this plugin uses of include/seam, declared by hand: the structs of version 1.0, member by member, whose sizes
+//! are compared with include/seam/sizes.h when this is compiled. The comments in the headers say what everything means.
 //!
 //! Types have their names of C. Pointers that may be NULL are raw pointers or, for functions, Option.
 
