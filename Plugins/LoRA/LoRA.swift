@@ -1,8 +1,8 @@
 import CSeam
 import SeamPlugin
 
-/// LoRA (Hu et al. 2021, arXiv 2106.09685): matrices of the layers stay as they are, and a product of two narrow ones is
-/// learned beside each. A projection y = W x + b becomes, by the paper's equation 3,
+/// LoRA (Hu et al. 2021, arXiv 2106.09685): matrices of the layers stay as they are, and a product of two narrow ones
+/// is learned beside each. A projection y = W x + b becomes, by the paper's equation 3,
 ///
 ///     h = W x + b + s B A x,     A [r, in],  B [out, r],  s = alpha / r
 ///

@@ -30,8 +30,8 @@ struct AttentionPoints {
     static let cross = AttentionPoints(query: "cross_q", key: "cross_k", value: "cross_v", output: "cross_o")
 }
 
-// What flows through the points of a pass: the tokens of a source or of a target. Where nobody wants a point, the context
-// stays as it is and nothing is made.
+// What flows through the points of a pass: the tokens of a source or of a target. Where nobody wants a point, the
+// context stays as it is and nothing is made.
 extension Context {
     /// For what an encoder computes.
     func visiting(_ source: Source) -> Context {

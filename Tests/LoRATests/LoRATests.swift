@@ -11,11 +11,15 @@ import Testing
 
     private func batch(_ model: OpenModel) throws -> Batch {
         let pairs = makePairs(4)
-        guard model.info.architecture == .encoderDecoder else { return try Batch(sources: pairs.sources, info: model.info) }
+        guard model.info.architecture == .encoderDecoder else {
+            return try Batch(sources: pairs.sources, info: model.info)
+        }
         return try Batch(sources: pairs.sources, targets: pairs.targets, info: model.info)
     }
 
-    private func attach(_ model: OpenModel, _ options: JSON = .null) throws -> Adapter { try model.attach("lora", options) }
+    private func attach(_ model: OpenModel, _ options: JSON = .null) throws -> Adapter {
+        try model.attach("lora", options)
+    }
 
     private func all(_ model: OpenModel) -> JSON {
         .array(Set(model.info.points.map(\.name)).subtracting([""]).sorted().map { .string($0) })
@@ -25,7 +29,8 @@ import Testing
     private func change(_ model: OpenModel, by adapter: Adapter, scale: Double) throws {
         try model.backbone.unfreeze()
         for point in model.info.points where adapter.parameters["\(point.path).lora_A.weight"] != nil {
-            let (a, b) = (adapter.parameters["\(point.path).lora_A.weight"]!, adapter.parameters["\(point.path).lora_B.weight"]!)
+            let a = adapter.parameters["\(point.path).lora_A.weight"]!
+            let b = adapter.parameters["\(point.path).lora_B.weight"]!
             let rank = a.shape[0]
             let weight = model.backbone.parameters.entries[try #require(point.weightParameter)].tensor
             var values = weight.floats

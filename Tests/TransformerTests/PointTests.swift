@@ -12,7 +12,8 @@ import Testing
         }
     }
 
-    @Test(arguments: TinyModel.Family.allCases) func everyLayerHasItsMatricesAndItsOutput(_ family: TinyModel.Family) throws {
+    @Test(arguments: TinyModel.Family.allCases)
+    func everyLayerHasItsMatricesAndItsOutput(_ family: TinyModel.Family) throws {
         let model = try OpenModel(TinyModel(family, encoderLayers: family == .t5 ? 3 : nil))
         let gated = family == .mt5 || family == .llama
         let network = (gated ? ["gate"] : []) + ["up", "down", ""]
@@ -37,7 +38,8 @@ import Testing
         let entries = llama.backbone.parameters.entries
         for point in llama.info.points where !point.name.isEmpty {
             let parameter = entries[try #require(point.weightParameter)]
-            #expect(parameter.name.contains("layers.\(point.layer).") && parameter.name.hasSuffix("\(point.name)_proj.weight"))
+            #expect(parameter.name.contains("layers.\(point.layer)."))
+            #expect(parameter.name.hasSuffix("\(point.name)_proj.weight"))
             #expect(point.biasParameter == nil && !point.isTransposed)
         }
     }
@@ -45,7 +47,8 @@ import Testing
     @Test func endsOfTextAreAListOrOneNumber() throws {
         let scratch = try ScratchFolder()
         let runtime = try makeRuntime()
-        for (text, expected) in [("1", [1]), ("[1, 4, 7]", [1, 4, 7]), ("null", []), ("[]", [])] as [(String, [Int32])] {
+        let cases: [(String, [Int32])] = [("1", [1]), ("[1, 4, 7]", [1, 4, 7]), ("null", []), ("[]", [])]
+        for (text, expected) in cases {
             let path = scratch["model"]
             try TinyModel(.llama).write(to: path)
             let config = FileSystem.join(path, "config.json")
