@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from dect_reference import DecT, Features, features
-from seam_abi import Array, SeamError, constant
+from seam_abi import Array, SeamError, c, checked, constant, pointer
 from seam_objects import Adapter, Backbone, Runtime
 from tiny_models import save
 
@@ -173,6 +174,15 @@ def test_a_saved_adapter_gives_the_same(backbone: Backbone, tmp_path: Path) -> N
     assert np.array_equal(loaded.classify(given.scores, given.hidden), before)
 
 
+def called(adapter: Adapter, given: Any, hidden: Array | None, size: int = ctypes.sizeof(c.seam_fit_options)) -> None:
+    """What the package does not pass on to the library."""
+    options, labels = c.seam_fit_options(struct_size=size), np.ascontiguousarray(given.labels, np.int32)
+    checked(
+        "seam_adapter_fit", adapter.handle, pointer(given.scores, ctypes.c_float), pointer(hidden, ctypes.c_float),
+        pointer(labels, ctypes.c_int32), None, len(labels), ctypes.byref(options), c.seam_progress_callback(), None,
+        None, 0)
+
+
 def test_errors(backbone: Backbone) -> None:
     given = examples(backbone)
     adapter = backbone.classifier("dect", 4)
@@ -189,9 +199,10 @@ def test_errors(backbone: Backbone) -> None:
     refused("SEAM_INVALID_ARGUMENT", "on encoder.output, not on decoder.output", backbone.adapter("repcali").fit,
             given.scores[:, :0], given.hidden, given.labels)
     refused("SEAM_INVALID_ARGUMENT", "epochs must be 1 or more, found 0", fit, adapter, given, epochs=0)
-    refused("SEAM_INVALID_ARGUMENT", "argument hidden is NULL", adapter.fit, given.scores, None, given.labels)
-    refused("SEAM_INVALID_ARGUMENT", "struct_size of argument options", fit, adapter, given, struct_size=8)
-    refused("SEAM_INVALID_ARGUMENT", "there are no examples", adapter.fit, given.scores, given.hidden, given.labels[:0])
+    refused("SEAM_INVALID_ARGUMENT", "argument hidden is NULL", called, adapter, given, None)
+    refused("SEAM_INVALID_ARGUMENT", "struct_size of argument options", called, adapter, given, given.hidden, size=8)
+    refused("SEAM_INVALID_ARGUMENT", "there are no examples", adapter.fit, given.scores[:0], given.hidden[:0],
+            given.labels[:0])
     labels = given.labels.copy()
     labels[5] = 4
     refused("SEAM_INVALID_ARGUMENT", "label of example 5 must be 0 ... 3, found 4", adapter.fit, given.scores,
