@@ -291,26 +291,26 @@ def test_trained_with_the_model(tmp_path: Path, caplog: pytest.LogCaptureFixture
 
 # ---- Plugins of any kind
 
-LOOKS = """int64_t n = p->ops->size(p->ctx, p->inputs[0], 1), b = p->ops->size(p->ctx, p->inputs[0], 0);
+LOOKS = """int64_t n = p->ops->size(p->ctx, io->inputs[0], 1), b = p->ops->size(p->ctx, io->inputs[0], 0);
   (void)n; (void)b;"""
 FLAT = LOOKS + """ int64_t flat[2] = {b * n, 24}, back[3] = {b, n, 24};
-  seam_tensor *x = p->ops->reshape(p->ctx, p->inputs[0], flat, 2);
+  seam_tensor *x = p->ops->reshape(p->ctx, io->inputs[0], flat, 2);
   seam_tensor *rows = p->ops->full(p->ctx, 2.0, SEAM_F32, (int64_t[]){b * n, 1}, 2);
   seam_tensor *count = p->ops->full(p->ctx, (double)n, SEAM_F32, 0, 0);
   x = p->ops->div(p->ctx, p->ops->mul(p->ctx, x, rows), count);
-  p->outputs[0] = p->ops->reshape(p->ctx, x, back, 3);"""
-MEAN = LOOKS + """ seam_tensor *mask = p->ops->cast(p->ctx, p->inputs[1], SEAM_F32);
+  io->outputs[0] = p->ops->reshape(p->ctx, x, back, 3);"""
+MEAN = LOOKS + """ seam_tensor *mask = p->ops->cast(p->ctx, io->inputs[1], SEAM_F32);
   mask = p->ops->reshape(p->ctx, mask, (int64_t[]){b, n, 1}, 3);
-  seam_tensor *sum = p->ops->sum(p->ctx, p->ops->mul(p->ctx, p->inputs[0], mask), 1, 1);
+  seam_tensor *sum = p->ops->sum(p->ctx, p->ops->mul(p->ctx, io->inputs[0], mask), 1, 1);
   seam_tensor *mean = p->ops->div(p->ctx, sum, p->ops->sum(p->ctx, mask, 1, 1));
-  p->outputs[0] = p->ops->sub(p->ctx, p->inputs[0], p->ops->expand(p->ctx, mean, (int64_t[]){b, n, 24}, 3));"""
+  io->outputs[0] = p->ops->sub(p->ctx, io->inputs[0], p->ops->expand(p->ctx, mean, (int64_t[]){b, n, 24}, 3));"""
 ATTENDS = LOOKS + """ int64_t heads[4] = {b, n, 4, 6}; int32_t turn[4] = {0, 2, 1, 3};
-  seam_tensor *x = p->ops->permute(p->ctx, p->ops->reshape(p->ctx, p->inputs[0], heads, 4), turn, 4);
-  x = p->ops->attention(p->ctx, x, x, x, 0, p->inputs[1], 0.4, 1);
-  p->outputs[0] = p->ops->reshape(p->ctx, p->ops->permute(p->ctx, x, turn, 4), (int64_t[]){b, n, -1}, 3);"""
-PIECES = LOOKS + """ p->outputs[0] = n < 3 ? p->ops->neg(p->ctx, p->inputs[0]) : n < 17
-  ? p->ops->affine(p->ctx, p->inputs[0], 3.0, 0.0) : p->ops->square(p->ctx, p->inputs[0]);"""
-PLUGINS = {"flat": FLAT, "mean": MEAN, "attends": ATTENDS, "pieces": PIECES, "through": "p->outputs[0] = p->inputs[0];",
+  seam_tensor *x = p->ops->permute(p->ctx, p->ops->reshape(p->ctx, io->inputs[0], heads, 4), turn, 4);
+  x = p->ops->attention(p->ctx, x, x, x, 0, io->inputs[1], 0.4, 1);
+  io->outputs[0] = p->ops->reshape(p->ctx, p->ops->permute(p->ctx, x, turn, 4), (int64_t[]){b, n, -1}, 3);"""
+PIECES = LOOKS + """ io->outputs[0] = n < 3 ? p->ops->neg(p->ctx, io->inputs[0]) : n < 17
+  ? p->ops->affine(p->ctx, io->inputs[0], 3.0, 0.0) : p->ops->square(p->ctx, io->inputs[0]);"""
+PLUGINS = {"flat": FLAT, "mean": MEAN, "attends": ATTENDS, "pieces": PIECES, "through": "io->outputs[0] = io->inputs[0];",
            "doubled": DOUBLES}
 
 
@@ -337,12 +337,12 @@ def test_any_plugin(compiled: Callable[[str, str], engine.Adapter], tmp_path: Pa
 
 REFUSED = {
     "reads": (READS, "its plugin reads values of tensors"),
-    "batches": (LOOKS + " p->outputs[0] = p->ops->affine(p->ctx, p->inputs[0], b > 2 ? 1.5 : 2.5, 0.0);",
+    "batches": (LOOKS + " io->outputs[0] = p->ops->affine(p->ctx, io->inputs[0], b > 2 ? 1.5 : 2.5, 0.0);",
                 "sizes of the batch"),
-    "inverse": (LOOKS + " p->outputs[0] = p->ops->affine(p->ctx, p->inputs[0], 1.0 / (double)n, 0.0);",
+    "inverse": (LOOKS + " io->outputs[0] = p->ops->affine(p->ctx, io->inputs[0], 1.0 / (double)n, 0.0);",
                 "sizes of the sequence"),
-    "halves": (LOOKS + """ seam_tensor *x = p->ops->slice(p->ctx, p->inputs[0], 1, n / 2, 1);
-      p->outputs[0] = p->ops->add(p->ctx, p->inputs[0], x);""", "sizes of the sequence"),
+    "halves": (LOOKS + """ seam_tensor *x = p->ops->slice(p->ctx, io->inputs[0], 1, n / 2, 1);
+      io->outputs[0] = p->ops->add(p->ctx, io->inputs[0], x);""", "sizes of the sequence"),
 }
 
 

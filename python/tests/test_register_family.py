@@ -50,7 +50,7 @@ def test_a_registration_goes_before_what_is_found() -> None:
     register_family("distilbert", "bert", encoder=lambda model: model.base_model.transformer, past=None)
     seamkit.attach(model, adapter)
     assert torch.equal(model(**given).logits, logits)
-    assert Site.of(model).seams == ("encoder.output", "decoder.output")
+    assert Site.of(model).seams == ("encoder.output", "layer.output", "projection", "decoder.output")
     led = made("led")
     assert Site.of(led) == led_site(led.config)
     register_family("led", "bart", site=lambda config: Site("led", 24, 1, 0, 4, 4, 6, 0, 0, 61))
@@ -69,7 +69,7 @@ def test_the_documentation() -> None:
         exec(compile(block, "python.md", "exec"), {})
     model = made("led")
     assert Site.of(model) == led_site(model.config)
-    assert Site.of(made("distilbert")).seams == ("encoder.output", "decoder.output")
+    assert Site.of(made("distilbert")).seams == ("encoder.output", "layer.output", "projection", "decoder.output")
 
 
 def test_a_model_of_the_users_own() -> None:

@@ -22,11 +22,13 @@ _INNER = ("encoder", "decoder", "transformer")
 # Where a projection is in a layer, by the name of its point; the first that is there. A number counts from the end where
 # it is negative: the feed-forward network of T5 is the last part of a layer.
 _PROJECTIONS = {
-    "q": ("self_attn.q_proj", "attention.self.query", "layer.0.SelfAttention.q"),
-    "k": ("self_attn.k_proj", "attention.self.key", "layer.0.SelfAttention.k"),
-    "v": ("self_attn.v_proj", "attention.self.value", "layer.0.SelfAttention.v"),
+    "q": ("self_attn.q_proj", "attention.self.query", "attention.q_lin", "layer.0.SelfAttention.q"),
+    "k": ("self_attn.k_proj", "attention.self.key", "attention.k_lin", "layer.0.SelfAttention.k"),
+    "v": ("self_attn.v_proj", "attention.self.value", "attention.v_lin", "layer.0.SelfAttention.v"),
     "qkv": ("attn.c_attn",),
-    "o": ("self_attn.o_proj", "self_attn.out_proj", "attention.output.dense", "layer.0.SelfAttention.o", "attn.c_proj"),
+    "o": (
+        "self_attn.o_proj", "self_attn.out_proj", "attention.output.dense", "attention.out_lin", "layer.0.SelfAttention.o",
+        "attn.c_proj"),
     "cross_q": ("encoder_attn.q_proj", "crossattention.self.query", "layer.1.EncDecAttention.q"),
     "cross_k": ("encoder_attn.k_proj", "crossattention.self.key", "layer.1.EncDecAttention.k"),
     "cross_v": ("encoder_attn.v_proj", "crossattention.self.value", "layer.1.EncDecAttention.v"),
@@ -34,10 +36,10 @@ _PROJECTIONS = {
     "gate": ("mlp.gate_proj", "layer.-1.DenseReluDense.wi_0"),
     "up": (
         "mlp.up_proj", "fc1", "intermediate.dense", "layer.-1.DenseReluDense.wi", "layer.-1.DenseReluDense.wi_1",
-        "mlp.c_fc"),
-    "down": ("mlp.down_proj", "fc2", "output.dense", "layer.-1.DenseReluDense.wo", "mlp.c_proj"),
+        "mlp.c_fc", "ffn.lin1"),
+    "down": ("mlp.down_proj", "fc2", "output.dense", "layer.-1.DenseReluDense.wo", "mlp.c_proj", "ffn.lin2"),
 }
-# Matrices that do the work of several equal ones.
+# Matrices that do the work of several equal ones, one behind the other; a Linear of that name mixes them by head.
 _PARTS = {"qkv": ("q", "k", "v")}
 
 
@@ -84,7 +86,7 @@ def _layers(module: torch.nn.Module) -> Sequence[torch.nn.Module]:
 def _projection(stack: str, layer: int, name: str, module: Any) -> Point:
     shape = module.weight.shape
     wide, out = shape if isinstance(module, Conv1D) else (shape[1], shape[0])
-    parts = _PARTS.get(name, ())
+    parts = _PARTS.get(name, ()) if isinstance(module, Conv1D) else ()
     return Point(
         stack, c.SEAM_PROJECTION, layer, name, wide, out, tuple((each, out // len(parts)) for each in parts))
 

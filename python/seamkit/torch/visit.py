@@ -21,4 +21,5 @@ class Visit:
 
     @property
     def is_before(self) -> bool:
+        """Whether it is before the product."""
         return self.phase == c.SEAM_PHASE_BEFORE
