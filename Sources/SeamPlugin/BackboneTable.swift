@@ -25,8 +25,8 @@ final class BackboneTable {
             value.input_width = Int64(point.inputWidth)
             value.output_width = Int64(point.outputWidth)
             value.part_count = point.parts.count
-            value.weight_parameter = Int64(point.weight?.index ?? -1)
-            value.bias_parameter = Int64(point.bias?.index ?? -1)
+            value.weight_parameter = point.weight?.pointerToName
+            value.bias_parameter = point.bias?.pointerToName
             return value
         })
         pointList = .allocate(capacity: points.count)

@@ -49,6 +49,9 @@ public final class Parameter {
         }
     }
 
+    /// The name for a table; it lives as long as this object.
+    var pointerToName: UnsafePointer<CChar> { UnsafePointer(cName) }
+
     deinit {
         cName.deallocate()
         data?.deallocate()

@@ -119,7 +119,7 @@ import Testing
                 raw.struct_size = UInt32(MemoryLayout<seam_point>.size)
                 raw.stack = Int32(SEAM_STACK_DECODER)
                 (raw.seam, raw.name) = (seam, name)
-                (raw.input_width, raw.output_width, raw.weight_parameter, raw.bias_parameter) = (8, 12, 3, -1)
+                (raw.input_width, raw.output_width, raw.weight_parameter) = (8, 12, text("p3"))
                 change(&raw)
                 return try Point(&raw, layers: (encoder: 0, decoder: 2), dModel: 8, origin: "org.example.test")
             }
@@ -132,7 +132,7 @@ import Testing
 
     @Test func wrongPointsAreRefused() throws {
         let good = try point { _ in }
-        #expect(good.path == "decoder.0.q" && good.weightParameter == 3 && good.biasParameter == nil && !good.isTransposed)
+        #expect(good.path == "decoder.0.q" && good.weightParameter == "p3" && good.biasParameter == nil && !good.isTransposed)
         let names = [UnsafePointer<CChar>?](arrayLiteral: text("k"), text("v"), text("k"))
         let widths: [Int64] = [4, 8, 4]
         try names.withUnsafeBufferPointer { names in
@@ -153,8 +153,8 @@ import Testing
                     ("is in layer 0, and the encoder has 0", { $0.stack = 0 }),
                     ("has the widths 0 and 12", { $0.input_width = 0 }),
                     ("has the widths 8 and \(Int64.max), which must be 1 ... 1048576", { $0.output_width = .max }),
-                    ("names weight_parameter -2", { $0.weight_parameter = -2 }),
-                    ("names bias_parameter \(Int64.max)", { $0.bias_parameter = .max }),
+                    ("weight_parameter of the point \"decoder.0.q\" must not be empty", { $0.weight_parameter = self.text("") }),
+                    ("bias_parameter of the point \"decoder.0.q\" must have 1 to 100", { $0.bias_parameter = self.text("a/b") }),
                     ("is a whole layer and must have the name \"\", found \"q\"", { $0.seam = self.text("layer.output") }),
                     (
                         "is a whole layer and must have the widths of d_model, 8, found 8 and 12",
@@ -177,14 +177,18 @@ import Testing
             try [[12, 8], [8, 12], [12]].enumerated().map { index, shape in
                 .init(name: "p\(index)", isFrozen: false, tensor: try context.makeTensor(Shape(shape)))
             })
-        try point { $0.weight_parameter = 0; $0.bias_parameter = 2 }.check(parameters, origin: "")
-        try point { $0.weight_parameter = 1; $0.is_transposed = 1 }.check(parameters, origin: "")
-        try point { $0.weight_parameter = -1 }.check(parameters, origin: "")
+        let names = [text("p0"), text("p1"), text("p2")]
+        try point { $0.weight_parameter = names[0]; $0.bias_parameter = names[2] }.check(parameters, origin: "")
+        try point { $0.weight_parameter = names[1]; $0.is_transposed = 1 }.check(parameters, origin: "")
+        try point { $0.weight_parameter = nil }.check(parameters, origin: "")
         for (words, change) in [
-            ("names parameter 1 as its matrix, [12, 8]: found \"p1\" [8, 12]", { $0.weight_parameter = 1 }),
-            ("names parameter 0 as its matrix, [8, 12]: found \"p0\" [12, 8]", { ($0.weight_parameter, $0.is_transposed) = (0, 1) }),
-            ("names parameter 9 as its matrix, [12, 8]: found no such parameter", { $0.weight_parameter = 9 }),
-            ("names parameter 0 as its bias, [12]", { ($0.weight_parameter, $0.bias_parameter) = (0, 0) }),
+            ("names the parameter \"p1\" as its matrix, [12, 8]: found [8, 12]", { $0.weight_parameter = names[1] }),
+            (
+                "names the parameter \"p0\" as its matrix, [8, 12]: found [12, 8]",
+                { ($0.weight_parameter, $0.is_transposed) = (names[0], 1) }
+            ),
+            ("names the parameter \"p3\" as its matrix, [12, 8]: found no such parameter", { _ in }),
+            ("names the parameter \"p0\" as its bias, [12]", { ($0.weight_parameter, $0.bias_parameter) = (names[0], names[0]) }),
         ] as [(String, (inout seam_point) -> Void)] {
             expectError(.plugin, words) { try point(change).check(parameters, origin: "") }
         }

@@ -35,11 +35,10 @@ import Testing
         // One head of keys and values that two of queries share.
         #expect(llama.info.points.prefix(4).map(\.outputWidth) == [16, 8, 8, 16])
         #expect(llama.info.points.first { $0.name == "down" }.map { [$0.inputWidth, $0.outputWidth] } == [24, 16])
-        let entries = llama.backbone.parameters.entries
         for point in llama.info.points where !point.name.isEmpty {
-            let parameter = entries[try #require(point.weightParameter)]
-            #expect(parameter.name.contains("layers.\(point.layer)."))
-            #expect(parameter.name.hasSuffix("\(point.name)_proj.weight"))
+            let parameter = try #require(point.weightParameter)
+            #expect(parameter.contains("layers.\(point.layer)."))
+            #expect(parameter.hasSuffix("\(point.name)_proj.weight"))
             #expect(point.biasParameter == nil && !point.isTransposed)
         }
     }

@@ -243,9 +243,9 @@ typedef struct seam_point {
   const char *const *part_names; /* NULL: it is one */
   const int64_t *part_widths;
   size_t part_count;
-  int64_t weight_parameter; /* projection: the index among the backbone's parameters of its matrix, [out, in] or, where
-                             * is_transposed is 1, [in, out]; -1: it is none of them, and nothing can be merged into it */
-  int64_t bias_parameter;   /* likewise, [out]; -1: it has no bias */
+  const char *weight_parameter; /* projection: the name of the backbone's parameter that is its matrix, [out, in] or, where
+                                 * is_transposed is 1, [in, out]; NULL: none is, and nothing can be merged into it */
+  const char *bias_parameter;   /* likewise, [out]; NULL: it has no bias */
 } seam_point;
 
 /* What a backbone hands over at a point. */

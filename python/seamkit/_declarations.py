@@ -372,8 +372,8 @@ class seam_point(ctypes.Structure):
     part_names: Any
     part_widths: Any
     part_count: int
-    weight_parameter: int
-    bias_parameter: int
+    weight_parameter: bytes | None
+    bias_parameter: bytes | None
 
 
 class seam_visit(ctypes.Structure):
@@ -877,8 +877,8 @@ seam_point._fields_ = [
     ("part_names", POINTER(c_char_p)),
     ("part_widths", POINTER(c_int64)),
     ("part_count", c_uint64),
-    ("weight_parameter", c_int64),
-    ("bias_parameter", c_int64),
+    ("weight_parameter", c_char_p),
+    ("bias_parameter", c_char_p),
 ]
 seam_visit._fields_ = [
     ("struct_size", c_uint32),

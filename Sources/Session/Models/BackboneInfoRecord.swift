@@ -57,8 +57,8 @@ public final class BackboneInfoRecord {
         record.part_names = memory.copy(point.parts.map { UnsafePointer<CChar>?(memory.copy($0.name)) })
         record.part_widths = memory.copy(point.parts.map { Int64($0.width) })
         record.part_count = point.parts.count
-        record.weight_parameter = point.weightParameter.map(Int64.init) ?? -1
-        record.bias_parameter = point.biasParameter.map(Int64.init) ?? -1
+        record.weight_parameter = point.weightParameter.map { memory.copy($0) }
+        record.bias_parameter = point.biasParameter.map { memory.copy($0) }
         return record
     }
 }

@@ -28,9 +28,9 @@ public struct Point: Sendable, Equatable {
     public let outputWidth: Int
     /// What one matrix that does the work of several gives, in order; empty where it is one.
     public let parts: [Part]
-    /// Which of the backbone's parameters its matrix and bias are; nil: none of them, or there is none.
-    public let weightParameter: Int?
-    public let biasParameter: Int?
+    /// The names of the backbone's parameters that are its matrix and its bias; nil: none is, or there is none.
+    public let weightParameter: String?
+    public let biasParameter: String?
     /// Whether the matrix lies as [in, out].
     public let isTransposed: Bool
 
@@ -82,11 +82,9 @@ public struct Point: Sendable, Equatable {
         guard parts.isEmpty || parts.reduce(0, { $0 + $1.width }) == outputWidth else {
             throw wrong("has parts of \(parts.map(\.width)) together, and its output has \(outputWidth)")
         }
-        func parameter(_ index: Int64, _ member: String) throws -> Int? {
-            guard index >= -1, index < Int64(1 << 20) else {
-                throw wrong("names \(member) \(index), which must be -1 or a parameter's index")
-            }
-            return isProjection && index >= 0 ? Int(index) : nil
+        func parameter(_ name: UnsafePointer<CChar>?, _ member: String) throws -> String? {
+            guard isProjection, let name else { return nil }
+            return try checkedName(name, "\(member) of \(label)", allowsCapitals: true, origin: origin)
         }
         weightParameter = try parameter(source.weight_parameter, "weight_parameter")
         biasParameter = try parameter(source.bias_parameter, "bias_parameter")
@@ -115,13 +113,13 @@ public struct Point: Sendable, Equatable {
     /// Throws `.plugin` where a point names a parameter of another shape than its matrix or bias has.
     func check(_ parameters: ParameterSet, origin: String) throws {
         let matrix = isTransposed ? [inputWidth, outputWidth] : [outputWidth, inputWidth]
-        for (index, expected, what) in [(weightParameter, matrix, "matrix"), (biasParameter, [outputWidth], "bias")] {
-            guard let index else { continue }
-            let found = index < parameters.entries.count ? parameters.entries[index] : nil
-            guard let found, found.tensor.shape.elementsEqual(expected) else {
-                let words = found.map { "\"\($0.name)\" \($0.tensor.shape)" } ?? "no such parameter"
+        for (name, expected, what) in [(weightParameter, matrix, "matrix"), (biasParameter, [outputWidth], "bias")] {
+            guard let name else { continue }
+            let found = parameters[name]?.shape
+            guard let found, found.elementsEqual(expected) else {
                 throw SeamError(
-                    .plugin, "the point \"\(path)\" names parameter \(index) as its \(what), \(expected): found \(words)",
+                    .plugin,
+                    "the point \"\(path)\" names the parameter \"\(name)\" as its \(what), \(expected): found \(found?.description ?? "no such parameter")",
                     origin: origin)
             }
         }

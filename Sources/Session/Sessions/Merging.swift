@@ -69,6 +69,8 @@ extension Session {
     func replacements(by adapters: [Adapter]) throws -> [Int: Tensor] {
         let points = backbone.info.points
         let users = Dictionary(points.compactMap(\.weightParameter).map { ($0, 1) }, uniquingKeysWith: +)
+        let indices = Dictionary(
+            backbone.parameters.entries.enumerated().map { ($1.name, $0) }, uniquingKeysWith: { first, _ in first })
         var result: [Int: Tensor] = [:]
         for adapter in adapters {
             guard adapter.parameters.variables.isEmpty, backbone.isFrozen else {
@@ -76,7 +78,7 @@ extension Session {
             }
             for (own, index) in try adapter.pointIndices(in: backbone.info).enumerated() {
                 let place = points[index]
-                guard let weight = place.weightParameter, users[weight] == 1 else {
+                guard let name = place.weightParameter, users[name] == 1, let weight = indices[name] else {
                     throw SeamError(
                         .unsupported,
                         "adapter \"\(adapter.factory.id)\" cannot be merged: the matrix of \"\(place.path)\" is \(place.weightParameter == nil ? "no parameter of the backbone" : "also that of other points")")
@@ -84,11 +86,11 @@ extension Session {
                 let context = makeContext(recordsGradients: false)
                 func current(_ index: Int) -> Tensor { result[index] ?? backbone.parameters.entries[index].tensor.detached }
                 let matrix = place.isTransposed ? try context.permute(current(weight), [1, 0]) : current(weight)
-                let (folded, bias) = try adapter.fold(
-                    context, point: own, weight: matrix, bias: place.biasParameter.map(current))
+                let biasIndex = place.biasParameter.flatMap { indices[$0] }
+                let (folded, bias) = try adapter.fold(context, point: own, weight: matrix, bias: biasIndex.map(current))
                 let stored = place.isTransposed ? try context.permute(folded, [1, 0]) : folded
                 result[weight] = try context.copied(stored)
-                if let bias, let index = place.biasParameter { result[index] = try context.copied(bias) }
+                if let bias, let biasIndex { result[biasIndex] = try context.copied(bias) }
             }
         }
         return result

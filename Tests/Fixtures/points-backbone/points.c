@@ -23,10 +23,12 @@ enum { EMBEDDING = 0, O_BIAS = 4, LAYER_WEIGHTS = 5 };
   {.struct_size = sizeof(seam_point), .stack = SEAM_STACK_DECODER, .seam = seam_name, .name = point_name,     \
    .layer = layer_number, .input_width = WIDTH, .output_width = WIDTH, .weight_parameter = weight,            \
    .bias_parameter = bias}
+#define NAME(n, part) "layers." #n "." part
 #define LAYER(n)                                                                                              \
-  POINT(n, SEAM_PROJECTION, "q", WEIGHT(n, Q), -1), POINT(n, SEAM_PROJECTION, "k", WEIGHT(n, K), -1),         \
-      POINT(n, SEAM_PROJECTION, "v", WEIGHT(n, V), -1),                                                       \
-      POINT(n, SEAM_PROJECTION, "o", WEIGHT(n, O), WEIGHT(n, O_BIAS)), POINT(n, SEAM_LAYER_OUTPUT, "", -1, -1)
+  POINT(n, SEAM_PROJECTION, "q", NAME(n, "q"), NULL), POINT(n, SEAM_PROJECTION, "k", NAME(n, "k"), NULL),     \
+      POINT(n, SEAM_PROJECTION, "v", NAME(n, "v"), NULL),                                                     \
+      POINT(n, SEAM_PROJECTION, "o", NAME(n, "o.weight"), NAME(n, "o.bias")),                                 \
+      POINT(n, SEAM_LAYER_OUTPUT, "", NULL, NULL)
 static const seam_point points[LAYERS * LAYER_POINTS] = {LAYER(0), LAYER(1)};
 static const seam_point *const point_list[LAYERS * LAYER_POINTS] = {
     &points[0], &points[1], &points[2], &points[3], &points[4],
