@@ -1,5 +1,5 @@
-"""What both hosts give a plugin outside its passes, the same from each: orthonormal starts, options as lists and JSON, and
-tables of functions beyond the headers."""
+"""What both hosts give a plugin outside its passes, the same from each: orthonormal starts, options as JSON, and tables
+of functions beyond the headers."""
 
 from __future__ import annotations
 
@@ -80,7 +80,9 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def hosts(library: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[seamkit.Backbone, engine.Plugin, engine.Site]:
+def hosts(
+    library: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[seamkit.Backbone, engine.Plugin, engine.Site]:
     runtime = seamkit.Runtime([locations.library("libTransformer.so"), library])
     backbone = runtime.open(save("t5", tmp_path_factory.mktemp("model")))
     return backbone, engine.load_plugin(library), engine.Site("t5", 24, 3, 2, 4, 4, 5, 0, 0, 61)
