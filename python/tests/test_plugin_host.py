@@ -92,7 +92,8 @@ def test_orthonormal_starts(hosts: tuple[seamkit.Backbone, engine.Plugin, engine
     """The rows are orthonormal or, of a tall matrix, the columns; in both engines the same numbers."""
     backbone, _, site = hosts
     native = backbone.adapter("test-orthogonal", seed=11).parameters
-    values = {name: each.numpy() for name, each in engine.Adapter("test-orthogonal", site, seed=11).state_dict().items()}
+    state = engine.Adapter("test-orthogonal", site, seed=11).state_dict()
+    values = {name: each.numpy() for name, each in state.items()}
     for name, value in values.items():
         # f64 until the last rounding; sums in another order may change its last bit.
         np.testing.assert_allclose(value, native[name], rtol=1e-6, atol=1e-7)
