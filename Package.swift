@@ -70,12 +70,14 @@ let package = Package(
         .target(name: "Datasets", dependencies: ["Tokenizers", "Files", "Support"]),
         .target(name: "Metrics", dependencies: ["Support"]),
         .target(name: "Generation", dependencies: ["Support"]),
-        .target(name: "Session", dependencies: ["Support", "Engine", "Files", "Generation", "Platform", "CSeam", "CFFI"]),
+        .target(
+            name: "Session", dependencies: ["Support", "Engine", "Files", "Generation", "Platform", "CSeam", "CFFI"]),
         .target(name: "Plotting", dependencies: ["Support"]),
         .target(
             name: "Trainer",
             dependencies: [
-                "Session", "Tokenizers", "Datasets", "Metrics", "Files", "Engine", "Generation", "Plotting", "Support", "CSeam",
+                "Session", "Tokenizers", "Datasets", "Metrics", "Files", "Engine", "Generation", "Plotting", "Support",
+                "CSeam",
             ]),
         .target(name: "Sweep", dependencies: ["Trainer", "Session", "Files", "Plotting", "Support"]),
         .target(
@@ -87,7 +89,8 @@ let package = Package(
         .target(
             name: "CAPI",
             dependencies: [
-                "Trainer", "FewShot", "Session", "Tokenizers", "Datasets", "Files", "Engine", "Generation", "Support", "CSeam",
+                "Trainer", "FewShot", "Session", "Tokenizers", "Datasets", "Files", "Engine", "Generation", "Support",
+                "CSeam",
             ],
             exclude: ["exports.map"],
             linkerSettings: [
@@ -99,7 +102,8 @@ let package = Package(
         .executableTarget(
             name: "seam",
             dependencies: [
-                "Trainer", "FewShot", "Sweep", "PEFT", "Session", "Tokenizers", "Datasets", "Metrics", "Files", "Engine",
+                "Trainer", "FewShot", "Sweep", "PEFT", "Session", "Tokenizers", "Datasets", "Metrics", "Files",
+                "Engine",
                 "Generation", "Platform", "Support",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
@@ -107,7 +111,8 @@ let package = Package(
         .target(name: "SeamPlugin", dependencies: ["CSeam", "CExit"], swiftSettings: embedded),
 
         .executableTarget(
-            name: "ExampleTrain", dependencies: ["Trainer", "Session", "Tokenizers", "Datasets", "Support"], path: "examples/swift"),
+            name: "ExampleTrain", dependencies: ["Trainer", "Session", "Tokenizers", "Datasets", "Support"],
+            path: "examples/swift"),
         .executableTarget(
             name: "border-benchmark", dependencies: ["Session", "Engine", "Support", "CSeam"],
             path: "benchmarks/border"),

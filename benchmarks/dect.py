@@ -37,6 +37,7 @@ os.environ.setdefault("SEAM_LIBRARY", str(ROOT / ".build" / "release" / "libSeam
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+
 from dect_reference import DecT, Features, features  # noqa: E402
 from seam_abi import Array, library  # noqa: E402
 from seam_objects import Backbone, Runtime  # noqa: E402
@@ -89,11 +90,15 @@ def small(backbone: Backbone, rounds: int) -> list[dict[str, float]]:
                     run()
                 times[name] += [run()[0] * 1e3 for _ in range(3)]
         ratio = statistics.median(times["PyTorch"]) / statistics.median(times["SeamKit"])
-        print(f"{f'{classes} classes, {len(given.labels)} examples':32}{spread(times['SeamKit']):>26}"
-              f"{spread(times['PyTorch']):>26}{ratio:7.1f}x   losses differ by {difference:.0e}; floor "
-              f"{floor(len(given.labels), WIDTH)}")
-        results.append({"classes": classes, "ratio": ratio, "difference": float(difference)}
-                       | {name: statistics.median(values) for name, values in times.items()})
+        print(
+            f"{f'{classes} classes, {len(given.labels)} examples':32}{spread(times['SeamKit']):>26}"
+            f"{spread(times['PyTorch']):>26}{ratio:7.1f}x   losses differ by {difference:.0e}; floor "
+            f"{floor(len(given.labels), WIDTH)}"
+        )
+        results.append(
+            {"classes": classes, "ratio": ratio, "difference": float(difference)}
+            | {name: statistics.median(values) for name, values in times.items()}
+        )
     return results
 
 
@@ -115,8 +120,10 @@ def large(backbone: Backbone, width: int, examples: int, classes: int) -> dict[s
     seconds = time.perf_counter() - begin
     begin = time.perf_counter()
     right = float((adapter.classify(given.scores, given.hidden).argmax(1) == given.labels).mean())
-    print(f"{examples} examples, {classes} classes, hidden {width}: {seconds:.1f} s for the fit, "
-          f"{time.perf_counter() - begin:.1f} s to classify all; floor {floor(examples, width)}")
+    print(
+        f"{examples} examples, {classes} classes, hidden {width}: {seconds:.1f} s for the fit, "
+        f"{time.perf_counter() - begin:.1f} s to classify all; floor {floor(examples, width)}"
+    )
     print(f"peak memory {peak():.0f} MiB, of them {before:.0f} before the fit, with features of {size:.0f}")
     print(f"loss {losses[0]:.3f} -> {losses[-1]:.3f}, accuracy on the same examples {right:.3f}")
     return {"seconds": seconds, "peak_mib": peak(), "before_mib": before}
@@ -163,8 +170,10 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     library().seam_set_thread_count(arguments.threads)
     torch.manual_seed(0)
-    print(f"machine: {processor()}, {os.cpu_count()} cores; threads of both sides: {arguments.threads}; torch {torch.__version__}, "
-          f"Python {platform.python_version()}; inherited OPENBLAS_CORETYPE: {INHERITED or 'none'}")
+    print(
+        f"machine: {processor()}, {os.cpu_count()} cores; threads of both sides: {arguments.threads}; torch {torch.__version__}, "
+        f"Python {platform.python_version()}; inherited OPENBLAS_CORETYPE: {INHERITED or 'none'}"
+    )
     with tempfile.TemporaryDirectory() as folder:
         backbone = carrier(arguments.width if arguments.large else WIDTH, Path(folder))
         found = large(backbone, arguments.width, 100_000, 77) if arguments.large else small(backbone, arguments.rounds)

@@ -25,12 +25,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-# Chooses the BLAS kernels and finds the library, which has to come before everything else.
-from t5_small import INHERITED, processor, spread
-
 import numpy as np
 import torch
 import transformers
+
+# Chooses the BLAS kernels and finds the library, which has to come before everything else.
+from t5_small import INHERITED, processor, spread
+
 from seam_objects import Batch, Runtime, Session
 
 PROMPT, NEW_TOKENS = 16, 64
@@ -40,15 +41,27 @@ END, BEGIN, PAD, FIRST_WORD = 0, 1, 2, 3
 def encoder() -> transformers.PreTrainedModel:
     return transformers.BertModel(
         transformers.BertConfig(
-            vocab_size=30522, hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536))
+            vocab_size=30522, hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536
+        )
+    )
 
 
 def decoder() -> transformers.PreTrainedModel:
     return transformers.LlamaForCausalLM(
         transformers.LlamaConfig(
-            vocab_size=49152, hidden_size=576, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3,
-            intermediate_size=1536, max_position_embeddings=8192, tie_word_embeddings=True, eos_token_id=END,
-            bos_token_id=BEGIN, pad_token_id=PAD))
+            vocab_size=49152,
+            hidden_size=576,
+            num_hidden_layers=30,
+            num_attention_heads=9,
+            num_key_value_heads=3,
+            intermediate_size=1536,
+            max_position_embeddings=8192,
+            tie_word_embeddings=True,
+            eos_token_id=END,
+            bos_token_id=BEGIN,
+            pad_token_id=PAD,
+        )
+    )
 
 
 class Pair:
@@ -112,11 +125,15 @@ def main() -> None:
                 times[f"{what} {side}"].append((clock() - start) * 1e3)
 
     median = {name: statistics.median(values) for name, values in times.items()}
-    print(f"machine: {processor()}, {os.cpu_count()} cores; torch {torch.__version__} on {torch.get_num_threads()} "
-          f"threads, transformers {transformers.__version__}, Python {platform.python_version()}")
+    print(
+        f"machine: {processor()}, {os.cpu_count()} cores; torch {torch.__version__} on {torch.get_num_threads()} "
+        f"threads, transformers {transformers.__version__}, Python {platform.python_version()}"
+    )
     print(f"inherited OPENBLAS_CORETYPE: {INHERITED or 'none'}" + (", set aside" if INHERITED else ""))
-    print(f"largest difference: states {states:.1e}, logits {logits:.1e} of the largest; generated tokens "
-          + ("equal" if tokens else "differ"))
+    print(
+        f"largest difference: states {states:.1e}, logits {logits:.1e} of the largest; generated tokens "
+        + ("equal" if tokens else "differ")
+    )
     kind = "processor ms" if arguments.cpu_time else "ms"
     print(f"\n{kind + ', median (min ... max)':36}{'SeamKit':>26}{'PyTorch':>26}{'ratio':>8}")
     for what in measurements:

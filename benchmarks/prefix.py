@@ -34,14 +34,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Chooses the BLAS kernels and finds the library, which has to come before everything else.
-from t5_small import INHERITED, processor, spread
-
 import numpy as np
 import peft
 import torch
 import transformers
 from peft import PrefixTuningConfig, get_peft_model
+
+# Chooses the BLAS kernels and finds the library, which has to come before everything else.
+from t5_small import INHERITED, processor, spread
+
 from seam_abi import library
 from seam_objects import Batch, Pass, Runtime
 
@@ -71,8 +72,16 @@ class Case:
 def t5() -> transformers.PreTrainedModel:
     return transformers.T5ForConditionalGeneration(
         transformers.T5Config(
-            vocab_size=32128, d_model=512, d_kv=64, d_ff=2048, num_layers=6, num_decoder_layers=6, num_heads=8,
-            decoder_start_token_id=0))
+            vocab_size=32128,
+            d_model=512,
+            d_kv=64,
+            d_ff=2048,
+            num_layers=6,
+            num_decoder_layers=6,
+            num_heads=8,
+            decoder_start_token_id=0,
+        )
+    )
 
 
 def t5_work(prefix: int) -> Work:
@@ -92,9 +101,19 @@ def t5_work(prefix: int) -> Work:
 def llama() -> transformers.PreTrainedModel:
     return transformers.LlamaForCausalLM(
         transformers.LlamaConfig(
-            vocab_size=49152, hidden_size=576, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3,
-            intermediate_size=1536, max_position_embeddings=8192, tie_word_embeddings=True, eos_token_id=0,
-            bos_token_id=1, pad_token_id=2))
+            vocab_size=49152,
+            hidden_size=576,
+            num_hidden_layers=30,
+            num_attention_heads=9,
+            num_key_value_heads=3,
+            intermediate_size=1536,
+            max_position_embeddings=8192,
+            tie_word_embeddings=True,
+            eos_token_id=0,
+            bos_token_id=1,
+            pad_token_id=2,
+        )
+    )
 
 
 def llama_work(prefix: int) -> Work:
@@ -128,12 +147,14 @@ class Pair:
         backbone = runtime.open(folder)
         self.plain = backbone.session()
         adapter = backbone.adapter(
-            "prefix-tuning", {"prefix_length": TOKENS, "attention": "decoder", "reparameterization": "none"})
+            "prefix-tuning", {"prefix_length": TOKENS, "attention": "decoder", "reparameterization": "none"}
+        )
         self.session = backbone.session(adapter)
 
         self.model = model
         self.adapted: Any = get_peft_model(
-            model, PrefixTuningConfig(task_type=case.task, num_virtual_tokens=TOKENS)).eval()
+            model, PrefixTuningConfig(task_type=case.task, num_virtual_tokens=TOKENS)
+        ).eval()
         self.trained = [each for each in self.adapted.parameters() if each.requires_grad]
         self.optimizer = torch.optim.AdamW(self.trained, lr=LEARNING_RATE, weight_decay=0.01)
         [values] = adapter.parameters.values()
@@ -162,7 +183,9 @@ class Pair:
         return {
             "forward": (lambda: self.plain.forward(self.batch), lambda: self.torch_forward(self.model)),
             "forward with the prefix": (
-                lambda: self.session.forward(self.batch), lambda: self.torch_forward(self.adapted)),
+                lambda: self.session.forward(self.batch),
+                lambda: self.torch_forward(self.adapted),
+            ),
             "step": (lambda: self.session.train_step(self.batch), self.torch_step),
         }
 
@@ -197,9 +220,11 @@ def main() -> None:
     library().seam_set_thread_count(arguments.threads)
     plugins = Path(os.environ["SEAM_LIBRARY"]).parent
     runtime = Runtime([plugins / "libTransformer.so", plugins / "libPrefixTuning.so"])
-    print(f"machine: {processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; threads of each side: "
-          f"{arguments.threads}; torch {torch.__version__}, transformers {transformers.__version__}, "
-          f"peft {peft.__version__}, Python {platform.python_version()}")
+    print(
+        f"machine: {processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; threads of each side: "
+        f"{arguments.threads}; torch {torch.__version__}, transformers {transformers.__version__}, "
+        f"peft {peft.__version__}, Python {platform.python_version()}"
+    )
     print(f"inherited OPENBLAS_CORETYPE: {INHERITED or 'none'}" + (", set aside" if INHERITED else ""))
 
     results: dict[str, Any] = {}
@@ -236,15 +261,21 @@ def measured(
     pair.session.end_training()
 
     floors = {
-        "forward": case.work(0).forward, "forward with the prefix": case.work(TOKENS).forward,
-        "step": case.work(TOKENS).forward + case.work(TOKENS).backward}
-    print(f"\n{name}: largest logit difference {differences[0]:.1e} without the prefix and {differences[1]:.1e} with it, "
-          "of the largest logit")
+        "forward": case.work(0).forward,
+        "forward with the prefix": case.work(TOKENS).forward,
+        "step": case.work(TOKENS).forward + case.work(TOKENS).backward,
+    }
+    print(
+        f"\n{name}: largest logit difference {differences[0]:.1e} without the prefix and {differences[1]:.1e} with it, "
+        "of the largest logit"
+    )
     print("loss of the first steps, SeamKit and PyTorch: " + ", ".join(f"{a:.6f} {b:.6f}" for a, b in losses))
     unit = "processor ms" if clock is time.process_time else "ms"
     print(f"products at best: {best * 2 / 1e9:.0f} GFLOP/s")
-    print(f"{unit + ', median (min ... max)':36}{'SeamKit':>24}{'PyTorch':>24}{'ratio':>8}{'GFLOP':>8}{'floor':>8}"
-          f"{'best/floor':>12}")
+    print(
+        f"{unit + ', median (min ... max)':36}{'SeamKit':>24}{'PyTorch':>24}{'ratio':>8}{'GFLOP':>8}{'floor':>8}"
+        f"{'best/floor':>12}"
+    )
     found: dict[str, Any] = {"differences": differences, "gflops": best * 2 / 1e9}
     for what, by_side in times.items():
         cells = [spread(by_side[side]) for side in SIDES]
@@ -253,8 +284,9 @@ def measured(
         ratio = statistics.median(a / b for a, b in zip(*by_side.values(), strict=True))
         floor = floors[what] / best * 1e3
         distances = " ".join(f"{min(by_side[side]) / floor:.2f}" for side in SIDES)
-        print(f"{what:36}{cells[0]:>24}{cells[1]:>24}{ratio:8.2f}{floors[what] * 2 / 1e9:8.0f}{floor:8.0f}"
-              f"{distances:>12}")
+        print(
+            f"{what:36}{cells[0]:>24}{cells[1]:>24}{ratio:8.2f}{floors[what] * 2 / 1e9:8.0f}{floor:8.0f}{distances:>12}"
+        )
         found[what] = {"median_ms": dict(zip(SIDES, medians, strict=True)), "ratio": ratio, "floor_ms": floor}
     return found
 

@@ -37,6 +37,7 @@ os.environ.setdefault("SEAM_LIBRARY", str(ROOT / ".build" / "release" / "libSeam
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import transformers  # noqa: E402
+
 from seam_objects import Batch, Runtime  # noqa: E402
 
 BATCH, SOURCE, TARGET, VOCABULARY, WIDTH = 8, 128, 32, 32128, 512
@@ -71,8 +72,14 @@ def main() -> None:
     torch.manual_seed(0)
     model = transformers.T5ForConditionalGeneration(
         transformers.T5Config(
-            vocab_size=VOCABULARY, d_model=WIDTH, d_kv=64, d_ff=2048, num_layers=6, num_decoder_layers=6,
-            num_heads=8, decoder_start_token_id=0,
+            vocab_size=VOCABULARY,
+            d_model=WIDTH,
+            d_kv=64,
+            d_ff=2048,
+            num_layers=6,
+            num_decoder_layers=6,
+            num_heads=8,
+            decoder_start_token_id=0,
         )
     ).eval()
     model.requires_grad_(False)
@@ -128,8 +135,10 @@ def main() -> None:
     adapted.end_training()
 
     median = {name: statistics.median(values) for name, values in times.items()}
-    print(f"machine: {processor()}, {os.cpu_count()} cores; torch {torch.__version__} on {torch.get_num_threads()} "
-          f"threads, transformers {transformers.__version__}, Python {platform.python_version()}")
+    print(
+        f"machine: {processor()}, {os.cpu_count()} cores; torch {torch.__version__} on {torch.get_num_threads()} "
+        f"threads, transformers {transformers.__version__}, Python {platform.python_version()}"
+    )
     print(f"inherited OPENBLAS_CORETYPE: {INHERITED or 'none'}" + (", set aside" if INHERITED else ""))
     print(f"largest logit difference: {difference:.1e} of the largest logit")
     print("loss of the first steps, SeamKit and PyTorch: " + ", ".join(f"{a:.6f} {b:.6f}" for a, b in losses))

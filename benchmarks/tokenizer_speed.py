@@ -22,12 +22,12 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["RAYON_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Tests" / "python"))
 
-import sentencepiece  # noqa: E402
-from tokenizers import Tokenizer as Reference  # noqa: E402
+import sentencepiece
+from tokenizers import Tokenizer as Reference
 
-from seam_objects import Tokenizer  # noqa: E402
-from test_tokenizers import KINDS, sentencepiece_model  # noqa: E402
-from varied_texts import english  # noqa: E402
+from seam_objects import Tokenizer
+from test_tokenizers import KINDS, sentencepiece_model
+from varied_texts import english
 
 TRAINED = ["BERT", "RoBERTa", "Llama 3", "Qwen 2", "SmolLM", "Llama 2", "Unigram", "another pattern"]
 

@@ -44,6 +44,7 @@ class HandWritten(torch.nn.Module):
 
 def least(mine: Callable[[], Any], plain: Callable[[], Any], rounds: int = 15) -> tuple[float, float]:
     """Microseconds of a call of each."""
+
     def counted(run: Callable[[], Any]) -> int:
         run()
         start = time.perf_counter()

@@ -50,10 +50,16 @@ from typing import Any
 
 # By size and sign, so that the file does not depend on what this machine calls its 64 bits.
 NAMES: dict[Any, tuple[str, str]] = {
-    ctypes.c_int32: ("c_int32", "int"), ctypes.c_int64: ("c_int64", "int"), ctypes.c_uint8: ("c_uint8", "int"),
-    ctypes.c_uint16: ("c_uint16", "int"), ctypes.c_uint32: ("c_uint32", "int"), ctypes.c_uint64: ("c_uint64", "int"),
-    ctypes.c_float: ("c_float", "float"), ctypes.c_double: ("c_double", "float"),
-    ctypes.c_char_p: ("c_char_p", "bytes | None"), ctypes.c_void_p: ("c_void_p", "int | None"),
+    ctypes.c_int32: ("c_int32", "int"),
+    ctypes.c_int64: ("c_int64", "int"),
+    ctypes.c_uint8: ("c_uint8", "int"),
+    ctypes.c_uint16: ("c_uint16", "int"),
+    ctypes.c_uint32: ("c_uint32", "int"),
+    ctypes.c_uint64: ("c_uint64", "int"),
+    ctypes.c_float: ("c_float", "float"),
+    ctypes.c_double: ("c_double", "float"),
+    ctypes.c_char_p: ("c_char_p", "bytes | None"),
+    ctypes.c_void_p: ("c_void_p", "int | None"),
 }
 
 
@@ -141,8 +147,10 @@ def source(found: Declarations) -> str:
         lines += wrapped(f"{name}._fields_ = [", fields, "]")
     lines += ["", "# Function pointer types by name."]
     lines += [
-        f"{name} = {expression(kind)}" for name, kind in found.types.items()
-        if name.startswith("seam_") and is_function(kind)]
+        f"{name} = {expression(kind)}"
+        for name, kind in found.types.items()
+        if name.startswith("seam_") and is_function(kind)
+    ]
     lines += ["", "# Results and arguments of the functions of libSeam.so."]
     lines += ["FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {"]
     for name, function in found.functions.items():

@@ -63,13 +63,17 @@ def check() -> None:
     if is_plain() or is_built():
         return
     if not (ROOT / "Package.swift").is_file():
-        fail(f"there is no {CORE} in {BUILT} and no Package.swift in {ROOT} to build it: install from a clone of "
-             "SeamKit, set SEAMKIT_LIBRARY_PATH to the folder of the libraries, or SEAMKIT_NO_LIBRARIES=1 to install "
-             "without them")
+        fail(
+            f"there is no {CORE} in {BUILT} and no Package.swift in {ROOT} to build it: install from a clone of "
+            "SeamKit, set SEAMKIT_LIBRARY_PATH to the folder of the libraries, or SEAMKIT_NO_LIBRARIES=1 to install "
+            "without them"
+        )
     if not shutil.which("swift"):
-        fail(f"there is no {CORE} in {BUILT} and no swift command to build it: install Swift 6.2 or newer "
-             "(https://www.swift.org/install/linux), set SEAMKIT_LIBRARY_PATH to the folder of the libraries, or "
-             "SEAMKIT_NO_LIBRARIES=1 to install without them")
+        fail(
+            f"there is no {CORE} in {BUILT} and no swift command to build it: install Swift 6.2 or newer "
+            "(https://www.swift.org/install/linux), set SEAMKIT_LIBRARY_PATH to the folder of the libraries, or "
+            "SEAMKIT_NO_LIBRARIES=1 to install without them"
+        )
 
 
 def libraries() -> list[Path]:
@@ -122,4 +126,5 @@ with tempfile.TemporaryDirectory(prefix="seamkit-") as scratch:
     setup(
         distclass=Platform,
         cmdclass={"bdist_wheel": Wheel, "build_py": Build},
-        options={"build": {"build_base": scratch}, "egg_info": {"egg_base": scratch}})
+        options={"build": {"build_base": scratch}, "egg_info": {"egg_base": scratch}},
+    )

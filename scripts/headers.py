@@ -13,9 +13,9 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Union
 
 CC = os.environ.get("CC", "cc")
 QUALIFIERS = ("const", "volatile", "restrict")
@@ -40,23 +40,23 @@ class Named:
 
 @dataclass(frozen=True)
 class Pointer:
-    target: "Type"
+    target: Type
     const: bool = False
 
 
 @dataclass(frozen=True)
 class Array:
-    element: "Type"
+    element: Type
     count: str  # as written: a number or a constant
 
 
 @dataclass(frozen=True)
 class Function:
-    result: "Type"
-    parameters: tuple["Type", ...]  # none for (void); an array stays one, though C passes its address
+    result: Type
+    parameters: tuple[Type, ...]  # none for (void); an array stays one, though C passes its address
 
 
-Type = Union[Named, Pointer, Array, Function]
+Type = Named | Pointer | Array | Function
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,10 @@ class _Reader:
                 const |= self.next() == "const"
             name, inner = self.declarator()
             return name, lambda base: inner(Pointer(base, const))
-        nested: Callable[[Type], Type] = lambda base: base
+
+        def nested(base: Type) -> Type:
+            return base
+
         name = ""
         if self.peek() == "(" and self.peek(1) in ("*", "("):
             self.expect("(")

@@ -32,10 +32,11 @@ final class Gate: Adapter {
         for attention in PrefixAttention.allCases {
             let (layers, tokens) = (site.prefixLayers[attention.rawValue], site.prefixLength[attention.rawValue])
             guard layers > 0, tokens > 0 else { continue }
-            weights.append(Weights(
-                attention: attention, layers: layers, tokens: tokens,
-                logits: Parameter(
-                    "\(attention.name).gate", perLayer ? [layers, tokens] : [tokens], .constant(logit))))
+            weights.append(
+                Weights(
+                    attention: attention, layers: layers, tokens: tokens,
+                    logits: Parameter(
+                        "\(attention.name).gate", perLayer ? [layers, tokens] : [tokens], .constant(logit))))
         }
         guard !weights.isEmpty else {
             throw PluginError(

@@ -17,10 +17,11 @@ final class PrefixTuning: Adapter {
     convenience init(options: Options, site: Site) throws(PluginError) {
         let isPlain = try options.string("reparameterization") == "none"
         let hiddenSize = try options.int("mlp_hidden_size")
-        self.init(try Prefixes(options: options, site: site) { shape throws(PluginError) in
-            if isPlain { return try PlainPrefix(shape, options: options) }
-            return ReparameterizedPrefix(try PrefixNetwork(shape, hiddenSize: hiddenSize, options: options))
-        })
+        self.init(
+            try Prefixes(options: options, site: site) { shape throws(PluginError) in
+                if isPlain { return try PlainPrefix(shape, options: options) }
+                return ReparameterizedPrefix(try PrefixNetwork(shape, hiddenSize: hiddenSize, options: options))
+            })
     }
 
     private init(_ prefixes: Prefixes) { self.prefixes = prefixes }

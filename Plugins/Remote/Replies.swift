@@ -44,7 +44,8 @@ func vectors(_ root: Node, count: Int, width: Int?, from source: String) throws(
         }
         guard item["embedding"][0].count == nil else {
             throw Problem(
-                .format, "\(source) sent a vector for each token, not one for the text: let it pool (llama.cpp: --pooling last)")
+                .format,
+                "\(source) sent a vector for each token, not one for the text: let it pool (llama.cpp: --pooling last)")
         }
         guard length == width ?? length else {
             throw Problem(.shape, "\(source) sent an embedding of \(length) values where \(width ?? 0) are expected")

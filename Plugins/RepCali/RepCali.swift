@@ -88,11 +88,8 @@ final class RepCali: Adapter {
     /// Whether the block starts as the identity; `auto` is written back as what it became, because the
     /// form of the block, not only its first values, depends on it.
     private static func identity(_ options: Options, _ site: Site) throws(PluginError) -> Bool {
-        let identity = switch try options.string("initialization") {
-        case "identity": true
-        case "paper": false
-        default: site.backboneFrozen
-        }
+        let form = try options.string("initialization")
+        let identity = form == "auto" ? site.backboneFrozen : form == "identity"
         try options.resolve("initialization", to: identity ? "identity" : "paper")
         return identity
     }

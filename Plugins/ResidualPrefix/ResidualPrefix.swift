@@ -19,9 +19,10 @@ final class ResidualPrefix: Adapter {
     var parameters: [Parameter] { prefixes.parameters }
 
     convenience init(options: Options, site: Site) throws(PluginError) {
-        self.init(try Prefixes(options: options, site: site) { shape throws(PluginError) in
-            try ResidualNetwork(shape, options: options)
-        })
+        self.init(
+            try Prefixes(options: options, site: site) { shape throws(PluginError) in
+                try ResidualNetwork(shape, options: options)
+            })
     }
 
     private init(_ prefixes: Prefixes) { self.prefixes = prefixes }
@@ -67,9 +68,12 @@ final class ResidualNetwork: PrefixSource {
     private init(_ network: PrefixNetwork, aroundHidden: Bool, aroundAll: Bool, normalises: Bool) {
         (self.network, self.aroundHidden, self.aroundAll) = (network, aroundHidden, aroundAll)
         let shape = network.shape
-        norm = normalises ? (
-            Parameter(shape.name("norm.weight"), [shape.width], .ones),
-            Parameter(shape.name("norm.bias"), [shape.width], .zeros)) : nil
+        norm =
+            normalises
+            ? (
+                Parameter(shape.name("norm.weight"), [shape.width], .ones),
+                Parameter(shape.name("norm.bias"), [shape.width], .zeros)
+            ) : nil
     }
 
     func keysAndValues(in context: Context) -> Tensor {

@@ -41,7 +41,8 @@ struct Decoder {
             guard let mask = target.encoderMask else {
                 return context.fail(.plugin, "decoding needs the source's mask")
             }
-            sourceMask = state?.mask(in: context)
+            sourceMask =
+                state?.mask(in: context)
                 ?? Prefix.extend(mask, by: crossPrefix?.length ?? 0, in: context)
         }
         if let state, !state.hasBegun { state.begin(prefix, sourceMask: sourceMask, in: context) }
@@ -65,7 +66,8 @@ struct Decoder {
                 return layer(
                     x, sight,
                     past: {
-                        state?.extend(index, by: $0, count: count, in: context) ?? prefix?.before($0, layer: index) ?? $0
+                        state?.extend(index, by: $0, count: count, in: context) ?? prefix?.before($0, layer: index)
+                            ?? $0
                     }, source: source, in: context)
             }
         }

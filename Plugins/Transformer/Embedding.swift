@@ -13,7 +13,8 @@ struct Embedding {
         self.table = table
         scale = family.embeddingScale
         positions = PositionTable(weights, names.positions, family)
-        tokenTypes = family.tokenTypes > 0
+        tokenTypes =
+            family.tokenTypes > 0
             ? weights.parameter(names.tokenTypes, [family.tokenTypes, family.dModel]) : nil
         norm = family.embeddingNorm ? Norm(weights, names.norm, family) : nil
     }

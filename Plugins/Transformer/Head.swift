@@ -21,16 +21,18 @@ struct Head {
             transform = nil
         }
         let (name, constant) = ("\(head.weightName)", "\(head.biasName)")
-        let separate = switch head.weight {
-        case .tied: false
-        case .separate: true
-        case .separateIfPresent: weights.has(name, .head)
-        }
+        let separate =
+            switch head.weight {
+            case .tied: false
+            case .separate: true
+            case .separateIfPresent: weights.has(name, .head)
+            }
         vocabulary = family.targetVocabulary
         scale = head.scale
         weight = separate ? weights.parameter(name, [vocabulary, family.dModel], .head) : embedding
         let shape = head.biasIsConstant ? [1, vocabulary] : [vocabulary]
-        bias = weights.has(constant, .head)
+        bias =
+            weights.has(constant, .head)
             ? weights.parameter(constant, shape, .head, frozen: head.biasIsConstant) : nil
     }
 

@@ -37,7 +37,8 @@ struct PositionTable {
         case .sinusoidal:
             (offset, padding) = (0, nil)
             // Some files have the table and some leave it to be computed.
-            table = weights.has(name)
+            table =
+                weights.has(name)
                 ? weights.parameter(name, shape, frozen: true)
                 : weights.constant(name, shape, sinusoids(family.limit, family.dModel))
         case .relative, .rotary:

@@ -80,9 +80,11 @@ struct Linear {
             point = -1
             return
         }
-        point = weights.point(Point(
-            projection: place.name, place.layer.stack, layer: place.layer.index, inputWidth: input, outputWidth: output,
-            parts: place.parts, weight: weight, isTransposed: isTransposed, bias: self.bias))
+        point = weights.point(
+            Point(
+                projection: place.name, place.layer.stack, layer: place.layer.index, inputWidth: input,
+                outputWidth: output,
+                parts: place.parts, weight: weight, isTransposed: isTransposed, bias: self.bias))
     }
 
     func callAsFunction(_ x: Tensor, in context: Context) -> Tensor {

@@ -47,7 +47,9 @@ public func seam_session_add(
 }
 
 @c @implementation
-public func seam_session_load(_ session: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ error: ErrorSlot) -> seam_status {
+public func seam_session_load(_ session: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ error: ErrorSlot)
+    -> seam_status
+{
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
         try handle.refuseWhileTraining("attached")
@@ -89,7 +91,8 @@ public func seam_session_adapter(
 }
 
 @c @implementation
-public func seam_session_detach(_ session: OpaquePointer?, _ adapter: OpaquePointer?, _ error: ErrorSlot) -> seam_status {
+public func seam_session_detach(_ session: OpaquePointer?, _ adapter: OpaquePointer?, _ error: ErrorSlot) -> seam_status
+{
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
         let adapter = try object(adapter, "adapter", as: AdapterHandle.self).adapter
@@ -222,7 +225,8 @@ extension SessionHandle {
         guard sizes.allSatisfy({ $0 >= 0 && $0 <= limit }) else {
             throw SeamError(
                 .invalidArgument,
-                "batch, source_length and target_length must be 0 ... \(limit), found \(sizes[0]), \(sizes[1]), \(sizes[2])")
+                "batch, source_length and target_length must be 0 ... \(limit), found \(sizes[0]), \(sizes[1]), \(sizes[2])"
+            )
         }
         let count = Int(raw.batch)
         let most = 1 << 28
@@ -238,7 +242,8 @@ extension SessionHandle {
         let classes = values(raw.classes, 1)
         guard classes == nil || !hasTargets else {
             throw SeamError(
-                .invalidArgument, "batch.target_length must be 0 where batch.classes is given, found \(raw.target_length)")
+                .invalidArgument,
+                "batch.target_length must be 0 where batch.classes is given, found \(raw.target_length)")
         }
         return try Batch(
             count: count, sourceLength: Int(raw.source_length),

@@ -18,9 +18,7 @@ static inline int conig_pattern_error(OnigUChar *text, int status, OnigErrorInfo
 }
 
 /// As above for an error of `onig_search`.
-static inline int conig_search_error(OnigUChar *text, int status) {
-  return onig_error_code_to_str(text, status);
-}
+static inline int conig_search_error(OnigUChar *text, int status) { return onig_error_code_to_str(text, status); }
 
 /// `onig_search` that gives up after `limit` attempts, at most 2^31.
 static inline int conig_search(OnigRegex regex, const OnigUChar *start, const OnigUChar *end, const OnigUChar *from,

@@ -72,7 +72,11 @@ public final class Buffer {
         let rowSize = shape.dropFirst().reduce(1, *)
         let needed = Swift.max(1, rows.count * rowSize) * 4
         let target: Storage
-        if let spare, spare.byteCount >= needed { target = spare } else { target = try Storage(byteCount: needed, pool: pool) }
+        if let spare, spare.byteCount >= needed {
+            target = spare
+        } else {
+            target = try Storage(byteCount: needed, pool: pool)
+        }
         let from = storage.pointer.assumingMemoryBound(to: Int32.self)
         let to = target.pointer.assumingMemoryBound(to: Int32.self)
         for (index, row) in rows.enumerated() {

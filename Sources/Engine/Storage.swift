@@ -77,7 +77,8 @@ public final class MemoryPool: @unchecked Sendable {
         let isLarge = size >= 2 * hugePage
         var pointer: UnsafeMutableRawPointer?
         // More than there is would be promised all the same by a system that overcommits.
-        guard byteCount <= Memory.total, posix_memalign(&pointer, isLarge ? hugePage : 64, size) == 0, let pointer else {
+        guard byteCount <= Memory.total, posix_memalign(&pointer, isLarge ? hugePage : 64, size) == 0, let pointer
+        else {
             withLock { $0.liveBytes -= size }
             throw SeamError(.outOfMemory, "out of memory: could not allocate \(byteCount) bytes for a tensor")
         }
@@ -121,7 +122,8 @@ public final class Storage {
 
     /// Borrowed memory; `release` runs once, when the last tensor on it is gone.
     public init(
-        borrowing pointer: UnsafeMutableRawPointer, byteCount: Int, isReadOnly: Bool = false, release: @escaping () -> Void
+        borrowing pointer: UnsafeMutableRawPointer, byteCount: Int, isReadOnly: Bool = false,
+        release: @escaping () -> Void
     ) {
         self.isReadOnly = isReadOnly
         self.pointer = pointer

@@ -200,7 +200,9 @@ extension Tensor {
     public func copy(into array: inout [Float]) {
         precondition(dtype == .f32 && isContiguous)
         if array.count != elementCount { array = [Float](repeating: 0, count: elementCount) }
-        array.withUnsafeMutableBufferPointer { _ = $0.update(fromContentsOf: UnsafeBufferPointer(start: f32, count: elementCount)) }
+        array.withUnsafeMutableBufferPointer {
+            _ = $0.update(fromContentsOf: UnsafeBufferPointer(start: f32, count: elementCount))
+        }
     }
 }
 

@@ -36,7 +36,8 @@ extension FileSystem {
     public static func atomicWriteFile(
         _ path: String, shouldContinue: () -> Bool = { true }, _ body: (OutputFile) throws -> Void
     ) throws {
-        let target: String, mode: mode_t?
+        let target: String
+        let mode: mode_t?
         switch try OutputPlace(path, shouldContinue: shouldContinue) {
         case .stream(let descriptor):
             let file = OutputFile(descriptor: descriptor, for: path, isStream: true)

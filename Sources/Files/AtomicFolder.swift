@@ -66,7 +66,8 @@ public enum AtomicFolder {
         if let stranger = names.first(where: { $0 != kind.marker && !kind.isOwn(FileSystem.join(path, $0)) }) {
             throw SeamError(
                 .alreadyExists,
-                "cannot replace the folder \"\(path)\", beside what is written there it holds other files (\(stranger))")
+                "cannot replace the folder \"\(path)\", beside what is written there it holds other files (\(stranger))"
+            )
         }
     }
 

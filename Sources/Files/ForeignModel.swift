@@ -34,7 +34,8 @@ enum ForeignModel {
                     + " safetensors"
             )
         }
-        let pickle = first { $0 == "pytorch_model.bin" } ?? first { $0.hasSuffix(".bin.index.json") }
+        let pickle =
+            first { $0 == "pytorch_model.bin" } ?? first { $0.hasSuffix(".bin.index.json") }
             ?? first { $0.hasPrefix("pytorch_model") && $0.hasSuffix(".bin") }
             ?? first { name in [".pt", ".pth", ".ckpt"].contains { name.hasSuffix($0) } }
         if let pickle {

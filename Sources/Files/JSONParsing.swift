@@ -71,8 +71,11 @@ extension JSON {
             members.reserveCapacity(json_object_size(node))
             var iterator = json_object_iter(node)
             while let current = iterator {
-                members.append((key: NulEscapes.restored(String(cString: json_object_iter_key(current)), nul),
-                    value: convert(json_object_iter_value(current), nul)))
+                members.append(
+                    (
+                        key: NulEscapes.restored(String(cString: json_object_iter_key(current)), nul),
+                        value: convert(json_object_iter_value(current), nul)
+                    ))
                 iterator = json_object_iter_next(node, current)
             }
             return .object(members)

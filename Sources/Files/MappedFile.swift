@@ -32,7 +32,8 @@ public final class MappedFile: @unchecked Sendable {
         if platform_watches_mappings() != 0 {
             platform_note_mapping(
                 start, file.size,
-                "Error: " + escapingControls("\"\(path)\" became shorter while it was in use, so that a part of it is gone")
+                "Error: "
+                    + escapingControls("\"\(path)\" became shorter while it was in use, so that a part of it is gone")
                     + "\n")
         }
         try GitLFS.refusePointer(bytes, path: path)

@@ -86,8 +86,11 @@ public enum SafetensorsWriter {
             }
             let shape = JSON.array(tensor.shape.map { .int(Int64($0)) })
             let offsets = JSON.array([.int(Int64(position)), .int(Int64(end))])
-            members.append((key: tensor.name,
-                value: ["dtype": .string(tensor.type.rawValue), "shape": shape, "data_offsets": offsets]))
+            members.append(
+                (
+                    key: tensor.name,
+                    value: ["dtype": .string(tensor.type.rawValue), "shape": shape, "data_offsets": offsets]
+                ))
             position = end
         }
         var text = Array(try JSON.object(members).serialized().utf8)

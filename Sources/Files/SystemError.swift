@@ -29,5 +29,7 @@ func fileError(_ action: String, _ path: String, _ reason: Int32) -> SeamError {
 
 extension FileSystem {
     /// The error for what was printed and did not arrive; `reason` is its `errno`.
-    public static func outputError(_ reason: Int32) -> SeamError { fileError("cannot write", "standard output", reason) }
+    public static func outputError(_ reason: Int32) -> SeamError {
+        fileError("cannot write", "standard output", reason)
+    }
 }

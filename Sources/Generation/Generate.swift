@@ -73,7 +73,8 @@ public func generate(
         prompts.joined().allSatisfy({ (0..<Int32(clamping: stepper.vocabularySize)).contains($0) })
     else {
         throw SeamError(
-            .invalidArgument, "argument prompts: expected \(batch) of one token or more, all in 0..<\(stepper.vocabularySize)")
+            .invalidArgument,
+            "argument prompts: expected \(batch) of one token or more, all in 0..<\(stepper.vocabularySize)")
     }
     let driver = StepDriver(stepper: stepper, batch: batch, options: options)
     if options.beams > 1 {

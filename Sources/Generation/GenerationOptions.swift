@@ -181,7 +181,9 @@ public struct GenerationOptions: Sendable, Equatable {
         let tokens = maxLength ?? maxNewTokens
         try Memory.require(
             batch, rowsPerItem, vocabularySize + 4 * (tokens + 1), 4,
-            for: "a search with num_beams \(beams), num_return_sequences \(numReturnSequences) and \(maxLength == nil ? "max_new_tokens" : "max_length") \(tokens) for a batch of \(batch)")
+            for:
+                "a search with num_beams \(beams), num_return_sequences \(numReturnSequences) and \(maxLength == nil ? "max_new_tokens" : "max_length") \(tokens) for a batch of \(batch)"
+        )
     }
 
     /// The most tokens that a sequence may get behind a context of that many.

@@ -93,7 +93,8 @@ struct StepwiseSearch {
             let scores = logits.span.extracting(row * vocabulary..<(row + 1) * vocabulary)
             let largest = try RowMath.largest(scores)
             if options.sample {
-                let draw = try sampler.draw(scores, largest: largest.value, sequence: sequence, step: histories.generated)
+                let draw = try sampler.draw(
+                    scores, largest: largest.value, sequence: sequence, step: histories.generated)
                 tokens.append(draw.token)
                 logProbabilities.append(draw.logProbability)
             } else {

@@ -32,7 +32,8 @@ static void *open_library(void) {
     const char *slash = strrchr(info.dli_fname, '/');
     char path[4096];
     int length = slash ? (int)(slash - info.dli_fname) : -1;
-    if (length >= 0 && snprintf(path, sizeof path, "%.*s/libopenblas.so.0", length, info.dli_fname) < (int)sizeof path) {
+    if (length >= 0 &&
+        snprintf(path, sizeof path, "%.*s/libopenblas.so.0", length, info.dli_fname) < (int)sizeof path) {
       void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
       if (library) return library;
     }

@@ -21,11 +21,11 @@ static int most_buffers;
 static pthread_mutex_t gate = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 // Guarded by `gate`.
-static int buffers;  // that OpenBLAS has
-static int inside;   // calls that may have one
-static int closed;   // nobody enters until it is opened again
-static int waiting;  // on `changed`
-static int refused;  // the system had no address space for more
+static int buffers; // that OpenBLAS has
+static int inside;  // calls that may have one
+static int closed;  // nobody enters until it is opened again
+static int waiting; // on `changed`
+static int refused; // the system had no address space for more
 
 int sk_address_space(int mebibytes) {
   size_t size = (size_t)mebibytes * MEBIBYTE;

@@ -93,7 +93,7 @@ SK_INLINE void q3_k(float *y, const uint8_t *x) {
     int shift = part / 2 % 4 * 2, bit = part / 2;
     // The bit of the mask says that 4 is not to be subtracted.
     LOOP for (int i = 0; i < 16; i++)
-      y[part * 16 + i] = scale * (float)((from[i] >> shift & 3) - ((mask[i] >> bit & 1) ^ 1) * 4);
+        y[part * 16 + i] = scale * (float)((from[i] >> shift & 3) - ((mask[i] >> bit & 1) ^ 1) * 4);
   }
 }
 
@@ -124,7 +124,7 @@ SK_INLINE void q5_k(float *y, const uint8_t *x) {
     const uint8_t *q = x + 48 + part / 2 * 32;
     int shift = part % 2 * 4;
     LOOP for (int i = 0; i < 32; i++)
-      y[part * 32 + i] = scale * (float)((q[i] >> shift & 15) | (high[i] >> part & 1) << 4) - minimum;
+        y[part * 32 + i] = scale * (float)((q[i] >> shift & 15) | (high[i] >> part & 1) << 4) - minimum;
   }
 }
 
@@ -153,14 +153,14 @@ typedef struct {
   int64_t cols;
 } Rows;
 
-#define ROWS(name, decode, length, bytes)                                          \
-  case name:                                                                       \
-    for (int64_t row = begin; row < end; row++) {                                  \
-      float *y = r->y + row * r->cols;                                             \
-      int64_t blocks = r->cols / (length);                                         \
-      const uint8_t *x = r->x + (r->order ? r->order[row] : row) * blocks * (bytes); \
+#define ROWS(name, decode, length, bytes)                                             \
+  case name:                                                                          \
+    for (int64_t row = begin; row < end; row++) {                                     \
+      float *y = r->y + row * r->cols;                                                \
+      int64_t blocks = r->cols / (length);                                            \
+      const uint8_t *x = r->x + (r->order ? r->order[row] : row) * blocks * (bytes);  \
       for (int64_t b = 0; b < blocks; b++) decode(y + b * (length), x + b * (bytes)); \
-    }                                                                              \
+    }                                                                                 \
     return;
 
 SK_CLONES static void dequantize_body(void *context, int64_t begin, int64_t end) {

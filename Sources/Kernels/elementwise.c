@@ -47,12 +47,12 @@ SK_INLINE float silu_gradient(float x) {
 
 SK_INLINE float sign(float x) { return x > 0.0f ? 1.0f : x < 0.0f ? -1.0f : x; }
 
-#define UNARY(name, value)     \
-  case name:                   \
-    LOOP {                     \
+#define UNARY(name, value)      \
+  case name:                    \
+    LOOP {                      \
       float x = operands->x[i]; \
       operands->y[i] = (value); \
-    }                          \
+    }                           \
     return;
 
 BODY(unary_body) {
@@ -81,13 +81,13 @@ void sk_unary(enum sk_unary_op op, float *y, const float *x, int64_t n) {
 }
 
 // In a gradient, a is dy and b is y = op(x).
-#define UNARY_GRADIENT(name, value)                        \
-  case name:                                               \
-    LOOP {                                                 \
-      float x = operands->x[i], y = operands->b[i];        \
-      (void)x, (void)y;                                    \
-      operands->y[i] += operands->a[i] * (value);          \
-    }                                                      \
+#define UNARY_GRADIENT(name, value)                 \
+  case name:                                        \
+    LOOP {                                          \
+      float x = operands->x[i], y = operands->b[i]; \
+      (void)x, (void)y;                             \
+      operands->y[i] += operands->a[i] * (value);   \
+    }                                               \
     return;
 
 BODY(unary_gradient_body) {

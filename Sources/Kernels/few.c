@@ -64,8 +64,7 @@ SK_INLINE void block(const Product *p, int kind, int rows, int outputs, int64_t 
 #pragma clang loop unroll(full)
     for (int r = 0; r < rows; r++)
 #pragma clang loop unroll(full)
-      for (int o = 0; o < outputs; o++)
-        tail[r][o] += p->a[r * p->lda + i] * load_one(p->w, kind, (j + o) * p->ldw + i);
+      for (int o = 0; o < outputs; o++) tail[r][o] += p->a[r * p->lda + i] * load_one(p->w, kind, (j + o) * p->ldw + i);
 #pragma clang loop unroll(full)
   for (int r = 0; r < rows; r++)
 #pragma clang loop unroll(full)
@@ -88,16 +87,10 @@ SK_INLINE void columns(const Product *p, int kind, int rows, int64_t begin, int6
   for (; j < end; j++) block(p, kind, rows, 1, j);
 }
 
-#define DEFINE_ROWS(rows)                                                                                  \
-  SK_CLONES static void f32_##rows(void *p, int64_t begin, int64_t end) {                                  \
-    columns(p, SK_F32, rows, begin, end);                                                                  \
-  }                                                                                                        \
-  SK_CLONES static void bf16_##rows(void *p, int64_t begin, int64_t end) {                                 \
-    columns(p, SK_BF16, rows, begin, end);                                                                 \
-  }                                                                                                        \
-  SK_CLONES static void f16_##rows(void *p, int64_t begin, int64_t end) {                                  \
-    columns(p, SK_F16, rows, begin, end);                                                                  \
-  }
+#define DEFINE_ROWS(rows)                                                                                           \
+  SK_CLONES static void f32_##rows(void *p, int64_t begin, int64_t end) { columns(p, SK_F32, rows, begin, end); }   \
+  SK_CLONES static void bf16_##rows(void *p, int64_t begin, int64_t end) { columns(p, SK_BF16, rows, begin, end); } \
+  SK_CLONES static void f16_##rows(void *p, int64_t begin, int64_t end) { columns(p, SK_F16, rows, begin, end); }
 
 DEFINE_ROWS(1)
 DEFINE_ROWS(2)
@@ -110,8 +103,8 @@ DEFINE_ROWS(8)
 
 #define EVERY_ROWS(kind) {kind##_1, kind##_2, kind##_3, kind##_4, kind##_5, kind##_6, kind##_7, kind##_8}
 
-void sk_few_rows(int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda, int kind,
-                 const void *w, int64_t ldw, float beta, float *c, int64_t ldc) {
+void sk_few_rows(int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda, int kind, const void *w,
+                 int64_t ldw, float beta, float *c, int64_t ldc) {
   static void (*const bodies[3][SK_FEW_ROWS])(void *, int64_t, int64_t) = {EVERY_ROWS(f32), EVERY_ROWS(bf16),
                                                                            EVERY_ROWS(f16)};
   Product p = {k, lda, ldw, ldc, alpha, beta, a, w, c};
@@ -162,8 +155,8 @@ SK_CLONES static void columns_as_stored(void *context, int64_t begin, int64_t en
   }
 }
 
-void sk_few_rows_as_stored(int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
-                           const float *w, int64_t ldw, float beta, float *c, int64_t ldc) {
+void sk_few_rows_as_stored(int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda, const float *w,
+                           int64_t ldw, float beta, float *c, int64_t ldc) {
   StoredProduct p = {m, k, lda, ldw, ldc, alpha, beta, a, w, c};
   // At least a cache line each, or two threads would write the same ones.
   int64_t grain = 1 + SK_GRAIN / (k > 0 ? k : 1);

@@ -46,8 +46,8 @@ static int64_t threads_for(double work, int64_t size, int64_t step) {
 static void multiply(const Product *p) {
   sk_blas_enter();
   sk_blas.sgemm(BLAS_ROW_MAJOR, p->transpose_a ? BLAS_TRANSPOSE : BLAS_NO_TRANSPOSE,
-                p->transpose_b ? BLAS_TRANSPOSE : BLAS_NO_TRANSPOSE, (int)p->m, (int)p->n, (int)p->k, p->alpha,
-                p->a, (int)p->lda, p->b, (int)p->ldb, p->beta, p->c, (int)p->ldc);
+                p->transpose_b ? BLAS_TRANSPOSE : BLAS_NO_TRANSPOSE, (int)p->m, (int)p->n, (int)p->k, p->alpha, p->a,
+                (int)p->lda, p->b, (int)p->ldb, p->beta, p->c, (int)p->ldc);
   sk_blas_leave();
 }
 
@@ -182,8 +182,8 @@ void sk_gemm_batch(int transpose_a, int transpose_b, int64_t m, int64_t n, int64
                    const int64_t *a_offsets, int64_t lda, const float *b, const int64_t *b_offsets, int64_t ldb,
                    float beta, float *c, const int64_t *c_offsets, int64_t ldc, int64_t count) {
   sk_blas_require();
-  Batch batch = {{transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc},
-                 a_offsets, b_offsets, c_offsets};
+  Batch batch = {
+      {transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc}, a_offsets, b_offsets, c_offsets};
   double work = (double)m * (double)n * (double)k;
   // Four products a thread keep the last, uneven round cheap; small ones cannot be divided inside anyway.
   int64_t enough = work < 2 * PARALLEL_WORK ? 2 : 4 * (int64_t)sk_thread_count();
@@ -192,7 +192,7 @@ void sk_gemm_batch(int transpose_a, int transpose_b, int64_t m, int64_t n, int64
     return;
   }
   double grain = work > 0 ? PARALLEL_WORK / 4 / work : (double)count;
-  sk_parallel_for(count, grain < 1 ? 1 : grain > (double)count ? count : (int64_t)grain, multiply_batch, &batch);
+  sk_parallel_for(count, grain<1 ? 1 : grain>(double) count ? count : (int64_t)grain, multiply_batch, &batch);
 }
 
 // ---- Half-width weights
@@ -234,8 +234,8 @@ static void half_columns(void *context, int64_t begin, int64_t end) {
     for (int64_t i = 0; i < p->k; i += PANEL_COLUMNS) {
       int64_t columns = sk_min64(PANEL_COLUMNS, p->k - i);
       widen_panel(panel, p, j, rows, i, columns);
-      Product piece = {0, 1, p->m, rows, columns, 1.0f, p->a + i, p->lda, panel, columns,
-                       i == 0 ? 0.0f : 1.0f, p->c + j, p->ldc};
+      Product piece = {
+          0, 1, p->m, rows, columns, 1.0f, p->a + i, p->lda, panel, columns, i == 0 ? 0.0f : 1.0f, p->c + j, p->ldc};
       multiply(&piece);
     }
   }
@@ -274,8 +274,8 @@ static void half_columns_nn(void *context, int64_t begin, int64_t end) {
     for (int64_t j = 0; j < p->n; j += PANEL_ROWS) {
       int64_t rows = sk_min64(PANEL_ROWS, p->n - j);
       widen_panel(panel, p, j, rows, i, columns);
-      Product piece = {0, 0, p->m, columns, rows, 1.0f, p->a + j, p->lda, panel, columns,
-                       j == 0 ? 0.0f : 1.0f, p->c + i, p->ldc};
+      Product piece = {
+          0, 0, p->m, columns, rows, 1.0f, p->a + j, p->lda, panel, columns, j == 0 ? 0.0f : 1.0f, p->c + i, p->ldc};
       multiply(&piece);
     }
   }

@@ -45,8 +45,15 @@ SK_CLONES static void layer_norm_body(void *context, int64_t begin, int64_t end)
 
 void sk_layer_norm(float *y, float *mean, float *rstd, const float *x, const float *weight, const float *bias,
                    float epsilon, int64_t rows, int64_t cols) {
-  Norm n = {.y = y, .mean = mean, .rstd = rstd, .x = x, .weight = weight, .bias = bias, .epsilon = epsilon,
-            .rows = rows, .cols = cols};
+  Norm n = {.y = y,
+            .mean = mean,
+            .rstd = rstd,
+            .x = x,
+            .weight = weight,
+            .bias = bias,
+            .epsilon = epsilon,
+            .rows = rows,
+            .cols = cols};
   sk_parallel_for(rows, sk_row_grain(cols), layer_norm_body, &n);
 }
 
@@ -154,17 +161,31 @@ static bool norm_gradient(Norm *n, void (*body)(void *, int64_t, int64_t)) {
   return true;
 }
 
-bool sk_layer_norm_gradient(float *dx, float *dweight, float *dbias, const float *dy, const float *x,
-                            const float *mean, const float *rstd, const float *weight, int64_t rows, int64_t cols) {
-  Norm n = {.y = dx, .mean = (float *)mean, .rstd = (float *)rstd, .x = x, .weight = weight, .dy = dy,
-            .dweight = dweight, .dbias = dbias, .rows = rows, .cols = cols};
+bool sk_layer_norm_gradient(float *dx, float *dweight, float *dbias, const float *dy, const float *x, const float *mean,
+                            const float *rstd, const float *weight, int64_t rows, int64_t cols) {
+  Norm n = {.y = dx,
+            .mean = (float *)mean,
+            .rstd = (float *)rstd,
+            .x = x,
+            .weight = weight,
+            .dy = dy,
+            .dweight = dweight,
+            .dbias = dbias,
+            .rows = rows,
+            .cols = cols};
   return norm_gradient(&n, layer_norm_gradient_body);
 }
 
 bool sk_rms_norm_gradient(float *dx, float *dweight, const float *dy, const float *x, const float *rstd,
                           const float *weight, int64_t rows, int64_t cols) {
-  Norm n = {.y = dx, .rstd = (float *)rstd, .x = x, .weight = weight, .dy = dy, .dweight = dweight,
-            .rows = rows, .cols = cols};
+  Norm n = {.y = dx,
+            .rstd = (float *)rstd,
+            .x = x,
+            .weight = weight,
+            .dy = dy,
+            .dweight = dweight,
+            .rows = rows,
+            .cols = cols};
   return norm_gradient(&n, rms_norm_gradient_body);
 }
 

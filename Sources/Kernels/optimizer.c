@@ -23,8 +23,8 @@ SK_CLONES static void adam_body(void *context, int64_t begin, int64_t end) {
   }
 }
 
-void sk_adam(float *parameter, float *m, float *v, const float *gradient, float gradient_scale, float lr,
-             float beta1, float beta2, float epsilon, float weight_decay, int decoupled, int64_t step, int64_t n) {
+void sk_adam(float *parameter, float *m, float *v, const float *gradient, float gradient_scale, float lr, float beta1,
+             float beta2, float epsilon, float weight_decay, int decoupled, int64_t step, int64_t n) {
   // What depends on the step alone is computed in f64, as PyTorch does with its Python numbers.
   double correction1 = 1.0 - pow((double)beta1, (double)step);
   double correction2 = 1.0 - pow((double)beta2, (double)step);

@@ -35,8 +35,8 @@ typedef struct {
 } Worker;
 
 static Worker workers[MAX_THREADS - 1];
-static int started;                  // workers running, guarded by `busy`
-static _Atomic int thread_count;     // 0: not chosen yet
+static int started;              // workers running, guarded by `busy`
+static _Atomic int thread_count; // 0: not chosen yet
 static atomic_flag busy = ATOMIC_FLAG_INIT;
 
 static inline void relax(void) {

@@ -6,10 +6,10 @@
 #include "internal.h"
 
 enum {
-  BLOCK = 4096,     // elements of a contiguous sum kept in f32
-  BLOCK_ROWS = 64,  // rows of a column sum kept in f32
-  TILE = 256,       // columns summed together: their f64 sums fit in the first-level cache
-  PIECES = 256      // pieces of a whole-array reduction
+  BLOCK = 4096,    // elements of a contiguous sum kept in f32
+  BLOCK_ROWS = 64, // rows of a column sum kept in f32
+  TILE = 256,      // columns summed together: their f64 sums fit in the first-level cache
+  PIECES = 256     // pieces of a whole-array reduction
 };
 
 typedef struct {

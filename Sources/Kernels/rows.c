@@ -144,10 +144,15 @@ SK_CLONES static void cross_entropy_body(void *context, int64_t begin, int64_t e
   }
 }
 
-void sk_cross_entropy(float *loss, float *log_sum, const float *logits, const int32_t *targets,
-                      int32_t ignore_index, float smoothing, int64_t rows, int64_t cols) {
-  CrossEntropy e = {.loss = loss, .log_sum = log_sum, .logits = logits, .targets = targets,
-                    .ignore_index = ignore_index, .smoothing = smoothing, .cols = cols};
+void sk_cross_entropy(float *loss, float *log_sum, const float *logits, const int32_t *targets, int32_t ignore_index,
+                      float smoothing, int64_t rows, int64_t cols) {
+  CrossEntropy e = {.loss = loss,
+                    .log_sum = log_sum,
+                    .logits = logits,
+                    .targets = targets,
+                    .ignore_index = ignore_index,
+                    .smoothing = smoothing,
+                    .cols = cols};
   sk_parallel_for(rows, sk_row_grain(cols), cross_entropy_body, &e);
 }
 
@@ -167,8 +172,14 @@ SK_CLONES static void cross_entropy_gradient_body(void *context, int64_t begin, 
 void sk_cross_entropy_gradient(float *dlogits, const float *dloss, const float *logits, const float *log_sum,
                                const int32_t *targets, int32_t ignore_index, float smoothing, int64_t rows,
                                int64_t cols) {
-  CrossEntropy e = {.log_sum = (float *)log_sum, .dlogits = dlogits, .dloss = dloss, .logits = logits,
-                    .targets = targets, .ignore_index = ignore_index, .smoothing = smoothing, .cols = cols};
+  CrossEntropy e = {.log_sum = (float *)log_sum,
+                    .dlogits = dlogits,
+                    .dloss = dloss,
+                    .logits = logits,
+                    .targets = targets,
+                    .ignore_index = ignore_index,
+                    .smoothing = smoothing,
+                    .cols = cols};
   sk_parallel_for(rows, sk_row_grain(cols), cross_entropy_gradient_body, &e);
 }
 
@@ -223,8 +234,15 @@ SK_CLONES static void attention_body(void *context, int64_t begin, int64_t end) 
 void sk_attention_softmax(float *scores, float scale, const float *bias, const int64_t bias_strides[3],
                           const int32_t *mask, int causal, int64_t causal_offset, int64_t batch, int64_t heads,
                           int64_t queries, int64_t keys) {
-  Attention a = {.scores = scores, .scale = scale, .bias = bias, .mask = mask, .causal = causal,
-                 .causal_offset = causal_offset, .heads = heads, .queries = queries, .keys = keys};
+  Attention a = {.scores = scores,
+                 .scale = scale,
+                 .bias = bias,
+                 .mask = mask,
+                 .causal = causal,
+                 .causal_offset = causal_offset,
+                 .heads = heads,
+                 .queries = queries,
+                 .keys = keys};
   if (bias) memcpy(a.bias_strides, bias_strides, sizeof a.bias_strides);
   sk_parallel_for(batch * heads * queries, sk_row_grain(keys), attention_body, &a);
 }

@@ -19,8 +19,7 @@ static void merge(Walk *walk, const int64_t *shape, int rank, const int64_t *con
   for (int d = 0; d < rank; d++) {
     if (shape[d] == 1) continue;
     int joins = r > 0;
-    for (int o = 0; o < 3 && joins; o++)
-      joins = !strides[o] || walk->strides[o][r - 1] == strides[o][d] * shape[d];
+    for (int o = 0; o < 3 && joins; o++) joins = !strides[o] || walk->strides[o][r - 1] == strides[o][d] * shape[d];
     if (!joins) r++;
     walk->shape[r - 1] = joins ? walk->shape[r - 1] * shape[d] : shape[d];
     for (int o = 0; o < 3; o++) walk->strides[o][r - 1] = strides[o] ? strides[o][d] : 0;

@@ -44,8 +44,10 @@ public enum TextMetric: String, Sendable, CaseIterable {
         _ metrics: [TextMetric], hypotheses: [String], references: [[String]]
     ) throws -> [(name: String, value: Double)] {
         try metrics.map { metric in
-            (metric.rawValue.replacing("-", with: "_"),
-             try metric.value(hypotheses: hypotheses, references: references))
+            (
+                metric.rawValue.replacing("-", with: "_"),
+                try metric.value(hypotheses: hypotheses, references: references)
+            )
         }
     }
 }

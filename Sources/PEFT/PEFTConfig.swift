@@ -22,7 +22,8 @@ struct PEFTConfig {
     /// Keys that do not change what the model computes: where the model is found, who wrote the file, how the prefix
     /// began and was trained, of which what came out is saved.
     private static let harmless = [
-        "auto_mapping", "base_model_name_or_path", "encoder_hidden_size", "inference_mode", "init_weights", "peft_version",
+        "auto_mapping", "base_model_name_or_path", "encoder_hidden_size", "inference_mode", "init_weights",
+        "peft_version",
         "prefix_projection", "revision",
     ]
     private static let followed = [
@@ -70,7 +71,8 @@ struct PEFTConfig {
         for (key, value) in json.objectValue ?? [] where !(Self.harmless + Self.followed).containsExactly(key) {
             guard [.null, .bool(false), [], .object([])].contains(value) else {
                 throw SeamError(
-                    .unsupported, "\(name): \(key) is no key of PEFT's prefix tuning that is known, and could change what the"
+                    .unsupported,
+                    "\(name): \(key) is no key of PEFT's prefix tuning that is known, and could change what the"
                         + " prefix does: expected none, found \(try value.serialized()); take it out if it does not")
             }
         }
@@ -85,7 +87,8 @@ struct PEFTConfig {
         }
         if let stranger = modules.first(where: { !trainedHeads.containsExactly($0) }) {
             throw SeamError(
-                .unsupported, "\(name): modules_to_save names \"\(stranger)\", a part of the model that was trained along:"
+                .unsupported,
+                "\(name): modules_to_save names \"\(stranger)\", a part of the model that was trained along:"
                     + " only a prefix alone can be read")
         }
     }
@@ -134,12 +137,13 @@ struct PEFTConfig {
                 throw SeamError(.incompatible, "\(name): \(key) must be \(expected) for this model, found \(found)")
             }
         }
-        let tasks = switch info.architecture {
-        case .encoderDecoder: ["SEQ_2_SEQ_LM"]
-        case .decoderOnly: ["CAUSAL_LM", "SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"]
-        case .encoderOnly: ["FEATURE_EXTRACTION", "SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS"]
-        case .text: [String]()
-        }
+        let tasks =
+            switch info.architecture {
+            case .encoderDecoder: ["SEQ_2_SEQ_LM"]
+            case .decoderOnly: ["CAUSAL_LM", "SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"]
+            case .encoderOnly: ["FEATURE_EXTRACTION", "SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS"]
+            case .text: [String]()
+            }
         try require(tasks.contains(task), "task_type", tasks.joined(separator: " or "), task)
         let expected = info.architecture == .encoderDecoder ? 2 : 1
         try require(submodules == expected, "num_transformer_submodules", "\(expected)", "\(submodules)")

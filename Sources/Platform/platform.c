@@ -15,7 +15,8 @@
 int platform_own_path(char *path, size_t size) {
   Dl_info info;
   char *resolved = NULL;
-  if (dladdr((void *)platform_own_path, &info) != 0 && info.dli_fname != NULL) resolved = realpath(info.dli_fname, NULL);
+  if (dladdr((void *)platform_own_path, &info) != 0 && info.dli_fname != NULL)
+    resolved = realpath(info.dli_fname, NULL);
   // For a program dladdr gives argv[0], which may be a bare name.
   if (resolved == NULL) resolved = realpath("/proc/self/exe", NULL);
   if (resolved == NULL) return -1;

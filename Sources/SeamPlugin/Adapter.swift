@@ -110,10 +110,11 @@ extension Adapter {
 /// The closure is spelled out because `create` is a C function without a pointer to the plugin's data,
 /// and a C function cannot be made from a generic one.
 public struct AdapterFactory {
-    public typealias Create = @convention(c) (
-        UnsafePointer<seam_host>?, OpaquePointer?, UnsafePointer<seam_site>?,
-        UnsafeMutablePointer<UnsafeMutableRawPointer?>?, UnsafeMutablePointer<OpaquePointer?>?
-    ) -> seam_status
+    public typealias Create =
+        @convention(c) (
+            UnsafePointer<seam_host>?, OpaquePointer?, UnsafePointer<seam_site>?,
+            UnsafeMutablePointer<UnsafeMutableRawPointer?>?, UnsafeMutablePointer<OpaquePointer?>?
+        ) -> seam_status
 
     let table: UnsafePointer<seam_adapter_factory>?
 
@@ -176,7 +177,9 @@ final class AdapterInstance {
     }
 
     func forward(_ pass: UnsafePointer<seam_pass>?, _ io: UnsafePointer<seam_forward>?) {
-        guard let io = bounded(io, SEAM_FORWARD_SIZE_1_0), let context = context(pass, io.point, io.phase) else { return }
+        guard let io = bounded(io, SEAM_FORWARD_SIZE_1_0), let context = context(pass, io.point, io.phase) else {
+            return
+        }
         let inputs = (0..<io.input_count).map { context.pass.tensor(io.inputs[$0]) }
         let outputs = adapter.forward(inputs, in: context)
         guard outputs.count == io.output_count else {

@@ -111,7 +111,12 @@ public struct BackboneInfo {
 }
 
 /// Which functions a backbone is run with; `text` is that of every `TextBackbone`.
-public enum Architecture: Int32 { case encoderDecoder = 0, encoderOnly = 1, decoderOnly = 2, text = 3 }
+public enum Architecture: Int32 {
+    case encoderDecoder = 0
+    case encoderOnly = 1
+    case decoderOnly = 2
+    case text = 3
+}
 
 extension Backbone {
     /// The C side of `init`; see `BackboneFactory`.
@@ -145,10 +150,11 @@ extension Backbone {
 /// Both closures are spelled out for the reason given at `AdapterFactory`.
 public struct BackboneFactory {
     public typealias Accepts = @convention(c) (UnsafePointer<seam_host>?, OpaquePointer?) -> Int32
-    public typealias Create = @convention(c) (
-        UnsafePointer<seam_host>?, OpaquePointer?, OpaquePointer?,
-        UnsafeMutablePointer<UnsafeMutableRawPointer?>?, UnsafeMutablePointer<OpaquePointer?>?
-    ) -> seam_status
+    public typealias Create =
+        @convention(c) (
+            UnsafePointer<seam_host>?, OpaquePointer?, OpaquePointer?,
+            UnsafeMutablePointer<UnsafeMutableRawPointer?>?, UnsafeMutablePointer<OpaquePointer?>?
+        ) -> seam_status
 
     let table: UnsafePointer<seam_backbone_factory>?
 

@@ -54,8 +54,10 @@ final class BackboneInstance {
     func pool(_ pass: UnsafePointer<seam_pass>?, _ io: UnsafeMutablePointer<seam_pool>?) {
         guard let io, let given = bounded(io, SEAM_POOL_SIZE_1_0), let context = Context(pass) else { return }
         let tensor = context.pass.tensor
-        io.pointee.pooled = backbone.pool(
-            tensor(given.hidden), mask: tensor(given.attention_mask), in: context).handle
+        io.pointee.pooled =
+            backbone.pool(
+                tensor(given.hidden), mask: tensor(given.attention_mask), in: context
+            ).handle
     }
 
     func makeState(_ pass: UnsafePointer<seam_pass>?, batch: Int, capacity: Int) -> OpaquePointer? {

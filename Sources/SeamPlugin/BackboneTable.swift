@@ -14,21 +14,22 @@ final class BackboneTable {
         self.info = info
         seams = array(info.seams.map { $0.cString })
         endTokens = array(info.endTokens.map { Int64($0) })
-        points = array(info.points.map { point in
-            var value = seam_point()
-            value.struct_size = UInt32(MemoryLayout<seam_point>.size)
-            value.stack = point.stack.rawValue
-            value.is_transposed = point.isTransposed ? 1 : 0
-            value.seam = point.seam.cString
-            value.name = point.name.cString
-            value.layer = Int64(point.layer)
-            value.input_width = Int64(point.inputWidth)
-            value.output_width = Int64(point.outputWidth)
-            value.part_count = point.parts.count
-            value.weight_parameter = point.weight?.pointerToName
-            value.bias_parameter = point.bias?.pointerToName
-            return value
-        })
+        points = array(
+            info.points.map { point in
+                var value = seam_point()
+                value.struct_size = UInt32(MemoryLayout<seam_point>.size)
+                value.stack = point.stack.rawValue
+                value.is_transposed = point.isTransposed ? 1 : 0
+                value.seam = point.seam.cString
+                value.name = point.name.cString
+                value.layer = Int64(point.layer)
+                value.input_width = Int64(point.inputWidth)
+                value.output_width = Int64(point.outputWidth)
+                value.part_count = point.parts.count
+                value.weight_parameter = point.weight?.pointerToName
+                value.bias_parameter = point.bias?.pointerToName
+                return value
+            })
         pointList = .allocate(capacity: points.count)
         for index in points.indices {
             pointList.initializeElement(at: index, to: UnsafePointer(points.baseAddress! + index))

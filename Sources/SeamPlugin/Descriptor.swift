@@ -48,13 +48,15 @@ public struct Option {
 public struct Method {
     let table: UnsafePointer<seam_method>?
 
-    public typealias TensorFunction = @convention(c) (
-        UnsafeMutableRawPointer?, UnsafePointer<seam_pass>?
-    ) -> OpaquePointer?
+    public typealias TensorFunction =
+        @convention(c) (
+            UnsafeMutableRawPointer?, UnsafePointer<seam_pass>?
+        ) -> OpaquePointer?
     public typealias NumberFunction = @convention(c) (UnsafeMutableRawPointer?, UnsafePointer<seam_pass>?) -> Double
-    public typealias MapFunction = @convention(c) (
-        UnsafeMutableRawPointer?, UnsafePointer<seam_pass>?, OpaquePointer?
-    ) -> OpaquePointer?
+    public typealias MapFunction =
+        @convention(c) (
+            UnsafeMutableRawPointer?, UnsafePointer<seam_pass>?, OpaquePointer?
+        ) -> OpaquePointer?
 
     /// A method without arguments that gives a tensor. The function is one line, because a C function
     /// cannot be generic: `{ MyAdapter.call($0, $1) { adapter, context in ... } }`.
@@ -119,7 +121,9 @@ public enum Seam {
 /// The attentions that can be given a prefix, in the order of the seams' inputs and outputs.
 public enum PrefixAttention: Int, CaseIterable {
     /// Of an encoder over its own tokens, of a decoder over its own, of a decoder over the encoder's.
-    case encoder = 0, decoder = 1, cross = 2
+    case encoder = 0
+    case decoder = 1
+    case cross = 2
 }
 
 /// What users see of an adapter before they attach it.

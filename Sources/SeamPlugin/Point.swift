@@ -2,7 +2,10 @@ import CSeam
 
 /// One place inside a backbone where adapters can be attached.
 public struct Point {
-    public enum Stack: Int32 { case encoder = 0, decoder = 1 }
+    public enum Stack: Int32 {
+        case encoder = 0
+        case decoder = 1
+    }
 
     public let stack: Stack
     /// `Seam.layerOutput` or `Seam.projection`.
@@ -95,9 +98,10 @@ public struct Visitor {
     private let pass: UnsafePointer<seam_pass>
     private let wanted: UnsafePointer<UInt8>
     private let count: Int
-    private let visit: @convention(c) (
-        UnsafePointer<seam_visitor>?, UnsafePointer<seam_pass>?, UnsafeMutablePointer<seam_visit>?
-    ) -> Void
+    private let visit:
+        @convention(c) (
+            UnsafePointer<seam_visitor>?, UnsafePointer<seam_pass>?, UnsafeMutablePointer<seam_visit>?
+        ) -> Void
     /// Of the tokens that flow by; see `Context.attentionMask`.
     fileprivate var mask, positions, generated: OpaquePointer?
 

@@ -6,8 +6,9 @@ extension Tensor {
     /// [..., m, k] times [..., k, n]; leading axes broadcast. A flag reads that operand's last two axes
     /// exchanged.
     public func matmul(_ other: Tensor, transposed: Bool = false, transposeOther: Bool = false) -> Tensor {
-        pass.tensor(pass.ops.pointee.matmul(
-            pass.raw, handle, other.handle, transposed ? 1 : 0, transposeOther ? 1 : 0))
+        pass.tensor(
+            pass.ops.pointee.matmul(
+                pass.raw, handle, other.handle, transposed ? 1 : 0, transposeOther ? 1 : 0))
     }
 
     /// x [..., in] times weight [out, in] transposed, plus bias [out].
@@ -29,8 +30,9 @@ extension Tensor {
     public func attention(
         key: Tensor, value: Tensor, bias: Tensor? = nil, mask: Tensor? = nil, scale: Double, causal: Bool = false
     ) -> Tensor {
-        pass.tensor(pass.ops.pointee.attention(
-            pass.raw, handle, key.handle, value.handle, bias?.handle, mask?.handle, scale, causal ? 1 : 0))
+        pass.tensor(
+            pass.ops.pointee.attention(
+                pass.raw, handle, key.handle, value.handle, bias?.handle, mask?.handle, scale, causal ? 1 : 0))
     }
 
     /// Rotary position embedding (Su et al. 2021) of x [batch, heads, n, d], halves layout; cosine and sine
@@ -104,9 +106,10 @@ extension Tensor {
     /// This tensor followed by others along an axis; other sizes are equal.
     public func concat(_ others: [Tensor], axis: Int) -> Tensor {
         let parts = [handle] + others.map { $0.handle }
-        return pass.tensor(parts.withUnsafeBufferPointer {
-            pass.ops.pointee.concat(pass.raw, $0.baseAddress, $0.count, Int32(axis))
-        })
+        return pass.tensor(
+            parts.withUnsafeBufferPointer {
+                pass.ops.pointee.concat(pass.raw, $0.baseAddress, $0.count, Int32(axis))
+            })
     }
 }
 
@@ -126,15 +129,20 @@ extension Tensor {
     }
 
     /// How a loss over many positions becomes a number.
-    public enum Reduction: Int32 { case none = 0, sum = 1, mean = 2 }
+    public enum Reduction: Int32 {
+        case none = 0
+        case sum = 1
+        case mean = 2
+    }
 
     /// Cross-entropy of these logits [..., classes] with targets i32 [...]; positions whose target is
     /// `ignoring` count nothing. `mean` divides by the counted positions and fails when there is none.
     public func crossEntropy(
         _ targets: Tensor, ignoring: Int = -100, labelSmoothing: Double = 0, reduction: Reduction = .mean
     ) -> Tensor {
-        pass.tensor(pass.ops.pointee.cross_entropy(
-            pass.raw, handle, targets.handle, Int32(ignoring), labelSmoothing, reduction.rawValue))
+        pass.tensor(
+            pass.ops.pointee.cross_entropy(
+                pass.raw, handle, targets.handle, Int32(ignoring), labelSmoothing, reduction.rawValue))
     }
 }
 

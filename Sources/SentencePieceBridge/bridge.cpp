@@ -23,8 +23,7 @@ void copy(const std::string &text, char *target, size_t capacity) {
 }
 
 /// What `body` gives, or `otherwise` where it throws, which only missing memory makes it do.
-template <typename Result, typename Body>
-Result guarded(Result otherwise, Body body) noexcept {
+template <typename Result, typename Body> Result guarded(Result otherwise, Body body) noexcept {
   try {
     return body();
   } catch (...) {
@@ -42,7 +41,7 @@ bool hand_over(const Element *elements, size_t count, Element **target, size_t *
   return true;
 }
 
-}  // namespace
+} // namespace
 
 extern "C" {
 
@@ -97,8 +96,8 @@ int spbridge_encode(const spbridge_model *model, const char *text, size_t count,
   });
 }
 
-int spbridge_decode(
-    const spbridge_model *model, const char *const *tokens, size_t count, char **text, size_t *text_count) {
+int spbridge_decode(const spbridge_model *model, const char *const *tokens, size_t count, char **text,
+                    size_t *text_count) {
   return guarded(1, [&] {
     const std::vector<std::string> pieces(tokens, tokens + count);
     std::string result;
@@ -106,5 +105,4 @@ int spbridge_decode(
     return hand_over<char>(result.data(), result.size(), text, text_count) ? 0 : 1;
   });
 }
-
 }

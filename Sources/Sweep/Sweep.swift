@@ -61,7 +61,9 @@ public struct Sweep {
     /// Throws for a result, or a checkpoint, of the run with other settings.
     private func checkKnown(_ run: SweepRun, _ settings: JSON) throws {
         if let known = try folder.result(of: run) {
-            guard let sentence = try difference(known.settings, from: settings, in: folder.resultPath(of: run)) else { return }
+            guard let sentence = try difference(known.settings, from: settings, in: folder.resultPath(of: run)) else {
+                return
+            }
             throw SeamError(.invalidArgument, sentence)
         }
         let path = folder.folder(of: run)
@@ -113,7 +115,9 @@ public struct Sweep {
         for (index, run) in runs.enumerated() where open.contains(run) {
             guard shouldContinue() else { return .stopped(run) }
             let place = (number: index + 1, of: runs.count)
-            guard let outcome = try outcome(of: run, place, &pace, observe, shouldContinue) else { return .stopped(run) }
+            guard let outcome = try outcome(of: run, place, &pace, observe, shouldContinue) else {
+                return .stopped(run)
+            }
             let result = SweepResult(outcome, settings: settings[run] ?? .null)
             try folder.write(result, of: run)
             try observe(.ended(run, result, number: place.number, of: place.of))
@@ -147,7 +151,8 @@ public struct Sweep {
                         pace.advance()
                         try observe(
                             .step(
-                                report, total: total, number: place.number, of: place.of, secondsLeft: pace.secondsLeft))
+                                report, total: total, number: place.number, of: place.of, secondsLeft: pace.secondsLeft)
+                        )
                     case .evaluated, .checkpoint: break
                     }
                 }, shouldContinue: shouldContinue)

@@ -57,7 +57,8 @@ public struct SweepTask {
                 guard try has(run.variant, setting) else {
                     throw SeamError(
                         .invalidArgument,
-                        "--vary \(setting.name): variant \"\(run.variant.name)\" has no adapter with this option, and the training has \(RunSetting.allCases.map(\.rawValue).joined(separator: ", "))")
+                        "--vary \(setting.name): variant \"\(run.variant.name)\" has no adapter with this option, and the training has \(RunSetting.allCases.map(\.rawValue).joined(separator: ", "))"
+                    )
                 }
                 settings.removeAll { $0.sets(sameAs: setting) }
                 settings.append(setting)
@@ -80,12 +81,14 @@ public struct SweepTask {
     func check(_ plan: SweepPlan) throws {
         for setting in adapterSettings where try !plan.variants.contains(where: { try has($0, setting) }) {
             throw SeamError(
-                .invalidArgument, "--option \(setting.text): no variant has an adapter with the option \"\(setting.name)\"")
+                .invalidArgument,
+                "--option \(setting.text): no variant has an adapter with the option \"\(setting.name)\"")
         }
         for name in learningRates.keys.sorted() where !plan.variants.contains(where: { $0.name == name }) {
             throw SeamError(.invalidArgument, "--learning-rate \(name)=...: there is no variant \"\(name)\"")
         }
-        guard learningRates.isEmpty || !plan.axes.contains(where: { $0.name == RunSetting.learningRate.rawValue }) else {
+        guard learningRates.isEmpty || !plan.axes.contains(where: { $0.name == RunSetting.learningRate.rawValue })
+        else {
             throw SeamError(.invalidArgument, "--learning-rate of a variant is given, and --vary varies it")
         }
     }

@@ -132,6 +132,7 @@ private func checkPathName(_ name: String, in place: String) throws {
     guard isFit, !name.isEmpty, !name.hasPrefix(".") else {
         throw SeamError(
             .invalidArgument,
-            "\(place): names and values stand in paths and must be letters, digits and . _ - +, found \(name.debugDescription)")
+            "\(place): names and values stand in paths and must be letters, digits and . _ - +, found \(name.debugDescription)"
+        )
     }
 }

@@ -80,7 +80,9 @@ extension Tokenizer.Parts {
 }
 
 extension GGUFTokenizerData {
-    fileprivate func error(_ code: ErrorCode, _ sentence: String) -> SeamError { SeamError(code, "\(path) \(sentence)") }
+    fileprivate func error(_ code: ErrorCode, _ sentence: String) -> SeamError {
+        SeamError(code, "\(path) \(sentence)")
+    }
 
     fileprivate func vocabulary() throws -> Vocabulary {
         guard !tokens.isEmpty, tokens.count <= Int(Int32.max) else {

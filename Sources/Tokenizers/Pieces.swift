@@ -40,4 +40,3 @@ struct Pieces {
         lead = newLead
     }
 }
-

@@ -13,7 +13,9 @@ extension Tokenizer {
     }
 
     private static let jsonName = "tokenizer.json"
-    private static let sentencePieceNames = ["spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "source.spm"]
+    private static let sentencePieceNames = [
+        "spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "source.spm",
+    ]
 
     /// Whether a model's folder holds a file that `init(folder:)` can read a tokenizer from.
     public static func exists(folder: String) -> Bool {

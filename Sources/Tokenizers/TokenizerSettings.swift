@@ -42,7 +42,9 @@ struct TokenizerSettings {
     /// The normalizer, with what `do_lower_case`, `strip_accents` and `tokenize_chinese_chars` say of BERT's.
     func normalizer(_ root: TokenizerPart) throws -> (any Normalizer)? {
         guard let part = try root.part("normalizer") else { return nil }
-        guard let config, !isGeneral, part.member("type")?.stringValue == "BertNormalizer" else { return try Tokenizers.normalizer(part) }
+        guard let config, !isGeneral, part.member("type")?.stringValue == "BertNormalizer" else {
+            return try Tokenizers.normalizer(part)
+        }
         var members = part.value.objectValue ?? []
         for (key, name) in [
             ("do_lower_case", "lowercase"), ("strip_accents", "strip_accents"),
@@ -88,7 +90,8 @@ struct TokenizerSettings {
             !ids.contains(token)
         else { return }
         throw config.error(
-            .incompatible, "has \"\(language)\" as \"src_lang\", whose token tokenizer.json does not put around a text: save"
+            .incompatible,
+            "has \"\(language)\" as \"src_lang\", whose token tokenizer.json does not put around a text: save"
                 + " the tokenizer again with transformers")
     }
 
@@ -136,7 +139,9 @@ struct TokenizerSettings {
             }
             for (part, number) in entries.sorted(by: { $0.id < $1.id }) {
                 let known = tokens.first { $0.content == part.member("content")?.stringValue }
-                place(try AddedToken(setting: part, known: known, id: known?.id ?? id(try part.string("content")) ?? number))
+                place(
+                    try AddedToken(
+                        setting: part, known: known, id: known?.id ?? id(try part.string("content")) ?? number))
             }
         } else if let addedTokens {
             // Of before transformers 4.34; where tokenizer.json has such a token, it knows more about it.
@@ -186,7 +191,9 @@ struct TokenizerSettings {
     func longestText(addedCount: Int) throws -> Int? {
         func length(_ key: String, of part: TokenizerPart?) throws -> Int? {
             // Where no length is set, transformers writes one of 10^30.
-            guard let part, let value = part.member(key), value != .null, !(value.doubleValue ?? 0 > 1e9) else { return nil }
+            guard let part, let value = part.member(key), value != .null, !(value.doubleValue ?? 0 > 1e9) else {
+                return nil
+            }
             let length = try part.int(key)
             guard length > addedCount else {
                 throw part.error(
@@ -204,7 +211,8 @@ struct TokenizerSettings {
         let probe = Array("A".utf8)
         guard try !(normalizer?.normalize(probe) ?? probe).contains(probe[0]) else {
             throw sentenceEncoder.error(
-                .unsupported, "has \"do_lower_case\": true, and the tokenizer keeps capitals: write the texts in lower case"
+                .unsupported,
+                "has \"do_lower_case\": true, and the tokenizer keeps capitals: write the texts in lower case"
                     + " and set it to false")
         }
     }
@@ -214,7 +222,9 @@ extension AddedToken {
     /// A token as `added_tokens_decoder` has it; what that does not say is as the token was known.
     fileprivate init(setting part: TokenizerPart, known: AddedToken?, id: Int32) throws {
         self.init(try part.string("content"), id: id, place: part.place)
-        func flag(_ key: String, _ otherwise: Bool) throws -> Bool { part.member(key) == nil ? otherwise : try part.bool(key) }
+        func flag(_ key: String, _ otherwise: Bool) throws -> Bool {
+            part.member(key) == nil ? otherwise : try part.bool(key)
+        }
         singleWord = try flag("single_word", known?.singleWord ?? false)
         stripsLeft = try flag("lstrip", known?.stripsLeft ?? false)
         stripsRight = try flag("rstrip", known?.stripsRight ?? false)

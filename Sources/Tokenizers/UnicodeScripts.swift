@@ -39,7 +39,8 @@ struct UnicodeScripts: PreTokenizer {
             if scalar.value >= 0x80, !scalar.hasScript { text.replaceSubrange(range, with: range.map { _ in 0x20 }) }
         }
         var budget = SearchBudget(byteCount: text.count)
-        try pieces.replaceEach { piece, result in try runs.forEachMatch(in: text, piece, &budget) { result.append($0) } }
+        try pieces.replaceEach { piece, result in try runs.forEachMatch(in: text, piece, &budget) { result.append($0) }
+        }
     }
 }
 

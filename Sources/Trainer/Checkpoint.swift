@@ -15,7 +15,8 @@ enum Checkpoint {
     /// - Parameter settings: of the run; a resumed run must have the same.
     static func save(_ optimisation: Optimisation, settings: JSON, history: [JSON], to path: String) throws {
         let state: JSON = [
-            "schema": .int(Int64(schema)), "step": .int(Int64(optimisation.step)), "settings": settings, "history": .array(history),
+            "schema": .int(Int64(schema)), "step": .int(Int64(optimisation.step)), "settings": settings,
+            "history": .array(history),
         ]
         let tensors = named(optimisation).flatMap { name, variable -> [SafetensorsWriter.Tensor] in
             var parts = [tensor("value." + name, variable.tensor)]
@@ -60,7 +61,8 @@ enum Checkpoint {
         let file = try SafetensorsFile(FileSystem.join(path, weightsName))
         func restored(_ name: String, like variable: Variable) throws -> Tensor {
             guard let stored = file[name], stored.type == .float32, stored.shape == Array(variable.tensor.shape) else {
-                throw SeamError(.format, "\(file.path): tensor \"\(name)\" with shape \(variable.tensor.shape) is missing")
+                throw SeamError(
+                    .format, "\(file.path): tensor \"\(name)\" with shape \(variable.tensor.shape) is missing")
             }
             return Tensor(
                 shape: variable.tensor.shape, dtype: .f32, storage: try Storage(copying: file.bytes(of: stored)))
@@ -81,7 +83,9 @@ enum Checkpoint {
     private static func named(_ optimisation: Optimisation) -> [(String, Variable)] {
         var result: [(String, Variable)] = []
         for (index, adapter) in optimisation.session.adapters.enumerated() {
-            for variable in adapter.parameters.variables { result.append(("adapter.\(index).\(variable.name)", variable)) }
+            for variable in adapter.parameters.variables {
+                result.append(("adapter.\(index).\(variable.name)", variable))
+            }
         }
         for variable in optimisation.session.backbone.parameters.variables {
             result.append(("backbone.\(variable.name)", variable))

@@ -15,12 +15,14 @@ extension Session {
                 guard own.count == adapter.classes else {
                     throw SeamError(
                         .format,
-                        "adapter \"\(adapter.factory.id)\" has \(adapter.classes) classes and names \(own.count) of them")
+                        "adapter \"\(adapter.factory.id)\" has \(adapter.classes) classes and names \(own.count) of them"
+                    )
                 }
                 guard labels == nil || labels == own else {
                     throw SeamError(
                         .incompatible,
-                        "the attached adapters name their classes differently: \(labels!.joined(separator: ", ")) and \(own.joined(separator: ", "))")
+                        "the attached adapters name their classes differently: \(labels!.joined(separator: ", ")) and \(own.joined(separator: ", "))"
+                    )
                 }
                 labels = own
             }

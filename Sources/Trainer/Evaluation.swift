@@ -71,4 +71,3 @@ public func generateAll(
     }
     return results
 }
-

@@ -37,12 +37,14 @@ public final class Optimisation {
         try options.validate()
         try session.requireUnmerged(toBe: "trained")
         guard !session.adapters.isEmpty || options.trainsBackbone else {
-            throw SeamError(.invalidArgument, "there is nothing to train: no adapter is attached and the backbone is frozen")
+            throw SeamError(
+                .invalidArgument, "there is nothing to train: no adapter is attached and the backbone is frozen")
         }
         guard session.adapters.isEmpty || session.backbone.backpropagates else {
             throw SeamError(
                 .unsupported,
-                "adapter \"\(session.adapters[0].factory.id)\" needs gradients through backbone \"\(session.backbone.factory.id)\", which offers none")
+                "adapter \"\(session.adapters[0].factory.id)\" needs gradients through backbone \"\(session.backbone.factory.id)\", which offers none"
+            )
         }
         self.session = session
         self.options = options
@@ -89,7 +91,8 @@ public final class Optimisation {
         }
         let norm = try gradientNorm(variables, pool: pool)
         guard norm.isFinite else {
-            throw SeamError(.numeric, "the gradient of step \(step + 1) is not finite; the learning rate may be too high")
+            throw SeamError(
+                .numeric, "the gradient of step \(step + 1) is not finite; the learning rate may be too high")
         }
         let scale = clippingScale(norm: norm, limit: options.maxGradientNorm)
         let factor = options.schedule.factor(step: step, warmup: options.warmupSteps, total: options.totalSteps)

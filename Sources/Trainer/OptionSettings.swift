@@ -65,7 +65,8 @@ public func adapterOptions(
         default:
             throw SeamError(
                 .invalidArgument,
-                "--option \(setting): \(owners.joined(separator: " and ")) both have this option: write \(owners.map { "\($0).\(setting)" }.joined(separator: " or "))")
+                "--option \(setting): \(owners.joined(separator: " and ")) both have this option: write \(owners.map { "\($0).\(setting)" }.joined(separator: " or "))"
+            )
         }
     }
     return try factories.map {

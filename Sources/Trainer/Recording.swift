@@ -33,7 +33,8 @@ public enum Recording {
                 "method \"\(method)\" of adapter \"\(adapter.factory.id)\" is recorded and must give f32 or i32, found \(tensor.dtype.name)",
                 origin: adapter.origin)
         }
-        let values: [JSON] = tensor.dtype == .i32
+        let values: [JSON] =
+            tensor.dtype == .i32
             ? tensor.integers.map { .int(Int64($0)) } : tensor.floats.map { .double(Double($0)) }
         if tensor.dtype == .f32, let place = tensor.floats.firstIndex(where: { !$0.isFinite }) {
             throw SeamError(
@@ -93,7 +94,9 @@ public enum Recording {
         for key in ["adapter", "method"] {
             let name = try entry.requireString(key, in: place)
             let isName = name.unicodeScalars.allSatisfy {
-                $0.isASCII && ($0.properties.isAlphabetic || $0.properties.numericType != nil || "._-".unicodeScalars.contains($0))
+                $0.isASCII
+                    && ($0.properties.isAlphabetic || $0.properties.numericType != nil
+                        || "._-".unicodeScalars.contains($0))
             }
             guard isName, !name.isEmpty, !name.hasPrefix(".") else {
                 throw SeamError(
@@ -101,7 +104,9 @@ public enum Recording {
             }
         }
         _ = try (entry.requireInt("step", in: place), entry.requireInt("position", in: place))
-        let (shape, count) = (try entry.requireInts("shape", in: place), try entry.requireArray("values", in: place).count)
+        let (shape, count) = (
+            try entry.requireInts("shape", in: place), try entry.requireArray("values", in: place).count
+        )
         let width = shape.last ?? 1
         guard width == 0 ? count == 0 : width > 0 && count.isMultiple(of: width) else {
             throw SeamError(.format, "\(place): \"shape\" must be one of the \(count) \"values\", found \(shape)")

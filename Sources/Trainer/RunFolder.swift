@@ -21,7 +21,8 @@ public enum RunFolder {
     /// - Parameter inputs: files and folders that the command reads, of which none may be what the run replaces.
     public static func check(_ folder: String, resumes: Bool, overwrites: Bool, inputs: [String] = []) throws {
         guard !(resumes && overwrites) else {
-            throw SeamError(.invalidArgument, "--resume goes on with a run and --overwrite starts anew: give one of them")
+            throw SeamError(
+                .invalidArgument, "--resume goes on with a run and --overwrite starts anew: give one of them")
         }
         // The sentence of a run at work comes first: its folder is not there to be overwritten.
         try FolderLock.check(folder)
@@ -88,7 +89,9 @@ public enum RunFolder {
             guard FileSystem.isPlainFile(FileSystem.join(folder, logName)) else {
                 throw foreign(path, "there is no \(logName) of a run beside it")
             }
-            if name == adapterName, !AdapterFolder.isOwn(path) { throw foreign(path, "it holds another program's adapter") }
+            if name == adapterName, !AdapterFolder.isOwn(path) {
+                throw foreign(path, "it holds another program's adapter")
+            }
             if name == backboneName, !isSaved(path, by: FileSystem.join(folder, logName)) {
                 throw foreign(path, "the run in \(logName) did not save it so")
             }

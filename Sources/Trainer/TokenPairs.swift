@@ -85,7 +85,8 @@ public struct TokenPairs: Sendable {
             let parts = [("source", sources[row])] + (isClassification ? [] : [("target", targets[row])])
             for (what, ids) in parts {
                 guard !ids.isEmpty else {
-                    throw SeamError(.invalidArgument, "\(place(row)): the \(what) must have at least 1 token, found none")
+                    throw SeamError(
+                        .invalidArgument, "\(place(row)): the \(what) must have at least 1 token, found none")
                 }
                 guard let id = ids.first(where: { $0 < 0 || $0 >= vocabulary }) else { continue }
                 throw SeamError(
@@ -102,18 +103,21 @@ public struct TokenPairs: Sendable {
                 let prefix = session.prefixLength.contains { $0 > 0 } ? " beside the prefix" : ""
                 throw SeamError(
                     .invalidArgument,
-                    "\(place(row)): the \(what) must have at most \(limit) tokens, which the backbone has room for\(prefix), found \(found)")
+                    "\(place(row)): the \(what) must have at most \(limit) tokens, which the backbone has room for\(prefix), found \(found)"
+                )
             }
         }
         guard isClassification else { return }
         guard session.classes > 0 else {
             throw SeamError(
-                .invalidArgument, "a classification needs an adapter on decoder.output, for example linear-head: none is attached")
+                .invalidArgument,
+                "a classification needs an adapter on decoder.output, for example linear-head: none is attached")
         }
         if let row = classes.firstIndex(where: { $0 < 0 || $0 >= session.classes }) {
             throw SeamError(
                 .invalidArgument,
-                "\(place(row)): the class must be 0 ... \(session.classes - 1), as the attached adapter has them, found \(classes[row])")
+                "\(place(row)): the class must be 0 ... \(session.classes - 1), as the attached adapter has them, found \(classes[row])"
+            )
         }
     }
 }

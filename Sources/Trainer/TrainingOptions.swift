@@ -52,14 +52,17 @@ public struct TrainingOptions: Sendable, Equatable {
         try require(optimizer.beta1 >= 0 && optimizer.beta1 < 1, "beta1", "in [0, 1)", optimizer.beta1)
         try require(optimizer.beta2 >= 0 && optimizer.beta2 < 1, "beta2", "in [0, 1)", optimizer.beta2)
         try require(optimizer.epsilon > 0 && optimizer.epsilon.isFinite, "epsilon", "positive", optimizer.epsilon)
-        try require(optimizer.weightDecay >= 0 && optimizer.weightDecay.isFinite, "weight_decay", "0 or more", optimizer.weightDecay)
+        try require(
+            optimizer.weightDecay >= 0 && optimizer.weightDecay.isFinite, "weight_decay", "0 or more",
+            optimizer.weightDecay)
         try require(maxGradientNorm >= 0 && maxGradientNorm.isFinite, "max_grad_norm", "0 or more", maxGradientNorm)
         try require(labelSmoothing >= 0 && labelSmoothing < 1, "label_smoothing", "in [0, 1)", labelSmoothing)
         try require(warmupSteps >= 0, "warmup_steps", "0 or more", warmupSteps)
         try require(totalSteps >= 0, "total_steps", "0 or more", totalSteps)
         try require(totalSteps <= 1 << 40, "total_steps", "at most \(1 << 40)", totalSteps)
         try require(
-            schedule == .constant || totalSteps > warmupSteps, "total_steps", "more than warmup_steps for a \(schedule) schedule",
+            schedule == .constant || totalSteps > warmupSteps, "total_steps",
+            "more than warmup_steps for a \(schedule) schedule",
             totalSteps)
     }
 }

@@ -56,7 +56,8 @@ public final class TrainingRun {
         if let adapter = session.adapters.first(where: \.startsFromExamples) {
             throw SeamError(
                 .unsupported,
-                "adapter \"\(adapter.factory.id)\" starts from all training examples at once, which a training in steps does not give it: train it with seam fewshot")
+                "adapter \"\(adapter.factory.id)\" starts from all training examples at once, which a training in steps does not give it: train it with seam fewshot"
+            )
         }
         let optimisation = try Optimisation(session: session, options: options.training)
         defer { optimisation.end() }
@@ -186,16 +187,20 @@ public final class TrainingRun {
                 session.adapters.map { adapter in
                     let rate = adapter.learningRate.map { [(key: "learning_rate", value: JSON.double($0))] } ?? []
                     // Those of other seams have none, and what was written before there were any is as it was.
-                    let points = adapter.points.isEmpty
+                    let points =
+                        adapter.points.isEmpty
                         ? [] : [(key: "points", value: JSON.array(adapter.points.map { .string($0.path) }))]
                     return .object(
                         [
-                            (key: "id", value: .string(adapter.factory.id)), (key: "seam", value: .string(adapter.seam)),
+                            (key: "id", value: .string(adapter.factory.id)),
+                            (key: "seam", value: .string(adapter.seam)),
                             (key: "options", value: adapter.options.json),
                         ] + points + rate)
                 }),
-            "backbone_fingerprint": session.backbone.model.map { .string(ContentHash.hex($0.files.fingerprint())) } ?? .null,
-            "data": .string(data.contentHash), "batch_size": .int(Int64(options.batchSize)), "seed": .string("\(options.seed)"),
+            "backbone_fingerprint": session.backbone.model.map { .string(ContentHash.hex($0.files.fingerprint())) }
+                ?? .null,
+            "data": .string(data.contentHash), "batch_size": .int(Int64(options.batchSize)),
+            "seed": .string("\(options.seed)"),
             "steps": .int(Int64(training.totalSteps)), "train_backbone": .bool(training.trainsBackbone),
             "learning_rate": .double(training.learningRate),
             "backbone_learning_rate": .double(training.backboneLearningRate),
@@ -231,7 +236,11 @@ public final class TrainingRun {
         for entry in history where !Recording.isOne(entry) {
             guard let step = entry["step"]?.intValue, let loss = entry["loss"]?.doubleValue else { continue }
             let point = LossPlot.Point(step: step, loss: loss)
-            if entry["event"]?.stringValue == "step" { plot.training.append(point) } else { plot.development.append(point) }
+            if entry["event"]?.stringValue == "step" {
+                plot.training.append(point)
+            } else {
+                plot.development.append(point)
+            }
         }
         try FileSystem.atomicWriteFile(FileSystem.join(options.output, RunFolder.plotName), text: plot.svg)
         try Recording.write(history.filter(Recording.isOne), total: options.training.totalSteps, to: options.output)
@@ -250,7 +259,8 @@ public final class TrainingRun {
         }
         var notes = options.notes
         if let summary {
-            notes += "\n- development loss: \(fixed(summary.loss, 4)) nats per \(summary.unit), \(summary.accuracyName) \(fixed(100 * summary.accuracy, 1)) %"
+            notes +=
+                "\n- development loss: \(fixed(summary.loss, 4)) nats per \(summary.unit), \(summary.accuracyName) \(fixed(100 * summary.accuracy, 1)) %"
         }
         notes += "\n- steps: \(optimisation.step), batch size \(options.batchSize), seed \(options.seed)"
         var adapterPath: String?

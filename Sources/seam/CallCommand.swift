@@ -41,7 +41,8 @@ struct CallCommand: ParsableCommand {
         case .string(let text): print(text)
         case .tensor(let tensor):
             let context = Context(pool: backbone.runtime.pool, recordsGradients: false)
-            let numbers = tensor.dtype == .i32
+            let numbers =
+                tensor.dtype == .i32
                 ? tensor.integers.map(Double.init) : try context.cast(tensor, to: .f32).floats.map(Double.init)
             let json: JSON = [
                 "shape": .array(tensor.shape.map { .int(Int64($0)) }), "values": .array(numbers.map { .double($0) }),
@@ -64,7 +65,8 @@ struct CallCommand: ParsableCommand {
                 owners.isEmpty ? .notFound : .invalidArgument,
                 owners.isEmpty
                     ? "none of the adapters in \"\(adapter)\" (\(names)) has a method \"\(method)\""
-                    : "several adapters in \"\(adapter)\" have a method \"\(method)\": give the folder of one, \(names)")
+                    : "several adapters in \"\(adapter)\" have a method \"\(method)\": give the folder of one, \(names)"
+            )
         }
         return owners[0]
     }
@@ -82,7 +84,9 @@ struct CallCommand: ParsableCommand {
             }
             return .double(number)
         case .tensor:
-            throw SeamError(.unsupported, "argument \(position) is a tensor, which the command line cannot give; call it from C or Python")
+            throw SeamError(
+                .unsupported,
+                "argument \(position) is a tensor, which the command line cannot give; call it from C or Python")
         case .string, .void: return .string(text)
         }
     }

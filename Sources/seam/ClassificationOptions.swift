@@ -13,7 +13,8 @@ extension LabelScore: ExpressibleByArgument {}
 
 /// A model behind an OpenAI-compatible server, in place of a folder.
 struct RemoteOptions: ParsableArguments {
-    @Option(help: "URL of a server with the OpenAI-compatible API, up to and with /v1: asks it instead of a local model.")
+    @Option(
+        help: "URL of a server with the OpenAI-compatible API, up to and with /v1: asks it instead of a local model.")
     var baseUrl: String?
 
     @Option(help: "Name of the model on the server.")
@@ -48,13 +49,18 @@ struct TaskOptions: ParsableArguments {
     @Option(help: "Prompt with {text}, perhaps {text_b}, and [MASK] where the answer stands (else at the end).")
     var template: String?
 
-    @Option(help: "JSON file of labels and their words, {\"negative\": [\"bad\"], ...}. Default: each label is its own word.")
+    @Option(
+        help:
+            "JSON file of labels and their words, {\"negative\": [\"bad\"], ...}. Default: each label is its own word.")
     var verbalizer: String?
 
     @Option(help: "Score of a word of several tokens: that of its first, or their mean.")
     var multiToken = MultiToken.first
 
-    @Option(help: "Score of a word: the model's logit (default), or its probability among the label words (for sentence encoders).")
+    @Option(
+        help:
+            "Score of a word: the model's logit (default), or its probability among the label words (for sentence encoders)."
+    )
     var scores: LabelScore?
 
     /// - Parameter training: its labels are the words where there is no verbaliser.

@@ -54,7 +54,9 @@ struct ClassifyCommand: ParsableCommand {
         let scores = try stoppable(cache: cache) { progress in
             try source.locating(measured.map { [$0] } ?? []) {
                 try classifier.scores(measured?.inputs ?? given.map { InputText($0) }) { done, total in
-                    if measured != nil, done > 0 { progress.show("asking the model: \(done)/\(total)", isLast: done == total) }
+                    if measured != nil, done > 0 {
+                        progress.show("asking the model: \(done)/\(total)", isLast: done == total)
+                    }
                     return !Interruption.isRequested
                 }
             }
@@ -91,7 +93,8 @@ struct ClassifyCommand: ParsableCommand {
         }
         let sources = try GivenTexts(texts: given, isStandardInput: texts.isEmpty).tokens(tokenizer, session)
         let data = TokenPairs(sources: sources, classes: sources.map { _ in 0 })
-        try show(given, try classLogProbabilities(session, data, batchSize: 32) { _ in !Interruption.isRequested }, labels)
+        try show(
+            given, try classLogProbabilities(session, data, batchSize: 32) { _ in !Interruption.isRequested }, labels)
     }
 
     /// The texts to classify; none with --data.

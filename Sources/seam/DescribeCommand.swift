@@ -34,7 +34,9 @@ struct DescribeCommand: ParsableCommand {
             return [
                 "adapters": .array(
                     zip(folders, configurations).map { folder, configuration in
-                        .object([(key: "folder", value: .string(FileSystem.baseName(folder)))] + (configuration.objectValue ?? []))
+                        .object(
+                            [(key: "folder", value: .string(FileSystem.baseName(folder)))]
+                                + (configuration.objectValue ?? []))
                     })
             ]
         }

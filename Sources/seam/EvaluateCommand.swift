@@ -63,7 +63,9 @@ struct EvaluateCommand: ParsableCommand {
     @OptionGroup var common: CommonOptions
 
     func run() throws {
-        guard batchSize > 0 else { throw SeamError(.invalidArgument, "--batch-size must be positive, found \(batchSize)") }
+        guard batchSize > 0 else {
+            throw SeamError(.invalidArgument, "--batch-size must be positive, found \(batchSize)")
+        }
         if let predictions {
             try FileSystem.checkApart(
                 [data] + ([model.model].compactMap { $0 } + adapters.paths).flatMap { FileSystem.filesBelow($0) },
@@ -103,10 +105,12 @@ struct EvaluateCommand: ParsableCommand {
     private func checkLossOnly() throws {
         guard lossOnly else { return }
         let given = [
-            ("--predictions", predictions != nil), ("--metric", !metrics.isEmpty), ("--multi-reference", multiReference),
+            ("--predictions", predictions != nil), ("--metric", !metrics.isEmpty),
+            ("--multi-reference", multiReference),
         ]
         guard let flag = given.first(where: \.1)?.0 ?? generation.firstGiven else { return }
-        throw SeamError(.invalidArgument, "\(flag) is of generated texts, and --loss-only generates none: leave one of them out")
+        throw SeamError(
+            .invalidArgument, "\(flag) is of generated texts, and --loss-only generates none: leave one of them out")
     }
 
     private func decimals(_ key: String) -> Int {
@@ -119,7 +123,8 @@ struct EvaluateCommand: ParsableCommand {
 
     private func evaluateClasses(_ session: Session, _ tokenizer: Tokenizer) throws {
         if let metric = metrics.first {
-            throw SeamError(.invalidArgument, "--metric \(metric.rawValue) is of generated texts, and the adapter classifies")
+            throw SeamError(
+                .invalidArgument, "--metric \(metric.rawValue) is of generated texts, and the adapter classifies")
         }
         if let flag = multiReference ? "--multi-reference" : generation.firstGiven {
             throw SeamError(.invalidArgument, "\(flag) is of generated texts, and the adapter classifies")
@@ -135,7 +140,8 @@ struct EvaluateCommand: ParsableCommand {
         print(
             formatTable([
                 ["examples", "\(texts.count)"], ["loss", fixed(found.loss, 4)],
-                ["accuracy", fixed(100 * found.metrics.accuracy, 2)], ["macro_f1", fixed(100 * found.metrics.macroF1, 2)],
+                ["accuracy", fixed(100 * found.metrics.accuracy, 2)],
+                ["macro_f1", fixed(100 * found.metrics.macroF1, 2)],
             ]))
     }
 

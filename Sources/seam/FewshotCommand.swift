@@ -28,7 +28,9 @@ struct FewshotCommand: ParsableCommand {
     @Option(help: "Adapter to train on decoder.output; several as a+b.")
     var adapter = "dect"
 
-    @Option(name: .customLong("option"), help: "Option of the adapter as NAME=VALUE (see seam describe dect). May be repeated.")
+    @Option(
+        name: .customLong("option"),
+        help: "Option of the adapter as NAME=VALUE (see seam describe dect). May be repeated.")
     var settings: [String] = []
 
     @Option(help: "Labelled texts to draw the shots from: .jsonl, .csv or .tsv.")
@@ -49,7 +51,9 @@ struct FewshotCommand: ParsableCommand {
     @Option(help: "Number of seeds: draws of the examples and initial values.")
     var seeds = 5
 
-    @Option(name: .customLong("method"), help: "Method to compare; may be repeated. in-context asks the model again for every draw.")
+    @Option(
+        name: .customLong("method"),
+        help: "Method to compare; may be repeated. in-context asks the model again for every draw.")
     var methods: [FewShotMethod] = []
 
     @Option(help: "Passes over the examples.")
@@ -132,7 +136,9 @@ struct FewshotCommand: ParsableCommand {
 
     private func options() throws -> FewShotExperiment.Options {
         guard seeds > 0 else { throw SeamError(.invalidArgument, "--seeds must be positive, found \(seeds)") }
-        guard seeds <= 1 << 20 else { throw SeamError(.invalidArgument, "--seeds must be at most \(1 << 20), found \(seeds)") }
+        guard seeds <= 1 << 20 else {
+            throw SeamError(.invalidArgument, "--seeds must be at most \(1 << 20), found \(seeds)")
+        }
         if let wrong = shots.first(where: { $0 <= 0 }) {
             throw SeamError(.invalidArgument, "--shots must be positive, found \(wrong)")
         }

@@ -40,7 +40,8 @@ struct FewshotFolder {
             }
             return
         }
-        guard let name = reports.first ?? heads.first.map({ String($0.dropFirst(path.count).drop { $0 == "/" }) }) else {
+        guard let name = reports.first ?? heads.first.map({ String($0.dropFirst(path.count).drop { $0 == "/" }) })
+        else {
             return
         }
         throw SeamError(

@@ -26,13 +26,16 @@ struct GenerationFlags: ParsableArguments {
     @Option(help: "Exponent of the length in a beam's score; above 0 favours long texts.")
     var lengthPenalty: Double?
 
-    @Option(help: "Above 1 makes tokens that are there, also in the prompt of a decoder, less likely; 1 for no such rule.")
+    @Option(
+        help: "Above 1 makes tokens that are there, also in the prompt of a decoder, less likely; 1 for no such rule.")
     var repetitionPenalty: Double?
 
     @Option(help: "No run of this many tokens comes twice, the prompt of a decoder included; 0 for no such rule.")
     var noRepeatNgramSize: Int?
 
-    @Flag(inversion: .prefixedNo, help: "Draw tokens at random instead of taking the most probable. Default: as the model's own settings say.")
+    @Flag(
+        inversion: .prefixedNo,
+        help: "Draw tokens at random instead of taking the most probable. Default: as the model's own settings say.")
     var sample: Bool?
 
     @Option(help: "With --sample: divides the scores; above 1 is more random.")
@@ -68,7 +71,8 @@ struct GenerationFlags: ParsableArguments {
         options.seed = sampleSeed ?? 0
         try options.validate(vocabularySize: session.backbone.info.vocabSize)
         if !options.sample, let flag = sampling.first(where: \.isGiven)?.name {
-            throw SeamError(.invalidArgument, "\(flag) is of sampling, and no token is drawn: give --sample, or leave it out")
+            throw SeamError(
+                .invalidArgument, "\(flag) is of sampling, and no token is drawn: give --sample, or leave it out")
         }
         guard options.beams > 1 || lengthPenalty == nil else {
             throw SeamError(.invalidArgument, "--length-penalty is of a beam search: give --beams, or leave it out")
@@ -91,7 +95,8 @@ struct GenerationFlags: ParsableArguments {
             ("--ignore-generation-config", ignoreGenerationConfig), ("--max-new-tokens", maxNewTokens != nil),
             ("--min-new-tokens", minNewTokens != nil), ("--beams", beams != nil),
             ("--length-penalty", lengthPenalty != nil), ("--repetition-penalty", repetitionPenalty != nil),
-            ("--no-repeat-ngram-size", noRepeatNgramSize != nil), (sample == false ? "--no-sample" : "--sample", sample != nil),
+            ("--no-repeat-ngram-size", noRepeatNgramSize != nil),
+            (sample == false ? "--no-sample" : "--sample", sample != nil),
         ]
         return (others + sampling).first(where: \.isGiven)?.name
     }
@@ -117,7 +122,9 @@ struct GenerateCommand: ParsableCommand {
     @OptionGroup var common: CommonOptions
 
     func run() throws {
-        guard batchSize > 0 else { throw SeamError(.invalidArgument, "--batch-size must be positive, found \(batchSize)") }
+        guard batchSize > 0 else {
+            throw SeamError(.invalidArgument, "--batch-size must be positive, found \(batchSize)")
+        }
         let (session, tokenizer) = try model.openSession(try common.makeRuntime(), adapters)
         var sources = texts
         if sources.isEmpty { sources = try StandardInput.lines() }

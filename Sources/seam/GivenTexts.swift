@@ -23,7 +23,8 @@ struct GivenTexts {
             if let limit, ids.count > limit {
                 throw SeamError(
                     .invalidArgument,
-                    "\(place(index)): the source has \(ids.count) tokens, the backbone takes at most \(limit) positions")
+                    "\(place(index)): the source has \(ids.count) tokens, the backbone takes at most \(limit) positions"
+                )
             }
             return ids
         }

@@ -70,7 +70,9 @@ struct ModelOptions: ParsableArguments {
     }
 
     /// The model with saved adapters attached, ready to run.
-    func openSession(_ runtime: Runtime, _ adapters: SavedAdapterOptions) throws -> (session: Session, tokenizer: Tokenizer) {
+    func openSession(_ runtime: Runtime, _ adapters: SavedAdapterOptions) throws -> (
+        session: Session, tokenizer: Tokenizer
+    ) {
         let (backbone, tokenizer) = try open(runtime)
         let session = Session(backbone: backbone)
         try adapters.attach(to: session)
@@ -153,7 +155,8 @@ struct PairOptions: ParsableArguments {
         if info.architecture == .decoderOnly {
             guard let end = info.eosTokens.first ?? tokenizer.eosToken else {
                 throw SeamError(
-                    .unsupported, "neither the model nor its tokenizer names an eos_token, which is to end every target")
+                    .unsupported, "neither the model nor its tokenizer names an eos_token, which is to end every target"
+                )
             }
             options.continuationEnd = end
         }

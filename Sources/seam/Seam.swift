@@ -46,7 +46,7 @@ struct Seam: ParsableCommand {
         if code.isSuccess, !message.isEmpty { print(message) } else if !message.isEmpty { printError(message) }
         do {
             try StandardStreams.flushOutput()
-        } catch where code.isSuccess {
+        } catch  where code.isSuccess {
             printError(fullMessage(for: error))
             code = .failure
         } catch {

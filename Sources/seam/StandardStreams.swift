@@ -20,7 +20,8 @@ enum StandardStreams {
             guard let bytes = CommandLine.unsafeArgv[index], String(validatingCString: bytes) == nil else { continue }
             throw SeamError(
                 .invalidArgument,
-                "argument \(index) must be UTF-8, found \(argument.debugDescription): give the file or folder another name")
+                "argument \(index) must be UTF-8, found \(argument.debugDescription): give the file or folder another name"
+            )
         }
     }
 

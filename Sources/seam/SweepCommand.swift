@@ -92,9 +92,12 @@ struct SweepCommand: ParsableCommand {
         guard let train, let dev, let output, steps != nil else {
             throw ValidationError("--train, --dev, --steps and --output are needed, or --report-only")
         }
-        guard evalLimit >= 0 else { throw SeamError(.invalidArgument, "--eval-limit must be 0 or more, found \(evalLimit)") }
+        guard evalLimit >= 0 else {
+            throw SeamError(.invalidArgument, "--eval-limit must be 0 or more, found \(evalLimit)")
+        }
         if task == .classification, let metric = metrics.first {
-            throw SeamError(.invalidArgument, "--metric \(metric.rawValue) is of generated texts, and --task is classification")
+            throw SeamError(
+                .invalidArgument, "--metric \(metric.rawValue) is of generated texts, and --task is classification")
         }
         if metrics.isEmpty, let flag = generation.firstGiven {
             throw SeamError(.invalidArgument, "\(flag) is of generated texts, and without --metric none are generated")
@@ -103,7 +106,8 @@ struct SweepCommand: ParsableCommand {
             throw SeamError(.invalidArgument, "--truncate is for --task classification")
         }
         let plan = try SweepPlan(
-            variants: variants.map { try SweepVariant($0) }, axes: axes.map { try SweepAxis($0) }, seeds: try readSeeds())
+            variants: variants.map { try SweepVariant($0) }, axes: axes.map { try SweepAxis($0) },
+            seeds: try readSeeds())
         let folder = SweepFolder(output)
         try FolderLock.check(output)
         try folder.checkOwn(for: plan)
@@ -113,7 +117,9 @@ struct SweepCommand: ParsableCommand {
         let sweep = try Sweep(
             plan: plan, task: try makeTask(data, runtime, backbone), folder: folder,
             metric: data.metric,
-            title: "Sweep of \(plan.axes.map(\.name).joined(separator: ", ")): \(FileSystem.baseName(model.name)), \(FileSystem.baseName(train))")
+            title:
+                "Sweep of \(plan.axes.map(\.name).joined(separator: ", ")): \(FileSystem.baseName(model.name)), \(FileSystem.baseName(train))"
+        )
         let ending = try execute(sweep)
         try show(SweepReport(folder), folder)
         switch ending {
@@ -122,7 +128,9 @@ struct SweepCommand: ParsableCommand {
             throw Interruption.exitCode
         case .complete(let failed) where failed > 0:
             throw SeamError(
-                .numeric, "\(failed) of \(plan.runs.count) runs failed, as \(folder["results.md"]) tells: what is said there of the others holds")
+                .numeric,
+                "\(failed) of \(plan.runs.count) runs failed, as \(folder["results.md"]) tells: what is said there of the others holds"
+            )
         case .complete: break
         }
     }
@@ -130,7 +138,8 @@ struct SweepCommand: ParsableCommand {
     private func readSeeds() throws -> [UInt64] {
         try seeds.split(separator: ",", omittingEmptySubsequences: false).map { text in
             guard let seed = UInt64(text) else {
-                throw SeamError(.invalidArgument, "--seeds must be whole numbers as 0,1,2, found \(seeds.debugDescription)")
+                throw SeamError(
+                    .invalidArgument, "--seeds must be whole numbers as 0,1,2, found \(seeds.debugDescription)")
             }
             return seed
         }
@@ -143,7 +152,8 @@ struct SweepCommand: ParsableCommand {
             makeSession: { spec, settings, seed in
                 let session = Session(backbone: backbone)
                 try AdapterComposition(
-                    parsing: spec, options: settings, defaultHead: labels.isEmpty ? nil : classificationHead, in: runtime
+                    parsing: spec, options: settings, defaultHead: labels.isEmpty ? nil : classificationHead,
+                    in: runtime
                 ).attach(to: session, classes: labels.count, seed: seed)
                 if !labels.isEmpty { try session.nameClasses(labels) }
                 return session
@@ -192,7 +202,8 @@ struct SweepCommand: ParsableCommand {
                     printError("run \(number)/\(count): \(run.title)\(first > 0 ? ", resumed at step \(first)" : "")")
                 case .step(let step, let total, let number, let count, let seconds):
                     progress.show(
-                        "run \(number)/\(count)  step \(step.step)/\(total)  loss \(fixed(step.loss, 4))  \(duration(seconds)) left for all")
+                        "run \(number)/\(count)  step \(step.step)/\(total)  loss \(fixed(step.loss, 4))  \(duration(seconds)) left for all"
+                    )
                 case .ended(_, let result, let number, let count):
                     progress.interrupt()
                     printError("run \(number)/\(count): \(Self.words(result))")

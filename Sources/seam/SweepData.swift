@@ -36,7 +36,8 @@ struct SweepData {
             let names = try columns.read(train, labels: nil).sortedLabelNames
             guard names.count >= 2 else {
                 throw SeamError(
-                    .invalidArgument, "\(train): a classification needs 2 labels or more, found \(names.joined(separator: ","))")
+                    .invalidArgument,
+                    "\(train): a classification needs 2 labels or more, found \(names.joined(separator: ","))")
             }
             labels = names
             read = { path, _ in
@@ -75,7 +76,8 @@ struct SweepData {
             ("max_length", generation.maxLength.map { .int(Int64($0)) } ?? .null),
             ("min_new_tokens", .int(Int64(generation.minNewTokens))),
             ("repetition_penalty", .double(Double(generation.repetitionPenalty))),
-            ("no_repeat_ngram_size", .int(Int64(generation.noRepeatNgramSize))), ("beams", .int(Int64(generation.beams))),
+            ("no_repeat_ngram_size", .int(Int64(generation.noRepeatNgramSize))),
+            ("beams", .int(Int64(generation.beams))),
             ("length_penalty", .double(generation.lengthPenalty)), ("sample", .bool(generation.sample)),
             ("temperature", .double(Double(generation.temperature))), ("top_p", .double(generation.topP)),
             ("top_k", .int(Int64(generation.topK))), ("sample_seed", .string("\(generation.seed)")),

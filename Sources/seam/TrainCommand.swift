@@ -43,7 +43,10 @@ struct TrainCommand: ParsableCommand {
             """)
     var task = TrainingTask.pairs
 
-    @Option(help: "Adapter to train (see seam plugins); several, attached one after the other, as a+b; none to train the model alone.")
+    @Option(
+        help:
+            "Adapter to train (see seam plugins); several, attached one after the other, as a+b; none to train the model alone."
+    )
     var adapter: String?
 
     @Option(
@@ -76,7 +79,10 @@ struct TrainCommand: ParsableCommand {
     @OptionGroup(title: "Data") var pairs: PairOptions
     @OptionGroup(title: "Labelled data") var labelled: ClassOptions
 
-    @Option(help: "Labels of a classification in their order, joined by commas. Default: those of the training texts, sorted.")
+    @Option(
+        help:
+            "Labels of a classification in their order, joined by commas. Default: those of the training texts, sorted."
+    )
     var labels: String?
 
     @Option(help: "Folder to write into.")
@@ -96,7 +102,9 @@ struct TrainCommand: ParsableCommand {
     @Option(help: "Seed of the initial values and of the order of the pairs.")
     var seed: UInt64 = 0
 
-    @Flag(inversion: .prefixedNo, help: "Keep what the frozen encoder computes for every pair, instead of computing it in every epoch.")
+    @Flag(
+        inversion: .prefixedNo,
+        help: "Keep what the frozen encoder computes for every pair, instead of computing it in every epoch.")
     var seamCache = true
 
     @Flag(help: "Go on from the checkpoint in the output folder.")
@@ -172,7 +180,8 @@ struct TrainCommand: ParsableCommand {
                 case .evaluated(let step, let result):
                     progress.interrupt()
                     printError(
-                        "step \(step): development loss \(fixed(result.loss, 4)), \(result.accuracyName) \(fixed(100 * result.accuracy, 2)) %")
+                        "step \(step): development loss \(fixed(result.loss, 4)), \(result.accuracyName) \(fixed(100 * result.accuracy, 2)) %"
+                    )
                 case .checkpoint(let step, let path):
                     progress.interrupt()
                     printError("step \(step): checkpoint written to \(path)")
@@ -209,7 +218,8 @@ private struct LabelledData {
         if let saved, let given, saved.map({ TextKey($0) }) != given.map({ TextKey($0) }) {
             throw SeamError(
                 .invalidArgument,
-                "--labels must be \(saved.joined(separator: ",")), as the adapter has them, found \(command.labels ?? "")")
+                "--labels must be \(saved.joined(separator: ",")), as the adapter has them, found \(command.labels ?? "")"
+            )
         }
         let known = saved ?? given
         labels = try known ?? columns.read(command.train, labels: nil).sortedLabelNames

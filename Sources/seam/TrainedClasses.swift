@@ -73,7 +73,8 @@ extension Session {
     func requireClassLabels() throws -> [String] {
         guard let labels = try classLabels else {
             throw SeamError(
-                .notFound, "the adapters on decoder.output name no classes: they were trained by prompts (see seam classify)")
+                .notFound,
+                "the adapters on decoder.output name no classes: they were trained by prompts (see seam classify)")
         }
         return labels
     }

@@ -72,8 +72,7 @@ const seam_plugin *seam_plugin_entry(void) {
     plugin_copy = short_table(entry_of_source(), SEAM_PLUGIN_SIZE_1_0);
     plugin_copy->adapters = short_tables(plugin_copy->adapters, plugin_copy->adapter_count, short_adapter);
     plugin_copy->backbones = short_tables(plugin_copy->backbones, plugin_copy->backbone_count, short_backbone);
-    if (plugin_copy->requirements != NULL)
-      plugin_copy->requirements = short_requirements(plugin_copy->requirements);
+    if (plugin_copy->requirements != NULL) plugin_copy->requirements = short_requirements(plugin_copy->requirements);
   }
   return plugin_copy;
 }

@@ -105,8 +105,8 @@ static void backbones(seam_runtime *runtime) {
         "no loaded plugin offers a backbone \"absent\"; there are tiny-opaque");
   FAILS(seam_backbone_open(runtime, "tiny-opaque", NULL, "{\"sede\": 1}", &backbone, &error), SEAM_INVALID_ARGUMENT,
         "unknown option \"sede\"; known are seed");
-  FAILS(seam_backbone_open(runtime, "tiny-opaque", NULL, "{\"seed\": \"x\"}", &backbone, &error),
-        SEAM_INVALID_ARGUMENT, "option \"seed\" must be an integer");
+  FAILS(seam_backbone_open(runtime, "tiny-opaque", NULL, "{\"seed\": \"x\"}", &backbone, &error), SEAM_INVALID_ARGUMENT,
+        "option \"seed\" must be an integer");
   FAILS(seam_backbone_open(runtime, "tiny-opaque", NULL, "{seed", &backbone, &error), SEAM_FORMAT, "options_json");
   FAILS(seam_backbone_open(runtime, "tiny-opaque", NULL, "\xff", &backbone, &error), SEAM_INVALID_ARGUMENT, "UTF-8");
   FAILS(seam_backbone_open(runtime, NULL, "/nowhere/at/all", NULL, &backbone, &error), SEAM_NOT_FOUND,
@@ -133,10 +133,8 @@ static void backbones(seam_runtime *runtime) {
 static void adapters(seam_backbone *backbone) {
   ERROR_SLOT;
   seam_adapter *adapter = NULL;
-  FAILS(seam_adapter_create(backbone, NULL, NULL, &adapter, &error), SEAM_INVALID_ARGUMENT,
-        "argument id is NULL");
-  FAILS(seam_adapter_create(backbone, "repcali", NULL, NULL, &error), SEAM_INVALID_ARGUMENT,
-        "argument out is NULL");
+  FAILS(seam_adapter_create(backbone, NULL, NULL, &adapter, &error), SEAM_INVALID_ARGUMENT, "argument id is NULL");
+  FAILS(seam_adapter_create(backbone, "repcali", NULL, NULL, &error), SEAM_INVALID_ARGUMENT, "argument out is NULL");
   FAILS(seam_adapter_create(backbone, "repcali", OPTIONS(.seam = "decoder.output"), &adapter, &error),
         SEAM_INVALID_ARGUMENT, "attaches to encoder.output, not to \"decoder.output\"");
   FAILS(seam_adapter_create(backbone, "repcali", OPTIONS(.options_json = "{\"lambada\": 1}"), &adapter, &error),
@@ -173,11 +171,11 @@ static void batches(seam_backbone *backbone) {
   seam_session *session = NULL;
   DLManagedTensorVersioned *logits = NULL;
   OK(seam_session_create(backbone, &session, &error));
-#define REFUSED(member, value, part)                                                                            \
-  do {                                                                                                          \
-    seam_batch batch = tiny_batch();                                                                            \
-    batch.member = value;                                                                                       \
-    FAILS(seam_session_forward(session, &batch, &logits, NULL, &error), SEAM_INVALID_ARGUMENT, part);           \
+#define REFUSED(member, value, part)                                                                  \
+  do {                                                                                                \
+    seam_batch batch = tiny_batch();                                                                  \
+    batch.member = value;                                                                             \
+    FAILS(seam_session_forward(session, &batch, &logits, NULL, &error), SEAM_INVALID_ARGUMENT, part); \
   } while (0)
   int32_t ids[BATCH * SOURCE] = {3, 5, 7, 9, 16, 0}, negative[BATCH * SOURCE] = {3, 5, -1, 9, 2, 0};
   int32_t mask[BATCH * SOURCE] = {1, 1, 1, 2, 1, 0}, hidden[BATCH * SOURCE] = {1, 1, 1, 0, 0, 0};

@@ -19,15 +19,15 @@ static int check_failures = 0;
   } while (0)
 
 /* `call` uses the variable `error` as its error slot and must succeed. */
-#define OK(call)                                                                                        \
-  do {                                                                                                  \
-    seam_error *error = NULL;                                                                           \
-    if ((call) != SEAM_OK) {                                                                            \
-      fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, seam_error_message(error));         \
-      seam_error_release(error);                                                                        \
-      exit(1);                                                                                          \
-    }                                                                                                   \
-    CHECK(error == NULL);                                                                               \
+#define OK(call)                                                                                \
+  do {                                                                                          \
+    seam_error *error = NULL;                                                                   \
+    if ((call) != SEAM_OK) {                                                                    \
+      fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, seam_error_message(error)); \
+      seam_error_release(error);                                                                \
+      exit(1);                                                                                  \
+    }                                                                                           \
+    CHECK(error == NULL);                                                                       \
   } while (0)
 
 /* `call` must fail with `code` and a sentence that contains `part`. */

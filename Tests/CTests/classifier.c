@@ -40,7 +40,8 @@ static void trains(seam_backbone *backbone, const char *id, const char *folder) 
   ERROR_SLOT;
   options.learning_rate = 1e300;
   FAILS(seam_adapter_fit(loaded, scores, hidden, labels, empty_scores, EXAMPLES, &options, NULL, NULL, losses, 40,
-                         &error), SEAM_NUMERIC, "the learning rate may be too high");
+                         &error),
+        SEAM_NUMERIC, "the learning rate may be too high");
   OK(seam_adapter_classify(loaded, scores, hidden, EXAMPLES, again, EXAMPLES * CLASSES, &error));
   CHECK(memcmp(found, again, sizeof found) == 0);
   seam_adapter_release(adapter);
@@ -50,10 +51,10 @@ static void trains(seam_backbone *backbone, const char *id, const char *folder) 
 static void refuses(seam_backbone *backbone) {
   ERROR_SLOT;
   seam_adapter *adapter = NULL;
-  FAILS(seam_adapter_create(backbone, "dect", NULL, &adapter, &error), SEAM_INVALID_ARGUMENT,
-        "at least 2 classes");
-  FAILS(seam_adapter_create(backbone, "dect", OPTIONS(.options_json = "{\"width\": 1}", .classes = 2), &adapter,
-                            &error), SEAM_INVALID_ARGUMENT, "unknown option \"width\"");
+  FAILS(seam_adapter_create(backbone, "dect", NULL, &adapter, &error), SEAM_INVALID_ARGUMENT, "at least 2 classes");
+  FAILS(
+      seam_adapter_create(backbone, "dect", OPTIONS(.options_json = "{\"width\": 1}", .classes = 2), &adapter, &error),
+      SEAM_INVALID_ARGUMENT, "unknown option \"width\"");
   OK(seam_adapter_create(backbone, "dect", OPTIONS(.classes = CLASSES), &adapter, &error));
   FAILS(seam_adapter_fit(adapter, NULL, hidden, labels, NULL, EXAMPLES, NULL, NULL, NULL, NULL, 0, &error),
         SEAM_INVALID_ARGUMENT, "argument scores is NULL");

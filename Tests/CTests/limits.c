@@ -19,43 +19,45 @@ static void hostile_plugins(const char *folder) {
     const char *rule;
     seam_status code;
     const char *part;
-  } tables[] = {
-      {"plugin that is a path", SEAM_PLUGIN, "found \"/etc/passwd\""},
-      {"adapter count of SIZE_MAX", SEAM_PLUGIN, "must be at most 1000, found 18446744073709551615"},
-      {"adapter count beyond counting", SEAM_PLUGIN, "must be at most 1000, found 9223372036854775807"},
-      {"adapter of NULL", SEAM_PLUGIN, "adapter 0 of the plugin is NULL"},
-      {"backbone count of SIZE_MAX", SEAM_PLUGIN, "the number of backbones of the plugin"},
-      {"adapter that is a path", SEAM_PLUGIN, "found \"x/../../../escaped\""},
-      {"adapter with a long id", SEAM_PLUGIN, "must have 1 to 100 characters"},
-      {"seam count of SIZE_MAX", SEAM_PLUGIN, "the number of seams"},
-      {"seam of NULL", SEAM_PLUGIN, "seam 0 of adapter \"test-hostile\" is NULL"},
-      {"option count of SIZE_MAX", SEAM_PLUGIN, "the number of options"},
-      {"option twice", SEAM_PLUGIN, "the option \"strength\" is declared twice"},
-      {"option of the host's", SEAM_PLUGIN, "\"learning_rate\""},
-      {"option that is small", SEAM_PLUGIN, "struct_size of an option"},
-      {"option that folds as a number", SEAM_PLUGIN, "with the default false, found another"},
-      {"method count of SIZE_MAX", SEAM_PLUGIN, "the number of methods"},
-      {"method twice", SEAM_PLUGIN, "the method \"first\" is declared twice"},
-      {"method that is small", SEAM_PLUGIN, "struct_size of a method"},
-  }, instances[] = {
-      {"error with SEAM_OK", SEAM_PLUGIN, "all went well"},
-      {"error and success", SEAM_UNSUPPORTED, "not on a Sunday"},
-      {"unknown status", SEAM_PLUGIN, "status 77"},
-      {"option resolved to what it refuses", SEAM_PLUGIN, "option \"spare\" must be one of a, b, found \"c\""},
-      {"parameter count of SIZE_MAX", SEAM_PLUGIN, "must be at most 1048576, found 18446744073709551615"},
-      {"parameter count of 1e9", SEAM_PLUGIN, "found 1000000000"},
-      {"parameter twice", SEAM_PLUGIN, "the parameter \"Bias\" is declared twice"},
-      {"parameter inside another", SEAM_PLUGIN, "must not be the beginning of \"Bias.weight\""},
-      {"parameter that is a path", SEAM_PLUGIN, "found \"../../escaped\""},
-      {"shape of 1e11", SEAM_OUT_OF_MEMORY, "needs 400.0 GB of memory"},
-      {"shape beyond counting", SEAM_SHAPE, "too many elements"},
-      {"shape of nothing beyond counting", SEAM_SHAPE, "too many elements"},
-      {"negative shape", SEAM_SHAPE, "a negative size"},
-      {"rank of 9", SEAM_SHAPE, "rank must be 0 ... 8"},
-      {"start of NaN", SEAM_PLUGIN, "starts with NaN or infinity at element 0"},
-      {"data of NaN", SEAM_PLUGIN, "starts with NaN or infinity at element 1"},
-      {"no data", SEAM_PLUGIN, "data that is NULL"},
-  };
+  } tables[] =
+      {
+          {"plugin that is a path", SEAM_PLUGIN, "found \"/etc/passwd\""},
+          {"adapter count of SIZE_MAX", SEAM_PLUGIN, "must be at most 1000, found 18446744073709551615"},
+          {"adapter count beyond counting", SEAM_PLUGIN, "must be at most 1000, found 9223372036854775807"},
+          {"adapter of NULL", SEAM_PLUGIN, "adapter 0 of the plugin is NULL"},
+          {"backbone count of SIZE_MAX", SEAM_PLUGIN, "the number of backbones of the plugin"},
+          {"adapter that is a path", SEAM_PLUGIN, "found \"x/../../../escaped\""},
+          {"adapter with a long id", SEAM_PLUGIN, "must have 1 to 100 characters"},
+          {"seam count of SIZE_MAX", SEAM_PLUGIN, "the number of seams"},
+          {"seam of NULL", SEAM_PLUGIN, "seam 0 of adapter \"test-hostile\" is NULL"},
+          {"option count of SIZE_MAX", SEAM_PLUGIN, "the number of options"},
+          {"option twice", SEAM_PLUGIN, "the option \"strength\" is declared twice"},
+          {"option of the host's", SEAM_PLUGIN, "\"learning_rate\""},
+          {"option that is small", SEAM_PLUGIN, "struct_size of an option"},
+          {"option that folds as a number", SEAM_PLUGIN, "with the default false, found another"},
+          {"method count of SIZE_MAX", SEAM_PLUGIN, "the number of methods"},
+          {"method twice", SEAM_PLUGIN, "the method \"first\" is declared twice"},
+          {"method that is small", SEAM_PLUGIN, "struct_size of a method"},
+      },
+    instances[] = {
+        {"error with SEAM_OK", SEAM_PLUGIN, "all went well"},
+        {"error and success", SEAM_UNSUPPORTED, "not on a Sunday"},
+        {"unknown status", SEAM_PLUGIN, "status 77"},
+        {"option resolved to what it refuses", SEAM_PLUGIN, "option \"spare\" must be one of a, b, found \"c\""},
+        {"parameter count of SIZE_MAX", SEAM_PLUGIN, "must be at most 1048576, found 18446744073709551615"},
+        {"parameter count of 1e9", SEAM_PLUGIN, "found 1000000000"},
+        {"parameter twice", SEAM_PLUGIN, "the parameter \"Bias\" is declared twice"},
+        {"parameter inside another", SEAM_PLUGIN, "must not be the beginning of \"Bias.weight\""},
+        {"parameter that is a path", SEAM_PLUGIN, "found \"../../escaped\""},
+        {"shape of 1e11", SEAM_OUT_OF_MEMORY, "needs 400.0 GB of memory"},
+        {"shape beyond counting", SEAM_SHAPE, "too many elements"},
+        {"shape of nothing beyond counting", SEAM_SHAPE, "too many elements"},
+        {"negative shape", SEAM_SHAPE, "a negative size"},
+        {"rank of 9", SEAM_SHAPE, "rank must be 0 ... 8"},
+        {"start of NaN", SEAM_PLUGIN, "starts with NaN or infinity at element 0"},
+        {"data of NaN", SEAM_PLUGIN, "starts with NaN or infinity at element 1"},
+        {"no data", SEAM_PLUGIN, "data that is NULL"},
+    };
   char path[1000];
   ERROR_SLOT;
   path_in(path, folder, "libHostile.so");
@@ -105,9 +107,11 @@ static void client_counts(seam_runtime *runtime, seam_backbone *backbone, const 
   for (size_t i = 0; i < sizeof HUGE_COUNTS / sizeof HUGE_COUNTS[0]; i++) {
     size_t count = HUGE_COUNTS[i];
     FAILS(seam_backbone_query(text_backbone, texts, count, texts, 1, NULL, NULL, scores, 4, hidden, 4, NULL, NULL,
-                              &error), SEAM_INVALID_ARGUMENT, "argument prompt_count must be at most 67108864, found ");
+                              &error),
+          SEAM_INVALID_ARGUMENT, "argument prompt_count must be at most 67108864, found ");
     FAILS(seam_backbone_query(text_backbone, texts, 1, texts, count, NULL, NULL, scores, 4, hidden, 4, NULL, NULL,
-                              &error), SEAM_INVALID_ARGUMENT, "argument answer_count must be at most");
+                              &error),
+          SEAM_INVALID_ARGUMENT, "argument answer_count must be at most");
     FAILS(seam_adapter_call(adapter, "shift", &value, count, NULL, &error), SEAM_INVALID_ARGUMENT,
           "argument argument_count must be at most 127");
     FAILS(seam_adapter_parameter(adapter, count, NULL, NULL, &error), SEAM_NOT_FOUND, "argument index must be below 3");
@@ -159,12 +163,12 @@ static void session_sizes(seam_backbone *backbone) {
 
   seam_generate_options generate = {.struct_size = sizeof generate};
 #define GENERATES(member, value, code, part) GENERATES_BY(0, member, value, code, part)
-#define GENERATES_BY(draws, member, value, code, part)                                                           \
-  do {                                                                                                           \
-    OK(seam_generate_options_init(backbone, &generate, &error));                                                 \
-    generate.do_sample = draws;                                                                                  \
-    generate.member = value;                                                                                     \
-    FAILS(seam_session_generate(session, &batch, &generate, NULL, NULL, &sequences, &error), code, part);        \
+#define GENERATES_BY(draws, member, value, code, part)                                                    \
+  do {                                                                                                    \
+    OK(seam_generate_options_init(backbone, &generate, &error));                                          \
+    generate.do_sample = draws;                                                                           \
+    generate.member = value;                                                                              \
+    FAILS(seam_session_generate(session, &batch, &generate, NULL, NULL, &sequences, &error), code, part); \
   } while (0)
   GENERATES(num_beams, INT32_MAX, SEAM_INVALID_ARGUMENT, "num_beams: expected at most 65536");
   GENERATES(num_beams, INT32_MIN, SEAM_INVALID_ARGUMENT, "num_beams: expected 1 or more");
@@ -187,11 +191,11 @@ static void session_sizes(seam_backbone *backbone) {
   FAILS(seam_adapter_set_learning_rate(adapter, NAN, &error), SEAM_INVALID_ARGUMENT, "learning_rate");
   OK(seam_session_attach(session, adapter, -1, &error));
   seam_train_options train = {.struct_size = sizeof train};
-#define TRAINS_NOT(member, value, part)                                                                          \
-  do {                                                                                                           \
-    seam_train_options_init(&train);                                                                             \
-    train.member = value;                                                                                        \
-    FAILS(seam_session_begin_training(session, &train, &error), SEAM_INVALID_ARGUMENT, part);                    \
+#define TRAINS_NOT(member, value, part)                                                       \
+  do {                                                                                        \
+    seam_train_options_init(&train);                                                          \
+    train.member = value;                                                                     \
+    FAILS(seam_session_begin_training(session, &train, &error), SEAM_INVALID_ARGUMENT, part); \
   } while (0)
   TRAINS_NOT(total_steps, INT64_MIN, "total_steps must be 0 or more");
   TRAINS_NOT(warmup_steps, INT64_MIN, "warmup_steps must be 0 or more");
@@ -214,17 +218,17 @@ static void operations(seam_runtime *runtime) {
   static const float numbers[4] = {1, 2, 3, 4};
   static const int64_t four[1] = {4}, large[1] = {100000000000}, nothing[3] = {0, INT64_MAX, INT64_MAX};
   static const int32_t rows[1] = {0};
-#define LATCHES(code, part, ...)                                                                                 \
-  do {                                                                                                           \
-    seam_context *ctx = NULL;                                                                                    \
-    OK(seam_context_create(runtime, 1, &ctx, &error));                                                           \
-    seam_tensor *x = ops->constant_f32(ctx, numbers, four, 1);                                                   \
-    seam_buffer *buffer = ops->buffer_create(ctx, SEAM_F32, four, 1);                                            \
-    (void)x;                                                                                                     \
-    __VA_ARGS__;                                                                                                 \
-    FAILS(seam_context_error(ctx, &error), code, part);                                                          \
-    ops->buffer_release(buffer);                                                                                 \
-    seam_context_release(ctx);                                                                                   \
+#define LATCHES(code, part, ...)                                      \
+  do {                                                                \
+    seam_context *ctx = NULL;                                         \
+    OK(seam_context_create(runtime, 1, &ctx, &error));                \
+    seam_tensor *x = ops->constant_f32(ctx, numbers, four, 1);        \
+    seam_buffer *buffer = ops->buffer_create(ctx, SEAM_F32, four, 1); \
+    (void)x;                                                          \
+    __VA_ARGS__;                                                      \
+    FAILS(seam_context_error(ctx, &error), code, part);               \
+    ops->buffer_release(buffer);                                      \
+    seam_context_release(ctx);                                        \
   } while (0)
   LATCHES(SEAM_OUT_OF_MEMORY, "out of memory", ops->constant_f32(ctx, numbers, large, 1));
   LATCHES(SEAM_OUT_OF_MEMORY, "out of memory", ops->constant_i32(ctx, rows, large, 1));
@@ -235,8 +239,8 @@ static void operations(seam_runtime *runtime) {
   LATCHES(SEAM_SHAPE, "expand", ops->expand(ctx, x, nothing, 3));
   LATCHES(SEAM_INVALID_ARGUMENT, "concat: the number of parts must be at most", ops->concat(ctx, &x, SIZE_MAX, 0));
   LATCHES(SEAM_INVALID_ARGUMENT, "concat: the number of parts must be at most", ops->concat(ctx, &x, SIZE_MAX / 2, 0));
-  LATCHES(SEAM_INVALID_ARGUMENT, "scope_end: the number of kept tensors",
-          ops->scope_begin(ctx), ops->scope_end(ctx, &x, SIZE_MAX));
+  LATCHES(SEAM_INVALID_ARGUMENT, "scope_end: the number of kept tensors", ops->scope_begin(ctx),
+          ops->scope_end(ctx, &x, SIZE_MAX));
   LATCHES(SEAM_SHAPE, "buffer_write", ops->buffer_write(ctx, buffer, 0, INT64_MAX, x));
   LATCHES(SEAM_SHAPE, "buffer_write", ops->buffer_write(ctx, buffer, INT32_MIN, 0, x));
   LATCHES(SEAM_SHAPE, "buffer_read", ops->buffer_read(ctx, buffer, 0, INT64_MAX));
@@ -249,18 +253,18 @@ static void operations(seam_runtime *runtime) {
 
   /* DLPack tensors whose numbers reach beyond their memory are refused, and given back. */
   int64_t shape[2] = {2, 2}, strides[2] = {2, 1};
-#define IMPORTS_NOT(code, part, ...)                                                                             \
-  do {                                                                                                           \
-    DLManagedTensorVersioned tensor = {.version = {DLPACK_MAJOR_VERSION, 0}};                                    \
-    tensor.dl_tensor.data = (void *)numbers;                                                                     \
-    tensor.dl_tensor.device.device_type = kDLCPU;                                                                \
-    tensor.dl_tensor.ndim = 2;                                                                                   \
-    tensor.dl_tensor.dtype = (DLDataType){kDLFloat, 32, 1};                                                      \
-    tensor.dl_tensor.shape = shape;                                                                              \
-    tensor.dl_tensor.strides = strides;                                                                          \
-    shape[0] = shape[1] = strides[0] = 2, strides[1] = 1;                                                        \
-    __VA_ARGS__;                                                                                                 \
-    LATCHES(code, part, ops->from_dlpack(ctx, &tensor));                                                         \
+#define IMPORTS_NOT(code, part, ...)                                          \
+  do {                                                                        \
+    DLManagedTensorVersioned tensor = {.version = {DLPACK_MAJOR_VERSION, 0}}; \
+    tensor.dl_tensor.data = (void *)numbers;                                  \
+    tensor.dl_tensor.device.device_type = kDLCPU;                             \
+    tensor.dl_tensor.ndim = 2;                                                \
+    tensor.dl_tensor.dtype = (DLDataType){kDLFloat, 32, 1};                   \
+    tensor.dl_tensor.shape = shape;                                           \
+    tensor.dl_tensor.strides = strides;                                       \
+    shape[0] = shape[1] = strides[0] = 2, strides[1] = 1;                     \
+    __VA_ARGS__;                                                              \
+    LATCHES(code, part, ops->from_dlpack(ctx, &tensor));                      \
   } while (0)
   IMPORTS_NOT(SEAM_SHAPE, "rank must be 0 ... 8", tensor.dl_tensor.ndim = INT32_MIN);
   IMPORTS_NOT(SEAM_SHAPE, "rank must be 0 ... 8", tensor.dl_tensor.ndim = INT32_MAX);

@@ -31,8 +31,9 @@ static void check_refusals(seam_backbone *backbone) {
   OK(seam_session_create(backbone, &session, &error));
   ERROR_SLOT;
   FAILS(seam_session_add(session, "gate", NULL, &gate, &error), SEAM_INVALID_ARGUMENT, "prefix");
-  FAILS(seam_session_add(session, "residual-prefix", OPTIONS(.options_json = "{\"prefix_length\": 5}"), &prefix,
-                         &error), SEAM_INVALID_ARGUMENT, "5");
+  FAILS(
+      seam_session_add(session, "residual-prefix", OPTIONS(.options_json = "{\"prefix_length\": 5}"), &prefix, &error),
+      SEAM_INVALID_ARGUMENT, "5");
   FAILS(seam_session_add(session, "linear-head", OPTIONS(.classes = 1), &other, &error), SEAM_INVALID_ARGUMENT,
         "2 classes");
   CHECK(prefix == NULL && gate == NULL && other == NULL);

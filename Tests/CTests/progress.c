@@ -215,8 +215,8 @@ static void text_predicting(seam_backbone *backbone, seam_tokenizer *tokenizer, 
   for (int stop = 1;; stop++) {
     record told = {.stop_at = stop};
     seam_classifier *classifier = classifier_of(backbone, tokenizer, &adapter);
-    seam_status status = seam_classifier_predict(classifier, texts, NULL, EXAMPLES, watch, &told, found,
-                                                 EXAMPLES * CLASSES, &error);
+    seam_status status =
+        seam_classifier_predict(classifier, texts, NULL, EXAMPLES, watch, &told, found, EXAMPLES * CLASSES, &error);
     if (status == SEAM_OK) {
       check_counts(&told, 0, told.calls - 1, asking, EXAMPLES);
       CHECK(stop > 2 && told.calls == stop - 1);

@@ -92,9 +92,11 @@ static void arguments(seam_runtime *runtime) {
   FAILS(ask(backbone, odd, NULL, NULL, &found, &error), SEAM_INVALID_ARGUMENT, "prompts[1] is not valid UTF-8");
   check_rows(&found, prompts, 0);
   FAILS(seam_backbone_query(backbone, prompts, PROMPTS, answers, ANSWERS, NULL, NULL, NULL, 0, NULL, 0, NULL, NULL,
-                            &error), SEAM_INVALID_ARGUMENT, "argument scores is NULL");
+                            &error),
+        SEAM_INVALID_ARGUMENT, "argument scores is NULL");
   FAILS(seam_backbone_query(backbone, prompts, PROMPTS, NULL, 0, NULL, NULL, found.scores, PROMPTS * ANSWERS, NULL, 0,
-                            NULL, NULL, &error), SEAM_INVALID_ARGUMENT, "needs answers");
+                            NULL, NULL, &error),
+        SEAM_INVALID_ARGUMENT, "needs answers");
   seam_backbone_release(backbone);
 
   backbone = open_tiny(runtime);

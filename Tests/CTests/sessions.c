@@ -107,8 +107,8 @@ static void load_together(seam_backbone *backbone, const char *path, const float
   seam_adapter *head = adapter_at(session, 0), *prefix = adapter_at(session, 1), *gate = adapter_at(session, 2);
   check_description(head, (const char *const[]){"\"seam\": \"decoder.output\"", "\"classes\": 2", "\"points\": []",
                                                 "\"name\": \"weight\"", "\"frozen\": false", NULL});
-  check_description(gate, (const char *const[]){"\"seam\": \"prefix.tokens\"", "\"classes\": 0",
-                                                "\"scope\": \"token\"", NULL});
+  check_description(
+      gate, (const char *const[]){"\"seam\": \"prefix.tokens\"", "\"classes\": 0", "\"scope\": \"token\"", NULL});
   /* What was loaded is taken away and put back. */
   FAILS(seam_session_detach(session, prefix, &error), SEAM_INVALID_ARGUMENT, "gate");
   OK(seam_session_detach(session, gate, &error));
@@ -216,8 +216,8 @@ static void points(seam_backbone *backbone, const char *path) {
 
 int main(int argc, char **argv) {
   if (argc < 3) return 2;
-  static const char *const plugins[] = {"libLinearHead.so", "libResidualPrefix.so", "libGate.so", "libTinyAttention.so",
-                                        "libLowRank.so",    "libTinyPoints.so"};
+  static const char *const plugins[] = {"libLinearHead.so",    "libResidualPrefix.so", "libGate.so",
+                                        "libTinyAttention.so", "libLowRank.so",        "libTinyPoints.so"};
   char path[1000];
   float scores[VALUES];
   seam_runtime *runtime = NULL;

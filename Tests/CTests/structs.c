@@ -11,23 +11,23 @@ enum { CLASSES = 2, EXAMPLES = 4, LATER = 24, GARBAGE = 0xA5 };
     type known;                 \
     unsigned char later[LATER]; \
   }
-#define FILL_LATER(value)                                  \
-  do {                                                     \
-    memset((value).later, GARBAGE, sizeof (value).later);  \
-    (value).known.struct_size = (uint32_t)sizeof (value);  \
+#define FILL_LATER(value)                                \
+  do {                                                   \
+    memset((value).later, GARBAGE, sizeof(value).later); \
+    (value).known.struct_size = (uint32_t)sizeof(value); \
   } while (0)
-#define CHECK_LATER(value)                                                                            \
-  do {                                                                                                \
-    CHECK((value).known.struct_size == sizeof (value));                                               \
-    for (size_t byte = 0; byte < LATER; byte++) CHECK((value).later[byte] == GARBAGE);                \
+#define CHECK_LATER(value)                                                             \
+  do {                                                                                 \
+    CHECK((value).known.struct_size == sizeof(value));                                 \
+    for (size_t byte = 0; byte < LATER; byte++) CHECK((value).later[byte] == GARBAGE); \
   } while (0)
 
 /* A copy in memory of its own, which ends where the struct does, so that valgrind sees who reads on. The struct_size is
  * the last that version 1.0 does not accept. */
-#define TOO_SHORT(name, value, least)                                        \
-  char *name##_memory = malloc((least) - 4);                                 \
-  memcpy(name##_memory, &(value), (least) - 4);                              \
-  *(uint32_t *)(void *)name##_memory = (least) - 4;                          \
+#define TOO_SHORT(name, value, least)               \
+  char *name##_memory = malloc((least) - 4);        \
+  memcpy(name##_memory, &(value), (least) - 4);     \
+  *(uint32_t *)(void *)name##_memory = (least) - 4; \
   void *name = name##_memory
 
 static seam_adapter *make_adapter(seam_backbone *backbone, const char *id, int64_t classes) {
@@ -69,8 +69,8 @@ static void adapter_options(seam_backbone *backbone) {
   seam_session_release(session);
 
   adapter = NULL;
-  FAILS(seam_adapter_create(backbone, "repcali", OPTIONS(.train_backbone = 2), &adapter, &error),
-        SEAM_INVALID_ARGUMENT, "train_backbone must be 0 or 1, found 2");
+  FAILS(seam_adapter_create(backbone, "repcali", OPTIONS(.train_backbone = 2), &adapter, &error), SEAM_INVALID_ARGUMENT,
+        "train_backbone must be 0 or 1, found 2");
   FAILS(seam_adapter_create(backbone, "repcali", OPTIONS(.score_kind = 5), &adapter, &error), SEAM_INVALID_ARGUMENT,
         "score_kind must be 0 ... 4, found 5");
   FAILS(seam_adapter_create(backbone, "repcali", OPTIONS(.seam = "\xff"), &adapter, &error), SEAM_INVALID_ARGUMENT,
@@ -202,9 +202,9 @@ static void features(seam_backbone *backbone) {
   seam_fit_options_init(&options.known);
   CHECK_LATER(options);
   options.known.epochs = 3;
-  FAILS(seam_adapter_fit(adapter, scores, hidden, labels, NULL, EXAMPLES, &options.known, never, NULL, losses, 2,
-                         &error),
-        SEAM_INVALID_ARGUMENT, "argument loss_capacity must be at least 3, for the losses of 3 epochs, found 2");
+  FAILS(
+      seam_adapter_fit(adapter, scores, hidden, labels, NULL, EXAMPLES, &options.known, never, NULL, losses, 2, &error),
+      SEAM_INVALID_ARGUMENT, "argument loss_capacity must be at least 3, for the losses of 3 epochs, found 2");
   FAILS(seam_adapter_fit(adapter, scores, hidden, labels, NULL, EXAMPLES, NULL, never, NULL, losses, 3, &error),
         SEAM_INVALID_ARGUMENT, "argument loss_capacity must be at least 30");
   OK(seam_adapter_fit(adapter, scores, hidden, labels, NULL, EXAMPLES, &options.known, NULL, NULL, losses, 3, &error));

@@ -22,8 +22,8 @@ static DLManagedTensorVersioned *lend(counted *from) {
       .version = {DLPACK_MAJOR_VERSION, DLPACK_MINOR_VERSION},
       .manager_ctx = from,
       .deleter = count_deleter,
-      .dl_tensor = {.data = from->values, .device = {kDLCPU, 0}, .ndim = 2, .dtype = {kDLFloat, 32, 1},
-                    .shape = from->shape},
+      .dl_tensor =
+          {.data = from->values, .device = {kDLCPU, 0}, .ndim = 2, .dtype = {kDLFloat, 32, 1}, .shape = from->shape},
   };
   return &from->tensor;
 }

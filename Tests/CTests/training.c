@@ -97,8 +97,9 @@ static seam_adapter *train(seam_backbone *backbone, seam_session *session) {
   seam_batch batch = tiny_batch();
   seam_train_options options = {.struct_size = sizeof options};
   seam_step step = {.struct_size = sizeof step};
-  OK(seam_adapter_create(backbone, "repcali", OPTIONS(.options_json = "{\"seed\": \"positions\", \"max_positions\": 5}",
-                                                      .seed = 7), &adapter, &error));
+  OK(seam_adapter_create(backbone, "repcali",
+                         OPTIONS(.options_json = "{\"seed\": \"positions\", \"max_positions\": 5}", .seed = 7),
+                         &adapter, &error));
   OK(seam_adapter_create(backbone, "repcali", OPTIONS(.seed = 7), &other, &error));
   OK(seam_session_attach(session, adapter, -1, &error));
   seam_train_options_init(&options);

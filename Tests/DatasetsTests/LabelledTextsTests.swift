@@ -61,7 +61,8 @@ import Testing
         expectError(.notFound, "\"label\"", "\"text\"") { try read("{\"text\": \"x\"}") }
         expectError(.format, "line 2", "UTF-8") {
             let scratch = try ScratchFolder()
-            try FileSystem.atomicWriteFile(scratch["a.csv"], Array("text,label\n".utf8) + [0xC3, 0x28, 0x0A] as [UInt8])
+            try FileSystem.atomicWriteFile(
+                scratch["a.csv"], Array("text,label\n".utf8) + [0xC3, 0x28, 0x0A] as [UInt8])
             return try LabelledTexts(scratch["a.csv"])
         }
     }

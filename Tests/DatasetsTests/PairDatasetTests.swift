@@ -28,7 +28,8 @@ private let file: JSON = [
             ["SpecialToken": ["id": "</s>", "type_id": 0]],
         ],
         "special_tokens": [
-            "<s>": ["id": "<s>", "ids": [1], "tokens": ["<s>"]], "</s>": ["id": "</s>", "ids": [2], "tokens": ["</s>"]],
+            "<s>": ["id": "<s>", "ids": [1], "tokens": ["<s>"]],
+            "</s>": ["id": "</s>", "ids": [2], "tokens": ["</s>"]],
         ],
     ],
     "model": [

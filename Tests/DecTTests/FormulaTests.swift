@@ -1,6 +1,6 @@
 import Engine
-import Files
 import FewShot
+import Files
 import Session
 import Support
 import TestSupport

@@ -14,7 +14,8 @@ import Testing
     }
 
     /// y + scale * x a^T b^T, [rows, out].
-    private func reference(_ y: [Float], _ x: [Float], _ a: [Float], _ b: [Float], rank: Int, scale: Double) -> [Float] {
+    private func reference(_ y: [Float], _ x: [Float], _ a: [Float], _ b: [Float], rank: Int, scale: Double) -> [Float]
+    {
         let (inputs, outputs) = (a.count / rank, b.count / rank)
         return y.indices.map { index in
             let (row, column) = (index / outputs, index % outputs)
@@ -87,7 +88,8 @@ import Testing
         let b = try context.constant([1, 2, 3, 4] as [Float], [2, 2])
         let wide = try context.constant(values, [2, 4])
         let (narrow, expected) = (
-            try context.linearLowRank(y, x, a: a, b: b, scale: 2), try context.linearLowRank(y, x, a: wide, b: b, scale: 2)
+            try context.linearLowRank(y, x, a: a, b: b, scale: 2),
+            try context.linearLowRank(y, x, a: wide, b: b, scale: 2)
         )
         #expect(bitEqual(narrow.floats, expected.floats))
     }
@@ -132,7 +134,8 @@ import Testing
     @Test func misfits() throws {
         let context = Context(pool: pool, recordsGradients: false)
         func f32(_ shape: Shape) throws -> Tensor { try context.full(0, .f32, shape) }
-        expectError(.shape, "linear_low_rank: a [rank, in] and b [out, rank] do not fit each other", "[2, 5]", "[4, 3]") {
+        expectError(.shape, "linear_low_rank: a [rank, in] and b [out, rank] do not fit each other", "[2, 5]", "[4, 3]")
+        {
             try context.linearLowRank(f32([3, 4]), f32([3, 5]), a: f32([2, 5]), b: f32([4, 3]), scale: 1)
         }
         for (y, x) in [([3, 4], [3, 6]), ([3, 5], [3, 5]), ([2, 4], [3, 5]), ([4], [3, 5])] as [(Shape, Shape)] {

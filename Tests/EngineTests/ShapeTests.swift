@@ -163,8 +163,12 @@ struct Reference {
         #expect(try context.reshape(x, [1, -1, 6]).shape == [1, 1, 6])
         expectError(.shape, "reshape: [2, 3] has 6 elements, [4, -1] does not") { try context.reshape(x, [4, -1]) }
         expectError(.shape, "reshape", "[7]") { try context.reshape(x, [7]) }
-        expectError(.shape, "more than one unknown, a negative size or too many elements") { try context.reshape(x, [-1, -1]) }
-        expectError(.shape, "more than one unknown, a negative size or too many elements") { try context.reshape(x, [-2, -3]) }
+        expectError(.shape, "more than one unknown, a negative size or too many elements") {
+            try context.reshape(x, [-1, -1])
+        }
+        expectError(.shape, "more than one unknown, a negative size or too many elements") {
+            try context.reshape(x, [-2, -3])
+        }
         let empty = try context.constant([] as [Float], [0, 3])
         #expect(try context.reshape(empty, [5, 0]).shape == [5, 0])
         #expect(try context.reshape(empty, [-1, 3]).shape == [0, 3])

@@ -193,7 +193,9 @@ struct ModelCase: Sendable, CustomTestStringConvertible {
         #expect(try Spread([3]).deviation == nil)
         expectError(.invalidArgument, "values") { try Spread([]) }
         expectError(.numeric, "values", "nan") { try Spread([1, .nan]) }
-        expectError(.shape, "2", "1 labels") { try ClassificationMetrics(predictions: [0, 1], labels: [0], classes: 2) }
+        expectError(.shape, "2", "1 labels") {
+            try ClassificationMetrics(predictions: [0, 1], labels: [0], classes: 2)
+        }
         expectError(.shape, "0 labels") { try ClassificationMetrics(predictions: [], labels: [], classes: 2) }
         expectError(.invalidArgument, "row 1", "0 to 1", "2") {
             try ClassificationMetrics(predictions: [0, 2], labels: [0, 0], classes: 2)

@@ -1,10 +1,10 @@
+import Datasets
 import Engine
 import Files
 import Glibc
 import Support
 import TestSupport
 import Testing
-import Datasets
 
 @testable import FewShot
 

@@ -1,9 +1,9 @@
+import Datasets
 import Files
 import Glibc
 import Support
 import TestSupport
 import Testing
-import Datasets
 
 @testable import FewShot
 
@@ -119,7 +119,9 @@ import Datasets
 
     /// Without a head: 20 times the cosine with the label words, which are asked once, and kept.
     @Test func similaritiesToLabelWords() throws {
-        let vectors: [String: [Float]] = ["bad": [2, 0], "good": [0, 3], "fine": [1, 1], "text": [3, 4], "none": [0, 0]]
+        let vectors: [String: [Float]] = [
+            "bad": [2, 0], "good": [0, 3], "fine": [1, 1], "text": [3, 4], "none": [0, 0],
+        ]
         func source() -> FakeAnswers { FakeAnswers(words: 0) { vectors[$0] ?? [1, 0] } }
         let first = source()
         let extractor = try extractor(first)

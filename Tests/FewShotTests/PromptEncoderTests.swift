@@ -1,10 +1,10 @@
+import Datasets
 import Files
 import Session
 import Support
 import TestSupport
 import Testing
 import Tokenizers
-import Datasets
 
 @testable import FewShot
 

@@ -38,7 +38,9 @@ import Testing
     @Test func abandonedFilesOfOneNameGo() throws {
         // No process has a number that large.
         let dead = 0x7fff_fffe
-        for name in [".m.tmp-\(dead)-a1", ".n.tmp-\(dead)-b_2", ".m.tmp-\(getpid())-c3", ".m.tmp-\(dead)-", "m.tmp-\(dead)-d"] {
+        for name in [
+            ".m.tmp-\(dead)-a1", ".n.tmp-\(dead)-b_2", ".m.tmp-\(getpid())-c3", ".m.tmp-\(dead)-", "m.tmp-\(dead)-d",
+        ] {
             try scratch.write(name, "x")
         }
         FileSystem.removeAbandoned(in: scratch.path, of: "m")

@@ -125,14 +125,17 @@ import Testing
     }
 
     @Test func rotaryScaling() throws {
-        #expect(try open { $0["llama.rope.scaling.factor"] = .float(2.5) }.config["rope_scaling"]
-            == ["rope_type": "linear", "factor": 2.5])
-        #expect(try open { $0["llama.rope.scale_linear"] = .float(4) }.config["rope_scaling"]
-            == ["rope_type": "linear", "factor": 4.0])
-        #expect(try open {
-            $0["llama.rope.scaling.type"] = .string("none")
-            $0["llama.rope.scaling.factor"] = .float(4)
-        }.config["rope_scaling"] == nil)
+        #expect(
+            try open { $0["llama.rope.scaling.factor"] = .float(2.5) }.config["rope_scaling"]
+                == ["rope_type": "linear", "factor": 2.5])
+        #expect(
+            try open { $0["llama.rope.scale_linear"] = .float(4) }.config["rope_scaling"]
+                == ["rope_type": "linear", "factor": 4.0])
+        #expect(
+            try open {
+                $0["llama.rope.scaling.type"] = .string("none")
+                $0["llama.rope.scaling.factor"] = .float(4)
+            }.config["rope_scaling"] == nil)
         #expect(try open { $0.add("rope_freqs.weight", [2], [1, 1]) }.config["rope_scaling"] == nil)
         refuse(
             .unsupported,
@@ -154,7 +157,9 @@ import Testing
         #expect(try open().generation == nil)
         #expect(try open { $0["tokenizer.ggml.eos_token_id"] = .uint32(2) }.generation == nil)
         let ends = try open {
-            for (name, id) in [("eos", 2), ("eot", 1), ("eom", 2), ("fim_pad", .max), ("fim_sep", 0)] as [(String, UInt32)] {
+            for (name, id) in [("eos", 2), ("eot", 1), ("eom", 2), ("fim_pad", .max), ("fim_sep", 0)]
+                as [(String, UInt32)]
+            {
                 $0["tokenizer.ggml.\(name)_token_id"] = .uint32(id)
             }
         }
@@ -179,7 +184,9 @@ import Testing
             ])
         let all = GGUFBuilder.Value(type: 5, bytes: little(Int32(-1)))
         #expect(
-            try sampling([("top_k", all), ("temp", .float(0)), ("penalty_repeat", .float(1.5)), ("penalty_last_n", all)])
+            try sampling([
+                ("top_k", all), ("temp", .float(0)), ("penalty_repeat", .float(1.5)), ("penalty_last_n", all),
+            ])
                 == ["top_k": 0, "do_sample": false, "repetition_penalty": 1.5])
         #expect(try sampling([("penalty_repeat", .float(1.5)), ("penalty_last_n", .uint32(0))]) == nil)
         refuse(.format, "\"general.sampling.top_p\" must be a number, found a string") {

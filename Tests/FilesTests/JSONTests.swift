@@ -83,7 +83,8 @@ import Testing
 
     @Test func writesWhatItReads() throws {
         let value: JSON = [
-            "text": "quote \" slash \\ tab \t bell \u{7} é 😀", "numbers": [0.1, 1e-7, 5e-300, 1.7976931348623157e308, -0.0, 3],
+            "text": "quote \" slash \\ tab \t bell \u{7} é 😀",
+            "numbers": [0.1, 1e-7, 5e-300, 1.7976931348623157e308, -0.0, 3],
             "empty": .array([]), "none": .object([]), "deep": [["x": .null]],
         ]
         for indent in [nil, 0, 2, 4] {
@@ -93,7 +94,9 @@ import Testing
             #expect(back.objectValue?.map(\.key) == value.objectValue?.map(\.key))
         }
         #expect(try (["a": [1, .null]] as JSON).serialized() == #"{"a":[1,null]}"#)
-        #expect(try (["a": [1], "b": .object([])] as JSON).serialized(indent: 2) == "{\n  \"a\": [\n    1\n  ],\n  \"b\": {}\n}")
+        #expect(
+            try (["a": [1], "b": .object([])] as JSON).serialized(indent: 2)
+                == "{\n  \"a\": [\n    1\n  ],\n  \"b\": {}\n}")
     }
 
     @Test func doublesKeepTheirBits() throws {
@@ -185,7 +188,8 @@ import Testing
         var members: [(key: String, value: JSON)] = []
         for id in 0..<150_000 { members.append((key: "▁token\(id)", value: .int(Int64(id)))) }
         let merges = JSON.array((0..<100_000).map { .string("▁tok en\($0)") })
-        let text = try JSON.object([(key: "vocab", value: .object(members)), (key: "merges", value: merges)]).serialized()
+        let text = try JSON.object([(key: "vocab", value: .object(members)), (key: "merges", value: merges)])
+            .serialized()
         #expect(text.utf8.count > 4_500_000)
         let clock = ContinuousClock()
         var parsed = JSON.null

@@ -35,7 +35,8 @@ import Testing
     }
 
     @Test func opensShards() throws {
-        try shard(index: #"{"metadata": {"total_size": 12}, "weight_map": {"a": "s2.safetensors", "b": "s1.safetensors"}}"#)
+        try shard(
+            index: #"{"metadata": {"total_size": 12}, "weight_map": {"a": "s2.safetensors", "b": "s1.safetensors"}}"#)
         try write("s1.safetensors", tensor("b", [1, 2]))
         try write("s2.safetensors", tensor("a", [3]))
         let model = try ModelFiles(scratch.path)
@@ -76,7 +77,9 @@ import Testing
             try ModelFiles(scratch.path)
         }
         try scratch.write("pytorch_model.bin", "pickle")
-        expectError(.unsupported, "holds only pytorch_model.bin, a pickle, which is never executed; convert it to safetensors") {
+        expectError(
+            .unsupported, "holds only pytorch_model.bin, a pickle, which is never executed; convert it to safetensors"
+        ) {
             try ModelFiles(scratch.path)
         }
         try scratch.write("config.json", #"{"eps": NaN}"#)
@@ -86,7 +89,9 @@ import Testing
     @Test func shardedPicklesAreRefused() throws {
         try scratch.write("config.json", "{}")
         try scratch.write("pytorch_model-00001-of-00002.bin", "pickle")
-        expectError(.unsupported, "holds only pytorch_model-00001-of-00002.bin, a pickle") { try ModelFiles(scratch.path) }
+        expectError(.unsupported, "holds only pytorch_model-00001-of-00002.bin, a pickle") {
+            try ModelFiles(scratch.path)
+        }
     }
 
     @Test func anIndexMustMatchItsShards() throws {
@@ -96,7 +101,9 @@ import Testing
             try ModelFiles(scratch.path)
         }
         try write("s2.safetensors", tensor("c", [1]))
-        expectError(.format, "lists tensor \"b\" in s2.safetensors, which does not hold it") { try ModelFiles(scratch.path) }
+        expectError(.format, "lists tensor \"b\" in s2.safetensors, which does not hold it") {
+            try ModelFiles(scratch.path)
+        }
         try write("s2.safetensors", tensor("b", [1]), tensor("a", [1]))
         expectError(.format, "tensor \"a\" is in two shards", "s1.safetensors", "s2.safetensors") {
             try ModelFiles(scratch.path)

@@ -10,7 +10,8 @@ import Testing
     /// The tensors of Fixtures/python.safetensors, which Python's safetensors 0.8.0 wrote with
     /// `save_file({...}, metadata={"format": "pt"})` from torch tensors of these values.
     private let pythonTensors: [SafetensorsWriter.Tensor] = [
-        .init(name: "w", type: .float32, shape: [2, 3], bytes: littleEndian([0, 0.25, 0.5, 0.75, 1, 1.25] as [Float])),
+        .init(
+            name: "w", type: .float32, shape: [2, 3], bytes: littleEndian([0, 0.25, 0.5, 0.75, 1, 1.25] as [Float])),
         .init(name: "half", type: .float16, shape: [3], bytes: littleEndian([0x3E00, 0xC000, 0x3400] as [UInt16])),
         .init(name: "brain", type: .bfloat16, shape: [3], bytes: littleEndian([0x3FC0, 0xC000, 0x3E80] as [UInt16])),
         .init(name: "double", type: StoredType(rawValue: "F64"), shape: [], bytes: littleEndian([0.1])),
@@ -86,12 +87,14 @@ import Testing
 
     @Test func writerRefusesWhatDoesNotFit() throws {
         let path = FileSystem.join(scratch.path, "out.safetensors")
-        let good = SafetensorsWriter.Tensor(name: "w", type: .float32, shape: [2], bytes: littleEndian([1, 2] as [Float]))
+        let good = SafetensorsWriter.Tensor(
+            name: "w", type: .float32, shape: [2], bytes: littleEndian([1, 2] as [Float]))
         expectError(.invalidArgument, "tensor \"w\"", "appears twice") {
             try SafetensorsWriter.write([good, good], to: path)
         }
         expectError(.invalidArgument, "tensor \"w\"", "shape [3] of F32 takes 12 bytes, found 8") {
-            try SafetensorsWriter.write([.init(name: "w", type: .float32, shape: [3], bytes: littleEndian([1, 2] as [Float]))], to: path)
+            try SafetensorsWriter.write(
+                [.init(name: "w", type: .float32, shape: [3], bytes: littleEndian([1, 2] as [Float]))], to: path)
         }
         expectError(.invalidArgument, "takes 8 bytes, found 0") {
             try SafetensorsWriter.write([.init(name: "w", type: .float32, shape: [2], withBytes: { _ in })], to: path)
@@ -103,7 +106,8 @@ import Testing
             try SafetensorsWriter.write([.init(name: "w", type: .uint8, shape: [-1], bytes: [])], to: path)
         }
         expectError(.format, "too large to address") {
-            try SafetensorsWriter.write([.init(name: "w", type: .uint8, shape: [1 << 40, 1 << 40], bytes: [])], to: path)
+            try SafetensorsWriter.write(
+                [.init(name: "w", type: .uint8, shape: [1 << 40, 1 << 40], bytes: [])], to: path)
         }
         #expect(try FileSystem.list(scratch.path) == [])
     }
@@ -119,17 +123,21 @@ import Testing
 
     @Test func malformedHeadersAreRefused() throws {
         try expectRefused(.format, "at least 8 bytes, found 3", bytes: [1, 2, 3])
-        try expectRefused(.format, "header of 50 bytes reaches beyond the file of 10 bytes",
+        try expectRefused(
+            .format, "header of 50 bytes reaches beyond the file of 10 bytes",
             bytes: safetensors("{}", data: 0, length: 50))
-        try expectRefused(.format, "exceeds the limit of 100000000", bytes: safetensors("{}", data: 0, length: 100_000_001))
+        try expectRefused(
+            .format, "exceeds the limit of 100000000", bytes: safetensors("{}", data: 0, length: 100_000_001))
         try expectRefused(.format, "exceeds the limit", bytes: safetensors("{}", data: 0, length: .max))
         try expectRefused(.format, "not a safetensors file", "not valid JSON", bytes: safetensors("{\"a\":", data: 0))
         try expectRefused(.format, "empty text", bytes: safetensors("", data: 4))
         try expectRefused(.format, "must be an object, found an array", bytes: safetensors("[]", data: 0))
         try expectRefused(.format, "expected UTF-8", bytes: [2, 0, 0, 0, 0, 0, 0, 0, 0x7B, 0xFF])
         try expectRefused(.format, "the key \"a\" appears twice", bytes: safetensors(#"{"a":1,"a":2}"#, data: 0))
-        try expectRefused(.format, "\"__metadata__\" must be an object", bytes: safetensors(#"{"__metadata__":1}"#, data: 0))
-        try expectRefused(.format, "metadata \"k\" must be a string, found an integer",
+        try expectRefused(
+            .format, "\"__metadata__\" must be an object", bytes: safetensors(#"{"__metadata__":1}"#, data: 0))
+        try expectRefused(
+            .format, "metadata \"k\" must be a string, found an integer",
             bytes: safetensors(#"{"__metadata__":{"k":1}}"#, data: 0))
     }
 
@@ -151,8 +159,11 @@ import Testing
     }
 
     @Test func malformedEntriesAreRefused() throws {
-        func refuse(_ code: ErrorCode, _ words: String, _ entry: String, data: Int = 8, line: SourceLocation = #_sourceLocation) throws {
-            try expectRefused(code, words, "tensor \"w\"", bytes: safetensors("{\"w\":\(entry)}", data: data), sourceLocation: line)
+        func refuse(
+            _ code: ErrorCode, _ words: String, _ entry: String, data: Int = 8, line: SourceLocation = #_sourceLocation
+        ) throws {
+            try expectRefused(
+                code, words, "tensor \"w\"", bytes: safetensors("{\"w\":\(entry)}", data: data), sourceLocation: line)
         }
         try refuse(.format, "its entry must be an object, found null", "null")
         try refuse(.format, "\"dtype\" is missing", #"{"shape":[2],"data_offsets":[0,8]}"#)

@@ -26,9 +26,11 @@ func exponential(_ x: Double) -> Double { exp(x) }
         let wrong: [(String, (inout GenerationOptions) -> Void)] = [
             ("max_new_tokens", { $0.maxNewTokens = 0 }), ("min_new_tokens", { $0.minNewTokens = -1 }),
             ("num_beams", { $0.beams = 0 }), ("length_penalty", { $0.lengthPenalty = .nan }),
-            ("temperature", { ($0.sample, $0.temperature) = (true, 0) }), ("top_k", { ($0.sample, $0.topK) = (true, -1) }),
+            ("temperature", { ($0.sample, $0.temperature) = (true, 0) }),
+            ("top_k", { ($0.sample, $0.topK) = (true, -1) }),
             ("top_p", { ($0.sample, $0.topP) = (true, 1.5) }), ("min_p", { ($0.sample, $0.minP) = (true, -0.1) }),
-            ("repetition_penalty", { $0.repetitionPenalty = 0 }), ("no_repeat_ngram_size", { $0.noRepeatNgramSize = -2 }),
+            ("repetition_penalty", { $0.repetitionPenalty = 0 }),
+            ("no_repeat_ngram_size", { $0.noRepeatNgramSize = -2 }),
             ("num_return_sequences", { $0.numReturnSequences = 0 }),
             ("num_return_sequences", { $0.numReturnSequences = 2 }),
             ("decoder_start_token_id", { $0.decoderStartToken = 20 }), ("pad_token_id", { $0.padToken = -1 }),

@@ -44,7 +44,8 @@ func expectClose(
     }
     var worst = (excess: 0.0, index: -1)
     for i in 0..<actual.count {
-        let a = Double(actual[i]), e = expected[i]
+        let a = Double(actual[i])
+        let e = expected[i]
         if a == e || (a.isNaN && e.isNaN) { continue }
         let excess = abs(a - e) / (absolute + relative * abs(e))
         if !(excess <= 1) && !(excess <= worst.excess) { worst = (excess, i) }

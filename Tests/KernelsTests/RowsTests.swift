@@ -33,7 +33,8 @@ func expectGradient(
         let slopes = numericGradient(
             of: forward, at: doubles(Array(x[range])), weights: doubles(Array(dy[range])), positions: columns)
         let actual = columns.map { dx[range.lowerBound + $0] - start[range.lowerBound + $0] }
-        expectClose(actual, slopes, absolute: absolute, relative: 1e-5, "\(what) row \(row)", sourceLocation: sourceLocation)
+        expectClose(
+            actual, slopes, absolute: absolute, relative: 1e-5, "\(what) row \(row)", sourceLocation: sourceLocation)
     }
 }
 
@@ -50,8 +51,11 @@ func expectGradient(
 
     /// The gradient is added to dx, whose start of order one leaves 2e-7 of rounding.
     @Test(arguments: oddRows) func gradients(rows: Int, cols: Int) {
-        let x = noise(rows * cols), dy = noise(rows * cols, seed: 2), start = noise(rows * cols, from: -0.1, to: 0.1, seed: 3)
-        var y = x, dx = start
+        let x = noise(rows * cols)
+        let dy = noise(rows * cols, seed: 2)
+        let start = noise(rows * cols, from: -0.1, to: 0.1, seed: 3)
+        var y = x
+        var dx = start
         sk_softmax(&y, x, Int64(rows), Int64(cols))
         sk_softmax_gradient(&dx, dy, y, Int64(rows), Int64(cols))
         expectGradient(dx, start: start, x: x, dy: dy, cols: cols, absolute: 1e-6, forward: softmax)
@@ -90,27 +94,35 @@ func expectGradient(
         var source = Noise(7)
         // Every fourth row is ignored.
         let targets = (0..<rows).map { $0 % 4 == 2 ? Int32(-100) : Int32(source.index(below: cols)) }
-        var losses = [Float](repeating: .nan, count: rows), logSums = losses
+        var losses = [Float](repeating: .nan, count: rows)
+        var logSums = losses
         sk_cross_entropy(&losses, &logSums, x, targets, -100, smoothing, Int64(rows), Int64(cols))
         let slices = (0..<rows).map { doubles(Array(x[$0 * cols..<($0 + 1) * cols])) }
-        let expected = (0..<rows).map { targets[$0] < 0 ? 0 : loss(slices[$0], target: Int(targets[$0]), smoothing: Double(smoothing)) }
+        let expected = (0..<rows).map {
+            targets[$0] < 0 ? 0 : loss(slices[$0], target: Int(targets[$0]), smoothing: Double(smoothing))
+        }
         expectClose(losses, expected, absolute: 2e-6, relative: 5e-7)
 
-        let weights = noise(rows, seed: 8), start = noise(rows * cols, from: -0.1, to: 0.1, seed: 9)
+        let weights = noise(rows, seed: 8)
+        let start = noise(rows * cols, from: -0.1, to: 0.1, seed: 9)
         var dx = start
         sk_cross_entropy_gradient(&dx, weights, x, logSums, targets, -100, smoothing, Int64(rows), Int64(cols))
         for row in Set([0, min(2, rows - 1), rows - 1]) {
             let columns = someColumns(cols) + (targets[row] < 0 ? [] : [Int(targets[row])])
             let actual = columns.map { dx[row * cols + $0] - start[row * cols + $0] }
-            let slopes = targets[row] < 0 ? columns.map { _ in 0 } : numericGradient(
-                of: { [loss($0, target: Int(targets[row]), smoothing: Double(smoothing))] }, at: slices[row],
-                weights: [Double(weights[row])], positions: columns)
+            let slopes =
+                targets[row] < 0
+                ? columns.map { _ in 0 }
+                : numericGradient(
+                    of: { [loss($0, target: Int(targets[row]), smoothing: Double(smoothing))] }, at: slices[row],
+                    weights: [Double(weights[row])], positions: columns)
             expectClose(actual, slopes, absolute: 2e-6)
         }
     }
 
     @Test func specialValues() {
-        var loss: [Float] = [0, 0], logSum = loss
+        var loss: [Float] = [0, 0]
+        var logSum = loss
         sk_cross_entropy(&loss, &logSum, [1, .nan, 2, 1, -.infinity, 2], [0, 2], -100, 0, 2, 3)
         #expect(loss[0].isNaN)
         expectClose([loss[1]], [log(1 + exp(-1))], absolute: 1e-6)
@@ -121,7 +133,9 @@ func expectGradient(
 
 @Suite struct AttentionSoftmaxTests {
     @Test(arguments: [false, true], [false, true]) func againstPlainSoftmax(biased: Bool, causal: Bool) {
-        for (batch, heads, queries, keys, offset) in [(1, 1, 1, 1, 0), (2, 3, 5, 7, 2), (2, 2, 33, 33, 0), (3, 4, 65, 100, -3), (1, 2, 1, 1000, 999)] {
+        for (batch, heads, queries, keys, offset) in [
+            (1, 1, 1, 1, 0), (2, 3, 5, 7, 2), (2, 2, 33, 33, 0), (3, 4, 65, 100, -3), (1, 2, 1, 1000, 999),
+        ] {
             let scores = noise(batch * heads * queries * keys, from: -30, to: 30)
             // One bias per head and query, shared by the batch.
             let bias = noise(heads * queries * keys, seed: 2)
@@ -129,14 +143,18 @@ func expectGradient(
             let mask = (0..<batch * keys).map { Int32($0 / keys == batch - 1 && batch > 1 ? 0 : ($0 % 5 == 1 ? 0 : 2)) }
             var actual = scores
             sk_attention_softmax(
-                &actual, 0.125, biased ? bias : nil, [0, Int64(queries * keys), Int64(keys)], mask, causal ? 1 : 0, Int64(offset),
+                &actual, 0.125, biased ? bias : nil, [0, Int64(queries * keys), Int64(keys)], mask, causal ? 1 : 0,
+                Int64(offset),
                 Int64(batch), Int64(heads), Int64(queries), Int64(keys))
             var expected: [Double] = []
             for row in 0..<batch * heads * queries {
-                let query = row % queries, head = row / queries % heads, item = row / queries / heads
+                let query = row % queries
+                let head = row / queries % heads
+                let item = row / queries / heads
                 let values = (0..<keys).map { key -> Double in
                     if mask[item * keys + key] == 0 || (causal && key > query + offset) { return -.infinity }
-                    return Double(scores[row * keys + key]) * 0.125 + (biased ? Double(bias[(head * queries + query) * keys + key]) : 0)
+                    return Double(scores[row * keys + key]) * 0.125
+                        + (biased ? Double(bias[(head * queries + query) * keys + key]) : 0)
                 }
                 expected += values.every { $0 == -.infinity } ? values.map { _ in 0 } : softmax(values)
             }

@@ -1,6 +1,6 @@
 import Engine
-import Files
 import FewShot
+import Files
 import Session
 import Support
 import TestSupport
@@ -19,9 +19,10 @@ import Testing
         let (weight, bias) = (adapter.parameters["weight"]!.floats, adapter.parameters["bias"]!.floats)
         let expected = (0..<7 * 3).map { place in
             let (row, k) = (place / 3, place % 3)
-            return Float((0..<16).reduce(Double(bias[k])) {
-                $0 + Double(weight[k * 16 + $1]) * Double(given.hidden[row * 16 + $1])
-            })
+            return Float(
+                (0..<16).reduce(Double(bias[k])) {
+                    $0 + Double(weight[k * 16 + $1]) * Double(given.hidden[row * 16 + $1])
+                })
         }
         let found = try classScores(adapters: [adapter], scores: given.scores, hidden: given.hidden)
         // Sixteen products, below 8 together: 16 x 2^-24 x 8 at most.

@@ -39,7 +39,8 @@ import Testing
                     let update = (0..<rank).reduce(0.0) {
                         $0 + Double(b.floats[row * rank + $1]) * Double(a.floats[$1 * point.inputWidth + column])
                     }
-                    let place = point.isTransposed
+                    let place =
+                        point.isTransposed
                         ? column * point.outputWidth + row : row * point.inputWidth + column
                     values[place] = Float(Double(values[place]) + scale * update)
                 }

@@ -39,9 +39,10 @@ import Testing
             }
         }
         for (text, expected) in MetricGroup.captionTokens { #expect(tokens(text) == expected, "\(text)") }
-        #expect(tokens("n't can't rock'n'roll x\u{173}'\u{173} -- 1,5 a,b") == [
-            "n't", "ca", "n't", "rock'n'roll", "x\u{173}'\u{173}", "1,5", "a", "b",
-        ])
+        #expect(
+            tokens("n't can't rock'n'roll x\u{173}'\u{173} -- 1,5 a,b") == [
+                "n't", "ca", "n't", "rock'n'roll", "x\u{173}'\u{173}", "1,5", "a", "b",
+            ])
         #expect(tokens(" ...?! ") == [])
     }
 
@@ -53,7 +54,6 @@ import Testing
         // Of "b c" half is in either reference, whose whole is "b" for one of them.
         #expect((scores[2].value - 100 * (1 + 2.44 * 0.5 / (1 + 1.44 * 0.5)) / 2).magnitude < 1e-12)
     }
-
 
     private func score(_ name: String, _ group: MetricGroup) throws -> Double {
         let words = name.split(separator: " ")

@@ -153,8 +153,9 @@ import Testing
             return "\(line.colour) \(line.marker)"
         }
         #expect(Set(looks).count == 28)
-        #expect((0..<15).map { LineChart.Line(name: "", points: [], number: $0).isDashed }
-            == (0..<15).map { (7..<14).contains($0) })
+        #expect(
+            (0..<15).map { LineChart.Line(name: "", points: [], number: $0).isDashed }
+                == (0..<15).map { (7..<14).contains($0) })
         #expect(LineChart.Line(name: "", points: [], number: .min).colour == LineChart.colours[0])
     }
 }

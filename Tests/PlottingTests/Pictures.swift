@@ -7,7 +7,8 @@ import Testing
 func picture(_ svg: String, _ location: SourceLocation = #_sourceLocation) throws -> Element {
     let root = try Element(parsing: svg)
     #expect(root.name == "svg" && root["xmlns"] == "http://www.w3.org/2000/svg", sourceLocation: location)
-    let width = try #require(Double(root["width"])), height = try #require(Double(root["height"]))
+    let width = try #require(Double(root["width"]))
+    let height = try #require(Double(root["height"]))
     #expect(root["viewBox"] == "0 0 \(root["width"]) \(root["height"])", sourceLocation: location)
     for element in root.all {
         for (key, value) in element.attributes where key != "xmlns" && key != "font-family" {

@@ -103,7 +103,8 @@ import Testing
             entry.tensor.assign((0..<rows).flatMap { row(a, $0) + row(b, $0) })
         }
         #expect(parts.session.prefixLength == whole.session.prefixLength)
-        let found = try parts.scores(), expected = try whole.scores()
+        let found = try parts.scores()
+        let expected = try whole.scores()
         #expect(bitEqual(found, expected))
         try parts.session.detach(second)
         #expect(distance(try parts.scores(), expected) > 1e-3, "the second matters")

@@ -64,20 +64,29 @@ import Testing
             (sentence, { _ = try session.forward(context, batch) }),
             (sentence, { _ = try session.encodeAdapted(context, batch) }),
             (sentence, { _ = try session.score(batch) }),
-            ("the backbone has no decoder to generate with", {
-                _ = try session.generate(batch, options: try tokens.session.defaultGenerationOptions())
-            }),
-            ("the backbone reads text, not token ids", {
-                _ = try Batch(sources: pairs.sources, targets: pairs.targets, info: backbone.info)
-            }),
+            (
+                "the backbone has no decoder to generate with",
+                {
+                    _ = try session.generate(batch, options: try tokens.session.defaultGenerationOptions())
+                }
+            ),
+            (
+                "the backbone reads text, not token ids",
+                {
+                    _ = try Batch(sources: pairs.sources, targets: pairs.targets, info: backbone.info)
+                }
+            ),
             ("backbone \"remote\" is opaque: its weights cannot be trained", { try backbone.unfreeze() }),
             (
                 "backbone \"remote\" has no seam \"encoder.output\", which adapter \"repcali\" needs; "
                     + "it has decoder.output", { _ = try Adapter(backbone: backbone, id: "repcali") }
             ),
-            ("backbone \"transformer\" reads tokens and answers no queries", {
-                _ = try tokens.backbone.query(prompts: ["a"], answers: [" yes"])
-            }),
+            (
+                "backbone \"transformer\" reads tokens and answers no queries",
+                {
+                    _ = try tokens.backbone.query(prompts: ["a"], answers: [" yes"])
+                }
+            ),
         ]
         for (sentence, attempt) in attempts {
             let error = try #require(throws: SeamError.self, performing: attempt)

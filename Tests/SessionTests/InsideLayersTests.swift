@@ -58,7 +58,9 @@ import Testing
         let before = model.backbone.parameters.handles
         for id in ["low-rank", "scale-input"] {
             let adapter = try model.attach(id, ["targets": all(model.info)])
-            for entry in adapter.parameters.entries { randomise(entry.tensor, mean: id == "low-rank" ? 0 : 1, deviation: 0.3) }
+            for entry in adapter.parameters.entries {
+                randomise(entry.tensor, mean: id == "low-rank" ? 0 : 1, deviation: 0.3)
+            }
             let running = try model.logits(batch)
             #expect(distance(running, plain) > 0.01 * largest(plain))
             try session.merge(adapter)
@@ -92,7 +94,10 @@ import Testing
         }
         let plain = try logits()
         let adapter = try Adapter(backbone: backbone, id: "low-rank", options: ["targets": "q,o", "layers": [1]])
-        #expect(adapter.parameters.entries.map(\.name) == ["decoder.1.q.a", "decoder.1.q.b", "decoder.1.o.a", "decoder.1.o.b"])
+        #expect(
+            adapter.parameters.entries.map(\.name) == [
+                "decoder.1.q.a", "decoder.1.q.b", "decoder.1.o.a", "decoder.1.o.b",
+            ])
         for entry in adapter.parameters.entries { randomise(entry.tensor, deviation: 0.3) }
         try session.attach(adapter)
         let running = try logits()
@@ -150,10 +155,13 @@ import Testing
         let model = try open()
         let session = model.session
         let steer = try model.attach("steer", .null)
-        expectError(.unsupported, "adapter \"steer\" is not linear in the weights of projections: it cannot be merged") {
+        expectError(.unsupported, "adapter \"steer\" is not linear in the weights of projections: it cannot be merged")
+        {
             try session.merge(steer)
         }
-        let (first, second) = (try model.attach("low-rank", ["targets": "q"]), try model.attach("low-rank", ["targets": "q,up"]))
+        let (first, second) = (
+            try model.attach("low-rank", ["targets": "q"]), try model.attach("low-rank", ["targets": "q,up"])
+        )
         expectError(
             .invalidArgument,
             "adapter \"low-rank\" cannot be merged while \"low-rank\" runs before it at \"decoder.0.q\" unmerged"
@@ -161,15 +169,21 @@ import Testing
         expectError(.invalidArgument, "adapter \"low-rank\" is not merged") { try session.unmerge(first) }
         try session.merge(first)
         expectError(.invalidArgument, "adapter \"low-rank\" is merged already") { try session.merge(first) }
-        expectError(.invalidArgument, "is merged into the weights: unmerge it before it is detached") { try session.detach(first) }
+        expectError(.invalidArgument, "is merged into the weights: unmerge it before it is detached") {
+            try session.detach(first)
+        }
         try session.merge(second)
-        expectError(.invalidArgument, "cannot be merged while \"low-rank\" runs before it") { try session.unmerge(first) }
+        expectError(.invalidArgument, "cannot be merged while \"low-rank\" runs before it") {
+            try session.unmerge(first)
+        }
         expectError(.invalidArgument, "merged adapters keep their order") { try session.move(second, to: 0) }
         expectError(.invalidArgument, "is merged into the weights: unmerge it before it is trained") {
             try session.requireUnmerged(toBe: "trained")
         }
         let scale = try Adapter(backbone: model.backbone, id: "scale-input", options: ["targets": "up"])
-        expectError(.invalidArgument, "\"scale-input\" runs before it at \"decoder.0.up\"") { try session.attach(scale, at: 0) }
+        expectError(.invalidArgument, "\"scale-input\" runs before it at \"decoder.0.up\"") {
+            try session.attach(scale, at: 0)
+        }
         #expect(session.adapters.count == 3)
         for adapter in [second, first] { try session.unmerge(adapter) }
         try session.requireUnmerged(toBe: "trained")
@@ -178,7 +192,9 @@ import Testing
         for adapter in [first, second] { try session.detach(adapter) }
         try session.attach(scale)
         try session.attach(second)
-        expectError(.invalidArgument, "\"low-rank\" would read its input unchanged at \"decoder.0.up\"") { try session.merge(scale) }
+        expectError(.invalidArgument, "\"low-rank\" would read its input unchanged at \"decoder.0.up\"") {
+            try session.merge(scale)
+        }
         expectError(.notFound, "adapter \"low-rank\" is not attached") { try session.merge(first) }
 
         try second.unfreeze()
@@ -187,7 +203,9 @@ import Testing
         second.freeze()
         let broken = second.parameters.entries[0].tensor
         broken.assign([Float](repeating: .infinity, count: broken.elementCount))
-        expectError(.numeric, "gives folded_weight of \"decoder.0.q\" NaN or infinity at element 0") { try session.merge(second) }
+        expectError(.numeric, "gives folded_weight of \"decoder.0.q\" NaN or infinity at element 0") {
+            try session.merge(second)
+        }
         #expect(!session.isMerged(second))
     }
 
@@ -199,22 +217,34 @@ import Testing
             try Adapter(backbone: model.backbone, id: "low-rank", options: options).points.map(\.path)
         }
         #expect(
-            try paths(["layers": [0], "targets": ["cross_k", "q"]]) == ["encoder.0.q", "decoder.0.q", "decoder.0.cross_k"])
-        #expect(try paths(["layers": "1-2,0", "targets": "q", "stack": "encoder"]) == ["encoder.0.q", "encoder.1.q", "encoder.2.q"])
+            try paths(["layers": [0], "targets": ["cross_k", "q"]]) == [
+                "encoder.0.q", "decoder.0.q", "decoder.0.cross_k",
+            ])
+        #expect(
+            try paths(["layers": "1-2,0", "targets": "q", "stack": "encoder"]) == [
+                "encoder.0.q", "encoder.1.q", "encoder.2.q",
+            ])
         #expect(try paths(["layers": 2, "targets": ["q"]]) == ["encoder.2.q"], "the decoder has no third layer")
-        #expect(try paths(["stack": "both", "layers": 1]) == ["encoder.1.q", "encoder.1.v", "decoder.1.q", "decoder.1.v"])
+        #expect(
+            try paths(["stack": "both", "layers": 1]) == ["encoder.1.q", "encoder.1.v", "decoder.1.q", "decoder.1.v"])
         expectError(
             .notFound,
             "adapter \"low-rank\": the backbone has no layer 7, no projection \"gate\"; it has encoder layers 0 ... 2 with q, k, v, o, up, down and decoder layers 0 ... 1 with q, k, v, o, cross_q, cross_k, cross_v, cross_o, up, down"
         ) { try paths(["layers": [0, 7], "targets": "q,gate"]) }
-        expectError(.notFound, "none of its targets (cross_q) is in the layers") { try paths(["layers": 2, "targets": "cross_q"]) }
-        for wrong: JSON in ["", "1-", "a", "-1", "3-1", [], [-1], [1.5], "0,,1", true, 1.5, "99999999999999999999", "0-70000"] {
+        expectError(.notFound, "none of its targets (cross_q) is in the layers") {
+            try paths(["layers": 2, "targets": "cross_q"])
+        }
+        for wrong: JSON in [
+            "", "1-", "a", "-1", "3-1", [], [-1], [1.5], "0,,1", true, 1.5, "99999999999999999999", "0-70000",
+        ] {
             expectError(.invalidArgument, "adapter \"low-rank\": option \"layers\" must be a list of layers from 0") {
                 try paths(["layers": wrong])
             }
         }
         for wrong: JSON in ["", [], [1], 3, ["q", ""]] {
-            expectError(.invalidArgument, "option \"targets\" must be a list of names of projections") { try paths(["targets": wrong]) }
+            expectError(.invalidArgument, "option \"targets\" must be a list of names of projections") {
+                try paths(["targets": wrong])
+            }
         }
         expectError(.invalidArgument, "option \"stack\" must be \"encoder\", \"decoder\" or \"both\", found \"all\"") {
             try paths(["stack": "all"])
@@ -233,7 +263,9 @@ import Testing
         let model = try open(TinyModel(.gpt2))
         let adapter = try Adapter(backbone: model.backbone, id: "low-rank", options: ["layers": [0]])
         #expect(adapter.points.map(\.path) == ["decoder.0.qkv"], "the default targets q and v are parts of it")
-        expectError(.notFound, "no projection \"q\"", "\"q\" is part of \"qkv\", which is adapted as a whole: name that") {
+        expectError(
+            .notFound, "no projection \"q\"", "\"q\" is part of \"qkv\", which is adapted as a whole: name that"
+        ) {
             try Adapter(backbone: model.backbone, id: "low-rank", options: ["targets": "q,o"])
         }
     }
@@ -249,7 +281,9 @@ import Testing
         let path = model.scratch["saved"]
         try AdapterFolder.save(adapter, backbone: model.backbone, isBackboneTrained: false, notes: "", to: path)
         let config = try JSON.read(FileSystem.join(path, "adapter_config.json"))
-        #expect(config["points"] == ["decoder.1.q", "decoder.1.down"] && config["options"] == ["rank": 2, "scale": .double(1)])
+        #expect(
+            config["points"] == ["decoder.1.q", "decoder.1.down"]
+                && config["options"] == ["rank": 2, "scale": .double(1)])
         try model.session.detach(adapter)
         let loaded = try AdapterFolder.load(path, backbone: model.backbone)
         #expect(loaded.points == adapter.points)
@@ -258,11 +292,13 @@ import Testing
 
         func edited(_ points: JSON) throws {
             let members = config.objectValue!.map { $0.key == "points" ? (key: $0.key, value: points) : $0 }
-            try FileSystem.atomicWriteFile(FileSystem.join(path, "adapter_config.json"), text: try JSON.object(members).serialized())
+            try FileSystem.atomicWriteFile(
+                FileSystem.join(path, "adapter_config.json"), text: try JSON.object(members).serialized())
             _ = try AdapterFolder.load(path, backbone: model.backbone)
         }
         expectError(
-            .incompatible, "adapter_config.json: adapter \"low-rank\" was made for the points \"decoder.9.q\", \"decoder.1.x\" of projection, which this backbone does not have; it has decoder layers 0 ... 1 with q"
+            .incompatible,
+            "adapter_config.json: adapter \"low-rank\" was made for the points \"decoder.9.q\", \"decoder.1.x\" of projection, which this backbone does not have; it has decoder layers 0 ... 1 with q"
         ) { try edited(["decoder.1.q", "decoder.9.q", "decoder.1.x"]) }
         expectError(.incompatible, "one twice") { try edited(["decoder.1.q", "decoder.1.q"]) }
         for wrong: JSON in [[], [1], "decoder.1.q"] { expectError(.format, "\"points\"") { try edited(wrong) } }
@@ -271,13 +307,17 @@ import Testing
     @Test func aBackboneWithoutThePointsIsRefused() throws {
         let (small, wide) = (try open(), try open(TinyModel(.llama, dModel: 32)))
         let adapter = try Adapter(backbone: small.backbone, id: "low-rank", options: ["targets": "down"])
-        expectError(.incompatible, "made for the points \"decoder.0.down\" of 24 to 16", "which this backbone does not have") {
+        expectError(
+            .incompatible, "made for the points \"decoder.0.down\" of 24 to 16", "which this backbone does not have"
+        ) {
             try wide.session.attach(adapter)
         }
         let opaque = try open()
         try opaque.runtime.loadPlugin(try compilePlugin("opaque-backbone/tiny_opaque.c", into: opaque.scratch.path))
         let backbone = try Backbone(runtime: opaque.runtime, id: "tiny-opaque", path: nil)
-        expectError(.unsupported, "backbone \"tiny-opaque\" has no seam \"projection\", which adapter \"low-rank\" needs") {
+        expectError(
+            .unsupported, "backbone \"tiny-opaque\" has no seam \"projection\", which adapter \"low-rank\" needs"
+        ) {
             try Adapter(backbone: backbone, id: "low-rank")
         }
     }
@@ -296,7 +336,9 @@ import Testing
         let sources = makePairs(3).sources
         for beams in [1, 3] {
             var options = try model.session.defaultGenerationOptions()
-            (options.beams, options.maxNewTokens, options.eosTokens, options.wantsLogProbabilities) = (beams, 6, [], true)
+            (options.beams, options.maxNewTokens, options.eosTokens, options.wantsLogProbabilities) = (
+                beams, 6, [], true
+            )
             let found = try model.session.generate(try Batch(sources: sources, info: model.info), options: options)
             for (row, sequences) in found.enumerated() {
                 let tokens = sequences[0].tokens

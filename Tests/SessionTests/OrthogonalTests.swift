@@ -13,7 +13,9 @@ import Testing
         stride(from: 0, to: values.count, by: columns).map { Array(values[$0..<$0 + columns]) }
     }
 
-    private func transposed(_ rows: [[Double]]) -> [[Double]] { rows[0].indices.map { column in rows.map { $0[column] } } }
+    private func transposed(_ rows: [[Double]]) -> [[Double]] {
+        rows[0].indices.map { column in rows.map { $0[column] } }
+    }
 
     @Test(arguments: [(1, 1), (3, 8), (8, 3), (6, 6), (64, 48)]) func orthonormal(rows count: Int, columns: Int) {
         var random = SeededGenerator(seed: 3, stream: "matrix")
@@ -50,7 +52,8 @@ import Testing
         }
         return try "w".withCString { name in
             raw.name = name
-            return try ParameterDeclaration(raw, origin: "org.example").makeTensor(seed: 7, pool: MemoryPool(), origin: "org.example")
+            return try ParameterDeclaration(raw, origin: "org.example").makeTensor(
+                seed: 7, pool: MemoryPool(), origin: "org.example")
         }
     }
 
@@ -58,7 +61,10 @@ import Testing
         let values = try tensor([2, 3, 2], gain: 3).floats.map(Double.init)
         let pair = rows(values, 6)
         #expect(abs(product(pair[0], pair[0]) - 9) < 1e-5 && abs(product(pair[0], pair[1])) < 1e-5)
-        expectError(.plugin, "parameter \"w\" starts with orthonormal rows and has the shape [4], which must have rank 2 or more") {
+        expectError(
+            .plugin,
+            "parameter \"w\" starts with orthonormal rows and has the shape [4], which must have rank 2 or more"
+        ) {
             try tensor([4], gain: 1)
         }
         #expect(try tensor([0, 3], gain: 1).elementCount == 0)

@@ -105,7 +105,8 @@ import Testing
         #expect(try Backbone(runtime: runtime, path: scratch["model"]).factory.id == "test-reader")
         try runtime.loadPlugin(try compilePlugin("reading-backbone/rival.c", into: scratch.path))
         expectError(
-            .invalidArgument, "backbone \"test-reader\" of ", " and backbone \"test-rival\" of org.seamkit.test.rival open this model equally well (100 of 100)",
+            .invalidArgument, "backbone \"test-reader\" of ",
+            " and backbone \"test-rival\" of org.seamkit.test.rival open this model equally well (100 of 100)",
             "name the id"
         ) { try Backbone(runtime: runtime, path: scratch["model"]) }
         #expect(try Backbone(runtime: runtime, id: "test-rival", path: scratch["model"]).factory.id == "test-rival")

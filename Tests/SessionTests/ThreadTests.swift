@@ -107,7 +107,9 @@ import Testing
                     let adapter = try Adapter(
                         backbone: work.model.backbone, id: round % 2 == 0 ? "low-rank" : "steer", seed: UInt64(round))
                     try work.sessions[index].attach(adapter)
-                    let wrong = Result { try Adapter(backbone: work.model.backbone, id: "low-rank", options: ["rank": 0]) }
+                    let wrong = Result {
+                        try Adapter(backbone: work.model.backbone, id: "low-rank", options: ["rank": 0])
+                    }
                     guard case .failure = wrong else { throw SeamError(.internal, "rank 0 was taken") }
                     try work.sessions[index].detach(adapter)
                 }

@@ -15,7 +15,9 @@ import Testing
     init() throws {
         scratch = try ScratchFolder()
         runtime = try Runtime()
-        for source in ["points-backbone/wrong_visits.c", "low-rank-plugin/low_rank.c", "low-rank-plugin/wrong_points.c"] {
+        for source in [
+            "points-backbone/wrong_visits.c", "low-rank-plugin/low_rank.c", "low-rank-plugin/wrong_points.c",
+        ] {
             try runtime.loadPlugin(try compilePlugin(source, into: scratch.path))
         }
     }
@@ -32,8 +34,12 @@ import Testing
 
     @Test func visitsOfABackbone() throws {
         let cases = [
-            ("skip", "backbone \"wrong-visits\" did not visit the point \"decoder.1.q\", where adapter \"low-rank\" is attached"),
-            ("point", "visits with point 99, and there are 10"), ("phase", "visits with the phase 3 of \"decoder.1.q\""),
+            (
+                "skip",
+                "backbone \"wrong-visits\" did not visit the point \"decoder.1.q\", where adapter \"low-rank\" is attached"
+            ),
+            ("point", "visits with point 99, and there are 10"),
+            ("phase", "visits with the phase 3 of \"decoder.1.q\""),
             ("value", "visits with NULL for a tensor of \"decoder.1.q\""),
             ("weight", "visits with NULL for a tensor of \"decoder.1.q\""),
             ("short-visit", "struct_size of seam_visit must be at least \(SEAM_VISIT_SIZE_1_0), found 16"),
@@ -43,7 +49,8 @@ import Testing
         for (mode, words) in cases {
             let session = Session(backbone: try open(mode))
             let plain = try logits(session)
-            let adapter = try Adapter(backbone: session.backbone, id: "low-rank", options: ["layers": [1], "targets": "q"])
+            let adapter = try Adapter(
+                backbone: session.backbone, id: "low-rank", options: ["layers": [1], "targets": "q"])
             try session.attach(adapter)
             let error = try #require(throws: SeamError.self, "\(mode)") { _ = try logits(session) }
             #expect(error.code == .plugin && error.origin == "org.seamkit.test.wrong-visits", "\(mode)")
@@ -132,7 +139,9 @@ import Testing
 
     @Test func wrongPointsAreRefused() throws {
         let good = try point { _ in }
-        #expect(good.path == "decoder.0.q" && good.weightParameter == "p3" && good.biasParameter == nil && !good.isTransposed)
+        #expect(
+            good.path == "decoder.0.q" && good.weightParameter == "p3" && good.biasParameter == nil
+                && !good.isTransposed)
         let names = [UnsafePointer<CChar>?](arrayLiteral: text("k"), text("v"), text("k"))
         let widths: [Int64] = [4, 8, 4]
         try names.withUnsafeBufferPointer { names in
@@ -145,7 +154,10 @@ import Testing
                 let wrong: [(String, (inout seam_point) -> Void)] = [
                     ("struct_size of a point of the backbone must be at least 96, found 95", { $0.struct_size = 95 }),
                     ("in the unknown stack 2", { $0.stack = 2 }),
-                    ("is of the seam \"encoder.output\": it must be layer.output or projection", { $0.seam = self.text("encoder.output") }),
+                    (
+                        "is of the seam \"encoder.output\": it must be layer.output or projection",
+                        { $0.seam = self.text("encoder.output") }
+                    ),
                     ("the seam of a point must not be empty", { $0.seam = nil }),
                     ("the name of a point must not be empty", { $0.name = nil }),
                     ("the name of a point must have 1 to 100 characters", { $0.name = self.text("Q") }),
@@ -153,17 +165,38 @@ import Testing
                     ("is in layer 0, and the encoder has 0", { $0.stack = 0 }),
                     ("has the widths 0 and 12", { $0.input_width = 0 }),
                     ("has the widths 8 and \(Int64.max), which must be 1 ... 1048576", { $0.output_width = .max }),
-                    ("weight_parameter of the point \"decoder.0.q\" must not be empty", { $0.weight_parameter = self.text("") }),
-                    ("bias_parameter of the point \"decoder.0.q\" must have 1 to 100", { $0.bias_parameter = self.text("a/b") }),
-                    ("is a whole layer and must have the name \"\", found \"q\"", { $0.seam = self.text("layer.output") }),
+                    (
+                        "weight_parameter of the point \"decoder.0.q\" must not be empty",
+                        { $0.weight_parameter = self.text("") }
+                    ),
+                    (
+                        "bias_parameter of the point \"decoder.0.q\" must have 1 to 100",
+                        { $0.bias_parameter = self.text("a/b") }
+                    ),
+                    (
+                        "is a whole layer and must have the name \"\", found \"q\"",
+                        { $0.seam = self.text("layer.output") }
+                    ),
                     (
                         "is a whole layer and must have the widths of d_model, 8, found 8 and 12",
                         { ($0.seam, $0.name) = (self.text("layer.output"), nil) }
                     ),
                     ("must have part_widths and two or more parts, found 1", { parts(&$0, 1) }),
-                    ("must have part_widths", { parts(&$0, 2); $0.part_widths = nil }),
+                    (
+                        "must have part_widths",
+                        {
+                            parts(&$0, 2)
+                            $0.part_widths = nil
+                        }
+                    ),
                     ("the part \"k\" is declared twice", { parts(&$0, 3) }),
-                    ("has parts of [4, 8] together, and its output has 13", { parts(&$0, 2); $0.output_width = 13 }),
+                    (
+                        "has parts of [4, 8] together, and its output has 13",
+                        {
+                            parts(&$0, 2)
+                            $0.output_width = 13
+                        }
+                    ),
                     ("the number of parts of the point \"decoder.0.q\" must be at most 1000", { parts(&$0, -1) }),
                 ]
                 for (words, change) in wrong { expectError(.plugin, words) { try point(change) } }
@@ -178,8 +211,14 @@ import Testing
                 .init(name: "p\(index)", isFrozen: false, tensor: try context.makeTensor(Shape(shape)))
             })
         let names = [text("p0"), text("p1"), text("p2")]
-        try point { $0.weight_parameter = names[0]; $0.bias_parameter = names[2] }.check(parameters, origin: "")
-        try point { $0.weight_parameter = names[1]; $0.is_transposed = 1 }.check(parameters, origin: "")
+        try point {
+            $0.weight_parameter = names[0]
+            $0.bias_parameter = names[2]
+        }.check(parameters, origin: "")
+        try point {
+            $0.weight_parameter = names[1]
+            $0.is_transposed = 1
+        }.check(parameters, origin: "")
         try point { $0.weight_parameter = nil }.check(parameters, origin: "")
         for (words, change) in [
             ("names the parameter \"p1\" as its matrix, [12, 8]: found [8, 12]", { $0.weight_parameter = names[1] }),
@@ -188,7 +227,10 @@ import Testing
                 { ($0.weight_parameter, $0.is_transposed) = (names[0], 1) }
             ),
             ("names the parameter \"p3\" as its matrix, [12, 8]: found no such parameter", { _ in }),
-            ("names the parameter \"p0\" as its bias, [12]", { ($0.weight_parameter, $0.bias_parameter) = (names[0], names[0]) }),
+            (
+                "names the parameter \"p0\" as its bias, [12]",
+                { ($0.weight_parameter, $0.bias_parameter) = (names[0], names[0]) }
+            ),
         ] as [(String, (inout seam_point) -> Void)] {
             expectError(.plugin, words) { try point(change).check(parameters, origin: "") }
         }

@@ -6,7 +6,8 @@ import Testing
 
 @Suite struct PlanTests {
     @Test func variants() throws {
-        let variant = try SweepVariant("hidden=residual-prefix:residual=hidden:mlp_hidden_size=8+gate:initial_weight=0.9")
+        let variant = try SweepVariant(
+            "hidden=residual-prefix:residual=hidden:mlp_hidden_size=8+gate:initial_weight=0.9")
         #expect(variant.name == "hidden")
         #expect(variant.adapters == ["residual-prefix", "gate"])
         #expect(
@@ -19,7 +20,8 @@ import Testing
     @Test(arguments: [
         ("plain", "--variant must be NAME=ADAPTER"), ("=gate", "--variant must be NAME=ADAPTER"),
         ("plain=", "--variant must be NAME=ADAPTER"), ("plain=a+", "--variant must be NAME=ADAPTER"),
-        ("a=x=1", "--variant must be NAME=ADAPTER"), ("a=gate:scope", "an option must be OPTION=VALUE, found \"scope\""),
+        ("a=x=1", "--variant must be NAME=ADAPTER"),
+        ("a=gate:scope", "an option must be OPTION=VALUE, found \"scope\""),
         ("a=gate+gate", "adapter \"gate\" is named twice"), ("a/b=gate", "found \"a/b\""), ("..=gate", "found \"..\""),
     ])
     func brokenVariants(_ text: String, _ words: String) {
@@ -27,7 +29,8 @@ import Testing
     }
 
     @Test(arguments: [
-        ("prefix_length", "--vary must be NAME=VALUE,VALUE"), ("a=1,,2", "found \"\""), ("a=1,2,1", "the value 1 is given twice"),
+        ("prefix_length", "--vary must be NAME=VALUE,VALUE"), ("a=1,,2", "found \"\""),
+        ("a=1,2,1", "the value 1 is given twice"),
         ("a=../x", "found \"../x\""), ("a=", "found \"\""),
     ])
     func brokenAxes(_ text: String, _ words: String) {

@@ -21,7 +21,8 @@ import Testing
 
     /// A report of accuracies, in the order variant, value, seed; nil for a run that failed.
     private func report(
-        _ accuracies: [Double?], losses: [SweepRun: [Double]] = [:], metric: String = "accuracy", title: String = "Title"
+        _ accuracies: [Double?], losses: [SweepRun: [Double]] = [:], metric: String = "accuracy",
+        title: String = "Title"
     ) -> SweepReport {
         var results: [SweepRun: SweepResult] = [:]
         for (index, accuracy) in accuracies.enumerated() {

@@ -17,7 +17,9 @@ import Testing
     @Test func everyRunHasAResult() throws {
         let fixture = try SweepFixture()
         var started: [String] = []
-        #expect(try fixture.run { if case .started(let run, _, _, _) = $0 { started.append(run.folder) } } == .complete(failed: 0))
+        #expect(
+            try fixture.run { if case .started(let run, _, _, _) = $0 { started.append(run.folder) } }
+                == .complete(failed: 0))
         #expect(started == (try fixture.plan()).runs.map(\.folder))
         let report = try SweepReport(fixture.folder)
         #expect(report.missing == 0 && report.failures.isEmpty)
@@ -115,7 +117,10 @@ import Testing
         fixture.seeds = [0]
         #expect(try fixture.run() == .complete(failed: 2))
         let report = try SweepReport(fixture.folder)
-        #expect(report.failures.map(\.run.title) == ["plain, learning_rate 1e38, seed 0", "gate, learning_rate 1e38, seed 0"])
+        #expect(
+            report.failures.map(\.run.title) == [
+                "plain, learning_rate 1e38, seed 0", "gate, learning_rate 1e38, seed 0",
+            ])
         #expect(report.failures.allSatisfy { $0.sentence.contains("step") })
         let text = report.markdown
         #expect(text.contains("failed |") && text.contains("## Failed runs"))

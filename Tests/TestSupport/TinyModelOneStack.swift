@@ -16,9 +16,10 @@ extension TinyModel {
             ("hidden_size", dModel), ("num_hidden_layers", layers), ("num_attention_heads", heads),
             ("intermediate_size", feedForward), ("max_position_embeddings", positions),
         ])
-        return common + (family == .bert
-            ? [("mask_token_id", .int(Int64(Self.unknown)))]
-            : sizes([("num_key_value_heads", 1)]) + [("tie_word_embeddings", false)])
+        return common
+            + (family == .bert
+                ? [("mask_token_id", .int(Int64(Self.unknown)))]
+                : sizes([("num_key_value_heads", 1)]) + [("tie_word_embeddings", false)])
     }
 
     /// Names as in the files of transformers.
@@ -54,7 +55,9 @@ extension TinyModel {
         func transposed(_ name: String, _ input: Int, _ output: Int) -> [(String, [Int])] {
             [(name + ".weight", [input, output]), (name + ".bias", [output])]
         }
-        var result = [("transformer.wte.weight", [vocabulary, dModel]), ("transformer.wpe.weight", [positions, dModel])]
+        var result = [
+            ("transformer.wte.weight", [vocabulary, dModel]), ("transformer.wpe.weight", [positions, dModel]),
+        ]
         for index in 0..<layers {
             let layer = "transformer.h.\(index)"
             result += biased("\(layer).ln_1", [dModel]) + biased("\(layer).ln_2", [dModel])

@@ -8,7 +8,9 @@ import Testing
     /// Texts with word 3 are bad, those with word 4 good.
     private func tool() throws -> Tool {
         let tool = try Tool(TinyModel(.bert))
-        let rows = (0..<16).map { "\($0 % 2 == 0 ? "w3" : "w4") w\(5 + $0 % 7) w\(6 + $0 % 5)\t\($0 % 2 == 0 ? "bad" : "good")" }
+        let rows = (0..<16).map {
+            "\($0 % 2 == 0 ? "w3" : "w4") w\(5 + $0 % 7) w\(6 + $0 % 5)\t\($0 % 2 == 0 ? "bad" : "good")"
+        }
         try tool.scratch.write("texts.tsv", "sentence\tlabel\n" + rows.joined(separator: "\n") + "\n")
         return tool
     }
@@ -33,8 +35,10 @@ import Testing
         let measured = try JSON.parse(
             succeeded(
                 try Tool.run(
-                    ["evaluate", "--data", tool.scratch["texts.tsv"], "--text-column", "sentence", "--json",
-                        "--predictions", tool.scratch["predictions.jsonl"]] + run)), name: "evaluate")
+                    [
+                        "evaluate", "--data", tool.scratch["texts.tsv"], "--text-column", "sentence", "--json",
+                        "--predictions", tool.scratch["predictions.jsonl"],
+                    ] + run)), name: "evaluate")
         #expect(measured.objectValue?.map(\.key) == ["examples", "loss", "accuracy", "macro_f1"])
         #expect(measured["examples"] == 16 && measured["accuracy"]!.doubleValue! > 80)
         let lines = try FileSystem.readText(tool.scratch["predictions.jsonl"]).split(separator: "\n").map {
@@ -58,7 +62,8 @@ import Testing
         let weights = succeeded(try Tool.run(call + [tool.adapter, "weights"]))
         #expect(try JSON.parse(weights, name: "weights")["shape"] == [1, 2])
         #expect(succeeded(try Tool.run(call + [tool.scratch["run/adapter/2-gate"], "weights"])) == weights)
-        expectFailure(try Tool.run(call + [tool.adapter, "shift"]), "none of the adapters in", "has a method \"shift\"")
+        expectFailure(
+            try Tool.run(call + [tool.adapter, "shift"]), "none of the adapters in", "has a method \"shift\"")
         let saved = try JSON.parse(succeeded(try Tool.run(["describe", "--json", tool.adapter])), name: "describe")
         let parts = try #require(saved["adapters"]?.arrayValue)
         #expect(parts.compactMap { $0["folder"]?.stringValue } == ["1-residual-prefix", "2-gate", "3-linear-head"])
@@ -66,14 +71,17 @@ import Testing
         #expect(succeeded(try Tool.run(["describe", tool.adapter])).contains("2-gate"))
 
         // Trained further, with its head and its labels.
-        let further = training(tool, ["--init-adapter", tool.adapter, "--output", tool.scratch["further"], "--steps", "2"])
+        let further = training(
+            tool, ["--init-adapter", tool.adapter, "--output", tool.scratch["further"], "--steps", "2"])
         #expect(succeeded(try Tool.run(further)).contains("saved residual-prefix + gate + linear-head ("))
         #expect(!FileSystem.exists(tool.scratch["further/adapter/4-linear-head"]))
     }
 
     @Test func wrongClassifications() throws {
         let tool = try tool()
-        func expectRefusal(_ more: [String], _ words: String..., sourceLocation: SourceLocation = #_sourceLocation) throws {
+        func expectRefusal(_ more: [String], _ words: String..., sourceLocation: SourceLocation = #_sourceLocation)
+            throws
+        {
             let outcome = try Tool.run(training(tool, more))
             expectFailure(outcome, sourceLocation: sourceLocation)
             for word in words {

@@ -8,7 +8,8 @@ import Testing
     private func arguments(_ tool: Tool, _ more: [String] = [], output: String = "sweep", steps: Int = 6) -> [String] {
         [
             "sweep", "--model", tool.model, "--train", tool.scratch["train.jsonl"], "--dev", tool.scratch["dev.jsonl"],
-            "--variant", "plain=prefix-tuning:mlp_hidden_size=8", "--variant", "gate=prefix-tuning:mlp_hidden_size=8+gate",
+            "--variant", "plain=prefix-tuning:mlp_hidden_size=8", "--variant",
+            "gate=prefix-tuning:mlp_hidden_size=8+gate",
             "--vary", "prefix_length=2,3", "--steps", "\(steps)", "--batch-size", "4", "--output", tool.scratch[output],
         ] + more
     }

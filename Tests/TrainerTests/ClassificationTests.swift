@@ -42,13 +42,16 @@ import Trainer
         #expect(after.isClassification && after.unit == "example" && after.accuracyName == "accuracy")
         #expect(after.tokens == 24 && after.examples == 24)
         let log = try fixture.log()
-        #expect(log.last?["accuracy"]?.doubleValue == result.development?.accuracy && log.last?["token_accuracy"] == nil)
+        #expect(
+            log.last?["accuracy"]?.doubleValue == result.development?.accuracy && log.last?["token_accuracy"] == nil)
         #expect(log.first?["tokens"] == 8)
         let svg = try FileSystem.readText(FileSystem.join(fixture.output, "loss.svg"))
         #expect(svg.contains("nats per example"))
         let path = try #require(result.adapterPath)
         #expect(
-            try AdapterFolder.folders(in: path).map(FileSystem.baseName) == ["1-prefix-tuning", "2-gate", "3-linear-head"])
+            try AdapterFolder.folders(in: path).map(FileSystem.baseName) == [
+                "1-prefix-tuning", "2-gate", "3-linear-head",
+            ])
         let card = try FileSystem.readText(FileSystem.join(path, "README.md"))
         #expect(card.contains("nats per example, accuracy "))
     }
@@ -100,7 +103,9 @@ import Trainer
         #expect(limits.source == 29 && limits.target == 29)
         func text(_ count: Int) -> [Int32] { [Int32](repeating: 5, count: count) }
         fixture.data = TokenPairs(sources: [text(29), text(30)], classes: [0, 1])
-        expectError(.invalidArgument, "example 2: the source must have at most 29 tokens", "beside the prefix, found 30") {
+        expectError(
+            .invalidArgument, "example 2: the source must have at most 29 tokens", "beside the prefix, found 30"
+        ) {
             try fixture.run()
         }
         fixture.data = TokenPairs(sources: [text(29), text(2)], classes: [0, 2])
@@ -205,7 +210,9 @@ import Trainer
         var second = try Self.fixture(steps: 9)
         second.options.output = first.output
         try second.run(resumes: true)
-        let (found, expected) = (try ScratchFolder.contents(of: second.output), try ScratchFolder.contents(of: whole.output))
+        let (found, expected) = (
+            try ScratchFolder.contents(of: second.output), try ScratchFolder.contents(of: whole.output)
+        )
         #expect(Set(found.keys) == Set(expected.keys))
         for (name, bytes) in expected { #expect(found[name] == bytes, "\(name)") }
         // Other classes are other data.

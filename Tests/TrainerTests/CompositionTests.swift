@@ -23,7 +23,9 @@ import Trainer
         #expect(model.session.adapters.count == 2)
         #expect(adapters[0].options["prefix_length"] == .int(4))
         #expect(adapters[1].prefixLength == [4, 0, 0] && adapters[1].options["scope"] == .string("token-layer"))
-        guard case .tensor(let weights) = try adapters[1].call("weights") else { throw SeamError(.internal, "no tensor") }
+        guard case .tensor(let weights) = try adapters[1].call("weights") else {
+            throw SeamError(.internal, "no tensor")
+        }
         #expect(weights.shape == [2, 4])
 
         // As made by hand, with the same seed.
@@ -46,7 +48,9 @@ import Trainer
             try compose(model, "residual-prefix+gate+linear-head").attach(to: model.session)
         }
         #expect(model.session.adapters.count == 1)
-        for spec in ["", "repcali+", "nothing"] { expectError(.notFound, "no loaded plugin") { try compose(model, spec) } }
+        for spec in ["", "repcali+", "nothing"] {
+            expectError(.notFound, "no loaded plugin") { try compose(model, spec) }
+        }
         #expect(try compose(model, "none").parts.isEmpty)
     }
 
@@ -55,7 +59,10 @@ import Trainer
         func options(_ spec: String, _ options: [String], isClassification: Bool = false) throws -> [JSON] {
             try compose(model, spec, options, isClassification: isClassification).parts.map(\.options)
         }
-        #expect(try options("residual-prefix+gate", ["prefix_length=7", "scope=token"]) == [["prefix_length": 7], ["scope": "token"]])
+        #expect(
+            try options("residual-prefix+gate", ["prefix_length=7", "scope=token"]) == [
+                ["prefix_length": 7], ["scope": "token"],
+            ])
         // Both a prefix and the head have it.
         let shared = "--option deviation=0.5: residual-prefix and linear-head both have this option"
         if try model.runtime.adapterFactory("residual-prefix").options.contains(where: { $0.name == "deviation" }) {
@@ -64,7 +71,9 @@ import Trainer
             }
         }
         #expect(
-            try options("residual-prefix+linear-head", ["linear-head.deviation=0.5"]) == [.object([]), ["deviation": 0.5]])
+            try options("residual-prefix+linear-head", ["linear-head.deviation=0.5"]) == [
+                .object([]), ["deviation": 0.5],
+            ])
         // The head that is added takes no options that do not name it.
         #expect(try compose(model, "gate", isClassification: true).parts.map(\.factory.id) == ["gate", "linear-head"])
         #expect(try compose(model, "linear-head", isClassification: true).parts.count == 1)

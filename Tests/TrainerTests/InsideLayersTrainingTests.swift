@@ -67,7 +67,9 @@ import Testing
         let fixture = try fixture()
         let adapter = fixture.model.session.adapters[0]
         try fixture.model.session.merge(adapter)
-        expectError(.invalidArgument, "adapter \"low-rank\" is merged into the weights: unmerge it before it is trained") {
+        expectError(
+            .invalidArgument, "adapter \"low-rank\" is merged into the weights: unmerge it before it is trained"
+        ) {
             try Optimisation(session: fixture.model.session, options: TrainingOptions())
         }
         try fixture.model.session.unmerge(adapter)

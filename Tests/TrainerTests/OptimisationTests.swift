@@ -31,7 +31,8 @@ import Testing
             // The same rows in the products: other shapes take other kernels, whose sums differ in the last bits.
             let predictions = try twin.session.predictions(context, batch, training: true)
             let loss = try context.crossEntropy(
-                predictions.scores, targets: predictions.targets, ignoreIndex: -100, labelSmoothing: 0, reduction: .mean)
+                predictions.scores, targets: predictions.targets, ignoreIndex: -100, labelSmoothing: 0, reduction: .mean
+            )
             try context.backward(loss)
             let norm = try gradientNorm(variables, pool: context.pool)
             #expect(report.step == step && report.learningRate == 0.05 && report.tokenCount == batch.labelCount)

@@ -11,7 +11,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-import headers  # noqa: E402
+import headers
 
 BASIC_TYPES: dict[str, Any] = {
     "void": None,
@@ -100,6 +100,10 @@ def pointer(found: Declarations, target: headers.Type) -> Any:
 
 def signature(found: Declarations, function: headers.Function) -> Function:
     """An array as a parameter is a pointer."""
-    return Function(resolve(found, function.result), tuple(
-        pointer(found, each.element) if isinstance(each, headers.Array) else resolve(found, each)
-        for each in function.parameters))
+    return Function(
+        resolve(found, function.result),
+        tuple(
+            pointer(found, each.element) if isinstance(each, headers.Array) else resolve(found, each)
+            for each in function.parameters
+        ),
+    )

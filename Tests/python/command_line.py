@@ -14,9 +14,13 @@ from seam_abi import library_path
 def command(*arguments: str | Path) -> dict[str, Any]:
     """What it takes to start it; the plugins are those beside the program, whatever the caller's environment names."""
     return {
-        "args": [str(library_path().parent / "seam"), *map(str, arguments)], "text": True, "stdin": subprocess.DEVNULL,
+        "args": [str(library_path().parent / "seam"), *map(str, arguments)],
+        "text": True,
+        "stdin": subprocess.DEVNULL,
         "env": {key: value for key, value in os.environ.items() if key != "SEAM_PLUGIN_PATH"},
-        "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+    }
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -25,6 +29,7 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
     """Listens to SIGINT and SIGHUP, which a shell has ignored by what runs in the background or under nohup."""
+
     def listen() -> None:
         for each in (signal.SIGINT, signal.SIGHUP):
             signal.signal(each, signal.SIG_DFL)

@@ -22,7 +22,10 @@ from tiny_models import bart, randomise, t5
 
 NOUNS = "film plot actor scene story music ending camera dialogue pace".split()
 OPINIONS = {
-    "negative": "bad dull awful".split(), "positive": "good great lovely".split(), "mixed": "odd long plain".split()}
+    "negative": "bad dull awful".split(),
+    "positive": "good great lovely".split(),
+    "mixed": "odd long plain".split(),
+}
 LABELS = list(OPINIONS)
 # "unbelievable" is not among the texts that vocabularies are made from: it has several tokens.
 WORDS = {"negative": ["bad", "awful"], "positive": ["great"], "mixed": ["unbelievable"]}
@@ -57,13 +60,15 @@ def corpus() -> list[str]:
     letters = "abcdefghijklmnopqrstuvwxyz"
     # Every letter at the beginning and in the middle of a word, so that all words can be spelled.
     return [f"{letters} {letters[::-1]}"] + [
-        f"{review(rng, label)} In summary, it was {rng.choice(OPINIONS[label])}." for label in LABELS * 60]
+        f"{review(rng, label)} In summary, it was {rng.choice(OPINIONS[label])}." for label in LABELS * 60
+    ]
 
 
 def surrounded(tokenizer: Tokenizer, single: str) -> Tokenizer:
     names = {part for part in single.split() if part != "$A"}
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=single, special_tokens=[(name, tokenizer.token_to_id(name)) for name in names])
+        single=single, special_tokens=[(name, tokenizer.token_to_id(name)) for name in names]
+    )
     return tokenizer
 
 
@@ -82,7 +87,8 @@ def byte_level(single: str, mask: bool = False) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=340, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+        vocab_size=340, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
     tokenizer.train_from_iterator(corpus(), trainer)
     if mask:
         # As RoBERTa's: it takes the space in front of it.
@@ -97,19 +103,24 @@ def sentence_piece_bpe() -> Tokenizer:
     tokenizer.train_from_iterator(corpus(), trainers.BpeTrainer(vocab_size=160, special_tokens=SPECIAL))
     content = json.loads(tokenizer.to_str())
     content["pre_tokenizer"] = None
-    content["normalizer"] = {"type": "Sequence", "normalizers": [
-        {"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]}
+    content["normalizer"] = {
+        "type": "Sequence",
+        "normalizers": [
+            {"type": "Prepend", "prepend": "▁"},
+            {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+        ],
+    }
     return surrounded(Tokenizer.from_str(json.dumps(content)), "<s> $A")
 
 
 def unigram() -> Tokenizer:
     tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
     tokenizer.decoder = decoders.Metaspace()
     special = [*SPECIAL, "<extra_id_0>"]
     tokenizer.train_from_iterator(
-        corpus(), trainers.UnigramTrainer(vocab_size=160, special_tokens=special, unk_token="<unk>"))
+        corpus(), trainers.UnigramTrainer(vocab_size=160, special_tokens=special, unk_token="<unk>")
+    )
     return surrounded(tokenizer, "$A </s>")
 
 
@@ -226,7 +237,8 @@ class Model:
         names = {"unk": "[UNK] <unk>", "mask": "[MASK] <mask>", "bos": "<s>", "eos": "</s>", "cls": "[CLS]"}
         vocabulary = self.tokenizer.get_vocab()
         known = {
-            f"{key}_token": name for key, choices in names.items() for name in choices.split() if name in vocabulary}
+            f"{key}_token": name for key, choices in names.items() for name in choices.split() if name in vocabulary
+        }
         (folder / "tokenizer_config.json").write_text(json.dumps(known))
 
     def prompt(self, text: str, template: str | None = None) -> str:

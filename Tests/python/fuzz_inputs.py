@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 import seamkit
-from seamkit import _declarations as c
 from command_line import seam, start
 from fewshot_models import byte_level, sentence_piece_bpe, unigram, wordpiece
+from seamkit import _declarations as c
 from single_stack import save as save_one_stack
-from tiny_models import add_tokenizer, save as save_pairs
+from tiny_models import add_tokenizer
+from tiny_models import save as save_pairs
 
 TEXT = "w5 w9 the film was good, 12 times!"
 
@@ -107,7 +108,23 @@ def _gguf(path: Path, kind: str) -> None:
     writer.add_tokenizer_model(kind)
     letters = [chr(ord("a") + number) for number in range(26)]
     space = "\u2581" if kind == "llama" else "\u0120"
-    tokens = ["<unk>", "<s>", "</s>", space, *letters, "th", "the", "oo", "good", space + "g", "fi", "lm", "film", "as", "wa"]
+    tokens = [
+        "<unk>",
+        "<s>",
+        "</s>",
+        space,
+        *letters,
+        "th",
+        "the",
+        "oo",
+        "good",
+        space + "g",
+        "fi",
+        "lm",
+        "film",
+        "as",
+        "wa",
+    ]
     writer.add_token_list(tokens)
     if kind == "llama":
         writer.add_token_scores([-float(number) for number in range(len(tokens))])
@@ -125,8 +142,14 @@ def _gguf(path: Path, kind: str) -> None:
     tensor("token_embd.weight", vocabulary, width)
     tensor("output_norm.weight", width)
     for name, shape in {
-        "attn_q": (width, width), "attn_k": (width, width), "attn_v": (width, width), "attn_output": (width, width),
-        "ffn_gate": (24, width), "ffn_up": (24, width), "ffn_down": (width, 24), "attn_norm": (width,),
+        "attn_q": (width, width),
+        "attn_k": (width, width),
+        "attn_v": (width, width),
+        "attn_output": (width, width),
+        "ffn_gate": (24, width),
+        "ffn_up": (24, width),
+        "ffn_down": (width, 24),
+        "attn_norm": (width,),
         "ffn_norm": (width,),
     }.items():
         tensor(f"blk.0.{name}.weight", *shape)
@@ -143,7 +166,8 @@ def _sentence_piece(folder: Path) -> None:
     words = ["the film was good", "the food was bad", "a good film of twelve times"] * 20
     with open(folder / "spiece.model", "wb") as file:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(words), model_writer=file, vocab_size=50, hard_vocab_limit=False, minloglevel=2)
+            sentence_iterator=iter(words), model_writer=file, vocab_size=50, hard_vocab_limit=False, minloglevel=2
+        )
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "T5Tokenizer", "extra_ids": 5}))
 
 
@@ -160,9 +184,19 @@ def _peft(folder: Path) -> None:
     from safetensors.numpy import save_file
 
     folder.mkdir()
-    (folder / "adapter_config.json").write_text(json.dumps({
-        "peft_type": "PREFIX_TUNING", "task_type": "CAUSAL_LM", "num_virtual_tokens": 3, "token_dim": 12,
-        "num_attention_heads": 2, "num_layers": 3, "num_transformer_submodules": 1}))
+    (folder / "adapter_config.json").write_text(
+        json.dumps(
+            {
+                "peft_type": "PREFIX_TUNING",
+                "task_type": "CAUSAL_LM",
+                "num_virtual_tokens": 3,
+                "token_dim": 12,
+                "num_attention_heads": 2,
+                "num_layers": 3,
+                "num_transformer_submodules": 1,
+            }
+        )
+    )
     save_file({"prompt_embeddings": np.zeros((3, 3 * 2 * 12), np.float32)}, folder / "adapter_model.safetensors")
 
 
@@ -176,20 +210,34 @@ def make(good: Path) -> list[Subject]:
         uses_models.append(name)
     save_pairs("t5-1.0", good / "t5")
     for name, tokenizer in {
-        "bytes": byte_level("$A"), "words": wordpiece(), "pieces": sentence_piece_bpe(), "unigram": unigram(),
+        "bytes": byte_level("$A"),
+        "words": wordpiece(),
+        "pieces": sentence_piece_bpe(),
+        "unigram": unigram(),
     }.items():
         (good / name).mkdir()
         tokenizer.save(str(good / name / "tokenizer.json"))
     pattern = json.loads((good / "bytes" / "tokenizer.json").read_text())
-    pattern["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [
-        {"type": "Split", "pattern": {"Regex": r"(\p{L}+)+|\s?\d{1,3}|[^\s\p{L}]+"}, "behavior": "Isolated", "invert": False},
-        {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}]}
+    pattern["pre_tokenizer"] = {
+        "type": "Sequence",
+        "pretokenizers": [
+            {
+                "type": "Split",
+                "pattern": {"Regex": r"(\p{L}+)+|\s?\d{1,3}|[^\s\p{L}]+"},
+                "behavior": "Isolated",
+                "invert": False,
+            },
+            {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
+        ],
+    }
     (good / "pattern").mkdir()
     (good / "pattern" / "tokenizer.json").write_text(json.dumps(pattern))
     _sentence_piece(good / "sentencepiece")
     precompiled = json.loads((good / "unigram" / "tokenizer.json").read_text())
     precompiled["normalizer"] = {
-        "type": "Precompiled", "precompiled_charsmap": _charsmap(good / "sentencepiece" / "spiece.model")}
+        "type": "Precompiled",
+        "precompiled_charsmap": _charsmap(good / "sentencepiece" / "spiece.model"),
+    }
     (good / "precompiled").mkdir()
     (good / "precompiled" / "tokenizer.json").write_text(json.dumps(precompiled))
     for kind in ("llama", "gpt2"):
@@ -200,7 +248,9 @@ def make(good: Path) -> list[Subject]:
     (good / "adapters").mkdir()
     uses.pairs.adapter("repcali").save(good / "adapters" / "adapter")
     (good / "answers").mkdir()
-    (good / "answers" / "task.json").write_text(json.dumps({"template": "{text}", "labels": {"n": ["w4"], "p": ["w9", "w10"]}}))
+    (good / "answers" / "task.json").write_text(
+        json.dumps({"template": "{text}", "labels": {"n": ["w4"], "p": ["w9", "w10"]}})
+    )
     uses.classifier(good / "answers")
     for number, file in enumerate(sorted((good / "answers" / "cache").rglob("*.safetensors"))):
         file.rename(file.with_name(f"{number}.safetensors"))
@@ -209,19 +259,33 @@ def make(good: Path) -> list[Subject]:
     model = str(good / "pairs")
     (good / "data").mkdir()
     rows = [("w5 w6", "w9"), ("w7", "w8 w9"), ("w10 w11", "w12")]
-    (good / "data" / "pairs.jsonl").write_text("".join(
-        json.dumps({"source": source, "target": target, "n": 1.5}) + "\n" for source, target in rows))
-    (good / "data" / "pairs.csv").write_text('source,target\n' + "".join(f'"{a}",{b}\n' for a, b in rows))
+    (good / "data" / "pairs.jsonl").write_text(
+        "".join(json.dumps({"source": source, "target": target, "n": 1.5}) + "\n" for source, target in rows)
+    )
+    (good / "data" / "pairs.csv").write_text("source,target\n" + "".join(f'"{a}",{b}\n' for a, b in rows))
     (good / "data" / "pairs.tsv").write_text("source\ttarget\n" + "".join(f"{a}\t{b}\n" for a, b in rows))
     (good / "labels").mkdir()
-    (good / "labels" / "data.jsonl").write_text("".join(
-        json.dumps({"text": a, "label": b}) + "\n" for a, b in (("w5", "n"), ("w6 w7", "p"))))
+    (good / "labels" / "data.jsonl").write_text(
+        "".join(json.dumps({"text": a, "label": b}) + "\n" for a, b in (("w5", "n"), ("w6 w7", "p")))
+    )
     (good / "labels" / "words.json").write_text(json.dumps({"n": ["w4"], "p": ["w9", "w10"]}))
     _peft(good / "peft")
     # Killed behind a checkpoint.
     train = [
-        "train", "--model", model, "--adapter", "repcali", "--train", str(good / "data" / "pairs.jsonl"), "--threads", "1",
-        "--batch-size", "2", "--learning-rate", "1e-2"]
+        "train",
+        "--model",
+        model,
+        "--adapter",
+        "repcali",
+        "--train",
+        str(good / "data" / "pairs.jsonl"),
+        "--threads",
+        "1",
+        "--batch-size",
+        "2",
+        "--learning-rate",
+        "1e-2",
+    ]
     run = start(*train, "--steps", "1000000", "--checkpoint-every", "1", "--output", str(good / "run"))
     while run.poll() is None and not (good / "run/checkpoint/trainer_state.json").exists():
         time.sleep(0.01)
@@ -232,9 +296,28 @@ def make(good: Path) -> list[Subject]:
     # One step before the end.
     state.write_text(json.dumps(json.loads(state.read_text()) | {"step": 999_999}))
     sweep = [
-        "sweep", "--model", model, "--train", good / "data" / "pairs.jsonl", "--dev", good / "data" / "pairs.jsonl",
-        "--variant", "gate=prefix-tuning+gate", "--vary", "prefix_length=2,3", "--steps", "2", "--batch-size", "2",
-        "--learning-rate", "1e-2", "--seeds", "0", "--threads", "1"]
+        "sweep",
+        "--model",
+        model,
+        "--train",
+        good / "data" / "pairs.jsonl",
+        "--dev",
+        good / "data" / "pairs.jsonl",
+        "--variant",
+        "gate=prefix-tuning+gate",
+        "--vary",
+        "prefix_length=2,3",
+        "--steps",
+        "2",
+        "--batch-size",
+        "2",
+        "--learning-rate",
+        "1e-2",
+        "--seeds",
+        "0",
+        "--threads",
+        "1",
+    ]
     seam(*sweep, "--output", good / "sweep")
 
     def files(name: str) -> tuple[str, ...]:
@@ -243,25 +326,61 @@ def make(good: Path) -> list[Subject]:
 
     evaluate = ["evaluate", "--model", model, "--loss-only", "--threads", "1", "--data"]
     return [
-        *(Subject(name, ("config.json", "generation_config.json", "model.safetensors"), uses.model)
-          for name in ("pairs", "t5", *uses_models) if (good / name / "generation_config.json").exists()),
-        *(Subject(name, ("config.json", "model.safetensors"), uses.model)
-          for name in uses_models if not (good / name / "generation_config.json").exists()),
-        *(Subject(name, ("tokenizer.json",), uses.tokenizer)
-          for name in ("bytes", "words", "pieces", "unigram", "precompiled", "pattern", "pairs")),
+        *(
+            Subject(name, ("config.json", "generation_config.json", "model.safetensors"), uses.model)
+            for name in ("pairs", "t5", *uses_models)
+            if (good / name / "generation_config.json").exists()
+        ),
+        *(
+            Subject(name, ("config.json", "model.safetensors"), uses.model)
+            for name in uses_models
+            if not (good / name / "generation_config.json").exists()
+        ),
+        *(
+            Subject(name, ("tokenizer.json",), uses.tokenizer)
+            for name in ("bytes", "words", "pieces", "unigram", "precompiled", "pattern", "pairs")
+        ),
         Subject("sentencepiece", ("spiece.model", "tokenizer_config.json"), uses.tokenizer),
         Subject("gguf-llama", ("model.gguf",), uses.gguf),
         Subject("gguf-gpt2", ("model.gguf",), uses.gguf),
         Subject("adapters", ("adapter/adapter_config.json", "adapter/adapter_model.safetensors"), uses.adapter),
         Subject("answers", (cache, "task.json"), uses.classifier),
-        Subject("peft", ("adapter_config.json", "adapter_model.safetensors"), [
-            "import", "--model", str(good / "llama"), "--format", "peft", "--input", "{}", "--output", "{}/out"]),
+        Subject(
+            "peft",
+            ("adapter_config.json", "adapter_model.safetensors"),
+            ["import", "--model", str(good / "llama"), "--format", "peft", "--input", "{}", "--output", "{}/out"],
+        ),
         *(Subject("data", (name,), [*evaluate, "{}/" + name]) for name in ("pairs.jsonl", "pairs.csv", "pairs.tsv")),
-        Subject("labels", ("data.jsonl", "words.json"), [
-            "fewshot", "--model", model, "--train", "{}/data.jsonl", "--test", "{}/data.jsonl", "--verbalizer",
-            "{}/words.json", "--shots", "1", "--seeds", "1", "--method", "zero-shot", "--output", "{}/out", "--threads", "1"]),
-        Subject("run", ("checkpoint/trainer_state.json", "checkpoint/trainer_state.safetensors", "log.jsonl"), [
-            *train, "--steps", "1000000", "--resume", "--output", "{}"]),
+        Subject(
+            "labels",
+            ("data.jsonl", "words.json"),
+            [
+                "fewshot",
+                "--model",
+                model,
+                "--train",
+                "{}/data.jsonl",
+                "--test",
+                "{}/data.jsonl",
+                "--verbalizer",
+                "{}/words.json",
+                "--shots",
+                "1",
+                "--seeds",
+                "1",
+                "--method",
+                "zero-shot",
+                "--output",
+                "{}/out",
+                "--threads",
+                "1",
+            ],
+        ),
+        Subject(
+            "run",
+            ("checkpoint/trainer_state.json", "checkpoint/trainer_state.safetensors", "log.jsonl"),
+            [*train, "--steps", "1000000", "--resume", "--output", "{}"],
+        ),
         Subject("sweep", files("sweep"), ["sweep", "--report-only", "{}"]),
     ]
 
@@ -269,11 +388,59 @@ def make(good: Path) -> list[Subject]:
 # ---- How files are mutated
 
 NUMBERS: list[Any] = [
-    0, 1, -1, 2, 7, 255, 65536, 2**31 - 1, 2**31, 2**32, 2**40, 2**61, 2**62, 2**63 - 1, -(2**63), 2**63, 2**64, 10**18,
-    10**30, 0.5, -0.0, 1e-300, 1e300, 1.5e308]
+    0,
+    1,
+    -1,
+    2,
+    7,
+    255,
+    65536,
+    2**31 - 1,
+    2**31,
+    2**32,
+    2**40,
+    2**61,
+    2**62,
+    2**63 - 1,
+    -(2**63),
+    2**63,
+    2**64,
+    10**18,
+    10**30,
+    0.5,
+    -0.0,
+    1e-300,
+    1e300,
+    1.5e308,
+]
 STRINGS = [
-    "", "\0", "a\0b", "\x1b[2J", "\u202e", "../../x", "\U0010ffff", "e\u0301", "x" * 3000, "{text}", "<0x41>", "\u2581",
-    "F8_E4M3", "U16", "I32", "BF16", "F64", "(a+)+", "\\p{L}{1000}", "linear", "llama3", "Sequence", "gelu", "null", "1e99", "-1"]
+    "",
+    "\0",
+    "a\0b",
+    "\x1b[2J",
+    "\u202e",
+    "../../x",
+    "\U0010ffff",
+    "e\u0301",
+    "x" * 3000,
+    "{text}",
+    "<0x41>",
+    "\u2581",
+    "F8_E4M3",
+    "U16",
+    "I32",
+    "BF16",
+    "F64",
+    "(a+)+",
+    "\\p{L}{1000}",
+    "linear",
+    "llama3",
+    "Sequence",
+    "gelu",
+    "null",
+    "1e99",
+    "-1",
+]
 
 
 def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -308,8 +475,10 @@ def mutated_json(content: Any, rng: random.Random) -> Any:
             case 0 | 1 | 2:
                 same = isinstance(value, str) and rng.random() < 0.8
                 target[key] = rng.choice(STRINGS if same else NUMBERS)
-            case 3: target[key] = rng.choice([None, True, False, [], {}, [[]], "", 0, -1])
-            case 4: del target[key]
+            case 3:
+                target[key] = rng.choice([None, True, False, [], {}, [[]], "", 0, -1])
+            case 4:
+                del target[key]
             case 5:
                 source = content
                 for step in rng.choice(places):
@@ -335,14 +504,18 @@ def mutated_bytes(content: bytes, rng: random.Random, reach: int | None = None) 
             return bytes(data)
         place = rng.randrange(end)
         match rng.randrange(7):
-            case 0: data[place] ^= 1 << rng.randrange(8)
-            case 1: data[place] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, 0x22, 0x5C))
+            case 0:
+                data[place] ^= 1 << rng.randrange(8)
+            case 1:
+                data[place] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, 0x22, 0x5C))
             case 2 | 3:
                 width = rng.choice((2, 4, 8))
                 number = rng.choice([each for each in NUMBERS if isinstance(each, int)])
-                data[place:place + width] = (number % (1 << 8 * width)).to_bytes(width, "little")
-            case 4: del data[place:place + rng.choice((1, 2, 8, 100))]
-            case 5: data[place:place] = data[(other := rng.randrange(end)):other + rng.choice((1, 4, 32))]
+                data[place : place + width] = (number % (1 << 8 * width)).to_bytes(width, "little")
+            case 4:
+                del data[place : place + rng.choice((1, 2, 8, 100))]
+            case 5:
+                data[place:place] = data[(other := rng.randrange(end)) : other + rng.choice((1, 4, 32))]
             case 6:
                 if rng.random() < 0.2:
                     del data[place:]
@@ -363,8 +536,8 @@ def mutated(path: str, content: bytes, rng: random.Random) -> bytes:
             return b"".join(json.dumps(each).encode() + b"\n" for each in mutated_json(lines, rng))
         if path.endswith(".safetensors"):
             (length,) = struct.unpack("<Q", content[:8])
-            header = json.dumps(mutated_json(json.loads(content[8:8 + length]), rng)).encode()
-            return struct.pack("<Q", len(header)) + header + content[8 + length:]
+            header = json.dumps(mutated_json(json.loads(content[8 : 8 + length]), rng)).encode()
+            return struct.pack("<Q", len(header)) + header + content[8 + length :]
     except ValueError:
         pass
     return mutated_bytes(content, rng, 3000 if path.endswith((".gguf", ".model")) else None)

@@ -33,9 +33,9 @@ from seam_abi import library_path  # noqa: E402
 os.environ.setdefault("SEAMKIT_LIBRARY_PATH", str(library_path().parent))
 
 import seamkit  # noqa: E402
-from seamkit.errors import one_line  # noqa: E402
 from command_line import command  # noqa: E402
 from fuzz_inputs import Subject, make, write_mutant  # noqa: E402
+from seamkit.errors import one_line  # noqa: E402
 
 # Of processor time: a loaded machine is no hang.
 LIMIT_SECONDS = 20
@@ -128,18 +128,29 @@ def by_program(good: Path, subject: Subject, numbers: range, seed: int, work: Pa
         write_mutant(good, subject, number, seed, work / "mutant")
         folder = str(work / "mutant")
         process = command(*(str(each).replace("{}", folder) for each in subject.use))
-        limits = {resource.RLIMIT_CPU: (LIMIT_SECONDS, LIMIT_SECONDS + 1), resource.RLIMIT_AS: (LIMIT_BYTES, LIMIT_BYTES)}
+        limits = {
+            resource.RLIMIT_CPU: (LIMIT_SECONDS, LIMIT_SECONDS + 1),
+            resource.RLIMIT_AS: (LIMIT_BYTES, LIMIT_BYTES),
+        }
         done = subprocess.run(
             **{**process, "text": False},
-            preexec_fn=lambda: [resource.setrlimit(which, limit) for which, limit in limits.items()])
+            preexec_fn=lambda: [resource.setrlimit(which, limit) for which, limit in limits.items()],
+        )
         error = done.stderr.decode(errors="backslashreplace")
         if number < 0 and done.returncode != 0:
             findings.add(subject, number, work / "mutant", f"the valid input is refused: {error[-1500:]}")
         elif done.returncode < 0:
             number_of_signal = -done.returncode
             findings.add(subject, number, work / "mutant", f"{signal.Signals(number_of_signal).name}: {error[-1500:]}")
-        elif done.returncode not in (0, 1) or done.returncode == 1 and not (
-                "Error: " in error and "\n" not in (said := error.partition("Error: ")[2].rstrip("\n")) and one_line(said) == said):
+        elif (
+            done.returncode not in (0, 1)
+            or done.returncode == 1
+            and not (
+                "Error: " in error
+                and "\n" not in (said := error.partition("Error: ")[2].rstrip("\n"))
+                and one_line(said) == said
+            )
+        ):
             findings.add(subject, number, work / "mutant", f"exit {done.returncode}: {error[-1500:]}")
 
 
@@ -169,7 +180,9 @@ def main() -> int:
             opened += count
             print(
                 f"{subject.name} ({', '.join(subject.files[:3])}): {count} mutants, "
-                f"{findings.count - before} findings, {time.monotonic() - start:.0f} s", flush=True)
+                f"{findings.count - before} findings, {time.monotonic() - start:.0f} s",
+                flush=True,
+            )
     print(f"{opened} mutants, {findings.count} findings")
     return 1 if findings.count else 0
 

@@ -1,6 +1,6 @@
 """A real server of llama.cpp in a process of its own.
 
-  python llama_server.py MODEL.gguf      serves it on a free port until it is killed, and prints the URL
+python llama_server.py MODEL.gguf      serves it on a free port until it is killed, and prints the URL
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def serve(model: str) -> None:
 def running(model: Path) -> Iterator[str]:
     """Yields the base URL once the model is loaded."""
     process = subprocess.Popen(
-        [sys.executable, __file__, str(model)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        [sys.executable, __file__, str(model)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     try:
         assert process.stdout
         address = process.stdout.readline().strip()

@@ -63,7 +63,11 @@ BROADCASTS = [((3, 5), (3, 5)), ((2, 1, 7), (5, 1)), ((), (4,)), ((1,), (1,)), (
 
 def elementwise() -> Iterator[Case]:
     binary = {
-        "add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div, "maximum": torch.maximum,
+        "add": torch.add,
+        "sub": torch.sub,
+        "mul": torch.mul,
+        "div": torch.div,
+        "maximum": torch.maximum,
         "minimum": torch.minimum,
     }
     for name, reference in binary.items():
@@ -80,8 +84,15 @@ def elementwise() -> Iterator[Case]:
 
 def unary() -> Iterator[Case]:
     anywhere = {
-        "neg": torch.neg, "exp": torch.exp, "square": torch.square, "abs": torch.abs, "tanh": torch.tanh,
-        "sigmoid": torch.sigmoid, "relu": torch.relu, "gelu": F.gelu, "silu": F.silu,
+        "neg": torch.neg,
+        "exp": torch.exp,
+        "square": torch.square,
+        "abs": torch.abs,
+        "tanh": torch.tanh,
+        "sigmoid": torch.sigmoid,
+        "relu": torch.relu,
+        "gelu": F.gelu,
+        "silu": F.silu,
         "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
     }
     for name, reference in anywhere.items():
@@ -95,6 +106,7 @@ def unary() -> Iterator[Case]:
 
 
 # ---- Matrix products
+
 
 def matrices() -> Iterator[Case]:
     plain = [((3, 4), (4, 5)), ((1, 1), (1, 1)), ((7, 1), (1, 3)), ((2, 1, 3, 4), (5, 4, 2)), ((4,) * 2, (6, 4, 3))]
@@ -200,19 +212,35 @@ def attend(query: Any, key: Any, value: Any, bias: Any, mask: Any, scale: float,
 
 # ---- Normalisation and reductions
 
+
 def normalisation() -> Iterator[Case]:
     for name in ("softmax", "log_softmax"):
         for shape, axis in [((3, 5), -1), ((3, 5), 0), ((2, 4, 3), 1), ((7,), 0), ((2, 1), 1), ((3, 67), -1)]:
-            yield case(name, f"{shape}{axis}", (normal(*shape),), lambda x, n=name, a=axis: getattr(torch, n)(x, a), axis)
+            yield case(
+                name, f"{shape}{axis}", (normal(*shape),), lambda x, n=name, a=axis: getattr(torch, n)(x, a), axis
+            )
         yield case(name, "large", (normal(3, 5) * 100,), lambda x, n=name: getattr(torch, n)(x, -1), -1)
     for shape in [(3, 5), (2, 3, 8), (6,), (2, 67)]:
         x, weight, bias, d = normal(*shape) * 3 + 1, normal(shape[-1]), normal(shape[-1]), shape[-1:]
-        yield case("layer_norm", f"{shape}", (x, weight, bias), lambda x, w, b, d=d: F.layer_norm(x, d, w, b, 1e-5), 1e-5)
-        yield case("layer_norm", f"{shape} weight", (x, weight), lambda x, w, d=d: F.layer_norm(x, d, w, None, 1e-5),
-                   None, 1e-5)
+        yield case(
+            "layer_norm", f"{shape}", (x, weight, bias), lambda x, w, b, d=d: F.layer_norm(x, d, w, b, 1e-5), 1e-5
+        )
+        yield case(
+            "layer_norm",
+            f"{shape} weight",
+            (x, weight),
+            lambda x, w, d=d: F.layer_norm(x, d, w, None, 1e-5),
+            None,
+            1e-5,
+        )
         yield case("layer_norm", f"{shape} none", (x,), lambda x, d=d: F.layer_norm(x, d, eps=1e-5), None, None, 1e-5)
-        yield case("layer_norm", f"{shape} bias", (x, bias), lambda x, b, d=d: F.layer_norm(x, d, None, b, 1e-5),
-                   run=lambda p, x, b: p.op("layer_norm", x, None, b, 1e-5))
+        yield case(
+            "layer_norm",
+            f"{shape} bias",
+            (x, bias),
+            lambda x, b, d=d: F.layer_norm(x, d, None, b, 1e-5),
+            run=lambda p, x, b: p.op("layer_norm", x, None, b, 1e-5),
+        )
         yield case("rms_norm", f"{shape}", (x, weight), lambda x, w, d=d: F.rms_norm(x, d, w, 1e-6), 1e-6)
         yield case("rms_norm", f"{shape} none", (x,), lambda x, d=d: F.rms_norm(x, d, eps=1e-6), None, 1e-6)
         yield case("l2_normalize", f"{shape}", (x,), lambda x: F.normalize(x, dim=-1, eps=1e-12), 1e-12)
@@ -245,6 +273,7 @@ def first_maximum(x: torch.Tensor, axis: int, keep: bool) -> torch.Tensor:
 
 # ---- Shapes and indices
 
+
 def shapes() -> Iterator[Case]:
     for source, target in [((3, 4), (2, 6)), ((2, 3, 4), (6, -1)), ((), (1, 1)), ((4,), (-1,)), ((1,), ())]:
         x = normal(*source)
@@ -255,11 +284,23 @@ def shapes() -> Iterator[Case]:
         x = normal(*source)
         yield case("expand", f"{source}{target}", (x,), lambda x, t=target: x.expand(t), sizes(target), len(target))
     for first, second, axis in [((2, 3), (2, 5), 1), ((2, 3), (4, 3), 0), ((1, 2, 3), (1, 2, 1), -1), ((2,), (3,), 0)]:
-        yield case("concat", f"{first}{second}", (normal(*first), normal(*second)), lambda *x, a=axis: torch.cat(x, a),
-                   run=lambda p, *x, a=axis: p.op("concat", handles(x), len(x), a))
+        yield case(
+            "concat",
+            f"{first}{second}",
+            (normal(*first), normal(*second)),
+            lambda *x, a=axis: torch.cat(x, a),
+            run=lambda p, *x, a=axis: p.op("concat", handles(x), len(x), a),
+        )
     for shape, axis, start, length in [((5, 3), 0, 1, 3), ((2, 7), -1, 6, 1), ((4,), 0, 0, 4), ((2, 3, 4), 1, 1, 2)]:
-        yield case("slice", f"{shape}{axis}{start}{length}", (normal(*shape),),
-                   lambda x, a=axis, s=start, n=length: x.narrow(a, s, n), axis, start, length)
+        yield case(
+            "slice",
+            f"{shape}{axis}{start}{length}",
+            (normal(*shape),),
+            lambda x, a=axis, s=start, n=length: x.narrow(a, s, n),
+            axis,
+            start,
+            length,
+        )
     for kind, x in {"i32": ids(99, 2, 3, 4), **halves(2, 3, 4)}.items():
         yield from shapes_of(kind, x)
 
@@ -274,10 +315,20 @@ def shapes_of(kind: str, x: Operand) -> Iterator[Case]:
         "slice": ((1, 1, 2), lambda x: x.narrow(1, 1, 2)),
     }
     for name, (arguments, reference) in operations.items():
-        yield case(name, kind, (x,), lambda x, r=reference: r(x).double(),
-                   run=lambda p, x, n=name, a=arguments: p.op("cast", p.op(n, x, *a), to_f32))
-    yield case("concat", kind, (x, x), lambda *x: torch.cat(x, 1).double(),
-               run=lambda p, *x: p.op("cast", p.op("concat", handles(x), 2, 1), to_f32))
+        yield case(
+            name,
+            kind,
+            (x,),
+            lambda x, r=reference: r(x).double(),
+            run=lambda p, x, n=name, a=arguments: p.op("cast", p.op(n, x, *a), to_f32),
+        )
+    yield case(
+        "concat",
+        kind,
+        (x, x),
+        lambda *x: torch.cat(x, 1).double(),
+        run=lambda p, *x: p.op("cast", p.op("concat", handles(x), 2, 1), to_f32),
+    )
 
 
 def indices() -> Iterator[Case]:
@@ -287,17 +338,33 @@ def indices() -> Iterator[Case]:
         yield case("embedding", kind, (weight, ids(6, 2, 3)), lambda w, i: F.embedding(i.long(), w))
     for shape, axis in [((4, 3), 0), ((2, 5, 3), 1), ((2, 5), -1), ((6,), 0)]:
         index = np.array([1, 0, 1], np.int32)
-        yield case("index_select", f"{shape}{axis}", (normal(*shape), index),
-                   lambda x, i, a=axis: x.index_select(a, i), run=lambda p, x, i, a=axis: p.op("index_select", x, a, i))
-    yield case("index_select", "i32", (ids(9, 4, 3), ids(4, 5)), lambda x, i: x.index_select(0, i),
-               run=lambda p, x, i: p.op("index_select", x, 0, i))
+        yield case(
+            "index_select",
+            f"{shape}{axis}",
+            (normal(*shape), index),
+            lambda x, i, a=axis: x.index_select(a, i),
+            run=lambda p, x, i, a=axis: p.op("index_select", x, a, i),
+        )
+    yield case(
+        "index_select",
+        "i32",
+        (ids(9, 4, 3), ids(4, 5)),
+        lambda x, i: x.index_select(0, i),
+        run=lambda p, x, i: p.op("index_select", x, 0, i),
+    )
     for shape, axis, count in [((4, 3), 0, 2), ((2, 5, 3), 1, 7), ((2, 5), -1, 1), ((6,), 0, 3)]:
         index = ids(2, *[count if i == axis % len(shape) else n for i, n in enumerate(shape)])
-        yield case("gather", f"{shape}{axis}", (normal(*shape), index), lambda x, i, a=axis: x.gather(a, i.long()),
-                   run=lambda p, x, i, a=axis: p.op("gather", x, a, i))
+        yield case(
+            "gather",
+            f"{shape}{axis}",
+            (normal(*shape), index),
+            lambda x, i, a=axis: x.gather(a, i.long()),
+            run=lambda p, x, i, a=axis: p.op("gather", x, a, i),
+        )
 
 
 # ---- Loss
+
 
 def losses() -> Iterator[Case]:
     reductions = [constant("SEAM_REDUCTION_" + name) for name in ("NONE", "SUM", "MEAN")]
@@ -308,8 +375,13 @@ def losses() -> Iterator[Case]:
             for smoothing in (0.0, 0.1):
                 for kind in reductions:
                     arguments = (-100, smoothing, kind)
-                    yield case("cross_entropy", f"{shape} {name} {smoothing} {kind}", (normal(*shape), labels),
-                               lambda x, t, a=arguments: cross_entropy(x, t, *a), *arguments)
+                    yield case(
+                        "cross_entropy",
+                        f"{shape} {name} {smoothing} {kind}",
+                        (normal(*shape), labels),
+                        lambda x, t, a=arguments: cross_entropy(x, t, *a),
+                        *arguments,
+                    )
 
 
 def cross_entropy(
@@ -335,7 +407,5 @@ def transfers() -> Iterator[Case]:
     yield case("stop_gradient", "", (normal(3, 5),), lambda x: x.detach())
 
 
-GROUPS = (
-    elementwise, matrices, attention, positions, normalisation, reductions, shapes, indices, losses, transfers,
-)
+GROUPS = (elementwise, matrices, attention, positions, normalisation, reductions, shapes, indices, losses, transfers)
 CASES = [each for group in GROUPS for each in group()]

@@ -36,16 +36,17 @@ ENCODER_DECODERS: dict[str, Callable[[], PreTrainedModel]] = {
     "mbart": lambda: bart(hf.MBartConfig, hf.MBartForConditionalGeneration, scale_embedding=True, **ROOM),
     # As deep as each other: the cache that transformers makes for a generation counts the encoder's layers.
     "marian": lambda: marian(scale_embedding=True, **ROOM),
-    "pegasus": lambda: bart(
-        hf.PegasusConfig, hf.PegasusForConditionalGeneration, activation_function="relu", **ROOM),
+    "pegasus": lambda: bart(hf.PegasusConfig, hf.PegasusForConditionalGeneration, activation_function="relu", **ROOM),
 }
 ENCODERS: dict[str, Callable[[], PreTrainedModel]] = {
     "bert": lambda: bert(**ROOM),
     # Two rows before that of the first position.
     "roberta": lambda: bert(
-        hf.RobertaConfig, hf.RobertaForMaskedLM, type_vocab_size=1, max_position_embeddings=POSITIONS + 2),
+        hf.RobertaConfig, hf.RobertaForMaskedLM, type_vocab_size=1, max_position_embeddings=POSITIONS + 2
+    ),
     "xlm-roberta": lambda: bert(
-        hf.XLMRobertaConfig, hf.XLMRobertaForMaskedLM, type_vocab_size=1, max_position_embeddings=POSITIONS + 2),
+        hf.XLMRobertaConfig, hf.XLMRobertaForMaskedLM, type_vocab_size=1, max_position_embeddings=POSITIONS + 2
+    ),
 }
 DECODERS: dict[str, Callable[[], PreTrainedModel]] = {
     "gpt2": lambda: gpt2(n_positions=POSITIONS),
@@ -76,8 +77,14 @@ _joined: dict[torch.nn.Module, torch.Tensor] = {}
 
 
 def joined_attention(
-    module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
-    attention_mask: torch.Tensor | None, scaling: float = 1.0, position_bias: torch.Tensor | None = None, **_: Any
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float = 1.0,
+    position_bias: torch.Tensor | None = None,
+    **_: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """softmax(q [P_K; K]^T scale + [0; bias + mask]) [P_V; V]"""
     added = torch.zeros(1, 1, 1, key.shape[2])
@@ -86,7 +93,8 @@ def joined_attention(
     if (prefix := _joined.get(module)) is not None:
         key, value = (
             torch.cat([own.expand(len(key), -1, -1, -1), of_text], 2)
-            for own, of_text in zip(prefix, (key, value), strict=True))
+            for own, of_text in zip(prefix, (key, value), strict=True)
+        )
         added = torch.nn.functional.pad(added, (prefix.shape[2], 0))
     weights = torch.softmax(query @ key.transpose(2, 3) * scaling + added, -1)
     return (weights @ value).transpose(1, 2).contiguous(), weights
@@ -103,12 +111,18 @@ def attentions(stack: torch.nn.Module, *names: str) -> list[torch.nn.Module]:
 
 # ---- The models
 
+
 class Reference:
     """A saved model as transformers reads it, computing in f32, with a prefix."""
 
     def __init__(self, name: str, path: Path):
-        self.model: Any = type(FAMILIES[name]()).from_pretrained(
-            path, dtype=torch.float32, attn_implementation="joined" if name in ENCODER_DECODERS else "eager").eval()
+        self.model: Any = (
+            type(FAMILIES[name]())
+            .from_pretrained(
+                path, dtype=torch.float32, attn_implementation="joined" if name in ENCODER_DECODERS else "eager"
+            )
+            .eval()
+        )
         self.name = name
         self.config = self.model.config
 
@@ -131,19 +145,23 @@ class Reference:
         ids, mask = of(given.input_ids), of(given.attention_mask)
         count = len(ids)
         if self.name in ENCODER_DECODERS:
-            past = EncoderDecoderCache(cache(prefix["decoder"], count) if "decoder" in prefix else DynamicCache(),
-                                       DynamicCache())
+            past = EncoderDecoderCache(
+                cache(prefix["decoder"], count) if "decoder" in prefix else DynamicCache(), DynamicCache()
+            )
             with self.joined(prefix):
                 return self.model(
-                    input_ids=ids, attention_mask=mask, decoder_input_ids=of(given.decoder_input_ids),
-                    **{PAST: past}).logits
+                    input_ids=ids, attention_mask=mask, decoder_input_ids=of(given.decoder_input_ids), **{PAST: past}
+                ).logits
         if self.name in DECODERS:
             numbers = prefix["decoder"]
             length = numbers.shape[3]
             where = places(np.ones_like(given.input_ids) if given.attention_mask is None else given.attention_mask)
             return self.model(
-                input_ids=ids, attention_mask=behind(mask, length), position_ids=of(where) + length,
-                **{PAST: cache(numbers, count)}).logits
+                input_ids=ids,
+                attention_mask=behind(mask, length),
+                position_ids=of(where) + length,
+                **{PAST: cache(numbers, count)},
+            ).logits
         states = self.states(given, prefix)
         return self.model.cls(states) if self.name == "bert" else self.model.lm_head(states)
 
@@ -151,8 +169,10 @@ class Reference:
         """What an encoder-only model's head reads."""
         ids, numbers = of(given.input_ids), prefix["encoder"]
         return self.model.base_model(
-            input_ids=ids, attention_mask=behind(of(given.attention_mask), numbers.shape[3]),
-            **{PAST: cache(numbers, len(ids))}).last_hidden_state
+            input_ids=ids,
+            attention_mask=behind(of(given.attention_mask), numbers.shape[3]),
+            **{PAST: cache(numbers, len(ids))},
+        ).last_hidden_state
 
     def generate(self, given: Batch, prefix: Prefix, **options: Any) -> tuple[list[list[int]], Any]:
         """The new tokens of each sequence, and the beams' scores. A mask longer than the tokens tells transformers that
@@ -163,14 +183,17 @@ class Reference:
         if self.name in ENCODER_DECODERS:
             past, start = EncoderDecoderCache(past, DynamicCache()), self.config.decoder_start_token_id
             inputs = {
-                "input_ids": ids, "attention_mask": mask, "decoder_input_ids": torch.full((count, 1), start),
-                "decoder_attention_mask": torch.ones(count, length + 1, dtype=torch.long)}
+                "input_ids": ids,
+                "attention_mask": mask,
+                "decoder_input_ids": torch.full((count, 1), start),
+                "decoder_attention_mask": torch.ones(count, length + 1, dtype=torch.long),
+            }
         else:
             inputs = {"input_ids": ids, "attention_mask": behind(mask, length)}
         with self.joined(prefix):
             found = self.model.generate(
-                **inputs, **{PAST: past}, do_sample=False, return_dict_in_generate=True, output_scores=True,
-                **options)
+                **inputs, **{PAST: past}, do_sample=False, return_dict_in_generate=True, output_scores=True, **options
+            )
         begun = 1 if self.name in ENCODER_DECODERS else ids.shape[1]
         return found.sequences[:, begun:].tolist(), found.get("sequences_scores")
 
@@ -234,6 +257,7 @@ def cache(numbers: torch.Tensor, count: int) -> DynamicCache:
 
 
 # ---- SeamKit's side
+
 
 def adapter(backbone: Backbone, prefix: Prefix) -> list[Adapter]:
     """Plain prefixes with these numbers, one adapter for each attention."""

@@ -52,8 +52,10 @@ def calibrated_logits(model: PreTrainedModel, block: RepCali, given: Tokens) -> 
     inputs = given.inputs
     encoded = model.get_encoder()(inputs["input_ids"], inputs["attention_mask"]).last_hidden_state
     return model(
-        encoder_outputs=BaseModelOutput(last_hidden_state=block(encoded)), attention_mask=inputs["attention_mask"],
-        decoder_input_ids=inputs["decoder_input_ids"]).logits
+        encoder_outputs=BaseModelOutput(last_hidden_state=block(encoded)),
+        attention_mask=inputs["attention_mask"],
+        decoder_input_ids=inputs["decoder_input_ids"],
+    ).logits
 
 
 def calibrated_loss(model: PreTrainedModel, block: RepCali, given: Tokens, smoothing: float = 0) -> torch.Tensor:

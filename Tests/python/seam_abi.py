@@ -35,8 +35,20 @@ from seamkit._native.dlpack import lend_memory, lent_count, pointer, received  #
 from seamkit._native.library import checked, library  # noqa: E402
 
 __all__ = [
-    "ROOT", "Array", "Half", "SeamError", "c", "checked", "constant", "handles", "lend", "lent_count", "library",
-    "library_path", "pointer", "received",
+    "ROOT",
+    "Array",
+    "Half",
+    "SeamError",
+    "c",
+    "checked",
+    "constant",
+    "handles",
+    "lend",
+    "lent_count",
+    "library",
+    "library_path",
+    "pointer",
+    "received",
 ]
 
 

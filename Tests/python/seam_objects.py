@@ -11,16 +11,25 @@ from typing import Any
 
 import numpy as np
 
-from seam_abi import Array, Half, SeamError, c, checked, lend, library, pointer, received
-
 import seamkit
+from seam_abi import Array, Half, SeamError, c, checked, lend, library, pointer, received
 from seamkit import Adapter, Batch, Generated, Session, Tokenizer
 from seamkit._native.handles import Handle, made
 from seamkit._native.progress import CALLBACK, watched
 
 __all__ = [
-    "Adapter", "Answered", "Backbone", "Batch", "Generated", "Pass", "Runtime", "SeamError", "Session", "Tokenizer",
-    "integers", "sizes",
+    "Adapter",
+    "Answered",
+    "Backbone",
+    "Batch",
+    "Generated",
+    "Pass",
+    "Runtime",
+    "SeamError",
+    "Session",
+    "Tokenizer",
+    "integers",
+    "sizes",
 ]
 
 
@@ -30,15 +39,12 @@ class Runtime(seamkit.Runtime):
     def __init__(self, plugins: Iterable[Path] = ()):
         self.messages: list[tuple[int, str]] = []
         super().__init__(())
-        self._log = c.seam_log_callback(
-            lambda _, level, text: self.messages.append((level, (text or b"").decode())))
+        self._log = c.seam_log_callback(lambda _, level, text: self.messages.append((level, (text or b"").decode())))
         library().seam_runtime_set_log(self.handle, self._log, None)
         for path in plugins:
             self.load_plugin(path)
 
-    def open(
-        self, path: str | Path | None = None, id: str | None = None, options: Any = None
-    ) -> Backbone:
+    def open(self, path: str | Path | None = None, id: str | None = None, options: Any = None) -> Backbone:
         return Backbone(self, path, id, options)
 
 
@@ -52,10 +58,21 @@ class Backbone(seamkit.Backbone):
         answered, requests, failure = ctypes.c_uint64(), ctypes.c_int64(), None
         try:
             watched(
-                None if should_continue is None else lambda _: should_continue(), "seam_backbone_query", self.handle,
-                strings(prompts), len(prompts), strings(answers), len(answers), CALLBACK,
-                pointer(scores, ctypes.c_float), scores.size, pointer(hidden, ctypes.c_float), hidden.size,
-                ctypes.byref(answered), ctypes.byref(requests))
+                None if should_continue is None else lambda _: should_continue(),
+                "seam_backbone_query",
+                self.handle,
+                strings(prompts),
+                len(prompts),
+                strings(answers),
+                len(answers),
+                CALLBACK,
+                pointer(scores, ctypes.c_float),
+                scores.size,
+                pointer(hidden, ctypes.c_float),
+                hidden.size,
+                ctypes.byref(answered),
+                ctypes.byref(requests),
+            )
         except SeamError as error:
             failure = error
         return Answered(scores, hidden, answered.value, requests.value, failure)

@@ -18,12 +18,14 @@ from tiny_models import END, FIRST_WORD, PAD, VOCABULARY, randomise
 SPECIAL: dict[str, Any] = {"vocab_size": VOCABULARY, "pad_token_id": PAD, "eos_token_id": END, "bos_token_id": 0}
 
 
-def bert(
-    config: type[Any] = hf.BertConfig, model: type[Any] = hf.BertForMaskedLM, **changes: Any
-) -> PreTrainedModel:
+def bert(config: type[Any] = hf.BertConfig, model: type[Any] = hf.BertForMaskedLM, **changes: Any) -> PreTrainedModel:
     sizes = {
-        "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 40,
-        "max_position_embeddings": 40, "layer_norm_eps": 1e-5,
+        "hidden_size": 24,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "intermediate_size": 40,
+        "max_position_embeddings": 40,
+        "layer_norm_eps": 1e-5,
     }
     return model(config(**(sizes | SPECIAL | changes)))
 
@@ -37,8 +39,13 @@ def llama(
     config: type[Any] = hf.LlamaConfig, model: type[Any] = hf.LlamaForCausalLM, **changes: Any
 ) -> PreTrainedModel:
     sizes = {
-        "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
-        "intermediate_size": 40, "max_position_embeddings": 60, "rms_norm_eps": 1e-5,
+        "hidden_size": 24,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 40,
+        "max_position_embeddings": 60,
+        "rms_norm_eps": 1e-5,
     }
     return model(config(**(sizes | SPECIAL | changes)))
 
@@ -47,8 +54,7 @@ def rope(kind: str, **more: Any) -> dict[str, Any]:
     return {"rope_type": kind, "rope_theta": 500.0, **more}
 
 
-LLAMA3 = rope(
-    "llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=30)
+LLAMA3 = rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=30)
 
 ENCODERS: dict[str, Callable[[], PreTrainedModel]] = {
     "bert": lambda: bert(),
@@ -62,7 +68,8 @@ ENCODERS: dict[str, Callable[[], PreTrainedModel]] = {
 DECODERS: dict[str, Callable[[], PreTrainedModel]] = {
     "gpt2": lambda: gpt2(),
     "gpt2-relu-untied": lambda: gpt2(
-        activation_function="relu", n_inner=28, tie_word_embeddings=False, scale_attn_weights=False),
+        activation_function="relu", n_inner=28, tie_word_embeddings=False, scale_attn_weights=False
+    ),
     "llama": lambda: llama(),
     "llama-tied": lambda: llama(tie_word_embeddings=True, num_key_value_heads=4, rope_parameters=rope("default")),
     "llama-biases": lambda: llama(attention_bias=True, mlp_bias=True, num_key_value_heads=1, head_dim=10),

@@ -8,10 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SHOWN = {
-    "low_rank_forward": "low-rank-plugin/low_rank.c",
-    "static seam_tensor *visited": "points-backbone/points.c",
-}
+SHOWN = {"low_rank_forward": "low-rank-plugin/low_rank.c", "static seam_tensor *visited": "points-backbone/points.c"}
 
 
 @pytest.mark.parametrize("what", SHOWN)

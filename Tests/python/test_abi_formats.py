@@ -14,8 +14,20 @@ from command_line import run, seam
 FORMATS = Path(__file__).resolve().parents[1] / "Fixtures" / "formats"
 VERSIONS = sorted(path.name for path in FORMATS.iterdir() if path.is_dir())
 # The run that was stopped; make_formats.py started it so.
-RUN = ["--batch-size", "2", "--adapter", "repcali+prefix-tuning", "--learning-rate", "0.1", "--option",
-       "prefix-tuning.prefix_length=2", "--option", "prefix-tuning.mlp_hidden_size=2", "--steps", "200"]
+RUN = [
+    "--batch-size",
+    "2",
+    "--adapter",
+    "repcali+prefix-tuning",
+    "--learning-rate",
+    "0.1",
+    "--option",
+    "prefix-tuning.prefix_length=2",
+    "--option",
+    "prefix-tuning.mlp_hidden_size=2",
+    "--steps",
+    "200",
+]
 CLASSIFIER = "fewshot/adapters/shots-2/seed-0"
 
 
@@ -32,7 +44,8 @@ def expected(saved: Path, name: str) -> dict[str, Any]:
 
 def measured(saved: Path, adapter: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(
-        seam("evaluate", "--model", saved / "model", "--adapter", adapter, "--data", saved / "pairs.jsonl", "--json"))
+        seam("evaluate", "--model", saved / "model", "--adapter", adapter, "--data", saved / "pairs.jsonl", "--json")
+    )
     return found
 
 
@@ -65,10 +78,28 @@ def test_kept_answers(saved: Path, tmp_path: Path) -> None:
     """The cache is found again, so that the model is asked nothing; without it, it is asked."""
     for cache, queries in [(saved / "fewshot/cache", 0), (tmp_path / "cache", 5)]:
         output = seam(
-            "fewshot", "--model", saved / "model", "--train", saved / "reviews.jsonl",
-            "--test", saved / "reviews.jsonl", "--verbalizer", saved / "words.json",
-            "--template", "{text} it was [MASK]", "--option", "projection_width=2", "--shots", "2",
-            "--seeds", "1", "--cache", cache, "--output", tmp_path / f"out{queries}")
+            "fewshot",
+            "--model",
+            saved / "model",
+            "--train",
+            saved / "reviews.jsonl",
+            "--test",
+            saved / "reviews.jsonl",
+            "--verbalizer",
+            saved / "words.json",
+            "--template",
+            "{text} it was [MASK]",
+            "--option",
+            "projection_width=2",
+            "--shots",
+            "2",
+            "--seeds",
+            "1",
+            "--cache",
+            cache,
+            "--output",
+            tmp_path / f"out{queries}",
+        )
         assert f"The model was asked {queries} times" in output
 
 

@@ -133,8 +133,14 @@ def test_generation_as_the_model_asks(runtime: Runtime, tmp_path: Path) -> None:
     """Without options the settings are those of generation_config.json."""
     path = save("marian", tmp_path / "model", seed=3)
     settings = {
-        "num_beams": 3, "max_length": 10, "length_penalty": 0.7, "early_stopping": True, "bad_words_ids": [[PAD], [9]],
-        "forced_bos_token_id": 7, "forced_eos_token_id": END, "no_repeat_ngram_size": 2,
+        "num_beams": 3,
+        "max_length": 10,
+        "length_penalty": 0.7,
+        "early_stopping": True,
+        "bad_words_ids": [[PAD], [9]],
+        "forced_bos_token_id": 7,
+        "forced_eos_token_id": END,
+        "no_repeat_ngram_size": 2,
     }
     file = path / "generation_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | settings))
@@ -180,10 +186,13 @@ def test_real_model(runtime: Runtime) -> None:
     hugging_face, backbone = reference(Path(folder)), runtime.open(Path(folder))
     config = hugging_face.config
     given = replace(
-        tokens(3, vocabulary=config.vocab_size), start=config.decoder_start_token_id, pad=config.pad_token_id)
+        tokens(3, vocabulary=config.vocab_size), start=config.decoder_start_token_id, pad=config.pad_token_id
+    )
     assert logits_error(backbone, hugging_face, given) <= TOLERANCE
     for beams in (1, 4):
         options = backbone.generate_options(max_new_tokens=20, num_beams=beams)
         found = [item[0].tokens for item in backbone.session().generate(given.source, options)]
-        assert found == expected_generation(
-            hugging_face, given, end=config.eos_token_id, max_new_tokens=20, num_beams=beams)[0]
+        assert (
+            found
+            == expected_generation(hugging_face, given, end=config.eos_token_id, max_new_tokens=20, num_beams=beams)[0]
+        )

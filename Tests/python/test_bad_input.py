@@ -104,46 +104,73 @@ MODELS: dict[str, Case] = {
     "no type": (config("config.json", model_type=None), "UNSUPPORTED", ["config.json", "absent"]),
     "a number for a type": (config("config.json", model_type=3), "UNSUPPORTED", ["config.json", "3"]),
     "activation": (
-        config("config.json", activation_function="mish"), "UNSUPPORTED", ["/model/config.json", "mish", "gelu"]),
+        config("config.json", activation_function="mish"),
+        "UNSUPPORTED",
+        ["/model/config.json", "mish", "gelu"],
+    ),
     "heads": (config("config.json", encoder_attention_heads=5), "UNSUPPORTED", ["/model/config.json", "5", "24"]),
     "width": (config("config.json", d_model=48), "SHAPE", ["/model/config.json", "48", "24"]),
     "vocabulary": (config("config.json", vocab_size=70), "SHAPE", ["/model/model.safetensors", "[70, 24]", "[61, 24]"]),
     "a text for a number": (
-        config("config.json", vocab_size="many"), "INVALID_ARGUMENT", ["/model/config.json", "vocab_size"]),
+        config("config.json", vocab_size="many"),
+        "INVALID_ARGUMENT",
+        ["/model/config.json", "vocab_size"],
+    ),
     "not JSON": (content("config.json", lambda text: text[:-3]), "FORMAT", ["config.json", "line"]),
     "no config": (lambda folder: (folder / "config.json").unlink(), "NOT_FOUND", ["/model", "config.json"]),
     "missing tensors": (tensors(MODEL, without(*MISSING)), "NOT_FOUND", ["/model", *MISSING]),
     "many missing": (config("config.json", encoder_layers=5), "NOT_FOUND", ["encoder.layers.2", "and 38 more"]),
     "shape": (
-        tensors(MODEL, lambda weights: weights | {FIRST: torch.zeros(3, 24)}), "SHAPE",
-        [FIRST, MODEL, "[40, 24]", "[3, 24]"]),
+        tensors(MODEL, lambda weights: weights | {FIRST: torch.zeros(3, 24)}),
+        "SHAPE",
+        [FIRST, MODEL, "[40, 24]", "[3, 24]"],
+    ),
     "rank above the engine's": (
-        tensors(MODEL, lambda weights: weights | {FIRST: weights[FIRST].reshape(*[1] * 7, 40, 24)}), "SHAPE",
-        [FIRST, MODEL, "[40, 24]", "[1, 1, 1, 1, 1, 1, 1, 40, 24]"]),
+        tensors(MODEL, lambda weights: weights | {FIRST: weights[FIRST].reshape(*[1] * 7, 40, 24)}),
+        "SHAPE",
+        [FIRST, MODEL, "[40, 24]", "[1, 1, 1, 1, 1, 1, 1, 40, 24]"],
+    ),
     "unsigned integers": (
-        tensors(MODEL, lambda weights: weights | {FIRST: weights[FIRST].to(torch.uint16)}), "UNSUPPORTED",
-        [FIRST, MODEL, "F32, BF16 or F16", "U16"]),
+        tensors(MODEL, lambda weights: weights | {FIRST: weights[FIRST].to(torch.uint16)}),
+        "UNSUPPORTED",
+        [FIRST, MODEL, "F32, BF16 or F16", "U16"],
+    ),
     "a width below 0": (config("config.json", d_model=-1), "INVALID_ARGUMENT", ["/model/config.json", "d_model", "-1"]),
     "as many layers as atoms": (
-        config("config.json", encoder_layers=10**18), "INVALID_ARGUMENT", ["/model/config.json", "encoder_layers", "1000"]),
+        config("config.json", encoder_layers=10**18),
+        "INVALID_ARGUMENT",
+        ["/model/config.json", "encoder_layers", "1000"],
+    ),
     "as many positions": (
-        config("config.json", max_position_embeddings=2**20, d_model=2**20), "INVALID_ARGUMENT",
-        ["/model/config.json", "max_position_embeddings", "d_model"]),
+        config("config.json", max_position_embeddings=2**20, d_model=2**20),
+        "INVALID_ARGUMENT",
+        ["/model/config.json", "max_position_embeddings", "d_model"],
+    ),
     "controls in a text": (
-        config("config.json", activation_function="me\x1b[31m\nsh\u202e"), "UNSUPPORTED",
-        ["/model/config.json", "me\\u001B[31m\\u000Ash\\u202E"]),
+        config("config.json", activation_function="me\x1b[31m\nsh\u202e"),
+        "UNSUPPORTED",
+        ["/model/config.json", "me\\u001B[31m\\u000Ash\\u202E"],
+    ),
     "double precision": (
-        tensors(MODEL, lambda weights: weights | {FIRST: weights[FIRST].double()}), "UNSUPPORTED", [FIRST, MODEL, "F64"]),
+        tensors(MODEL, lambda weights: weights | {FIRST: weights[FIRST].double()}),
+        "UNSUPPORTED",
+        [FIRST, MODEL, "F64"],
+    ),
     "NaN": (tensors(MODEL, lambda weights: with_nan(weights, FIRST)), "NUMERIC", [FIRST, MODEL, "NaN", "3"]),
     "truncated": (content(MODEL, lambda data: data[:20000]), "FORMAT", [MODEL, "beyond the file", "download"]),
     "header beyond the file": (content(MODEL, lambda data: data[:300]), "FORMAT", [MODEL, "header", "300"]),
     "header of a gigabyte": (
-        content(MODEL, lambda data: (10**9).to_bytes(8, "little") + data[8:]), "FORMAT", [MODEL, "1000000000"]),
+        content(MODEL, lambda data: (10**9).to_bytes(8, "little") + data[8:]),
+        "FORMAT",
+        [MODEL, "1000000000"],
+    ),
     "five bytes": (content(MODEL, lambda data: data[:5]), "FORMAT", [MODEL, "found 5"]),
     "empty file": (content(MODEL, lambda _: b""), "FORMAT", [MODEL, "empty"]),
     "pickle only": (
-        lambda folder: (folder / MODEL).rename(folder / "pytorch_model.bin"), "UNSUPPORTED",
-        ["/model", "pytorch_model.bin", "pickle"]),
+        lambda folder: (folder / MODEL).rename(folder / "pytorch_model.bin"),
+        "UNSUPPORTED",
+        ["/model", "pytorch_model.bin", "pickle"],
+    ),
     "no folder": (shutil.rmtree, "NOT_FOUND", ["/model", "no such folder"]),
 }
 
@@ -177,16 +204,26 @@ ADAPTERS: dict[str, Case] = {
     "five bytes": (content(ADAPTER, lambda data: data[:5]), "FORMAT", [ADAPTER, "found 5"]),
     "missing tensor": (tensors(ADAPTER, without("norm.bias")), "FORMAT", [ADAPTER, "norm.bias"]),
     "extra tensor": (tensors(ADAPTER, lambda weights: weights | {"x": torch.zeros(2)}), "FORMAT", [ADAPTER, '"x"']),
-    "shape": (tensors(ADAPTER, lambda weights: weights | {"norm.bias": torch.zeros(7)}), "SHAPE", [ADAPTER, "[24]", "[7]"]),
+    "shape": (
+        tensors(ADAPTER, lambda weights: weights | {"norm.bias": torch.zeros(7)}),
+        "SHAPE",
+        [ADAPTER, "[24]", "[7]"],
+    ),
     "rank above the engine's": (
-        tensors(ADAPTER, lambda weights: weights | {"norm.bias": torch.zeros(*[1] * 8, 24)}), "SHAPE",
-        [ADAPTER, "[24]", "[1, 1, 1, 1, 1, 1, 1, 1, 24]"]),
+        tensors(ADAPTER, lambda weights: weights | {"norm.bias": torch.zeros(*[1] * 8, 24)}),
+        "SHAPE",
+        [ADAPTER, "[24]", "[1, 1, 1, 1, 1, 1, 1, 1, 24]"],
+    ),
     "control characters": (
-        tensors(ADAPTER, lambda weights: weights | {"x\x1b]0;\x07\n": torch.zeros(2)}), "FORMAT",
-        [ADAPTER, '"x\\u001B]0;\\u0007\\u000A"']),
+        tensors(ADAPTER, lambda weights: weights | {"x\x1b]0;\x07\n": torch.zeros(2)}),
+        "FORMAT",
+        [ADAPTER, '"x\\u001B]0;\\u0007\\u000A"'],
+    ),
     "dtype": (
-        tensors(ADAPTER, lambda weights: {name: value.bfloat16() for name, value in weights.items()}), "SHAPE",
-        [ADAPTER, "F32", "BF16"]),
+        tensors(ADAPTER, lambda weights: {name: value.bfloat16() for name, value in weights.items()}),
+        "SHAPE",
+        [ADAPTER, "F32", "BF16"],
+    ),
     "NaN": (tensors(ADAPTER, lambda weights: with_nan(weights, "norm.bias")), "NUMERIC", [ADAPTER, "norm.bias", "3"]),
     "no folder": (shutil.rmtree, "NOT_FOUND", ["/adapter", "no such folder"]),
 }
@@ -253,7 +290,10 @@ def test_a_damaged_data_file_writes_nothing(good: Path, tmp_path: Path) -> None:
 LIMIT = 40
 ONE = np.full((1, 4), 5)
 BATCHES: dict[str, tuple[Callable[[], Batch], list[str]]] = {
-    "id beyond the vocabulary": (lambda: Batch([[5, VOCABULARY]], labels=ONE[:1]), ["input_ids", "61", "row 0", "0 ... 60"]),
+    "id beyond the vocabulary": (
+        lambda: Batch([[5, VOCABULARY]], labels=ONE[:1]),
+        ["input_ids", "61", "row 0", "0 ... 60"],
+    ),
     "negative id": (lambda: Batch(ONE - 6, labels=ONE), ["input_ids", "-1"]),
     "label beyond the vocabulary": (lambda: Batch(ONE, labels=ONE + 60), ["labels", "65"]),
     "label that is no token": (lambda: Batch(ONE, labels=ONE - 20), ["labels", "-15"]),
@@ -307,8 +347,14 @@ def test_wrong_generation_option(good: Path, backbone: Backbone, name: str) -> N
 
 
 TRAINING = {
-    "learning_rate": -1.0, "beta1": 1.0, "epsilon": 0.0, "max_grad_norm": -1.0, "label_smoothing": 1.0, "warmup_steps": -1,
-    "schedule": 9, "optimizer": 9,
+    "learning_rate": -1.0,
+    "beta1": 1.0,
+    "epsilon": 0.0,
+    "max_grad_norm": -1.0,
+    "label_smoothing": 1.0,
+    "warmup_steps": -1,
+    "schedule": 9,
+    "optimizer": 9,
 }
 
 

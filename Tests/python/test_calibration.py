@@ -20,17 +20,40 @@ OWNERS = np.array([place for place, words in enumerate(WORDS.values()) for _ in 
 def test_fewshot_fits_and_classify_uses_it(tmp_path: Path) -> None:
     library = tmp_path / "libCalibration.so"
     subprocess.run(
-        ["cc", "-std=c11", "-shared", "-fPIC", f"-I{ROOT / 'include'}",
-         str(ROOT / "Tests/Fixtures/calibration-plugin/calibration.c"), "-o", str(library)], check=True)
+        [
+            "cc",
+            "-std=c11",
+            "-shared",
+            "-fPIC",
+            f"-I{ROOT / 'include'}",
+            str(ROOT / "Tests/Fixtures/calibration-plugin/calibration.c"),
+            "-o",
+            str(library),
+        ],
+        check=True,
+    )
     model = Model("bert", tmp_path / "model")
     (tmp_path / "words.json").write_text(json.dumps(WORDS))
     write_reviews(tmp_path / "train.jsonl", 4, 1)
     test = write_reviews(tmp_path / "test.jsonl", 10, 2)
     common = ["--plugin", library, "--model", model.folder, "--cache", tmp_path / "cache"]
-    task = ["--train", tmp_path / "train.jsonl", "--test", tmp_path / "test.jsonl", "--verbalizer",
-            tmp_path / "words.json", "--template", model.family.template, "--shots", "4", "--seeds", "1"]
+    task = [
+        "--train",
+        tmp_path / "train.jsonl",
+        "--test",
+        tmp_path / "test.jsonl",
+        "--verbalizer",
+        tmp_path / "words.json",
+        "--template",
+        model.family.template,
+        "--shots",
+        "4",
+        "--seeds",
+        "1",
+    ]
     seam(
-        "fewshot", *common, *task, "--adapter", "test-calibration", "--method", "adapters", "--output", tmp_path / "run")
+        "fewshot", *common, *task, "--adapter", "test-calibration", "--method", "adapters", "--output", tmp_path / "run"
+    )
 
     answers = cached(tmp_path / "cache")
 
@@ -46,8 +69,10 @@ def test_fewshot_fits_and_classify_uses_it(tmp_path: Path) -> None:
     printed = seam("classify", *common, "--adapter", adapter, *[each["text"] for each in test])
     assert [line.split("\t")[0] for line in printed.splitlines()] == [LABELS[label] for label in expected]
 
-    refused = run("fewshot", *common, *task, "--adapter", "test-constant", "--method", "adapters", "--output",
-                  tmp_path / "other")
+    refused = run(
+        "fewshot", *common, *task, "--adapter", "test-constant", "--method", "adapters", "--output", tmp_path / "other"
+    )
     assert refused.returncode == 1
     assert "there is nothing to train: no adapter has a parameter that is not frozen, or starts from the examples" in (
-        refused.stderr)
+        refused.stderr
+    )

@@ -16,11 +16,20 @@ ADDED_MEMBER = ("client.h", "} seam_generate_options;", "  double added;\n} seam
 BREAKING = {
     "a function is gone": ("client.h", "SEAM_API const char *seam_version(void);", ""),
     "a function takes something else": (
-        "client.h", "seam_set_thread_count(int32_t count)", "seam_set_thread_count(int64_t count)"),
+        "client.h",
+        "seam_set_thread_count(int32_t count)",
+        "seam_set_thread_count(int64_t count)",
+    ),
     "a function gives something else": (
-        "client.h", "SEAM_API size_t seam_runtime_plugin_count(", "SEAM_API int32_t seam_runtime_plugin_count("),
+        "client.h",
+        "SEAM_API size_t seam_runtime_plugin_count(",
+        "SEAM_API int32_t seam_runtime_plugin_count(",
+    ),
     "members change places": (
-        "plugin.h", "int64_t encoder_layers, decoder_layers;", "int64_t decoder_layers, encoder_layers;"),
+        "plugin.h",
+        "int64_t encoder_layers, decoder_layers;",
+        "int64_t decoder_layers, encoder_layers;",
+    ),
     "a member is gone": ("ops.h", "  seam_tensor *(*neg)(seam_context *ctx, seam_tensor *x);\n", ""),
     "a member is inserted": ("ops.h", "  seam_tensor *(*neg)(", "  void (*inserted)(void);\n  seam_tensor *(*neg)("),
     "a member changes its type": ("client.h", "  double label_smoothing;", "  float label_smoothing;"),
@@ -35,14 +44,23 @@ BREAKING = {
 # What no header may have, whether or not it was so before.
 MISPLACED = {
     "bytes of no member at the end": (
-        "client.h", "} seam_generate_options;", "  int32_t odd;\n} seam_generate_options;",
-        "4 bytes of no member behind odd"),
+        "client.h",
+        "} seam_generate_options;",
+        "  int32_t odd;\n} seam_generate_options;",
+        "4 bytes of no member behind odd",
+    ),
     "struct_size is not the first member": (
-        "client.h", "  int64_t token_count;", "  uint32_t struct_size;\n  int64_t token_count;",
-        "must be its first member"),
+        "client.h",
+        "  int64_t token_count;",
+        "  uint32_t struct_size;\n  int64_t token_count;",
+        "must be its first member",
+    ),
     "struct_size of another type": (
-        "client.h", "  uint32_t struct_size; /* set by the caller */\n  int64_t step;",
-        "  uint64_t struct_size;\n  int64_t step;", "must be its first member"),
+        "client.h",
+        "  uint32_t struct_size; /* set by the caller */\n  int64_t step;",
+        "  uint64_t struct_size;\n  int64_t step;",
+        "must be its first member",
+    ),
 }
 
 
@@ -61,8 +79,14 @@ class Copy:
         path.write_text(text.replace(before, after))
 
     def check(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [str(ROOT / "scripts/check-abi"), "--include", str(self.include), "--descriptions",
-                   str(self.descriptions), *arguments]
+        command = [
+            str(ROOT / "scripts/check-abi"),
+            "--include",
+            str(self.include),
+            "--descriptions",
+            str(self.descriptions),
+            *arguments,
+        ]
         return subprocess.run(command, capture_output=True, text=True)
 
     def sizes(self) -> str:
@@ -113,12 +137,18 @@ def test_an_addition_needs_a_higher_minor_version(copy: Copy, change: tuple[str,
 def test_sizes_stay_those_of_the_first_version(copy: Copy) -> None:
     before = copy.sizes()
     copy.change(*ADDED_MEMBER)
-    copy.change("client.h", "/* ---- Tokenizers */", "typedef struct seam_later {\n  uint32_t struct_size;\n"
-                "  uint32_t flags;\n} seam_later;")
+    copy.change(
+        "client.h",
+        "/* ---- Tokenizers */",
+        "typedef struct seam_later {\n  uint32_t struct_size;\n  uint32_t flags;\n} seam_later;",
+    )
     copy.change(*MINOR)
     assert copy.check("--update").returncode == 0
-    grown = [line for line in (copy.descriptions / "1.1/abi.txt").read_text().splitlines()
-             if line.startswith("struct seam_generate_options ")]
+    grown = [
+        line
+        for line in (copy.descriptions / "1.1/abi.txt").read_text().splitlines()
+        if line.startswith("struct seam_generate_options ")
+    ]
     assert grown == ["struct seam_generate_options size 96"]
     added = "#define SEAM_LATER_SIZE_1_1 8u\n"
     assert copy.sizes().replace(added, "") == before != copy.sizes()

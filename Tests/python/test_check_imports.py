@@ -34,7 +34,8 @@ FILES = {
     "python/seamkit/inner/__init__.py": "",
     "python/seamkit/inner/face.py": (
         "from typing import TYPE_CHECKING\nfrom seamkit import errors\nif TYPE_CHECKING:\n"
-        "    from seamkit.inner.back import Back\n"),
+        "    from seamkit.inner.back import Back\n"
+    ),
     "python/seamkit/inner/back.py": "from .face import Face\n",
     "python/seamkit/outer/__init__.py": "",
     "python/seamkit/outer/top.py": "from seamkit.inner import back\n",
@@ -55,8 +56,7 @@ def check(root: Path, changes: dict[str, str], manifest: str = MANIFEST) -> subp
         (root / name).write_text(text)
     (root / "include").mkdir()
     (root / "include/module.modulemap").write_text("module CSeam {}\n")
-    return subprocess.run(
-        [ROOT / "scripts/check-imports", "--root", root], capture_output=True, text=True, check=False)
+    return subprocess.run([ROOT / "scripts/check-imports", "--root", root], capture_output=True, text=True, check=False)
 
 
 def test_imports_that_go_one_way_pass(tmp_path: Path) -> None:
@@ -66,25 +66,35 @@ def test_imports_that_go_one_way_pass(tmp_path: Path) -> None:
 
 MISTAKES = {
     "undeclared": (
-        {"Sources/High/High.swift": "import Middle\nimport Low\n"}, "Sources/High/High.swift:2: High imports Low, which"),
+        {"Sources/High/High.swift": "import Middle\nimport Low\n"},
+        "Sources/High/High.swift:2: High imports Low, which",
+    ),
     "upwards": ({"Sources/Low/Low.swift": "import High\n"}, "Sources/Low/Low.swift:1: Low imports High, which"),
     "after a text": (
-        {"Sources/Low/Low.swift": 'let text = """\n    x\n    """\nimport High\n'}, "Sources/Low/Low.swift:4: Low imports"),
+        {"Sources/Low/Low.swift": 'let text = """\n    x\n    """\nimport High\n'},
+        "Sources/Low/Low.swift:4: Low imports",
+    ),
     "core on a plugin": (
-        {"Sources/High/High.swift": "import Method\n"}, "Sources/High/High.swift:1: High depends on the plugin Method;"),
+        {"Sources/High/High.swift": "import Method\n"},
+        "Sources/High/High.swift:1: High depends on the plugin Method;",
+    ),
     "plugin on the core": (
         {"Plugins/Method/Method.swift": "import Low\n"},
-        "Plugins/Method/Method.swift:1: the plugin Method depends on Low; of ours it may have CSeam and SeamPlugin alone"),
+        "Plugins/Method/Method.swift:1: the plugin Method depends on Low; of ours it may have CSeam and SeamPlugin alone",
+    ),
     "Python packages": (
         {"python/seamkit/inner/back.py": "def f():\n    from seamkit.outer import top\n"},
         "python/seamkit/inner/back.py:2: seamkit.inner.back imports seamkit.outer; these packages import each other: "
-        "seamkit.inner, seamkit.outer"),
+        "seamkit.inner, seamkit.outer",
+    ),
     "Python modules": (
         {"python/seamkit/inner/face.py": "from . import back\n"},
-        "python/seamkit/inner/face.py:1: seamkit.inner.face imports seamkit.inner.back; these modules import each other"),
+        "python/seamkit/inner/face.py:1: seamkit.inner.face imports seamkit.inner.back; these modules import each other",
+    ),
     "a circle that is gone": (
         {"python/seamkit/torch/site.py": ""},
-        "seamkit.torch.site imports seamkit.torch.families no more: take this off KNOWN"),
+        "seamkit.torch.site imports seamkit.torch.families no more: take this off KNOWN",
+    ),
 }
 
 
@@ -97,9 +107,16 @@ def test_a_mistake_is_told_with_its_place(tmp_path: Path, name: str) -> None:
 
 
 DEPENDENCIES = {
-    "core on a plugin": ('"Low")', '"Low", dependencies: ["Method"])', "Package.swift:8: Low depends on the plugin Method"),
+    "core on a plugin": (
+        '"Low")',
+        '"Low", dependencies: ["Method"])',
+        "Package.swift:8: Low depends on the plugin Method",
+    ),
     "plugin on the core": (
-        '["SeamPlugin", "CSeam"]', '["SeamPlugin", "High"]', "Package.swift:12: the plugin Method depends on High"),
+        '["SeamPlugin", "CSeam"]',
+        '["SeamPlugin", "High"]',
+        "Package.swift:12: the plugin Method depends on High",
+    ),
     "circle": ('"Low")', '"Low", dependencies: ["High"])', "these depend on each other: High, Low, Middle"),
 }
 

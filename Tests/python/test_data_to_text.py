@@ -58,9 +58,21 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def evaluate(model: Path, files: Path, *more: str | Path) -> dict[str, Any]:
-    return json.loads(seam(
-        "evaluate", "--model", model, "--data", files / "pairs.csv", "--source-format", "e2e", "--json",
-        "--max-new-tokens", "30", *more))
+    return json.loads(
+        seam(
+            "evaluate",
+            "--model",
+            model,
+            "--data",
+            files / "pairs.csv",
+            "--source-format",
+            "e2e",
+            "--json",
+            "--max-new-tokens",
+            "30",
+            *more,
+        )
+    )
 
 
 def reference(path: Path) -> tuple[LlamaForCausalLM, Tokenizer]:
@@ -78,7 +90,7 @@ def test_loss_and_texts_are_those_of_transformers(files: Path) -> None:
         target = [*tokenizer.encode(row[1], add_special_tokens=False).ids, END]
         assert source[0] == BEGIN and source.count(BEGIN) == 1
         with torch.no_grad():
-            logits = model(torch.tensor([source + target])).logits[0, len(source) - 1:-1]
+            logits = model(torch.tensor([source + target])).logits[0, len(source) - 1 : -1]
         loss += torch.nn.functional.cross_entropy(logits, torch.tensor(target), reduction="sum").item()
         right += (logits.argmax(-1) == torch.tensor(target)).sum().item()
         count += len(target)
@@ -95,25 +107,60 @@ def test_loss_and_texts_are_those_of_transformers(files: Path) -> None:
         source = torch.tensor([tokenizer.encode(line["source"]).ids])
         with torch.no_grad():
             ids = model.generate(
-                source, attention_mask=torch.ones_like(source), do_sample=False, max_new_tokens=30, pad_token_id=PAD,
-                eos_token_id=END)
-        assert line["prediction"] == tokenizer.decode(ids[0, source.shape[1]:].tolist())
+                source,
+                attention_mask=torch.ones_like(source),
+                do_sample=False,
+                max_new_tokens=30,
+                pad_token_id=PAD,
+                eos_token_id=END,
+            )
+        assert line["prediction"] == tokenizer.decode(ids[0, source.shape[1] :].tolist())
 
 
 def test_a_trained_model_ends_its_texts(files: Path, tmp_path: Path) -> None:
     seam(
-        "train", "--model", files / "model", "--adapter", "none", "--train-backbone", "--train", files / "pairs.csv",
-        "--source-format", "e2e", "--steps", "120", "--batch-size", "4", "--backbone-learning-rate", "1e-2",
-        "--output", tmp_path / "run")
+        "train",
+        "--model",
+        files / "model",
+        "--adapter",
+        "none",
+        "--train-backbone",
+        "--train",
+        files / "pairs.csv",
+        "--source-format",
+        "e2e",
+        "--steps",
+        "120",
+        "--batch-size",
+        "4",
+        "--backbone-learning-rate",
+        "1e-2",
+        "--output",
+        tmp_path / "run",
+    )
     found = evaluate(tmp_path / "run" / "backbone", files, "--metric", "exact-match", "--metric", "bleu-mteval")
     assert found["exact_match"] == 100 and found["bleu_mteval"] == pytest.approx(100)
 
 
 def test_options_of_the_sources(files: Path) -> None:
-    (files / "plain.jsonl").write_text("".join(
-        json.dumps({"source": text, "target": target}) + "\n" for text, target in [("a", "b"), ("c", "b"), ("a", "d")]))
-    arguments = ["evaluate", "--model", files / "model", "--data", files / "plain.jsonl", "--json",
-                 "--max-new-tokens", "3", "--predictions", files / "plain.out"]
+    (files / "plain.jsonl").write_text(
+        "".join(
+            json.dumps({"source": text, "target": target}) + "\n"
+            for text, target in [("a", "b"), ("c", "b"), ("a", "d")]
+        )
+    )
+    arguments = [
+        "evaluate",
+        "--model",
+        files / "model",
+        "--data",
+        files / "plain.jsonl",
+        "--json",
+        "--max-new-tokens",
+        "3",
+        "--predictions",
+        files / "plain.out",
+    ]
     found = json.loads(seam(*arguments))
     assert found["examples"] == 3 and "sources" not in found and "exact_match" in found
     assert len((files / "plain.out").read_text().splitlines()) == 3
@@ -123,11 +170,14 @@ def test_options_of_the_sources(files: Path) -> None:
     assert [line.get("targets", line.get("target")) for line in lines] == [["b", "d"], "b"]
 
 
-@pytest.mark.parametrize("text, words", [
-    ("name[A], area", 'line 3: "mr" must be a meaning representation like'),
-    ("name[A] area[b]", 'found "area[b]" behind "name", where a comma should be'),
-    ("name[A", 'no closing bracket behind the value of "name"'),
-])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("name[A], area", 'line 3: "mr" must be a meaning representation like'),
+        ("name[A] area[b]", 'found "area[b]" behind "name", where a comma should be'),
+        ("name[A", 'no closing bracket behind the value of "name"'),
+    ],
+)
 def test_what_is_no_meaning_representation(files: Path, tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "bad.csv"
     with path.open("w", newline="") as file:

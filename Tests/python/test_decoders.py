@@ -13,7 +13,7 @@ import torch
 from seam_abi import Array, SeamError, constant
 from seam_objects import Batch, Runtime
 from single_stack import DECODERS, LLAMA3, padded, places, reference, rope, save
-from tiny_models import END, FIRST_WORD, PAD, VOCABULARY
+from tiny_models import END, FIRST_WORD, PAD
 
 # Of the largest value: f32 on both sides, sums in another order (as in test_backbones.py).
 TOLERANCE = 1e-5
@@ -28,8 +28,9 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def outputs(hugging_face: Any, ids: Array, mask: Array) -> Any:
     given = {"input_ids": ids, "attention_mask": mask, "position_ids": places(mask)}
     with torch.no_grad():
-        return hugging_face(**{name: torch.from_numpy(each).long() for name, each in given.items()},
-                            output_hidden_states=True)
+        return hugging_face(
+            **{name: torch.from_numpy(each).long() for name, each in given.items()}, output_hidden_states=True
+        )
 
 
 def assert_close(found: Array, expected: Array, visible: Array) -> None:
@@ -123,9 +124,14 @@ def test_generation(model: Any, search: str, front: bool) -> None:
     ids, mask = in_front(ids, mask)
     with torch.no_grad():
         expected = hugging_face.generate(
-            torch.from_numpy(ids).long(), attention_mask=torch.from_numpy(mask).long(), do_sample=False, **common,
-            return_dict_in_generate=True, output_scores=True)
-    assert [each.tokens for each in found] == [until_end(row[ids.shape[1]:]) for row in expected.sequences.tolist()]
+            torch.from_numpy(ids).long(),
+            attention_mask=torch.from_numpy(mask).long(),
+            do_sample=False,
+            **common,
+            return_dict_in_generate=True,
+            output_scores=True,
+        )
+    assert [each.tokens for each in found] == [until_end(row[ids.shape[1] :]) for row in expected.sequences.tolist()]
     if (scores := expected.get("sequences_scores")) is not None:
         assert [each.score for each in found] == pytest.approx(scores.tolist(), rel=1e-4, abs=1e-5)
 
@@ -162,6 +168,7 @@ def test_the_limit_counts_the_prompt(model: Any) -> None:
 
 # ---- Training
 
+
 @pytest.mark.parametrize("name", ["gpt2", "llama-biases"])
 def test_a_training_step_is_that_of_pytorch(runtime: Runtime, tmp_path: Path, name: str) -> None:
     """Losses of Adam steps on all weights: the gradient passes the rotation, grouped heads and fused projections."""
@@ -171,8 +178,12 @@ def test_a_training_step_is_that_of_pytorch(runtime: Runtime, tmp_path: Path, na
     labels = np.where(mask == 1, ids, -100).astype(np.int32)
     rate = 1e-3
     session.begin_training(
-        train_backbone=1, backbone_learning_rate=rate, optimizer=constant("SEAM_OPTIMIZER_ADAM"), weight_decay=0.0,
-        max_grad_norm=0.0)
+        train_backbone=1,
+        backbone_learning_rate=rate,
+        optimizer=constant("SEAM_OPTIMIZER_ADAM"),
+        weight_decay=0.0,
+        max_grad_norm=0.0,
+    )
     optimizer = torch.optim.Adam(hugging_face.parameters(), lr=rate)
     given = {"input_ids": ids, "attention_mask": mask, "labels": labels}
     for _ in range(4):
@@ -195,12 +206,17 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "odd heads": ("llama", {"head_dim": 5}, "an even head_dim"),
     "negative heads": ("llama", {"head_dim": -2}, "'head_dim' is -2; expected 1 to"),
     "yarn": (
-        "llama", {"rope_parameters": rope("yarn", factor=2.0)}, "of the type 'yarn'; expected default, linear or llama3"),
+        "llama",
+        {"rope_parameters": rope("yarn", factor=2.0)},
+        "of the type 'yarn'; expected default, linear or llama3",
+    ),
     "older yarn": ("llama", {"rope_parameters": None, "rope_scaling": {"type": "yarn"}}, "of the type 'yarn'"),
     "no factor": ("llama", {"rope_parameters": rope("linear")}, "'rope_parameters.factor' is missing"),
     "no frequencies": (
-        "llama", {"rope_parameters": LLAMA3 | {"high_freq_factor": 0.5}},
-        "'rope_parameters.high_freq_factor' must be above 'rope_parameters.low_freq_factor'"),
+        "llama",
+        {"rope_parameters": LLAMA3 | {"high_freq_factor": 0.5}},
+        "'rope_parameters.high_freq_factor' must be above 'rope_parameters.low_freq_factor'",
+    ),
     "partial": ("llama", {"partial_rotary_factor": 0.5}, "no 'partial_rotary_factor'"),
     "base": ("llama", {"rope_parameters": rope("default") | {"rope_theta": -1}}, "'rope_theta' above 1"),
     "no head": ("llama-tied", {"tie_word_embeddings": False}, '"lm_head.weight"'),

@@ -178,9 +178,19 @@ def called(adapter: Adapter, given: Any, hidden: Array | None, size: int = ctype
     """What the package does not pass on to the library."""
     options, labels = c.seam_fit_options(struct_size=size), np.ascontiguousarray(given.labels, np.int32)
     checked(
-        "seam_adapter_fit", adapter.handle, pointer(given.scores, ctypes.c_float), pointer(hidden, ctypes.c_float),
-        pointer(labels, ctypes.c_int32), None, len(labels), ctypes.byref(options), c.seam_progress_callback(), None,
-        None, 0)
+        "seam_adapter_fit",
+        adapter.handle,
+        pointer(given.scores, ctypes.c_float),
+        pointer(hidden, ctypes.c_float),
+        pointer(labels, ctypes.c_int32),
+        None,
+        len(labels),
+        ctypes.byref(options),
+        c.seam_progress_callback(),
+        None,
+        None,
+        0,
+    )
 
 
 def test_errors(backbone: Backbone) -> None:
@@ -196,22 +206,41 @@ def test_errors(backbone: Backbone) -> None:
     refused("SEAM_INVALID_ARGUMENT", "number of classes must be", backbone.classifier, "dect", -(2**62))
     refused("SEAM_INVALID_ARGUMENT", "attaches to encoder.output", backbone.classifier, "repcali", 2)
     refused("SEAM_INVALID_ARGUMENT", "needs at least 2 classes, found 0", backbone.adapter, "dect")
-    refused("SEAM_INVALID_ARGUMENT", "on encoder.output, not on decoder.output", backbone.adapter("repcali").fit,
-            given.scores[:, :0], given.hidden, given.labels)
+    refused(
+        "SEAM_INVALID_ARGUMENT",
+        "on encoder.output, not on decoder.output",
+        backbone.adapter("repcali").fit,
+        given.scores[:, :0],
+        given.hidden,
+        given.labels,
+    )
     refused("SEAM_INVALID_ARGUMENT", "epochs must be 1 or more, found 0", fit, adapter, given, epochs=0)
     refused("SEAM_INVALID_ARGUMENT", "argument hidden is NULL", called, adapter, given, None)
     refused("SEAM_INVALID_ARGUMENT", "struct_size of argument options", called, adapter, given, given.hidden, size=8)
-    refused("SEAM_INVALID_ARGUMENT", "there are no examples", adapter.fit, given.scores[:0], given.hidden[:0],
-            given.labels[:0])
+    refused(
+        "SEAM_INVALID_ARGUMENT",
+        "there are no examples",
+        adapter.fit,
+        given.scores[:0],
+        given.hidden[:0],
+        given.labels[:0],
+    )
     labels = given.labels.copy()
     labels[5] = 4
-    refused("SEAM_INVALID_ARGUMENT", "label of example 5 must be 0 ... 3, found 4", adapter.fit, given.scores,
-            given.hidden, labels)
+    refused(
+        "SEAM_INVALID_ARGUMENT",
+        "label of example 5 must be 0 ... 3, found 4",
+        adapter.fit,
+        given.scores,
+        given.hidden,
+        labels,
+    )
     refused("SEAM_INVALID_ARGUMENT", "class 1 has none", adapter.fit, given.scores, given.hidden, labels * 0)
     hidden = given.hidden.copy()
     hidden[7, 2] = np.nan
-    refused("SEAM_NUMERIC", "hidden of example 7 must be finite.*column 2", adapter.fit, given.scores, hidden,
-            given.labels)
+    refused(
+        "SEAM_NUMERIC", "hidden of example 7 must be finite.*column 2", adapter.fit, given.scores, hidden, given.labels
+    )
     refused("SEAM_NUMERIC", "hidden of example 7 must be finite", adapter.classify, given.scores, hidden)
     empty = given.empty.copy()
     empty[2] = 0

@@ -13,9 +13,8 @@ import torch
 import transformers
 
 from seam_abi import Array, SeamError, constant
-from seam_objects import Backbone, Batch, Runtime
+from seam_objects import Batch, Runtime
 from single_stack import ENCODERS, padded, reference, save
-
 
 # Of the largest value: f32 on both sides, sums in another order (as in test_backbones.py).
 TOLERANCE = 1e-5
@@ -29,8 +28,9 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def outputs(hugging_face: Any, **arrays: Array) -> Any:
     with torch.no_grad():
-        return hugging_face(**{name: torch.from_numpy(each).long() for name, each in arrays.items()},
-                            output_hidden_states=True)
+        return hugging_face(
+            **{name: torch.from_numpy(each).long() for name, each in arrays.items()}, output_hidden_states=True
+        )
 
 
 def assert_close(found: Array, expected: Array, visible: Array | None = None) -> None:
@@ -75,10 +75,18 @@ def test_description(model: Any) -> None:
     assert info.eos_token_ids[: info.eos_token_count] == [2]
     assert info.mask_token_id == -1
     seams = {info.seams[index] for index in range(info.seam_count)}
-    assert seams == {b"encoder.output", b"layer.output", b"projection", b"attention.prefix", b"prefix.tokens", b"decoder.output"}
+    assert seams == {
+        b"encoder.output",
+        b"layer.output",
+        b"projection",
+        b"attention.prefix",
+        b"prefix.tokens",
+        b"decoder.output",
+    }
     whole = Batch(np.full((1, limit), 7))
     assert_close(
-        backbone.session().encode(whole), outputs(hugging_face, input_ids=whole.input_ids).hidden_states[-1].numpy())
+        backbone.session().encode(whole), outputs(hugging_face, input_ids=whole.input_ids).hidden_states[-1].numpy()
+    )
     with pytest.raises(SeamError, match=f"at most {limit} positions"):
         backbone.session().encode(Batch(np.full((1, limit + 1), 7)))
 
@@ -110,6 +118,7 @@ def test_a_score_is_that_of_every_position(model: Any) -> None:
 
 
 # ---- Pooling
+
 
 def pooled(kind: str, states: Array, mask: Array) -> Array:
     """Each kind written out, text by text."""
@@ -146,6 +155,7 @@ def test_a_pooler_that_the_file_lacks(runtime: Runtime, tmp_path: Path) -> None:
 
 
 # ---- Bad files and calls
+
 
 def changed(path: Path, **changes: Any) -> Path:
     file = path / "config.json"

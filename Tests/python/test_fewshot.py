@@ -45,7 +45,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     folder = tmp_path_factory.mktemp("reviews")
     (folder / "words.json").write_text(json.dumps(WORDS))
     return Data(
-        folder, write_reviews(folder / "train.jsonl", SHOTS, 1), write_reviews(folder / "test.jsonl", TESTED, 2))
+        folder, write_reviews(folder / "train.jsonl", SHOTS, 1), write_reviews(folder / "test.jsonl", TESTED, 2)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -68,8 +69,21 @@ class Experiment:
 
     def run(self, *more: str | Path, output: str = "run", shots: str = str(SHOTS), seeds: int = 1) -> str:
         return seam(
-            "fewshot", "--model", self.model.folder, *self.data.arguments, "--cache", self.folder / "cache",
-            "--output", self.folder / output, "--overwrite", "--seeds", str(seeds), *more, "--shots", *shots.split())
+            "fewshot",
+            "--model",
+            self.model.folder,
+            *self.data.arguments,
+            "--cache",
+            self.folder / "cache",
+            "--output",
+            self.folder / output,
+            "--overwrite",
+            "--seeds",
+            str(seeds),
+            *more,
+            "--shots",
+            *shots.split(),
+        )
 
     def results(self, output: str = "run") -> dict[tuple[str, int], Any]:
         rows = json.loads((self.folder / output / "results.json").read_text())["results"]
@@ -101,7 +115,8 @@ def metrics(predicted: Array, rows: list[dict[str, str]]) -> tuple[float, float]
     actual = np.array([LABELS.index(each["label"]) for each in rows])
     f1 = [
         2 * ((predicted == label) & (actual == label)).sum() / ((predicted == label).sum() + (actual == label).sum())
-        for label in range(len(LABELS))]
+        for label in range(len(LABELS))
+    ]
     return float((predicted == actual).mean()), float(np.mean(f1))
 
 
@@ -128,19 +143,19 @@ def test_features_are_those_of_transformers(experiment: Experiment) -> None:
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2", "llama-sentencepiece", "t5-mask"])
-def test_the_mean_of_several_tokens(
-    name: str, data: Data, models: Callable[[str], Model], tmp_path: Path
-) -> None:
+def test_the_mean_of_several_tokens(name: str, data: Data, models: Callable[[str], Model], tmp_path: Path) -> None:
     model = models(name)
     assert len(model.tokens("unbelievable")) > 1 and len(model.tokens("great")) == 1
     Experiment(model, data, tmp_path).run(
-        "--multi-token", "mean", "--method", "zero-shot", "--template", model.family.template)
+        "--multi-token", "mean", "--method", "zero-shot", "--template", model.family.template
+    )
     found = cached(tmp_path / "cache")
     texts = [each["text"] for each in data.test]
     answers = [model.answer(model.prompt(text)).logits for text in texts]
     close(
         np.array([found[text][0] for text in texts]),
-        np.array([model.word_scores(logits, "mean") for logits in answers if logits is not None]))
+        np.array([model.word_scores(logits, "mean") for logits in answers if logits is not None]),
+    )
 
 
 @pytest.mark.parametrize("name", ["bert", "bert-no-head", "roberta", "gpt2", "llama", "bart-mask"])
@@ -193,6 +208,7 @@ def test_a_tokenizer_that_cuts(data: Data, tmp_path: Path) -> None:
 
 def similarities(found: dict[str, tuple[Array, Array]], texts: list[str]) -> Array:
     """20 times the cosines with the label words' vectors."""
+
     def normal(names: list[str]) -> Array:
         rows = np.array([found[name][1] for name in names], np.float64)
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -225,8 +241,12 @@ def test_methods(experiment: Experiment) -> None:
     regression = LogisticRegression(tol=1e-8, max_iter=100_000).fit(known, labels)
     check(results["logistic-regression", SHOTS], regression.predict(asked), test)
     assert {(name, row["queries"]) for (name, _), row in results.items()} == {
-        ("zero-shot", 0), ("calibrated-zero-shot", 1), ("class-mean", len(train)), ("logistic-regression", len(train)),
-        ("dect", len(train) + 1)}
+        ("zero-shot", 0),
+        ("calibrated-zero-shot", 1),
+        ("class-mean", len(train)),
+        ("logistic-regression", len(train)),
+        ("dect", len(train) + 1),
+    }
 
 
 def test_a_saved_adapter_gives_the_same_accuracy(experiment: Experiment) -> None:
@@ -242,7 +262,8 @@ def test_a_saved_adapter_gives_the_same_accuracy(experiment: Experiment) -> None
     labels = seam(*arguments, *texts).splitlines()
     actual = [each["label"] for each in experiment.data.test]
     assert 100 * np.mean([one == other for one, other in zip(labels, actual, strict=True)]) == pytest.approx(
-        found["accuracy"])
+        found["accuracy"]
+    )
     lines = [json.loads(line) for line in seam(*arguments, "--json", *texts[:3]).splitlines()]
     assert [line["label"] for line in lines] == labels[:3] and [line["text"] for line in lines] == texts[:3]
     assert all(max(line["scores"], key=line["scores"].get) == line["label"] for line in lines)
@@ -303,7 +324,8 @@ def test_seeds_shots_and_a_limit(bert: Experiment) -> None:
     assert "test.jsonl, 20 texts, bert" in done
     results = bert.results()
     assert {key for key in results if key[1]} == {
-        (method, shots) for method in ("class-mean", "logistic-regression", "dect") for shots in (1, 4)}
+        (method, shots) for method in ("class-mean", "logistic-regression", "dect") for shots in (1, 4)
+    }
     assert all(row["accuracy"]["n"] == (3 if shots else 1) for (_, shots), row in results.items())
     # Each draw is what its adapter comes to on the same texts.
     limited = bert.folder / "limited.jsonl"
@@ -317,9 +339,12 @@ def test_seeds_shots_and_a_limit(bert: Experiment) -> None:
     # The same again, and another draw for another seed.
     bert.run("--test-limit", "20", shots="4 1", seeds=3, output="again")
     weights = {
-        output: [(bert.folder / output / f"adapters/shots-4/seed-{seed}/adapter_model.safetensors").read_bytes()
-                 for seed in range(3)]
-        for output in ("run", "again")}
+        output: [
+            (bert.folder / output / f"adapters/shots-4/seed-{seed}/adapter_model.safetensors").read_bytes()
+            for seed in range(3)
+        ]
+        for output in ("run", "again")
+    }
     assert weights["run"] == weights["again"] and len(set(weights["run"])) == 3
 
 
@@ -330,8 +355,21 @@ def test_in_context(data: Data, models: Callable[[str], Model], tmp_path: Path) 
     rows = [next(each for each in data.train if each["label"] == label and len(each["text"]) < 30) for label in LABELS]
     (tmp_path / "few.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
     done = run(
-        "fewshot", "--model", model.folder, *data.arguments, "--train", tmp_path / "few.jsonl", "--method",
-        "in-context", "--shots", "1", "--seeds", "1", "--output", tmp_path / "run")
+        "fewshot",
+        "--model",
+        model.folder,
+        *data.arguments,
+        "--train",
+        tmp_path / "few.jsonl",
+        "--method",
+        "in-context",
+        "--shots",
+        "1",
+        "--seeds",
+        "1",
+        "--output",
+        tmp_path / "run",
+    )
     assert done.returncode == 0, done.stderr
     solved = [f"{each['text']} In summary, it was {WORDS[each['label']][0]}" for each in rows]
     scores, crowded = [], 0
@@ -357,11 +395,20 @@ def test_pairs_of_texts(bert: Experiment, tmp_path: Path) -> None:
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(each) + "\n" for each in pairs[name]))
     template = "{text} [MASK] {text_b}"
     bert.run(
-        "--train", tmp_path / "train.jsonl", "--test", tmp_path / "test.jsonl", "--template", template,
-        "--text-b-column", "other", shots="2")
+        "--train",
+        tmp_path / "train.jsonl",
+        "--test",
+        tmp_path / "test.jsonl",
+        "--template",
+        template,
+        "--text-b-column",
+        "other",
+        shots="2",
+    )
     answers = [
         bert.model.answer(bert.model.prompt(each["text"], template).replace("{text_b}", each["other"]))
-        for each in pairs["test"]]
+        for each in pairs["test"]
+    ]
     scores = np.array([bert.model.word_scores(each.logits) for each in answers if each.logits is not None])
     check(bert.results()["zero-shot", 0], OWNERS[scores.argmax(1)], pairs["test"])
 

@@ -35,8 +35,18 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def arguments(good: Path, model: str = "bert") -> list[str | Path]:
     data = [part for name in ("train", "test") for part in (f"--{name}", good / f"{name}.jsonl")]
-    return ["fewshot", "--model", good / model, *data, "--verbalizer", good / "words.json", "--shots", str(SHOTS),
-            "--seeds", "2"]
+    return [
+        "fewshot",
+        "--model",
+        good / model,
+        *data,
+        "--verbalizer",
+        good / "words.json",
+        "--shots",
+        str(SHOTS),
+        "--seeds",
+        "2",
+    ]
 
 
 def refusal(*command: str | Path, status: int = 1) -> str:
@@ -71,46 +81,60 @@ TWO_EACH = ONE_EACH + [("so bad", "negative"), ("so good", "positive"), ("so odd
 CASES = {
     "a label without words": Case(["words.json", 'label "mixed" has no words'], words=WORDS | {"mixed": []}),
     "an empty word": Case(["words.json", 'label "mixed" has an empty word'], words=WORDS | {"mixed": [""]}),
-    "an unknown word": Case(['"日本" of label "mixed" is not in the model\'s vocabulary'], words=WORDS | {"mixed": "日本"}),
+    "an unknown word": Case(
+        ['"日本" of label "mixed" is not in the model\'s vocabulary'], words=WORDS | {"mixed": "日本"}
+    ),
     "the same first token": Case(
         ['"unbelievable"', '"unbeliever"', '"mixed"', '"positive"', "same first token", 'multi-token "mean" may'],
-        words=WORDS | {"positive": "unbeliever"}),
+        words=WORDS | {"positive": "unbeliever"},
+    ),
     "one label": Case(["words.json", "expected 2 labels or more, found 1"], words={"negative": "bad"}),
     "words that are no JSON": Case(["words.json", "line 1"], words="{"),
     "a class without an example": Case(
-        ["train.jsonl", 'class "mixed" has 0 examples, too few for 2 shots'], train=rows(*ONE_EACH[:2] * 4)),
+        ["train.jsonl", 'class "mixed" has 0 examples, too few for 2 shots'], train=rows(*ONE_EACH[:2] * 4)
+    ),
     "too few examples": Case(
-        ["train.jsonl", '"negative" has 4 examples, too few for 5 shots'], more=["--shots", "1", "5"]),
+        ["train.jsonl", '"negative" has 4 examples, too few for 5 shots'], more=["--shots", "1", "5"]
+    ),
     "no {text}": Case(["there is no {text} in it"], more=["--template", "It was [MASK]."]),
     "an unknown placeholder": Case(["{title} is unknown"], more=["--template", "{title} {text} [MASK]"]),
     "two masks": Case(["at most one [MASK], found 2"], more=["--template", "{text} [MASK] [MASK]"]),
     "no mask": Case(["has no [MASK], where this model gives its answer"], more=["--template", "{text} It was"]),
     "text behind the mask": Case(["has text after [MASK]"], model="gpt2", more=["--template", MASKED]),
     "a mask without a head": Case(
-        ["no language-model head to fill it"], model="bert-no-head", more=["--template", MASKED]),
+        ["no language-model head to fill it"], model="bert-no-head", more=["--template", MASKED]
+    ),
     "no mask token": Case(["tokenizer has no mask token"], model="gpt2-as-bert"),
     "a template too long": Case(
-        ["without its text is longer than the 40 tokens"], more=["--template", "{text} [MASK]" + " was" * 40]),
+        ["without its text is longer than the 40 tokens"], more=["--template", "{text} [MASK]" + " was" * 40]
+    ),
     "a text that spells the mask": Case(
-        ['"it was [MASK] bad', '"[MASK]" once, found it 2 times'], test=rows(("it was [MASK] bad", "negative"))),
+        ['"it was [MASK] bad', '"[MASK]" once, found it 2 times'], test=rows(("it was [MASK] bad", "negative"))
+    ),
     "a text twice": Case(
         ["train.jsonl: lines 1 and 4 hold the same text", "allow duplicates"],
-        train=rows(*TWO_EACH[:3], TWO_EACH[0], *TWO_EACH[4:])),
+        train=rows(*TWO_EACH[:3], TWO_EACH[0], *TWO_EACH[4:]),
+    ),
     "a text with two labels": Case(
-        ["train.jsonl: lines 1 and 5", 'with the labels "negative" and "positive"'], more=["--allow-duplicates"],
-        train=rows(*TWO_EACH[:4], ("it was bad", "positive"), TWO_EACH[5])),
+        ["train.jsonl: lines 1 and 5", 'with the labels "negative" and "positive"'],
+        more=["--allow-duplicates"],
+        train=rows(*TWO_EACH[:4], ("it was bad", "positive"), TWO_EACH[5]),
+    ),
     "an unknown label": Case(
         ["test.jsonl, line 2", 'the label "so" is unknown, known are "negative", "positive", "mixed"'],
-        test=rows(ONE_EACH[0], ("it was", "so"))),
+        test=rows(ONE_EACH[0], ("it was", "so")),
+    ),
     "a label that is no text": Case(["test.jsonl, line 1", "found an array"], test=rows(("it was", ["so"]))),
     "bytes that are no UTF-8": Case(["test.jsonl", "line 1", "UTF-8"], test=b'{"text": "\xff", "label": "mixed"}\n'),
     "a missing column": Case(["train.jsonl", "sentence"], more=["--text-column", "sentence"]),
     "no second text": Case(
         ["train.jsonl", "has {text_b}, but there is no column of second texts"],
-        more=["--template", "{text} [MASK] {text_b}"]),
+        more=["--template", "{text} [MASK] {text_b}"],
+    ),
     "a second text too many": Case(
         ["test.jsonl", "has no {text_b}, but there is a column of second texts"],
-        test=rows(*ONE_EACH, text_b="and more")),
+        test=rows(*ONE_EACH, text_b="and more"),
+    ),
     "an empty text": Case(['test.jsonl, line 1: "text" must be a text, found an empty one'], test=rows((" ", "mixed"))),
     "an empty file": Case(["test.jsonl"], test=""),
     "no file": Case(["nowhere.jsonl"], more=["--test", "nowhere.jsonl"]),
@@ -119,7 +143,8 @@ CASES = {
     "no epochs": Case(["epochs must be 1 or more, found 0"], more=["--epochs", "0"]),
     "a negative limit": Case(["--test-limit must be 0 or more, found -1"], more=["--test-limit=-1"]),
     "a learning rate that is no number": Case(
-        ["learning_rate must be 0 or more, found nan"], more=["--learning-rate", "nan"]),
+        ["learning_rate must be 0 or more, found nan"], more=["--learning-rate", "nan"]
+    ),
     "a method twice": Case(["--method zero-shot is given twice"], more=["--method", "zero-shot"] * 2),
     "in-context on a masked model": Case(["decoder-only"], more=["--method", "in-context"]),
     "in-context on an encoder-decoder": Case(["decoder-only"], model="t5", more=["--method", "in-context"]),
@@ -131,13 +156,15 @@ CASES = {
     "NaN": Case(["model.safetensors", "NaN"], model="nan"),
     "an option for a server": Case(["are for a server: give --base-url"], more=["--api-model", "m"]),
     "a model and a server": Case(
-        ["is a local model, and a server is to be asked"], more=["--base-url", "http://127.0.0.1:1/v1"]),
+        ["is a local model, and a server is to be asked"], more=["--base-url", "http://127.0.0.1:1/v1"]
+    ),
 }
 
 
 @pytest.fixture
 def broken(good: Path, tmp_path: Path) -> Callable[[str], Path]:
     """Models that are not good."""
+
     def make(name: str) -> Path:
         folder = shutil.copytree(good / ("gpt2" if name == "gpt2-as-bert" else "bert"), tmp_path / name)
         if name == "nan":
@@ -167,7 +194,8 @@ def test_what_fewshot_refuses(good: Path, tmp_path: Path, broken: Callable[[str]
             (tmp_path / file).write_bytes(data if isinstance(data, bytes) else data.encode())
     model = good / case.model if (good / case.model).exists() else broken(case.model)
     sentence = refusal(
-        *arguments(tmp_path, str(model)), "--output", tmp_path / "run", "--cache", tmp_path / "cache", *case.more)
+        *arguments(tmp_path, str(model)), "--output", tmp_path / "run", "--cache", tmp_path / "cache", *case.more
+    )
     assert all(part in sentence for part in case.says), sentence
     assert not (tmp_path / "run").exists() or list((tmp_path / "run").rglob("*")) == []
     # Of texts that were asked before one that cannot be asked, answers may be kept.
@@ -240,8 +268,18 @@ def test_a_classifier_is_nothing_to_train_on_pairs(good: Path, tmp_path: Path) -
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text('{"source": "it was bad", "target": "good"}\n')
     sentence = refusal(
-        "train", "--model", good / "t5", "--adapter", "dect", "--train", pairs, "--steps", "1", "--output",
-        tmp_path / "run")
+        "train",
+        "--model",
+        good / "t5",
+        "--adapter",
+        "dect",
+        "--train",
+        pairs,
+        "--steps",
+        "1",
+        "--output",
+        tmp_path / "run",
+    )
     assert "decoder.output" in sentence and "classification" in sentence, sentence
     assert not (tmp_path / "run").exists()
     seam(*arguments(good, "t5"), "--method", "adapters", "--output", tmp_path / "few")

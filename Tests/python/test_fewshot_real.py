@@ -17,18 +17,38 @@ from fewshot_models import cached
 from seam_abi import Array
 
 TOPICS = {
-    "sport": ["The keeper saved a penalty in the last minute.", "She won the marathon by two seconds.",
-              "Their coach was fired after the third defeat.", "The match went into overtime."],
-    "money": ["The bank raised its interest rates again.", "Shares fell after the company cut its forecast.",
-              "Inflation is eating up the savings of pensioners.", "The fund invests in government bonds."],
-    "weather": ["Heavy rain is expected along the coast tonight.", "A cold front brings snow to the mountains.",
-                "It will be sunny and dry all week.", "The storm tore roofs off several houses."],
+    "sport": [
+        "The keeper saved a penalty in the last minute.",
+        "She won the marathon by two seconds.",
+        "Their coach was fired after the third defeat.",
+        "The match went into overtime.",
+    ],
+    "money": [
+        "The bank raised its interest rates again.",
+        "Shares fell after the company cut its forecast.",
+        "Inflation is eating up the savings of pensioners.",
+        "The fund invests in government bonds.",
+    ],
+    "weather": [
+        "Heavy rain is expected along the coast tonight.",
+        "A cold front brings snow to the mountains.",
+        "It will be sunny and dry all week.",
+        "The storm tore roofs off several houses.",
+    ],
 }
 REVIEWS = {
-    "negative": ["A waste of two hours.", "I nearly fell asleep, it was so boring.", "The worst film of the year.",
-                 "Poorly acted and badly written."],
-    "positive": ["A wonderful film, I loved every minute.", "The best acting I have seen in years.",
-                 "Funny, moving and beautifully shot.", "I would watch it again at once."],
+    "negative": [
+        "A waste of two hours.",
+        "I nearly fell asleep, it was so boring.",
+        "The worst film of the year.",
+        "Poorly acted and badly written.",
+    ],
+    "positive": [
+        "A wonderful film, I loved every minute.",
+        "The best acting I have seen in years.",
+        "Funny, moving and beautifully shot.",
+        "I would watch it again at once.",
+    ],
 }
 
 
@@ -44,8 +64,22 @@ def write(folder: Path, texts: dict[str, list[str]], words: dict[str, str]) -> l
         lines = [{"text": text, "label": label} for label in texts for text in texts[label][part]]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "words.json").write_text(json.dumps(words))
-    return ["--train", folder / "train.jsonl", "--test", folder / "test.jsonl", "--verbalizer", folder / "words.json",
-            "--shots", "2", "--seeds", "1", "--output", folder / "run", "--cache", folder / "cache"]
+    return [
+        "--train",
+        folder / "train.jsonl",
+        "--test",
+        folder / "test.jsonl",
+        "--verbalizer",
+        folder / "words.json",
+        "--shots",
+        "2",
+        "--seeds",
+        "1",
+        "--output",
+        folder / "run",
+        "--cache",
+        folder / "cache",
+    ]
 
 
 def accuracy(folder: Path) -> dict[str, float]:
@@ -101,7 +135,8 @@ def test_a_language_model_in_one_file(tmp_path: Path) -> None:
 
     def answer(text: str) -> tuple[Array, Array]:
         output = model(
-            **tokenizer(template.replace("{text}", text).rstrip(), return_tensors="pt"), output_hidden_states=True)
+            **tokenizer(template.replace("{text}", text).rstrip(), return_tensors="pt"), output_hidden_states=True
+        )
         return output.logits[0, -1, ids].numpy(), output.hidden_states[-1][0, -1].numpy()
 
     found = cached(tmp_path / "cache")

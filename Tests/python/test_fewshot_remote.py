@@ -33,9 +33,27 @@ def data(tmp_path: Path) -> Path:
 
 def arguments(data: Path, server: Server, *more: str | Path) -> list[str | Path]:
     return [
-        "fewshot", "--base-url", server.url, "--api-model", "some-model", "--train", data / "train.jsonl", "--test",
-        data / "test.jsonl", "--verbalizer", data / "words.json", "--template", TEMPLATE, "--shots", "4", "--seeds",
-        "1", "--output", data / "run", *more]
+        "fewshot",
+        "--base-url",
+        server.url,
+        "--api-model",
+        "some-model",
+        "--train",
+        data / "train.jsonl",
+        "--test",
+        data / "test.jsonl",
+        "--verbalizer",
+        data / "words.json",
+        "--template",
+        TEMPLATE,
+        "--shots",
+        "4",
+        "--seeds",
+        "1",
+        "--output",
+        data / "run",
+        *more,
+    ]
 
 
 def prompts(server: Server) -> list[str]:
@@ -59,15 +77,28 @@ def test_a_server_from_end_to_end(data: Path, server: Server) -> None:
         np.testing.assert_array_equal(found[text][0], np.float32(scores(prompt, ANSWERS)))
         np.testing.assert_array_equal(found[text][1], np.float32(vector(prompt)))
     best = [int(np.argmax(scores(asked[f"test {row}"], ANSWERS))) for row in range(30)]
-    [zero] = [row for row in json.loads((data / "run" / "results.json").read_text())["results"]
-              if row["method"] == "zero-shot"]
+    [zero] = [
+        row
+        for row in json.loads((data / "run" / "results.json").read_text())["results"]
+        if row["method"] == "zero-shot"
+    ]
     assert zero["accuracy"]["mean"] == pytest.approx(np.mean([one == row % 3 for row, one in enumerate(best)]))
     server.requests.clear()
     assert "The model was asked 0 times" in seam(*arguments(data, server, "--overwrite"))
     assert not prompts(server)
     labels = seam(
-        "classify", "--base-url", server.url, "--api-model", "some-model", "--cache", data / "run" / "cache",
-        "--adapter", data / "run" / "adapters" / "shots-4" / "seed-0", "train 0", "train 1").splitlines()
+        "classify",
+        "--base-url",
+        server.url,
+        "--api-model",
+        "some-model",
+        "--cache",
+        data / "run" / "cache",
+        "--adapter",
+        data / "run" / "adapters" / "shots-4" / "seed-0",
+        "train 0",
+        "train 1",
+    ).splitlines()
     assert len(labels) == 2 and set(labels) <= set(SAID) and not prompts(server)
 
 
@@ -75,7 +106,8 @@ def test_a_budget(data: Path, server: Server) -> None:
     done = run(*arguments(data, server, "--max-queries", "40"))
     assert (done.returncode, done.stdout) == (1, "") and len(server.requests) <= 40
     assert done.stderr.splitlines()[-1] == (
-        "Error: org.seamkit.remote: the limit max_queries = 40 leaves no room for more requests")
+        "Error: org.seamkit.remote: the limit max_queries = 40 leaves no room for more requests"
+    )
     assert [path.name for path in (data / "run").iterdir()] == ["cache"]
     first = len(cached(data / "run" / "cache"))
     assert first >= 15
@@ -135,7 +167,8 @@ def check_stopped(done: subprocess.CompletedProcess[str], output: Path) -> int:
     """How much was kept."""
     assert (done.returncode, done.stdout) == (130, ""), done
     assert done.stderr.splitlines()[-1] == (
-        f"stopped; the model's answers so far are in {output / 'cache'}, where the same command goes on from them")
+        f"stopped; the model's answers so far are in {output / 'cache'}, where the same command goes on from them"
+    )
     assert [path.name for path in output.iterdir()] == ["cache"]
     return len(cached(output / "cache"))
 
@@ -146,9 +179,24 @@ def test_stopping_a_local_model(tmp_path: Path) -> None:
     train = write_reviews(tmp_path / "train.jsonl", 2, 1)
     test = write_reviews(tmp_path / "test.jsonl", 4000, 2)
     arguments: list[str | Path] = [
-        "fewshot", "--model", tmp_path / "model", "--train", tmp_path / "train.jsonl", "--test",
-        tmp_path / "test.jsonl", "--verbalizer", tmp_path / "words.json", "--shots", "2", "--seeds", "1", "--output", tmp_path / "run",
-        "--threads", "1"]
+        "fewshot",
+        "--model",
+        tmp_path / "model",
+        "--train",
+        tmp_path / "train.jsonl",
+        "--test",
+        tmp_path / "test.jsonl",
+        "--verbalizer",
+        tmp_path / "words.json",
+        "--shots",
+        "2",
+        "--seeds",
+        "1",
+        "--output",
+        tmp_path / "run",
+        "--threads",
+        "1",
+    ]
     kept = check_stopped(interrupted(arguments, lambda said: "asking the model, test: " in said), tmp_path / "run")
     texts = {each["text"] for each in train + test} | {""}
     assert 0 < kept < len(test)
@@ -157,8 +205,9 @@ def test_stopping_a_local_model(tmp_path: Path) -> None:
 
 def test_stopping_a_server(data: Path, server: Server) -> None:
     program = arguments(data, server, "--backbone-option", "concurrency=1", "--backbone", "remote")
-    (data / "test.jsonl").write_text("".join(
-        json.dumps({"text": f"test {row}", "label": list(SAID)[row % 3]}) + "\n" for row in range(100)))
+    (data / "test.jsonl").write_text(
+        "".join(json.dumps({"text": f"test {row}", "label": list(SAID)[row % 3]}) + "\n" for row in range(100))
+    )
     # The first 64 are one query: it is stopped within the second, and keeps what that has answered.
     server.misbehave = lambda request: slowed(request, 0.3) if len(prompts(server)) > 66 else None
     kept = check_stopped(interrupted(program, lambda _: len(prompts(server)) > 68), data / "run")
@@ -171,11 +220,23 @@ def test_stopping_a_server(data: Path, server: Server) -> None:
 def test_stopping_classify(data: Path, server: Server) -> None:
     seam(*arguments(data, server))
     adapter = data / "run" / "adapters" / "shots-4" / "seed-0"
-    (data / "more.jsonl").write_text("".join(
-        json.dumps({"text": f"more {row}", "label": "good"}) + "\n" for row in range(100)))
+    (data / "more.jsonl").write_text(
+        "".join(json.dumps({"text": f"more {row}", "label": "good"}) + "\n" for row in range(100))
+    )
     server.requests.clear()
     server.misbehave = lambda request: slowed(request, 0.3) if len(prompts(server)) > 66 else None
     done = interrupted(
-        ["classify", "--base-url", server.url, "--api-model", "some-model", "--adapter", adapter, "--data",
-         data / "more.jsonl"], lambda _: len(prompts(server)) > 68)
+        [
+            "classify",
+            "--base-url",
+            server.url,
+            "--api-model",
+            "some-model",
+            "--adapter",
+            adapter,
+            "--data",
+            data / "more.jsonl",
+        ],
+        lambda _: len(prompts(server)) > 68,
+    )
     assert (done.returncode, done.stdout) == (130, "") and done.stderr.endswith("\nstopped\n")

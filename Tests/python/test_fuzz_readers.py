@@ -11,6 +11,7 @@ def test_mutated_files_give_sentences() -> None:
     """In a process of its own, which forks."""
     script = Path(__file__).with_name("fuzz_readers.py")
     done = subprocess.run(
-        [sys.executable, script, "--mutants", "1500", "--seed", "1"], capture_output=True, text=True, timeout=1200)
+        [sys.executable, script, "--mutants", "1500", "--seed", "1"], capture_output=True, text=True, timeout=1200
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.rstrip().endswith(" mutants, 0 findings")

@@ -35,7 +35,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "single tokens are no n-gram twice": {"no_repeat_ngram_size": 1},
     "bad_words_ids": {"bad_words_ids": [[each, other] for each in WORDS for other in range(20, 40)] + [[7], [END]]},
     "sequence_bias": {
-        "sequence_bias": [[[9], 2.5], [[12], -3.0], *([[each, other], 3.5] for each in WORDS for other in (8, 30))]},
+        "sequence_bias": [[[9], 2.5], [[12], -3.0], *([[each, other], 3.5] for each in WORDS for other in (8, 30))]
+    },
     "suppress_tokens": {"suppress_tokens": list(range(10, 40))},
     "begin_suppress_tokens": {"begin_suppress_tokens": list(range(20, VOCABULARY)) + [END]},
     "a first token": {"forced_bos_token_id": 11, "begin_suppress_tokens": list(range(20, VOCABULARY)) + [END]},
@@ -47,8 +48,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "no early_stopping": {"early_stopping": "never", "length_penalty": 0.5},
     "renormalize_logits": {"renormalize_logits": True, "suppress_tokens": list(range(10, 30))},
     "together": {
-        "repetition_penalty": 1.3, "no_repeat_ngram_size": 3, "min_length": 8, "max_length": 18,
-        "bad_words_ids": [[each, 30] for each in WORDS], "begin_suppress_tokens": [END]},
+        "repetition_penalty": 1.3,
+        "no_repeat_ngram_size": 3,
+        "min_length": 8,
+        "max_length": 18,
+        "bad_words_ids": [[each, 30] for each in WORDS],
+        "begin_suppress_tokens": [END],
+    },
 }
 
 ONLY_BEAMS = {"length_penalty", "early_stopping", "no early_stopping", "renormalize_logits"}
@@ -156,7 +162,9 @@ def test_a_caller_switches_settings_off(runtime: Runtime, tmp_path: Path, name: 
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("case", ["bad_words_ids", "sequence_bias", "suppress_tokens", "begin_suppress_tokens", "together"])
+@pytest.mark.parametrize(
+    "case", ["bad_words_ids", "sequence_bias", "suppress_tokens", "begin_suppress_tokens", "together"]
+)
 def test_a_caller_ignores_the_file(runtime: Runtime, tmp_path: Path, name: str, case: str) -> None:
     """Rules without a member of seam_generate_options, and those with one, as transformers without the file."""
     path, rows = folder(tmp_path / "model", name, **SETTINGS[case]), prompts(name)
@@ -188,7 +196,9 @@ def test_lengths_that_count_the_prompt(runtime: Runtime, tmp_path: Path) -> None
 def test_a_prompt_that_leaves_no_room(runtime: Runtime, tmp_path: Path) -> None:
     backbone = runtime.open(folder(tmp_path / "model", DECODER))
     session = backbone.session(backbone.adapter("prefix-tuning", {"prefix_length": 4}))
-    sentence = "there is no room for new tokens: of the backbone's 60 positions the longest prompt takes 58 and the prefix 4"
+    sentence = (
+        "there is no room for new tokens: of the backbone's 60 positions the longest prompt takes 58 and the prefix 4"
+    )
     with pytest.raises(SeamError, match=sentence):
         session.generate(Batch(np.full((1, 58), 5)))
 
@@ -219,12 +229,15 @@ def test_a_length_without_room_behind_the_start_token(runtime: Runtime, tmp_path
     path = folder(tmp_path / "model", "bart", max_length=1)
     with pytest.raises(ValueError, match="`max_length` is set to 1"):
         reference(opened("bart", path), "bart", path)
-    with pytest.raises(SeamError, match="max_length, which counts the start token, is 1: there is no room for new ones"):
+    with pytest.raises(
+        SeamError, match="max_length, which counts the start token, is 1: there is no room for new ones"
+    ):
         generated(runtime, path, prompts("bart"))
     assert [len(each) for each in generated(runtime, path, prompts("bart"), max_new_tokens=1)] == [1, 1, 1]
 
 
 # ---- Token ids
+
 
 def ids(path: Path, changes: dict[str, Any], kind: str) -> None:
     """Changes a file's token ids; a key whose value is "absent" is removed."""
@@ -273,6 +286,7 @@ def test_the_begin_token_starts_a_decoder_that_names_no_other(runtime: Runtime, 
 
 # ---- Sampling: the distribution is compared in Swift; here, which settings of the file reach it.
 
+
 def test_a_file_that_samples(runtime: Runtime, tmp_path: Path) -> None:
     """The single token that top_k, top_p or min_p leaves is the best one: drawing it is greedy search."""
     rows = prompts(DECODER)
@@ -291,7 +305,9 @@ def test_a_file_that_samples(runtime: Runtime, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("unused", [{"temperature": 0.0}, {"top_p": 1.1}, {"top_k": -1}, {"min_p": 2.0}])
-def test_settings_of_sampling_decide_nothing_without_it(runtime: Runtime, tmp_path: Path, unused: dict[str, float]) -> None:
+def test_settings_of_sampling_decide_nothing_without_it(
+    runtime: Runtime, tmp_path: Path, unused: dict[str, float]
+) -> None:
     plain = generated(runtime, folder(tmp_path / "plain", DECODER), prompts(DECODER))
     path = folder(tmp_path / "model", DECODER, do_sample=False, **unused)
     assert generated(runtime, path, prompts(DECODER)) == plain
@@ -348,8 +364,9 @@ def gguf_with(path: Path, **metadata: int | float) -> Path:
     size = sum(8 + len(key) + 4 + len(value) for key, _, value in entries) + 8
     filler = b" " * (-size % 32)
     entries[0] = ("general.description", 8, struct.pack("<Q", len(filler)) + filler)
-    added = b"".join(struct.pack("<Q", len(key)) + key.encode() + struct.pack("<I", kind) + value
-                     for key, kind, value in entries)
+    added = b"".join(
+        struct.pack("<Q", len(key)) + key.encode() + struct.pack("<I", kind) + value for key, kind, value in entries
+    )
     content = GGUF.read_bytes()
     count = struct.unpack_from("<Q", content, 16)[0] + len(entries)
     path.write_bytes(content[:16] + struct.pack("<Q", count) + added + content[24:])
@@ -366,7 +383,9 @@ def test_settings_of_a_gguf_file(runtime: Runtime, tmp_path: Path) -> None:
         path = gguf_with(tmp_path / f"{key}.gguf", **{f"tokenizer__ggml__{key}_token_id": end})
         found = generated(runtime, path, rows, max_new_tokens=8)
         assert found == cut != plain, key
-        assert generated(runtime, path, rows, max_new_tokens=8, ignore_generation_config=1) == cut, "an end is no setting"
+        assert generated(runtime, path, rows, max_new_tokens=8, ignore_generation_config=1) == cut, (
+            "an end is no setting"
+        )
         assert runtime.open(path).info.eos_token_ids[0] == 2
     penalised = gguf_with(tmp_path / "penalised.gguf", general__sampling__penalty_repeat=1.75, **LOOKING_BACK)
     found = generated(runtime, penalised, rows, max_new_tokens=8)
@@ -377,14 +396,20 @@ def test_settings_of_a_gguf_file(runtime: Runtime, tmp_path: Path) -> None:
     assert generated(runtime, drawn, rows, max_new_tokens=8, do_sample=1) == plain
     for key, value in {"mirostat": 2, "xtc_probability": 0.5, "penalty_repeat": 1.5}.items():
         path = gguf_with(tmp_path / "refused.gguf", **{f"general__sampling__{key}": value})
-        with pytest.raises(SeamError, match=rf'refused.gguf: "general.sampling.{key}" is {value}, which is not offered'):
+        with pytest.raises(
+            SeamError, match=rf'refused.gguf: "general.sampling.{key}" is {value}, which is not offered'
+        ):
             runtime.open(path).generate_options()
         assert generated(runtime, path, rows, max_new_tokens=8, ignore_generation_config=1) == plain
 
 
 def test_settings_of_a_gguf_file_are_saved(runtime: Runtime, tmp_path: Path) -> None:
     rows = [[1, 7, 9]]
-    settings = {"tokenizer__ggml__eot_token_id": 9, "general__sampling__top_p": 0.5, "general__sampling__penalty_repeat": 1.75}
+    settings = {
+        "tokenizer__ggml__eot_token_id": 9,
+        "general__sampling__top_p": 0.5,
+        "general__sampling__penalty_repeat": 1.75,
+    }
     path = gguf_with(tmp_path / "model.gguf", **settings, **LOOKING_BACK)
     runtime.open(path).save(tmp_path / "saved")
     content = json.loads((tmp_path / "saved" / "generation_config.json").read_text())
@@ -395,11 +420,24 @@ def test_settings_of_a_gguf_file_are_saved(runtime: Runtime, tmp_path: Path) -> 
 # ---- Refusals
 
 REFUSED: dict[str, Any] = {
-    "constraints": [[5]], "diversity_penalty": 0.5, "dola_layers": "high", "encoder_no_repeat_ngram_size": 2,
-    "encoder_repetition_penalty": 1.5, "epsilon_cutoff": 0.1, "eta_cutoff": 0.1,
-    "exponential_decay_length_penalty": [5, 1.1], "force_words_ids": [[5]], "guidance_scale": 2.0, "max_time": 1.0,
-    "num_beam_groups": 2, "penalty_alpha": 0.6, "stop_strings": ["."], "token_healing": True, "top_h": 0.4,
-    "typical_p": 0.9, "watermarking_config": {"bias": 2.5},
+    "constraints": [[5]],
+    "diversity_penalty": 0.5,
+    "dola_layers": "high",
+    "encoder_no_repeat_ngram_size": 2,
+    "encoder_repetition_penalty": 1.5,
+    "epsilon_cutoff": 0.1,
+    "eta_cutoff": 0.1,
+    "exponential_decay_length_penalty": [5, 1.1],
+    "force_words_ids": [[5]],
+    "guidance_scale": 2.0,
+    "max_time": 1.0,
+    "num_beam_groups": 2,
+    "penalty_alpha": 0.6,
+    "stop_strings": ["."],
+    "token_healing": True,
+    "top_h": 0.4,
+    "typical_p": 0.9,
+    "watermarking_config": {"bias": 2.5},
 }
 
 

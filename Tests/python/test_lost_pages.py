@@ -23,7 +23,8 @@ def test_the_program_says_which_file_became_shorter(tmp_path: Path) -> None:
     folder = save("marian", tmp_path / "mo\x1bdel")
     add_tokenizer(folder)
     process = subprocess.Popen(
-        **{**command("generate", "--model", folder, "--max-new-tokens", "2"), "stdin": subprocess.PIPE})
+        **{**command("generate", "--model", folder, "--max-new-tokens", "2"), "stdin": subprocess.PIPE}
+    )
     assert process.stdin is not None
     process.stdin.write("w5 w6\n")
     process.stdin.flush()

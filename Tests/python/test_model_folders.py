@@ -26,12 +26,20 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "e", "A", "é",
 
 # ---- The vector of a sentence encoder
 
+
 def encoder(path: Path, pooling: dict[str, Any] | None = None, *more: str, **files: Any) -> Path:
     """A BERT with the files of sentence-transformers; `more` are modules behind the pooling."""
     single_stack.save("bert-no-head", path)
     modules = ["Transformer", "Pooling", *more]
-    kinds = [{"idx": index, "name": str(index), "path": f"{index}_{kind}" if index else "",
-              "type": f"sentence_transformers.models.{kind}"} for index, kind in enumerate(modules)]
+    kinds = [
+        {
+            "idx": index,
+            "name": str(index),
+            "path": f"{index}_{kind}" if index else "",
+            "type": f"sentence_transformers.models.{kind}",
+        }
+        for index, kind in enumerate(modules)
+    ]
     (path / "1_Pooling").mkdir()
     (path / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": 24} | (pooling or {})))
     for name, content in ({"modules": kinds} | files).items():
@@ -43,7 +51,8 @@ def states(path: Path) -> tuple[Array, Array, Array]:
     ids, mask = padded(3, False)
     with torch.no_grad():
         found = reference("bert-no-head", path)(
-            input_ids=torch.from_numpy(ids).long(), attention_mask=torch.from_numpy(mask).long())
+            input_ids=torch.from_numpy(ids).long(), attention_mask=torch.from_numpy(mask).long()
+        )
     return ids, mask, found.last_hidden_state.numpy()
 
 
@@ -82,24 +91,40 @@ REFUSED_ENCODERS: dict[str, tuple[dict[str, Any], str]] = {
     "two poolings": ({"pooling": {"pooling_mode_cls_token": True}}, "asks for the pooling cls \\+ mean"),
     "weighted": ({"pooling": {"pooling_mode": "weightedmean"}}, "asks for the pooling weightedmean"),
     "last token": (
-        {"pooling": {"pooling_mode_lasttoken": True, "pooling_mode_mean_tokens": False}}, "the pooling lasttoken"),
+        {"pooling": {"pooling_mode_lasttoken": True, "pooling_mode_mean_tokens": False}},
+        "the pooling lasttoken",
+    ),
     "none": ({"pooling": {"pooling_mode_mean_tokens": False}}, "asks for no pooling"),
     "dense": ({"more": ["Dense"]}, "modules.json lists a module of the type sentence_transformers.models.Dense"),
     "a class of the model's own": (
-        {"modules": [{"path": "", "type": "custom_st.Transformer"},
-                     {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]},
-        "modules.json lists a module of the type custom_st.Transformer"),
+        {
+            "modules": [
+                {"path": "", "type": "custom_st.Transformer"},
+                {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+            ]
+        },
+        "modules.json lists a module of the type custom_st.Transformer",
+    ),
     "another output": (
-        {"sentence_bert_config": {
-            "modality_config": {"text": {"method": "forward", "method_output_name": "pooler_output"}}}},
-        'sentence_bert_config.json has .*pooler_output.* as "modality_config"'),
+        {
+            "sentence_bert_config": {
+                "modality_config": {"text": {"method": "forward", "method_output_name": "pooler_output"}}
+            }
+        },
+        'sentence_bert_config.json has .*pooler_output.* as "modality_config"',
+    ),
     "another task": (
         {"sentence_roberta_config": {"transformer_task": "fill-mask"}},
-        'sentence_roberta_config.json has "fill-mask" as "transformer_task"'),
+        'sentence_roberta_config.json has "fill-mask" as "transformer_task"',
+    ),
     "a part of the vector": (
-        {"config_sentence_transformers": {"truncate_dim": 8}}, "config_sentence_transformers.json cuts the vector to 8"),
+        {"config_sentence_transformers": {"truncate_dim": 8}},
+        "config_sentence_transformers.json cuts the vector to 8",
+    ),
     "prompt": (
-        {"config_sentence_transformers": {"default_prompt_name": "query"}}, 'puts the prompt "query" before every text'),
+        {"config_sentence_transformers": {"default_prompt_name": "query"}},
+        'puts the prompt "query" before every text',
+    ),
 }
 
 
@@ -114,12 +139,21 @@ def test_another_vector_is_refused(runtime: Runtime, tmp_path: Path, case: str) 
 
 def test_modules_of_version_6(runtime: Runtime, tmp_path: Path) -> None:
     """As sentence-transformers 6.2 writes them."""
-    usual = {"transformer_task": "feature-extraction", "module_output_name": "token_embeddings",
-             "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}}
-    path = encoder(tmp_path / "model", {"pooling_mode": "cls"}, sentence_bert_config=usual, modules=[
-        {"path": "", "type": "sentence_transformers.base.modules.transformer.Transformer"},
-        {"path": "1_Pooling", "type": "sentence_transformers.sentence_transformer.modules.pooling.Pooling"},
-        {"path": "2_Normalize", "type": "sentence_transformers.base.modules.normalize.Normalize"}])
+    usual = {
+        "transformer_task": "feature-extraction",
+        "module_output_name": "token_embeddings",
+        "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+    }
+    path = encoder(
+        tmp_path / "model",
+        {"pooling_mode": "cls"},
+        sentence_bert_config=usual,
+        modules=[
+            {"path": "", "type": "sentence_transformers.base.modules.transformer.Transformer"},
+            {"path": "1_Pooling", "type": "sentence_transformers.sentence_transformer.modules.pooling.Pooling"},
+            {"path": "2_Normalize", "type": "sentence_transformers.base.modules.normalize.Normalize"},
+        ],
+    )
     ids, mask, hidden = states(path)
     found = runtime.open(path).session().pool(Batch(ids, mask))
     np.testing.assert_allclose(found, hidden[:, 0], rtol=0, atol=2e-5)  # Float32 in another order of additions.
@@ -133,6 +167,7 @@ def test_a_copy_is_the_same_encoder(runtime: Runtime, tmp_path: Path) -> None:
 
 
 # ---- Tokenizers beside whose file others stand
+
 
 def wordpiece() -> Tokenizer:
     tokenizer = Tokenizer(models.WordPiece({each: index for index, each in enumerate(WORDS)}, unk_token="[UNK]"))
@@ -158,8 +193,14 @@ TEXTS = ["Ab é A 中国 foo", "ab<s> c ijk", "a ijk b", " <s>  b", ""]
 
 
 def flags(content: str, **more: bool) -> dict[str, Any]:
-    return {"content": content, "lstrip": False, "rstrip": False, "normalized": False, "single_word": False,
-            "special": False} | more
+    return {
+        "content": content,
+        "lstrip": False,
+        "rstrip": False,
+        "normalized": False,
+        "single_word": False,
+        "special": False,
+    } | more
 
 
 TOKENIZERS: dict[str, tuple[Callable[[], Tokenizer], str, dict[str, Any]]] = {
@@ -168,20 +209,36 @@ TOKENIZERS: dict[str, tuple[Callable[[], Tokenizer], str, dict[str, Any]]] = {
     "strip_accents": (wordpiece, "bert", {"tokenizer_config": BERT | {"strip_accents": False}}),
     "tokenize_chinese_chars": (wordpiece, "bert", {"tokenizer_config": BERT | {"tokenize_chinese_chars": False}}),
     "a general class": (
-        wordpiece, "bert", {"tokenizer_config": {"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": False}}),
+        wordpiece,
+        "bert",
+        {"tokenizer_config": {"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": False}},
+    ),
     "no class": (wordpiece, "bert", {"tokenizer_config": {"do_lower_case": False}}),
-    "a new token": (
-        pieces, "llama", {"tokenizer_config": GENERAL | {"added_tokens_decoder": {"13": flags("ijk")}}}),
+    "a new token": (pieces, "llama", {"tokenizer_config": GENERAL | {"added_tokens_decoder": {"13": flags("ijk")}}}),
     "a token of the vocabulary": (
-        pieces, "llama", {"tokenizer_config": GENERAL | {"added_tokens_decoder": {"12": flags("ij")}}}),
-    "rstrip": (pieces, "llama", {
-        "tokenizer_config": GENERAL | {"added_tokens_decoder": {"1": flags("<s>", rstrip=True, special=True)}}}),
+        pieces,
+        "llama",
+        {"tokenizer_config": GENERAL | {"added_tokens_decoder": {"12": flags("ij")}}},
+    ),
+    "rstrip": (
+        pieces,
+        "llama",
+        {"tokenizer_config": GENERAL | {"added_tokens_decoder": {"1": flags("<s>", rstrip=True, special=True)}}},
+    ),
     "additional_special_tokens": (
-        pieces, "llama", {"tokenizer_config": GENERAL | {"additional_special_tokens": ["ij"]}}),
+        pieces,
+        "llama",
+        {"tokenizer_config": GENERAL | {"additional_special_tokens": ["ij"]}},
+    ),
     "added_tokens.json": (pieces, "llama", {"tokenizer_config": GENERAL, "added_tokens": {"ijk": 13}}),
-    "no matter": (pieces, "llama", {
-        "tokenizer_config": GENERAL | {
-            "add_bos_token": True, "add_eos_token": True, "model_max_length": 2, "padding_side": "left"}}),
+    "no matter": (
+        pieces,
+        "llama",
+        {
+            "tokenizer_config": GENERAL
+            | {"add_bos_token": True, "add_eos_token": True, "model_max_length": 2, "padding_side": "left"}
+        },
+    ),
 }
 
 
@@ -223,11 +280,16 @@ REFUSED_TOKENIZERS: dict[str, tuple[dict[str, Any], str]] = {
     "split_special_tokens": ({"tokenizer_config": {"split_special_tokens": True}}, '"split_special_tokens": true'),
     "add_prefix_space": (
         {"tokenizer_config": {"tokenizer_class": "LlamaTokenizer", "add_prefix_space": False}},
-        'has "add_prefix_space": false, tokenizer.json has true'),
+        'has "add_prefix_space": false, tokenizer.json has true',
+    ),
     "another language": (
-        {"tokenizer_config": {"tokenizer_class": "MBartTokenizer", "src_lang": "ij"}}, 'has "ij" as "src_lang", whose token'),
+        {"tokenizer_config": {"tokenizer_class": "MBartTokenizer", "src_lang": "ij"}},
+        'has "ij" as "src_lang", whose token',
+    ),
     "an unknown special token": (
-        {"special_tokens_map": {"additional_special_tokens": ["<new>"]}}, 'names the special token "<new>"'),
+        {"special_tokens_map": {"additional_special_tokens": ["<new>"]}},
+        'names the special token "<new>"',
+    ),
     "a gap": ({"tokenizer_config": {"added_tokens_decoder": {"40": flags("ijk")}}}, "the id 40, expected 13"),
     "lower case": ({"sentence_bert_config": {"do_lower_case": True}}, '"do_lower_case": true, and the tokenizer keeps'),
     "no room": ({"sentence_bert_config": {"max_seq_length": 0}}, 'as "max_seq_length", found 0'),
@@ -254,12 +316,16 @@ def test_another_token_for_unknown_words_is_refused(tmp_path: Path) -> None:
 MODULES = [{"path": "", "type": "sentence_transformers.models.Transformer"}]
 CUTS: dict[str, dict[str, Any]] = {
     "bert": {"sentence_bert_config": {"max_seq_length": 6}},
-    **{kind: {f"sentence_{kind}_config": {"max_seq_length": 6}}
-       for kind in ("roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")},
+    **{
+        kind: {f"sentence_{kind}_config": {"max_seq_length": 6}}
+        for kind in ("roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+    },
     "the tokenizer's length": {"modules": MODULES, "tokenizer_config": {**BERT, "model_max_length": 6}},
     "no model_max_length": {
-        "modules": MODULES, "sentence_bert_config": {"max_seq_length": None},
-        "tokenizer_config": {**BERT, "model_max_length": int(1e30)}},
+        "modules": MODULES,
+        "sentence_bert_config": {"max_seq_length": None},
+        "tokenizer_config": {**BERT, "model_max_length": int(1e30)},
+    },
 }
 
 
@@ -278,12 +344,20 @@ def test_where_sentence_transformers_cuts(tmp_path: Path, case: str) -> None:
 
 # ---- Folders of something else
 
-POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1\nsize 12345\n"
+POINTER = (
+    "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1\nsize 12345\n"
+)
 FOREIGN: dict[str, tuple[list[str], str]] = {
     "pickle": (["config.json", "pytorch_model.bin"], "only pytorch_model.bin, a pickle, .*save_pretrained"),
     "shards of pickles": (["config.json", "pytorch_model-00001-of-00002.bin"], "a pickle, which is never executed"),
-    "ctranslate2": (["model.bin", "config.json", "shared_vocabulary.json"], "converted for CTranslate2 .*save_pretrained"),
-    "marian": (["model.npz", "decoder.yml", "source.spm"], "of the Marian program \\(model.npz, decoder.yml\\).*convert"),
+    "ctranslate2": (
+        ["model.bin", "config.json", "shared_vocabulary.json"],
+        "converted for CTranslate2 .*save_pretrained",
+    ),
+    "marian": (
+        ["model.npz", "decoder.yml", "source.spm"],
+        "of the Marian program \\(model.npz, decoder.yml\\).*convert",
+    ),
     "onnx": (["config.json", "model.onnx"], "only an ONNX model \\(model.onnx\\)"),
     "tensorflow": (["config.json", "tf_model.h5"], "only a TensorFlow model"),
     "flax": (["config.json", "flax_model.msgpack"], "only a Flax model"),
@@ -315,12 +389,14 @@ def test_a_pointer_of_git_lfs_is_named(tmp_path: Path, name: str) -> None:
         single_stack.save("llama", path)
     (path / name).write_text(POINTER)
     done = run("generate", "--model", path, "a")
-    assert done.returncode == 1 and f"{name}\" is a Git LFS pointer" in done.stderr and "git lfs pull" in done.stderr
+    assert done.returncode == 1 and f'{name}" is a Git LFS pointer' in done.stderr and "git lfs pull" in done.stderr
 
 
 def test_quantised_weights_are_named(runtime: Runtime, tmp_path: Path) -> None:
     path = single_stack.save("llama", tmp_path / "model")
-    config = json.loads((path / "config.json").read_text()) | {"quantization_config": {"quant_method": "gptq", "bits": 4}}
+    config = json.loads((path / "config.json").read_text()) | {
+        "quantization_config": {"quant_method": "gptq", "bits": 4}
+    }
     (path / "config.json").write_text(json.dumps(config))
     with pytest.raises(SeamError, match='"quantization_config" says that the weights are quantised by "gptq"'):
         runtime.open(path)

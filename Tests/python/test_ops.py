@@ -225,10 +225,15 @@ WRONG: dict[str, tuple[Callable[[Pass, Any, Any], Any], list[str]]] = {
     "expand": (lambda p, x, i: p.op("expand", x, sizes([2, 4]), 2), ["expand", "[2, 3]", "[2, 4]"]),
     "concat": (lambda p, x, i: p.op("concat", handles([x, p.constant(normal(3, 2))]), 2, 0), ["concat"]),
     "gather": (lambda p, x, i: p.op("gather", x, 0, i), ["gather"]),
-    "index_select": (lambda p, x, i: p.op("index_select", x, 0, p.constant(np.array([5], np.int32))), ["index_select", "5"]),
+    "index_select": (
+        lambda p, x, i: p.op("index_select", x, 0, p.constant(np.array([5], np.int32))),
+        ["index_select", "5"],
+    ),
     "cross_entropy": (lambda p, x, i: p.op("cross_entropy", x, i, -100, 0.0, 2), ["cross_entropy"]),
     "no target counts": (
-        lambda p, x, i: p.op("cross_entropy", x, p.constant(np.full(2, -100, np.int32)), -100, 0.0, 2), ["cross_entropy"]),
+        lambda p, x, i: p.op("cross_entropy", x, p.constant(np.full(2, -100, np.int32)), -100, 0.0, 2),
+        ["cross_entropy"],
+    ),
     "cast": (lambda p, x, i: p.op("cast", x, 17), ["cast", "17"]),
     "rank": (lambda p, x, i: p.op("full", 0.0, 0, sizes([1] * 9), 9), ["full", "9"]),
     "negative size": (lambda p, x, i: p.op("full", 0.0, 0, sizes([-2]), 1), ["full", "-2"]),
@@ -237,8 +242,10 @@ WRONG: dict[str, tuple[Callable[[Pass, Any, Any], Any], list[str]]] = {
     "rotary": (lambda p, x, i: p.op("rotary", x, x, x), ["rotary", "[2, 3]"]),
     "rotary sine": (
         lambda p, x, i: p.op(
-            "rotary", p.constant(normal(1, 1, 3, 4)), p.constant(normal(1, 3, 2)), p.constant(normal(3, 2))),
-        ["rotary", "[1, 1, 3, 4]", "[1, 3, 2]", "[3, 2]"]),
+            "rotary", p.constant(normal(1, 1, 3, 4)), p.constant(normal(1, 3, 2)), p.constant(normal(3, 2))
+        ),
+        ["rotary", "[1, 1, 3, 4]", "[1, 3, 2]", "[3, 2]"],
+    ),
 }
 
 
@@ -252,9 +259,7 @@ def test_wrong_operands_give_a_sentence(runtime: Runtime, name: str) -> None:
 
 
 def test_the_whole_table_is_tested() -> None:
-    functions = {
-        name for name, kind in c.seam_ops._fields_ if issubclass(kind, ctypes._CFuncPtr)
-    }
+    functions = {name for name, kind in c.seam_ops._fields_ if issubclass(kind, ctypes._CFuncPtr)}
     assert functions - tested == set() and tested <= functions
 
 

@@ -16,7 +16,9 @@ from seam_objects import Pass, Runtime, integers, sizes
 from test_ops import Operands, assert_close, exact, failure
 
 CONVERSIONS: dict[str, Callable[[Any], Operand]] = {
-    "bf16": Half.bf16, "f16": Half.f16, "i32": lambda values: np.asarray(np.rint(3 * values), np.int32)
+    "bf16": Half.bf16,
+    "f16": Half.f16,
+    "i32": lambda values: np.asarray(np.rint(3 * values), np.int32),
 }
 
 
@@ -57,10 +59,20 @@ EMPTY = [
     case("matmul", "no inner size", (normal(2, 3, 0), normal(0, 4)), torch.matmul, 0, 0),
     case("matmul", "no inner size, flat", (normal(3, 0), normal(0, 4)), torch.matmul, 0, 0),
     case("linear", "no inputs", (normal(2, 0), normal(3, 0), normal(3)), torch.nn.functional.linear),
-    case("linear_low_rank", "no rank", (normal(2, 3), normal(2, 4), normal(0, 4), normal(3, 0)),
-         lambda y, x, a, b: y + (x @ a.T) @ b.T, 2.0),
-    case("concat", "an empty part", (normal(0, 2), normal(3, 2)), lambda *x: torch.cat(x),
-         run=lambda p, *x: p.op("concat", handles(x), 2, 0)),
+    case(
+        "linear_low_rank",
+        "no rank",
+        (normal(2, 3), normal(2, 4), normal(0, 4), normal(3, 0)),
+        lambda y, x, a, b: y + (x @ a.T) @ b.T,
+        2.0,
+    ),
+    case(
+        "concat",
+        "an empty part",
+        (normal(0, 2), normal(3, 2)),
+        lambda *x: torch.cat(x),
+        run=lambda p, *x: p.op("concat", handles(x), 2, 0),
+    ),
     case("slice", "nothing", (normal(3, 4),), lambda x: x[2:2], 0, 2, 0),
     case("reshape", "of nothing", (normal(0, 4),), lambda x: x.reshape(2, 0), sizes([2, -1]), 2),
     case("add", "nothing", (normal(0, 3), normal(3)), torch.add),
@@ -109,40 +121,53 @@ LIMITS: dict[str, tuple[Callable[[Pass, Any], Any], str]] = {
     "first maximum of nothing": (lambda p, x: p.op("argmax", p.constant(normal(0)), 0, 0), "argmax"),
     "concat of nothing": (lambda p, x: p.op("concat", None, 0, 0), "concat"),
     "nine axes by embedding": (
-        lambda p, x: p.op("embedding", p.constant(normal(2, 2)), p.constant(np.zeros([1] * 8, np.int32))), "embedding"),
+        lambda p, x: p.op("embedding", p.constant(normal(2, 2)), p.constant(np.zeros([1] * 8, np.int32))),
+        "embedding",
+    ),
     "an id below zero": (
-        lambda p, x: p.op("embedding", p.constant(normal(2, 2)), p.constant(np.array([-1], np.int32))), "-1"),
+        lambda p, x: p.op("embedding", p.constant(normal(2, 2)), p.constant(np.array([-1], np.int32))),
+        "-1",
+    ),
     "sizes beside none": (lambda p, x: p.op("full", 0.0, 0, sizes([0, 1 << 62, 1 << 62]), 3), "too many elements"),
     "a constant beyond memory": (
-        lambda p, x: p.op("constant_f32", (ctypes.c_float * 1)(), sizes([10**11]), 1), "memory"),
+        lambda p, x: p.op("constant_f32", (ctypes.c_float * 1)(), sizes([10**11]), 1),
+        "memory",
+    ),
     "no number as i32": (lambda p, x: p.op("full", float("nan"), 3, sizes([1]), 1), "does not fit i32"),
     "a number beyond i32": (lambda p, x: p.op("full", 1e10, 3, sizes([1]), 1), "does not fit i32"),
     "parts beyond counting": (
         lambda p, x: p.op("concat", handles([x]), (1 << 64) - 1, 0),
-        "concat: the number of parts must be at most 1048576, found 18446744073709551615"),
+        "concat: the number of parts must be at most 1048576, found 18446744073709551615",
+    ),
     "kept tensors beyond counting": (
         lambda p, x: (p.op("scope_begin"), p.op("scope_end", handles([x]), (1 << 64) - 1))[1],
-        "scope_end: the number of kept tensors must be at most 1048576, found 18446744073709551615"),
+        "scope_end: the number of kept tensors must be at most 1048576, found 18446744073709551615",
+    ),
     "a buffer beyond memory": (lambda p, x: p.op("buffer_create", 0, sizes([10**11]), 1), "memory"),
     "written behind a buffer": (
-        lambda p, x: in_buffer(p, lambda buffer: p.op("buffer_write", buffer, 0, (1 << 63) - 1, x)), "buffer_write"),
+        lambda p, x: in_buffer(p, lambda buffer: p.op("buffer_write", buffer, 0, (1 << 63) - 1, x)),
+        "buffer_write",
+    ),
     "read behind a buffer": (
-        lambda p, x: in_buffer(p, lambda buffer: p.op("buffer_read", buffer, 0, (1 << 63) - 1)), "buffer_read"),
+        lambda p, x: in_buffer(p, lambda buffer: p.op("buffer_read", buffer, 0, (1 << 63) - 1)),
+        "buffer_read",
+    ),
     "rows beyond counting": (
         lambda p, x: in_buffer(p, lambda buffer: p.op("buffer_select", buffer, integers([0]), (1 << 63) - 1)),
-        "buffer_select: the number of rows must be at most 1048576, found 9223372036854775807"),
+        "buffer_select: the number of rows must be at most 1048576, found 9223372036854775807",
+    ),
     "low-rank matrices of two ranks": (
-        lambda p, x: p.op(
-            "linear_low_rank", x, x, p.constant(normal(2, 1)), p.constant(normal(1, 3)), 1.0),
-        "linear_low_rank: a [rank, in] and b [out, rank] do not fit each other: found [2, 1] f32 and [1, 3] f32"),
+        lambda p, x: p.op("linear_low_rank", x, x, p.constant(normal(2, 1)), p.constant(normal(1, 3)), 1.0),
+        "linear_low_rank: a [rank, in] and b [out, rank] do not fit each other: found [2, 1] f32 and [1, 3] f32",
+    ),
     "a low-rank update of another width": (
-        lambda p, x: p.op(
-            "linear_low_rank", x, x, p.constant(normal(2, 1)), p.constant(normal(3, 2)), 1.0),
-        "linear_low_rank: y [1] and x [1] do not fit a [2, 1] and b [3, 2]"),
+        lambda p, x: p.op("linear_low_rank", x, x, p.constant(normal(2, 1)), p.constant(normal(3, 2)), 1.0),
+        "linear_low_rank: y [1] and x [1] do not fit a [2, 1] and b [3, 2]",
+    ),
     "no classes": (
-        lambda p, x: p.op(
-            "cross_entropy", p.constant(normal(2, 0)), p.constant(np.zeros(2, np.int32)), -100, 0.0, 1),
-        "cross_entropy"),
+        lambda p, x: p.op("cross_entropy", p.constant(normal(2, 0)), p.constant(np.zeros(2, np.int32)), -100, 0.0, 1),
+        "cross_entropy",
+    ),
     "a scope that was not begun": (lambda p, x: p.op("scope_end", None, 0), "no open scope"),
 }
 

@@ -30,7 +30,8 @@ def opaque_runtime(plugin_folder: Path, tmp_path_factory: pytest.TempPathFactory
     source = ROOT / "Tests" / "Fixtures" / "opaque-backbone" / "tiny_opaque.c"
     subprocess.run(
         ["cc", "-std=c11", "-O1", "-shared", "-fPIC", f"-I{ROOT / 'include'}", str(source), "-o", str(library), "-lm"],
-        check=True)
+        check=True,
+    )
     return Runtime([plugin_folder / "libRepCali.so", library])
 
 
@@ -42,7 +43,8 @@ class TinyOpaque:
         values = torch.from_numpy(hashed(seed, sum(a * b for a, b in sizes)))
         parts = torch.split(values, [a * b for a, b in sizes])
         self.embedding, self.target, self.head, self.mix, self.attend = (
-            part.reshape(size) for part, size in zip(parts, sizes, strict=True))
+            part.reshape(size) for part, size in zip(parts, sizes, strict=True)
+        )
 
     def encode(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         embedded = self.embedding[ids]
@@ -79,16 +81,23 @@ class Setting:
     @property
     def native(self) -> dict[str, Any]:
         return {
-            "optimizer": constant("SEAM_OPTIMIZER_" + self.optimizer), "total_steps": STEPS,
-            "schedule": constant("SEAM_SCHEDULE_" + self.schedule.upper()), "warmup_steps": self.warmup,
-            "learning_rate": self.rate, "beta1": self.beta1, "beta2": self.beta2, "epsilon": self.epsilon,
-            "weight_decay": self.decay, "max_grad_norm": self.clip,
+            "optimizer": constant("SEAM_OPTIMIZER_" + self.optimizer),
+            "total_steps": STEPS,
+            "schedule": constant("SEAM_SCHEDULE_" + self.schedule.upper()),
+            "warmup_steps": self.warmup,
+            "learning_rate": self.rate,
+            "beta1": self.beta1,
+            "beta2": self.beta2,
+            "epsilon": self.epsilon,
+            "weight_decay": self.decay,
+            "max_grad_norm": self.clip,
         }
 
     def torch(self, block: RepCali) -> tuple[torch.optim.Optimizer, Any]:
         kind = {"ADAM": torch.optim.Adam, "ADAMW": torch.optim.AdamW}[self.optimizer]
         optimizer = kind(
-            block.parameters(), lr=self.rate, betas=(self.beta1, self.beta2), eps=self.epsilon, weight_decay=self.decay)
+            block.parameters(), lr=self.rate, betas=(self.beta1, self.beta2), eps=self.epsilon, weight_decay=self.decay
+        )
         name = "constant_with_warmup" if self.schedule == "constant" else self.schedule
         return optimizer, get_scheduler(name, optimizer, self.warmup, STEPS)
 

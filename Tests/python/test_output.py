@@ -46,24 +46,81 @@ def refusal(*arguments: str | Path) -> str:
 
 
 def evaluation(good: Path, predictions: str | Path, *more: str | Path) -> list[str | Path]:
-    return ["evaluate", "--model", good / "model", "--data", good / "pairs.jsonl", "--max-new-tokens", "4",
-            "--predictions", predictions, *more]
+    return [
+        "evaluate",
+        "--model",
+        good / "model",
+        "--data",
+        good / "pairs.jsonl",
+        "--max-new-tokens",
+        "4",
+        "--predictions",
+        predictions,
+        *more,
+    ]
 
 
 def training(good: Path, output: Path, *more: str, adapter: str = "repcali", steps: int = 4) -> list[str | Path]:
-    return ["train", "--model", good / "model", "--train", good / "pairs.jsonl", "--adapter", adapter, "--batch-size", "4",
-            "--steps", str(steps), "--output", output, *more]
+    return [
+        "train",
+        "--model",
+        good / "model",
+        "--train",
+        good / "pairs.jsonl",
+        "--adapter",
+        adapter,
+        "--batch-size",
+        "4",
+        "--steps",
+        str(steps),
+        "--output",
+        output,
+        *more,
+    ]
 
 
 def fewshot(good: Path, output: Path, *more: str, shots: int = 2) -> list[str | Path]:
-    return ["fewshot", "--model", good / "llama", "--train", good / "texts.jsonl", "--test", good / "texts.jsonl",
-            "--template", "{text} w5", "--shots", str(shots), "--seeds", "1", "--method", "adapters", "--output", output, *more]
+    return [
+        "fewshot",
+        "--model",
+        good / "llama",
+        "--train",
+        good / "texts.jsonl",
+        "--test",
+        good / "texts.jsonl",
+        "--template",
+        "{text} w5",
+        "--shots",
+        str(shots),
+        "--seeds",
+        "1",
+        "--method",
+        "adapters",
+        "--output",
+        output,
+        *more,
+    ]
 
 
 def sweep(good: Path, output: Path, *more: str, steps: int = 3) -> list[str | Path]:
-    return ["sweep", "--model", good / "model", "--train", good / "pairs.jsonl", "--dev", good / "pairs.jsonl",
-            "--variant", "plain=prefix-tuning:mlp_hidden_size=8", "--vary", "prefix_length=2,3", "--steps", str(steps),
-            "--output", output, *more]
+    return [
+        "sweep",
+        "--model",
+        good / "model",
+        "--train",
+        good / "pairs.jsonl",
+        "--dev",
+        good / "pairs.jsonl",
+        "--variant",
+        "plain=prefix-tuning:mlp_hidden_size=8",
+        "--vary",
+        "prefix_length=2,3",
+        "--steps",
+        str(steps),
+        "--output",
+        output,
+        *more,
+    ]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -137,18 +194,49 @@ def test_what_needs_generated_texts(good: Path, tmp_path: Path) -> None:
     plain = ["evaluate", "--model", good / "model", "--data", good / "pairs.jsonl", "--loss-only"]
     assert "--metric is of generated" in refusal(*plain, "--metric", "chrf")
     assert "--multi-reference is of generated" in refusal(*plain, "--multi-reference")
-    for flag in (["--beams", "3"], ["--max-new-tokens", "3"], ["--no-sample"], ["--top-k", "3"], ["--sample-seed", "0"],
-                 ["--ignore-generation-config"]):
+    for flag in (
+        ["--beams", "3"],
+        ["--max-new-tokens", "3"],
+        ["--no-sample"],
+        ["--top-k", "3"],
+        ["--sample-seed", "0"],
+        ["--ignore-generation-config"],
+    ):
         assert f"{flag[0]} is of generated texts, and --loss-only generates none" in refusal(*plain, *flag)
-    sweep = ["sweep", "--model", good / "model", "--train", good / "pairs.jsonl", "--dev", good / "pairs.jsonl", "--steps", "1",
-             "--variant", "a=repcali", "--output", tmp_path / "sweep", "--beams", "3"]
+    sweep = [
+        "sweep",
+        "--model",
+        good / "model",
+        "--train",
+        good / "pairs.jsonl",
+        "--dev",
+        good / "pairs.jsonl",
+        "--steps",
+        "1",
+        "--variant",
+        "a=repcali",
+        "--output",
+        tmp_path / "sweep",
+        "--beams",
+        "3",
+    ]
     assert "--beams is of generated texts, and without --metric none are generated" in refusal(*sweep)
     assert not path.exists() and not (tmp_path / "sweep").exists()
 
 
-@pytest.mark.parametrize("arguments", [
-    ["plugins"], ["describe", "repcali"], ["describe", "repcali", "--json"], ["--help"], ["train", "--help"], ["--version"],
-    ["generate"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["plugins"],
+        ["describe", "repcali"],
+        ["describe", "repcali", "--json"],
+        ["--help"],
+        ["train", "--help"],
+        ["--version"],
+        ["generate"],
+    ],
+    ids=" ".join,
+)
 def test_standard_output_on_a_full_disk(good: Path, arguments: list[str]) -> None:
     if arguments == ["generate"]:
         arguments = ["generate", "--model", str(good / "model"), "--max-new-tokens", "4", "w5 w6"]
@@ -162,8 +250,12 @@ def test_closed_standard_output(good: Path, tmp_path: Path) -> None:
     """What is printed does not end up in the first file that is opened."""
     arguments = training(good, tmp_path / "run")
     done = subprocess.run(
-        ["bash", "-c", 'exec "$@" >&-', "bash", *command(*arguments)["args"]], stderr=subprocess.PIPE, text=True,
-        env=command()["env"], timeout=LIMIT)
+        ["bash", "-c", 'exec "$@" >&-', "bash", *command(*arguments)["args"]],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=command()["env"],
+        timeout=LIMIT,
+    )
     assert done.returncode == 1 and 'cannot write "standard output"' in done.stderr
     assert all("event" in json.loads(each) for each in (tmp_path / "run" / "log.jsonl").read_text().splitlines())
 
@@ -197,7 +289,10 @@ def test_a_finished_training_is_kept(good: Path, tmp_path: Path) -> None:
     found = {each.name for each in output.iterdir()}
     assert found == {"adapter", "log.jsonl", "loss.svg", "notes.txt", "mine.svg"}
     assert {each.name for each in (output / "adapter").iterdir()} == {
-        "README.md", "adapter_config.json", "adapter_model.safetensors"}
+        "README.md",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
     assert len((output / "log.jsonl").read_text().splitlines()) == 4
 
 
@@ -269,9 +364,30 @@ def test_a_sweep_overwrites_no_result(good: Path, tmp_path: Path) -> None:
 
 def test_export_and_import(good: Path, tmp_path: Path) -> None:
     model = ["--model", good / "llama"]
-    seam("train", *model, "--train", good / "pairs.jsonl", "--adapter", "prefix-tuning", "--option", "prefix_length=2",
-         "--steps", "1", "--output", tmp_path / "run")
-    export = ["export", *model, "--adapter", tmp_path / "run" / "adapter", "--format", "peft", "--output", tmp_path / "peft"]
+    seam(
+        "train",
+        *model,
+        "--train",
+        good / "pairs.jsonl",
+        "--adapter",
+        "prefix-tuning",
+        "--option",
+        "prefix_length=2",
+        "--steps",
+        "1",
+        "--output",
+        tmp_path / "run",
+    )
+    export = [
+        "export",
+        *model,
+        "--adapter",
+        tmp_path / "run" / "adapter",
+        "--format",
+        "peft",
+        "--output",
+        tmp_path / "peft",
+    ]
     back = ["import", *model, "--format", "peft", "--input", tmp_path / "peft", "--output", tmp_path / "back"]
     for arguments in (export, back):
         seam(*arguments)
@@ -329,8 +445,9 @@ def test_nohup_stays_in_force(good: Path, tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_keeps_the_log(good: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
-    done = run(*training(
-        good, output, "--option", "norm=none", "--learning-rate", "1e38", "--schedule", "constant", steps=50))
+    done = run(
+        *training(good, output, "--option", "norm=none", "--learning-rate", "1e38", "--schedule", "constant", steps=50)
+    )
     assert done.returncode == 1 and "the learning rate may be too high" in done.stderr
     log = [json.loads(each) for each in (output / "log.jsonl").read_text().splitlines()]
     assert [each["step"] for each in log] == list(range(1, len(log) + 1)) and len(log) >= 1
@@ -344,7 +461,11 @@ def test_what_killed_runs_left_is_cleaned(good: Path, tmp_path: Path) -> None:
     dead = subprocess.Popen(["true"])
     dead.wait()
     output.mkdir()
-    for name in (f".checkpoint.tmp-{dead.pid}-abc1", f".checkpoint.tmp-{os.getpid()}-abc2", f".adapter.tmp-{dead.pid}-k"):
+    for name in (
+        f".checkpoint.tmp-{dead.pid}-abc1",
+        f".checkpoint.tmp-{os.getpid()}-abc2",
+        f".adapter.tmp-{dead.pid}-k",
+    ):
         (output / name).mkdir()
         (output / name / "trainer_state.json").write_text("{}")
     for name in (f".loss.svg.tmp-{dead.pid}-xyz", f".mine.tmp-{dead.pid}-ab-cd", ".other.tmp-x-y"):
@@ -356,7 +477,11 @@ def test_what_killed_runs_left_is_cleaned(good: Path, tmp_path: Path) -> None:
     finally:
         os.close(held)
     assert {each.name for each in output.iterdir() if each.name.startswith(".")} == {
-        f".checkpoint.tmp-{os.getpid()}-abc2", f".adapter.tmp-{dead.pid}-k", f".mine.tmp-{dead.pid}-ab-cd", ".other.tmp-x-y"}
+        f".checkpoint.tmp-{os.getpid()}-abc2",
+        f".adapter.tmp-{dead.pid}-k",
+        f".mine.tmp-{dead.pid}-ab-cd",
+        ".other.tmp-x-y",
+    }
     shutil.rmtree(output)
 
 
@@ -366,11 +491,35 @@ def test_what_killed_runs_left_is_cleaned(good: Path, tmp_path: Path) -> None:
 def test_pairs_on_an_encoder_alone(good: Path, tmp_path: Path) -> None:
     model = ["--model", good / "bert"]
     commands = [
-        ["train", *model, "--train", good / "pairs.jsonl", "--adapter", "prefix-tuning", "--steps", "1", "--output",
-         tmp_path / "run"],
+        [
+            "train",
+            *model,
+            "--train",
+            good / "pairs.jsonl",
+            "--adapter",
+            "prefix-tuning",
+            "--steps",
+            "1",
+            "--output",
+            tmp_path / "run",
+        ],
         ["evaluate", *model, "--data", good / "pairs.jsonl"],
-        ["sweep", *model, "--train", good / "pairs.jsonl", "--dev", good / "pairs.jsonl", "--variant", "a=prefix-tuning",
-         "--vary", "prefix_length=2", "--steps", "1", "--output", tmp_path / "sweep"],
+        [
+            "sweep",
+            *model,
+            "--train",
+            good / "pairs.jsonl",
+            "--dev",
+            good / "pairs.jsonl",
+            "--variant",
+            "a=prefix-tuning",
+            "--vary",
+            "prefix_length=2",
+            "--steps",
+            "1",
+            "--output",
+            tmp_path / "sweep",
+        ],
     ]
     for arguments in commands:
         said = refusal(*arguments)
@@ -391,8 +540,21 @@ def without_end(good: Path, folder: Path, name: str) -> Path:
 def test_texts_without_a_token_are_named_by_their_line(good: Path, tmp_path: Path) -> None:
     model = without_end(good, tmp_path, "bert-no-head")
     (tmp_path / "texts.csv").write_text('text,label\n"w5\nw6",w8\n~,w9\nw6 w7,w8\nw5 w7,w9\n')
-    said = refusal("fewshot", "--model", model, "--train", good / "texts.jsonl", "--test", tmp_path / "texts.csv",
-                   "--shots", "2", "--seeds", "1", "--output", tmp_path / "run")
+    said = refusal(
+        "fewshot",
+        "--model",
+        model,
+        "--train",
+        good / "texts.jsonl",
+        "--test",
+        tmp_path / "texts.csv",
+        "--shots",
+        "2",
+        "--seeds",
+        "1",
+        "--output",
+        tmp_path / "run",
+    )
     # The header is line 1, and the first text has two.
     assert f"{tmp_path / 'texts.csv'}, line 4: " in said and "at least 1 token" in said
 
@@ -403,7 +565,8 @@ def test_texts_of_standard_input_are_named_by_their_line(good: Path, tmp_path: P
     done = subprocess.run(**generate | {"stdin": None}, input="w5\n~\nw6\n", timeout=LIMIT)
     assert done.stderr == "Error: standard input, line 2: the source must have at least 1 token, found none\n"
     assert "text 2: the source has 41 tokens, the backbone takes at most 40" in refusal(
-        "generate", "--model", model, "w5", " ".join(["w5"] * 41))
+        "generate", "--model", model, "w5", " ".join(["w5"] * 41)
+    )
 
 
 def test_ids_beyond_the_vocabulary_are_named_by_their_line(good: Path, tmp_path: Path) -> None:
@@ -418,11 +581,26 @@ def test_ids_beyond_the_vocabulary_are_named_by_their_line(good: Path, tmp_path:
 
 def test_a_sweep_names_the_line_of_a_text_that_is_too_long(good: Path, tmp_path: Path) -> None:
     """The data are read before the prefix is known that leaves them no room."""
-    (tmp_path / "long.jsonl").write_text('{"source": "w5", "target": "w6"}\n\n' + json.dumps(
-        {"source": "w5 " * 25, "target": "w6 " * 18}) + "\n")
-    said = refusal("sweep", "--model", good / "llama", "--train", tmp_path / "long.jsonl", "--dev", good / "pairs.jsonl",
-                   "--variant", "a=prefix-tuning", "--vary", "prefix_length=2,20", "--steps", "1", "--output",
-                   tmp_path / "sweep")
+    (tmp_path / "long.jsonl").write_text(
+        '{"source": "w5", "target": "w6"}\n\n' + json.dumps({"source": "w5 " * 25, "target": "w6 " * 18}) + "\n"
+    )
+    said = refusal(
+        "sweep",
+        "--model",
+        good / "llama",
+        "--train",
+        tmp_path / "long.jsonl",
+        "--dev",
+        good / "pairs.jsonl",
+        "--variant",
+        "a=prefix-tuning",
+        "--vary",
+        "prefix_length=2,20",
+        "--steps",
+        "1",
+        "--output",
+        tmp_path / "sweep",
+    )
     assert f"{tmp_path / 'long.jsonl'}, line 3: " in said and "beside the prefix" in said
 
 
@@ -439,9 +617,25 @@ def test_learning_rates_as_they_are_written(good: Path, tmp_path: Path, written:
 def test_learning_rates_of_a_sweep(good: Path, tmp_path: Path) -> None:
     """Each adapter has the rate that names it, whoever else has one."""
     output = tmp_path / "sweep"
-    seam("sweep", "--model", good / "model", "--train", good / "pairs.jsonl", "--dev", good / "pairs.jsonl", "--variant",
-         "both=prefix-tuning:learning_rate=2e-3:prefix_length=2+gate", "--option", "gate.learning_rate=5e-2", "--vary",
-         "learning_rate=1e-3,1e-5", "--steps", "1", "--output", output)
+    seam(
+        "sweep",
+        "--model",
+        good / "model",
+        "--train",
+        good / "pairs.jsonl",
+        "--dev",
+        good / "pairs.jsonl",
+        "--variant",
+        "both=prefix-tuning:learning_rate=2e-3:prefix_length=2+gate",
+        "--option",
+        "gate.learning_rate=5e-2",
+        "--vary",
+        "learning_rate=1e-3,1e-5",
+        "--steps",
+        "1",
+        "--output",
+        output,
+    )
     results = [json.loads(each) for each in (output / "results.jsonl").read_text().splitlines()]
     for each, rate in zip(results, [1e-3, 1e-5], strict=True):
         assert [one["learning_rate"] for one in each["settings"]["adapters"]] == [2e-3, 5e-2]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from test_output import contents, fewshot, good, refusal, sweep, training  # noqa: F401
 from command_line import seam
+from test_output import contents, fewshot, good, refusal, sweep, training  # noqa: F401
 
 
 @pytest.fixture
@@ -57,7 +57,8 @@ def test_what_is_read_is_not_replaced(good: Path, project: Path) -> None:
     arguments[arguments.index("--model") + 1] = project / "backbone"
     assert "is read by this command" in refusal(*arguments)
     assert "is read by this command" in refusal(
-        *training(good, project, "--overwrite", "--init-adapter", str(project / "adapter")))
+        *training(good, project, "--overwrite", "--init-adapter", str(project / "adapter"))
+    )
     assert contents(project) == before
     shutil.copy(good / "pairs.jsonl", project / "log.jsonl")
     (project / "link").symlink_to("log.jsonl")
@@ -117,10 +118,14 @@ def test_a_foreign_sweep_json(good: Path, tmp_path: Path) -> None:
 def test_a_second_sweep_keeps_the_results_of_the_first(good: Path, tmp_path: Path) -> None:
     seam(*sweep(good, tmp_path))
     before = contents(tmp_path)
-    other = [each.replace("length=2,3", "length=2,4") if isinstance(each, str) else each for each in sweep(good, tmp_path)]
+    other = [
+        each.replace("length=2,3", "length=2,4") if isinstance(each, str) else each for each in sweep(good, tmp_path)
+    ]
     assert "holds a result of" in refusal(*other)
     assert contents(tmp_path) == before
-    more = [each.replace("length=2,3", "length=2,3,4") if isinstance(each, str) else each for each in sweep(good, tmp_path)]
+    more = [
+        each.replace("length=2,3", "length=2,3,4") if isinstance(each, str) else each for each in sweep(good, tmp_path)
+    ]
     seam(*more)
     assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 3
 

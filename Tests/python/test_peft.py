@@ -22,7 +22,7 @@ from prefix_reference import for_peft
 from seam_abi import Array
 from seam_objects import Adapter, Backbone, Batch, Runtime
 from single_stack import bert, gpt2, llama, padded
-from tiny_models import END, PAD, bart, marian, randomise, t5, tokens, until
+from tiny_models import END, bart, marian, randomise, t5, tokens, until
 
 # Of the largest score: f32 on both sides, sums in another order (as in test_backbones.py). A prefix in a wrong layer or
 # place is off by more than a tenth.
@@ -52,8 +52,11 @@ FAMILIES = {
     # Three layers in the encoder and two in the decoder; two and three; two, three and four in both.
     "t5": Family(lambda: t5(), PAIR, (("token_dim", 20), ("num_attention_heads", 4)), is_read_whole=False),
     "t5-even": Family(
-        lambda: t5(num_layers=2), PAIR, (("token_dim", 20), ("num_attention_heads", 4), ("num_layers", 2)),
-        is_read_whole=False),
+        lambda: t5(num_layers=2),
+        PAIR,
+        (("token_dim", 20), ("num_attention_heads", 4), ("num_layers", 2)),
+        is_read_whole=False,
+    ),
     "bart": Family(lambda: bart(), PAIR, (("num_layers", 3),)),
     "marian": Family(lambda: marian(encoder_layers=3), PAIR),
     "marian-even": Family(lambda: marian(encoder_layers=4, decoder_layers=4), PAIR, is_read_whole=False),
@@ -131,8 +134,11 @@ def gate(folder: Path, model: Model) -> Path:
     config = json.loads((folder / "second" / "adapter_config.json").read_text())
     layers = config["backbone"][f"{model.attention}_layers"]
     config |= {
-        "plugin": {"id": "org.seamkit.gate", "version": "1.0.0"}, "adapter": "gate", "seam": "prefix.tokens",
-        "options": {"scope": "token-layer"}, "prefix_length": [5, 0, 0] if model.attention == "encoder" else [0, 5, 0],
+        "plugin": {"id": "org.seamkit.gate", "version": "1.0.0"},
+        "adapter": "gate",
+        "seam": "prefix.tokens",
+        "options": {"scope": "token-layer"},
+        "prefix_length": [5, 0, 0] if model.attention == "encoder" else [0, 5, 0],
     }
     path = folder / "gate"
     path.mkdir()
@@ -192,9 +198,17 @@ def assert_same_texts(model: Model, adapters: list[Adapter], expected: Any) -> N
     options = model.backbone.generate_options(max_new_tokens=10, num_beams=1)
     found = [item[0].tokens for item in model.backbone.session(*adapters).generate(Batch(ids, mask), options)]
     with torch.no_grad():
-        whole = for_peft(expected).generate(
-            input_ids=torch.from_numpy(ids).long(), attention_mask=torch.from_numpy(mask).long(), max_new_tokens=10,
-            num_beams=1, do_sample=False).tolist()
+        whole = (
+            for_peft(expected)
+            .generate(
+                input_ids=torch.from_numpy(ids).long(),
+                attention_mask=torch.from_numpy(mask).long(),
+                max_new_tokens=10,
+                num_beams=1,
+                do_sample=False,
+            )
+            .tolist()
+        )
     assert found == [until(END, row[ids.shape[1] if is_causal else 1 :]) for row in whole]
 
 
@@ -213,7 +227,8 @@ def test_peft_runs_what_is_exported(model: Model, tmp_path: Path) -> None:
 def test_what_peft_saves_is_run(model: Model, tmp_path: Path, projection: bool) -> None:
     torch.manual_seed(0)
     config = PrefixTuningConfig(
-        task_type=model.family.task, num_virtual_tokens=5, prefix_projection=projection, **dict(model.family.told))
+        task_type=model.family.task, num_virtual_tokens=5, prefix_projection=projection, **dict(model.family.told)
+    )
     trained = get_peft_model(model.hugging_face(), config).eval()
     if projection:
         with torch.no_grad():
@@ -258,8 +273,19 @@ def test_what_is_imported_is_trained(small: Model, tmp_path: Path) -> None:
 
 def test_the_base_model_is_named(small: Model, tmp_path: Path) -> None:
     small.backbone.adapter("prefix-tuning", {"prefix_length": 2}).save(tmp_path / "adapter")
-    seam("export", "--model", small.path, "--adapter", tmp_path / "adapter", "--format", "peft", "--output",
-         tmp_path / "peft", "--base-model", "someone/llama")
+    seam(
+        "export",
+        "--model",
+        small.path,
+        "--adapter",
+        tmp_path / "adapter",
+        "--format",
+        "peft",
+        "--output",
+        tmp_path / "peft",
+        "--base-model",
+        "someone/llama",
+    )
     config = PrefixTuningConfig.from_pretrained(tmp_path / "peft")
     assert config.base_model_name_or_path == "someone/llama"
     assert (config.num_attention_heads, config.token_dim) == (2, 12)
@@ -289,9 +315,18 @@ def test_every_key_of_peft_is_known(small: Model, tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "peft.md").read_text()
     keys = set(PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3).to_dict())
     assert {key for key in keys if f"`{key}`" not in page} == set()
-    rich = {"auto_mapping": {"base_model_class": "A"}, "base_model_name_or_path": "a", "encoder_hidden_size": 7,
-            "inference_mode": False, "init_weights": "zero", "peft_version": "9", "prefix_projection": True,
-            "revision": "b", "modules_to_save": [], "new_in_a_later_release": None}
+    rich = {
+        "auto_mapping": {"base_model_class": "A"},
+        "base_model_name_or_path": "a",
+        "encoder_hidden_size": 7,
+        "inference_mode": False,
+        "init_weights": "zero",
+        "peft_version": "9",
+        "prefix_projection": True,
+        "revision": "b",
+        "modules_to_save": [],
+        "new_in_a_later_release": None,
+    }
     assert rich.keys() - {"new_in_a_later_release"} < keys
     imported(small, saved(small, tmp_path / "plain"), tmp_path / "first")
     imported(small, saved(small, tmp_path / "rich", **rich), tmp_path / "second")
@@ -350,7 +385,10 @@ BAD_FILES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "nan": (lambda path: replace_tensor(path, lambda x: x * np.float32("nan")), ["NaN or infinity at element 0"]),
     "integers": (lambda path: replace_tensor(path, lambda x: x.astype(np.int32)), ["F32, F16 or BF16", "I32"]),
     "flat": (lambda path: replace_tensor(path, lambda x: x.reshape(-1)), ["[3, 3 * 2 * 12]", "[216]"]),
-    "rank": (lambda path: replace_tensor(path, lambda x: x.reshape(*[1] * 8, -1)), ["[3, 3 * 2 * 12]", "[1, 1, 1, 1, 1, 1, 1, 1, 216]"]),
+    "rank": (
+        lambda path: replace_tensor(path, lambda x: x.reshape(*[1] * 8, -1)),
+        ["[3, 3 * 2 * 12]", "[1, 1, 1, 1, 1, 1, 1, 1, 216]"],
+    ),
     "narrow": (lambda path: replace_tensor(path, lambda x: x[:, 1:]), ["[3, 3 * 2 * 12]", "[3, 71]"]),
 }
 
@@ -390,30 +428,39 @@ def test_one_kind_of_folder_does_not_replace_the_other(small: Model, tmp_path: P
     theirs = saved(small, tmp_path / "peft")
     before = {file: file.read_bytes() for file in [*own.iterdir(), *theirs.iterdir()]}
     sentence = refused(
-        "export", "--model", small.path, "--adapter", own, "--format", "peft", "--overwrite", "--output", own)
+        "export", "--model", small.path, "--adapter", own, "--format", "peft", "--overwrite", "--output", own
+    )
     assert "cannot replace" in sentence
     sentence = refused(
-        "import", "--model", small.path, "--format", "peft", "--input", theirs, "--overwrite", "--output",
-        theirs)
+        "import", "--model", small.path, "--format", "peft", "--input", theirs, "--overwrite", "--output", theirs
+    )
     assert "cannot replace" in sentence
     sentence = refused(
-        "import", "--model", small.path, "--format", "peft", "--input", own, "--output", tmp_path / "new")
+        "import", "--model", small.path, "--format", "peft", "--input", own, "--output", tmp_path / "new"
+    )
     assert "SeamKit" in sentence and not (tmp_path / "new").exists()
     sentence = refused(
-        "export", "--model", small.path, "--adapter", theirs, "--format", "peft", "--overwrite", "--output", theirs)
+        "export", "--model", small.path, "--adapter", theirs, "--format", "peft", "--overwrite", "--output", theirs
+    )
     assert "PEFT" in sentence and "seam import" in sentence
     assert {file: file.read_bytes() for file in [*own.iterdir(), *theirs.iterdir()]} == before
 
 
 @pytest.mark.parametrize("attention", ["all", "encoder", "cross"])
-def test_prefixes_that_peft_has_no_place_for(
-    runtime: Runtime, tmp_path: Path, attention: str
-) -> None:
+def test_prefixes_that_peft_has_no_place_for(runtime: Runtime, tmp_path: Path, attention: str) -> None:
     model = make("bart", tmp_path / "model", runtime)
     model.backbone.adapter("prefix-tuning", {"prefix_length": 2, "attention": attention}).save(tmp_path / "adapter")
     sentence = refused(
-        "export", "--model", model.path, "--adapter", tmp_path / "adapter", "--format", "peft", "--output",
-        tmp_path / "peft")
+        "export",
+        "--model",
+        model.path,
+        "--adapter",
+        tmp_path / "adapter",
+        "--format",
+        "peft",
+        "--output",
+        tmp_path / "peft",
+    )
     assert ("cross" if attention == "cross" else "encoder") in sentence and "attention=decoder" in sentence
     assert not (tmp_path / "peft").exists()
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from test_output import LIMIT, contents, evaluation, good, refusal, training, until  # noqa: F401
 from command_line import command, seam, start
+from test_output import LIMIT, contents, evaluation, good, refusal, training, until  # noqa: F401
 
 
 def test_over_an_input(good: Path, tmp_path: Path) -> None:
@@ -22,9 +22,16 @@ def test_over_an_input(good: Path, tmp_path: Path) -> None:
     os.link(tmp_path / "pairs.jsonl", tmp_path / "same.jsonl")
     (tmp_path / "link.jsonl").symlink_to("pairs.jsonl")
     before = contents(tmp_path)
-    for name in ("pairs.jsonl", "same.jsonl", "link.jsonl", "model/config.json", "run/adapter/adapter_model.safetensors"):
+    for name in (
+        "pairs.jsonl",
+        "same.jsonl",
+        "link.jsonl",
+        "model/config.json",
+        "run/adapter/adapter_model.safetensors",
+    ):
         assert "is read by this command" in refusal(
-            *evaluation(tmp_path, tmp_path / name, "--adapter", tmp_path / "run" / "adapter"))
+            *evaluation(tmp_path, tmp_path / name, "--adapter", tmp_path / "run" / "adapter")
+        )
     assert contents(tmp_path) == before
 
 
@@ -41,8 +48,7 @@ def test_into_an_open_descriptor(good: Path, tmp_path: Path, folder: str) -> Non
     with open(tmp_path / "out", "w") as file:
         file.write("before\n")
         file.flush()
-        subprocess.run(
-            **command(*evaluation(good, f"{folder}/{file.fileno()}")), pass_fds=[file.fileno()], check=True)
+        subprocess.run(**command(*evaluation(good, f"{folder}/{file.fileno()}")), pass_fds=[file.fileno()], check=True)
     lines = (tmp_path / "out").read_text().splitlines()
     assert lines[0] == "before" and len(lines) == 13
     assert "cannot write" in refusal(*evaluation(good, f"{folder}/99"))
@@ -61,10 +67,23 @@ def test_a_signal_ends_the_wait_for_a_reader(good: Path, tmp_path: Path, number:
 
 def test_a_dot_at_the_end_of_a_new_folder(good: Path, tmp_path: Path) -> None:
     model = ["--model", good / "llama"]
-    seam("train", *model, "--train", good / "pairs.jsonl", "--adapter", "prefix-tuning", "--option", "prefix_length=2",
-         "--steps", "1", "--output", tmp_path / "run")
-    seam("export", *model, "--adapter", tmp_path / "run" / "adapter", "--format", "peft", "--output",
-         f"{tmp_path}/new/.")
+    seam(
+        "train",
+        *model,
+        "--train",
+        good / "pairs.jsonl",
+        "--adapter",
+        "prefix-tuning",
+        "--option",
+        "prefix_length=2",
+        "--steps",
+        "1",
+        "--output",
+        tmp_path / "run",
+    )
+    seam(
+        "export", *model, "--adapter", tmp_path / "run" / "adapter", "--format", "peft", "--output", f"{tmp_path}/new/."
+    )
     assert "adapter_config.json" in {each.name for each in (tmp_path / "new").iterdir()}
 
 

@@ -45,8 +45,11 @@ def test_generation(model: Any, search: str, length: int) -> None:
         given = Batch(given.input_ids, np.maximum.accumulate(given.attention_mask, 1))  # nothing hidden inside
     for seed, chosen in enumerate(attentions_of(hugging_face.name)):
         prefix = hugging_face.prefix(length, seed, *chosen)
-        found = [each for item in session(backbone, prefix).generate(given, backbone.generate_options(**options))
-                 for each in item]
+        found = [
+            each
+            for item in session(backbone, prefix).generate(given, backbone.generate_options(**options))
+            for each in item
+        ]
         expected, scores = hugging_face.generate(given, prefix, **options)
         assert [each.tokens for each in found] == [until(END, row) for row in expected]
         if scores is not None:

@@ -25,7 +25,12 @@ def test_a_query(remote: Runtime, server: Server) -> None:
     assert found.requests == len(server.requests) == 2 * len(PROMPTS)
     bodies = {(each.path, each.texts[0]): each.body for each in server.requests}
     assert bodies["/v1/completions", "prompt 3"] == {
-        "model": "tiny", "prompt": "prompt 3", "max_tokens": 1, "logprobs": 7, "temperature": 0}
+        "model": "tiny",
+        "prompt": "prompt 3",
+        "max_tokens": 1,
+        "logprobs": 7,
+        "temperature": 0,
+    }
     assert bodies["/v1/embeddings", "prompt 3"] == {"model": "tiny-embeddings", "input": "prompt 3"}
     assert not any("Authorization" in each.headers for each in server.requests)
 
@@ -161,10 +166,19 @@ def test_a_word_that_is_never_listed_is_told(remote: Runtime, server: Server) ->
 # ---- Failures that pass
 
 
-@pytest.mark.parametrize("trouble", [
-    Reply(500, "oops"), Reply(503, '{"error": {"message": "Loading model"}}'), Reply(429), Reply(408),
-    Reply(body='{"choices": [{"ind'), Reply(body="<html>"), Reply(body=completion(["x"]), cut=True),
-], ids=["500", "503", "429", "408", "half JSON", "no JSON", "cut"])
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        Reply(500, "oops"),
+        Reply(503, '{"error": {"message": "Loading model"}}'),
+        Reply(429),
+        Reply(408),
+        Reply(body='{"choices": [{"ind'),
+        Reply(body="<html>"),
+        Reply(body=completion(["x"]), cut=True),
+    ],
+    ids=["500", "503", "429", "408", "half JSON", "no JSON", "cut"],
+)
 def test_passing_trouble_is_repeated(remote: Runtime, server: Server, trouble: Reply) -> None:
     backbone = open_at(remote, server)
     troubled: set[tuple[str, str]] = set()
@@ -228,19 +242,29 @@ def test_waits_grow(remote: Runtime, server: Server) -> None:
 LASTING = {
     "400": (Reply(400, '{"error": {"message": "too long"}}'), "INVALID_ARGUMENT", "answered 400: too long"),
     "logprobs": (
-        Reply(400, '{"error": {"message": "logprobs must be at most 5"}}'), "INVALID_ARGUMENT",
-        "answered 400: logprobs must be at most 5; lower the option 'logprobs', which is 100"),
+        Reply(400, '{"error": {"message": "logprobs must be at most 5"}}'),
+        "INVALID_ARGUMENT",
+        "answered 400: logprobs must be at most 5; lower the option 'logprobs', which is 100",
+    ),
     "401": (Reply(401, '{"error": "bad"}'), "IO", "answered 401: bad; no API key was sent (option 'api_key_env')"),
     "403": (Reply(403), "IO", "answered 403; no API key was sent (option 'api_key_env')"),
     "404": (Reply(404, '{"detail": "no such\\nmodel"}'), "NOT_FOUND", "answered 404: no such model"),
     "501": (Reply(501, '{"message": "no embeddings"}'), "UNSUPPORTED", "answered 501: no embeddings"),
     "redirect": (
-        Reply(307, headers={"Location": "http://127.0.0.1:1/"}), "IO",
-        "answered 307; redirects are not followed: set the URL to where the server is"),
-    "an error as an answer": (Reply(200, '{"error": {"message": "no such model"}}'), "IO", "answered 200: no such model"),
+        Reply(307, headers={"Location": "http://127.0.0.1:1/"}),
+        "IO",
+        "answered 307; redirects are not followed: set the URL to where the server is",
+    ),
+    "an error as an answer": (
+        Reply(200, '{"error": {"message": "no such model"}}'),
+        "IO",
+        "answered 200: no such model",
+    ),
     "an error with a status": (
-        Reply(200, '{"error": {"code": 404, "message": "no such model"}, "choices": []}'), "NOT_FOUND",
-        "answered 404: no such model"),
+        Reply(200, '{"error": {"code": 404, "message": "no such model"}, "choices": []}'),
+        "NOT_FOUND",
+        "answered 404: no such model",
+    ),
     "long": (Reply(400, "ä" * 500), "INVALID_ARGUMENT", "answered 400: " + "ä" * 100 + "..."),
 }
 

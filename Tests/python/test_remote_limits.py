@@ -140,4 +140,5 @@ def test_other_seams_are_refused(remote: Runtime, server: Server) -> None:
     with pytest.raises(SeamError) as caught:
         open_at(remote, server).adapter("repcali")
     assert caught.value.message == (
-        'backbone "remote" has no seam "encoder.output", which adapter "repcali" needs; it has decoder.output')
+        'backbone "remote" has no seam "encoder.output", which adapter "repcali" needs; it has decoder.output'
+    )

@@ -24,9 +24,16 @@ from unreliable_server import Reply, Request, running
 LARGEST, MEAN, COSINE = 0.8, 0.2, 0.998
 
 PROMPTS = [
-    "The capital of France is", "The opposite of hot is", "One, two, three, four,", "Review: I loved it. Sentiment:",
-    "Review: a boring mess, two hours of my life. Sentiment:", "She opened the door and", "2 + 2 =",
-    "Water boils at a temperature of", "Grüße aus", "The story is about a young girl who",
+    "The capital of France is",
+    "The opposite of hot is",
+    "One, two, three, four,",
+    "Review: I loved it. Sentiment:",
+    "Review: a boring mess, two hours of my life. Sentiment:",
+    "She opened the door and",
+    "2 + 2 =",
+    "Water boils at a temperature of",
+    "Grüße aus",
+    "The story is about a young girl who",
 ]
 ANSWERS = [" Paris", " London", " cold", " five", " the", " positive", " negative", " a"]
 

@@ -106,7 +106,8 @@ def train_both(
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
     session = backbone.session(adapter)
     session.begin_training(
-        train_backbone=int(with_backbone), learning_rate=1e-2, backbone_learning_rate=1e-3, label_smoothing=smoothing)
+        train_backbone=int(with_backbone), learning_rate=1e-2, backbone_learning_rate=1e-3, label_smoothing=smoothing
+    )
     found, expected = [], []
     for step in range(STEPS):
         given = tokens(step % 4)
@@ -157,7 +158,9 @@ def test_training_with_the_backbone(runtime: Runtime, folders: dict[str, Path], 
 
 
 @pytest.mark.parametrize("options", ["default", "positions", "no norm", "paper"])
-def test_a_saved_adapter_gives_the_same(runtime: Runtime, folders: dict[str, Path], tmp_path: Path, options: str) -> None:
+def test_a_saved_adapter_gives_the_same(
+    runtime: Runtime, folders: dict[str, Path], tmp_path: Path, options: str
+) -> None:
     backbone, given = runtime.open(folders["t5-1.0"]), tokens(4)
     adapter = backbone.adapter("repcali", OPTIONS[options])
     disturb(adapter)
@@ -179,8 +182,26 @@ def test_the_seam_cache_changes_nothing(folders: dict[str, Path], tmp_path: Path
     logs = []
     for name, flags in {"cached": [], "not cached": ["--no-seam-cache"]}.items():
         output = tmp_path / name
-        seam("train", "--model", model, "--adapter", "repcali", "--train", pairs, "--dev", pairs, "--steps", "12",
-             "--batch-size", "4", "--learning-rate", "1e-2", "--output", output, *flags)
+        seam(
+            "train",
+            "--model",
+            model,
+            "--adapter",
+            "repcali",
+            "--train",
+            pairs,
+            "--dev",
+            pairs,
+            "--steps",
+            "12",
+            "--batch-size",
+            "4",
+            "--learning-rate",
+            "1e-2",
+            "--output",
+            output,
+            *flags,
+        )
         logs.append([json.loads(line)["loss"] for line in (output / "log.jsonl").read_text().splitlines()])
     assert len(logs[0]) == 13 and logs[0] == pytest.approx(logs[1], rel=1e-5)
 

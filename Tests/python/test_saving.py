@@ -54,7 +54,9 @@ def test_half_precision_is_saved_as_it_is_unless_trained(runtime: Runtime, tmp_p
     source = save("marian", tmp_path / "source", dtype=torch.bfloat16)
     runtime.open(source).save(tmp_path / "untouched")
     before, untouched = load_file(source / "model.safetensors"), load_file(tmp_path / "untouched/model.safetensors")
-    assert all(before[each].dtype == untouched[each].dtype and torch.equal(before[each], untouched[each]) for each in before)
+    assert all(
+        before[each].dtype == untouched[each].dtype and torch.equal(before[each], untouched[each]) for each in before
+    )
     backbone = trained(runtime, source)
     backbone.save(tmp_path / "trained")
     after = load_file(tmp_path / "trained/model.safetensors")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from test_output import LIMIT, contents, good, training, until  # noqa: F401
 from command_line import seam, start
+from test_output import LIMIT, contents, good, training, until  # noqa: F401
 
 
 def test_old_leftovers_of_a_number_that_lives_are_cleaned(good: Path, tmp_path: Path) -> None:

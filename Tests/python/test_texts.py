@@ -33,8 +33,7 @@ def test_standard_input_is_read_as_files_are(model: Path) -> None:
         assert generate(model, same) == (0, plain, "")
     status, said, sentence = generate(model, b"C\nC \xff\n")
     assert (status, said) == (1, b"")
-    assert sentence == (
-        "Error: standard input, line 2: expected UTF-8 text, found the byte 0xff which is not UTF-8\n")
+    assert sentence == ("Error: standard input, line 2: expected UTF-8 text, found the byte 0xff which is not UTF-8\n")
     assert "there is no source text" in generate(model, b"")[2]
 
 
@@ -42,7 +41,16 @@ def test_columns_of_other_scalars_are_others(model: Path, tmp_path: Path) -> Non
     one, two = "cl\u00e9", "cle\u0301"
     rows = [{two: "N N", one: "C", "target": "O"}, {one: "C C", "target": "O"}, {one: "O", "target": "O"}]
     (tmp_path / "data.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
-    seam("evaluate", "--model", model, "--data", tmp_path / "data.jsonl", "--source-column", one, "--predictions",
-         tmp_path / "said.jsonl")
+    seam(
+        "evaluate",
+        "--model",
+        model,
+        "--data",
+        tmp_path / "data.jsonl",
+        "--source-column",
+        one,
+        "--predictions",
+        tmp_path / "said.jsonl",
+    )
     said = [json.loads(line)["source"] for line in (tmp_path / "said.jsonl").read_text().splitlines()]
     assert said == ["C", "C C", "O"]

@@ -228,7 +228,11 @@ def scripts() -> Reference:
     tokenizer = Reference.from_str(unigram_file())
     tokenizer.normalizer = normalizers.Nmt()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.UnicodeScripts(), pre_tokenizers.FixedLength(3), pre_tokenizers.Metaspace(prepend_scheme="first")]
+        [
+            pre_tokenizers.UnicodeScripts(),
+            pre_tokenizers.FixedLength(3),
+            pre_tokenizers.Metaspace(prepend_scheme="first"),
+        ]
     )
     return tokenizer
 
@@ -269,7 +273,12 @@ KINDS: dict[str, Callable[[], Reference]] = {
     ),
     "first behind replacements": lambda: first_behind(
         normalizers.Sequence(
-            [normalizers.Nmt(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Prepend("a"), normalizers.Lowercase()]
+            [
+                normalizers.Nmt(),
+                normalizers.Replace(Regex(r"\s+"), " "),
+                normalizers.Prepend("a"),
+                normalizers.Lowercase(),
+            ]
         )
     ),
     "first behind SentencePiece": lambda: first_behind(normalizers.Precompiled(charsmap())),
@@ -331,7 +340,17 @@ def test_ids_are_those_of_sentencepiece(kind: str, tmp_path: Path) -> None:
 
 def test_equal_scores_merge_as_in_sentencepiece(tmp_path: Path) -> None:
     """In the vocabulary of a GGUF file, which has nothing but scores to merge by."""
-    scores = {"<unk>": 0.0, "a": -9.0, "b": -9.0, "c": -9.0, "bc": -1.0, "ab": -1.0, "ca": -1.0, "abc": -2.0, "aa": -1.0}
+    scores = {
+        "<unk>": 0.0,
+        "a": -9.0,
+        "b": -9.0,
+        "c": -9.0,
+        "bc": -1.0,
+        "ab": -1.0,
+        "ca": -1.0,
+        "abc": -2.0,
+        "aa": -1.0,
+    }
     model = sentencepiece_model_pb2.ModelProto()
     model.trainer_spec.model_type = model.trainer_spec.BPE
     model.normalizer_spec.name, model.normalizer_spec.add_dummy_prefix = "identity", False

@@ -69,7 +69,8 @@ def test_steps_of_adam(runtime: Runtime, tmp_path: Path, name: str, decoupled: b
     steps, settings = [tokens(seed) for seed in range(3)], {"eps": 1e-3, "weight_decay": 0.1, "lr": 1e-2}
     options = {"backbone_learning_rate": 1e-2, "epsilon": 1e-3, "weight_decay": 0.1, "max_grad_norm": 0.5}
     reports, after = trained(
-        runtime.open(path), steps, tmp_path / "trained", optimizer=0 if decoupled else 1, **options)
+        runtime.open(path), steps, tmp_path / "trained", optimizer=0 if decoupled else 1, **options
+    )
     model = reference(path)
     kind = torch.optim.AdamW if decoupled else torch.optim.Adam
     optimizer = kind([each for each in model.parameters() if each.requires_grad], **settings)
@@ -87,7 +88,9 @@ def test_steps_of_adam(runtime: Runtime, tmp_path: Path, name: str, decoupled: b
 
 @pytest.mark.parametrize("name", VARIANTS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "f16"])
-def test_half_precision_is_trained_and_saved_in_f32(runtime: Runtime, tmp_path: Path, name: str, dtype: torch.dtype) -> None:
+def test_half_precision_is_trained_and_saved_in_f32(
+    runtime: Runtime, tmp_path: Path, name: str, dtype: torch.dtype
+) -> None:
     """Read again by SeamKit, and by transformers in the type that config.json names, it gives the scores it had."""
     path = save(name, tmp_path / "model", dtype=dtype)
     backbone, given = runtime.open(path), tokens(2)

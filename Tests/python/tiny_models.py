@@ -31,7 +31,6 @@ from transformers import (
     T5Config,
     T5ForConditionalGeneration,
 )
-
 from transformers.utils import logging
 
 from seam_abi import Array
@@ -43,7 +42,10 @@ logging.disable_progress_bar()
 VOCABULARY, TARGET_VOCABULARY = 61, 53
 PAD, END, START, FIRST_WORD = 1, 2, 3, 4
 SPECIAL: dict[str, Any] = {
-    "pad_token_id": PAD, "eos_token_id": END, "bos_token_id": 0, "decoder_start_token_id": START,
+    "pad_token_id": PAD,
+    "eos_token_id": END,
+    "bos_token_id": 0,
+    "decoder_start_token_id": START,
     "forced_eos_token_id": None,
 }
 
@@ -52,8 +54,15 @@ def t5(config: type[Any] = T5Config, model: type[Any] = T5ForConditionalGenerati
     sizes = {
         # d_kv is not d_model / num_heads, and distances reach beyond the last bucket. The decoder has fewer layers:
         # transformers 5 cannot generate with more than the encoder has, its cache counts those.
-        "vocab_size": VOCABULARY, "d_model": 24, "d_kv": 5, "d_ff": 40, "num_layers": 3, "num_decoder_layers": 2,
-        "num_heads": 4, "relative_attention_num_buckets": 8, "relative_attention_max_distance": 10,
+        "vocab_size": VOCABULARY,
+        "d_model": 24,
+        "d_kv": 5,
+        "d_ff": 40,
+        "num_layers": 3,
+        "num_decoder_layers": 2,
+        "num_heads": 4,
+        "relative_attention_num_buckets": 8,
+        "relative_attention_max_distance": 10,
     }
     return model(config(**(sizes | SPECIAL | changes)))
 
@@ -62,8 +71,15 @@ def bart(
     config: type[Any] = BartConfig, model: type[Any] = BartForConditionalGeneration, **changes: Any
 ) -> PreTrainedModel:
     sizes = {
-        "vocab_size": VOCABULARY, "d_model": 24, "encoder_layers": 2, "decoder_layers": 3, "encoder_attention_heads": 4,
-        "decoder_attention_heads": 4, "encoder_ffn_dim": 40, "decoder_ffn_dim": 28, "max_position_embeddings": 40,
+        "vocab_size": VOCABULARY,
+        "d_model": 24,
+        "encoder_layers": 2,
+        "decoder_layers": 3,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+        "encoder_ffn_dim": 40,
+        "decoder_ffn_dim": 28,
+        "max_position_embeddings": 40,
     }
     return model(config(**(sizes | SPECIAL | changes)))
 
@@ -90,11 +106,13 @@ VARIANTS = {
     "marian": Variant(lambda: marian(scale_embedding=True)),
     "marian-relu": Variant(lambda: marian(activation_function="relu")),
     "marian-separate": Variant(
-        lambda: marian(
-            share_encoder_decoder_embeddings=False, tie_word_embeddings=False, decoder_vocab_size=VOCABULARY)),
+        lambda: marian(share_encoder_decoder_embeddings=False, tie_word_embeddings=False, decoder_vocab_size=VOCABULARY)
+    ),
     "marian-two-vocabularies": Variant(
         lambda: marian(
-            share_encoder_decoder_embeddings=False, tie_word_embeddings=False, decoder_vocab_size=TARGET_VOCABULARY)),
+            share_encoder_decoder_embeddings=False, tie_word_embeddings=False, decoder_vocab_size=TARGET_VOCABULARY
+        )
+    ),
     "pegasus": Variant(lambda: bart(PegasusConfig, PegasusForConditionalGeneration, activation_function="relu")),
 }
 

@@ -74,9 +74,14 @@ ANSWERS = [" good", " bad", " so so"]
 
 
 def completion(texts: list[str], answers: list[str] = ANSWERS) -> str:
-    return json.dumps({"choices": [
-        {"index": place, "text": "", "logprobs": {"top_logprobs": [dict(zip(answers, scores(text, answers)))]}}
-        for place, text in enumerate(texts)]})
+    return json.dumps(
+        {
+            "choices": [
+                {"index": place, "text": "", "logprobs": {"top_logprobs": [dict(zip(answers, scores(text, answers)))]}}
+                for place, text in enumerate(texts)
+            ]
+        }
+    )
 
 
 def embedding(texts: list[str]) -> str:
@@ -129,7 +134,7 @@ class Handler(BaseHTTPRequestHandler):
         with self.owner.lock:
             self.owner.connections += 1
 
-    def do_POST(self) -> None:  # noqa: N802, the name that http.server calls
+    def do_POST(self) -> None:
         owner = self.owner
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with owner.lock:

@@ -140,8 +140,8 @@ static void release_pairs(pairs data) {
 /* ---- Batches: rectangles, padded on the right. */
 
 /* Rows of `from`, beginning at `first`, counted around its end. mask nullable. */
-static int32_t *rectangle(const tokens *from, int64_t all, int64_t first, int64_t rows, int32_t padding, int64_t *length,
-                          int32_t **mask) {
+static int32_t *rectangle(const tokens *from, int64_t all, int64_t first, int64_t rows, int32_t padding,
+                          int64_t *length, int32_t **mask) {
   *length = 0;
   for (int64_t i = 0; i < rows; i++)
     if (from[(first + i) % all].length > *length) *length = from[(first + i) % all].length;

@@ -38,8 +38,9 @@ import pickle
 import re
 import sys
 import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Callable, Mapping
+from typing import Any, BinaryIO
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -92,19 +93,13 @@ class FloatStorage:
 
 
 def rebuild_tensor(
-    storage: np.ndarray,
-    offset: int,
-    size: tuple[int, ...],
-    stride: tuple[int, ...],
-    *_gradient_and_hooks: object,
+    storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_gradient_and_hooks: object
 ) -> np.ndarray:
     """Stand-in for ``torch._utils._rebuild_tensor_v2``, for contiguous tensors."""
     contiguous = tuple(math.prod(size[axis + 1 :]) for axis in range(len(size)))
     end = offset + math.prod(size)
     if tuple(stride) != contiguous or not 0 <= offset <= end <= storage.size:
-        raise ConversionError(
-            f"{CHECKPOINT}: a tensor of shape {tuple(size)} is not a contiguous part of a storage."
-        )
+        raise ConversionError(f"{CHECKPOINT}: a tensor of shape {tuple(size)} is not a contiguous part of a storage.")
     return storage[offset:end].reshape(size)
 
 
@@ -196,9 +191,7 @@ def read_vocabulary(data: bytes) -> list[str]:
             and {UNK, PAD, BOS, EOS} <= ids.keys()
         ):
             return tokens
-    raise ConversionError(
-        f"{VOCABULARY}: expected 'itos' and 'stoi' that agree and hold {UNK}, {PAD}, {BOS}, {EOS}."
-    )
+    raise ConversionError(f"{VOCABULARY}: expected 'itos' and 'stoi' that agree and hold {UNK}, {PAD}, {BOS}, {EOS}.")
 
 
 def marian_name(name: str) -> str:
@@ -208,8 +201,7 @@ def marian_name(name: str) -> str:
     if name == "decoder.fc_out.bias":
         return "final_logits_bias"
     matched = re.fullmatch(
-        r"(?P<stack>encoder|decoder)(?P<layer>\.layers\.\d+)?\.(?P<path>.+)\.(?P<kind>weight|bias)",
-        name,
+        r"(?P<stack>encoder|decoder)(?P<layer>\.layers\.\d+)?\.(?P<path>.+)\.(?P<kind>weight|bias)", name
     )
     if matched:
         path = matched["path"]
@@ -343,20 +335,12 @@ def tokenizer_json(tokens: list[str]) -> dict[str, Any]:
         "padding": None,
         "added_tokens": added,
         "normalizer": None,
-        "pre_tokenizer": {
-            "type": "Split",
-            "pattern": {"Regex": SMILES_TOKEN},
-            "behavior": "Isolated",
-            "invert": False,
-        },
+        "pre_tokenizer": {"type": "Split", "pattern": {"Regex": SMILES_TOKEN}, "behavior": "Isolated", "invert": False},
         "post_processor": {
             "type": "TemplateProcessing",
             "single": [special(BOS), sequence("A"), special(EOS)],
             "pair": [special(BOS), sequence("A"), sequence("B"), special(EOS)],
-            "special_tokens": {
-                token: {"id": token, "ids": [ids[token]], "tokens": [token]}
-                for token in (BOS, EOS)
-            },
+            "special_tokens": {token: {"id": token, "ids": [ids[token]], "tokens": [token]} for token in (BOS, EOS)},
         },
         "decoder": {"type": "Fuse"},
         "model": {"type": "WordLevel", "vocab": ids, "unk_token": UNK},
@@ -416,9 +400,7 @@ def convert(source: Path | None, destination: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
-        "--source",
-        type=Path,
-        help="annalog wheel, or the folder it was unpacked into (default: the installed package)",
+        "--source", type=Path, help="annalog wheel, or the folder it was unpacked into (default: the installed package)"
     )
     parser.add_argument("destination", type=Path, help="folder to write")
     arguments = parser.parse_args()

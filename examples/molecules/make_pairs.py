@@ -51,9 +51,7 @@ def cap_donors(molecule: Chem.Mol) -> Chem.Mol:
             capped.AddBond(atom.GetIdx(), capped.AddAtom(Chem.Atom(6)), Chem.BondType.SINGLE)
             position.append(atom.GetIdx() + 0.5)
         capped.GetAtomWithIdx(atom.GetIdx()).SetNumExplicitHs(0)
-    result = Chem.RenumberAtoms(
-        capped.GetMol(), sorted(range(len(position)), key=position.__getitem__)
-    )
+    result = Chem.RenumberAtoms(capped.GetMol(), sorted(range(len(position)), key=position.__getitem__))
     Chem.SanitizeMol(result)
     return result
 
@@ -64,9 +62,7 @@ def fits(smiles: str, vocabulary: set[str], max_tokens: int) -> bool:
     return len(tokens) <= max_tokens and vocabulary.issuperset(tokens)
 
 
-def make_pairs(
-    lines: Iterable[str], vocabulary: set[str], max_tokens: int
-) -> Iterator[tuple[str, str]]:
+def make_pairs(lines: Iterable[str], vocabulary: set[str], max_tokens: int) -> Iterator[tuple[str, str]]:
     """Yield (source, target), no two with the same source molecule or the same product."""
     sources: set[str] = set()
     products: set[str] = set()
@@ -109,11 +105,7 @@ def main() -> None:
     held_out = arguments.dev + arguments.test
     if held_out >= len(pairs):
         parser.error(f"only {len(pairs)} pairs: too few for {held_out} held-out ones")
-    splits = {
-        "dev": pairs[: arguments.dev],
-        "test": pairs[arguments.dev : held_out],
-        "train": pairs[held_out:],
-    }
+    splits = {"dev": pairs[: arguments.dev], "test": pairs[arguments.dev : held_out], "train": pairs[held_out:]}
     arguments.destination.mkdir(parents=True, exist_ok=True)
     for name, split in splits.items():
         with (arguments.destination / f"{name}.jsonl").open("w", encoding="utf-8") as file:

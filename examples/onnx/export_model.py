@@ -39,9 +39,12 @@ class Decoder(torch.nn.Module):
 
     def forward(self, encoder_attention_mask, input_ids, encoder_hidden_states):
         found = self.model(
-            attention_mask=encoder_attention_mask, encoder_outputs=(encoder_hidden_states,),
-            decoder_input_ids=input_ids, use_cache=True,
-            past_key_values=EncoderDecoderCache(DynamicCache(), DynamicCache()))
+            attention_mask=encoder_attention_mask,
+            encoder_outputs=(encoder_hidden_states,),
+            decoder_input_ids=input_ids,
+            use_cache=True,
+            past_key_values=EncoderDecoderCache(DynamicCache(), DynamicCache()),
+        )
         own, cross = found.past_key_values.self_attention_cache, found.past_key_values.cross_attention_cache
         pairs = zip(own.layers, cross.layers, strict=True)
         return found.logits, *(each for one, other in pairs for layer in (one, other) for each in both(layer))
@@ -64,8 +67,12 @@ class DecoderWithPast(torch.nn.Module):
         # Nothing reads its values: cross-attention has its keys and values.
         hidden = past[2].new_zeros(*encoder_attention_mask.shape, self.model.config.d_model)
         found = self.model(
-            attention_mask=encoder_attention_mask, encoder_outputs=(hidden,), decoder_input_ids=input_ids,
-            past_key_values=cache, use_cache=True)
+            attention_mask=encoder_attention_mask,
+            encoder_outputs=(hidden,),
+            decoder_input_ids=input_ids,
+            past_key_values=cache,
+            use_cache=True,
+        )
         return found.logits, *(each for layer in own.layers for each in both(layer))
 
 
@@ -79,8 +86,12 @@ class CausalWithPast(torch.nn.Module):
         for layer in range(len(past) // 2):
             cache.update(*past[2 * layer : 2 * layer + 2], layer)
         found = self.model(
-            input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, past_key_values=cache,
-            use_cache=True)
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=cache,
+            use_cache=True,
+        )
         return found.logits, *(each for layer in cache.layers for each in both(layer))
 
 
@@ -97,32 +108,51 @@ def write(module, path, inputs, axes, outputs):
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            module.eval(), tuple(inputs.values()), path, input_names=names, output_names=outputs,
-            dynamic_shapes=tuple(axes[name] for name in inputs), opset_version=OPSET, dynamo=True, external_data=False,
-            verbose=False)
+            module.eval(),
+            tuple(inputs.values()),
+            path,
+            input_names=names,
+            output_names=outputs,
+            dynamic_shapes=tuple(axes[name] for name in inputs),
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
 
 
 def write_encoder_decoder(model, folder):
     ids = torch.tensor([[5, 6, 7, 2], [8, 9, 2, 1]])
     mask, start = torch.ones_like(ids), torch.tensor([[3, 4, 5], [3, 5, 4]])
     tokens, source = {0: BATCH, 1: TARGET}, {0: BATCH, 1: SOURCE}
-    write(Encoder(model), folder / "encoder_model.onnx", {"input_ids": ids, "attention_mask": mask},
-          {"input_ids": source, "attention_mask": source}, ["last_hidden_state"])
+    write(
+        Encoder(model),
+        folder / "encoder_model.onnx",
+        {"input_ids": ids, "attention_mask": mask},
+        {"input_ids": source, "attention_mask": source},
+        ["last_hidden_state"],
+    )
     with torch.no_grad():
         hidden = model.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
         present = Decoder(model)(mask, start, hidden)[1:]
     layers = range(len(present) // 4)
     parts = [f"{part}.{kind}" for part in ("decoder", "encoder") for kind in ("key", "value")]
     names = [f"present.{layer}.{part}" for layer in layers for part in parts]
-    write(Decoder(model), folder / "decoder_model.onnx",
-          {"encoder_attention_mask": mask, "input_ids": start, "encoder_hidden_states": hidden},
-          {"encoder_attention_mask": source, "input_ids": tokens, "encoder_hidden_states": source},
-          ["logits", *names])
+    write(
+        Decoder(model),
+        folder / "decoder_model.onnx",
+        {"encoder_attention_mask": mask, "input_ids": start, "encoder_hidden_states": hidden},
+        {"encoder_attention_mask": source, "input_ids": tokens, "encoder_hidden_states": source},
+        ["logits", *names],
+    )
     past = {name: {0: BATCH, 2: PAST if ".decoder." in name else SOURCE} for name in names}
-    write(DecoderWithPast(model), folder / "decoder_with_past_model.onnx",
-          {"encoder_attention_mask": mask, "input_ids": start[:, :1], "past": present},
-          {"encoder_attention_mask": source, "input_ids": {0: BATCH}, "past": past},
-          ["logits", *(name for name in names if ".decoder." in name)])
+    write(
+        DecoderWithPast(model),
+        folder / "decoder_with_past_model.onnx",
+        {"encoder_attention_mask": mask, "input_ids": start[:, :1], "past": present},
+        {"encoder_attention_mask": source, "input_ids": {0: BATCH}, "past": past},
+        ["logits", *(name for name in names if ".decoder." in name)],
+    )
 
 
 def write_decoder(model, folder):
@@ -134,10 +164,18 @@ def write_decoder(model, folder):
     tokens = {0: BATCH, 1: TARGET}
     # As many again behind the past, which the mask covers too.
     places, mask = torch.arange(3, 6).expand(2, 3), torch.ones(2, 6, dtype=torch.int64)
-    write(CausalWithPast(model), folder / "model.onnx",
-          {"input_ids": ids, "attention_mask": mask, "position_ids": places, "past": present},
-          {"input_ids": tokens, "attention_mask": {0: BATCH, 1: "total_sequence_length"}, "position_ids": tokens,
-           "past": {name: {0: BATCH, 2: PAST} for name in names}}, ["logits", *names])
+    write(
+        CausalWithPast(model),
+        folder / "model.onnx",
+        {"input_ids": ids, "attention_mask": mask, "position_ids": places, "past": present},
+        {
+            "input_ids": tokens,
+            "attention_mask": {0: BATCH, 1: "total_sequence_length"},
+            "position_ids": tokens,
+            "past": {name: {0: BATCH, 2: PAST} for name in names},
+        },
+        ["logits", *names],
+    )
 
 
 def export_model(source, output):

@@ -99,8 +99,10 @@ class Server:
             if position is None:
                 seen.append(np.ones_like(token))
                 position = np.concatenate(seen, 1).sum(1, keepdims=True) - 1
-            found = run(self.decoder, {
-                "input_ids": token, "attention_mask": np.concatenate(seen, 1), "position_ids": position} | past)
+            found = run(
+                self.decoder,
+                {"input_ids": token, "attention_mask": np.concatenate(seen, 1), "position_ids": position} | past,
+            )
             past.update(pasts(found))
             return found["logits"]
 
@@ -119,7 +121,8 @@ def run(session, feeds):
 def pasts(found):
     """What a step gives, under the names that the next takes it by."""
     return {
-        name.replace("present", "past_key_values"): each for name, each in found.items() if name.startswith("present")}
+        name.replace("present", "past_key_values"): each for name, each in found.items() if name.startswith("present")
+    }
 
 
 def main():

@@ -9,6 +9,7 @@ Install and run, from the root of the repository:
 MODEL is a folder in the Hugging Face layout with a tokenizer.json; each line of the data is a JSON object with the
 strings "source" and "target"; `adapter` is the folder to write; 100 is the number of steps.
 """
+
 import json
 import sys
 

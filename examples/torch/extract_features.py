@@ -9,6 +9,7 @@ and each line of train.jsonl is an object with the strings "text" and "label". O
 [texts, classes], hidden [texts, d_model], empty_scores [classes]) and head/, which `seam classify` and seamkit read.
 --template is the prompt, docs/fewshot.md says how it is written. With python in place of torchrun it is one process.
 """
+
 from __future__ import annotations
 
 import argparse

@@ -28,17 +28,13 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import seamkit
 import torch
 import torch.distributed as dist
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    AutoTokenizer,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+import seamkit
 
 IGNORED = -100
 Rows = list[tuple[list[int], list[int]]]
@@ -82,8 +78,10 @@ def train(arguments: argparse.Namespace, device: torch.device, rank: int, world:
         wrapped = DistributedDataParallel(model)
     # Only now: `fully_shard` has put other parameters in the places of the old ones.
     optimizer = torch.optim.AdamW(
-        [each for adapter in adapters for each in adapter.parameters()], lr=arguments.learning_rate,
-        eps=arguments.adam_epsilon)
+        [each for adapter in adapters for each in adapter.parameters()],
+        lr=arguments.learning_rate,
+        eps=arguments.adam_epsilon,
+    )
     torch.manual_seed(arguments.seed + rank)  # dropout differs between the processes
     stopped = Stop()
     batches = shares(rows, arguments.batch_size, rank, world, arguments.seed)
@@ -132,13 +130,16 @@ def report(rank: int, text: str) -> None:
 
 # ---- The model
 
+
 def attached(model: Any, arguments: argparse.Namespace) -> list[seamkit.torch.Adapter]:
     """`a+b`, with the options of the first; the same values in every process."""
     options = dict(each.split("=", 1) for each in arguments.option)
     given = {name: value_of(text) for name, text in options.items()}
     names = arguments.adapter.split("+")
-    return [seamkit.attach(model, name, random_seed=arguments.seed, **(given if index == 0 else {}))
-            for index, name in enumerate(names)]
+    return [
+        seamkit.attach(model, name, random_seed=arguments.seed, **(given if index == 0 else {}))
+        for index, name in enumerate(names)
+    ]
 
 
 def value_of(text: str) -> Any:
@@ -151,11 +152,16 @@ def value_of(text: str) -> Any:
 def layers(model: Any) -> list[torch.nn.Module]:
     """The model's stacks of equal layers, as transformers keeps them."""
     names = ("layers", "block", "h")
-    return [layer for name, stack in model.named_modules() if name.split(".")[-1] in names
-            and isinstance(stack, torch.nn.ModuleList) for layer in stack]
+    return [
+        layer
+        for name, stack in model.named_modules()
+        if name.split(".")[-1] in names and isinstance(stack, torch.nn.ModuleList)
+        for layer in stack
+    ]
 
 
 # ---- The data
+
 
 def read(path: str, tokenizer: Any, config: Any) -> Rows:
     rows = []
@@ -190,8 +196,12 @@ def padded(rows: Rows, config: Any) -> dict[str, torch.Tensor]:
     else:
         inputs = [source + target for source, target in rows]
         labels, more = [[IGNORED] * len(source) + target for source, target in rows], {}
-    return {"input_ids": rectangle(inputs, pad), "labels": rectangle(labels, IGNORED),
-            "attention_mask": rectangle([[1] * len(each) for each in inputs], 0), **more}
+    return {
+        "input_ids": rectangle(inputs, pad),
+        "labels": rectangle(labels, IGNORED),
+        "attention_mask": rectangle([[1] * len(each) for each in inputs], 0),
+        **more,
+    }
 
 
 def rectangle(rows: list[list[int]], fill: int) -> torch.Tensor:

@@ -24,9 +24,9 @@ extern "C" {
  * struct_size and never grows.
  * A struct that the callee fills has its struct_size set by the caller, who also presets every member: to 0, unless the
  * struct's comment says another value. */
-#define SEAM_HAS(pointer, member)                                                                      \
-  ((pointer)->struct_size >= (size_t)((const char *)&(pointer)->member - (const char *)(pointer)) +    \
-                                 sizeof((pointer)->member))
+#define SEAM_HAS(pointer, member) \
+  ((pointer)->struct_size >=      \
+   (size_t)((const char *)&(pointer)->member - (const char *)(pointer)) + sizeof((pointer)->member))
 
 /* What a function returns. The number is for the program; the sentence for the user is in seam_error. */
 typedef int32_t seam_status;

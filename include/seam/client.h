@@ -126,8 +126,9 @@ typedef struct seam_progress {
   uint32_t struct_size;
   seam_activity activity;
   int64_t done, total;
-  double loss;           /* SEAM_ACTIVITY_FIT: that of the last epoch; NaN where there is none */
-  const int32_t *tokens; /* SEAM_ACTIVITY_GENERATE: the newest token of each row, for streaming; -1 in a row that has ended;
+  double loss; /* SEAM_ACTIVITY_FIT: that of the last epoch; NaN where there is none */
+  const int32_t
+      *tokens; /* SEAM_ACTIVITY_GENERATE: the newest token of each row, for streaming; -1 in a row that has ended;
                           * NULL before the first step, and in beam search, where rows still change */
   size_t token_count;
 } seam_progress;
@@ -173,13 +174,15 @@ SEAM_API seam_status seam_backbone_query(seam_backbone *backbone, const char *co
 /* Which adapter is wanted. All zero but struct_size is a frozen backbone and the adapter's defaults. */
 typedef struct seam_adapter_options {
   uint32_t struct_size;
-  int32_t train_backbone;   /* 1: the backbone will be trained with it (some adapters start differently then); 0: frozen */
+  int32_t
+      train_backbone; /* 1: the backbone will be trained with it (some adapters start differently then); 0: frozen */
   seam_score_kind score_kind; /* decoder.output: what the scores are */
-  const char *seam;         /* nullable: the adapter's default */
-  const char *options_json; /* nullable: its defaults. Unknown keys are an error. On a seam inside the layers "layers" (a list
+  const char *seam;           /* nullable: the adapter's default */
+  const char
+      *options_json; /* nullable: its defaults. Unknown keys are an error. On a seam inside the layers "layers" (a list
                              * of numbers) and "targets" (a list of projections) choose the points */
-  int64_t classes;          /* of the classification that it is part of: 2 or more on decoder.output, else 0 */
-  uint64_t seed;            /* of its initial values */
+  int64_t classes;   /* of the classification that it is part of: 2 or more on decoder.output, else 0 */
+  uint64_t seed;     /* of its initial values */
 } seam_adapter_options;
 
 /* Makes an adapter for a backbone and initialises its parameters. id: "repcali". options nullable: all 0. */
@@ -215,13 +218,7 @@ SEAM_API seam_status seam_adapter_parameter(seam_adapter *adapter, size_t index,
 
 /* A value of a method call. Fixed: it never grows. */
 typedef int32_t seam_value_kind;
-enum {
-  SEAM_VALUE_NONE = 0,
-  SEAM_VALUE_INT = 1,
-  SEAM_VALUE_DOUBLE = 2,
-  SEAM_VALUE_STRING = 3,
-  SEAM_VALUE_TENSOR = 4
-};
+enum { SEAM_VALUE_NONE = 0, SEAM_VALUE_INT = 1, SEAM_VALUE_DOUBLE = 2, SEAM_VALUE_STRING = 3, SEAM_VALUE_TENSOR = 4 };
 typedef struct seam_value {
   seam_value_kind kind;
   int64_t integer;
@@ -324,7 +321,7 @@ enum { SEAM_EARLY_STOPPING_HEURISTIC = 0, SEAM_EARLY_STOPPING_WHEN_FULL = 1, SEA
 
 /* Names and meanings are those of Hugging Face generate. num_beams and num_return_sequences are at most 65536. */
 typedef struct seam_generate_options {
-  uint32_t struct_size; /* set by the caller, before seam_generate_options_init */
+  uint32_t struct_size;                   /* set by the caller, before seam_generate_options_init */
   int32_t max_new_tokens, min_new_tokens; /* -1: what max_length or min_length of the model's settings leaves beside
                                              a prompt, for a decoder-only backbone that has it */
   int32_t num_beams;
@@ -373,7 +370,7 @@ typedef struct seam_train_options {
   uint32_t struct_size; /* set by the caller, before seam_train_options_init */
   seam_optimizer optimizer;
   seam_schedule schedule;
-  int32_t train_backbone; /* 0: only the adapters; 1: the backbone with them */
+  int32_t train_backbone;        /* 0: only the adapters; 1: the backbone with them */
   double learning_rate;          /* of the adapters */
   double backbone_learning_rate; /* of the backbone, where it is trained */
   double beta1, beta2, epsilon, weight_decay;

@@ -143,7 +143,8 @@ typedef struct seam_ops {
 
   seam_tensor *(*sum)(seam_context *ctx, seam_tensor *x, int32_t axis, int32_t keep);
   seam_tensor *(*mean)(seam_context *ctx, seam_tensor *x, int32_t axis, int32_t keep);
-  seam_tensor *(*max)(seam_context *ctx, seam_tensor *x, int32_t axis, int32_t keep); /* gradient to the first maximum */
+  seam_tensor *(*max)(seam_context *ctx, seam_tensor *x, int32_t axis,
+                      int32_t keep); /* gradient to the first maximum */
   seam_tensor *(*argmax)(seam_context *ctx, seam_tensor *x, int32_t axis, int32_t keep); /* i32, no gradient */
 
   /* ---- Shape; views where the engine can. Any dtype. */

@@ -117,9 +117,9 @@ enum {
   SEAM_INIT_UNIFORM = 4,        /* from a to b */
   SEAM_INIT_XAVIER_UNIFORM = 5, /* Glorot and Bengio 2010, gain a, from the last two sizes */
   SEAM_INIT_XAVIER_NORMAL = 6,
-  SEAM_INIT_DATA = 7,           /* copied from `data` */
-  SEAM_INIT_MODEL = 8,          /* backbones: the model's tensor of this name: mapped, or f32 if quantised */
-  SEAM_INIT_ORTHOGONAL = 9      /* rank 2 or more, gain a: as [first size, the others together], orthonormal rows or, where
+  SEAM_INIT_DATA = 7,      /* copied from `data` */
+  SEAM_INIT_MODEL = 8,     /* backbones: the model's tensor of this name: mapped, or f32 if quantised */
+  SEAM_INIT_ORTHOGONAL = 9 /* rank 2 or more, gain a: as [first size, the others together], orthonormal rows or, where
                                  * there are more rows than columns, columns (Saxe et al. 2014) */
 };
 
@@ -139,7 +139,8 @@ typedef struct seam_parameter {
   int64_t shape[SEAM_MAX_RANK];
   double a, b;
   const float *data;
-  int64_t point; /* an adapter's at a seam inside the layers: the index in seam_site.points of the point that it belongs to,
+  int64_t
+      point; /* an adapter's at a seam inside the layers: the index in seam_site.points of the point that it belongs to,
                   * where its name is the point's own; -1: shared by all points. A saved adapter has it as
                   * "decoder.0.q.NAME" */
 } seam_parameter;
@@ -183,10 +184,11 @@ enum { SEAM_ENCODER_OUTPUT_HIDDEN = 0, SEAM_ENCODER_OUTPUT_MASK = 1 };
 typedef int32_t seam_score_kind;
 enum {
   SEAM_SCORES_UNKNOWN = 0,
-  SEAM_SCORES_LOGITS = 1,            /* any real numbers, of which a softmax makes probabilities */
-  SEAM_SCORES_LOG_PROBABILITIES = 2, /* natural logarithms; over other words than the classes', so their sum is below 1 */
-  SEAM_SCORES_PROBABILITIES = 3,     /* likewise, from 0 to 1 */
-  SEAM_SCORES_SIMILARITIES = 4       /* cosines, from -1 to 1 */
+  SEAM_SCORES_LOGITS = 1, /* any real numbers, of which a softmax makes probabilities */
+  SEAM_SCORES_LOG_PROBABILITIES =
+      2,                         /* natural logarithms; over other words than the classes', so their sum is below 1 */
+  SEAM_SCORES_PROBABILITIES = 3, /* likewise, from 0 to 1 */
+  SEAM_SCORES_SIMILARITIES = 4   /* cosines, from -1 to 1 */
 };
 enum { SEAM_DECODER_OUTPUT_SCORES = 0, SEAM_DECODER_OUTPUT_HIDDEN = 1 };
 
@@ -243,20 +245,21 @@ typedef struct seam_point {
   const char *const *part_names; /* NULL: it is one */
   const int64_t *part_widths;
   size_t part_count;
-  const char *weight_parameter; /* projection: the name of the backbone's parameter that is its matrix, [out, in] or, where
+  const char
+      *weight_parameter; /* projection: the name of the backbone's parameter that is its matrix, [out, in] or, where
                                  * is_transposed is 1, [in, out]; NULL: none is, and nothing can be merged into it */
-  const char *bias_parameter;   /* likewise, [out]; NULL: it has no bias */
+  const char *bias_parameter; /* likewise, [out]; NULL: it has no bias */
 } seam_point;
 
 /* What a backbone hands over at a point. */
 typedef struct seam_visit {
   uint32_t struct_size;
-  seam_phases phase; /* one of them */
-  size_t point;      /* index in seam_backbone_info.points */
+  seam_phases phase;   /* one of them */
+  size_t point;        /* index in seam_backbone_info.points */
   seam_tensor *x;      /* projection: as the seam says; else NULL */
   seam_tensor *weight; /* likewise */
   seam_tensor *bias;   /* likewise, nullable */
-  seam_tensor *value;  /* in: what flows, x before a projection and y after it, hidden at layer.output; out: what goes on
+  seam_tensor *value; /* in: what flows, x before a projection and y after it, hidden at layer.output; out: what goes on
                         * in its place */
 } seam_visit;
 
@@ -280,7 +283,8 @@ typedef struct seam_site {
   const struct seam_backbone_info *backbone;
   int64_t classes;                               /* of the classification that the adapter is part of; 0: none */
   int64_t prefix_length[SEAM_PREFIX_ATTENTIONS]; /* tokens of what enters the seam, by attention; 0: none */
-  const seam_point *const *points; /* of a seam inside the layers, those it is attached to, in the backbone's order: one or
+  const seam_point *const
+      *points; /* of a seam inside the layers, those it is attached to, in the backbone's order: one or
                                     * more; else NULL */
   size_t point_count;
 } seam_site;
@@ -318,9 +322,9 @@ typedef struct seam_fold {
 /* What a projection's matrix becomes: y = x weight^T + bias gives what the adapter gave. */
 typedef struct seam_fold_weight {
   uint32_t struct_size;
-  int64_t point;             /* index in seam_site.points */
-  seam_tensor *weight;       /* [out, in] */
-  seam_tensor *bias;         /* [out]; nullable */
+  int64_t point;              /* index in seam_site.points */
+  seam_tensor *weight;        /* [out, in] */
+  seam_tensor *bias;          /* [out]; nullable */
   seam_tensor *folded_weight; /* out: [out, in] f32 */
   seam_tensor *folded_bias;   /* out: [out] f32; NULL where bias is, and else where it stays */
 } seam_fold_weight;
@@ -328,8 +332,8 @@ typedef struct seam_fold_weight {
 /* Calls on one instance never overlap; different instances may run on different threads. */
 typedef struct seam_adapter_factory {
   uint32_t struct_size;
-  const char *id;      /* unique among all loaded plugins; what users type: "repcali" */
-  const char *summary; /* one sentence, with the paper */
+  const char *id;           /* unique among all loaded plugins; what users type: "repcali" */
+  const char *summary;      /* one sentence, with the paper */
   const char *const *seams; /* those it can attach to; the first is the default */
   size_t seam_count;
   const seam_option *const *options;
@@ -384,9 +388,10 @@ typedef struct seam_backbone_info {
   uint32_t struct_size;
   seam_backbone_kind kind;
   seam_architecture architecture;
-  int32_t has_head; /* 1: scores of the vocabulary can be had; 0: hidden states only, as of a sentence encoder */
-  const char *family;   /* "t5", "bart", "marian" ... */
-  const char *identity; /* nullable: what tells it apart from other models, where it has no files: a server's address and
+  int32_t has_head;   /* 1: scores of the vocabulary can be had; 0: hidden states only, as of a sentence encoder */
+  const char *family; /* "t5", "bart", "marian" ... */
+  const char
+      *identity; /* nullable: what tells it apart from other models, where it has no files: a server's address and
                          * the model's name there. Answers are kept on disk under it. */
   const char *const *seams;
   size_t seam_count;
@@ -403,7 +408,7 @@ typedef struct seam_backbone_info {
                                                       * backbone where one is not */
   int64_t max_prefix_length[SEAM_PREFIX_ATTENTIONS]; /* tokens that a prefix may have where it takes positions, which
                                                       * the text then has not; 0: it takes none, any length */
-  const seam_point *const *points; /* at most 2^16; traced backbones */
+  const seam_point *const *points;                   /* at most 2^16; traced backbones */
   size_t point_count;
 } seam_backbone_info;
 
@@ -416,7 +421,7 @@ typedef struct seam_encode {
   seam_tensor *input_ids;      /* [batch, source] i32, ids checked against the source's vocabulary */
   seam_tensor *attention_mask; /* [batch, source] i32 */
   seam_tensor *token_type_ids; /* [batch, source] i32: which of two texts a token is of; NULL: all of the first */
-  seam_tensor *prefix; /* of attention.prefix, [encoder_layers, 2, kv_heads, prefix, head_dim]; NULL: none */
+  seam_tensor *prefix;         /* of attention.prefix, [encoder_layers, 2, kv_heads, prefix, head_dim]; NULL: none */
   const seam_visitor *visitor; /* NULL: nobody wants a point */
   seam_tensor *hidden;         /* out: [batch, source, d_model] */
 } seam_encode;
@@ -425,12 +430,12 @@ typedef struct seam_encode {
  * there is. */
 typedef struct seam_decode {
   uint32_t struct_size;
-  int32_t hidden_only;                 /* 1: leave logits NULL and save their product */
-  seam_tensor *decoder_input_ids;      /* [batch, target] i32 */
-  seam_tensor *attention_mask; /* [batch, seen + target] i32 over the target's own tokens, those the state has seen
+  int32_t hidden_only;            /* 1: leave logits NULL and save their product */
+  seam_tensor *decoder_input_ids; /* [batch, target] i32 */
+  seam_tensor *attention_mask;    /* [batch, seen + target] i32 over the target's own tokens, those the state has seen
                                 * first; NULL: all are tokens */
-  seam_tensor *position_ids;   /* [batch, target] i32; NULL: counted from what the state has seen */
-  seam_tensor *encoder_hidden;         /* [batch, source, d_model]; NULL on later steps of a state, and
+  seam_tensor *position_ids;      /* [batch, target] i32; NULL: counted from what the state has seen */
+  seam_tensor *encoder_hidden;    /* [batch, source, d_model]; NULL on later steps of a state, and
                                         * without an encoder */
   seam_tensor *encoder_attention_mask; /* [batch, source] i32; given in every call; NULL without an encoder */
   seam_state *state;                   /* nullable. Given: decoder_input_ids continue what the state has seen;
@@ -536,8 +541,8 @@ typedef struct seam_backbone_factory {
  * that is missing. */
 typedef struct seam_requirements {
   uint32_t struct_size;
-  uint32_t abi_minor;             /* the least SEAM_ABI_MINOR of a host that will do */
-  const char *const *operations;  /* names in seam_ops: "linear_low_rank" */
+  uint32_t abi_minor;            /* the least SEAM_ABI_MINOR of a host that will do */
+  const char *const *operations; /* names in seam_ops: "linear_low_rank" */
   size_t operation_count;
   const char *const *extensions; /* ids for seam_host.extension */
   size_t extension_count;

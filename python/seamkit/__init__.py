@@ -48,10 +48,38 @@ if TYPE_CHECKING:
     from seamkit.torch import attach, detach, load, save
 
 __all__ = [
-    "Adapter", "AlreadyExistsError", "Backbone", "Batch", "CancelledError", "Classifier", "DecTClassifier", "FileError",
-    "FormatError", "Generated", "IncompatibleError", "InternalError", "InvalidArgumentError", "NotFoundError",
-    "NumericError", "OutOfMemoryError", "PluginError", "PluginInfo", "Progress", "Runtime", "Score", "SeamError",
-    "Session", "ShapeError", "Step", "Tokenizer", "UnsupportedError", "attach", "detach", "export_onnx", "load", "save",
+    "Adapter",
+    "AlreadyExistsError",
+    "Backbone",
+    "Batch",
+    "CancelledError",
+    "Classifier",
+    "DecTClassifier",
+    "FileError",
+    "FormatError",
+    "Generated",
+    "IncompatibleError",
+    "InternalError",
+    "InvalidArgumentError",
+    "NotFoundError",
+    "NumericError",
+    "OutOfMemoryError",
+    "PluginError",
+    "PluginInfo",
+    "Progress",
+    "Runtime",
+    "Score",
+    "SeamError",
+    "Session",
+    "ShapeError",
+    "Step",
+    "Tokenizer",
+    "UnsupportedError",
+    "attach",
+    "detach",
+    "export_onnx",
+    "load",
+    "save",
     "set_thread_count",
 ]
 # That of libSeam.so, too.
@@ -60,7 +88,8 @@ __version__ = "0.1.0"
 
 # What needs a package that not everyone has, and where it is.
 _LATE = {"DecTClassifier": "seamkit.classification", "export_onnx": "seamkit.onnx"} | dict.fromkeys(
-    ("attach", "detach", "load", "save"), "seamkit.torch")
+    ("attach", "detach", "load", "save"), "seamkit.torch"
+)
 
 
 def __getattr__(name: str) -> Any:

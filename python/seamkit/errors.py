@@ -126,6 +126,18 @@ class InternalError(SeamError):
 _KINDS: dict[int, type[SeamError]] = {
     kind.code: kind
     for kind in (
-        InvalidArgumentError, NotFoundError, AlreadyExistsError, IncompatibleError, ShapeError, FileError, FormatError,
-        UnsupportedError, NumericError, OutOfMemoryError, CancelledError, PluginError, InternalError)
+        InvalidArgumentError,
+        NotFoundError,
+        AlreadyExistsError,
+        IncompatibleError,
+        ShapeError,
+        FileError,
+        FormatError,
+        UnsupportedError,
+        NumericError,
+        OutOfMemoryError,
+        CancelledError,
+        PluginError,
+        InternalError,
+    )
 }

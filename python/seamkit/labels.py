@@ -20,8 +20,9 @@ def are_names(numbers: Sequence[int], names: Sequence[str]) -> bool:
     if named and len(named) < len(numbers):
         other = next(each for each in numbers if str(each) not in texts)
         raise InvalidArgumentError(
-            f'{named[0]} is the name of a label and {other} is not, so it is not clear whether numbers are names or '
-            f'count the labels; give names as strings, of {", ".join(names)}')
+            f"{named[0]} is the name of a label and {other} is not, so it is not clear whether numbers are names or "
+            f"count the labels; give names as strings, of {', '.join(names)}"
+        )
     return bool(named)
 
 
@@ -43,7 +44,6 @@ def places(given: Sequence[Any], names: Sequence[str]) -> list[int]:
             found.append(known[str(each)])
         else:
             if not 0 <= int(each) < len(names):
-                raise InvalidArgumentError(
-                    f"the label of example {index} must be 0 ... {len(names) - 1}, found {each}")
+                raise InvalidArgumentError(f"the label of example {index} must be 0 ... {len(names) - 1}, found {each}")
             found.append(int(each))
     return found

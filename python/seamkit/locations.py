@@ -42,7 +42,8 @@ def library(name: str) -> Path:
     searched = ", ".join(f'"{each}"' for each in folders) or "no folder"
     raise NotFoundError(
         f"{name} is in none of the folders of SeamKit (searched {searched}): install the package from a clone of "
-        f"SeamKit with Swift (pip install ./python), or set {VARIABLE} to the folder that holds it")
+        f"SeamKit with Swift (pip install ./python), or set {VARIABLE} to the folder that holds it"
+    )
 
 
 def plugin_libraries() -> list[Path]:

@@ -6,9 +6,12 @@ from seamkit import _declarations as c
 from seamkit.errors import InvalidArgumentError
 
 KINDS = {
-    "unknown": c.SEAM_SCORES_UNKNOWN, "logits": c.SEAM_SCORES_LOGITS,
-    "log_probabilities": c.SEAM_SCORES_LOG_PROBABILITIES, "probabilities": c.SEAM_SCORES_PROBABILITIES,
-    "similarities": c.SEAM_SCORES_SIMILARITIES}
+    "unknown": c.SEAM_SCORES_UNKNOWN,
+    "logits": c.SEAM_SCORES_LOGITS,
+    "log_probabilities": c.SEAM_SCORES_LOG_PROBABILITIES,
+    "probabilities": c.SEAM_SCORES_PROBABILITIES,
+    "similarities": c.SEAM_SCORES_SIMILARITIES,
+}
 
 
 def score_kind(name: str) -> int:

@@ -9,8 +9,15 @@ from typing import Any
 from seamkit.errors import InvalidArgumentError
 
 _INTEGERS = (
-    ctypes.c_int8, ctypes.c_uint8, ctypes.c_int16, ctypes.c_uint16, ctypes.c_int32, ctypes.c_uint32, ctypes.c_int64,
-    ctypes.c_uint64)
+    ctypes.c_int8,
+    ctypes.c_uint8,
+    ctypes.c_int16,
+    ctypes.c_uint16,
+    ctypes.c_int32,
+    ctypes.c_uint32,
+    ctypes.c_int64,
+    ctypes.c_uint64,
+)
 
 
 def c_string(text: str, name: str = "a text") -> bytes:
@@ -20,13 +27,15 @@ def c_string(text: str, name: str = "a text") -> bytes:
     """
     if "\0" in text:
         raise InvalidArgumentError(
-            f"{name} holds the character U+0000 at position {text.index(chr(0))}, which ends a text in C: take it out")
+            f"{name} holds the character U+0000 at position {text.index(chr(0))}, which ends a text in C: take it out"
+        )
     try:
         return text.encode()
     except UnicodeEncodeError as error:
         raise InvalidArgumentError(
             f"{name} holds half of a surrogate pair, U+{ord(text[error.start]):04X} at position {error.start}, which is "
-            "no character: take it out") from None
+            "no character: take it out"
+        ) from None
 
 
 def check_integer(value: Any, kind: Any, name: str) -> None:

@@ -12,7 +12,9 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "python"), str(ROOT / "Tests" / "python")]
 # Absolute: tests change the working folder.
-os.environ["SEAMKIT_LIBRARY_PATH"] = str(Path(os.environ.get("SEAMKIT_LIBRARY_PATH", ROOT / ".build/release")).resolve())
+os.environ["SEAMKIT_LIBRARY_PATH"] = str(
+    Path(os.environ.get("SEAMKIT_LIBRARY_PATH", ROOT / ".build/release")).resolve()
+)
 os.environ.setdefault("SEAM_LIBRARY", str(Path(os.environ["SEAMKIT_LIBRARY_PATH"]) / "libSeam.so"))
 
 import seamkit  # noqa: E402

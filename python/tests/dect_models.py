@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fewshot_models import WORDS, Model
 from transformers import PreTrainedTokenizerFast
 
 import seamkit
+from fewshot_models import WORDS, Model
 from seamkit.torch import Classifier
 
 
@@ -20,9 +20,17 @@ class Folder:
         self.model = self.made.reference
         self.path, self.template = path, self.made.family.template
         special = {
-            f"{key}_token": token for key, choices in (
-                ("unk", "[UNK] <unk>"), ("mask", "[MASK] <mask>"), ("bos", "<s>"), ("eos", "</s>"), ("cls", "[CLS]"))
-            for token in choices.split() if token in self.made.tokenizer.get_vocab()}
+            f"{key}_token": token
+            for key, choices in (
+                ("unk", "[UNK] <unk>"),
+                ("mask", "[MASK] <mask>"),
+                ("bos", "<s>"),
+                ("eos", "</s>"),
+                ("cls", "[CLS]"),
+            )
+            for token in choices.split()
+            if token in self.made.tokenizer.get_vocab()
+        }
         self.tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(path / "tokenizer.json"), **special)
 
     def task(self, **changes: Any) -> dict[str, Any]:

@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 import transformers as hf
-from prefix_reference import PAST, behind, cache
-from single_stack import bert, llama, padded, places
-from tiny_models import START, bart, randomise, t5, tokens
 from transformers import EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
 import seamkit
+from prefix_reference import PAST, behind, cache
+from single_stack import bert, llama, padded, places
+from tiny_models import START, bart, randomise, t5, tokens
 
 ROOM = {"max_position_embeddings": 80}
 LED = {"max_encoder_position_embeddings": 64, "max_decoder_position_embeddings": 80, "attention_window": 8}
@@ -30,43 +30,97 @@ def xlnet() -> Any:
 
 
 def mpt(**changes: Any) -> Any:
-    return hf.MptForCausalLM(hf.MptConfig(
-        vocab_size=61, d_model=24, n_heads=4, n_layers=3, max_seq_len=80, expansion_ratio=2, **changes))
+    return hf.MptForCausalLM(
+        hf.MptConfig(vocab_size=61, d_model=24, n_heads=4, n_layers=3, max_seq_len=80, expansion_ratio=2, **changes)
+    )
 
 
 def deepseek() -> Any:
     return llama(
-        hf.DeepseekV2Config, hf.DeepseekV2ForCausalLM, num_key_value_heads=4, kv_lora_rank=8, q_lora_rank=8,
-        qk_nope_head_dim=6, qk_rope_head_dim=4, v_head_dim=6, n_routed_experts=4,
-        num_experts_per_tok=2, moe_intermediate_size=16, n_shared_experts=1, n_group=1, topk_group=1, head_dim=4,
-        **ROOM)
+        hf.DeepseekV2Config,
+        hf.DeepseekV2ForCausalLM,
+        num_key_value_heads=4,
+        kv_lora_rank=8,
+        q_lora_rank=8,
+        qk_nope_head_dim=6,
+        qk_rope_head_dim=4,
+        v_head_dim=6,
+        n_routed_experts=4,
+        num_experts_per_tok=2,
+        moe_intermediate_size=16,
+        n_shared_experts=1,
+        n_group=1,
+        topk_group=1,
+        head_dim=4,
+        **ROOM,
+    )
 
 
 def prophetnet() -> Any:
-    return hf.ProphetNetForConditionalGeneration(hf.ProphetNetConfig(
-        vocab_size=61, hidden_size=24, encoder_ffn_dim=40, num_encoder_layers=3, num_encoder_attention_heads=4,
-        decoder_ffn_dim=40, num_decoder_layers=3, num_decoder_attention_heads=4, max_position_embeddings=80,
-        decoder_start_token_id=START))
+    return hf.ProphetNetForConditionalGeneration(
+        hf.ProphetNetConfig(
+            vocab_size=61,
+            hidden_size=24,
+            encoder_ffn_dim=40,
+            num_encoder_layers=3,
+            num_encoder_attention_heads=4,
+            decoder_ffn_dim=40,
+            num_decoder_layers=3,
+            num_decoder_attention_heads=4,
+            max_position_embeddings=80,
+            decoder_start_token_id=START,
+        )
+    )
 
 
 def t5gemma() -> Any:
     """The encoder is narrower than the decoder, and has other heads."""
     target = hf.T5GemmaModuleConfig(
-        vocab_size=61, hidden_size=24, num_hidden_layers=3, num_attention_heads=4, intermediate_size=40, pad_token_id=1,
-        bos_token_id=0, eos_token_id=2, **STACK, **ROOM)
-    source = hf.T5GemmaModuleConfig(**(target.to_dict() | {
-        "hidden_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "num_hidden_layers": 2,
-        "layer_types": None}))
-    return hf.T5GemmaForConditionalGeneration(hf.T5GemmaConfig(
-        encoder=source, decoder=target, vocab_size=61, pad_token_id=1, bos_token_id=0, eos_token_id=2,
-        decoder_start_token_id=START, tie_word_embeddings=False))
+        vocab_size=61,
+        hidden_size=24,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=40,
+        pad_token_id=1,
+        bos_token_id=0,
+        eos_token_id=2,
+        **STACK,
+        **ROOM,
+    )
+    source = hf.T5GemmaModuleConfig(
+        **(
+            target.to_dict()
+            | {
+                "hidden_size": 16,
+                "num_attention_heads": 2,
+                "num_key_value_heads": 1,
+                "head_dim": 8,
+                "num_hidden_layers": 2,
+                "layer_types": None,
+            }
+        )
+    )
+    return hf.T5GemmaForConditionalGeneration(
+        hf.T5GemmaConfig(
+            encoder=source,
+            decoder=target,
+            vocab_size=61,
+            pad_token_id=1,
+            bos_token_id=0,
+            eos_token_id=2,
+            decoder_start_token_id=START,
+            tie_word_embeddings=False,
+        )
+    )
 
 
 def two_berts() -> Any:
     source = hf.BertConfig(
-        vocab_size=61, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=40, **ROOM)
+        vocab_size=61, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=40, **ROOM
+    )
     target = hf.BertConfig(
-        vocab_size=61, hidden_size=24, num_hidden_layers=3, num_attention_heads=4, intermediate_size=40, **ROOM)
+        vocab_size=61, hidden_size=24, num_hidden_layers=3, num_attention_heads=4, intermediate_size=40, **ROOM
+    )
     config = hf.EncoderDecoderConfig.from_encoder_decoder_configs(source, target)
     config.decoder_start_token_id, config.pad_token_id, config.eos_token_id = START, 1, 2
     return hf.EncoderDecoderModel(config)
@@ -74,9 +128,11 @@ def two_berts() -> Any:
 
 def pictures() -> Any:
     source = hf.ViTConfig(
-        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=40, image_size=16, patch_size=8)
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=40, image_size=16, patch_size=8
+    )
     target = hf.GPT2Config(
-        vocab_size=61, n_embd=24, n_layer=3, n_head=4, n_positions=80, bos_token_id=0, eos_token_id=2)
+        vocab_size=61, n_embd=24, n_layer=3, n_head=4, n_positions=80, bos_token_id=0, eos_token_id=2
+    )
     config = hf.VisionEncoderDecoderConfig.from_encoder_decoder_configs(source, target)
     config.decoder_start_token_id, config.pad_token_id, config.eos_token_id = START, 1, 2
     return hf.VisionEncoderDecoderModel(config)
@@ -84,15 +140,26 @@ def pictures() -> Any:
 
 def whisper() -> Any:
     return bart(
-        hf.WhisperConfig, hf.WhisperForConditionalGeneration, num_mel_bins=MELS, max_source_positions=FRAMES // 2,
-        max_target_positions=80, begin_suppress_tokens=None)
+        hf.WhisperConfig,
+        hf.WhisperForConditionalGeneration,
+        num_mel_bins=MELS,
+        max_source_positions=FRAMES // 2,
+        max_target_positions=80,
+        begin_suppress_tokens=None,
+    )
 
 
 def speech_to_text() -> Any:
     """Its encoder is given the mask of its frames."""
     return bart(
-        hf.Speech2TextConfig, hf.Speech2TextForConditionalGeneration, input_feat_per_channel=MELS, conv_channels=16,
-        num_conv_layers=2, max_source_positions=60, max_target_positions=80)
+        hf.Speech2TextConfig,
+        hf.Speech2TextForConditionalGeneration,
+        input_feat_per_channel=MELS,
+        conv_channels=16,
+        num_conv_layers=2,
+        max_source_positions=60,
+        max_target_positions=80,
+    )
 
 
 def falcon(**changes: Any) -> Any:
@@ -102,19 +169,27 @@ def falcon(**changes: Any) -> Any:
 ENCODERS: dict[str, Callable[[], Any]] = {
     "albert": lambda: bert(hf.AlbertConfig, hf.AlbertForMaskedLM, embedding_size=12, **ROOM),
     "camembert": lambda: bert(
-        hf.CamembertConfig, hf.CamembertForMaskedLM, type_vocab_size=1, max_position_embeddings=82),
+        hf.CamembertConfig, hf.CamembertForMaskedLM, type_vocab_size=1, max_position_embeddings=82
+    ),
     "deberta": lambda: bert(
-        hf.DebertaConfig, hf.DebertaForMaskedLM, relative_attention=True, pos_att_type=["c2p", "p2c"], **ROOM),
+        hf.DebertaConfig, hf.DebertaForMaskedLM, relative_attention=True, pos_att_type=["c2p", "p2c"], **ROOM
+    ),
     "deberta-v2": lambda: bert(
-        hf.DebertaV2Config, hf.DebertaV2ForMaskedLM, relative_attention=True, pos_att_type=["c2p", "p2c"], **ROOM),
+        hf.DebertaV2Config, hf.DebertaV2ForMaskedLM, relative_attention=True, pos_att_type=["c2p", "p2c"], **ROOM
+    ),
     "distilbert": lambda: bert(hf.DistilBertConfig, hf.DistilBertForMaskedLM, **ROOM),
     "electra": lambda: bert(hf.ElectraConfig, hf.ElectraForMaskedLM, embedding_size=12, **ROOM),
-    "modernbert": lambda: bert(
-        hf.ModernBertConfig, hf.ModernBertForMaskedLM, cls_token_id=0, sep_token_id=2, **ROOM),
+    "modernbert": lambda: bert(hf.ModernBertConfig, hf.ModernBertForMaskedLM, cls_token_id=0, sep_token_id=2, **ROOM),
     "mpnet": lambda: bert(hf.MPNetConfig, hf.MPNetForMaskedLM, max_position_embeddings=82),
     "reformer": lambda: bert(
-        hf.ReformerConfig, hf.ReformerForMaskedLM, is_decoder=False, axial_pos_embds=False, attention_head_size=6,
-        feed_forward_size=40, **ROOM),
+        hf.ReformerConfig,
+        hf.ReformerForMaskedLM,
+        is_decoder=False,
+        axial_pos_embds=False,
+        attention_head_size=6,
+        feed_forward_size=40,
+        **ROOM,
+    ),
     "xlnet": xlnet,
 }
 # Those whose modules take a past.
@@ -122,8 +197,14 @@ MOVED_ENCODERS = ("camembert", "electra")
 DECODERS: dict[str, Callable[[], Any]] = {
     # One half of a pair, which has layers and heads of its own.
     "bart": lambda: bart(
-        model=hf.BartForCausalLM, is_encoder_decoder=False, is_decoder=True, encoder_attention_heads=2,
-        encoder_layers=3, decoder_layers=2, **ROOM),
+        model=hf.BartForCausalLM,
+        is_encoder_decoder=False,
+        is_decoder=True,
+        encoder_attention_heads=2,
+        encoder_layers=3,
+        decoder_layers=2,
+        **ROOM,
+    ),
     "bloom": lambda: llama(hf.BloomConfig, hf.BloomForCausalLM),
     "falcon": lambda: falcon(),
     "falcon-alibi": lambda: falcon(alibi=True, multi_query=False),
@@ -133,11 +214,16 @@ DECODERS: dict[str, Callable[[], Any]] = {
     "gemma3_text": lambda: llama(hf.Gemma3TextConfig, hf.Gemma3ForCausalLM, **STACK, **ROOM),
     "gpt_bigcode": lambda: llama(hf.GPTBigCodeConfig, hf.GPTBigCodeForCausalLM, **ROOM),
     "gpt_neo": lambda: llama(
-        hf.GPTNeoConfig, hf.GPTNeoForCausalLM, attention_types=[[["global", "local", "global"], 1]], window_size=60,
-        **ROOM),
+        hf.GPTNeoConfig,
+        hf.GPTNeoForCausalLM,
+        attention_types=[[["global", "local", "global"], 1]],
+        window_size=60,
+        **ROOM,
+    ),
     "gpt_neox": lambda: llama(hf.GPTNeoXConfig, hf.GPTNeoXForCausalLM, num_key_value_heads=4, **ROOM),
     "mixtral": lambda: llama(
-        hf.MixtralConfig, hf.MixtralForCausalLM, num_local_experts=4, num_experts_per_tok=2, **ROOM),
+        hf.MixtralConfig, hf.MixtralForCausalLM, num_local_experts=4, num_experts_per_tok=2, **ROOM
+    ),
     "mpt": lambda: mpt(),
     "olmo": lambda: llama(hf.OlmoConfig, hf.OlmoForCausalLM, **ROOM),
     "opt": lambda: llama(hf.OPTConfig, hf.OPTForCausalLM, ffn_dim=40, word_embed_proj_dim=24, **ROOM),
@@ -145,13 +231,15 @@ DECODERS: dict[str, Callable[[], Any]] = {
     "phi3": lambda: llama(hf.Phi3Config, hf.Phi3ForCausalLM, **ROOM),
     "qwen3": lambda: llama(hf.Qwen3Config, hf.Qwen3ForCausalLM, head_dim=10, **ROOM),
     "qwen3_moe": lambda: llama(
-        hf.Qwen3MoeConfig, hf.Qwen3MoeForCausalLM, head_dim=10, num_experts=4, **EXPERTS, **ROOM),
+        hf.Qwen3MoeConfig, hf.Qwen3MoeForCausalLM, head_dim=10, num_experts=4, **EXPERTS, **ROOM
+    ),
     "smollm3": lambda: llama(hf.SmolLM3Config, hf.SmolLM3ForCausalLM, **ROOM),
     "starcoder2": lambda: llama(hf.Starcoder2Config, hf.Starcoder2ForCausalLM, **ROOM),
 }
 PAIRS: dict[str, Callable[[], Any]] = {
     "bigbird_pegasus": lambda: bart(
-        hf.BigBirdPegasusConfig, hf.BigBirdPegasusForConditionalGeneration, attention_type="original_full", **ROOM),
+        hf.BigBirdPegasusConfig, hf.BigBirdPegasusForConditionalGeneration, attention_type="original_full", **ROOM
+    ),
     "blenderbot": lambda: bart(hf.BlenderbotConfig, hf.BlenderbotForConditionalGeneration, **ROOM),
     "blenderbot-small": lambda: bart(hf.BlenderbotSmallConfig, hf.BlenderbotSmallForConditionalGeneration, **ROOM),
     "encoder-decoder": two_berts,
@@ -165,7 +253,8 @@ PAIRS: dict[str, Callable[[], Any]] = {
     "whisper": whisper,
 }
 OTHERS: dict[str, Callable[[], Any]] = {
-    "deepseek_v2": deepseek, "prophetnet": prophetnet,
+    "deepseek_v2": deepseek,
+    "prophetnet": prophetnet,
     "xlm": lambda: hf.XLMWithLMHeadModel(hf.XLMConfig(vocab_size=61, emb_dim=24, n_layers=2, n_heads=4)),
 }
 MODELS = ENCODERS | DECODERS | PAIRS | OTHERS
@@ -205,6 +294,7 @@ def inputs(name: str, labels: bool = True) -> dict[str, torch.Tensor]:
 
 
 # ---- By hand
+
 
 @contextmanager
 def encoded(model: Any, hidden: torch.Tensor) -> Iterator[None]:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from prefix_reference import ENCODER_DECODERS, ENCODERS, FAMILIES, save, texts
 
 import seamkit
+from prefix_reference import ENCODER_DECODERS, ENCODERS, FAMILIES, save, texts
 from seamkit.torch import attached
 
 # Of the largest logit; what the issue asks is 1e-4, and both engines compute in f32.
@@ -111,8 +111,12 @@ def test_generation_is_the_native_one(
     disturb(adapter)
     adapter.save(tmp_path / "adapter")
     found = model.generate(
-        input_ids=given["input_ids"], attention_mask=given["attention_mask"], num_beams=beams, max_new_tokens=8,
-        do_sample=False)
+        input_ids=given["input_ids"],
+        attention_mask=given["attention_mask"],
+        num_beams=beams,
+        max_new_tokens=8,
+        do_sample=False,
+    )
     backbone = runtime.open(folders[name])
     session = backbone.session(backbone.load(tmp_path / "adapter"))
     expected = session.generate(batch, backbone.generate_options(num_beams=beams, max_new_tokens=8))
@@ -121,9 +125,7 @@ def test_generation_is_the_native_one(
 
 
 @pytest.mark.parametrize("name", ["t5", "bart", "bert"])
-def test_training_follows_the_native_engine(
-    runtime: seamkit.Runtime, folders: dict[str, Path], name: str
-) -> None:
+def test_training_follows_the_native_engine(runtime: seamkit.Runtime, folders: dict[str, Path], name: str) -> None:
     """Ten steps of AdamW in the user's loop; losses within 1e-4, relative."""
     batch, given = inputs(name, 6)
     model = opened(name, folders[name])
@@ -199,6 +201,7 @@ def test_models_that_take_tuples_and_no_mask(folders: dict[str, Path]) -> None:
 
 # ---- Wrong use
 
+
 def test_refusals(folders: dict[str, Path]) -> None:
     model = opened("bart", folders["bart"])
     with pytest.raises(seamkit.UnsupportedError, match="called on features"):
@@ -255,8 +258,11 @@ def test_an_error_leaves_the_model_as_it_was(folders: dict[str, Path]) -> None:
 
 def test_models_without_a_head_or_a_decoder(folders: dict[str, Path]) -> None:
     ids = torch.tensor([[5, 6, 2]])
-    for kind, name in [(transformers.T5EncoderModel, "t5"), (transformers.BartModel, "bart"),
-                       (transformers.BertModel, "bert")]:
+    for kind, name in [
+        (transformers.T5EncoderModel, "t5"),
+        (transformers.BartModel, "bart"),
+        (transformers.BertModel, "bert"),
+    ]:
         model = kind.from_pretrained(folders[name]).eval()
         with torch.no_grad():
             plain = model(input_ids=ids)[0]
@@ -324,6 +330,7 @@ def test_saving_is_atomic(folders: dict[str, Path], tmp_path: Path, monkeypatch:
     with torch.no_grad():
         adapter.embedding.weight[0, 0] = 2
     with monkeypatch.context() as patch:
+
         def full(*_: Any, **__: Any) -> None:
             raise OSError(28, "No space left on device")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fewshot_models import LABELS, WORDS, Model, write_reviews
 
 import seamkit
+from fewshot_models import LABELS, WORDS, Model, write_reviews
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,8 @@ def test_interruption(runtime: seamkit.Runtime, model: Model) -> None:
     """Ctrl-C is heard between the batches that the model is asked in, and what was answered stays."""
     backbone = runtime.open(model.folder)
     classifier = seamkit.Classifier(
-        backbone, {"template": model.family.template, "labels": WORDS}, seamkit.Tokenizer(model.folder))
+        backbone, {"template": model.family.template, "labels": WORDS}, seamkit.Tokenizer(model.folder)
+    )
     classifier.attach(backbone.classifier("dect", len(LABELS)))
     texts = [f"w{index}" for index in range(2000)]
     labels = [index % 3 for index in range(len(texts))]
@@ -117,8 +118,10 @@ def test_integers_are_names_where_there_are_such(runtime: seamkit.Runtime, model
             classifier.attach(backbone.classifier("dect", len(LABELS), seed=1))
             losses.append(classifier.fit(texts, given, epochs=3))
             for wrong, sentence in (
-                ([len(names), *places[1:]], "is the name of a label and .* is not"), ([0.5, *places[1:]], "found 0.5"),
-                ([True, *places[1:]], "found True"), (["other", *places[1:]], 'no label "other"'),
+                ([len(names), *places[1:]], "is the name of a label and .* is not"),
+                ([0.5, *places[1:]], "found 0.5"),
+                ([True, *places[1:]], "found True"),
+                (["other", *places[1:]], 'no label "other"'),
             ):
                 with pytest.raises(seamkit.InvalidArgumentError, match=sentence):
                     classifier.fit(texts, wrong)

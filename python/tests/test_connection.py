@@ -16,17 +16,20 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 import transformers as hf
+
+import seamkit
 from prefix_reference import PAST
+from seamkit.torch import families, register_family
 from single_stack import bert, llama
 from test_attach import disturb
 from tiny_models import bart
 
-import seamkit
-from seamkit.torch import families, register_family
-
 IDS = torch.tensor([[4, 5, 6, 7, 8, 9], [5, 9, 8, 4, 6, 7]])
 ENTER: dict[str, Callable[[], Any]] = {
-    "gradients": nullcontext, "no_grad": torch.no_grad, "inference": torch.inference_mode}
+    "gradients": nullcontext,
+    "no_grad": torch.no_grad,
+    "inference": torch.inference_mode,
+}
 
 
 class Unread(hf.BertForMaskedLM):  # type: ignore[misc]
@@ -43,15 +46,26 @@ def unread() -> Any:
 
 def around() -> Any:
     """OPT's head calls the decoder inside of the model that the head's base_model is."""
-    return hf.OPTForCausalLM(hf.OPTConfig(
-        vocab_size=61, hidden_size=24, num_hidden_layers=2, ffn_dim=40, num_attention_heads=4, word_embed_proj_dim=24,
-        max_position_embeddings=80, dropout=0.0))
+    return hf.OPTForCausalLM(
+        hf.OPTConfig(
+            vocab_size=61,
+            hidden_size=24,
+            num_hidden_layers=2,
+            ffn_dim=40,
+            num_attention_heads=4,
+            word_embed_proj_dim=24,
+            max_position_embeddings=80,
+            dropout=0.0,
+        )
+    )
 
 
 # The modules that were wrongly registered.
 FOUND: dict[str, dict[str, Callable[[Any], Any]]] = {
-    "unread": {"encoder": lambda model: model.base_model.encoder}, "around": {"past": lambda model: model.base_model},
-    "aside": {"encoder": lambda model: model.aside}}
+    "unread": {"encoder": lambda model: model.base_model.encoder},
+    "around": {"past": lambda model: model.base_model},
+    "aside": {"encoder": lambda model: model.aside},
+}
 
 
 def aside() -> Any:
@@ -62,12 +76,26 @@ def aside() -> Any:
 
 
 WRONG: dict[str, tuple[Callable[[], Any], str, str, str]] = {
-    "unread": (unread, "bert", "repcali", "nothing in Unread reads what adapters give behind the "
-               'BertEncoder that "encoder" of family "wrong" finds.*encoder=lambda model'),
-    "around": (around, "llama", "residual-prefix", "forward of OPTForCausalLM does not call the OPTModel that "
-               '"past" of family "wrong" finds.*called with the past, one of model.decoder, seamkit.*past=lambda model'),
-    "aside": (aside, "bert", "repcali",
-              'forward of BertForMaskedLM does not call the Linear that "encoder" of family "wrong" finds'),
+    "unread": (
+        unread,
+        "bert",
+        "repcali",
+        "nothing in Unread reads what adapters give behind the "
+        'BertEncoder that "encoder" of family "wrong" finds.*encoder=lambda model',
+    ),
+    "around": (
+        around,
+        "llama",
+        "residual-prefix",
+        "forward of OPTForCausalLM does not call the OPTModel that "
+        '"past" of family "wrong" finds.*called with the past, one of model.decoder, seamkit.*past=lambda model',
+    ),
+    "aside": (
+        aside,
+        "bert",
+        "repcali",
+        'forward of BertForMaskedLM does not call the Linear that "encoder" of family "wrong" finds',
+    ),
 }
 
 
@@ -227,8 +255,12 @@ def test_states_behind_a_function_of_autograd() -> None:
     model = bart(max_position_embeddings=80)
     seamkit.attach(model, "repcali")
     model.get_decoder().register_forward_pre_hook(
-        lambda _, args, kwargs: (args, kwargs | {
-            "encoder_hidden_states": Through.apply(kwargs["encoder_hidden_states"])[0]}), with_kwargs=True)
+        lambda _, args, kwargs: (
+            args,
+            kwargs | {"encoder_hidden_states": Through.apply(kwargs["encoder_hidden_states"])[0]},
+        ),
+        with_kwargs=True,
+    )
     model(input_ids=IDS, decoder_input_ids=IDS)
 
 
@@ -248,7 +280,8 @@ def test_layers_that_are_dropped_in_training() -> None:
 
 def _with_other_states(model: Any) -> None:
     handle = model.get_decoder().register_forward_pre_hook(
-        lambda _, args, kwargs: (args, kwargs | {"encoder_hidden_states": torch.zeros(2, 6, 24)}), with_kwargs=True)
+        lambda _, args, kwargs: (args, kwargs | {"encoder_hidden_states": torch.zeros(2, 6, 24)}), with_kwargs=True
+    )
     try:
         model(input_ids=IDS, decoder_input_ids=IDS)
     finally:
@@ -271,7 +304,9 @@ def test_the_output_of_an_encoder_that_is_given(caplog: pytest.LogCaptureFixture
     (said,) = caplog.messages
     assert re.fullmatch(
         'encoder_outputs was given and the encoder that "encoder" of family "bart" finds has not run since an adapter was '
-        "attached to it: the adapter changes nothing in this forward, unless .*", said)
+        "attached to it: the adapter changes nothing in this forward, unless .*",
+        said,
+    )
 
 
 def test_a_layer_without_a_past() -> None:
@@ -296,8 +331,9 @@ def test_once_is_enough() -> None:
     assert seen[0] is not torch.Tensor and seen[1:] == [torch.Tensor] * 2
 
 
-@pytest.mark.parametrize("use", [
-    lambda states: torch.load(_saved(states)), lambda states: pickle.loads(pickle.dumps(states)), copy.deepcopy])
+@pytest.mark.parametrize(
+    "use", [lambda states: torch.load(_saved(states)), lambda states: pickle.loads(pickle.dumps(states)), copy.deepcopy]
+)
 def test_the_watched_states_are_copied_as_ordinary_ones(use: Callable[[torch.Tensor], torch.Tensor]) -> None:
     model, seen = bert(max_position_embeddings=80).eval(), []
     seamkit.attach(model, "repcali")
@@ -346,10 +382,17 @@ def test_a_kind_of_output_of_a_users_own(make: Callable[[torch.Tensor], Any]) ->
 
 
 @pytest.mark.parametrize("mode", ENTER)
-@pytest.mark.parametrize("make", [
-    lambda states: (torch.ones(2, 6), states), lambda states: {"mask": torch.ones(2, 6), "states": states},
-    lambda states: {"out": (states,)}, lambda states: [None, states.detach()], lambda states: (None, states.mul_(0.5)),
-    lambda states: Named(torch.ones(2, 6), states)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda states: (torch.ones(2, 6), states),
+        lambda states: {"mask": torch.ones(2, 6), "states": states},
+        lambda states: {"out": (states,)},
+        lambda states: [None, states.detach()],
+        lambda states: (None, states.mul_(0.5)),
+        lambda states: Named(torch.ones(2, 6), states),
+    ],
+)
 def test_an_encoder_whose_states_do_not_come_first(make: Callable[[torch.Tensor], Any], mode: str) -> None:
     model = own(make)
     seamkit.attach(model, "repcali")

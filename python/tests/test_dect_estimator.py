@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from dect_models import Folder
-from fewshot_models import LABELS, WORDS, write_reviews
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from unreliable_server import running
 
 import seamkit
+from dect_models import Folder
+from fewshot_models import LABELS, WORDS, write_reviews
+from unreliable_server import running
 
 ENGINES = ("native", "torch")
 SORTED = sorted(LABELS)
@@ -115,7 +115,8 @@ def test_several_processes_of_joblib(folders: dict[str, Folder], reviews: tuple[
     X, y = reviews
     expected, found = (
         GridSearchCV(made(folders["gpt2"], "native", epochs=3), {"lambda_": [0.1, 1]}, cv=2, n_jobs=jobs).fit(X, y)
-        for jobs in (1, 2))
+        for jobs in (1, 2)
+    )
     assert found.cv_results_["mean_test_score"].tolist() == expected.cv_results_["mean_test_score"].tolist()
 
 
@@ -184,15 +185,14 @@ def test_labels_and_texts_of_many_kinds(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_two_classes_and_pairs(
-    folders: dict[str, Folder], reviews: tuple[list[str], list[str]], engine: str
-) -> None:
+def test_two_classes_and_pairs(folders: dict[str, Folder], reviews: tuple[list[str], list[str]], engine: str) -> None:
     X, y = reviews
     pairs = list(zip(X, X[::-1], strict=True))
     labels = [each == "positive" for each in y]
     words = {"False": "bad", "True": "great"}
     classifier = made(
-        folders["gpt2"], engine, template="{text} and {text_b} it was ", verbalizer={False: "bad", True: "great"})
+        folders["gpt2"], engine, template="{text} and {text_b} it was ", verbalizer={False: "bad", True: "great"}
+    )
     expected = classifier.fit(pairs, labels).losses_
     assert list(classifier.task_["labels"]) == list(words)
     assert classifier.predict(pairs).dtype == bool
@@ -227,11 +227,17 @@ def test_pooling(folders: dict[str, Folder], reviews: tuple[list[str], list[str]
 def sentence_encoder(folders: dict[str, Folder], path: Path, pooling: str, *more: str) -> str:
     shutil.copytree(folders["bert-no-head"].path, path)
     (path / "1_Pooling").mkdir()
-    (path / "1_Pooling" / "config.json").write_text(json.dumps(
-        {"pooling_mode_mean_tokens": False, f"pooling_mode_{pooling}": True}))
-    (path / "modules.json").write_text(json.dumps([
-        {"idx": index, "name": str(index), "path": "1_Pooling", "type": f"sentence_transformers.models.{each}"}
-        for index, each in enumerate(("Transformer", "Pooling", *more))]))
+    (path / "1_Pooling" / "config.json").write_text(
+        json.dumps({"pooling_mode_mean_tokens": False, f"pooling_mode_{pooling}": True})
+    )
+    (path / "modules.json").write_text(
+        json.dumps(
+            [
+                {"idx": index, "name": str(index), "path": "1_Pooling", "type": f"sentence_transformers.models.{each}"}
+                for index, each in enumerate(("Transformer", "Pooling", *more))
+            ]
+        )
+    )
     return str(path)
 
 
@@ -254,14 +260,24 @@ def test_the_pooling_of_the_folder(
         seamkit.DecTClassifier(path, engine=engine, pooling="cls", **common).fit(X, y)
 
 
-@pytest.mark.parametrize("files, sentence", [
-    ({"modules": [{"path": "", "type": "custom_st.Transformer"}]}, "a module of the type custom_st.Transformer"),
-    ({"sentence_roberta_config": {"transformer_task": "fill-mask"}}, 'has "fill-mask" as "transformer_task"'),
-    ({"sentence_bert_config": {"modality_config": {"text": {"method_output_name": "pooler_output"}}}}, "pooler_output"),
-    ({"config_sentence_transformers": {"truncate_dim": 8}}, "cuts the vector to 8 numbers"),
-])
+@pytest.mark.parametrize(
+    "files, sentence",
+    [
+        ({"modules": [{"path": "", "type": "custom_st.Transformer"}]}, "a module of the type custom_st.Transformer"),
+        ({"sentence_roberta_config": {"transformer_task": "fill-mask"}}, 'has "fill-mask" as "transformer_task"'),
+        (
+            {"sentence_bert_config": {"modality_config": {"text": {"method_output_name": "pooler_output"}}}},
+            "pooler_output",
+        ),
+        ({"config_sentence_transformers": {"truncate_dim": 8}}, "cuts the vector to 8 numbers"),
+    ],
+)
 def test_another_vector_is_refused(
-    folders: dict[str, Folder], reviews: tuple[list[str], list[str]], tmp_path: Path, files: dict[str, Any], sentence: str
+    folders: dict[str, Folder],
+    reviews: tuple[list[str], list[str]],
+    tmp_path: Path,
+    files: dict[str, Any],
+    sentence: str,
 ) -> None:
     path = sentence_encoder(folders, tmp_path / "model", "cls_token")
     for name, content in files.items():
@@ -279,7 +295,8 @@ def test_texts_end_where_sentence_transformers_cuts_them(
     (tmp_path / "short" / "sentence_bert_config.json").write_text('{"max_seq_length": 5}')
     native, torch = (
         seamkit.DecTClassifier(path, template="{text}", verbalizer=WORDS, engine=each).fit(X, y).losses_
-        for each in ENGINES)
+        for each in ENGINES
+    )
     assert native == pytest.approx(torch, rel=1e-4)
     (tmp_path / "short" / "sentence_bert_config.json").rename(tmp_path / "short" / "sentence_albert_config.json")
     for each in ENGINES:
@@ -314,29 +331,52 @@ def test_texts_that_sentence_transformers_would_lowercase(
 
 # ---- Wrong use
 
-@pytest.mark.parametrize("X, y, kind, message", [
-    ([], [], seamkit.InvalidArgumentError, "X must hold one text or more"),
-    ("a text", ["good"], seamkit.InvalidArgumentError, "X must be a list of texts, found 'a text'"),
-    (5, ["good"], seamkit.InvalidArgumentError, "X must be a list of texts, found 5"),
-    (["a", None], ["a", "b"], seamkit.InvalidArgumentError, "text 1 must be a string, found None"),
-    (["a", float("nan")], ["a", "b"], seamkit.InvalidArgumentError, "text 1 must be a string, found nan"),
-    (np.ones((2, 3)), [0, 1], seamkit.ShapeError, r"texts \[n\] or pairs of texts \[n, 2\], found 3 columns in row 0"),
-    (np.ones((2, 2)), [0, 1], seamkit.InvalidArgumentError, "text 0 must be a string, found 1.0"),
-    (np.ones((2, 3, 2)), [0, 1], seamkit.ShapeError, "found 3 axes"),
-    ([["a", "b"], ["c"]], [0, 1], seamkit.ShapeError, "found 1 columns in row 1"),
-    ([["a", "b"], "c"], [0, 1], seamkit.ShapeError, "found 'c' in row 1"),
-    (["a", "b"], ["negative"], seamkit.ShapeError, "y must hold a label for each of 2 texts, found 1"),
-    (["a", "b"], None, seamkit.InvalidArgumentError, "y is None"),
-    (["a", "b"], ["negative", None], seamkit.InvalidArgumentError, "label 1 must be a string or a number, found None"),
-    (["a", "b"], [0, float("nan")], seamkit.InvalidArgumentError, "label 1 must be a string or a number, found nan"),
-    (["a", "b"], ["negative"] * 2, seamkit.InvalidArgumentError, "2 classes or more, found one class, 'negative'"),
-    (["a", "b"], ["negative", "fine"], seamkit.InvalidArgumentError,
-     "no label 'fine' in the verbalizer; there are 'negative', 'positive', 'mixed'"),
-    (["a", "b"], [0, 3], seamkit.InvalidArgumentError, "no label 3 in the verbalizer; there are 0, 1, 2"),
-    (["a", "b"], ["negative", "mixed"], seamkit.InvalidArgumentError, "needs an example, and 'positive' has none"),
-    (["a", "b"], [0.5, 1.5], ValueError, "continuous"),
-    (["a", "b"], [[0, 1], [1, 0]], ValueError, r"1d array"),
-])
+
+@pytest.mark.parametrize(
+    "X, y, kind, message",
+    [
+        ([], [], seamkit.InvalidArgumentError, "X must hold one text or more"),
+        ("a text", ["good"], seamkit.InvalidArgumentError, "X must be a list of texts, found 'a text'"),
+        (5, ["good"], seamkit.InvalidArgumentError, "X must be a list of texts, found 5"),
+        (["a", None], ["a", "b"], seamkit.InvalidArgumentError, "text 1 must be a string, found None"),
+        (["a", float("nan")], ["a", "b"], seamkit.InvalidArgumentError, "text 1 must be a string, found nan"),
+        (
+            np.ones((2, 3)),
+            [0, 1],
+            seamkit.ShapeError,
+            r"texts \[n\] or pairs of texts \[n, 2\], found 3 columns in row 0",
+        ),
+        (np.ones((2, 2)), [0, 1], seamkit.InvalidArgumentError, "text 0 must be a string, found 1.0"),
+        (np.ones((2, 3, 2)), [0, 1], seamkit.ShapeError, "found 3 axes"),
+        ([["a", "b"], ["c"]], [0, 1], seamkit.ShapeError, "found 1 columns in row 1"),
+        ([["a", "b"], "c"], [0, 1], seamkit.ShapeError, "found 'c' in row 1"),
+        (["a", "b"], ["negative"], seamkit.ShapeError, "y must hold a label for each of 2 texts, found 1"),
+        (["a", "b"], None, seamkit.InvalidArgumentError, "y is None"),
+        (
+            ["a", "b"],
+            ["negative", None],
+            seamkit.InvalidArgumentError,
+            "label 1 must be a string or a number, found None",
+        ),
+        (
+            ["a", "b"],
+            [0, float("nan")],
+            seamkit.InvalidArgumentError,
+            "label 1 must be a string or a number, found nan",
+        ),
+        (["a", "b"], ["negative"] * 2, seamkit.InvalidArgumentError, "2 classes or more, found one class, 'negative'"),
+        (
+            ["a", "b"],
+            ["negative", "fine"],
+            seamkit.InvalidArgumentError,
+            "no label 'fine' in the verbalizer; there are 'negative', 'positive', 'mixed'",
+        ),
+        (["a", "b"], [0, 3], seamkit.InvalidArgumentError, "no label 3 in the verbalizer; there are 0, 1, 2"),
+        (["a", "b"], ["negative", "mixed"], seamkit.InvalidArgumentError, "needs an example, and 'positive' has none"),
+        (["a", "b"], [0.5, 1.5], ValueError, "continuous"),
+        (["a", "b"], [[0, 1], [1, 0]], ValueError, r"1d array"),
+    ],
+)
 def test_wrong_texts_and_labels(
     folders: dict[str, Folder], X: Any, y: Any, kind: type[Exception], message: str
 ) -> None:
@@ -345,37 +385,63 @@ def test_wrong_texts_and_labels(
     assert isinstance(caught.value, ValueError)
 
 
-@pytest.mark.parametrize("options, kind, message", [
-    ({"template": "no place"}, seamkit.FormatError, "there is no {text} in it"),
-    ({"template": "{text} {other} "}, seamkit.FormatError, "{other} is unknown, known are {text} and {text_b}"),
-    ({"template": "{text} [MASK] [MASK]"}, seamkit.FormatError, r"at most one \[MASK\], found 2"),
-    ({"template": "{text} {"}, seamkit.FormatError, "a { without a }"),
-    ({"template": "{text} }"}, seamkit.FormatError, "a } without a {"),
-    ({"template": "{text} {text_b}"}, seamkit.InvalidArgumentError, "has {text_b}, but the text has no second text"),
-    ({"template": "{text} [MASK] so"}, seamkit.IncompatibleError, r"has text after \[MASK\]"),
-    ({"verbalizer": {"negative": "bad", "positive": "bad", "mixed": "x"}}, seamkit.FormatError,
-     'the word "bad" stands for "negative" and for "positive"'),
-    ({"verbalizer": {"negative": [], "positive": "good", "mixed": "x"}}, seamkit.FormatError, "has no words"),
-    ({"verbalizer": {"negative": " bad", "positive": "good", "mixed": "x"}}, seamkit.FormatError, "white space"),
-    ({"verbalizer": {"negative": [""], "positive": "good", "mixed": "x"}}, seamkit.FormatError, "has an empty word"),
-    ({"verbalizer": {"negative": [3], "positive": "good", "mixed": "x"}}, seamkit.FormatError, "a word or an array"),
-    ({"verbalizer": {"negative": "good", "positive": "goody", "mixed": "x"}}, seamkit.InvalidArgumentError,
-     "have the same first token"),
-    ({"multi_token": "last"}, seamkit.FormatError, '"multi_token" must be one of first, mean'),
-    ({"scores": "rank"}, seamkit.FormatError, '"scores" must be one of logit, probability'),
-    ({"adapter": "nothing"}, seamkit.NotFoundError, "nothing"),
-    ({"adapter": "repcali"}, seamkit.SeamError, "repcali"),
-    ({"lambda_": -1}, seamkit.InvalidArgumentError, "lambda"),
-    ({"options": {"width": 3}}, seamkit.InvalidArgumentError, "width"),
-    ({"epochs": 0}, seamkit.InvalidArgumentError, "epochs must be 1 or more, found 0"),
-    ({"learning_rate": -1.0}, seamkit.InvalidArgumentError, "learning_rate must be 0 or more, found -1.0"),
-    ({"learning_rate": 1e38}, seamkit.NumericError, "learning rate may be too high"),
-    ({"random_state": -1}, ValueError, "[Ss]eed"),
-], ids=str)
+@pytest.mark.parametrize(
+    "options, kind, message",
+    [
+        ({"template": "no place"}, seamkit.FormatError, "there is no {text} in it"),
+        ({"template": "{text} {other} "}, seamkit.FormatError, "{other} is unknown, known are {text} and {text_b}"),
+        ({"template": "{text} [MASK] [MASK]"}, seamkit.FormatError, r"at most one \[MASK\], found 2"),
+        ({"template": "{text} {"}, seamkit.FormatError, "a { without a }"),
+        ({"template": "{text} }"}, seamkit.FormatError, "a } without a {"),
+        (
+            {"template": "{text} {text_b}"},
+            seamkit.InvalidArgumentError,
+            "has {text_b}, but the text has no second text",
+        ),
+        ({"template": "{text} [MASK] so"}, seamkit.IncompatibleError, r"has text after \[MASK\]"),
+        (
+            {"verbalizer": {"negative": "bad", "positive": "bad", "mixed": "x"}},
+            seamkit.FormatError,
+            'the word "bad" stands for "negative" and for "positive"',
+        ),
+        ({"verbalizer": {"negative": [], "positive": "good", "mixed": "x"}}, seamkit.FormatError, "has no words"),
+        ({"verbalizer": {"negative": " bad", "positive": "good", "mixed": "x"}}, seamkit.FormatError, "white space"),
+        (
+            {"verbalizer": {"negative": [""], "positive": "good", "mixed": "x"}},
+            seamkit.FormatError,
+            "has an empty word",
+        ),
+        (
+            {"verbalizer": {"negative": [3], "positive": "good", "mixed": "x"}},
+            seamkit.FormatError,
+            "a word or an array",
+        ),
+        (
+            {"verbalizer": {"negative": "good", "positive": "goody", "mixed": "x"}},
+            seamkit.InvalidArgumentError,
+            "have the same first token",
+        ),
+        ({"multi_token": "last"}, seamkit.FormatError, '"multi_token" must be one of first, mean'),
+        ({"scores": "rank"}, seamkit.FormatError, '"scores" must be one of logit, probability'),
+        ({"adapter": "nothing"}, seamkit.NotFoundError, "nothing"),
+        ({"adapter": "repcali"}, seamkit.SeamError, "repcali"),
+        ({"lambda_": -1}, seamkit.InvalidArgumentError, "lambda"),
+        ({"options": {"width": 3}}, seamkit.InvalidArgumentError, "width"),
+        ({"epochs": 0}, seamkit.InvalidArgumentError, "epochs must be 1 or more, found 0"),
+        ({"learning_rate": -1.0}, seamkit.InvalidArgumentError, "learning_rate must be 0 or more, found -1.0"),
+        ({"learning_rate": 1e38}, seamkit.NumericError, "learning rate may be too high"),
+        ({"random_state": -1}, ValueError, "[Ss]eed"),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_wrong_parameters(
-    folders: dict[str, Folder], reviews: tuple[list[str], list[str]], engine: str, options: dict[str, Any],
-    kind: type[Exception], message: str,
+    folders: dict[str, Folder],
+    reviews: tuple[list[str], list[str]],
+    engine: str,
+    options: dict[str, Any],
+    kind: type[Exception],
+    message: str,
 ) -> None:
     classifier = made(folders["gpt2"], engine, **options)
     with pytest.raises(kind, match=message):
@@ -424,10 +490,16 @@ try:
 except ModuleNotFoundError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True,
-                          env={"PYTHONPATH": str(Path(seamkit.__file__).parents[1])})
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(Path(seamkit.__file__).parents[1])},
+    )
     assert done.stdout == (
-        "seamkit.DecTClassifier needs scikit-learn, which is not installed: pip install 'seamkit[sklearn]'\n")
+        "seamkit.DecTClassifier needs scikit-learn, which is not installed: pip install 'seamkit[sklearn]'\n"
+    )
 
 
 def test_a_model_behind_a_server(runtime: seamkit.Runtime, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dect_models import Folder
-from fewshot_models import FAMILIES, cached, write_reviews
 
 import seamkit
+from dect_models import Folder
+from fewshot_models import FAMILIES, cached, write_reviews
 from seamkit.torch import Adapter, Classifier, Site, open_model
 from seamkit.torch.classification import FitOptions, fit
 
@@ -39,8 +39,12 @@ def assert_close(found: Any, expected: Any, tolerance: float = TOLERANCE) -> Non
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("changes", [{}, {"scores": "probability"}, {"multi_token": "mean"}], ids=str)
 def test_the_features_of_the_native_engine(
-    runtime: seamkit.Runtime, folders: dict[str, Folder], reviews: tuple[list[str], list[str]], tmp_path: Path,
-    name: str, changes: dict[str, Any],
+    runtime: seamkit.Runtime,
+    folders: dict[str, Folder],
+    reviews: tuple[list[str], list[str]],
+    tmp_path: Path,
+    name: str,
+    changes: dict[str, Any],
 ) -> None:
     folder, texts = folders[name], reviews[0]
     native = folder.native(runtime, tmp_path / "cache", **changes)
@@ -56,7 +60,10 @@ def test_the_features_of_the_native_engine(
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_training_follows_the_native_engine(
-    runtime: seamkit.Runtime, folders: dict[str, Folder], reviews: tuple[list[str], list[str]], tmp_path: Path,
+    runtime: seamkit.Runtime,
+    folders: dict[str, Folder],
+    reviews: tuple[list[str], list[str]],
+    tmp_path: Path,
     name: str,
 ) -> None:
     """The losses of 30 epochs, relative 1e-4; and the heads are the same folder."""
@@ -172,17 +179,23 @@ def test_each_text_is_asked_once(folders: dict[str, Folder]) -> None:
     assert classifier.query_count == 2 and torch.equal(again.hidden, first.hidden.flip(0))
 
 
-@pytest.mark.parametrize("name, changes, message", [
-    ("bert", {"template": "{text} it was"}, r"has no \[MASK\], where this model gives its answer"),
-    ("bert-no-head", {"template": "{text} [MASK]"}, "has no language-model head to fill it"),
-    ("bert", {"labels": {"a": "\u4f60", "b": "good"}},
-     'the word "\u4f60" of label "a" is not in the model\'s vocabulary'),
-    ("gpt2", {"labels": {"a": "film", "b": "films"}}, 'have the same first token, .*; multi-token "mean" may'),
-    ("gpt2", {"labels": {"a": "film"}}, "expected 2 labels or more, found 1"),
-    ("gpt2", {"labels": ["a", "b"]}, '"labels" must be an object'),
-    ("gpt2", {"template": 3}, '"template" must be a string, found 3'),
-    ("gpt2", {"words": {}}, 'unknown key "words"; known are template, labels, multi_token, scores'),
-])
+@pytest.mark.parametrize(
+    "name, changes, message",
+    [
+        ("bert", {"template": "{text} it was"}, r"has no \[MASK\], where this model gives its answer"),
+        ("bert-no-head", {"template": "{text} [MASK]"}, "has no language-model head to fill it"),
+        (
+            "bert",
+            {"labels": {"a": "\u4f60", "b": "good"}},
+            'the word "\u4f60" of label "a" is not in the model\'s vocabulary',
+        ),
+        ("gpt2", {"labels": {"a": "film", "b": "films"}}, 'have the same first token, .*; multi-token "mean" may'),
+        ("gpt2", {"labels": {"a": "film"}}, "expected 2 labels or more, found 1"),
+        ("gpt2", {"labels": ["a", "b"]}, '"labels" must be an object'),
+        ("gpt2", {"template": 3}, '"template" must be a string, found 3'),
+        ("gpt2", {"words": {}}, 'unknown key "words"; known are template, labels, multi_token, scores'),
+    ],
+)
 def test_wrong_tasks(
     runtime: seamkit.Runtime, folders: dict[str, Folder], name: str, changes: dict[str, Any], message: str
 ) -> None:
@@ -242,8 +255,14 @@ def test_a_failed_fit_changes_nothing(folders: dict[str, Folder]) -> None:
     refused(seamkit.ShapeError, "labels must be integers", scores, hidden, [0.5] * 6)
     refused(seamkit.ShapeError, "empty text must be 3 numbers, found 2", scores, hidden, labels, torch.ones(2))
     refused(seamkit.NumericError, "class 1 is 0", scores, hidden, labels, torch.tensor([1.0, 0.0, 1.0]))
-    refused(seamkit.InvalidArgumentError, "max_grad_norm must be 0 or more, found -1", scores, hidden, labels,
-            max_grad_norm=-1)
+    refused(
+        seamkit.InvalidArgumentError,
+        "max_grad_norm must be 0 or more, found -1",
+        scores,
+        hidden,
+        labels,
+        max_grad_norm=-1,
+    )
     with pytest.raises(seamkit.InvalidArgumentError, match="is on encoder.output, not on decoder.output"):
         fit([Adapter("repcali", Site.of(folders["bert"].model))], scores, hidden, labels)
 
@@ -276,8 +295,10 @@ def test_opening_a_folder(folders: dict[str, Folder], name: str) -> None:
     folder = folders[name]
     model, tokenizer = open_model(folder.path)
     assert type(model) is type(folder.model) and model.dtype == torch.float32 and not model.training
-    assert_close(Classifier(model, tokenizer, folder.task()).scores(["the film was bad"]),
-                 folder.torch().scores(["the film was bad"]))
+    assert_close(
+        Classifier(model, tokenizer, folder.task()).scores(["the film was bad"]),
+        folder.torch().scores(["the film was bad"]),
+    )
 
 
 def test_opening_what_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

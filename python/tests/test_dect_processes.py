@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from dect_models import Folder
-from fewshot_models import WORDS, write_reviews
 from safetensors.torch import load_file
 
 import seamkit
+from dect_models import Folder
+from fewshot_models import WORDS, write_reviews
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples/torch/extract_features.py"
@@ -30,7 +30,8 @@ def started(command: list[str], *arguments: object) -> subprocess.CompletedProce
     environment = os.environ | {"PYTHONPATH": str(ROOT / "python"), "OMP_NUM_THREADS": "1"}
     # A run that hangs is the failure that is looked for.
     return subprocess.run(
-        [*command, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=240, check=False)
+        [*command, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
 
 
 def test_the_example(runtime: seamkit.Runtime, folder: Folder, tmp_path: Path) -> None:
@@ -55,8 +56,10 @@ def test_the_example(runtime: seamkit.Runtime, folder: Folder, tmp_path: Path) -
     scores = torch.from_numpy(native.scores(texts))
     assert (found["scores"] - scores).abs().max() <= 1e-5 * scores.abs().max()
     native.attach(runtime.open(folder.path).load(tmp_path / "two/head"))
-    assert native.scores(texts).argmax(1).tolist() == seamkit.torch.Classifier.scores(
-        trained(folder, tmp_path / "two/head"), texts).argmax(1).tolist()
+    assert (
+        native.scores(texts).argmax(1).tolist()
+        == seamkit.torch.Classifier.scores(trained(folder, tmp_path / "two/head"), texts).argmax(1).tolist()
+    )
 
 
 def trained(folder: Folder, path: Path) -> seamkit.torch.Classifier:
@@ -83,13 +86,21 @@ dist.destroy_process_group()
 """
 
 
-@pytest.mark.parametrize("body, sentences", [
-    # The mask token itself in one text, the last by length: the second process's.
-    ("classifier.features(['the film was bad and dull and long', 'the [MASK] was odd'])",
-     ["process 1 of 2: the prompt", "the prompt"]),
-    ("classifier.features(['the film was bad', f'the plot was {rank}'])",
-     ["the 2 processes must ask about the same texts in the same order, and they differ"] * 2),
-], ids=["a text", "other texts"])
+@pytest.mark.parametrize(
+    "body, sentences",
+    [
+        # The mask token itself in one text, the last by length: the second process's.
+        (
+            "classifier.features(['the film was bad and dull and long', 'the [MASK] was odd'])",
+            ["process 1 of 2: the prompt", "the prompt"],
+        ),
+        (
+            "classifier.features(['the film was bad', f'the plot was {rank}'])",
+            ["the 2 processes must ask about the same texts in the same order, and they differ"] * 2,
+        ),
+    ],
+    ids=["a text", "other texts"],
+)
 def test_an_error_in_one_process_is_raised_in_all(
     folder: Folder, tmp_path: Path, body: str, sentences: list[str]
 ) -> None:

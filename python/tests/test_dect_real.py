@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import run, seam
 from sklearn.metrics import accuracy_score
-from test_fewshot_real import REVIEWS, TOPICS, published, write
 
 import seamkit
+from command_line import run, seam
 from seamkit.torch import open_model
+from test_fewshot_real import REVIEWS, TOPICS, published, write
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = "Review: {text}\nThe movie was [MASK]"
@@ -55,23 +55,32 @@ def test_a_head_trained_through_torch_in_the_tool(smollm: tuple[Any, Any], tmp_p
     classifier.save(tmp_path / "head")
     rows = "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in zip(*TEST, strict=True))
     (tmp_path / "test.jsonl").write_text(rows)
-    measured = json.loads(seam(
-        "classify", "--model", path, "--adapter", tmp_path / "head", "--data", tmp_path / "test.jsonl", "--json"))
+    measured = json.loads(
+        seam("classify", "--model", path, "--adapter", tmp_path / "head", "--data", tmp_path / "test.jsonl", "--json")
+    )
     assert measured["accuracy"] == pytest.approx(100 * classifier.score(*TEST))
     for row, score, label in zip(
-            answered(path, tmp_path / "head", TEST[0]), scores, classifier.predict(TEST[0]), strict=True):
+        answered(path, tmp_path / "head", TEST[0]), scores, classifier.predict(TEST[0]), strict=True
+    ):
         assert row["label"] == label
         assert abs(row["scores"]["positive"] - row["scores"]["negative"] - score) <= TOLERANCE * np.abs(scores).max()
 
 
 def test_a_head_of_the_tool_through_torch(smollm: tuple[Any, Any], tmp_path: Path) -> None:
     path = published("SEAM_SMOLLM")
-    seam("fewshot", "--model", path, "--template", TEMPLATE, *write(
-        tmp_path, REVIEWS, {label: words[0] for label, words in WORDS.items()}))
+    seam(
+        "fewshot",
+        "--model",
+        path,
+        "--template",
+        TEMPLATE,
+        *write(tmp_path, REVIEWS, {label: words[0] for label, words in WORDS.items()}),
+    )
     head = tmp_path / "run/adapters/shots-2/seed-0"
     classifier = seamkit.DecTClassifier.load(head, smollm)
-    [row] = [each for each in json.loads((tmp_path / "run/results.json").read_text())["results"]
-             if each["method"] == "dect"]
+    [row] = [
+        each for each in json.loads((tmp_path / "run/results.json").read_text())["results"] if each["method"] == "dect"
+    ]
     assert accuracy_score(TEST[1], classifier.predict(TEST[0])) == pytest.approx(row["accuracy"]["mean"])
     expected = np.array([[each["scores"][label] for label in WORDS] for each in answered(path, head, TEST[0])])
     found = classifier.decision_function(TEST[0])

@@ -10,18 +10,16 @@ from typing import Any
 from unittest import SkipTest
 
 import pytest
-from dect_models import Folder
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import estimator_checks_generator
 from sklearn.utils.validation import validate_data
 
 import seamkit
+from dect_models import Folder
 
 # What fails, and why it is right that it does. A check that fails and is not here fails the test, and so does one of
 # these that passes.
-EXPECTED = {
-    "check_classifiers_classes": "has the label -1, and a dash in a label is a space: it is refused as a word",
-}
+EXPECTED = {"check_classifiers_classes": "has the label -1, and a dash in a label is a space: it is refused as a word"}
 # scikit-learn leaves it out where an environment variable is missing: the estimator takes texts, no array API has any.
 LEFT_OUT = ["check_array_api_input"]
 # scikit-learn compares to 1e-7; a model computes in f32, and texts in another order or batch are sums in another order.
@@ -31,8 +29,15 @@ TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 class OfRows(seamkit.DecTClassifier):
     """Reads a table of numbers: each row as a text."""
 
-    def __init__(self, backbone: Any = None, template: str | None = None, *, adapter: str = "dect",
-                 epochs: int = 30, random_state: Any = 0):
+    def __init__(
+        self,
+        backbone: Any = None,
+        template: str | None = None,
+        *,
+        adapter: str = "dect",
+        epochs: int = 30,
+        random_state: Any = 0,
+    ):
         super().__init__(backbone, template, adapter=adapter, epochs=epochs, random_state=random_state)
 
     def fit(self, X: Any, y: Any) -> OfRows:

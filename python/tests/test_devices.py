@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import test_attach
-import test_prefixes
 import torch
-from dect_models import Folder
-from prefix_reference import save
-from test_attach import disturb, opened
 
 import seamkit
+import test_attach
+import test_prefixes
+from dect_models import Folder
+from prefix_reference import save
 from seamkit.torch import Adapter, Site
+from test_attach import disturb, opened
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 # Of the largest logit: other kernels, in f32 without TF32, which is torch's default.

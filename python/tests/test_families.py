@@ -8,28 +8,19 @@ from typing import Any
 import pytest
 import torch
 import transformers as hf
-from family_models import (
-    DECODERS,
-    ENCODERS,
-    MOVED_ENCODERS,
-    PAIRS,
-    calibrated,
-    inputs,
-    logits_by_hand,
-    made,
-    prefixed,
-)
-from test_attach import disturb
-from tiny_models import START
 from transformers.modeling_outputs import BaseModelOutput
 
 import seamkit
+from family_models import DECODERS, ENCODERS, MOVED_ENCODERS, PAIRS, calibrated, inputs, logits_by_hand, made, prefixed
 from seamkit.torch import Site, attached
+from test_attach import disturb
+from tiny_models import START
 
 # Of the largest: the same operations of torch in the same order, but for attention's kernel.
 TOLERANCE = 1e-5
 CASES = [(name, "repcali") for name in [*ENCODERS, *PAIRS, "prophetnet"]] + [
-    (name, "residual-prefix") for name in [*MOVED_ENCODERS, *DECODERS, *PAIRS]]
+    (name, "residual-prefix") for name in [*MOVED_ENCODERS, *DECODERS, *PAIRS]
+]
 GENERATED = [each for each in CASES if each[0] not in ENCODERS]
 
 
@@ -130,8 +121,10 @@ def test_greedy_search_is_a_loop_without_a_cache(name: str, id: str) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name, id", [
-    (name, id) for name, id in GENERATED if name in ("bloom", "gemma3_text", "led", "opt", "phi", "t5gemma", "umt5")])
+@pytest.mark.parametrize(
+    "name, id",
+    [(name, id) for name, id in GENERATED if name in ("bloom", "gemma3_text", "led", "opt", "phi", "t5gemma", "umt5")],
+)
 def test_beam_search(name: str, id: str) -> None:
     model, given = made(name), inputs(name, labels=False)
     # Tiny models with tied embeddings would say one token again and again.
@@ -155,9 +148,15 @@ def test_beam_search(name: str, id: str) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name, kind", [
-    ("albert", hf.AlbertForSequenceClassification), ("camembert", hf.CamembertForSequenceClassification),
-    ("deberta-v2", hf.DebertaV2ForSequenceClassification), ("electra", hf.ElectraForSequenceClassification)])
+@pytest.mark.parametrize(
+    "name, kind",
+    [
+        ("albert", hf.AlbertForSequenceClassification),
+        ("camembert", hf.CamembertForSequenceClassification),
+        ("deberta-v2", hf.DebertaV2ForSequenceClassification),
+        ("electra", hf.ElectraForSequenceClassification),
+    ],
+)
 def test_a_pooler_reads_what_the_adapter_gives(name: str, kind: Any) -> None:
     torch.manual_seed(0)
     model, given = kind(made(name).config).eval(), inputs(name)
@@ -192,7 +191,8 @@ def test_an_encoder_alone_of_a_pair() -> None:
 
 SENTENCES: dict[str, tuple[str, str, str]] = {
     name: (name, "prefix-tuning", 'no seam "attention.prefix", which .* it has encoder.output, .*Model takes no keys')
-    for name in ENCODERS if name not in MOVED_ENCODERS
+    for name in ENCODERS
+    if name not in MOVED_ENCODERS
 } | {
     "latent attention": ("deepseek_v2", "prefix-tuning", "since its latent attention .*: 10 for keys, 6 for values"),
     "several tokens at once": ("prophetnet", "prefix-tuning", "since its decoder predicts several tokens at once"),

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_models import marian, randomise, tokens
 
 import seamkit
 from seamkit import Batch
+from tiny_models import marian, randomise, tokens
 
 # Large enough to be divided among threads, which a child does not have.
 SIZES = {"d_model": 128, "encoder_ffn_dim": 512, "decoder_ffn_dim": 512, "max_position_embeddings": 200}
@@ -80,8 +80,11 @@ def test_a_child_computes_as_its_parent(backbone: seamkit.Backbone) -> None:
     def child() -> bool:
         same = np.array_equal(session.forward(given), expected)
         # What it makes itself, and a child of its own.
-        return same and np.array_equal(backbone.session().forward(given), expected) and succeeds(
-            lambda: np.array_equal(session.forward(given), expected))
+        return (
+            same
+            and np.array_equal(backbone.session().forward(given), expected)
+            and succeeds(lambda: np.array_equal(session.forward(given), expected))
+        )
 
     assert succeeds(child)
     assert np.array_equal(session.forward(given), expected)
@@ -108,8 +111,11 @@ def test_a_child_that_trains_and_ends_as_any_process(backbone: seamkit.Backbone)
     assert backbone.path is not None
     program = "import sys, test_fork; sys.exit(test_fork.train_in_a_child(sys.argv[1]))"
     done = subprocess.run(
-        [sys.executable, "-c", program, str(backbone.path)], capture_output=True, text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])})
+        [sys.executable, "-c", program, str(backbone.path)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -173,5 +179,6 @@ def test_workers_of_a_data_loader(backbone: seamkit.Backbone) -> None:
     data = Encoded(backbone.session())
     expected = torch.stack([data[index] for index in range(4)])
     loader = torch.utils.data.DataLoader(
-        data, batch_size=2, num_workers=2, multiprocessing_context="fork", timeout=SECONDS)
+        data, batch_size=2, num_workers=2, multiprocessing_context="fork", timeout=SECONDS
+    )
     assert torch.equal(torch.cat(list(loader)), expected)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from documents import ROOT
 
 import seamkit
 import seamkit.torch
+from documents import ROOT
 from seamkit.torch import Adapter, Site
 from seamkit.torch.classification import FitOptions, class_scores, fit
 
@@ -60,17 +60,21 @@ INSTANCES = {
     "error and success": (seamkit.UnsupportedError, "not on a Sunday"),
     "unknown status": (seamkit.PluginError, "failed with status 77 and no message"),
     "option resolved to what it refuses": (
-        seamkit.PluginError, 'resolves an option wrongly: option "spare" must be one of a, b, found "c"'),
+        seamkit.PluginError,
+        'resolves an option wrongly: option "spare" must be one of a, b, found "c"',
+    ),
     "unknown status, with an error": (seamkit.PluginError, "out of range"),
     "parameter count of SIZE_MAX": (seamkit.PluginError, "must be at most 1048576, found 18446744073709551615"),
     "parameter count of 1e9": (seamkit.PluginError, "must be at most 1048576, found 1000000000"),
     "parameter twice": (seamkit.PluginError, 'the parameter "Bias" is declared twice'),
     "parameter inside another": (
-        seamkit.PluginError, 'the parameter "Bias" must not be the beginning of "Bias.weight"'),
+        seamkit.PluginError,
+        'the parameter "Bias" must not be the beginning of "Bias.weight"',
+    ),
     "parameter without a name": (seamkit.PluginError, "a parameter name must not be empty"),
-    "parameter that is a path": (seamkit.PluginError, 'of a-z, A-Z, 0-9, '),
-    "parameter with an empty part": (seamkit.PluginError, 'on both sides of a \'.\', found "scale..weight"'),
-    "parameter that ends with a dot": (seamkit.PluginError, 'on both sides of a \'.\', found "scale."'),
+    "parameter that is a path": (seamkit.PluginError, "of a-z, A-Z, 0-9, "),
+    "parameter with an empty part": (seamkit.PluginError, "on both sides of a '.', found \"scale..weight\""),
+    "parameter that ends with a dot": (seamkit.PluginError, "on both sides of a '.', found \"scale.\""),
     "shape of 1e11": (seamkit.OutOfMemoryError, "needs 400.0 GB of memory, this machine has"),
     "shape beyond counting": (seamkit.ShapeError, "has a negative size or too many elements"),
     "shape of nothing beyond counting": (seamkit.ShapeError, "has a negative size or too many elements"),
@@ -90,11 +94,23 @@ INSTANCES = {
 }
 
 
-
 def built(source: str, library: Path) -> Path:
     subprocess.run(
-        ["cc", "-std=c11", "-shared", "-fPIC", "-fvisibility=hidden", "-I", ROOT / "include",
-         ROOT / "Tests/Fixtures" / source, "-o", library, "-lm"], check=True)
+        [
+            "cc",
+            "-std=c11",
+            "-shared",
+            "-fPIC",
+            "-fvisibility=hidden",
+            "-I",
+            ROOT / "include",
+            ROOT / "Tests/Fixtures" / source,
+            "-o",
+            library,
+            "-lm",
+        ],
+        check=True,
+    )
     return library
 
 
@@ -131,8 +147,17 @@ def backbone(folder: Path) -> seamkit.Backbone:
 
 
 def site(backbone: seamkit.Backbone) -> Site:
-    sizes = ("d_model", "encoder_layers", "decoder_layers", "heads", "kv_heads", "head_dim", "max_source_positions",
-             "max_target_positions", "vocab_size")
+    sizes = (
+        "d_model",
+        "encoder_layers",
+        "decoder_layers",
+        "heads",
+        "kv_heads",
+        "head_dim",
+        "max_source_positions",
+        "max_target_positions",
+        "vocab_size",
+    )
     return Site("tiny-opaque", *(getattr(backbone.info, each) for each in sizes))
 
 
@@ -187,8 +212,7 @@ def test_a_calibration_is_fitted(backbone: seamkit.Backbone, empty: list[float] 
     other = Adapter("test-calibration", site(backbone), classes=2)
     features = torch.tensor(SCORES), torch.tensor(HIDDEN)
     given = None if empty is None else torch.tensor(empty)
-    np.testing.assert_allclose(
-        fit([other], *features, LABELS, given, FitOptions(epochs=3)), [loss] * 3, rtol=1e-6)
+    np.testing.assert_allclose(fit([other], *features, LABELS, given, FitOptions(epochs=3)), [loss] * 3, rtol=1e-6)
     np.testing.assert_array_equal(class_scores([other], *features).numpy(), expected)
 
 
@@ -197,14 +221,20 @@ def test_nothing_to_fit(backbone: seamkit.Backbone, id: str, prepare: bool) -> N
     with pytest.raises(seamkit.InvalidArgumentError, match="there is nothing to train") as native:
         backbone.classifier(id, 2).fit(SCORES, HIDDEN, LABELS, prepare=int(prepare))
     with pytest.raises(seamkit.InvalidArgumentError) as torches:
-        fit([Adapter(id, site(backbone), classes=2)], torch.tensor(SCORES), torch.tensor(HIDDEN), LABELS,
-            options=FitOptions(prepare=prepare))
+        fit(
+            [Adapter(id, site(backbone), classes=2)],
+            torch.tensor(SCORES),
+            torch.tensor(HIDDEN),
+            LABELS,
+            options=FitOptions(prepare=prepare),
+        )
     assert str(torches.value) == str(native.value)
 
 
 def test_a_parameter_out_of_reach_is_named(backbone: seamkit.Backbone, caplog: pytest.LogCaptureFixture) -> None:
     expected = (
-        'adapter "test-unused": the loss of epoch 1 does not reach the trained parameter "unused", which is not updated')
+        'adapter "test-unused": the loss of epoch 1 does not reach the trained parameter "unused", which is not updated'
+    )
     backbone.classifier("test-unused", 2).fit(SCORES, HIDDEN, LABELS)
     other = Adapter("test-unused", site(backbone), classes=2)
     fit([other], torch.tensor(SCORES), torch.tensor(HIDDEN), LABELS)

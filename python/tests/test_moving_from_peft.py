@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 import torch
-from documents import sections
 from peft import PeftModel, PrefixTuningConfig, get_peft_model
-from prefix_reference import PAST, for_peft
 from safetensors import safe_open
-from single_stack import llama
-from test_attach import disturb
-from tiny_models import randomise
 from torch import Tensor
 from transformers import DynamicCache, Trainer, TrainingArguments
 
 import seamkit
 import seamkit.torch
+from documents import sections
+from prefix_reference import PAST, for_peft
 from seamkit import locations
+from single_stack import llama
+from test_attach import disturb
+from tiny_models import randomise
 
 CODE = {heading: parts for heading, parts in sections("moving-from-peft.md").items() if parts}
 # f32 on both sides, sums in another order: of the largest score.
@@ -43,7 +43,10 @@ def names() -> dict[str, Any]:
     """What the document's code has made so far."""
     batch = {"input_ids": IDS, "attention_mask": torch.ones_like(IDS), "labels": IDS}
     return {
-        "batch": batch, "batches": [batch] * 3, "prompt": {"input_ids": IDS[:1], "attention_mask": torch.ones(1, 6)}}
+        "batch": batch,
+        "batches": [batch] * 3,
+        "prompt": {"input_ids": IDS[:1], "attention_mask": torch.ones(1, 6)},
+    }
 
 
 @pytest.fixture(autouse=True)
@@ -80,8 +83,14 @@ def assert_differ(first: Tensor, second: Tensor) -> None:
 
 def test_headings_are_known() -> None:
     assert list(CODE) == [
-        "The same prefix in both", "What PEFT saved", "Back to PEFT", "Switching", "Without the network",
-        "Parts of the model trained along", "LoRA beside a prefix"]
+        "The same prefix in both",
+        "What PEFT saved",
+        "Back to PEFT",
+        "Switching",
+        "Without the network",
+        "Parts of the model trained along",
+        "LoRA beside a prefix",
+    ]
 
 
 def test_the_same_prefix_in_both(names: dict[str, Any]) -> None:
@@ -249,7 +258,8 @@ def seamkit_free(model: Any) -> Any:
 def test_half_precision(model: Path) -> None:
     half = {"dtype": torch.bfloat16}
     theirs = get_peft_model(
-        type(llama()).from_pretrained(model, **half), PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5))
+        type(llama()).from_pretrained(model, **half), PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5)
+    )
     ours = type(llama()).from_pretrained(model, **half)
     adapter = seamkit.attach(ours, "prefix-tuning", prefix_length=5)
     kinds = {each.dtype for each in [*adapter.parameters(), *theirs.prompt_encoder.parameters()]}
@@ -270,7 +280,8 @@ def test_defaults(both: tuple[Any, Any], model: Path) -> None:
 def test_checkpoints_and_save_pretrained(both: tuple[Any, Any], tmp_path: Path) -> None:
     for name, model in zip(("theirs", "ours"), both, strict=True):
         arguments = TrainingArguments(
-            output_dir=str(tmp_path / name), max_steps=2, save_steps=2, report_to=[], use_cpu=True, disable_tqdm=True)
+            output_dir=str(tmp_path / name), max_steps=2, save_steps=2, report_to=[], use_cpu=True, disable_tqdm=True
+        )
         Trainer(model=model, args=arguments, train_dataset=[{"input_ids": IDS[0], "labels": IDS[0]}]).train()
     ours = both[1]
     assert (tmp_path / "theirs/checkpoint-2/adapter_model.safetensors").is_file()

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from resident import growth
-from single_stack import bert
-from tiny_models import add_tokenizer, reference, save, tokens
 
 import seamkit
+from resident import growth
 from seamkit import Batch
 from seamkit._native.dlpack import lent_count
+from single_stack import bert
+from tiny_models import add_tokenizer, reference, save, tokens
 
 # Of the largest logit: both sides compute in f32 with sums in another order (as Tests/python/test_backbones.py).
 TOLERANCE = 1e-5
@@ -106,9 +106,15 @@ def test_generation(backbone: seamkit.Backbone, folder: Path) -> None:
     options = backbone.generate_options(num_beams=3, max_new_tokens=7, num_return_sequences=2)
     found = session.generate(Batch(given.input_ids, given.attention_mask), options)
     expected = reference(folder).generate(
-        input_ids=given.inputs["input_ids"], attention_mask=given.inputs["attention_mask"],
-        num_beams=3, max_new_tokens=7, num_return_sequences=2, do_sample=False, return_dict_in_generate=True,
-        output_scores=True)
+        input_ids=given.inputs["input_ids"],
+        attention_mask=given.inputs["attention_mask"],
+        num_beams=3,
+        max_new_tokens=7,
+        num_return_sequences=2,
+        do_sample=False,
+        return_dict_in_generate=True,
+        output_scores=True,
+    )
     flat = [each for item in found for each in item]
     for mine, row, score in zip(flat, expected.sequences[:, 1:].tolist(), expected.sequences_scores, strict=True):
         assert mine.tokens == row[: len(mine.tokens)]
@@ -181,6 +187,7 @@ def test_tokenizer(folder: Path) -> None:
 
 # ---- Errors
 
+
 def test_errors_have_code_origin_and_class(
     runtime: seamkit.Runtime, backbone: seamkit.Backbone, tmp_path: Path
 ) -> None:
@@ -227,6 +234,7 @@ def test_an_object_is_not_pickled(backbone: seamkit.Backbone) -> None:
 
 
 # ---- Ownership
+
 
 def test_closing(runtime: seamkit.Runtime, folder: Path) -> None:
     backbone = runtime.open(folder)
@@ -339,33 +347,58 @@ def test_calls_release_the_lock(backbone: seamkit.Backbone) -> None:
 # ---- Texts and numbers that C would cut or wrap
 
 WRAPPED: dict[str, tuple[Any, type[Exception], str]] = {
-    "ids": (lambda b, t: b.batch([[4, 5, 2**32 + 6]]), seamkit.InvalidArgumentError, "row 0 of sources must be integers"),
+    "ids": (
+        lambda b, t: b.batch([[4, 5, 2**32 + 6]]),
+        seamkit.InvalidArgumentError,
+        "row 0 of sources must be integers",
+    ),
     "an array": (lambda b, t: b.batch(np.array([[4, 2**32 + 6]])), seamkit.InvalidArgumentError, "found 4294967302"),
     "floats": (lambda b, t: b.batch([[4, 5, 6.9]]), seamkit.InvalidArgumentError, "must be integers, found float64"),
     "texts": (lambda b, t: b.batch([["4", "5"]]), seamkit.InvalidArgumentError, "must be integers, found <U1"),
     "one row": (lambda b, t: b.batch([4, 5]), seamkit.ShapeError, "row 0 of sources must have 1 axes"),
     "ragged": (lambda b, t: Batch([[4, 5], [6]]), seamkit.ShapeError, "input_ids must be a rectangle of integers"),
     "a mask": (lambda b, t: Batch([[4]], [[0.5]]), seamkit.InvalidArgumentError, "attention_mask must be integers"),
-    "labels": (lambda b, t: Batch([[4]], labels=torch.tensor([[2**31]])), seamkit.InvalidArgumentError,
-               "labels must be integers of 32 bits, found 2147483648"),
+    "labels": (
+        lambda b, t: Batch([[4]], labels=torch.tensor([[2**31]])),
+        seamkit.InvalidArgumentError,
+        "labels must be integers of 32 bits, found 2147483648",
+    ),
     "classes": (lambda b, t: Batch([[4]], classes=[1.5]), seamkit.InvalidArgumentError, "classes must be integers"),
     "decode": (lambda b, t: t.decode([4, 2**32 + 5]), seamkit.InvalidArgumentError, "found 4294967301"),
     "decode floats": (lambda b, t: t.decode([4.5]), seamkit.InvalidArgumentError, "ids must be integers"),
-    "a seed": (lambda b, t: b.adapter("repcali", seed=-1), seamkit.InvalidArgumentError,
-               "must be an integer from 0 to 18446744073709551615, found -1"),
-    "a number of classes": (lambda b, t: b.classifier("dect", 2**64 + 2), seamkit.InvalidArgumentError,
-                            "classes must be an integer from"),
-    "a place": (lambda b, t: b.session().move(b.adapter("repcali"), 2**32), seamkit.InvalidArgumentError,
-                "argument 3 of seam_session_move must be an integer from -2147483648 to 2147483647, found 4294967296"),
-    "threads": (lambda b, t: seamkit.set_thread_count(2**32 + 1), seamkit.InvalidArgumentError,
-                "count must be an integer from -2147483648 to 2147483647, found 4294967297"),
-    "an option": (lambda b, t: b.generate_options(max_new_tokens=2**70), seamkit.InvalidArgumentError,
-                  "option max_new_tokens must be an integer from"),
+    "a seed": (
+        lambda b, t: b.adapter("repcali", seed=-1),
+        seamkit.InvalidArgumentError,
+        "must be an integer from 0 to 18446744073709551615, found -1",
+    ),
+    "a number of classes": (
+        lambda b, t: b.classifier("dect", 2**64 + 2),
+        seamkit.InvalidArgumentError,
+        "classes must be an integer from",
+    ),
+    "a place": (
+        lambda b, t: b.session().move(b.adapter("repcali"), 2**32),
+        seamkit.InvalidArgumentError,
+        "argument 3 of seam_session_move must be an integer from -2147483648 to 2147483647, found 4294967296",
+    ),
+    "threads": (
+        lambda b, t: seamkit.set_thread_count(2**32 + 1),
+        seamkit.InvalidArgumentError,
+        "count must be an integer from -2147483648 to 2147483647, found 4294967297",
+    ),
+    "an option": (
+        lambda b, t: b.generate_options(max_new_tokens=2**70),
+        seamkit.InvalidArgumentError,
+        "option max_new_tokens must be an integer from",
+    ),
     "a text": (lambda b, t: t.encode("good\0bad"), seamkit.InvalidArgumentError, r"U\+0000 at position 4"),
     "half a pair": (lambda b, t: t.encode("good\ud83d"), seamkit.InvalidArgumentError, r"U\+D83D at position 4"),
     "a path": (lambda b, t: b.load("adapter\0"), seamkit.InvalidArgumentError, r"U\+0000"),
-    "a string option": (lambda b, t: b.adapter("repcali", {"norm": "none\0"}), seamkit.InvalidArgumentError,
-                        'option "norm" must be'),
+    "a string option": (
+        lambda b, t: b.adapter("repcali", {"norm": "none\0"}),
+        seamkit.InvalidArgumentError,
+        'option "norm" must be',
+    ),
 }
 
 

@@ -17,13 +17,11 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from prefix_reference import save
-from test_attach import disturb, opened
-from test_torch_adapter import DOUBLES, READS, build
 from transformers import AutoConfig
 
 import seamkit
 import seamkit.torch as engine
+from prefix_reference import save
 from seamkit import locations
 from seamkit.onnx.graph import Graph
 from seamkit.onnx.operations import Value
@@ -31,6 +29,8 @@ from seamkit.onnx.recording import record
 from seamkit.onnx.sizes import Size
 from seamkit.onnx.writing import Writer
 from seamkit.torch.prefixes import computed
+from test_attach import disturb, opened
+from test_torch_adapter import DOUBLES, READS, build
 
 # Of the largest number. What is asked for is 1e-4; both compute in f32, and sum in another order.
 TOLERANCE = 1e-5
@@ -41,22 +41,38 @@ DECODER = engine.Site("llama", 24, 0, 3, 4, 2, 6, 80, 80, 61, (0, 3, 0), (0, 79,
 SHAPES = [(1, 1), (1, 40), (2, 6), (2, 7), (3, 13), (4, 30), (7, 5)]
 
 ENCODER_OUTPUT: dict[str, dict[str, Any]] = {
-    "identity": {}, "paper": {"initialization": "paper"}, "no norm": {"norm": "none", "lambda": 0.3},
-    "positions": {"seed": "positions", "lambda": 0.3}, "few positions": {"seed": "positions", "max_positions": 6},
+    "identity": {},
+    "paper": {"initialization": "paper"},
+    "no norm": {"norm": "none", "lambda": 0.3},
+    "positions": {"seed": "positions", "lambda": 0.3},
+    "few positions": {"seed": "positions", "max_positions": 6},
     "one position": {"seed": "positions", "max_positions": 1, "initialization": "paper"},
 }
 PREFIXES: dict[str, tuple[str, dict[str, Any]]] = {
     "prefix-tuning": ("prefix-tuning", {"prefix_length": 5}),
     "plain": ("prefix-tuning", {"prefix_length": 3, "reparameterization": "none"}),
-    **{f"residual {mode}": ("residual-prefix", {"prefix_length": 3, "residual": mode, **more}) for mode, more in {
-        "output": {"mlp_hidden_size": 7, "layer_norm": True}, "hidden": {}, "both": {}, "none": {}}.items()},
+    **{
+        f"residual {mode}": ("residual-prefix", {"prefix_length": 3, "residual": mode, **more})
+        for mode, more in {
+            "output": {"mlp_hidden_size": 7, "layer_norm": True},
+            "hidden": {},
+            "both": {},
+            "none": {},
+        }.items()
+    },
 }
 GATES: dict[str, dict[str, Any] | None] = {
-    "no gate": None, "token": {}, "token-layer": {"scope": "token-layer"}, "values": {"applied_to": "v"}}
+    "no gate": None,
+    "token": {},
+    "token-layer": {"scope": "token-layer"},
+    "values": {"applied_to": "v"},
+}
 HEADS: dict[str, tuple[str, dict[str, Any]]] = {
-    "dect": ("dect", {"projection_width": 16}), "dect without scores": ("dect", {"model_scores": False}),
+    "dect": ("dect", {"projection_width": 16}),
+    "dect without scores": ("dect", {"model_scores": False}),
     "dect without radii": ("dect", {"radii": False, "lambda": 0.7}),
-    "dect uncalibrated": ("dect", {"calibration": False, "train_prototypes": True}), "linear-head": ("linear-head", {}),
+    "dect uncalibrated": ("dect", {"calibration": False, "train_prototypes": True}),
+    "linear-head": ("linear-head", {}),
 }
 
 
@@ -78,11 +94,13 @@ def assert_close(found: np.ndarray[Any, Any], expected: Any) -> None:
 def states(path: Path, hidden: torch.Tensor, mask: torch.Tensor | None = None) -> np.ndarray[Any, Any]:
     mask = torch.ones(hidden.shape[:2], dtype=torch.int64) if mask is None else mask
     found: list[Any] = session(path).run(
-        ["last_hidden_state"], {"hidden_states": hidden.numpy(), "attention_mask": mask.numpy()})
+        ["last_hidden_state"], {"hidden_states": hidden.numpy(), "attention_mask": mask.numpy()}
+    )
     return np.asarray(found[0])
 
 
 # ---- The numbers
+
 
 @pytest.mark.parametrize("site", [SITE, UNLIMITED], ids=["bart", "t5"])
 @pytest.mark.parametrize("name", ENCODER_OUTPUT)
@@ -101,8 +119,10 @@ def test_encoder_output(tmp_path: Path, name: str, site: engine.Site) -> None:
 
 
 def test_several_on_the_encoder(tmp_path: Path) -> None:
-    adapters = [engine.Adapter("repcali", UNLIMITED, options) for options in (
-        {"norm": "none"}, {"initialization": "paper"}, {"seed": "positions", "max_positions": 6})]
+    adapters = [
+        engine.Adapter("repcali", UNLIMITED, options)
+        for options in ({"norm": "none"}, {"initialization": "paper"}, {"seed": "positions", "max_positions": 6})
+    ]
     for seed, each in enumerate(adapters):
         disturb(each, seed)
     seamkit.export_onnx(adapters, tmp_path / "adapters.onnx")
@@ -135,8 +155,11 @@ def test_prefixes(tmp_path: Path, name: str, gate: str) -> None:
             outputs = [each.name for each in file.get_outputs()]
             feeds = {"input_ids": np.zeros((batch, sequence), np.int64)}
             found = dict(zip(outputs, file.run(None, feeds), strict=True))
-            names = ["past_key_values.{}.{}"] * 3 if site is DECODER else [
-                "encoder_past_key_values.{}.{}", "past_key_values.{}.decoder.{}", "past_key_values.{}.encoder.{}"]
+            names = (
+                ["past_key_values.{}.{}"] * 3
+                if site is DECODER
+                else ["encoder_past_key_values.{}.{}", "past_key_values.{}.decoder.{}", "past_key_values.{}.encoder.{}"]
+            )
             for attention, numbers in zip(names, expected, strict=True):
                 for layer, pair in enumerate([] if numbers is None else numbers):
                     for kind, values in zip(("key", "value"), pair, strict=True):
@@ -153,7 +176,8 @@ def test_heads(runtime: seamkit.Runtime, tmp_path: Path, name: str) -> None:
     adapter = engine.Adapter(id, engine.Site.of(AutoConfig.from_pretrained(folder)), options, classes=3)
     labels = torch.arange(12) % 3
     adapter.prepare(
-        random(1, 12, 3).exp(), random(2, 12, 24), labels=labels, empty_scores=torch.tensor([[0.9, 1.4, 0.7]]))
+        random(1, 12, 3).exp(), random(2, 12, 24), labels=labels, empty_scores=torch.tensor([[0.9, 1.4, 0.7]])
+    )
     disturb(adapter)
     adapter.save(tmp_path / "adapter", opened("bart", folder))
     native = runtime.open(folder).load(tmp_path / "adapter")
@@ -180,6 +204,7 @@ def test_it_is_what_inference_computes(tmp_path: Path) -> None:
 
 # ---- The file
 
+
 def test_a_file_says_what_it_is(tmp_path: Path) -> None:
     adapter = engine.Adapter("repcali", SITE, {"lambda": 0.5})
     adapter.export_onnx(tmp_path / "adapter.onnx", opset=20)
@@ -190,16 +215,22 @@ def test_a_file_says_what_it_is(tmp_path: Path) -> None:
     assert properties["seamkit.seam"] == "encoder.output"
     [entry] = json.loads(properties["seamkit.adapters"])
     plugin = adapter.factory.plugin
-    assert entry == {"adapter": "repcali", "seam": "encoder.output", "options": adapter.options,
-                     "plugin": {"id": plugin.id, "version": plugin.version}}
+    assert entry == {
+        "adapter": "repcali",
+        "seam": "encoder.output",
+        "options": adapter.options,
+        "plugin": {"id": plugin.id, "version": plugin.version},
+    }
     backbone = json.loads(properties["seamkit.backbone"])
     assert (backbone["family"], backbone["d_model"], backbone["trained"]) == ("bart", 24, False)
     assert [each.version for each in model.opset_import] == [20]
     parameters = {each.name: onnx.numpy_helper.to_array(each) for each in model.graph.initializer}
     for name, value in adapter.state_dict().items():
         assert np.array_equal(parameters[name], value.numpy())
-    sizes = [[each.dim_param or each.dim_value for each in entry.type.tensor_type.shape.dim]
-             for entry in (*model.graph.input, *model.graph.output)]
+    sizes = [
+        [each.dim_param or each.dim_value for each in entry.type.tensor_type.shape.dim]
+        for entry in (*model.graph.input, *model.graph.output)
+    ]
     assert sizes == [["batch", "sequence", 24], ["batch", "sequence"], ["batch", "sequence", 24]]
     assert len(model.graph.node) == 15
 
@@ -243,6 +274,7 @@ def test_the_version_is_the_library_s() -> None:
 
 # ---- From a folder
 
+
 @pytest.mark.parametrize("name", ["bart", "t5"])
 def test_a_folder_of_the_native_engine(runtime: seamkit.Runtime, tmp_path: Path, name: str) -> None:
     """Without a model, by the command, as for an adapter that `seam train` wrote."""
@@ -250,8 +282,10 @@ def test_a_folder_of_the_native_engine(runtime: seamkit.Runtime, tmp_path: Path,
     native = runtime.open(folder).adapter("repcali", {"initialization": "paper", "deviation": 0.4}, seed=3)
     native.save(tmp_path / "adapter")
     subprocess.run(
-        [sys.executable, "-m", "seamkit.onnx", tmp_path / "adapter", tmp_path / "adapter.onnx"], check=True,
-        env=environment())
+        [sys.executable, "-m", "seamkit.onnx", tmp_path / "adapter", tmp_path / "adapter.onnx"],
+        check=True,
+        env=environment(),
+    )
     model = opened(name, folder)
     seamkit.load(tmp_path / "adapter", model)
     [adapter] = engine.attached(model)
@@ -293,25 +327,43 @@ def test_trained_with_the_model(tmp_path: Path, caplog: pytest.LogCaptureFixture
 
 LOOKS = """int64_t n = p->ops->size(p->ctx, io->inputs[0], 1), b = p->ops->size(p->ctx, io->inputs[0], 0);
   (void)n; (void)b;"""
-FLAT = LOOKS + """ int64_t flat[2] = {b * n, 24}, back[3] = {b, n, 24};
+FLAT = (
+    LOOKS
+    + """ int64_t flat[2] = {b * n, 24}, back[3] = {b, n, 24};
   seam_tensor *x = p->ops->reshape(p->ctx, io->inputs[0], flat, 2);
   seam_tensor *rows = p->ops->full(p->ctx, 2.0, SEAM_F32, (int64_t[]){b * n, 1}, 2);
   seam_tensor *count = p->ops->full(p->ctx, (double)n, SEAM_F32, 0, 0);
   x = p->ops->div(p->ctx, p->ops->mul(p->ctx, x, rows), count);
   io->outputs[0] = p->ops->reshape(p->ctx, x, back, 3);"""
-MEAN = LOOKS + """ seam_tensor *mask = p->ops->cast(p->ctx, io->inputs[1], SEAM_F32);
+)
+MEAN = (
+    LOOKS
+    + """ seam_tensor *mask = p->ops->cast(p->ctx, io->inputs[1], SEAM_F32);
   mask = p->ops->reshape(p->ctx, mask, (int64_t[]){b, n, 1}, 3);
   seam_tensor *sum = p->ops->sum(p->ctx, p->ops->mul(p->ctx, io->inputs[0], mask), 1, 1);
   seam_tensor *mean = p->ops->div(p->ctx, sum, p->ops->sum(p->ctx, mask, 1, 1));
   io->outputs[0] = p->ops->sub(p->ctx, io->inputs[0], p->ops->expand(p->ctx, mean, (int64_t[]){b, n, 24}, 3));"""
-ATTENDS = LOOKS + """ int64_t heads[4] = {b, n, 4, 6}; int32_t turn[4] = {0, 2, 1, 3};
+)
+ATTENDS = (
+    LOOKS
+    + """ int64_t heads[4] = {b, n, 4, 6}; int32_t turn[4] = {0, 2, 1, 3};
   seam_tensor *x = p->ops->permute(p->ctx, p->ops->reshape(p->ctx, io->inputs[0], heads, 4), turn, 4);
   x = p->ops->attention(p->ctx, x, x, x, 0, io->inputs[1], 0.4, 1);
   io->outputs[0] = p->ops->reshape(p->ctx, p->ops->permute(p->ctx, x, turn, 4), (int64_t[]){b, n, -1}, 3);"""
-PIECES = LOOKS + """ io->outputs[0] = n < 3 ? p->ops->neg(p->ctx, io->inputs[0]) : n < 17
+)
+PIECES = (
+    LOOKS
+    + """ io->outputs[0] = n < 3 ? p->ops->neg(p->ctx, io->inputs[0]) : n < 17
   ? p->ops->affine(p->ctx, io->inputs[0], 3.0, 0.0) : p->ops->square(p->ctx, io->inputs[0]);"""
-PLUGINS = {"flat": FLAT, "mean": MEAN, "attends": ATTENDS, "pieces": PIECES, "through": "io->outputs[0] = io->inputs[0];",
-           "doubled": DOUBLES}
+)
+PLUGINS = {
+    "flat": FLAT,
+    "mean": MEAN,
+    "attends": ATTENDS,
+    "pieces": PIECES,
+    "through": "io->outputs[0] = io->inputs[0];",
+    "doubled": DOUBLES,
+}
 
 
 @pytest.fixture
@@ -337,12 +389,20 @@ def test_any_plugin(compiled: Callable[[str, str], engine.Adapter], tmp_path: Pa
 
 REFUSED = {
     "reads": (READS, "its plugin reads values of tensors"),
-    "batches": (LOOKS + " io->outputs[0] = p->ops->affine(p->ctx, io->inputs[0], b > 2 ? 1.5 : 2.5, 0.0);",
-                "sizes of the batch"),
-    "inverse": (LOOKS + " io->outputs[0] = p->ops->affine(p->ctx, io->inputs[0], 1.0 / (double)n, 0.0);",
-                "sizes of the sequence"),
-    "halves": (LOOKS + """ seam_tensor *x = p->ops->slice(p->ctx, io->inputs[0], 1, n / 2, 1);
-      io->outputs[0] = p->ops->add(p->ctx, io->inputs[0], x);""", "sizes of the sequence"),
+    "batches": (
+        LOOKS + " io->outputs[0] = p->ops->affine(p->ctx, io->inputs[0], b > 2 ? 1.5 : 2.5, 0.0);",
+        "sizes of the batch",
+    ),
+    "inverse": (
+        LOOKS + " io->outputs[0] = p->ops->affine(p->ctx, io->inputs[0], 1.0 / (double)n, 0.0);",
+        "sizes of the sequence",
+    ),
+    "halves": (
+        LOOKS
+        + """ seam_tensor *x = p->ops->slice(p->ctx, io->inputs[0], 1, n / 2, 1);
+      io->outputs[0] = p->ops->add(p->ctx, io->inputs[0], x);""",
+        "sizes of the sequence",
+    ),
 }
 
 
@@ -360,6 +420,7 @@ def test_what_is_no_graph_for_all_sizes(
 
 # ---- Refusals
 
+
 def test_wrong_arguments(tmp_path: Path) -> None:
     file, adapter = tmp_path / "adapter.onnx", engine.Adapter("repcali", SITE)
     for opset in (17, 99, True, "18"):
@@ -374,7 +435,7 @@ def test_wrong_arguments(tmp_path: Path) -> None:
         seamkit.export_onnx(adapter, file, seam="decoder.output")
     with pytest.raises(seamkit.InvalidArgumentError, match="model is for the folder"):
         seamkit.export_onnx(adapter, file, model=AutoConfig.for_model("bart"))
-    with pytest.raises(seamkit.IncompatibleError, match="with encoder_layers 3, adapter \"repcali\" for one with 2"):
+    with pytest.raises(seamkit.IncompatibleError, match='with encoder_layers 3, adapter "repcali" for one with 2'):
         seamkit.export_onnx([adapter, engine.Adapter("repcali", UNLIMITED)], file)
     heads = [engine.Adapter("linear-head", SITE, classes=classes) for classes in (2, 3)]
     with pytest.raises(seamkit.IncompatibleError, match="made for 3 classes"):
@@ -422,10 +483,15 @@ def test_files_of_others_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_the_command_fails_in_one_sentence(tmp_path: Path) -> None:
     found = subprocess.run(
-        [sys.executable, "-m", "seamkit.onnx", tmp_path / "nowhere", tmp_path / "adapter.onnx"], capture_output=True,
-        text=True, env=environment(), check=False)
+        [sys.executable, "-m", "seamkit.onnx", tmp_path / "nowhere", tmp_path / "adapter.onnx"],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+    )
     assert found.returncode == 1 and found.stderr == (
-        f'error: adapter folder "{tmp_path / "nowhere"}": there is no such folder\n')
+        f'error: adapter folder "{tmp_path / "nowhere"}": there is no such folder\n'
+    )
 
 
 def test_the_command_loads_plugins(tmp_path: Path) -> None:

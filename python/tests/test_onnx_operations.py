@@ -11,16 +11,16 @@ import onnxruntime
 import pytest
 import torch
 from onnx import helper
-from op_cases import CASES, Case, Operand
-from test_ops import assert_close, exact
-from torch_pass import TorchPass
 
+from op_cases import CASES, Case, Operand
 from seamkit.onnx.graph import TYPES, Graph
 from seamkit.onnx.operations import LOWERED, Value
 from seamkit.onnx.recording import Entry, entries_of
 from seamkit.onnx.sizes import Size, generalised
 from seamkit.onnx.writing import Writer
 from seamkit.torch.operations import OPERATIONS
+from test_ops import assert_close, exact
+from torch_pass import TorchPass
 
 NEWEST = 24  # that the ONNX Runtime of these tests runs
 
@@ -67,8 +67,10 @@ def exported(case: Case, opset: int) -> tuple[onnx.ModelProto, dict[str, Any]]:
     output = helper.make_tensor_value_info("result", TYPES[kind], expected.shape)
     imports = [helper.make_opsetid("", opset)]
     model = helper.make_model(
-        graph.finished("case", infos, [(result, output)]), opset_imports=imports,
-        ir_version=helper.find_min_ir_version_for(imports))
+        graph.finished("case", infos, [(result, output)]),
+        opset_imports=imports,
+        ir_version=helper.find_min_ir_version_for(imports),
+    )
     return model, feeds
 
 

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from prefix_reference import ENCODER_DECODERS, save
-from test_attach import disturb, opened
-from test_prefixes import inputs
 from tokenizers import Tokenizer
 from transformers import AutoModelForSeq2SeqLM
 
 import seamkit
 import seamkit.torch as engine
+from prefix_reference import ENCODER_DECODERS, save
 from seamkit.torch.folder import read_adapters
+from test_attach import disturb, opened
+from test_prefixes import inputs
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples/onnx"
@@ -52,8 +52,14 @@ def tokens(name: str) -> tuple[torch.Tensor, torch.Tensor, seamkit.Batch]:
 def assert_same(server: Any, model: Any, ids: torch.Tensor, mask: torch.Tensor, steps: int = 8) -> None:
     """Greedy tokens, and the logits of each step."""
     found = model.generate(
-        input_ids=ids, attention_mask=mask, do_sample=False, num_beams=1, max_new_tokens=steps, output_logits=True,
-        return_dict_in_generate=True)
+        input_ids=ids,
+        attention_mask=mask,
+        do_sample=False,
+        num_beams=1,
+        max_new_tokens=steps,
+        output_logits=True,
+        return_dict_in_generate=True,
+    )
     begun = 1 if model.config.is_encoder_decoder else ids.shape[1]
     expected = found.sequences[:, begun:].numpy()
     assert np.array_equal(server.generate(ids.numpy(), mask.numpy(), steps), expected)
@@ -66,9 +72,7 @@ def assert_same(server: Any, model: Any, ids: torch.Tensor, mask: torch.Tensor, 
 
 
 @pytest.mark.parametrize("name", ["t5", "bart"])
-def test_repcali_between_encoder_and_decoder(
-    folders: dict[str, tuple[Path, Path]], tmp_path: Path, name: str
-) -> None:
+def test_repcali_between_encoder_and_decoder(folders: dict[str, tuple[Path, Path]], tmp_path: Path, name: str) -> None:
     source, exported = folders[name]
     model, (ids, mask, _) = opened(name, source), tokens(name)
     assert_same(serve.Server(exported, threads=1), model, ids, mask)
@@ -107,7 +111,8 @@ def test_a_prefix_of_cross_attention(
     random, adapters = np.random.default_rng(1), []
     for index, attention in enumerate(attentions):
         each = backbone.adapter(
-            "prefix-tuning", {"prefix_length": 3 + index, "attention": attention, "reparameterization": "none"})
+            "prefix-tuning", {"prefix_length": 3 + index, "attention": attention, "reparameterization": "none"}
+        )
         for values in each.parameters.values():
             values[...] = random.standard_normal(values.shape)
         each.save(tmp_path / attention)
@@ -154,9 +159,12 @@ def test_the_real_model_in_a_process_of_its_own(tmp_path: Path) -> None:
     ids, mask = (torch.tensor([getattr(each, name) for each in rows]) for name in ("ids", "attention_mask"))
     server = serve.Server(tmp_path / "onnx", [tmp_path / "repcali.onnx"], threads=1)
     assert_same(server, model, ids, mask, 20)
-    program = PROGRAM.format(path=str(EXAMPLE / "serve.py"), arguments=[
-        str(tmp_path / "onnx"), "--adapter", str(tmp_path / "repcali.onnx"), *TEXTS])
+    program = PROGRAM.format(
+        path=str(EXAMPLE / "serve.py"),
+        arguments=[str(tmp_path / "onnx"), "--adapter", str(tmp_path / "repcali.onnx"), *TEXTS],
+    )
     found = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     new = server.generate(ids.numpy(), mask.numpy())
     assert found.stdout.splitlines() == [
-        f"{text}\t{tokenizer.decode(row.tolist())}" for text, row in zip(TEXTS, new, strict=True)]
+        f"{text}\t{tokenizer.decode(row.tolist())}" for text, row in zip(TEXTS, new, strict=True)
+    ]

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_models
 import torch
-from documents import ROOT, blocks
 from transformers import PreTrainedModel
 
 import seamkit
 import seamkit.torch
+import tiny_models
+from documents import ROOT, blocks
 from seamkit import locations
 
 DOCUMENT, EXAMPLE = "your-own-plugin.md", ROOT / "examples/bottleneck"
@@ -27,15 +27,23 @@ def test_the_blocks_are_the_files() -> None:
     assert blocks(DOCUMENT, "c") == [(EXAMPLE / "bottleneck.c").read_text()]
     assert len((EXAMPLE / "bottleneck.c").read_text().splitlines()) <= 60
     assert blocks(DOCUMENT, "swift") == [
-        (EXAMPLE / "Sources/Bottleneck/Bottleneck.swift").read_text(), (EXAMPLE / "Package.swift").read_text()]
+        (EXAMPLE / "Sources/Bottleneck/Bottleneck.swift").read_text(),
+        (EXAMPLE / "Package.swift").read_text(),
+    ]
     assert blocks(DOCUMENT, "python") == [(EXAMPLE / "train.py").read_text()]
 
 
 def shell(command: str) -> str:
     """A command of the document, in the root of the clone."""
     found = subprocess.run(
-        command, shell=True, cwd=ROOT, check=False, capture_output=True, text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "python"), "OMP_NUM_THREADS": "1"})
+        command,
+        shell=True,
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "python"), "OMP_NUM_THREADS": "1"},
+    )
     assert found.returncode == 0, found.stdout + found.stderr
     return found.stdout
 
@@ -59,10 +67,15 @@ def test_trained_from_pytorch_run_natively(libraries: dict[str, Path], real_mode
         losses[language] = [float(each.split()[1]) for each in printed.splitlines()]
         assert len(losses[language]) == 20 and losses[language][-1] < 0.7 * losses[language][0]
         assert (adapter / "adapter_model.safetensors").read_bytes() == (
-            tmp_path / "c" / "adapter_model.safetensors").read_bytes()
+            tmp_path / "c" / "adapter_model.safetensors"
+        ).read_bytes()
         for line in blocks(DOCUMENT, "bash")[2].splitlines():
-            known = {"seam ": f"{seam} ", "./libBottleneck.so": library, "--model model": f"--model {real_model}",
-                     "--adapter adapter": f"--adapter {adapter}"}
+            known = {
+                "seam ": f"{seam} ",
+                "./libBottleneck.so": library,
+                "--model model": f"--model {real_model}",
+                "--adapter adapter": f"--adapter {adapter}",
+            }
             for word, meant in known.items():
                 line = line.replace(word, str(meant), 1)
             assert shell(line)
@@ -86,7 +99,9 @@ def test_it_computes_what_it_says(
     adapter = seamkit.attach(network, "bottleneck", rank=3)
     try:
         assert {name: tuple(each.shape) for name, each in adapter.named_parameters()} == {
-            "down.weight": (network.config.d_model, 3), "up.weight": (3, network.config.d_model)}
+            "down.weight": (network.config.d_model, 3),
+            "up.weight": (3, network.config.d_model),
+        }
         assert not adapter.state_dict()["up.weight"].any()
         generator = torch.Generator().manual_seed(0)
         down, up = (torch.randn(each.shape, generator=generator, requires_grad=True) for each in adapter.parameters())

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from documents import ROOT
-from prefix_reference import save
 
 import seamkit
 import seamkit.torch as engine
+from documents import ROOT
+from prefix_reference import save
 from seamkit import locations
 
 SOURCE = """
@@ -75,7 +75,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = folder / "libOrthogonal.so"
     subprocess.run(
         ["cc", "-Wall", "-Werror", "-shared", "-fPIC", "-I", ROOT / "include", folder / "orthogonal.c", "-o", found],
-        check=True)
+        check=True,
+    )
     return found
 
 
@@ -103,11 +104,10 @@ def test_orthonormal_starts(hosts: tuple[seamkit.Backbone, engine.Plugin, engine
     assert np.abs(values["wide"]).min() > 1e-4
 
 
-@pytest.mark.parametrize("key, told", [
-    ("key", '"key"'), ("a.b", "0.5"), ("-", '{"key":"-","a.b":0.5}'), ("nothing", "none")])
-def test_options_as_json(
-    hosts: tuple[seamkit.Backbone, engine.Plugin, engine.Site], key: str, told: str
-) -> None:
+@pytest.mark.parametrize(
+    "key, told", [("key", '"key"'), ("a.b", "0.5"), ("-", '{"key":"-","a.b":0.5}'), ("nothing", "none")]
+)
+def test_options_as_json(hosts: tuple[seamkit.Backbone, engine.Plugin, engine.Site], key: str, told: str) -> None:
     backbone, _, site = hosts
     with pytest.raises(seamkit.SeamError) as native:
         backbone.adapter("test-orthogonal", {"key": key})

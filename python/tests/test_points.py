@@ -7,16 +7,16 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import family_models
 import numpy as np
 import peft
 import pytest
 import torch
-from documents import ROOT
-from prefix_reference import DECODERS, ENCODER_DECODERS, ENCODERS, FAMILIES, save, texts
 
+import family_models
 import seamkit
 import seamkit.torch as engine
+from documents import ROOT
+from prefix_reference import DECODERS, ENCODER_DECODERS, ENCODERS, FAMILIES, save, texts
 from seamkit import locations
 from seamkit.torch.point_hooks import hooks as point_hooks
 
@@ -31,15 +31,17 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = ROOT / "Tests/Fixtures/low-rank-plugin/low_rank.c"
     subprocess.run(
         ["cc", "-std=c11", "-shared", "-fPIC", "-fvisibility=hidden", "-I", ROOT / "include", source, "-o", found],
-        check=True)
+        check=True,
+    )
     engine.load_plugin(found)
     return found
 
 
 @pytest.fixture(scope="module")
 def runtime(library: Path) -> seamkit.Runtime:
-    return seamkit.Runtime([locations.library(f"lib{each}.so") for each in (
-        "Transformer", "PrefixTuning", "LoRA")] + [library])
+    return seamkit.Runtime(
+        [locations.library(f"lib{each}.so") for each in ("Transformer", "PrefixTuning", "LoRA")] + [library]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,9 @@ def attach_all(model: Any) -> list[engine.Adapter]:
     factors = [each for each in names if each in ("k", "v", "qkv", "cross_k", "down")]
     return [
         seamkit.attach(model, "low-rank", rank=3, scale=0.5, targets=names),
-        seamkit.attach(model, "scale-input", targets=factors), seamkit.attach(model, "steer")]
+        seamkit.attach(model, "scale-input", targets=factors),
+        seamkit.attach(model, "steer"),
+    ]
 
 
 def assert_close(found: torch.Tensor, expected: np.ndarray[Any, Any], mask: Any = None) -> None:
@@ -101,9 +105,17 @@ def test_points_are_those_of_the_native_engine(runtime: seamkit.Runtime, folders
     for index in range(info.point_count):
         point = info.points[index].contents
         parts = tuple((point.part_names[each].decode(), point.part_widths[each]) for each in range(point.part_count))
-        expected.append((
-            ("encoder", "decoder")[point.stack], point.seam.decode(), point.layer, point.name.decode(), point.input_width,
-            point.output_width, parts))
+        expected.append(
+            (
+                ("encoder", "decoder")[point.stack],
+                point.seam.decode(),
+                point.layer,
+                point.name.decode(),
+                point.input_width,
+                point.output_width,
+                parts,
+            )
+        )
     site = engine.Site.of(opened(name, folders[name]))
     assert [tuple(vars(each).values()) for each in site.points] == expected and expected
     assert set(site.seams) >= {"layer.output", "projection"}
@@ -150,11 +162,14 @@ def test_training_follows_the_native_engine(runtime: seamkit.Runtime, folders: d
     model = opened(name, folders[name])
     options = {"rank": 2, "targets": all_targets(model)}
     adapters = [
-        seamkit.attach(model, "low-rank", random_seed=1, **options), seamkit.attach(model, "scale-input"),
-        seamkit.attach(model, "steer")]
+        seamkit.attach(model, "low-rank", random_seed=1, **options),
+        seamkit.attach(model, "scale-input"),
+        seamkit.attach(model, "steer"),
+    ]
     backbone = runtime.open(folders[name])
     session = backbone.session(
-        backbone.adapter("low-rank", options, seed=1), backbone.adapter("scale-input"), backbone.adapter("steer"))
+        backbone.adapter("low-rank", options, seed=1), backbone.adapter("scale-input"), backbone.adapter("steer")
+    )
     # Epsilon is large enough for the rounding noise of vanishing gradients not to be blown up to whole steps.
     session.begin_training(learning_rate=1e-2, max_grad_norm=0, epsilon=1e-4, weight_decay=0.01)
     parameters = [each for adapter in adapters for each in adapter.parameters()]
@@ -187,8 +202,12 @@ def test_generation_is_the_native_one(
     disturb(attach_all(model))
     seamkit.save(model, tmp_path / "adapters")
     found = model.generate(
-        input_ids=given["input_ids"], attention_mask=given["attention_mask"], num_beams=beams, max_new_tokens=8,
-        do_sample=False)
+        input_ids=given["input_ids"],
+        attention_mask=given["attention_mask"],
+        num_beams=beams,
+        max_new_tokens=8,
+        do_sample=False,
+    )
     backbone = runtime.open(folders[name])
     session = backbone.session()
     session.load(tmp_path / "adapters")
@@ -213,20 +232,24 @@ def test_beside_a_prefix(runtime: seamkit.Runtime, folders: dict[str, Path], tmp
 # ---- LoRA
 
 LORA = {
-    "t5": (["q", "v"], ["q", "v", "cross_q", "cross_v"]), "bart": (["k_proj", "fc1"], ["k", "cross_k", "up"]),
-    "bert": (["query", "value"], ["q", "v"]), "roberta": (["key"], ["k"]), "gpt2": (["c_attn", "c_fc"], ["qkv", "up"]),
-    "llama": (["q_proj", "up_proj", "down_proj"], ["q", "up", "down"]), "qwen2": (["o_proj"], ["o"])}
+    "t5": (["q", "v"], ["q", "v", "cross_q", "cross_v"]),
+    "bart": (["k_proj", "fc1"], ["k", "cross_k", "up"]),
+    "bert": (["query", "value"], ["q", "v"]),
+    "roberta": (["key"], ["k"]),
+    "gpt2": (["c_attn", "c_fc"], ["qkv", "up"]),
+    "llama": (["q_proj", "up_proj", "down_proj"], ["q", "up", "down"]),
+    "qwen2": (["o_proj"], ["o"]),
+}
 
 
 @pytest.mark.parametrize("name", LORA)
-def test_lora_is_that_of_peft(
-    runtime: seamkit.Runtime, folders: dict[str, Path], tmp_path: Path, name: str
-) -> None:
+def test_lora_is_that_of_peft(runtime: seamkit.Runtime, folders: dict[str, Path], tmp_path: Path, name: str) -> None:
     """Values and gradients."""
     theirs, targets = LORA[name]
     (batch, given), model = inputs(name), opened(name, folders[name])
     config = peft.LoraConfig(
-        r=3, lora_alpha=5, target_modules=theirs, init_lora_weights=False, fan_in_fan_out=name == "gpt2")
+        r=3, lora_alpha=5, target_modules=theirs, init_lora_weights=False, fan_in_fan_out=name == "gpt2"
+    )
     torch.manual_seed(0)
     expected: Any = peft.get_peft_model(opened(name, folders[name]), config).eval()
     adapter = seamkit.attach(model, "lora", r=3, lora_alpha=5, targets=targets)
@@ -306,11 +329,21 @@ def test_half_precision(library: Path, folders: dict[str, Path]) -> None:
 
 # Families that the native engine does not know: the names of their matrices, "" for none.
 OTHERS = {
-    "distilbert": "q k v o up down", "camembert": "q k v o up down", "deberta-v2": "o up down", "modernbert": "",
-    "gemma": "q k v o gate up down", "qwen3": "q k v o gate up down", "qwen3_moe": "q k v o", "opt": "q k v o up down",
-    "gpt_bigcode": "qkv o up down", "gpt_neox": "", "phi": "q k v", "olmo": "q k v o gate up down",
+    "distilbert": "q k v o up down",
+    "camembert": "q k v o up down",
+    "deberta-v2": "o up down",
+    "modernbert": "",
+    "gemma": "q k v o gate up down",
+    "qwen3": "q k v o gate up down",
+    "qwen3_moe": "q k v o",
+    "opt": "q k v o up down",
+    "gpt_bigcode": "qkv o up down",
+    "gpt_neox": "",
+    "phi": "q k v",
+    "olmo": "q k v o gate up down",
     "m2m_100": "q k v o up down cross_q cross_k cross_v cross_o",
-    "t5gemma": "q k v o gate up down", "whisper": "q k v o up down cross_q cross_k cross_v cross_o",
+    "t5gemma": "q k v o gate up down",
+    "whisper": "q k v o up down cross_q cross_k cross_v cross_o",
 }
 
 
@@ -335,21 +368,25 @@ def test_families_that_nobody_described(library: Path, name: str) -> None:
 
 # ---- Wrong use
 
-@pytest.mark.parametrize("name, id, options", [
-    ("llama", "low-rank", {"targets": ["qq", "v", "k_proj"], "layers": [0, 9]}),
-    ("gpt2", "low-rank", {"targets": "q,v"}),
-    ("gpt2", "steer", {"stack": "encoder"}),
-    ("t5", "low-rank", {"layers": [2], "stack": "decoder", "targets": ["gate"]}),
-    ("t5", "steer", {"layers": "2-4"}),
-    ("bert", "low-rank", {"targets": []}),
-    ("bert", "low-rank", {"targets": ["q", ""]}),
-    ("bert", "low-rank", {"layers": [True]}),
-    ("bert", "low-rank", {"layers": "1-0"}),
-    ("bert", "low-rank", {"layers": -1}),
-    ("bert", "low-rank", {"stack": "left"}),
-    ("bert", "low-rank", {"stack": None}),
-    ("bert", "low-rank", {"rnk": 2}),
-])
+
+@pytest.mark.parametrize(
+    "name, id, options",
+    [
+        ("llama", "low-rank", {"targets": ["qq", "v", "k_proj"], "layers": [0, 9]}),
+        ("gpt2", "low-rank", {"targets": "q,v"}),
+        ("gpt2", "steer", {"stack": "encoder"}),
+        ("t5", "low-rank", {"layers": [2], "stack": "decoder", "targets": ["gate"]}),
+        ("t5", "steer", {"layers": "2-4"}),
+        ("bert", "low-rank", {"targets": []}),
+        ("bert", "low-rank", {"targets": ["q", ""]}),
+        ("bert", "low-rank", {"layers": [True]}),
+        ("bert", "low-rank", {"layers": "1-0"}),
+        ("bert", "low-rank", {"layers": -1}),
+        ("bert", "low-rank", {"stack": "left"}),
+        ("bert", "low-rank", {"stack": None}),
+        ("bert", "low-rank", {"rnk": 2}),
+    ],
+)
 def test_wrong_choices_get_the_native_sentence(
     runtime: seamkit.Runtime, folders: dict[str, Path], name: str, id: str, options: dict[str, Any]
 ) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 import transformers as hf
-from prefix_reference import PAST
-from single_stack import llama
-from test_attach import disturb
 from transformers.generation.continuous_batching import PagedAttentionCache
 
 import seamkit
+from prefix_reference import PAST
+from single_stack import llama
+from test_attach import disturb
 
 IDS = torch.tensor([[5, 6, 7, 8, 9, 10, 11, 12, 13]])
 
@@ -28,10 +28,12 @@ def small() -> Any:
 
 def opt() -> Any:
     return llama(
-        hf.OPTConfig, hf.OPTForCausalLM, ffn_dim=40, word_embed_proj_dim=24, layerdrop=0.5, max_position_embeddings=80)
+        hf.OPTConfig, hf.OPTForCausalLM, ffn_dim=40, word_embed_proj_dim=24, layerdrop=0.5, max_position_embeddings=80
+    )
 
 
 # ---- LayerDrop
+
 
 def test_dropped_layers_are_no_error() -> None:
     """Each is left out of about half of all forwards, with a mask or without."""
@@ -57,6 +59,7 @@ def test_a_dropped_layer_is_looked_at_later() -> None:
 
 # ---- Caches
 
+
 def filled(model: Any, tokens: int) -> hf.DynamicCache:
     cache = hf.DynamicCache()
     with torch.no_grad():
@@ -74,8 +77,11 @@ def test_generate_goes_on_with_new_tokens_alone() -> None:
         (IDS[:, 5:], {}, "position_ids without attention_mask must begin behind the 5 tokens of the text in"),
         # transformers drops a mask that masks nothing.
         (IDS, {"attention_mask": mask}, "must begin behind the 5 tokens of the text in"),
-        (IDS, {"attention_mask": mask - torch.eye(1, 9, dtype=torch.long)},
-         "attention_mask must be about the 5 tokens .* and the 1 that are given, found one of 9 tokens"),
+        (
+            IDS,
+            {"attention_mask": mask - torch.eye(1, 9, dtype=torch.long)},
+            "attention_mask must be about the 5 tokens .* and the 1 that are given, found one of 9 tokens",
+        ),
     ]:
         with pytest.raises(seamkit.InvalidArgumentError, match=f"{found}.*give it the new tokens alone and the"):
             model.generate(ids, **{PAST: filled(model, 5)}, **given, **settings)
@@ -118,6 +124,7 @@ def test_a_cache_that_is_cropped() -> None:
 
 # ---- Other calls
 
+
 @pytest.mark.parametrize("use_cache", [False, None])
 def test_packed_texts_are_refused(use_cache: bool | None) -> None:
     """Without a prefix and a cache transformers keeps them apart by their positions."""
@@ -133,7 +140,9 @@ def test_packed_texts_are_refused(use_cache: bool | None) -> None:
 
 
 def test_a_call_without_tokens() -> None:
-    with pytest.raises(seamkit.InvalidArgumentError, match="LlamaModel was called with neither input_ids nor inputs_embeds"):
+    with pytest.raises(
+        seamkit.InvalidArgumentError, match="LlamaModel was called with neither input_ids nor inputs_embeds"
+    ):
         small()()
 
 

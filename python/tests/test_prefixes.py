@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from prefix_reference import DECODERS, ENCODER_DECODERS, FAMILIES, PAST, save, texts
-from single_stack import places
-from test_attach import assert_close, disturb, opened
 from transformers import DynamicCache
 
 import seamkit
+from prefix_reference import DECODERS, ENCODER_DECODERS, FAMILIES, PAST, save, texts
 from seamkit.torch import attached
+from single_stack import places
+from test_attach import assert_close, disturb, opened
 
 METHODS: dict[str, dict[str, Any]] = {
-    "prefix-tuning": {"prefix_length": 5}, "residual-prefix": {"prefix_length": 4, "mlp_hidden_size": 9}}
+    "prefix-tuning": {"prefix_length": 5},
+    "residual-prefix": {"prefix_length": 4, "mlp_hidden_size": 9},
+}
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,8 @@ def test_from_torch_to_the_native_engine_and_back(
         assert torch.equal(model(**given).logits, plain)
     # The gate's folder knows the prefix that it is for.
     assert json.loads((tmp_path / "adapters/2-gate/adapter_config.json").read_text())["prefix_length"] == list(
-        loaded[1].prefix_length)
+        loaded[1].prefix_length
+    )
 
 
 @pytest.mark.parametrize("beams", [1, 3])
@@ -87,11 +90,13 @@ def test_generation_is_the_native_one(
     keys = ("input_ids", "attention_mask")
     found = model.generate(**{each: given[each] for each in keys if each in given}, do_sample=False, **settings)
     uncached = model.generate(
-        **{each: given[each] for each in keys if each in given}, do_sample=False, use_cache=False, **settings)
+        **{each: given[each] for each in keys if each in given}, do_sample=False, use_cache=False, **settings
+    )
     assert torch.equal(found, uncached)
     backbone = runtime.open(folders[name])
     expected = backbone.session(backbone.load(tmp_path / "adapter")).generate(
-        batch, backbone.generate_options(**settings))
+        batch, backbone.generate_options(**settings)
+    )
     begun = 1 if name in ENCODER_DECODERS else given["input_ids"].shape[1]
     for mine, [theirs, *_] in zip(found[:, begun:].tolist(), expected, strict=True):
         assert mine[: len(theirs.tokens)] == theirs.tokens
@@ -146,9 +151,7 @@ def test_a_model_in_half_precision(folders: dict[str, Path], name: str) -> None:
     assert (found - expected).abs().max() <= 0.06 * expected.abs().max()
 
 
-def test_two_prefixes_one_after_the_other(
-    runtime: seamkit.Runtime, folders: dict[str, Path], tmp_path: Path
-) -> None:
+def test_two_prefixes_one_after_the_other(runtime: seamkit.Runtime, folders: dict[str, Path], tmp_path: Path) -> None:
     model, (batch, given) = opened("llama", folders["llama"]), inputs("llama")
     disturb(seamkit.attach(model, "prefix-tuning", prefix_length=3))
     disturb(seamkit.attach(model, "prefix-tuning", prefix_length=4, reparameterization="none"))
@@ -207,5 +210,8 @@ def test_refusals(folders: dict[str, Path]) -> None:
         gpt2(input_ids=ids)
     with pytest.raises(seamkit.IncompatibleError, match="head_dim"):
         seamkit.attach(
-            bert, seamkit.torch.Adapter("prefix-tuning", seamkit.torch.Site(
-                "bert", 24, 3, 0, 4, 4, 5, 80, 80, 61, (3, 0, 0), (79, 0, 0))))
+            bert,
+            seamkit.torch.Adapter(
+                "prefix-tuning", seamkit.torch.Site("bert", 24, 3, 0, 4, 4, 5, 80, 80, 61, (3, 0, 0), (79, 0, 0))
+            ),
+        )

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 import transformers as hf
-from command_line import seam
-from single_stack import places
 
 import seamkit
 import seamkit.torch as engine
+from command_line import seam
+from single_stack import places
 
 # Of the largest: what is promised is 1e-4. Thirty layers in f32, summed in another order, leave 1.3e-5.
 TOLERANCE = 5e-5
@@ -69,8 +69,10 @@ def detached(request: pytest.FixtureRequest) -> Any:
 
 def rows(lists: list[list[int]], pad: int, front: bool = False) -> np.ndarray[Any, Any]:
     width = max(map(len, lists))
-    return np.array([[pad] * (width - len(each)) * front + each + [pad] * (width - len(each)) * (not front)
-                     for each in lists], np.int32)
+    return np.array(
+        [[pad] * (width - len(each)) * front + each + [pad] * (width - len(each)) * (not front) for each in lists],
+        np.int32,
+    )
 
 
 def long(array: Any) -> torch.Tensor:
@@ -99,8 +101,15 @@ def train(adapters: list[Any], loss: Any, steps: int = 3, learning_rate: float =
 # ---- RepCali in an encoder-decoder
 
 PAIRS = [
-    ("Oc1ccccc1", "COc1ccccc1"), ("CCO", "CCOC"), ("CC(=O)O", "COC(C)=O"), ("Nc1ccccc1", "CN(C)c1ccccc1"),
-    ("CCN", "CCN(C)C"), ("OCCO", "COCCOC"), ("O=C(O)c1ccccc1", "COC(=O)c1ccccc1"), ("CCCO", "CCCOC")]
+    ("Oc1ccccc1", "COc1ccccc1"),
+    ("CCO", "CCOC"),
+    ("CC(=O)O", "COC(C)=O"),
+    ("Nc1ccccc1", "CN(C)c1ccccc1"),
+    ("CCN", "CCN(C)C"),
+    ("OCCO", "COCCOC"),
+    ("O=C(O)c1ccccc1", "COC(=O)c1ccccc1"),
+    ("CCCO", "CCCOC"),
+]
 
 
 def pairs(real: Real) -> tuple[seamkit.Batch, dict[str, torch.Tensor]]:
@@ -149,13 +158,27 @@ def test_repcali_is_measured_alike(annalog: Real, tmp_path: Path) -> None:
     adapter.save(tmp_path / "adapter")
     data = tmp_path / "pairs.jsonl"
     data.write_text("".join(json.dumps({"source": a, "target": b}) + "\n" for a, b in PAIRS))
-    found = json.loads(seam(
-        "evaluate", "--model", annalog.path, "--adapter", tmp_path / "adapter", "--data", data, "--json", "--beams",
-        "3", "--predictions", tmp_path / "predictions.jsonl"))
+    found = json.loads(
+        seam(
+            "evaluate",
+            "--model",
+            annalog.path,
+            "--adapter",
+            tmp_path / "adapter",
+            "--data",
+            data,
+            "--json",
+            "--beams",
+            "3",
+            "--predictions",
+            tmp_path / "predictions.jsonl",
+        )
+    )
     with torch.no_grad():
         output = annalog.model(**given)
         texts = annalog.model.generate(
-            input_ids=given["input_ids"], attention_mask=given["attention_mask"], num_beams=3, do_sample=False)
+            input_ids=given["input_ids"], attention_mask=given["attention_mask"], num_beams=3, do_sample=False
+        )
     counted = given["labels"] != -100
     right = (output.logits.argmax(-1) == given["labels"])[counted].float().mean().item() * 100
     predictions = [annalog.tokenizer.decode(each) for each in texts.tolist()]
@@ -170,9 +193,13 @@ def test_repcali_is_measured_alike(annalog: Real, tmp_path: Path) -> None:
 # ---- A prefix and a gate in a decoder and in an encoder
 
 SENTENCES = [
-    ("a gripping, funny and tender film", 1), ("dull from its first minute to the last", 0),
-    ("the best performance of the year", 1), ("nobody in it seems to be awake", 0),
-    ("i left with a smile", 1), ("a mess without a single idea", 0)]
+    ("a gripping, funny and tender film", 1),
+    ("dull from its first minute to the last", 0),
+    ("the best performance of the year", 1),
+    ("nobody in it seems to be awake", 0),
+    ("i left with a smile", 1),
+    ("a mess without a single idea", 0),
+]
 
 
 def add(session: seamkit.Session, classes: int = 0) -> list[seamkit.Adapter]:
@@ -210,9 +237,10 @@ def test_a_prefix_and_a_gate_in_a_decoder(smollm: Real, tmp_path: Path) -> None:
     assert_close(trained, back.forward(batch), mask)
     # And a generation, greedy, from prompts padded in front.
     found = smollm.model.generate(
-        input_ids=given["input_ids"], attention_mask=given["attention_mask"], max_new_tokens=6, do_sample=False)
+        input_ids=given["input_ids"], attention_mask=given["attention_mask"], max_new_tokens=6, do_sample=False
+    )
     expected = back.generate(seamkit.Batch(ids, mask), smollm.backbone.generate_options(max_new_tokens=6, num_beams=1))
-    for mine, [theirs] in zip(found[:, ids.shape[1]:].tolist(), expected, strict=True):
+    for mine, [theirs] in zip(found[:, ids.shape[1] :].tolist(), expected, strict=True):
         assert mine[: len(theirs.tokens)] == theirs.tokens
 
 
@@ -220,9 +248,32 @@ def test_a_prefix_and_a_gate_in_an_encoder(minilm: Real, tmp_path: Path) -> None
     """Trained by `seam train` with a linear head, which is called on the mean of the hidden states."""
     data = tmp_path / "texts.tsv"
     data.write_text("text\tlabel\n" + "".join(f"{text}\t{('bad', 'good')[label]}\n" for text, label in SENTENCES))
-    seam("train", "--model", minilm.path, "--task", "classification", "--adapter", "residual-prefix+gate", "--option",
-         "prefix_length=4", "--option", "mlp_hidden_size=16", "--train", data, "--dev", data, "--steps", "4",
-         "--batch-size", "6", "--learning-rate", "1e-2", "--keep-reparameterization", "--output", tmp_path / "run")
+    seam(
+        "train",
+        "--model",
+        minilm.path,
+        "--task",
+        "classification",
+        "--adapter",
+        "residual-prefix+gate",
+        "--option",
+        "prefix_length=4",
+        "--option",
+        "mlp_hidden_size=16",
+        "--train",
+        data,
+        "--dev",
+        data,
+        "--steps",
+        "4",
+        "--batch-size",
+        "6",
+        "--learning-rate",
+        "1e-2",
+        "--keep-reparameterization",
+        "--output",
+        tmp_path / "run",
+    )
     folder = tmp_path / "run/adapter"
     names = json.loads((folder / "adapter_config.json").read_text())["adapters"]
     assert names == ["1-residual-prefix", "2-gate", "3-linear-head"]
@@ -252,7 +303,9 @@ def test_a_prefix_and_a_gate_in_an_encoder(minilm: Real, tmp_path: Path) -> None
     seamkit.save(minilm.model, tmp_path / "torch", heads=[head], labels=["poor", "fine"])
     session = minilm.backbone.session()
     session.load(tmp_path / "torch")
-    answers = seam("classify", "--model", minilm.path, "--adapter", tmp_path / "torch", *[text for text, _ in SENTENCES])
+    answers = seam(
+        "classify", "--model", minilm.path, "--adapter", tmp_path / "torch", *[text for text, _ in SENTENCES]
+    )
     batch, trained = seamkit.Batch(ids, mask), scores()
     assert (trained - found).abs().max() > 0.01
     assert_close(states(), session.encode(batch), mask)
@@ -261,13 +314,14 @@ def test_a_prefix_and_a_gate_in_an_encoder(minilm: Real, tmp_path: Path) -> None
     assert all(name in line for name, line in zip(wanted, answers.splitlines(), strict=True)), answers
     with pytest.raises(seamkit.InvalidArgumentError, match="must name the 2 classes"):
         seamkit.save(minilm.model, tmp_path / "none", heads=[head], labels=["poor"])
-    with pytest.raises(seamkit.InvalidArgumentError, match="found adapter \"gate\" on prefix.tokens"):
+    with pytest.raises(seamkit.InvalidArgumentError, match='found adapter "gate" on prefix.tokens'):
         seamkit.save(minilm.model, tmp_path / "none", heads=parts[1:2])
     with pytest.raises(seamkit.InvalidArgumentError, match="labels are for heads"):
         seamkit.save(minilm.model, tmp_path / "none", labels=["poor", "fine"])
 
 
 # ---- DecT on a decoder's features
+
 
 def test_dect(smollm: Real, tmp_path: Path) -> None:
     """Features of transformers: the states that the head reads at the last token, and probabilities of two words."""

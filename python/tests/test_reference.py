@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 import torch
-from documents import ROOT
 
 import seamkit
 import seamkit.torch
+from documents import ROOT
 
 MODULES = (seamkit, seamkit.torch)
 
@@ -85,8 +85,12 @@ def test_files_in_docstrings_exist(name: str) -> None:
 def test_the_reference_is_built(tmp_path: Path) -> None:
     """Without a warning; each page has an anchor for each name, and every link leads somewhere."""
     built = subprocess.run(
-        [ROOT / "python/build-docs", tmp_path], check=True, capture_output=True, text=True,
-        env=os.environ | {"PYTHON": sys.executable})
+        [ROOT / "python/build-docs", tmp_path],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHON": sys.executable},
+    )
     assert "Warn" not in built.stdout + built.stderr, built.stderr
     pages = {path: path.read_text() for path in tmp_path.rglob("*.html")}
     anchors = {path: set(re.findall(r'\bid="([^"]+)"', text)) for path, text in pages.items()}

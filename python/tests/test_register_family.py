@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 import transformers as hf
-from family_models import inputs, made
-from single_stack import llama
-from test_attach import disturb
 
 import seamkit
+from family_models import inputs, made
 from seamkit.torch import Family, Site, attached, families, register_family
+from single_stack import llama
+from test_attach import disturb
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +30,18 @@ def led_site(config: Any) -> Site:
     source, target = config.max_encoder_position_embeddings, config.max_decoder_position_embeddings
     layers, heads = (config.encoder_layers, config.decoder_layers), config.decoder_attention_heads
     return Site(
-        "led", config.d_model, *layers, heads, heads, config.d_model // heads, source, target, config.vocab_size,
-        prefix_layers=(*layers, layers[1]), max_prefix_length=(0, target - 1, 0))
+        "led",
+        config.d_model,
+        *layers,
+        heads,
+        heads,
+        config.d_model // heads,
+        source,
+        target,
+        config.vocab_size,
+        prefix_layers=(*layers, layers[1]),
+        max_prefix_length=(0, target - 1, 0),
+    )
 
 
 def attach(model: Any, id: str, **options: Any) -> seamkit.torch.Adapter:
@@ -74,6 +84,7 @@ def test_the_documentation() -> None:
 
 def test_a_model_of_the_users_own() -> None:
     """No class of transformers: a configuration with a model_type is enough."""
+
     class Own(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -85,8 +96,10 @@ def test_a_model_of_the_users_own() -> None:
             result: torch.Tensor = self.head(self.embedding(input_ids))
             return result
 
-    register_family("own", Family(
-        site=lambda config: Site("own", 6, 1, 0, 1, 1, 6, 0, 0, 11), encoder=lambda model: model.embedding))
+    register_family(
+        "own",
+        Family(site=lambda config: Site("own", 6, 1, 0, 1, 1, 6, 0, 0, 11), encoder=lambda model: model.embedding),
+    )
     model, ids = Own(), torch.ones(2, 3, dtype=torch.long)
     adapter = attach(model, "repcali")
     expected = model.head(adapter(model.embedding.weight[ids], torch.ones(2, 3)))
@@ -112,58 +125,126 @@ def fails(_: Any) -> Any:
 
 
 SENTENCES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
-    "unknown": (lambda: Site.of(Named("abacus")), seamkit.UnsupportedError,
-                'model_type is "abacus", .* no kind that .* call seamkit.torch.register_family."abacus", "bert"'),
-    "without attention": (lambda: Site.of(hf.MambaConfig()), seamkit.UnsupportedError,
-                          '"mamba", .* names no attention heads, .*register_family."mamba", "llama", past=None.'),
-    "text and pictures": (lambda: Site.of(hf.LlavaConfig()), seamkit.UnsupportedError,
-                          'several models in one, .*register_family."llava", "llama".'),
-    "sizes with other names": (lambda: Site.of(hf.PerceiverConfig()), seamkit.UnsupportedError,
-                               'must give num_hidden_layers .* call .*register_family."perceiver", "bert", site='),
-    "music": (lambda: Site.of(hf.MusicgenConfig(
-        text_encoder=hf.T5Config(), audio_encoder=hf.EncodecConfig(), decoder=hf.MusicgenDecoderConfig())),
-        seamkit.UnsupportedError, 'register_family."musicgen", "bart", site='),
+    "unknown": (
+        lambda: Site.of(Named("abacus")),
+        seamkit.UnsupportedError,
+        'model_type is "abacus", .* no kind that .* call seamkit.torch.register_family."abacus", "bert"',
+    ),
+    "without attention": (
+        lambda: Site.of(hf.MambaConfig()),
+        seamkit.UnsupportedError,
+        '"mamba", .* names no attention heads, .*register_family."mamba", "llama", past=None.',
+    ),
+    "text and pictures": (
+        lambda: Site.of(hf.LlavaConfig()),
+        seamkit.UnsupportedError,
+        'several models in one, .*register_family."llava", "llama".',
+    ),
+    "sizes with other names": (
+        lambda: Site.of(hf.PerceiverConfig()),
+        seamkit.UnsupportedError,
+        'must give num_hidden_layers .* call .*register_family."perceiver", "bert", site=',
+    ),
+    "music": (
+        lambda: Site.of(
+            hf.MusicgenConfig(
+                text_encoder=hf.T5Config(), audio_encoder=hf.EncodecConfig(), decoder=hf.MusicgenDecoderConfig()
+            )
+        ),
+        seamkit.UnsupportedError,
+        'register_family."musicgen", "bart", site=',
+    ),
     "built in": (lambda: register_family("bert", "llama"), seamkit.AlreadyExistsError, '"bert" is built in'),
-    "twice": (lambda: register_family("x", "bert") and register_family("x", "llama"), seamkit.AlreadyExistsError,
-              '"x" is registered already: expected a name that is free, or replaces=True'),
-    "built in, replaced": (lambda: register_family("bert", "llama", replaces=True), seamkit.AlreadyExistsError,
-                           '"bert" is built in'),
-    "like nothing": (lambda: register_family("x", "abacus"), seamkit.UnsupportedError,
-                     'no family "abacus" to be like: expected one of t5, .*, such as "bert"'),
+    "twice": (
+        lambda: register_family("x", "bert") and register_family("x", "llama"),
+        seamkit.AlreadyExistsError,
+        '"x" is registered already: expected a name that is free, or replaces=True',
+    ),
+    "built in, replaced": (
+        lambda: register_family("bert", "llama", replaces=True),
+        seamkit.AlreadyExistsError,
+        '"bert" is built in',
+    ),
+    "like nothing": (
+        lambda: register_family("x", "abacus"),
+        seamkit.UnsupportedError,
+        'no family "abacus" to be like: expected one of t5, .*, such as "bert"',
+    ),
     "no name": (lambda: register_family("", "bert"), seamkit.InvalidArgumentError, "must be a name, found ''"),
     "no family": (lambda: register_family("x", 3), seamkit.InvalidArgumentError, "found int"),  # type: ignore[arg-type]
     "field": (lambda: register_family("x", "bert", pats=None), seamkit.InvalidArgumentError, 'unknown field "pats"'),
-    "module": (lambda: register_family("x", "bert", past="base_model"), seamkit.InvalidArgumentError,
-               "past must be a function or None, found str"),
+    "module": (
+        lambda: register_family("x", "bert", past="base_model"),
+        seamkit.InvalidArgumentError,
+        "past must be a function or None, found str",
+    ),
     "site": (lambda: register_family("x", "bert", site=None), seamkit.InvalidArgumentError, "site must be a function"),
     "attention": (lambda: register_family("x", "bert", attention="cross"), seamkit.InvalidArgumentError, "'cross'"),
-    "site fails": (lambda: Site.of(register_family("x", "bert", site=fails) and Named("x")),
-                   seamkit.InvalidArgumentError, "site of family \"x\" cannot be made .* KeyError: 'layers'"),
-    "site lacks": (lambda: Site.of(register_family("x", "bert") and Named("x")), seamkit.InvalidArgumentError,
-                   "must give num_hidden_layers or num_layers as a number above 0, found None"),
-    "sizes of each layer": (lambda: Site.of(register_family("x", "llama") and Named(
-        "x", hidden_size=8, num_hidden_layers=2, num_attention_heads=[2, 4])), seamkit.InvalidArgumentError,
-        r"must give num_attention_heads as a number, found \[2, 4\]"),
-    "other heads": (lambda: attach(altered("qwen3", kv_heads=4), "prefix-tuning"), seamkit.UnsupportedError,
-                    "heads that are 40 numbers wide together, and layers.0.self_attn.k_proj gives 20: call .*site"),
-    "no site": (lambda: Site.of(register_family("x", "bert", site=lambda _: 1) and Named("x")),
-                seamkit.InvalidArgumentError, "must be a Site, found int"),
-    "sizes": (lambda: Site("x", 8, 1, 0, 2, 2, 4, -1, 0, 9), seamkit.InvalidArgumentError,
-              "max_source_positions must be a number of 0 or more, found -1"),
-    "no module": (lambda: attach(changed("distilbert", encoder=lambda model: "layers"), "repcali"),
-                  seamkit.InvalidArgumentError, '"encoder" of family "distilbert" must give a module .* found str'),
-    "fails to find": (lambda: attach(changed("distilbert", encoder=lambda model: model.layers), "repcali"),
-                      seamkit.UnsupportedError, "DistilBertForMaskedLM has no module that .* 'layers'"),
-    "no past": (lambda: attach(changed("distilbert", past=lambda model: model.base_model), "residual-prefix"),
-                seamkit.InvalidArgumentError, "takes cache or past_key_values, found DistilBertModel"),
-    "sparse blocks": (lambda: attach(llama(
-        hf.BigBirdConfig, hf.BigBirdForMaskedLM, max_position_embeddings=80), "prefix-tuning"),
-        seamkit.UnsupportedError, 'attention_type is "block_sparse", which knows no past: set "original_full"'),
-    "no tokens": (lambda: attach(
-        register_family("qwen3", "llama", past=lambda model: model.model.layers[0]) and made("qwen3"), "prefix-tuning"),
-        seamkit.InvalidArgumentError, "takes input_ids or inputs_embeds, .* found Qwen3DecoderLayer: register the module"),
-    "no mask": (lambda: attach(changed("distilbert", masked=lambda model: model.vocab_projector), "repcali"),
-                seamkit.InvalidArgumentError, "takes attention_mask, found Linear"),
+    "site fails": (
+        lambda: Site.of(register_family("x", "bert", site=fails) and Named("x")),
+        seamkit.InvalidArgumentError,
+        "site of family \"x\" cannot be made .* KeyError: 'layers'",
+    ),
+    "site lacks": (
+        lambda: Site.of(register_family("x", "bert") and Named("x")),
+        seamkit.InvalidArgumentError,
+        "must give num_hidden_layers or num_layers as a number above 0, found None",
+    ),
+    "sizes of each layer": (
+        lambda: Site.of(
+            register_family("x", "llama") and Named("x", hidden_size=8, num_hidden_layers=2, num_attention_heads=[2, 4])
+        ),
+        seamkit.InvalidArgumentError,
+        r"must give num_attention_heads as a number, found \[2, 4\]",
+    ),
+    "other heads": (
+        lambda: attach(altered("qwen3", kv_heads=4), "prefix-tuning"),
+        seamkit.UnsupportedError,
+        "heads that are 40 numbers wide together, and layers.0.self_attn.k_proj gives 20: call .*site",
+    ),
+    "no site": (
+        lambda: Site.of(register_family("x", "bert", site=lambda _: 1) and Named("x")),
+        seamkit.InvalidArgumentError,
+        "must be a Site, found int",
+    ),
+    "sizes": (
+        lambda: Site("x", 8, 1, 0, 2, 2, 4, -1, 0, 9),
+        seamkit.InvalidArgumentError,
+        "max_source_positions must be a number of 0 or more, found -1",
+    ),
+    "no module": (
+        lambda: attach(changed("distilbert", encoder=lambda model: "layers"), "repcali"),
+        seamkit.InvalidArgumentError,
+        '"encoder" of family "distilbert" must give a module .* found str',
+    ),
+    "fails to find": (
+        lambda: attach(changed("distilbert", encoder=lambda model: model.layers), "repcali"),
+        seamkit.UnsupportedError,
+        "DistilBertForMaskedLM has no module that .* 'layers'",
+    ),
+    "no past": (
+        lambda: attach(changed("distilbert", past=lambda model: model.base_model), "residual-prefix"),
+        seamkit.InvalidArgumentError,
+        "takes cache or past_key_values, found DistilBertModel",
+    ),
+    "sparse blocks": (
+        lambda: attach(llama(hf.BigBirdConfig, hf.BigBirdForMaskedLM, max_position_embeddings=80), "prefix-tuning"),
+        seamkit.UnsupportedError,
+        'attention_type is "block_sparse", which knows no past: set "original_full"',
+    ),
+    "no tokens": (
+        lambda: attach(
+            register_family("qwen3", "llama", past=lambda model: model.model.layers[0]) and made("qwen3"),
+            "prefix-tuning",
+        ),
+        seamkit.InvalidArgumentError,
+        "takes input_ids or inputs_embeds, .* found Qwen3DecoderLayer: register the module",
+    ),
+    "no mask": (
+        lambda: attach(changed("distilbert", masked=lambda model: model.vocab_projector), "repcali"),
+        seamkit.InvalidArgumentError,
+        "takes attention_mask, found Linear",
+    ),
 }
 
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from prefix_reference import FAMILIES, save
 from transformers import AutoConfig, AutoModel
 
 import seamkit
 import seamkit.torch as engine
+from prefix_reference import FAMILIES, save
 from seamkit.torch import host, passes, plugins
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,7 +50,8 @@ def native_site(backbone: seamkit.Backbone) -> dict[str, Any]:
     info = backbone.info
     names = [name for name in engine.Site.__dataclass_fields__ if name not in OTHERS]
     return {name: tuple(value) if hasattr(value := getattr(info, name), "__len__") else value for name in names} | {
-        "family": (info.family or b"").decode()}
+        "family": (info.family or b"").decode()
+    }
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -108,8 +109,11 @@ def reference(adapter: engine.Adapter, h: torch.Tensor) -> torch.Tensor:
     """RepCali by its formulas."""
     import repcali_reference
 
-    native: Any = type("Native", (), {
-        "options": adapter.options, "parameters": {k: v.numpy() for k, v in adapter.state_dict().items()}})
+    native: Any = type(
+        "Native",
+        (),
+        {"options": adapter.options, "parameters": {k: v.numpy() for k, v in adapter.state_dict().items()}},
+    )
     block = repcali_reference.RepCali(native)
     result: torch.Tensor = block(h)
     return result
@@ -185,9 +189,7 @@ def test_functional_call_and_compositions(folder: Path) -> None:
     assert torch.equal(found, adapter(hidden(), mask))
 
 
-def test_classifiers_train_like_the_native_ones(
-    runtime: seamkit.Runtime, folder: Path, tmp_path: Path
-) -> None:
+def test_classifiers_train_like_the_native_ones(runtime: seamkit.Runtime, folder: Path, tmp_path: Path) -> None:
     """DecT: prepared from the examples, then full-batch Adam; the losses of 10 epochs, relative 1e-4. And saved."""
     backbone = runtime.open(folder)
     random = np.random.default_rng(0)
@@ -258,13 +260,25 @@ def test_copies(folder: Path) -> None:
 
 # ---- Wrong use: the sentences of the native host
 
-@pytest.mark.parametrize("id, options", [
-    ("repcali", {"lamda": 1}), ("repcali", {"lambda": "1"}), ("repcali", {"lambda": True}),
-    ("repcali", {"seed": "one"}), ("repcali", {"epsilon": 0}), ("repcali", {"max_positions": 1.5}),
-    ("repcali", {"max_positions": -1}),
-    ("repcali", {"deviation": 1e9}), ("prefix-tuning", {"prefix_length": 0}), ("prefix-tuning", {"prefix_length": 90}),
-    ("gate", {}), ("prefix-tuning", {"folded": 1}), ("residual-prefix", {"residual": "both", "mlp_hidden_size": 7}),
-])
+
+@pytest.mark.parametrize(
+    "id, options",
+    [
+        ("repcali", {"lamda": 1}),
+        ("repcali", {"lambda": "1"}),
+        ("repcali", {"lambda": True}),
+        ("repcali", {"seed": "one"}),
+        ("repcali", {"epsilon": 0}),
+        ("repcali", {"max_positions": 1.5}),
+        ("repcali", {"max_positions": -1}),
+        ("repcali", {"deviation": 1e9}),
+        ("prefix-tuning", {"prefix_length": 0}),
+        ("prefix-tuning", {"prefix_length": 90}),
+        ("gate", {}),
+        ("prefix-tuning", {"folded": 1}),
+        ("residual-prefix", {"residual": "both", "mlp_hidden_size": 7}),
+    ],
+)
 def test_wrong_options_get_the_native_sentence(
     runtime: seamkit.Runtime, folder: Path, id: str, options: dict[str, Any]
 ) -> None:
@@ -319,20 +333,49 @@ def build(tmp_path: Path, name: str, forward: str, major: int = 1) -> Path:
     source, library = tmp_path / f"{name}.c", tmp_path / f"lib{name}.so"
     source.write_text(FAULTY)
     subprocess.run(
-        ["cc", "-shared", "-fPIC", "-I", ROOT / "include", f'-DNAME="{name}"', f"-DFORWARD={forward}",
-         f"-DMAJOR={major}", source, "-o", library], check=True)
+        [
+            "cc",
+            "-shared",
+            "-fPIC",
+            "-I",
+            ROOT / "include",
+            f'-DNAME="{name}"',
+            f"-DFORWARD={forward}",
+            f"-DMAJOR={major}",
+            source,
+            "-o",
+            library,
+        ],
+        check=True,
+    )
     return library
 
 
-@pytest.mark.parametrize("name, forward, kind, message", [
-    ("nulls", "io->outputs[0] = 0;", seamkit.PluginError, "returned NULL for output 0"),
-    ("shapes", "io->outputs[0] = p->ops->mean(p->ctx, io->inputs[0], 1, 0);", seamkit.PluginError,
-     "must return output 0"),
-    ("stranger", "io->outputs[0] = (seam_tensor *)77;", seamkit.PluginError, "not of this pass"),
-    ("mismatch", "io->outputs[0] = p->ops->matmul(p->ctx, io->inputs[0], io->inputs[0], 0, 0);", seamkit.ShapeError,
-     r"inner sizes of \[2, 9, 24\]"),
-    ("says", 'io->outputs[0] = p->ops->fail(p->ctx, SEAM_NUMERIC, "it says so");', seamkit.NumericError, "it says so"),
-])
+@pytest.mark.parametrize(
+    "name, forward, kind, message",
+    [
+        ("nulls", "io->outputs[0] = 0;", seamkit.PluginError, "returned NULL for output 0"),
+        (
+            "shapes",
+            "io->outputs[0] = p->ops->mean(p->ctx, io->inputs[0], 1, 0);",
+            seamkit.PluginError,
+            "must return output 0",
+        ),
+        ("stranger", "io->outputs[0] = (seam_tensor *)77;", seamkit.PluginError, "not of this pass"),
+        (
+            "mismatch",
+            "io->outputs[0] = p->ops->matmul(p->ctx, io->inputs[0], io->inputs[0], 0, 0);",
+            seamkit.ShapeError,
+            r"inner sizes of \[2, 9, 24\]",
+        ),
+        (
+            "says",
+            'io->outputs[0] = p->ops->fail(p->ctx, SEAM_NUMERIC, "it says so");',
+            seamkit.NumericError,
+            "it says so",
+        ),
+    ],
+)
 def test_a_failing_plugin(tmp_path: Path, name: str, forward: str, kind: type[Exception], message: str) -> None:
     engine.load_plugin(build(tmp_path, name, forward))
     adapter = engine.Adapter(name, SITE)
@@ -401,14 +444,20 @@ def test_nothing_stays_behind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_an_exception_inside_a_callback_is_latched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of any kind; Ctrl-C ends the forward and is raised as itself."""
+
     def failing(error: BaseException) -> Any:
         def fail(*_: Any) -> Any:
             raise error
+
         return fail
 
     mask = torch.ones(2, 9)
-    for error, kind in [(RuntimeError("of torch"), seamkit.ShapeError), (KeyError("bug"), seamkit.InternalError),
-                        (MemoryError(), seamkit.OutOfMemoryError), (KeyboardInterrupt(), KeyboardInterrupt)]:
+    for error, kind in [
+        (RuntimeError("of torch"), seamkit.ShapeError),
+        (KeyError("bug"), seamkit.InternalError),
+        (MemoryError(), seamkit.OutOfMemoryError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ]:
         adapter = made(folder, "repcali")
         with monkeypatch.context() as patch:
             patch.setattr("seamkit.torch.passes.Pass.compute", failing(error))

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 import test_ops
 import test_ops_limits
+from seamkit.torch import passes
 from torch_pass import TorchPass
 
-from seamkit.torch import passes
-
 LIMITS = {
-    name: limit for name, limit in test_ops_limits.LIMITS.items()
+    name: limit
+    for name, limit in test_ops_limits.LIMITS.items()
     # torch asks the system for the memory, and a system may promise it.
     if name != "broadcast beyond memory"
 }

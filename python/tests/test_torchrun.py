@@ -14,18 +14,19 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from prefix_reference import save
 from safetensors.torch import load_file
-from tiny_models import VOCABULARY
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 import seamkit
+from prefix_reference import save
+from tiny_models import VOCABULARY
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "examples/torch/train_ddp.py"
 ADAPTERS: dict[str, tuple[str, list[str]]] = {
     "repcali": ("bart", []),
-    "residual-prefix+gate": ("llama", ["--option", "prefix_length=3", "--option", "mlp_hidden_size=8"])}
+    "residual-prefix+gate": ("llama", ["--option", "prefix_length=3", "--option", "mlp_hidden_size=8"]),
+}
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +43,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(path)
         words = random.Random(1)
         texts = [" ".join(str(words.randrange(4, 50)) for _ in range(words.randrange(1, 12))) for _ in range(48)]
-        (path / "pairs.jsonl").write_text("".join(
-            json.dumps({"source": a, "target": b}) + "\n" for a, b in zip(texts[:24], texts[24:], strict=True)))
+        (path / "pairs.jsonl").write_text(
+            "".join(json.dumps({"source": a, "target": b}) + "\n" for a, b in zip(texts[:24], texts[24:], strict=True))
+        )
         found[name] = path
     return found
 
@@ -52,8 +54,20 @@ def command(folder: Path, adapter: str, output: Path, *more: str, processes: int
     run: list[str | Path] = [sys.executable]
     if processes:
         run += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    return [*run, SCRIPT, "--model", folder, "--train", folder / "pairs.jsonl", "--adapter", adapter,
-            "--output", output, *ADAPTERS[adapter][1], *more]
+    return [
+        *run,
+        SCRIPT,
+        "--model",
+        folder,
+        "--train",
+        folder / "pairs.jsonl",
+        "--adapter",
+        adapter,
+        "--output",
+        output,
+        *ADAPTERS[adapter][1],
+        *more,
+    ]
 
 
 def environment() -> dict[str, str]:
@@ -62,8 +76,11 @@ def environment() -> dict[str, str]:
 
 def values(folder: Path) -> dict[str, torch.Tensor]:
     """Of all adapters in it."""
-    return {f"{each.parent.name}/{name}": value for each in sorted(folder.rglob("*.safetensors"))
-            for name, value in load_file(each).items()}
+    return {
+        f"{each.parent.name}/{name}": value
+        for each in sorted(folder.rglob("*.safetensors"))
+        for name, value in load_file(each).items()
+    }
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
@@ -72,19 +89,31 @@ def test_two_processes_are_one(folders: dict[str, Path], tmp_path: Path, adapter
     folder = folders[ADAPTERS[adapter][0]]
     settings = ["--steps", "5", "--learning-rate", "1e-2", "--adam-epsilon", "1e-4"]
     told = {}
-    for name, processes, rows, more in (
-            ("one", 0, "6", []), ("ddp", 2, "3", []), ("fsdp", 2, "3", ["--fsdp"])):
+    for name, processes, rows, more in (("one", 0, "6", []), ("ddp", 2, "3", []), ("fsdp", 2, "3", ["--fsdp"])):
         done = subprocess.run(
-            command(folder, adapter, tmp_path / name / "adapter", *settings, "--batch-size", rows, *more,
-                    processes=processes),
-            env=environment(), capture_output=True, text=True, timeout=240)
+            command(
+                folder,
+                adapter,
+                tmp_path / name / "adapter",
+                *settings,
+                "--batch-size",
+                rows,
+                *more,
+                processes=processes,
+            ),
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
         assert done.returncode == 0, done.stderr
         told[name] = [float(line.split()[-1]) for line in done.stderr.splitlines() if line.startswith("step ")]
     expected = values(tmp_path / "one")
     model = transformers.AutoModelForCausalLM if adapter != "repcali" else transformers.AutoModelForSeq2SeqLM
     fresh = model.from_pretrained(folder)
-    start = seamkit.attach(fresh, adapter.split("+")[0], **(
-        {} if adapter == "repcali" else {"prefix_length": 3, "mlp_hidden_size": 8}))
+    start = seamkit.attach(
+        fresh, adapter.split("+")[0], **({} if adapter == "repcali" else {"prefix_length": 3, "mlp_hidden_size": 8})
+    )
     before = {name: value.clone() for name, value in start.state_dict().items()}
     for name in ("ddp", "fsdp"):
         found = values(tmp_path / name)
@@ -92,8 +121,11 @@ def test_two_processes_are_one(folders: dict[str, Path], tmp_path: Path, adapter
         for key, value in expected.items():
             assert (found[key] - value).abs().max() <= 1e-5, (name, key)
         assert told[name] == pytest.approx(told["one"], abs=2e-6)
-    moved = [value for key, value in expected.items() if (name := key.split("/")[1]) in before
-             and (value - before[name]).abs().max() > 1e-2]
+    moved = [
+        value
+        for key, value in expected.items()
+        if (name := key.split("/")[1]) in before and (value - before[name]).abs().max() > 1e-2
+    ]
     assert moved, "five steps of 1e-2"
     seamkit.detach(fresh)
     seamkit.load(tmp_path / "fsdp/adapter", fresh)
@@ -102,7 +134,8 @@ def test_two_processes_are_one(folders: dict[str, Path], tmp_path: Path, adapter
 def test_stopping(folders: dict[str, Path], tmp_path: Path) -> None:
     """Ctrl-C reaches torchrun and both processes; the adapter is written, and nobody is left."""
     run = command(
-        folders["bart"], "repcali", tmp_path / "adapter", "--steps", "100000", "--batch-size", "2", processes=2)
+        folders["bart"], "repcali", tmp_path / "adapter", "--steps", "100000", "--batch-size", "2", processes=2
+    )
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(run, env=environment(), stderr=log, stdout=log, start_new_session=True)
         deadline = time.monotonic() + 120

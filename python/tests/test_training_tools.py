@@ -13,13 +13,13 @@ import torch
 import torch.distributed.fsdp
 import torch.multiprocessing
 from accelerate import Accelerator
-from prefix_reference import save
 from safetensors.torch import load_file
-from test_attach import disturb, inputs, opened
-from test_prefixes import inputs as prefix_inputs
 from transformers import Trainer, TrainingArguments
 
 import seamkit
+from prefix_reference import save
+from test_attach import disturb, inputs, opened
+from test_prefixes import inputs as prefix_inputs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,14 +31,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rows() -> list[dict[str, torch.Tensor]]:
     _, given = inputs("bart")
-    return [{key: value[row % 3] for key, value in given.items() if key != "decoder_input_ids"}
-            | {"labels": given["decoder_input_ids"][row % 3]} for row in range(8)]
+    return [
+        {key: value[row % 3] for key, value in given.items() if key != "decoder_input_ids"}
+        | {"labels": given["decoder_input_ids"][row % 3]}
+        for row in range(8)
+    ]
 
 
 def trainer(model: Any, output: Path, **changes: Any) -> Trainer:
     arguments = TrainingArguments(
-        output_dir=str(output), max_steps=6, per_device_train_batch_size=4, learning_rate=1e-2, report_to=[],
-        use_cpu=True, disable_tqdm=True, **changes)
+        output_dir=str(output),
+        max_steps=6,
+        per_device_train_batch_size=4,
+        learning_rate=1e-2,
+        report_to=[],
+        use_cpu=True,
+        disable_tqdm=True,
+        **changes,
+    )
     return Trainer(model=model, args=arguments, train_dataset=rows(), eval_dataset=rows())
 
 
@@ -71,8 +81,16 @@ def test_trainer_loads_the_best(folder: Path, tmp_path: Path) -> None:
     model = opened("bart", folder)
     adapter = seamkit.attach(model, "repcali")
     run = trainer(
-        model, tmp_path / "run", save_steps=1, eval_strategy="steps", eval_steps=1, load_best_model_at_end=True,
-        lr_scheduler_type="constant", metric_for_best_model="eval_loss", greater_is_better=True)
+        model,
+        tmp_path / "run",
+        save_steps=1,
+        eval_strategy="steps",
+        eval_steps=1,
+        load_best_model_at_end=True,
+        lr_scheduler_type="constant",
+        metric_for_best_model="eval_loss",
+        greater_is_better=True,
+    )
     run.train()
     best = run.state.best_model_checkpoint
     assert best is not None and best.endswith("checkpoint-1")
@@ -169,8 +187,10 @@ def test_compile(tmp_path: Path, name: str) -> None:
 def test_compile_with_inductor() -> None:
     """One adapter, forward and backward as one graph; the kernels sum in another order."""
     adapter = seamkit.torch.Adapter(
-        "residual-prefix", seamkit.torch.Site("llama", 24, 0, 3, 4, 2, 6, 80, 80, 61, (0, 3, 0), (0, 79, 0)),
-        {"prefix_length": 4, "mlp_hidden_size": 7})
+        "residual-prefix",
+        seamkit.torch.Site("llama", 24, 0, 3, 4, 2, 6, 80, 80, 61, (0, 3, 0), (0, 79, 0)),
+        {"prefix_length": 4, "mlp_hidden_size": 7},
+    )
     disturb(adapter)
 
     def run(module: Any) -> list[torch.Tensor]:

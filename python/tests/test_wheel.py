@@ -11,8 +11,8 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-import tiny_models
 
+import tiny_models
 from seamkit import locations
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,8 +42,8 @@ print(seamkit.torch.Adapter("repcali", site).factory.plugin.path)
 
 def python(program: str, *arguments: str | Path, **variables: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", program, *arguments], check=False, capture_output=True, text=True,
-        env=CLEAN | variables)
+        [sys.executable, "-c", program, *arguments], check=False, capture_output=True, text=True, env=CLEAN | variables
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -58,8 +58,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheels")
     built = str(locations.library("libSeam.so").parent.resolve())
     subprocess.run(
-        [ROOT / "python/build-wheel", folder], check=True,
-        env=CLEAN | {"PYTHON": sys.executable, "SEAMKIT_LIBRARY_PATH": built})
+        [ROOT / "python/build-wheel", folder],
+        check=True,
+        env=CLEAN | {"PYTHON": sys.executable, "SEAMKIT_LIBRARY_PATH": built},
+    )
     [found] = folder.glob("*.whl")
     return found
 
@@ -74,8 +76,13 @@ def test_the_wheel_needs_nothing_of_the_system(wheel: Path, tmp_path: Path) -> N
     for name, program in (("before", "import ctypes, numpy"), ("after", NATIVE.format(names=PLUGINS))):
         (trace / name).mkdir(parents=True)
         printed = python(
-            program, site, tmp_path / "model", LD_DEBUG="libs", LD_DEBUG_OUTPUT=str(trace / name / "libs"),
-            PYTHONPATH=str(site))
+            program,
+            site,
+            tmp_path / "model",
+            LD_DEBUG="libs",
+            LD_DEBUG_OUTPUT=str(trace / name / "libs"),
+            PYTHONPATH=str(site),
+        )
     assert printed == f"(1, 2, {model.config.vocab_size})"
     added = loaded(trace / "after") - loaded(trace / "before")
     assert {each for each in added if "openblas" in each} == {f"{site}/seamkit/lib/libopenblas.so.0"}
@@ -95,13 +102,18 @@ def test_pip_takes_what_is_built_and_leaves_nothing(tmp_path: Path) -> None:
     before = files(ROOT / "python")
     built = locations.library("libSeam.so").parent.resolve()
     subprocess.run(
-        [*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, ROOT / "python"], check=True,
-        env=CLEAN | {"SEAMKIT_LIBRARY_PATH": str(built)})
+        [*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, ROOT / "python"],
+        check=True,
+        env=CLEAN | {"SEAMKIT_LIBRARY_PATH": str(built)},
+    )
     [found] = tmp_path.glob("*.whl")
     assert found.name.endswith("-py3-none-linux_x86_64.whl")
     shutil.unpack_archive(found, tmp_path / "site", "zip")
     assert {each.name for each in (tmp_path / "site/seamkit/lib").iterdir()} == {
-        "libSeam.so", "libRemote.so", *(f"lib{each}.so" for each in PLUGINS)}
+        "libSeam.so",
+        "libRemote.so",
+        *(f"lib{each}.so" for each in PLUGINS),
+    }
     assert files(ROOT / "python") == before
 
 
@@ -116,23 +128,47 @@ def test_an_editable_install_runs_from_the_clone(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "v"], check=True)
     here = sysconfig.get_path("purelib")  # for setuptools, and NumPy
     subprocess.run(
-        [*PIP, "--python", tmp_path / "v/bin/python", "install", "--no-deps", "--no-build-isolation", "--editable",
-         clone / "python"], check=True, env=CLEAN | {"PYTHONPATH": here})
+        [
+            *PIP,
+            "--python",
+            tmp_path / "v/bin/python",
+            "install",
+            "--no-deps",
+            "--no-build-isolation",
+            "--editable",
+            clone / "python",
+        ],
+        check=True,
+        env=CLEAN | {"PYTHONPATH": here},
+    )
     program = "import seamkit; print(seamkit.__file__, len(seamkit.Runtime().plugins))"
     found = subprocess.run(
-        [tmp_path / "v/bin/python", "-c", program], check=True, capture_output=True, text=True, cwd=tmp_path,
-        env=CLEAN | {"PYTHONPATH": here})
+        [tmp_path / "v/bin/python", "-c", program],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=CLEAN | {"PYTHONPATH": here},
+    )
     assert found.stdout.split() == [str(clone / "python/seamkit/__init__.py"), str(len(PLUGINS) + 1)]
     assert files(clone) == before
 
 
-@pytest.mark.parametrize(("variables", "has_package", "parts"), [
-    ({}, True, ["no libSeam.so in", ".build/release and no swift command", "install Swift", "SEAMKIT_LIBRARY_PATH"]),
-    ({}, False, ["no Package.swift in", "install from a clone"]),
-    ({"SEAMKIT_LIBRARY_PATH": "release"}, True, ["must hold absolute paths", 'found "release"']),
-    ({"SEAMKIT_LIBRARY_PATH": "/nowhere"}, True, ['"/nowhere" is not a folder']),
-    ({"SEAMKIT_LIBRARY_PATH": "/usr"}, True, ["names no folder with a libSeam.so: /usr"]),
-], ids=["no-swift", "no-clone", "relative", "no-folder", "no-library"])
+@pytest.mark.parametrize(
+    ("variables", "has_package", "parts"),
+    [
+        (
+            {},
+            True,
+            ["no libSeam.so in", ".build/release and no swift command", "install Swift", "SEAMKIT_LIBRARY_PATH"],
+        ),
+        ({}, False, ["no Package.swift in", "install from a clone"]),
+        ({"SEAMKIT_LIBRARY_PATH": "release"}, True, ["must hold absolute paths", 'found "release"']),
+        ({"SEAMKIT_LIBRARY_PATH": "/nowhere"}, True, ['"/nowhere" is not a folder']),
+        ({"SEAMKIT_LIBRARY_PATH": "/usr"}, True, ["names no folder with a libSeam.so: /usr"]),
+    ],
+    ids=["no-swift", "no-clone", "relative", "no-folder", "no-library"],
+)
 def test_what_is_missing_is_one_sentence(
     tmp_path: Path, variables: dict[str, str], has_package: bool, parts: list[str]
 ) -> None:
@@ -143,7 +179,11 @@ def test_what_is_missing_is_one_sentence(
     (tmp_path / "empty").mkdir()
     done = subprocess.run(
         [*PIP, "wheel", "--no-build-isolation", "--wheel-dir", tmp_path / "wheels", tmp_path / "python"],
-        check=False, capture_output=True, text=True, env=CLEAN | {"PATH": str(tmp_path / "empty")} | variables)
+        check=False,
+        capture_output=True,
+        text=True,
+        env=CLEAN | {"PATH": str(tmp_path / "empty")} | variables,
+    )
     sentences = [each for each in done.stderr.splitlines() if "seamkit: " in each]
     assert done.returncode and len(sentences) == 1 and all(part in sentences[0] for part in parts), done.stderr
     assert "Traceback" not in done.stderr
@@ -163,7 +203,11 @@ def test_a_failed_build_ends_the_installation(tmp_path: Path, has_core: bool) ->
     (tmp_path / "bin/swift").chmod(0o755)
     done = subprocess.run(
         [*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path / "wheels", tmp_path / "python"],
-        check=False, capture_output=True, text=True, env=CLEAN | {"PATH": f"{tmp_path / 'bin'}:{CLEAN['PATH']}"})
+        check=False,
+        capture_output=True,
+        text=True,
+        env=CLEAN | {"PATH": f"{tmp_path / 'bin'}:{CLEAN['PATH']}"},
+    )
     said = done.stdout + done.stderr
     assert done.returncode and f"asked: build -c release in {tmp_path.resolve()}" in said, said
     assert f"seamkit: swift build -c release failed in {tmp_path.resolve()}, see above" in said
@@ -173,11 +217,14 @@ def test_a_failed_build_ends_the_installation(tmp_path: Path, has_core: bool) ->
 def test_python_alone(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "python", tmp_path / "python", ignore=shutil.ignore_patterns("__pycache__"))
     subprocess.run(
-        [*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, tmp_path / "python"], check=True,
-        env=CLEAN | {"SEAMKIT_NO_LIBRARIES": "1"})
+        [*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, tmp_path / "python"],
+        check=True,
+        env=CLEAN | {"SEAMKIT_NO_LIBRARIES": "1"},
+    )
     [found] = tmp_path.glob("*.whl")
     assert found.name.endswith("-py3-none-any.whl")
     missing = python(
         "import seamkit\ntry: seamkit.Runtime()\nexcept seamkit.NotFoundError as error: print(error)",
-        PYTHONPATH=str(found))
+        PYTHONPATH=str(found),
+    )
     assert missing.startswith("libSeam.so is in none of the folders") and "pip install ./python" in missing

@@ -14,18 +14,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-import test_prefixes
 import torch
-from prefix_reference import save
-from resident import growth
 from safetensors.torch import load_file, save_file
-from test_attach import disturb, inputs, opened
 from transformers import AutoConfig
 
 import seamkit
 import seamkit.torch as engine
+import test_prefixes
+from prefix_reference import save
+from resident import growth
 from seamkit._native.dlpack import lent_count
 from seamkit.torch import attached, host, passes
+from test_attach import disturb, inputs, opened
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = "org.seamkit.repcali"
@@ -53,43 +53,97 @@ def prepared(name: str, path: Path) -> tuple[Any, list[engine.Adapter]]:
 
 Call = Callable[[Any], Any]
 ARGUMENTS: dict[str, tuple[Call, type[Exception], str]] = {
-    "no model": (lambda m: seamkit.attach(None, "repcali"), seamkit.InvalidArgumentError,  # type: ignore[arg-type]
-                 "must be a model of transformers, with a config; found NoneType"),
-    "configuration": (lambda m: seamkit.attach(m.config, "repcali"), seamkit.InvalidArgumentError,
-                      "model must be a module of torch, found BartConfig"),
-    "wrapped": (lambda m: seamkit.attach(torch.nn.DataParallel(m), "repcali"), seamkit.InvalidArgumentError,
-                "found DataParallel, so give its .module"),
-    "number": (lambda m: seamkit.attach(m, 3), seamkit.InvalidArgumentError,  # type: ignore[arg-type]
-               "adapter must be an id, .* found builtins.int"),
-    "module": (lambda m: seamkit.attach(m, torch.nn.Linear(2, 2)), seamkit.InvalidArgumentError,  # type: ignore[arg-type]
-               "found torch.nn.modules.linear.Linear"),
+    "no model": (
+        lambda m: seamkit.attach(None, "repcali"),
+        seamkit.InvalidArgumentError,  # type: ignore[arg-type]
+        "must be a model of transformers, with a config; found NoneType",
+    ),
+    "configuration": (
+        lambda m: seamkit.attach(m.config, "repcali"),
+        seamkit.InvalidArgumentError,
+        "model must be a module of torch, found BartConfig",
+    ),
+    "wrapped": (
+        lambda m: seamkit.attach(torch.nn.DataParallel(m), "repcali"),
+        seamkit.InvalidArgumentError,
+        "found DataParallel, so give its .module",
+    ),
+    "number": (
+        lambda m: seamkit.attach(m, 3),
+        seamkit.InvalidArgumentError,  # type: ignore[arg-type]
+        "adapter must be an id, .* found builtins.int",
+    ),
+    "module": (
+        lambda m: seamkit.attach(m, torch.nn.Linear(2, 2)),
+        seamkit.InvalidArgumentError,  # type: ignore[arg-type]
+        "found torch.nn.modules.linear.Linear",
+    ),
     "unknown id": (lambda m: seamkit.attach(m, "repcal"), seamkit.NotFoundError, r"there are .*\brepcali\b"),
-    "unknown seam": (lambda m: seamkit.attach(m, "repcali", "nowhere"), seamkit.InvalidArgumentError,
-                     'attaches to encoder.output, not to "nowhere"'),
-    "frozen": (lambda m: seamkit.attach(m, "repcali", frozen="yes"), seamkit.InvalidArgumentError,  # type: ignore[arg-type]
-               "frozen must be True or False, found 'yes'"),
-    "seed": (lambda m: seamkit.attach(m, "repcali", random_seed="a"), seamkit.InvalidArgumentError,  # type: ignore[arg-type]
-             "seed must be an integer, found str"),
-    "a wide seed": (lambda m: seamkit.attach(m, "repcali", random_seed=2**64 + 1), seamkit.InvalidArgumentError,
-                    "seed must be an integer from 0 to 18446744073709551615, found 18446744073709551617"),
-    "object": (lambda m: seamkit.attach(m, "repcali", lambda_=object()), seamkit.InvalidArgumentError,
-               '"lambda" must be a number, found object'),
-    "tensor": (lambda m: seamkit.attach(m, "repcali", lambda_=torch.tensor(1.0)), seamkit.InvalidArgumentError,
-               '"lambda" must be a number, found Tensor'),
-    "nan": (lambda m: seamkit.attach(m, "repcali", lambda_=float("nan")), seamkit.InvalidArgumentError,
-            '"lambda" must be a finite number, found NaN'),
-    "huge": (lambda m: seamkit.attach(m, "repcali", seed="positions", max_positions=2**70),
-             seamkit.InvalidArgumentError, '"max_positions" must be an integer from 0 to'),
-    "name of an option": (lambda m: engine.Adapter("repcali", engine.Site.of(m), {3: 1}),  # type: ignore[dict-item]
-                          seamkit.InvalidArgumentError, 'unknown option "3"'),
-    "options": (lambda m: engine.Adapter("repcali", engine.Site.of(m), [1]),  # type: ignore[arg-type]
-                seamkit.InvalidArgumentError, "options must be a mapping .* found list"),
-    "site": (lambda m: engine.Adapter("repcali", m), seamkit.InvalidArgumentError,  # type: ignore[arg-type]
-             "site must be a Site, .* found BartForConditionalGeneration"),
-    "classes": (lambda m: engine.Adapter("dect", engine.Site.of(m), classes="3"),  # type: ignore[arg-type]
-                seamkit.InvalidArgumentError, "classes must be an integer, found str"),
-    "detached": (lambda m: seamkit.detach(m, "repcali"), seamkit.NotFoundError,  # type: ignore[arg-type]
-                 "'repcali' is not attached; detach takes what attach returned"),
+    "unknown seam": (
+        lambda m: seamkit.attach(m, "repcali", "nowhere"),
+        seamkit.InvalidArgumentError,
+        'attaches to encoder.output, not to "nowhere"',
+    ),
+    "frozen": (
+        lambda m: seamkit.attach(m, "repcali", frozen="yes"),
+        seamkit.InvalidArgumentError,  # type: ignore[arg-type]
+        "frozen must be True or False, found 'yes'",
+    ),
+    "seed": (
+        lambda m: seamkit.attach(m, "repcali", random_seed="a"),
+        seamkit.InvalidArgumentError,  # type: ignore[arg-type]
+        "seed must be an integer, found str",
+    ),
+    "a wide seed": (
+        lambda m: seamkit.attach(m, "repcali", random_seed=2**64 + 1),
+        seamkit.InvalidArgumentError,
+        "seed must be an integer from 0 to 18446744073709551615, found 18446744073709551617",
+    ),
+    "object": (
+        lambda m: seamkit.attach(m, "repcali", lambda_=object()),
+        seamkit.InvalidArgumentError,
+        '"lambda" must be a number, found object',
+    ),
+    "tensor": (
+        lambda m: seamkit.attach(m, "repcali", lambda_=torch.tensor(1.0)),
+        seamkit.InvalidArgumentError,
+        '"lambda" must be a number, found Tensor',
+    ),
+    "nan": (
+        lambda m: seamkit.attach(m, "repcali", lambda_=float("nan")),
+        seamkit.InvalidArgumentError,
+        '"lambda" must be a finite number, found NaN',
+    ),
+    "huge": (
+        lambda m: seamkit.attach(m, "repcali", seed="positions", max_positions=2**70),
+        seamkit.InvalidArgumentError,
+        '"max_positions" must be an integer from 0 to',
+    ),
+    "name of an option": (
+        lambda m: engine.Adapter("repcali", engine.Site.of(m), {3: 1}),  # type: ignore[dict-item]
+        seamkit.InvalidArgumentError,
+        'unknown option "3"',
+    ),
+    "options": (
+        lambda m: engine.Adapter("repcali", engine.Site.of(m), [1]),  # type: ignore[arg-type]
+        seamkit.InvalidArgumentError,
+        "options must be a mapping .* found list",
+    ),
+    "site": (
+        lambda m: engine.Adapter("repcali", m),
+        seamkit.InvalidArgumentError,  # type: ignore[arg-type]
+        "site must be a Site, .* found BartForConditionalGeneration",
+    ),
+    "classes": (
+        lambda m: engine.Adapter("dect", engine.Site.of(m), classes="3"),  # type: ignore[arg-type]
+        seamkit.InvalidArgumentError,
+        "classes must be an integer, found str",
+    ),
+    "detached": (
+        lambda m: seamkit.detach(m, "repcali"),
+        seamkit.NotFoundError,  # type: ignore[arg-type]
+        "'repcali' is not attached; detach takes what attach returned",
+    ),
     "nothing to save": (lambda m: seamkit.save(m, "nowhere"), seamkit.InvalidArgumentError, "none is attached"),
 }
 
@@ -135,10 +189,13 @@ def test_tensors(folders: dict[str, Path], what: str) -> None:
         adapter(H, M)
 
 
-@pytest.mark.parametrize("name, message", [
-    ("bart", '"hidden" on cpu and "embedding.weight" on meta'),
-    ("llama", "gives a prefix on meta, but the tokens are on cpu"),
-])
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("bart", '"hidden" on cpu and "embedding.weight" on meta'),
+        ("llama", "gives a prefix on meta, but the tokens are on cpu"),
+    ],
+)
 def test_an_adapter_on_another_device(folders: dict[str, Path], tmp_path: Path, name: str, message: str) -> None:
     """No second device is there on every machine: "meta" is one."""
     model, adapters = prepared(name, folders[name])
@@ -173,6 +230,7 @@ def test_parameters_that_were_exchanged(folders: dict[str, Path], tmp_path: Path
 
 
 # ---- Other precisions work
+
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("name", ["bart", "llama", "bert"])
@@ -210,8 +268,7 @@ def test_autocast(folders: dict[str, Path], name: str) -> None:
             logits = model(**given(name)).logits
         model.zero_grad()
         logits.float().square().mean().backward()
-        for mine, exact in zip(
-                [p.grad for adapter in adapters for p in adapter.parameters()], expected, strict=True):
+        for mine, exact in zip([p.grad for adapter in adapters for p in adapter.parameters()], expected, strict=True):
             assert mine is not None and mine.dtype == torch.float32
             assert torch.linalg.norm(mine - exact) <= 0.1 * torch.linalg.norm(exact)
 
@@ -251,22 +308,27 @@ def test_requirements_that_are_not_met(tmp_path: Path) -> None:
         sentences.append(str(caught.value))
     assert sentences[0] == sentences[1] and (
         'needs ABI 1.7, the operation "fourier_transform", the extension "org.seamkit.test.nothing/1", which this core, '
-        "ABI 1.0, does not have" in sentences[0])
+        "ABI 1.0, does not have" in sentences[0]
+    )
 
 
 def test_a_missing_symbol(tmp_path: Path) -> None:
     (tmp_path / "lacks.c").write_text(
-        "extern int nowhere(void);\nconst void *seam_plugin_entry(void) { return nowhere() ? 0 : 0; }\n")
+        "extern int nowhere(void);\nconst void *seam_plugin_entry(void) { return nowhere() ? 0 : 0; }\n"
+    )
     library = compiled(tmp_path / "lacks.c", tmp_path)
     for load in (engine.load_plugin, seamkit.Runtime([]).load_plugin):
         with pytest.raises(seamkit.SeamError, match="undefined symbol: nowhere"):
             load(library)
 
 
-@pytest.mark.parametrize("name, message", [
-    ("wrong_shape", r"must return output 0 as f32 \[3, 17, 24\], found f32 \[3, 24\]"),
-    ("null_output", "returned NULL for output 0"),
-])
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("wrong_shape", r"must return output 0 as f32 \[3, 17, 24\], found f32 \[3, 24\]"),
+        ("null_output", "returned NULL for output 0"),
+    ],
+)
 def test_bad_outputs(folders: dict[str, Path], tmp_path: Path, name: str, message: str) -> None:
     """In a model of either engine: the plugin's id, the adapter's and the output; without it the model goes on."""
     library = compiled(ROOT / f"Tests/Fixtures/bad-plugins/{name}.c", tmp_path)
@@ -287,9 +349,15 @@ def test_bad_outputs(folders: dict[str, Path], tmp_path: Path, name: str, messag
     assert torch.equal(model(**tensors).logits, plain)
 
 
-@pytest.mark.parametrize("error, kind", [
-    (RuntimeError("of torch"), seamkit.ShapeError), (KeyError("bug"), seamkit.InternalError),
-    (KeyboardInterrupt(), KeyboardInterrupt), (SystemExit(3), SystemExit)])
+@pytest.mark.parametrize(
+    "error, kind",
+    [
+        (RuntimeError("of torch"), seamkit.ShapeError),
+        (KeyError("bug"), seamkit.InternalError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (SystemExit(3), SystemExit),
+    ],
+)
 def test_an_exception_inside_an_operation(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, error: BaseException, kind: type[BaseException]
 ) -> None:
@@ -319,6 +387,7 @@ def cut(name: str, part: float) -> Damage:
     def damage(folder: Path) -> None:
         data = (folder / name).read_bytes()
         (folder / name).write_bytes(data[: int(part * len(data))])
+
     return damage
 
 
@@ -327,17 +396,24 @@ def rewritten(change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor
 
 
 DAMAGES: dict[str, tuple[Damage, type[Exception], str]] = {
-    **{f"weights to {part}": (cut(WEIGHTS, part), seamkit.FormatError, "no safetensors file") for part in (
-        0, 0.005, 0.02, 0.5, 0.99)},
-    **{f"settings to {part}": (cut(CONFIG, part), seamkit.FormatError, "adapter_config.json is no JSON") for part in (
-        0, 0.1, 0.5, 0.99)},
+    **{
+        f"weights to {part}": (cut(WEIGHTS, part), seamkit.FormatError, "no safetensors file")
+        for part in (0, 0.005, 0.02, 0.5, 0.99)
+    },
+    **{
+        f"settings to {part}": (cut(CONFIG, part), seamkit.FormatError, "adapter_config.json is no JSON")
+        for part in (0, 0.1, 0.5, 0.99)
+    },
     "bytes": (lambda f: (f / CONFIG).write_bytes(b"\xff\xfe\0"), seamkit.FormatError, "is no JSON"),
     "depth": (lambda f: (f / CONFIG).write_text("[" * 100_000), seamkit.FormatError, "is no JSON"),
     "a list": (lambda f: (f / CONFIG).write_text("[]"), seamkit.FormatError, "must hold an object, found list"),
     "no weights": (lambda f: (f / WEIGHTS).unlink(), seamkit.NotFoundError, "there is no such file"),
     "header": (lambda f: (f / WEIGHTS).write_bytes(b"\xff" * 64), seamkit.FormatError, "no safetensors file"),
-    "nan": (rewritten(lambda v: {k: x * torch.nan for k, x in v.items()}), seamkit.NumericError,
-            'tensor "embedding.weight" holds NaN or infinity at element 0'),
+    "nan": (
+        rewritten(lambda v: {k: x * torch.nan for k, x in v.items()}),
+        seamkit.NumericError,
+        'tensor "embedding.weight" holds NaN or infinity at element 0',
+    ),
     "half": (rewritten(lambda v: {k: x.half() for k, x in v.items()}), seamkit.ShapeError, "must be F32"),
     "stranger": (rewritten(lambda v: v | {"more": torch.ones(1)}), seamkit.FormatError, 'holds tensor "more"'),
     "less": (rewritten(lambda v: dict(list(v.items())[1:])), seamkit.FormatError, 'has no tensor "embedding.weight"'),
@@ -373,6 +449,7 @@ def test_one_damaged_of_several(folders: dict[str, Path], tmp_path: Path) -> Non
 
 
 # ---- Nothing stays behind
+
 
 def test_nothing_leaks_in_ten_thousand_calls(folders: dict[str, Path]) -> None:
     """Of every kind: through the plugin, traced, with gradients, a method, an error, a module made and let go."""

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from seam_abi import Array, Half, lend, received
 from seam_objects import received_at
-
 from seamkit.torch import memory
 from seamkit.torch.passes import Pass
 from seamkit.torch.table import TABLE

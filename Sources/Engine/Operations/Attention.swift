@@ -17,7 +17,8 @@ extension Context {
         for operand in [query, key, value] { try requireF32(operand, "attention") }
         guard query.rank == 4, key.rank == 4, value.rank == 4 else {
             throw SeamError(
-                .shape, "attention: query, key and value need 4 axes, found \(query.shape), \(key.shape), \(value.shape)")
+                .shape,
+                "attention: query, key and value need 4 axes, found \(query.shape), \(key.shape), \(value.shape)")
         }
         let (batch, heads, queries) = (query.shape[0], query.shape[1], query.shape[2])
         let (groups, keys, width) = (key.shape[1], key.shape[2], value.shape[3])

@@ -14,7 +14,8 @@ extension Context {
             let value = indices.i32[position]
             guard value >= 0 && value < limit else {
                 throw SeamError(
-                    .invalidArgument, "\(operation): \(what) \(value) at position \(position) is outside 0 ... \(limit - 1)")
+                    .invalidArgument,
+                    "\(operation): \(what) \(value) at position \(position) is outside 0 ... \(limit - 1)")
             }
         }
         return indices

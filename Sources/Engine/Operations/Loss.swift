@@ -28,7 +28,8 @@ extension Context {
             )
         }
         guard labelSmoothing >= 0 && labelSmoothing < 1 else {
-            throw SeamError(.invalidArgument, "cross_entropy: label_smoothing must be in [0, 1), found \(labelSmoothing)")
+            throw SeamError(
+                .invalidArgument, "cross_entropy: label_smoothing must be in [0, 1), found \(labelSmoothing)")
         }
         let classes = logits.shape[logits.rank - 1]
         guard classes > 0 else {

@@ -7,13 +7,15 @@ extension Context {
     ///
     /// In a pass without gradients, where nothing else can see y's memory, the sum is made there and y must not be used
     /// afterwards; else the result is a new tensor.
-    public func linearLowRank(_ y: Tensor, _ x: Tensor, a: Tensor, b: Tensor, scale: Double) throws(SeamError) -> Tensor {
+    public func linearLowRank(_ y: Tensor, _ x: Tensor, a: Tensor, b: Tensor, scale: Double) throws(SeamError) -> Tensor
+    {
         try requireF32(y, "linear_low_rank")
         try requireF32(x, "linear_low_rank")
         guard a.rank == 2, b.rank == 2, a.dtype != .i32, b.dtype != .i32, a.shape[0] == b.shape[1] else {
             throw SeamError(
                 .shape,
-                "linear_low_rank: a [rank, in] and b [out, rank] do not fit each other: found \(a.shape) \(a.dtype.name) and \(b.shape) \(b.dtype.name)")
+                "linear_low_rank: a [rank, in] and b [out, rank] do not fit each other: found \(a.shape) \(a.dtype.name) and \(b.shape) \(b.dtype.name)"
+            )
         }
         let (outputs, inputs, rank) = (b.shape[0], a.shape[1], a.shape[0])
         guard x.rank >= 1, x.shape[x.rank - 1] == inputs, y.rank == x.rank, y.shape[y.rank - 1] == outputs,

@@ -74,9 +74,11 @@ extension Context {
     private func productShape(_ a: Tensor, _ b: Tensor, _ transposeA: Bool, _ transposeB: Bool)
         throws(SeamError) -> Shape
     {
-        let (m, k) = transposeA
+        let (m, k) =
+            transposeA
             ? (a.shape[a.rank - 1], a.shape[a.rank - 2]) : (a.shape[a.rank - 2], a.shape[a.rank - 1])
-        let (inner, n) = transposeB
+        let (inner, n) =
+            transposeB
             ? (b.shape[b.rank - 1], b.shape[b.rank - 2]) : (b.shape[b.rank - 2], b.shape[b.rank - 1])
         guard k == inner, var shape = Shape.broadcast(Shape(a.shape.dropLast(2)), Shape(b.shape.dropLast(2))),
             shape.count + 2 <= maxRank
@@ -129,7 +131,9 @@ extension Context {
             if source >= 0 && x.shape[source] != 1 {
                 let step = Int64(x.strides[source])
                 let shared = batch[axis] / x.shape[source]
-                for index in 0..<offsets.count { offsets[index] += Int64(index / repeats % batch[axis] / shared) * step }
+                for index in 0..<offsets.count {
+                    offsets[index] += Int64(index / repeats % batch[axis] / shared) * step
+                }
             }
             repeats *= batch[axis]
         }

@@ -83,7 +83,8 @@ extension Context {
             let dbias = try slots.bias?.zeroedAccumulator(in: self)
             guard
                 sk_layer_norm_gradient(
-                    dx?.f32, dweight?.f32, dbias?.f32, upstream.f32, input.f32, mean.f32, deviation.f32, scale?.f32, rows,
+                    dx?.f32, dweight?.f32, dbias?.f32, upstream.f32, input.f32, mean.f32, deviation.f32, scale?.f32,
+                    rows,
                     columns)
             else { throw SeamError(.outOfMemory, "out of memory for the gradient of layer_norm") }
         }

@@ -59,7 +59,8 @@ extension Context {
         var shape = x.shape
         shape[position] = 1
         let index = try makeTensor(shape, .i32)
-        return try reduction(SK_MAX, x, requested, keep, "max", index: index) { (gradient, axis, slot) throws(SeamError) in
+        return try reduction(SK_MAX, x, requested, keep, "max", index: index) {
+            (gradient, axis, slot) throws(SeamError) in
             try self.scatter(gradient, index: index, axis: axis, into: slot)
         }
     }

@@ -119,7 +119,8 @@ extension Context {
         record(result) { [unowned self] (gradient) throws(SeamError) in
             let accumulated = try slot!.zeroedAccumulator(in: self)
             try self.accumulate(
-                gradient, into: accumulated.view(
+                gradient,
+                into: accumulated.view(
                     shape: shape, strides: accumulated.strides,
                     offset: accumulated.offset + start * accumulated.strides[axis]))
         }
@@ -145,7 +146,8 @@ extension Context {
         for part in parts {
             var other = part.shape
             guard part.rank == first.rank, part.dtype == first.dtype else {
-                throw SeamError(.shape, "concat: \(part.shape) \(part.dtype.name) and \(first.shape) \(first.dtype.name) differ")
+                throw SeamError(
+                    .shape, "concat: \(part.shape) \(part.dtype.name) and \(first.shape) \(first.dtype.name) differ")
             }
             other[axis] = first.shape[axis]
             guard other == first.shape else {

@@ -53,7 +53,8 @@ extension AnswerSource {
                     do {
                         try check(input)
                     } catch let cause as SeamError {
-                        throw SeamError(cause.code, "\(texts.name), line \(line): \(cause.message)", origin: cause.origin)
+                        throw SeamError(
+                            cause.code, "\(texts.name), line \(line): \(cause.message)", origin: cause.origin)
                     }
                 }
             }
@@ -70,7 +71,8 @@ public func answerSource(
     if session.backbone.info.architecture == .text { return try RemoteAnswers(backbone: session.backbone, task: task) }
     guard let tokenizer else {
         throw SeamError(
-            .invalidArgument, "backbone \"\(session.backbone.factory.id)\" reads tokens: a classification needs its tokenizer")
+            .invalidArgument,
+            "backbone \"\(session.backbone.factory.id)\" reads tokens: a classification needs its tokenizer")
     }
     return try LocalAnswers(session: session, tokenizer: tokenizer, task: task)
 }

@@ -61,10 +61,12 @@ public final class FeatureExtractor {
         let answers = try answers(to: inputs, progress: progress)
         let words = source.hasScores ? answers.scores : try similarities(answers.hidden)
         let probabilities = try task.classScores(words: words, count: inputs.count, kind: .probability)
-        let scores = task.scoreKind == .probability
+        let scores =
+            task.scoreKind == .probability
             ? probabilities : try task.classScores(words: words, count: inputs.count, kind: task.scoreKind)
         return ClassFeatures(
-            scores: scores, probabilities: probabilities, hidden: answers.hidden, classes: task.classes, width: source.width)
+            scores: scores, probabilities: probabilities, hidden: answers.hidden, classes: task.classes,
+            width: source.width)
     }
 
     /// The features of an empty text, whose scores calibration divides by.

@@ -29,7 +29,8 @@ func sizes(of adapters: [Adapter]) throws -> (classes: Int, width: Int) {
         guard adapter.classes == first.classes, adapter.site.dModel == first.site.dModel else {
             throw SeamError(
                 .incompatible,
-                "adapter \(index) was made for \(adapter.classes) classes and d_model \(adapter.site.dModel), the first one for \(first.classes) and \(first.site.dModel)")
+                "adapter \(index) was made for \(adapter.classes) classes and d_model \(adapter.site.dModel), the first one for \(first.classes) and \(first.site.dModel)"
+            )
         }
         guard !adapters[..<index].contains(where: { $0 === adapter }) else {
             throw SeamError(.invalidArgument, "adapter \"\(adapter.factory.id)\" is given twice")
@@ -85,7 +86,8 @@ struct Features {
             if let position = NativeEngine.firstNonFinite(tensor.baseAddress, .f32, count: tensor.elementCount) {
                 throw SeamError(
                     .numeric,
-                    "\(name) of example \(position / tensor.shape[1]) must be finite, found NaN or infinity at column \(position % tensor.shape[1])")
+                    "\(name) of example \(position / tensor.shape[1]) must be finite, found NaN or infinity at column \(position % tensor.shape[1])"
+                )
             }
         }
         (self.adapters, self.scores, self.hidden) = (adapters, scores, hidden)

@@ -33,7 +33,8 @@ public final class LocalAnswers: AnswerSource {
         self.session = session
         let info = session.backbone.info
         encoder = try PromptEncoder(task.template, tokenizer: tokenizer, info: info)
-        words = try info.hasHead
+        words =
+            try info.hasHead
             ? LabelTokens(
                 task.verbalizer, prefix: encoder.template.wordPrefix, multiToken: task.multiToken, tokenizer: tokenizer)
             : LabelTokens()
@@ -111,7 +112,9 @@ public final class LocalAnswers: AnswerSource {
 
     /// How many tokens all prompts begin with; 0 for few.
     private static func sharedCount(_ prompts: [EncodedPrompt]) -> Int {
-        guard prompts.count > 1, let first = prompts.first?.ids, let shortest = prompts.map(\.ids.count).min() else { return 0 }
+        guard prompts.count > 1, let first = prompts.first?.ids, let shortest = prompts.map(\.ids.count).min() else {
+            return 0
+        }
         var count = 0
         // At least one token is left to every prompt, where its answer stands.
         while count < shortest - 1, prompts.allSatisfy({ $0.ids[count] == first[count] }) { count += 1 }

@@ -68,7 +68,8 @@ public struct FewShotExperiment {
     ) throws {
         func list(_ names: [String]) -> String { names.joined(separator: ", ") }
         let labels = extractor.task.verbalizer.labels
-        for data in [draws.training, test] where !data.labelNames.elementsEqual(labels, by: { TextKey($0) == TextKey($1) }) {
+        for data in [draws.training, test]
+        where !data.labelNames.elementsEqual(labels, by: { TextKey($0) == TextKey($1) }) {
             throw SeamError(
                 .invalidArgument,
                 "\(data.name) has the labels \(list(data.labelNames)), the task has \(list(labels))")
@@ -168,10 +169,12 @@ public struct FewShotExperiment {
         let classify: ([Float]) throws -> [Float]
         if method == .classMean {
             classify = try NearestClassMean(
-                features: known.hidden, labels: examples.labels, classes: known.classes, width: known.width).scores
+                features: known.hidden, labels: examples.labels, classes: known.classes, width: known.width
+            ).scores
         } else {
             classify = try LogisticRegression(
-                features: known.hidden, labels: examples.labels, classes: known.classes, width: known.width).scores
+                features: known.hidden, labels: examples.labels, classes: known.classes, width: known.width
+            ).scores
         }
         let seconds = monotonicSeconds() - start
         return Outcome(

@@ -80,9 +80,10 @@ public struct Report: Sendable {
     private func rows(_ heading: String, _ value: (Cell) -> String) -> [[String]] {
         let shots = self.shots
         let header = [heading] + shots.map { $0 == 1 ? "1 shot" : "\($0) shots" }
-        return [header] + methods.map { method in
-            [method] + shots.map { self[method, $0].map(value) ?? "–" }
-        }
+        return [header]
+            + methods.map { method in
+                [method] + shots.map { self[method, $0].map(value) ?? "–" }
+            }
     }
 
     /// Tables for a terminal: one for each figure, the mean and ± the standard deviation over seeds.

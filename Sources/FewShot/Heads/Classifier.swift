@@ -22,7 +22,8 @@ public final class Classifier {
         guard adapter.classes == task.classes else {
             throw SeamError(
                 .incompatible,
-                "adapter \"\(adapter.factory.id)\" was made for \(adapter.classes) classes, the task has \(task.classes)")
+                "adapter \"\(adapter.factory.id)\" was made for \(adapter.classes) classes, the task has \(task.classes)"
+            )
         }
         guard !adapters.contains(where: { $0 === adapter }) else {
             throw SeamError(.alreadyExists, "adapter \"\(adapter.factory.id)\" is already attached")
@@ -42,7 +43,9 @@ public final class Classifier {
             return try ClassificationTask(task, name: FileSystem.join(path, AdapterFolder.configName))
         }
         guard let first = tasks.first else { throw SeamError(.invalidArgument, "there is no adapter") }
-        if let other = try tasks.firstIndex(where: { try TextKey($0.json.serialized()) != TextKey(first.json.serialized()) }) {
+        if let other = try tasks.firstIndex(where: {
+            try TextKey($0.json.serialized()) != TextKey(first.json.serialized())
+        }) {
             throw SeamError(
                 .incompatible,
                 "the adapters in \"\(paths[0])\" and \"\(paths[other])\" were trained for different tasks")

@@ -91,7 +91,8 @@ public func fit(
     guard isTrained || options.prepares && adapters.contains(where: \.startsFromExamples) else {
         throw SeamError(
             .invalidArgument,
-            "there is nothing to train: no adapter has a parameter that is not frozen\(options.prepares ? ", or starts from the examples" : ", and none is to start from the examples")")
+            "there is nothing to train: no adapter has a parameter that is not frozen\(options.prepares ? ", or starts from the examples" : ", and none is to start from the examples")"
+        )
     }
     func goOn(_ epochs: Int, _ loss: Double?) throws {
         guard progress(epochs, loss) else {
@@ -230,7 +231,8 @@ private struct HeadTraining {
             guard NativeEngine.firstNonFinite(tensor.baseAddress, .f32, count: tensor.elementCount) == nil else {
                 throw SeamError(
                     .numeric,
-                    "parameter \"\(variable.name)\" is no longer finite after epoch \(epoch); the learning rate may be too high")
+                    "parameter \"\(variable.name)\" is no longer finite after epoch \(epoch); the learning rate may be too high"
+                )
             }
         }
     }

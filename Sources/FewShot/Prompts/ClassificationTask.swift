@@ -22,7 +22,9 @@ public struct ClassificationTask: Sendable {
     public init(
         template: Template, verbalizer: Verbalizer, multiToken: MultiToken = .first, scoreKind: LabelScore = .logit
     ) {
-        (self.template, self.verbalizer, self.multiToken, self.scoreKind) = (template, verbalizer, multiToken, scoreKind)
+        (self.template, self.verbalizer, self.multiToken, self.scoreKind) = (
+            template, verbalizer, multiToken, scoreKind
+        )
     }
 
     /// The number of classes.
@@ -53,7 +55,8 @@ public struct ClassificationTask: Sendable {
     public init(_ json: JSON, name: String) throws {
         let known = ["template", "labels", "multi_token", "scores"]
         if let stranger = json.objectValue?.first(where: { !known.containsExactly($0.key) }) {
-            throw SeamError(.format, "\(name): unknown key \"\(stranger.key)\"; known are \(known.joined(separator: ", "))")
+            throw SeamError(
+                .format, "\(name): unknown key \"\(stranger.key)\"; known are \(known.joined(separator: ", "))")
         }
         func choice<Choice: RawRepresentable & CaseIterable>(_ key: String, default value: Choice) throws -> Choice
         where Choice.RawValue == String {

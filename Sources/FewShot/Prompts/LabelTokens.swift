@@ -25,12 +25,14 @@ struct LabelTokens: Sendable {
                 }
                 let scored = multiToken == .first ? [tokens[0]] : tokens
                 if let other = owners[scored], TextKey(other.label) != TextKey(label) {
-                    let (what, remedy) = multiToken == .first
+                    let (what, remedy) =
+                        multiToken == .first
                         ? ("first token", "; multi-token \"mean\" may") : ("tokens", "")
                     throw SeamError(
                         .invalidArgument,
                         "the words \"\(other.word)\" of label \"\(other.label)\" and \"\(word)\" of label"
-                            + " \"\(label)\" have the same \(what), so the model's scores cannot tell them apart\(remedy)")
+                            + " \"\(label)\" have the same \(what), so the model's scores cannot tell them apart\(remedy)"
+                    )
                 }
                 owners[scored] = (label, word)
                 ids.append(scored)

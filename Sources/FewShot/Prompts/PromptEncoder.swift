@@ -48,7 +48,8 @@ struct PromptEncoder {
                 .invalidArgument,
                 info.hasHead
                     ? "the template \"\(template.source)\" has no [MASK], where this model gives its answer"
-                    : "the template \"\(template.source)\" has a [MASK], and this model has no language-model head to fill it")
+                    : "the template \"\(template.source)\" has a [MASK], and this model has no language-model head to fill it"
+            )
         }
         if self.template.hasMask, mask == nil {
             throw SeamError(.invalidArgument, "the tokenizer has no mask token, so the model cannot fill a [MASK]")

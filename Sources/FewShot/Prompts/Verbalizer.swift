@@ -77,7 +77,9 @@ public struct Verbalizer: Sendable, Equatable {
                             + " space; the template says whether a space comes before it")
                 }
                 guard let owner = owners.updateValue(label, forKey: TextKey(word)) else { continue }
-                let place = TextKey(owner) == TextKey(label) ? "twice for label \"\(label)\"" : "for \"\(owner)\" and for \"\(label)\""
+                let place =
+                    TextKey(owner) == TextKey(label)
+                    ? "twice for label \"\(label)\"" : "for \"\(owner)\" and for \"\(label)\""
                 throw SeamError(.format, "\(name): the word \"\(word)\" stands \(place)")
             }
         }

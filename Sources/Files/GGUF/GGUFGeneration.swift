@@ -43,7 +43,11 @@ struct GGUFGeneration {
         if let probability = try file.double(prefix + "xtc_probability") {
             members.append((prefix + "xtc_probability", .double(probability)))
         }
-        if let version = try file.int(prefix + "mirostat") { members.append((prefix + "mirostat", .int(Int64(version)))) }
-        if let sequence = try file.string(prefix + "sequence") { members.append((prefix + "sequence", .string(sequence))) }
+        if let version = try file.int(prefix + "mirostat") {
+            members.append((prefix + "mirostat", .int(Int64(version))))
+        }
+        if let sequence = try file.string(prefix + "sequence") {
+            members.append((prefix + "sequence", .string(sequence)))
+        }
     }
 }

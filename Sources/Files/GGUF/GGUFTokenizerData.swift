@@ -62,7 +62,8 @@ public struct GGUFTokenizerData: Sendable {
             guard let values else { return [] }
             guard values.count == tokens.count else {
                 throw SeamError(
-                    .format, "\(file.path): \"\(prefix + key)\" must have as many elements as there are tokens,"
+                    .format,
+                    "\(file.path): \"\(prefix + key)\" must have as many elements as there are tokens,"
                         + " \(tokens.count), found \(values.count)")
             }
             return values
@@ -77,7 +78,8 @@ public struct GGUFTokenizerData: Sendable {
         eosToken = try file.token("eos", below: tokens.count)
         unknownToken = try file.token("unknown", below: tokens.count)
         padToken = try file.token("padding", below: tokens.count)
-        addBos = try file.bool(prefix + "add_bos_token") 
+        addBos =
+            try file.bool(prefix + "add_bos_token")
             ?? (model == "llama" || Self.beginningWithBos.contains(preTokenizer))
         addEos = try file.bool(prefix + "add_eos_token") ?? false
         addSpacePrefix = try file.bool(prefix + "add_space_prefix") ?? (model == "llama")

@@ -102,7 +102,8 @@ struct LlamaGGUF {
         let rows = tensor.shape[0]
         guard rows % (2 * heads) == 0, tensor.shape.count == 2 || tensor.type.plain != nil else {
             throw SeamError(
-                .format, "\(path): tensor \"\(tensor.name)\" of \(tensor.type.name) \(tensor.shape) cannot be divided"
+                .format,
+                "\(path): tensor \"\(tensor.name)\" of \(tensor.type.name) \(tensor.shape) cannot be divided"
                     + " into the even rows of \(heads) heads")
         }
         let (size, half) = (rows / heads, rows / heads / 2)
@@ -131,7 +132,8 @@ private struct LlamaShape {
         for key in ["attention.value_length", "rope.dimension_count"] {
             guard try size(key, headDim) == headDim else {
                 throw SeamError(
-                    .unsupported, "\(file.path): \"llama.\(key)\" must be the size of a head, \(headDim), found"
+                    .unsupported,
+                    "\(file.path): \"llama.\(key)\" must be the size of a head, \(headDim), found"
                         + " \(try size(key))")
             }
         }

@@ -18,7 +18,8 @@ enum RotaryScaling {
         if let factors, factors.contains(where: { $0 != 1 }) {
             guard !isStretched, let config = llama3(factors, base: base, headDim: headDim) else {
                 throw SeamError(
-                    .unsupported, "\(file.path): the factors in \"\(factorsName)\" are not those of Llama 3, the only"
+                    .unsupported,
+                    "\(file.path): the factors in \"\(factorsName)\" are not those of Llama 3, the only"
                         + " ones that are supported")
             }
             return config
@@ -26,7 +27,8 @@ enum RotaryScaling {
         guard isStretched else { return nil }
         guard type == "linear", factor > 0 else {
             throw SeamError(
-                .unsupported, "\(file.path): rotary scaling of type \"\(type)\" by \(factor) is not supported; linear"
+                .unsupported,
+                "\(file.path): rotary scaling of type \"\(type)\" by \(factor) is not supported; linear"
                     + " scaling and that of Llama 3 are")
         }
         return ["rope_type": "linear", "factor": .double(factor)]
@@ -36,7 +38,8 @@ enum RotaryScaling {
         guard let tensor = file.tensors.first(where: { $0.name == factorsName }) else { return nil }
         guard tensor.type == .f32, tensor.shape == [headDim / 2] else {
             throw SeamError(
-                .format, "\(file.path): tensor \"\(factorsName)\" must be F32 [\(headDim / 2)], found"
+                .format,
+                "\(file.path): tensor \"\(factorsName)\" must be F32 [\(headDim / 2)], found"
                     + " \(tensor.type.name) \(tensor.shape)")
         }
         return file.file.withBytes { bytes in

@@ -68,10 +68,20 @@ enum { SK_MAX_RANK = 8 };
 enum sk_storage { SK_F32 = 0, SK_BF16 = 1, SK_F16 = 2 };
 enum sk_binary_op { SK_ADD, SK_SUB, SK_MUL, SK_DIV, SK_MAXIMUM, SK_MINIMUM };
 enum sk_unary_op {
-  SK_NEG, SK_EXP, SK_LOG, SK_SQRT, SK_RSQRT, SK_SQUARE, SK_ABS, SK_TANH, SK_SIGMOID, SK_RELU,
+  SK_NEG,
+  SK_EXP,
+  SK_LOG,
+  SK_SQRT,
+  SK_RSQRT,
+  SK_SQUARE,
+  SK_ABS,
+  SK_TANH,
+  SK_SIGMOID,
+  SK_RELU,
   SK_GELU,      /* x/2 (1 + erf(x/sqrt 2)) */
   SK_GELU_TANH, /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
-  SK_SILU, SK_RECIPROCAL
+  SK_SILU,
+  SK_RECIPROCAL
 };
 
 /// out = a op b over `shape` (rank <= SK_MAX_RANK), out contiguous; strides in elements, 0 where an operand
@@ -127,11 +137,10 @@ void sk_layer_norm(float *y, float *mean, float *rstd, const float *x, const flo
                    float epsilon, int64_t rows, int64_t cols);
 /// dx, dweight and dbias are added to; each may be null when not wanted. False, with nothing added, when there is no
 /// memory for sums; so the next.
-bool sk_layer_norm_gradient(float *dx, float *dweight, float *dbias, const float *dy, const float *x,
-                            const float *mean, const float *rstd, const float *weight, int64_t rows, int64_t cols);
+bool sk_layer_norm_gradient(float *dx, float *dweight, float *dbias, const float *dy, const float *x, const float *mean,
+                            const float *rstd, const float *weight, int64_t rows, int64_t cols);
 /// y = x / sqrt(mean(x^2) + epsilon) * weight (T5, Llama).
-void sk_rms_norm(float *y, float *rstd, const float *x, const float *weight, float epsilon, int64_t rows,
-                 int64_t cols);
+void sk_rms_norm(float *y, float *rstd, const float *x, const float *weight, float epsilon, int64_t rows, int64_t cols);
 bool sk_rms_norm_gradient(float *dx, float *dweight, const float *dy, const float *x, const float *rstd,
                           const float *weight, int64_t rows, int64_t cols);
 /// y = x / max(||x||, epsilon); norm[rows] is written.
@@ -141,8 +150,8 @@ void sk_l2_normalize_gradient(float *dx, const float *dy, const float *y, const 
 
 /// loss[rows] = -(1 - smoothing) log p[target] - smoothing mean(log p), 0 where target == ignore_index;
 /// log_sum[rows] (log-sum-exp) is written for the gradient.
-void sk_cross_entropy(float *loss, float *log_sum, const float *logits, const int32_t *targets,
-                      int32_t ignore_index, float smoothing, int64_t rows, int64_t cols);
+void sk_cross_entropy(float *loss, float *log_sum, const float *logits, const int32_t *targets, int32_t ignore_index,
+                      float smoothing, int64_t rows, int64_t cols);
 /// dlogits += dloss[row] * d loss[row] / d logits.
 void sk_cross_entropy_gradient(float *dlogits, const float *dloss, const float *logits, const float *log_sum,
                                const int32_t *targets, int32_t ignore_index, float smoothing, int64_t rows,
@@ -175,8 +184,16 @@ void sk_scatter_add_rows(float *dtable, const float *dy, const int32_t *ids, int
 
 /// Block formats of GGUF files, under ggml's numbers. Blocks hold 32 values, those ending in K 256.
 enum sk_block_format {
-  SK_Q4_0 = 2, SK_Q4_1 = 3, SK_Q5_0 = 6, SK_Q5_1 = 7, SK_Q8_0 = 8,
-  SK_Q2_K = 10, SK_Q3_K = 11, SK_Q4_K = 12, SK_Q5_K = 13, SK_Q6_K = 14
+  SK_Q4_0 = 2,
+  SK_Q4_1 = 3,
+  SK_Q5_0 = 6,
+  SK_Q5_1 = 7,
+  SK_Q8_0 = 8,
+  SK_Q2_K = 10,
+  SK_Q3_K = 11,
+  SK_Q4_K = 12,
+  SK_Q5_K = 13,
+  SK_Q6_K = 14
 };
 /// y[rows, cols] in f32 = the values of x, whole blocks a row (cols is a multiple of the block's length, checked by the
 /// caller), x of any alignment, y disjoint from it. Row r of y is row order[r] of x; order (nullable: as they are) was
@@ -188,7 +205,7 @@ void sk_dequantize(float *y, const void *x, enum sk_block_format format, int64_t
 
 /// PyTorch's Adam (decoupled == 0: weight_decay is added to the gradient) and AdamW (decoupled == 1), step
 /// counted from 1; gradient is multiplied by gradient_scale first (clipping). m and v are updated in place.
-void sk_adam(float *parameter, float *m, float *v, const float *gradient, float gradient_scale, float lr,
-             float beta1, float beta2, float epsilon, float weight_decay, int decoupled, int64_t step, int64_t n);
+void sk_adam(float *parameter, float *m, float *v, const float *gradient, float gradient_scale, float lr, float beta1,
+             float beta2, float epsilon, float weight_decay, int decoupled, int64_t step, int64_t n);
 
 #endif

@@ -11,7 +11,6 @@ int platform_contains(const void *bytes, size_t count, const char *text);
 /// Writes what C's standard output still holds; returns 0, or the errno of why some of what was printed was lost.
 int platform_flush_output(void);
 
-
 /// Installs a handler of SIGBUS, which a read from a mapped file causes whose bytes another program cut off: it writes
 /// the sentence of the mapping to standard error, and then the signal ends the process as it always does. For programs;
 /// a library leaves signals alone.

@@ -34,8 +34,8 @@ int32_t spbridge_named(const spbridge_model *model, int purpose);
 int spbridge_encode(const spbridge_model *model, const char *text, size_t count, int32_t **ids, size_t *id_count);
 
 /// The text of tokens, in memory from malloc; 0 on success.
-int spbridge_decode(
-    const spbridge_model *model, const char *const *tokens, size_t count, char **text, size_t *text_count);
+int spbridge_decode(const spbridge_model *model, const char *const *tokens, size_t count, char **text,
+                    size_t *text_count);
 
 #ifdef __cplusplus
 }

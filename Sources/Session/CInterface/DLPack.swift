@@ -56,12 +56,14 @@ public enum DLPack {
         guard source.pointee.version.major == UInt32(DLPACK_MAJOR_VERSION) else {
             throw SeamError(
                 .incompatible,
-                "from_dlpack: DLPack major version must be \(DLPACK_MAJOR_VERSION), found \(source.pointee.version.major)")
+                "from_dlpack: DLPack major version must be \(DLPACK_MAJOR_VERSION), found \(source.pointee.version.major)"
+            )
         }
         let tensor = source.pointee.dl_tensor
         guard tensor.device.device_type == kDLCPU else {
             throw SeamError(
-                .unsupported, "from_dlpack: the tensor must be on the CPU, found device type \(tensor.device.device_type.rawValue)")
+                .unsupported,
+                "from_dlpack: the tensor must be on the CPU, found device type \(tensor.device.device_type.rawValue)")
         }
         guard let dtype = dtype(of: tensor.dtype) else {
             throw SeamError(

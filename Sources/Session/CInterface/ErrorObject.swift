@@ -34,7 +34,9 @@ public final class ErrorObject {
 
     /// How a plugin's function failed, the object in `slot` released; nil where it did not: the status is SEAM_OK and no
     /// error was set. A plugin that failed without an error is told so.
-    static func failure(_ slot: OpaquePointer?, status: seam_status, origin: String, during action: String) -> SeamError? {
+    static func failure(_ slot: OpaquePointer?, status: seam_status, origin: String, during action: String)
+        -> SeamError?
+    {
         if status == 0, slot == nil { return nil }
         let code = ErrorCode(rawValue: status) ?? .plugin
         guard let slot else {

@@ -11,7 +11,8 @@ import Support
 ///   - code: what a struct that is shorter is refused with.
 /// - Throws: one sentence with both sizes for a struct that is shorter than version 1.0 makes it.
 public func bounded<Struct>(
-    _ pointer: UnsafePointer<Struct>, atLeast needed: UInt32, _ name: String, code: ErrorCode = .plugin, origin: String = ""
+    _ pointer: UnsafePointer<Struct>, atLeast needed: UInt32, _ name: String, code: ErrorCode = .plugin,
+    origin: String = ""
 ) throws(SeamError) -> Struct {
     let found = UnsafeRawPointer(pointer).load(as: UInt32.self)
     guard found >= needed else {

@@ -23,7 +23,8 @@ public func operand(_ handle: OpaquePointer?, _ operation: String) throws(SeamEr
 }
 
 func unary(
-    _ context: OpaquePointer?, _ x: OpaquePointer?, _ name: String, _ body: (Context, Tensor) throws(SeamError) -> Tensor
+    _ context: OpaquePointer?, _ x: OpaquePointer?, _ name: String,
+    _ body: (Context, Tensor) throws(SeamError) -> Tensor
 ) -> OpaquePointer? {
     run(context) { (pass) throws(SeamError) in try body(pass, try operand(x, name)) }
 }
@@ -34,7 +35,6 @@ func binary(
 ) -> OpaquePointer? {
     run(context) { (pass) throws(SeamError) in try body(pass, try operand(a, name), try operand(b, name)) }
 }
-
 
 func command(_ context: OpaquePointer?, _ body: (Context) throws(SeamError) -> Void) -> seam_status {
     guard let context else { return ErrorCode.plugin.rawValue }

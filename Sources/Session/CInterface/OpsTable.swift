@@ -134,7 +134,8 @@ public enum OpsTable {
         ops.maximum = { binary($0, $1, $2, "maximum") { (pass, a, b) throws(SeamError) in try pass.maximum(a, b) } }
         ops.minimum = { binary($0, $1, $2, "minimum") { (pass, a, b) throws(SeamError) in try pass.minimum(a, b) } }
         ops.affine = { context, x, scale, shift in
-            unary(context, x, "affine") { (pass, x) throws(SeamError) in try pass.affine(x, scale: scale, shift: shift) }
+            unary(context, x, "affine") { (pass, x) throws(SeamError) in try pass.affine(x, scale: scale, shift: shift)
+            }
         }
         ops.where = { context, condition, a, b in
             binary(context, a, b, "where") { (pass, a, b) throws(SeamError) in
@@ -206,7 +207,8 @@ public enum OpsTable {
             }
         }
         ops.l2_normalize = { context, x, epsilon in
-            unary(context, x, "l2_normalize") { (pass, x) throws(SeamError) in try pass.l2Normalize(x, epsilon: epsilon) }
+            unary(context, x, "l2_normalize") { (pass, x) throws(SeamError) in try pass.l2Normalize(x, epsilon: epsilon)
+            }
         }
         ops.cross_entropy = { context, logits, targets, ignoreIndex, smoothing, reduction in
             binary(context, logits, targets, "cross_entropy") { (pass, logits, targets) throws(SeamError) in
@@ -274,7 +276,9 @@ public enum OpsTable {
                 try pass.slice(x, axis: Int(axis), start: Int(start), length: Int(length))
             }
         }
-        ops.embedding = { binary($0, $1, $2, "embedding") { (pass, w, ids) throws(SeamError) in try pass.embedding(w, ids: ids) } }
+        ops.embedding = {
+            binary($0, $1, $2, "embedding") { (pass, w, ids) throws(SeamError) in try pass.embedding(w, ids: ids) }
+        }
         ops.index_select = { context, x, axis, index in
             binary(context, x, index, "index_select") { (pass, x, index) throws(SeamError) in
                 try pass.indexSelect(x, axis: Int(axis), index: index)

@@ -78,7 +78,8 @@ public final class Adapter {
     /// - Throws: when the backbone has no such seam, or no gradient reaches it.
     public init(
         backbone: Backbone, id: String, seam: String? = nil, options: JSON = .null, backboneFrozen: Bool = true,
-        classes: Int = 0, scoreKind: ScoreKind = .unknown, prefixLength: [Int] = [0, 0, 0], points names: [String]? = nil,
+        classes: Int = 0, scoreKind: ScoreKind = .unknown, prefixLength: [Int] = [0, 0, 0],
+        points names: [String]? = nil,
         seed: UInt64 = 0
     ) throws {
         runtime = backbone.runtime
@@ -103,7 +104,8 @@ public final class Adapter {
         guard self.seam != SEAM_DECODER_OUTPUT || classes >= 2 else {
             throw SeamError(
                 .invalidArgument,
-                "adapter \"\(id)\" on decoder.output is part of a classification and needs at least 2 classes, found \(classes)")
+                "adapter \"\(id)\" on decoder.output is part of a classification and needs at least 2 classes, found \(classes)"
+            )
         }
         // They may come from the file of a saved adapter, and go to a plugin.
         guard self.prefixLength.allSatisfy({ (0...1 << 20).contains($0) }) else {
@@ -161,7 +163,8 @@ public final class Adapter {
                 resolved, against: factory.options, owner: "adapter \"\(id)\"", origin: origin)
             phases = try Self.phases(of: instance, factory, at: points)
             let declared = try ParameterDeclaration.all(
-                count: table.parameter_count(instance), owner: "adapter \"\(id)\"", points: points.map(\.path), origin: origin
+                count: table.parameter_count(instance), owner: "adapter \"\(id)\"", points: points.map(\.path),
+                origin: origin
             ) { table.parameter(instance, $0, &$1) }
             parameters = ParameterSet(
                 try declared.map {
@@ -234,7 +237,8 @@ public final class Adapter {
         guard let method = factory.methods.first(where: { $0.name == name }) else {
             let known = factory.methods.map(\.name).joined(separator: ", ")
             throw SeamError(
-                .notFound, "adapter \"\(factory.id)\" has no method \"\(name)\"; it has \(known.isEmpty ? "none" : known)",
+                .notFound,
+                "adapter \"\(factory.id)\" has no method \"\(name)\"; it has \(known.isEmpty ? "none" : known)",
                 origin: origin)
         }
         let context = Context(pool: runtime.pool, recordsGradients: false)

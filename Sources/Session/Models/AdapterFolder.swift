@@ -105,10 +105,13 @@ public enum AdapterFolder {
         if let task = adapter.task { members.append(("task", task)) }
         let config = JSON.object(members)
         for entry in adapter.parameters.entries {
-            if let position = NativeEngine.firstNonFinite(entry.tensor.baseAddress, .f32, count: entry.tensor.elementCount) {
+            if let position = NativeEngine.firstNonFinite(
+                entry.tensor.baseAddress, .f32, count: entry.tensor.elementCount)
+            {
                 throw SeamError(
                     .numeric,
-                    "adapter \"\(adapter.factory.id)\" is not saved: parameter \"\(entry.name)\" holds NaN or infinity at element \(position)")
+                    "adapter \"\(adapter.factory.id)\" is not saved: parameter \"\(entry.name)\" holds NaN or infinity at element \(position)"
+                )
             }
         }
         try AtomicFolder.write(path, kind, replaces: replaces) { folder in
@@ -116,7 +119,8 @@ public enum AdapterFolder {
                 FileSystem.join(folder, configName), text: try config.serialized(indent: 2) + "\n")
             try SafetensorsWriter.write(
                 adapter.parameters.entries.map { entry in
-                    SafetensorsWriter.Tensor(name: entry.name, type: .float32, shape: Array(entry.tensor.shape)) { body in
+                    SafetensorsWriter.Tensor(name: entry.name, type: .float32, shape: Array(entry.tensor.shape)) {
+                        body in
                         try body(
                             UnsafeRawBufferPointer(
                                 start: entry.tensor.baseAddress, count: entry.tensor.elementCount * 4))
@@ -132,7 +136,8 @@ public enum AdapterFolder {
         if let names = try list(in: path) {
             throw SeamError(
                 .invalidArgument,
-                "adapter folder \"\(path)\" holds \(names.count) adapters: load all of them at once, or one from its own folder in it, \(names.joined(separator: " or "))")
+                "adapter folder \"\(path)\" holds \(names.count) adapters: load all of them at once, or one from its own folder in it, \(names.joined(separator: " or "))"
+            )
         }
         let name = FileSystem.join(path, configName)
         let json = try JSON.read(name)
@@ -140,7 +145,10 @@ public enum AdapterFolder {
             throw SeamError(.format, "\(name) is of an adapter of PEFT: `seam import` makes one for SeamKit of it")
         }
         let known: [String: [String]] = [
-            "": ["schema", "abi", "plugin", "adapter", "seam", "options", "backbone", "classes", "prefix_length", "score_kind", "points", "task"],
+            "": [
+                "schema", "abi", "plugin", "adapter", "seam", "options", "backbone", "classes", "prefix_length",
+                "score_kind", "points", "task",
+            ],
             "plugin": ["id", "version"],
             "backbone": [
                 "family", "d_model", "encoder_layers", "decoder_layers", "kv_heads", "head_dim", "vocab_size",
@@ -156,7 +164,9 @@ public enum AdapterFolder {
             let object = section.isEmpty ? json.objectValue ?? [] : try json.requireObject(section, in: name)
             if let stranger = object.first(where: { !keys.containsExactly($0.key) }) {
                 throw SeamError(
-                    .format, "\(name): unknown key \"\(section.isEmpty ? "" : section + ".")\(stranger.key)\"; known are \(keys.joined(separator: ", "))")
+                    .format,
+                    "\(name): unknown key \"\(section.isEmpty ? "" : section + ".")\(stranger.key)\"; known are \(keys.joined(separator: ", "))"
+                )
             }
         }
         return Config(
@@ -185,7 +195,8 @@ public enum AdapterFolder {
         guard json["prefix_length"] != nil else { return none }
         let lengths = try json.requireArray("prefix_length", in: name).map { $0.intValue ?? -1 }
         guard lengths.count == none.count, lengths.allSatisfy({ $0 >= 0 }) else {
-            throw SeamError(.format, "\(name): \"prefix_length\" must be \(none.count) numbers of tokens, found \(lengths)")
+            throw SeamError(
+                .format, "\(name): \"prefix_length\" must be \(none.count) numbers of tokens, found \(lengths)")
         }
         return lengths
     }
@@ -195,7 +206,8 @@ public enum AdapterFolder {
         guard let kind = ScoreKind.allCases.first(where: { $0.name == text }) else {
             throw SeamError(
                 .format,
-                "\(name): \"score_kind\" must be one of \(ScoreKind.allCases.map(\.name).joined(separator: ", ")), found \"\(text)\"")
+                "\(name): \"score_kind\" must be one of \(ScoreKind.allCases.map(\.name).joined(separator: ", ")), found \"\(text)\""
+            )
         }
         return kind
     }
@@ -235,15 +247,19 @@ public enum AdapterFolder {
         guard Point.seams.contains(config.seam) == (config.points != nil) else {
             throw SeamError(
                 .format,
-                "\(FileSystem.join(path, configName)): an adapter on \(config.seam) must have \(config.points == nil ? "" : "no ")\"points\"")
+                "\(FileSystem.join(path, configName)): an adapter on \(config.seam) must have \(config.points == nil ? "" : "no ")\"points\""
+            )
         }
-        guard backbone.runtime.plugins.contains(where: { plugin in
-            plugin.id == config.pluginID || plugin.adapters.contains { $0.id == config.adapterID }
-        }) else {
+        guard
+            backbone.runtime.plugins.contains(where: { plugin in
+                plugin.id == config.pluginID || plugin.adapters.contains { $0.id == config.adapterID }
+            })
+        else {
             throw SeamError(
                 .notFound,
                 "adapter folder \"\(path)\" needs the adapter \"\(config.adapterID)\" of the plugin \(config.pluginID)"
-                    + " \(config.pluginVersion), which is not loaded: load its library, or name its folder in SEAM_PLUGIN_PATH")
+                    + " \(config.pluginVersion), which is not loaded: load its library, or name its folder in SEAM_PLUGIN_PATH"
+            )
         }
         let adapter = try naming(FileSystem.join(path, configName)) {
             try Adapter(
@@ -255,18 +271,21 @@ public enum AdapterFolder {
         let file = try SafetensorsFile(FileSystem.join(path, weightsName))
         let names = adapter.parameters.entries.map(\.name)
         if let missing = names.first(where: { file[$0] == nil }) {
-            throw SeamError(.format, "\(file.path) has no tensor \"\(missing)\", which adapter \"\(config.adapterID)\" needs")
+            throw SeamError(
+                .format, "\(file.path) has no tensor \"\(missing)\", which adapter \"\(config.adapterID)\" needs")
         }
         if let stranger = file.tensors.first(where: { !names.containsExactly($0.name) }) {
             throw SeamError(
-                .format, "\(file.path) holds tensor \"\(stranger.name)\", which adapter \"\(config.adapterID)\" does not have")
+                .format,
+                "\(file.path) holds tensor \"\(stranger.name)\", which adapter \"\(config.adapterID)\" does not have")
         }
         for entry in adapter.parameters.entries {
             let stored = file[entry.name]!
             guard stored.type == .float32, stored.shape == Array(entry.tensor.shape) else {
                 throw SeamError(
                     .shape,
-                    "\(file.path): tensor \"\(entry.name)\" must be F32 \(entry.tensor.shape), found \(stored.type.rawValue) \(stored.shape)")
+                    "\(file.path): tensor \"\(entry.name)\" must be F32 \(entry.tensor.shape), found \(stored.type.rawValue) \(stored.shape)"
+                )
             }
             try adapter.parameters.load(entry.name, file.bytes(of: stored))
             if let position = NativeEngine.firstNonFinite(
@@ -288,7 +307,9 @@ public enum AdapterFolder {
         }
     }
 
-    private static func card(_ adapter: Adapter, _ backbone: Backbone, _ isBackboneTrained: Bool, _ notes: String) -> String {
+    private static func card(_ adapter: Adapter, _ backbone: Backbone, _ isBackboneTrained: Bool, _ notes: String)
+        -> String
+    {
         let options = (adapter.options.json.objectValue ?? [])
             .map { "- \($0.key): \((try? $0.value.serialized()) ?? "")" }.joined(separator: "\n")
         return """

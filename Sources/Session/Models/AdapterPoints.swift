@@ -17,7 +17,8 @@ extension Adapter {
             let names = missing.map { "\"\($0.path)\" of \($0.inputWidth) to \($0.outputWidth)" }
             throw SeamError(
                 .incompatible,
-                "adapter \"\(factory.id)\" is made for the point\(names.count > 1 ? "s" : "") \(listed(names, ", ")), which this backbone does not have")
+                "adapter \"\(factory.id)\" is made for the point\(names.count > 1 ? "s" : "") \(listed(names, ", ")), which this backbone does not have"
+            )
         }
         return points.map { known[$0.path]! }
     }
@@ -75,7 +76,8 @@ extension Adapter {
         try call.context.check(origin: origin)
         let place = points[visit.point].path
         guard let output else {
-            throw SeamError(.plugin, "adapter \"\(factory.id)\" returned NULL at the point \"\(place)\"", origin: origin)
+            throw SeamError(
+                .plugin, "adapter \"\(factory.id)\" returned NULL at the point \"\(place)\"", origin: origin)
         }
         let (found, expected) = (Tensor.from(output), Tensor.from(visit.value).shape)
         guard found.shape == expected, found.dtype == .f32 else {

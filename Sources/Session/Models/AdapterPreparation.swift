@@ -47,7 +47,7 @@ extension Adapter {
         let copies = try zip(parameters.entries, values).map { entry, handle in
             try handle.map { try checked(Tensor.from($0), for: entry, in: context) }
         }
-        for case let (entry, copy?) in zip(parameters.entries, copies) {
+        for case (let entry, let copy?) in zip(parameters.entries, copies) {
             memcpy(entry.tensor.baseAddress, copy.baseAddress, copy.elementCount * 4)
         }
     }

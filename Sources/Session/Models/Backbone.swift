@@ -35,7 +35,8 @@ public final class Backbone {
         factory = try id.map { try runtime.backboneFactory($0) } ?? Self.factory(accepting: model, in: runtime)
         let origin = factory.plugin.id
         let table = factory.table
-        self.options = try DeclaredOption.resolve(options, against: factory.options, owner: "backbone \"\(factory.id)\"")
+        self.options = try DeclaredOption.resolve(
+            options, against: factory.options, owner: "backbone \"\(factory.id)\"")
         var instance: UnsafeMutableRawPointer?
         var failure: OpaquePointer?
         let status = table.create(runtime.host, self.options.handle, model?.handle, &instance, &failure)
@@ -90,7 +91,8 @@ public final class Backbone {
             guard (0...100).contains(score) else {
                 throw SeamError(
                     .plugin,
-                    "accepts of backbone \"\(factory.id)\" must give a score of 0 ... 100, found \(score)", origin: factory.plugin.id)
+                    "accepts of backbone \"\(factory.id)\" must give a score of 0 ... 100, found \(score)",
+                    origin: factory.plugin.id)
             }
             return score
         }
@@ -99,7 +101,8 @@ public final class Backbone {
             if opening.count == 1 { return opening[0] }
             throw SeamError(
                 .invalidArgument,
-                "\(model.files.configPath): \(opening.map { "backbone \"\($0.id)\" of \($0.plugin.id)" }.joined(separator: " and ")) open this model equally well (\(best) of 100): name the id of the one that is to open it")
+                "\(model.files.configPath): \(opening.map { "backbone \"\($0.id)\" of \($0.plugin.id)" }.joined(separator: " and ")) open this model equally well (\(best) of 100): name the id of the one that is to open it"
+            )
         }
         let type = try model.files.config["model_type"].map { try $0.serialized() } ?? "absent"
         throw SeamError(
@@ -133,7 +136,8 @@ public final class Backbone {
         }
         if let model, !missing.isEmpty {
             let names = missing.map { "\"\($0)\"" }
-            problems.insert(SeamError(.notFound, "the model \"\(model.files.path)\" has no tensor \(listed(names, ", "))"), at: 0)
+            problems.insert(
+                SeamError(.notFound, "the model \"\(model.files.path)\" has no tensor \(listed(names, ", "))"), at: 0)
         }
         guard let first = problems.first else { return ParameterSet(entries) }
         throw SeamError(first.code, listed(problems.map(\.message), "; "), origin: origin)
@@ -142,7 +146,8 @@ public final class Backbone {
     /// Makes the weights trainable, in f32 copies. Throws for an opaque backbone, whose weights the core cannot see.
     public func unfreeze() throws {
         guard !info.isOpaque else {
-            throw SeamError(.unsupported, "backbone \"\(factory.id)\" is opaque: its weights cannot be trained", origin: origin)
+            throw SeamError(
+                .unsupported, "backbone \"\(factory.id)\" is opaque: its weights cannot be trained", origin: origin)
         }
         try parameters.makeTrainable(pool: runtime.pool)
         isTrained = true

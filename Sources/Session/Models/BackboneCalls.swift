@@ -33,7 +33,9 @@ struct BackbonePass {
 // The functions of a backbone's table, each with its outputs checked.
 extension Backbone {
     /// Source tokens to hidden states [batch, source, d_model].
-    func encode(_ pass: BackbonePass, inputIDs: Tensor, mask: Tensor, tokenTypes: Tensor? = nil, prefix: Tensor?) throws -> Tensor {
+    func encode(_ pass: BackbonePass, inputIDs: Tensor, mask: Tensor, tokenTypes: Tensor? = nil, prefix: Tensor?) throws
+        -> Tensor
+    {
         var io = seam_encode()
         io.struct_size = UInt32(MemoryLayout<seam_encode>.size)
         io.input_ids = inputIDs.handle

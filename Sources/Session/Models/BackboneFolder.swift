@@ -31,14 +31,18 @@ public enum BackboneFolder {
             uniqueKeysWithValues: backbone.parameters.entries.filter { source.tensor($0.name) != nil }
                 .map { (TextKey($0.name), $0.tensor) })
         for (name, tensor) in trained {
-            if let position = NativeEngine.firstNonFinite(tensor.baseAddress, tensor.dtype, count: tensor.elementCount) {
+            if let position = NativeEngine.firstNonFinite(tensor.baseAddress, tensor.dtype, count: tensor.elementCount)
+            {
                 throw SeamError(
-                    .numeric, "the backbone is not saved: \"\(name.text)\" holds NaN or infinity at element \(position)")
+                    .numeric, "the backbone is not saved: \"\(name.text)\" holds NaN or infinity at element \(position)"
+                )
             }
         }
         let tensors = try source.tensorNames.map { name -> SafetensorsWriter.Tensor in
             let stored = try source.requireTensor(name)
-            if let tensor = trained[try twin(of: name, among: trained, in: source) ?? TextKey(name)], tensor.dtype == .f32 {
+            if let tensor = trained[try twin(of: name, among: trained, in: source) ?? TextKey(name)],
+                tensor.dtype == .f32
+            {
                 return written(stored, .float32) { tensor }
             }
             switch stored.encoding {
@@ -69,7 +73,8 @@ public enum BackboneFolder {
             }
             if let generation = source.generation {
                 try FileSystem.atomicWriteFile(
-                    FileSystem.join(folder, "generation_config.json"), text: try generation.serialized(indent: 2) + "\n")
+                    FileSystem.join(folder, "generation_config.json"), text: try generation.serialized(indent: 2) + "\n"
+                )
             }
             try SafetensorsWriter.write(
                 tensors, metadata: ["format": "pt"], to: FileSystem.join(folder, "model.safetensors"))

@@ -13,7 +13,9 @@ public enum Architecture: Int32, Sendable {
 /// Attentions that can be given a prefix, in the order of the ABI.
 public enum PrefixAttention: Int, Sendable, CaseIterable {
     /// Of an encoder over its own tokens, of a decoder over its own, of a decoder over the encoder's.
-    case encoder = 0, decoder = 1, cross = 2
+    case encoder = 0
+    case decoder = 1
+    case cross = 2
 }
 
 /// What a backbone is (`seam_backbone_info`). Zero: none, unknown or unlimited; token ids: nil for none.
@@ -55,17 +57,21 @@ public struct BackboneInfo: Sendable, Equatable {
         func number(_ value: Int64, _ name: String, atMost limit: Int = 1 << 20) throws -> Int {
             guard value >= 0, value <= Int64(limit) else {
                 throw SeamError(
-                    .plugin, "the backbone describes itself with \(name) \(value), which must be 0 ... \(limit)", origin: origin)
+                    .plugin, "the backbone describes itself with \(name) \(value), which must be 0 ... \(limit)",
+                    origin: origin)
             }
             return Int(value)
         }
         func numbers<Array>(_ values: Array, _ name: String, atMost limit: Int) throws -> [Int] {
-            try withUnsafeBytes(of: values) { try $0.bindMemory(to: Int64.self).map { try number($0, name, atMost: limit) } }
+            try withUnsafeBytes(of: values) {
+                try $0.bindMemory(to: Int64.self).map { try number($0, name, atMost: limit) }
+            }
         }
         let (mostLayers, mostTokens) = (1 << 16, Int(Int32.max))
         isOpaque = source.kind == SEAM_BACKBONE_OPAQUE
         guard isOpaque || source.kind == SEAM_BACKBONE_TRACED else {
-            throw SeamError(.plugin, "the backbone describes itself with the unknown kind \(source.kind)", origin: origin)
+            throw SeamError(
+                .plugin, "the backbone describes itself with the unknown kind \(source.kind)", origin: origin)
         }
         family = source.family.map { String(cString: $0) } ?? ""
         prefixLayers = try numbers(source.prefix_layers, "prefix_layers", atMost: mostLayers)
@@ -115,7 +121,8 @@ public struct BackboneInfo: Sendable, Equatable {
         maskToken = try token(source.mask_token_id, "mask_token_id")
         guard let architecture = Architecture(rawValue: source.architecture) else {
             throw SeamError(
-                .plugin, "the backbone describes itself with the unknown architecture \(source.architecture)", origin: origin)
+                .plugin, "the backbone describes itself with the unknown architecture \(source.architecture)",
+                origin: origin)
         }
         self.architecture = architecture
         hasHead = source.has_head != 0
@@ -128,7 +135,8 @@ public struct BackboneInfo: Sendable, Equatable {
         }
         guard vocabSize > 0 || architecture == .text, dModel > 0 else {
             throw SeamError(
-                .plugin, "the backbone describes itself with d_model \(dModel) and vocab_size \(vocabSize); both must be positive",
+                .plugin,
+                "the backbone describes itself with d_model \(dModel) and vocab_size \(vocabSize); both must be positive",
                 origin: origin)
         }
     }

@@ -40,7 +40,8 @@ extension Backbone {
             throw SeamError(.invalidArgument, "a prompt or an answer holds a NUL character")
         }
         try Memory.require(
-            prompts.count, answers.count + info.dModel, 4, for: "a query of \(prompts.count) prompts and \(answers.count) answers")
+            prompts.count, answers.count + info.dModel, 4,
+            for: "a query of \(prompts.count) prompts and \(answers.count) answers")
         var scores = [Float](repeating: 0, count: prompts.count * answers.count)
         var hidden = [Float](repeating: 0, count: prompts.count * info.dModel)
         var io = seam_query()

@@ -37,7 +37,9 @@ func orthogonal(rows: Int, columns: Int, _ random: inout SeededGenerator) -> [Do
     }
     var result = [Double](repeating: 0, count: rows * columns)
     for row in 0..<rows {
-        for column in 0..<columns { result[row * columns + column] = isTall ? vectors[column][row] : vectors[row][column] }
+        for column in 0..<columns {
+            result[row * columns + column] = isTall ? vectors[column][row] : vectors[row][column]
+        }
     }
     return result
 }

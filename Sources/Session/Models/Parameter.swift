@@ -10,7 +10,8 @@ struct ParameterDeclaration {
         case constant(Double)
         case normal(mean: Double, deviation: Double)
         case uniform(Double, Double)
-        case xavierUniform(gain: Double), xavierNormal(gain: Double)
+        case xavierUniform(gain: Double)
+        case xavierNormal(gain: Double)
         case orthogonal(gain: Double)
         /// The plugin's, alive as long as its instance.
         case data(UnsafePointer<Float>)
@@ -38,7 +39,8 @@ struct ParameterDeclaration {
         // Its parts become modules of torch.
         guard own.split(separator: ".", omittingEmptySubsequences: false).allSatisfy({ !$0.isEmpty }) else {
             throw SeamError(
-                .plugin, "a parameter name must have something on both sides of a '.', found \"\(own)\"", origin: origin)
+                .plugin, "a parameter name must have something on both sides of a '.', found \"\(own)\"", origin: origin
+            )
         }
         self.name = name
         isFrozen = source.flags & UInt32(SEAM_PARAMETER_FROZEN) != 0
@@ -61,7 +63,9 @@ struct ParameterDeclaration {
             guard source.b >= 0 else { throw wrong("a standard deviation of \(source.b), which must be 0 or more") }
             initialisation = .normal(mean: source.a, deviation: source.b)
         case SEAM_INIT_UNIFORM:
-            guard source.a <= source.b else { throw wrong("numbers from \(source.a) to \(source.b), which is no range") }
+            guard source.a <= source.b else {
+                throw wrong("numbers from \(source.a) to \(source.b), which is no range")
+            }
             initialisation = .uniform(source.a, source.b)
         case SEAM_INIT_XAVIER_UNIFORM: initialisation = .xavierUniform(gain: source.a)
         case SEAM_INIT_XAVIER_NORMAL: initialisation = .xavierNormal(gain: source.a)
@@ -72,10 +76,13 @@ struct ParameterDeclaration {
             initialisation = .data(data)
         case SEAM_INIT_MODEL: initialisation = .model
         case SEAM_INIT_ORTHOGONAL:
-            guard shape.count >= 2 else { throw wrong("orthonormal rows and has the shape \(shape), which must have rank 2 or more") }
+            guard shape.count >= 2 else {
+                throw wrong("orthonormal rows and has the shape \(shape), which must have rank 2 or more")
+            }
             initialisation = .orthogonal(gain: source.a)
         default:
-            throw SeamError(.plugin, "parameter \"\(name)\" has the unknown initialisation \(source.`init`)", origin: origin)
+            throw SeamError(
+                .plugin, "parameter \"\(name)\" has the unknown initialisation \(source.`init`)", origin: origin)
         }
     }
 
@@ -92,7 +99,8 @@ struct ParameterDeclaration {
         let limit = 1 << 20
         guard count >= 0, count <= limit else {
             throw SeamError(
-                .plugin, "the number of parameters of \(owner) must be at most \(limit), found \(UInt(bitPattern: count))",
+                .plugin,
+                "the number of parameters of \(owner) must be at most \(limit), found \(UInt(bitPattern: count))",
                 origin: origin)
         }
         let declared = try (0..<count).map { index in

@@ -47,7 +47,8 @@ public struct Point: Sendable, Equatable {
     /// - Parameters:
     ///   - layers: of the encoder and of the decoder.
     ///   - dModel: the width of what leaves a layer.
-    init(_ pointer: UnsafePointer<seam_point>, layers: (encoder: Int, decoder: Int), dModel: Int, origin: String) throws {
+    init(_ pointer: UnsafePointer<seam_point>, layers: (encoder: Int, decoder: Int), dModel: Int, origin: String) throws
+    {
         let source = try bounded(pointer, atLeast: SEAM_POINT_SIZE_1_0, "a point of the backbone", origin: origin)
         guard let stack = Stack(rawValue: source.stack) else {
             throw SeamError(.plugin, "a point of the backbone is in the unknown stack \(source.stack)", origin: origin)
@@ -55,7 +56,8 @@ public struct Point: Sendable, Equatable {
         seam = try checkedName(source.seam, "the seam of a point", origin: origin)
         guard Self.seams.contains(seam) else {
             throw SeamError(
-                .plugin, "a point of the backbone is of the seam \"\(seam)\": it must be \(Self.seams.joined(separator: " or "))",
+                .plugin,
+                "a point of the backbone is of the seam \"\(seam)\": it must be \(Self.seams.joined(separator: " or "))",
                 origin: origin)
         }
         let isProjection = seam == SEAM_PROJECTION
@@ -76,7 +78,9 @@ public struct Point: Sendable, Equatable {
         (self.stack, layer) = (stack, Int(source.layer))
         (inputWidth, outputWidth) = (Int(source.input_width), Int(source.output_width))
         guard isProjection || inputWidth == dModel && outputWidth == dModel else {
-            throw wrong("is a whole layer and must have the widths of d_model, \(dModel), found \(inputWidth) and \(outputWidth)")
+            throw wrong(
+                "is a whole layer and must have the widths of d_model, \(dModel), found \(inputWidth) and \(outputWidth)"
+            )
         }
         parts = try Self.parts(of: source, label, origin: origin)
         guard parts.isEmpty || parts.reduce(0, { $0 + $1.width }) == outputWidth else {
@@ -98,7 +102,8 @@ public struct Point: Sendable, Equatable {
         }
         try refuseTwice(names, "\(label): the part", origin: origin)
         guard let widths = source.part_widths, names.count >= 2 else {
-            throw SeamError(.plugin, "\(label) must have part_widths and two or more parts, found \(names.count)", origin: origin)
+            throw SeamError(
+                .plugin, "\(label) must have part_widths and two or more parts, found \(names.count)", origin: origin)
         }
         return try names.enumerated().map { index, name in
             guard (1...Int64(1 << 20)).contains(widths[index]) else {

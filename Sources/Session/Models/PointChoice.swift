@@ -35,7 +35,9 @@ struct PointChoice {
         var choice = PointChoice()
         for (key, value) in members {
             func wrong(_ expected: String) throws -> SeamError {
-                SeamError(.invalidArgument, "\(owner): option \"\(key)\" must be \(expected), found \(try value.serialized())")
+                SeamError(
+                    .invalidArgument, "\(owner): option \"\(key)\" must be \(expected), found \(try value.serialized())"
+                )
             }
             switch key {
             case "layers":
@@ -44,7 +46,8 @@ struct PointChoice {
                 }
                 choice.layers = layers
             case "targets":
-                let names = value.arrayValue?.map(\.stringValue)
+                let names =
+                    value.arrayValue?.map(\.stringValue)
                     ?? value.stringValue?.split(separator: ",").map { String($0) } ?? []
                 guard !names.isEmpty, !names.contains(where: { $0?.isEmpty ?? true }) else {
                     throw try wrong("a list of names of projections, one or more, or a text such as \"q,v\"")
@@ -77,7 +80,9 @@ struct PointChoice {
             let ends = part.split(separator: "-", omittingEmptySubsequences: false).map {
                 $0.allSatisfy(\.isNumber) ? Int($0) : nil
             }
-            guard ends.count <= 2, let first = ends.first ?? nil, let last = ends.last ?? nil, first <= last, last < most else {
+            guard ends.count <= 2, let first = ends.first ?? nil, let last = ends.last ?? nil, first <= last,
+                last < most
+            else {
                 return nil
             }
             result += first...last
@@ -98,7 +103,8 @@ struct PointChoice {
         let points = all.map { info.points[$0] }
         var missing: [String] = []
         if points.isEmpty, let stack { missing.append("no points of \(seam) in the \(stack.name)") }
-        for layer in Set(layers ?? []).sorted() where !points.isEmpty && !points.contains(where: { $0.layer == layer }) {
+        for layer in Set(layers ?? []).sorted() where !points.isEmpty && !points.contains(where: { $0.layer == layer })
+        {
             missing.append("no layer \(layer)")
         }
         var proposals: [String] = []
@@ -111,7 +117,8 @@ struct PointChoice {
             let proposal = proposals.isEmpty ? "" : "; \(listed(proposals, "; "))"
             throw SeamError(
                 .notFound,
-                "adapter \"\(factory.id)\": the backbone has \(listed(missing, ", ")); it has \(Self.summary(of: seam, in: info))\(proposal)")
+                "adapter \"\(factory.id)\": the backbone has \(listed(missing, ", ")); it has \(Self.summary(of: seam, in: info))\(proposal)"
+            )
         }
         let chosen = all.filter { index in
             let point = info.points[index]
@@ -124,7 +131,8 @@ struct PointChoice {
         guard !chosen.isEmpty else {
             throw SeamError(
                 .notFound,
-                "adapter \"\(factory.id)\": none of its targets (\((targets ?? factory.defaultTargets).joined(separator: ", "))) is in the layers that were chosen; the backbone has \(Self.summary(of: seam, in: info))")
+                "adapter \"\(factory.id)\": none of its targets (\((targets ?? factory.defaultTargets).joined(separator: ", "))) is in the layers that were chosen; the backbone has \(Self.summary(of: seam, in: info))"
+            )
         }
         return chosen
     }
@@ -144,7 +152,8 @@ struct PointChoice {
             let what = missing.isEmpty ? "no point, or one twice" : listed(missing.map { "\"\($0)\"" }, ", ")
             throw SeamError(
                 .incompatible,
-                "adapter \"\(factory.id)\" was made for the points \(what) of \(seam), which this backbone does not have; it has \(summary(of: seam, in: info))")
+                "adapter \"\(factory.id)\" was made for the points \(what) of \(seam), which this backbone does not have; it has \(summary(of: seam, in: info))"
+            )
         }
         return found
     }

@@ -65,7 +65,8 @@ struct SentenceEncoder {
                 // The mean is taken where nothing is said of it.
                 case nil, .null?: if mode == "mean" { modes.append(mode) }
                 case .bool(let asks)?: if asks { modes.append(mode) }
-                case let other?: throw SeamError(.format, "\(path): \"\(key)\" must be true or false, found \(other.kind)")
+                case let other?:
+                    throw SeamError(.format, "\(path): \"\(key)\" must be true or false, found \(other.kind)")
                 }
             }
         }
@@ -89,7 +90,9 @@ struct SentenceEncoder {
         ]
         for (key, found, expected) in asked {
             guard let found, found != .null, found != expected else { continue }
-            refuse("\(name) has \(try found.serialized()) as \"\(key)\", where only \(try expected.serialized()) is followed")
+            refuse(
+                "\(name) has \(try found.serialized()) as \"\(key)\", where only \(try expected.serialized()) is followed"
+            )
         }
     }
 
@@ -108,7 +111,8 @@ struct SentenceEncoder {
 
     private mutating func refuse(_ what: String) {
         guard refusal == nil else { return }
-        refusal = "\(what): the vector of sentence-transformers cannot be given; the option pooling=\(pooling ?? "mean")"
+        refusal =
+            "\(what): the vector of sentence-transformers cannot be given; the option pooling=\(pooling ?? "mean")"
             + " gives the one without it"
     }
 }

@@ -44,7 +44,9 @@ public final class Configuration {
     }
 
     deinit {
-        copies.withLock { for address in $0.values.joined() { UnsafeMutablePointer<CChar>(bitPattern: address)?.deallocate() } }
+        copies.withLock {
+            for address in $0.values.joined() { UnsafeMutablePointer<CChar>(bitPattern: address)?.deallocate() }
+        }
     }
 
     /// A value that is no object, or an element of a list ("eos_token_id.1"); nil where there is none or it is null.
@@ -77,7 +79,8 @@ public final class Configuration {
         for key in order {
             guard case .string(let text)? = values[TextKey(key)], text.utf8.contains(0) else { continue }
             throw SeamError(
-                .format, "\(file): \"\(key)\" must be a string without the character U+0000, found"
+                .format,
+                "\(file): \"\(key)\" must be a string without the character U+0000, found"
                     + " \(try JSON.string(text).serialized())")
         }
     }
@@ -130,7 +133,9 @@ public final class Configuration {
             let name = String(cString: key)
             guard let value = configuration.any(name) else { return ErrorCode.notFound.rawValue }
             // What a C string would cut is not the text that was asked for.
-            guard case .string(let text) = value, !text.utf8.contains(0) else { return ErrorCode.invalidArgument.rawValue }
+            guard case .string(let text) = value, !text.utf8.contains(0) else {
+                return ErrorCode.invalidArgument.rawValue
+            }
             out.pointee = configuration.cString(name, text)
             return 0
         }

@@ -33,7 +33,8 @@ public enum Description {
             "kv_heads": .int(Int64(info.kvHeads)), "head_dim": .int(Int64(info.headDim)),
             "max_source_positions": .int(Int64(info.maxSourcePositions)),
             "max_target_positions": .int(Int64(info.maxTargetPositions)), "vocab_size": .int(Int64(info.vocabSize)),
-            "decoder_start_token_id": id(info.decoderStartToken), "eos_token_ids": .array(info.eosTokens.map { .int(Int64($0)) }),
+            "decoder_start_token_id": id(info.decoderStartToken),
+            "eos_token_ids": .array(info.eosTokens.map { .int(Int64($0)) }),
             "pad_token_id": id(info.padToken), "points": .array(points(of: info)), "options": backbone.options.json,
         ]
     }
@@ -74,7 +75,8 @@ extension AdapterFactory {
             "methods": .array(
                 methods.map { method in
                     [
-                        "name": .string(method.name), "signature": .string(method.signature), "doc": .string(method.doc),
+                        "name": .string(method.name), "signature": .string(method.signature),
+                        "doc": .string(method.doc),
                     ]
                 }),
         ]

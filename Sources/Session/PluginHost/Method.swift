@@ -64,7 +64,8 @@ public struct Method: @unchecked Sendable {
         isRecorded = source.flags & UInt32(SEAM_METHOD_RECORDED) != 0
         guard !isRecorded || (result == .tensor && arguments.isEmpty) else {
             throw SeamError(
-                .plugin, "method \"\(name)\" is recorded: it must give a tensor and take nothing, found \"\(signature)\"",
+                .plugin,
+                "method \"\(name)\" is recorded: it must give a tensor and take nothing, found \"\(signature)\"",
                 origin: origin)
         }
     }
@@ -95,7 +96,8 @@ public struct Method: @unchecked Sendable {
     ) throws -> Value {
         guard given.count == arguments.count else {
             throw SeamError(
-                .invalidArgument, "method \"\(name)\" takes \(arguments.count) argument\(arguments.count == 1 ? "" : "s") (\(signature)), found \(given.count)",
+                .invalidArgument,
+                "method \"\(name)\" takes \(arguments.count) argument\(arguments.count == 1 ? "" : "s") (\(signature)), found \(given.count)",
                 origin: origin)
         }
         var strings: [UnsafeMutablePointer<CChar>] = []
@@ -124,7 +126,9 @@ public struct Method: @unchecked Sendable {
         }
         var interface = ffi_cif()
         let outcome: UInt64 = try slots.withUnsafeMutableBufferPointer { slots in
-            var values = (0..<slots.count).map { UnsafeMutableRawPointer(slots.baseAddress! + $0) as UnsafeMutableRawPointer? }
+            var values = (0..<slots.count).map {
+                UnsafeMutableRawPointer(slots.baseAddress! + $0) as UnsafeMutableRawPointer?
+            }
             return try types.withUnsafeMutableBufferPointer { types in
                 let status = ffi_prep_cif(
                     &interface, FFI_DEFAULT_ABI, UInt32(types.count), ffiType(result), types.baseAddress!)

@@ -24,7 +24,9 @@ func checkedName(
     let longest = 100
     let bytes = name.utf8
     guard bytes.count <= longest, isAlphanumeric(bytes.first!),
-        bytes.allSatisfy({ isAlphanumeric($0) || [UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-")].contains($0) })
+        bytes.allSatisfy({
+            isAlphanumeric($0) || [UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-")].contains($0)
+        })
     else {
         throw SeamError(
             .plugin,
@@ -48,7 +50,8 @@ func refuseTwice(_ names: [String], _ what: String, origin: String) throws(SeamE
 ///   - limit: more entries cannot be meant.
 /// - Throws: `.plugin` for another count or an entry that is NULL, and what `body` throws.
 func tableEntries<Entry, Result>(
-    _ array: UnsafePointer<UnsafePointer<Entry>?>?, _ count: Int, atMost limit: Int = 1000, _ what: String, of owner: String,
+    _ array: UnsafePointer<UnsafePointer<Entry>?>?, _ count: Int, atMost limit: Int = 1000, _ what: String,
+    of owner: String,
     origin: String, _ body: (UnsafePointer<Entry>) throws -> Result
 ) throws -> [Result] {
     guard count >= 0, count <= limit else {

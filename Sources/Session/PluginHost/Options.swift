@@ -36,7 +36,8 @@ public struct DeclaredOption: Sendable {
         let name = try checkedName(source.name, "an option name of \(owner)", origin: origin)
         guard name != Self.reservedName else {
             throw SeamError(
-                .plugin, "\(owner) must not declare an option \"\(name)\": every adapter has it from the host", origin: origin)
+                .plugin, "\(owner) must not declare an option \"\(name)\": every adapter has it from the host",
+                origin: origin)
         }
         guard let kind = Kind(rawValue: source.kind) else {
             throw SeamError(.plugin, "option \"\(name)\" has the unknown kind \(source.kind)", origin: origin)
@@ -48,13 +49,15 @@ public struct DeclaredOption: Sendable {
         self.kind = kind
         // A lone value is no JSON document to every parser: wrap it.
         guard let values = try? JSON.parse("[\(fallback)]", name: name).arrayValue, values.count == 1 else {
-            throw SeamError(.plugin, "the default of option \"\(name)\" must be one JSON value, found \(fallback)", origin: origin)
+            throw SeamError(
+                .plugin, "the default of option \"\(name)\" must be one JSON value, found \(fallback)", origin: origin)
         }
         defaultValue = values[0]
         choices = source.choices.map { String(cString: $0).split(separator: "|").map(String.init) } ?? []
         guard source.minimum <= source.maximum else {
             throw SeamError(
-                .plugin, "option \"\(name)\" allows \(source.minimum) to \(source.maximum), which is no range", origin: origin)
+                .plugin, "option \"\(name)\" allows \(source.minimum) to \(source.maximum), which is no range",
+                origin: origin)
         }
         range = source.minimum == 0 && source.maximum == 0 ? nil : source.minimum...source.maximum
         doc = source.doc.map { String(cString: $0) } ?? ""
@@ -98,7 +101,9 @@ public struct DeclaredOption: Sendable {
         _ configuration: Configuration, against declared: [DeclaredOption], owner: String, origin: String
     ) throws {
         for option in declared {
-            do { _ = try option.check(configuration[option.name] ?? .null, owner: "\(owner) resolves an option wrongly") } catch {
+            do {
+                _ = try option.check(configuration[option.name] ?? .null, owner: "\(owner) resolves an option wrongly")
+            } catch {
                 throw SeamError(.plugin, "\(error)", origin: origin)
             }
         }

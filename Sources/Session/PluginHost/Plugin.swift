@@ -58,10 +58,13 @@ public final class Plugin {
             version = source.version.map { String(cString: $0) } ?? ""
             license = source.license.map { String(cString: $0) } ?? ""
             summary = source.summary.map { String(cString: $0) } ?? ""
-            adapters = try tableEntries(source.adapters, source.adapter_count, "adapter", of: "the plugin", origin: id) {
+            adapters = try tableEntries(source.adapters, source.adapter_count, "adapter", of: "the plugin", origin: id)
+            {
                 try AdapterFactory($0, plugin: self)
             }
-            backbones = try tableEntries(source.backbones, source.backbone_count, "backbone", of: "the plugin", origin: id) {
+            backbones = try tableEntries(
+                source.backbones, source.backbone_count, "backbone", of: "the plugin", origin: id
+            ) {
                 try BackboneFactory($0, plugin: self)
             }
         } catch {
@@ -114,7 +117,9 @@ public final class AdapterFactory {
         guard !seams.isEmpty else { throw SeamError(.plugin, "\(name) names no seam", origin: origin) }
         try refuseTwice(seams, "\(name): the seam", origin: origin)
         options = try declaredOptions(source.options, source.option_count, of: name, origin)
-        if seams.contains(where: Point.seams.contains), let taken = options.first(where: { PointChoice.options.contains($0.name) }) {
+        if seams.contains(where: Point.seams.contains),
+            let taken = options.first(where: { PointChoice.options.contains($0.name) })
+        {
             throw SeamError(
                 .plugin,
                 "\(name) must not declare an option \"\(taken.name)\": every adapter on a seam inside the layers has it from the host",
@@ -168,7 +173,8 @@ public final class BackboneFactory {
         let stateful = [source.state_create != nil, source.state_destroy != nil, source.state_select != nil]
         guard Set(stateful).count == 1 else {
             throw SeamError(
-                .plugin, "\(name) must have all of state_create, state_destroy and state_select, or none", origin: origin)
+                .plugin, "\(name) must have all of state_create, state_destroy and state_select, or none",
+                origin: origin)
         }
         summary = source.summary.map { String(cString: $0) } ?? ""
         options = try declaredOptions(source.options, source.option_count, of: name, origin)
@@ -195,7 +201,8 @@ private func requireAll(_ functions: [(String, Bool)], _ name: String, _ origin:
     let missing = functions.filter { !$0.1 }.map(\.0)
     guard missing.isEmpty else {
         throw SeamError(
-            .plugin, "\(name) lacks the required function\(missing.count > 1 ? "s" : "") \(missing.joined(separator: ", "))",
+            .plugin,
+            "\(name) lacks the required function\(missing.count > 1 ? "s" : "") \(missing.joined(separator: ", "))",
             origin: origin)
     }
 }

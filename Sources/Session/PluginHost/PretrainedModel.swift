@@ -37,7 +37,8 @@ public final class PretrainedModel {
         guard stored.shape.count <= maxRank else {
             throw SeamError(
                 .unsupported,
-                "tensor \"\(stored.name)\" in \(stored.file.path) must have at most \(maxRank) axes, found \(stored.shape)")
+                "tensor \"\(stored.name)\" in \(stored.file.path) must have at most \(maxRank) axes, found \(stored.shape)"
+            )
         }
         let (shape, bytes) = (Shape(stored.shape), stored.bytes)
         switch stored.encoding {

@@ -80,13 +80,15 @@ public final class Runtime {
     private func refuseDuplicates(_ plugin: Plugin) throws {
         if let other = plugins.first(where: { $0.id == plugin.id }) {
             throw SeamError(
-                .alreadyExists, "plugin \"\(plugin.path)\" has the id \(plugin.id), already loaded from \"\(other.path)\"")
+                .alreadyExists,
+                "plugin \"\(plugin.path)\" has the id \(plugin.id), already loaded from \"\(other.path)\"")
         }
         var adapters = plugins.flatMap { plugin in plugin.adapters.map { ($0.id, plugin) } }
         for factory in plugin.adapters {
             if let (_, owner) = adapters.first(where: { $0.0 == factory.id }) {
                 throw SeamError(
-                    .alreadyExists, "adapter \"\(factory.id)\" of plugin \(plugin.id) is already offered by \(owner.id)")
+                    .alreadyExists, "adapter \"\(factory.id)\" of plugin \(plugin.id) is already offered by \(owner.id)"
+                )
             }
             adapters.append((factory.id, plugin))
         }
@@ -94,7 +96,8 @@ public final class Runtime {
         for factory in plugin.backbones {
             if let (_, owner) = backbones.first(where: { $0.0 == factory.id }) {
                 throw SeamError(
-                    .alreadyExists, "backbone \"\(factory.id)\" of plugin \(plugin.id) is already offered by \(owner.id)")
+                    .alreadyExists,
+                    "backbone \"\(factory.id)\" of plugin \(plugin.id) is already offered by \(owner.id)")
             }
             backbones.append((factory.id, plugin))
         }
@@ -171,7 +174,8 @@ public final class Runtime {
     public func adapterFactory(_ id: String) throws -> AdapterFactory {
         let all = plugins.flatMap(\.adapters)
         guard let factory = all.first(where: { $0.id == id }) else {
-            throw SeamError(.notFound, "no loaded plugin offers an adapter \"\(id)\"; there are \(Self.names(all.map(\.id)))")
+            throw SeamError(
+                .notFound, "no loaded plugin offers an adapter \"\(id)\"; there are \(Self.names(all.map(\.id)))")
         }
         return factory
     }

@@ -22,14 +22,16 @@ extension Session {
         let length = input?.ids.shape[1] ?? batch.sourceLength
         guard positions.count == batch.count, positions.allSatisfy({ $0 >= 0 && $0 < length }) else {
             throw SeamError(
-                .invalidArgument, "the answer's positions must be \(batch.count) numbers in 0 ..< \(length), found \(positions)")
+                .invalidArgument,
+                "the answer's positions must be \(batch.count) numbers in 0 ..< \(length), found \(positions)")
         }
         if let input, backbone.info.hasHead, !backbone.hasSeparateHead {
             let (logits, hidden) = try backbone.decode(pass(context), input)
             return Answers(
                 hidden: try picked(context, hidden, positions), logits: try picked(context, logits, positions))
         }
-        let states = try input.map { try backbone.decodeHidden(pass(context), $0) }
+        let states =
+            try input.map { try backbone.decodeHidden(pass(context), $0) }
             ?? encodeAdapted(context, batch)
         return try answers(context, states, positions)
     }
@@ -39,7 +41,9 @@ extension Session {
 
     /// The same for rows that begin alike: the tokens of `prefix`, which run once, stand before every row of the batch.
     /// The batch has its padding behind the tokens; positions are counted in it.
-    public func answers(_ context: Context, after prefix: [Int32], _ batch: Batch, at positions: [Int]) throws -> Answers {
+    public func answers(_ context: Context, after prefix: [Int32], _ batch: Batch, at positions: [Int]) throws
+        -> Answers
+    {
         let learned = try self.prefix(context, training: false)
         let capacity = learned.lengths[PrefixAttention.decoder.rawValue] + prefix.count + batch.sourceLength
         guard sharesPrefixes, !prefix.isEmpty, !batch.hasPaddingBeforeTokens,

@@ -44,7 +44,8 @@ public struct Batch: Sendable {
         }
         guard count > 0, sourceLength > 0 else {
             throw SeamError(
-                .invalidArgument, "the batch is empty: batch size \(count), source length \(sourceLength); both must be positive")
+                .invalidArgument,
+                "the batch is empty: batch size \(count), source length \(sourceLength); both must be positive")
         }
         func require(_ array: [Int32], _ length: Int, _ name: String) throws {
             guard array.count == count * length else {
@@ -89,7 +90,8 @@ public struct Batch: Sendable {
             guard targetLength == 0 || targetLength == sourceLength else {
                 throw SeamError(
                     .shape,
-                    "without an encoder and a decoder the labels are as long as input_ids, \(sourceLength), found \(targetLength)")
+                    "without an encoder and a decoder the labels are as long as input_ids, \(sourceLength), found \(targetLength)"
+                )
             }
             try require(labels, targetLength, "labels")
             try Self.checkTokens(labels.filter { $0 != Self.ignoredLabel }, "labels", targetLength, info.vocabSize)
@@ -200,7 +202,9 @@ public struct Batch: Sendable {
     /// The number of labels that count.
     public var labelCount: Int { labels.reduce(0) { $0 + ($1 == Self.ignoredLabel ? 0 : 1) } }
 
-    private static func shiftedRight(_ labels: [Int32], _ count: Int, _ length: Int, _ info: BackboneInfo) throws -> [Int32] {
+    private static func shiftedRight(_ labels: [Int32], _ count: Int, _ length: Int, _ info: BackboneInfo) throws
+        -> [Int32]
+    {
         guard labels.count == count * length else {
             throw SeamError(.invalidArgument, "a target needs labels or decoder_input_ids")
         }

@@ -29,10 +29,13 @@ enum GenerationDefaults {
         let named = isContinuation ? pad : try first(of: "decoder_start_token_id", "bos_token_id")
         guard let start = named ?? info.decoderStartToken ?? info.bosToken else {
             throw SeamError(
-                .invalidArgument, "the model names neither decoder_start_token_id nor bos_token_id, so it cannot generate")
+                .invalidArgument,
+                "the model names neither decoder_start_token_id nor bos_token_id, so it cannot generate")
         }
         var options = GenerationOptions(decoderStartToken: start, eosTokens: ends, padToken: pad)
-        if let settings = sources.first, !ignoresFile { try settings.apply(to: &options, isContinuation: isContinuation) }
+        if let settings = sources.first, !ignoresFile {
+            try settings.apply(to: &options, isContinuation: isContinuation)
+        }
         guard info.maxTargetPositions > 0 else { return options }
         if options.maxLength == nil, options.maxNewTokens > info.maxTargetPositions {
             options.maxNewTokens = info.maxTargetPositions
@@ -44,8 +47,11 @@ enum GenerationDefaults {
     private static func sources(_ files: ModelFiles?) throws -> [GenerationSettings] {
         guard let files else { return [] }
         let config = GenerationSettings(json: files.config, name: files.configPath)
-        if let generation = files.generation { return [GenerationSettings(json: generation, name: files.configPath), config] }
-        guard let path = files.folder.map({ FileSystem.join($0, "generation_config.json") }), FileSystem.exists(path) else {
+        if let generation = files.generation {
+            return [GenerationSettings(json: generation, name: files.configPath), config]
+        }
+        guard let path = files.folder.map({ FileSystem.join($0, "generation_config.json") }), FileSystem.exists(path)
+        else {
             return [config]
         }
         let json = try JSON.read(path)

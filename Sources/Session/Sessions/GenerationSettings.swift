@@ -77,7 +77,8 @@ struct GenerationSettings {
     private func refuseOthers() throws {
         for (key, neutral) in Self.refused {
             guard let value = member(key) else { continue }
-            if neutral.contains(where: { $0 == value || $0.doubleValue != nil && $0.doubleValue == value.doubleValue }) {
+            if neutral.contains(where: { $0 == value || $0.doubleValue != nil && $0.doubleValue == value.doubleValue })
+            {
                 continue
             }
             throw SeamError(
@@ -138,7 +139,8 @@ struct GenerationSettings {
         guard let list = value.arrayValue else { throw wrong(key, expected, value) }
         var found: [SequenceBias] = []
         for pair in list {
-            guard let parts = pair.arrayValue, parts.count == 2, parts[0].arrayValue != nil, let bias = parts[1].doubleValue
+            guard let parts = pair.arrayValue, parts.count == 2, parts[0].arrayValue != nil,
+                let bias = parts[1].doubleValue
             else { throw wrong(key, expected, value) }
             let tokens = try ids(parts[0], key, expected)
             found.removeAll { $0.tokens == tokens }

@@ -20,7 +20,8 @@ extension Session {
         }
         guard adapter.table.fold_weight != nil, adapter.seam == SEAM_PROJECTION else {
             throw SeamError(
-                .unsupported, "adapter \"\(adapter.factory.id)\" is not linear in the weights of projections: it cannot be merged",
+                .unsupported,
+                "adapter \"\(adapter.factory.id)\" is not linear in the weights of projections: it cannot be merged",
                 origin: adapter.origin)
         }
         try setMerged(merged.union([ObjectIdentifier(adapter)]))
@@ -45,7 +46,8 @@ extension Session {
     public func requireUnmerged(toBe action: String) throws {
         guard let adapter = adapters.first(where: isMerged) else { return }
         throw SeamError(
-            .invalidArgument, "adapter \"\(adapter.factory.id)\" is merged into the weights: unmerge it before it is \(action)")
+            .invalidArgument,
+            "adapter \"\(adapter.factory.id)\" is merged into the weights: unmerge it before it is \(action)")
     }
 
     /// Throws `.invalidArgument` where merging some of the adapters gives something else than running all of them.
@@ -55,12 +57,14 @@ extension Session {
             // A later adapter reads the input that this one made, which merged weights do not show.
             let changesInput = adapter.phases.contains { $0 & Phase.before != 0 }
             for (other, rival) in adapters.enumerated() where !merged.contains(ObjectIdentifier(rival)) {
-                guard other < position || changesInput, let shared = rival.points.first(where: { own.contains($0.path) })
+                guard other < position || changesInput,
+                    let shared = rival.points.first(where: { own.contains($0.path) })
                 else { continue }
                 let place = other < position ? "runs before it" : "would read its input unchanged"
                 throw SeamError(
                     .invalidArgument,
-                    "adapter \"\(adapter.factory.id)\" cannot be merged while \"\(rival.factory.id)\" \(place) at \"\(shared.path)\" unmerged")
+                    "adapter \"\(adapter.factory.id)\" cannot be merged while \"\(rival.factory.id)\" \(place) at \"\(shared.path)\" unmerged"
+                )
             }
         }
     }
@@ -74,17 +78,22 @@ extension Session {
         var result: [Int: Tensor] = [:]
         for adapter in adapters {
             guard adapter.parameters.variables.isEmpty, backbone.isFrozen else {
-                throw SeamError(.invalidArgument, "adapter \"\(adapter.factory.id)\" or the backbone is in training: end that first")
+                throw SeamError(
+                    .invalidArgument, "adapter \"\(adapter.factory.id)\" or the backbone is in training: end that first"
+                )
             }
             for (own, index) in try adapter.pointIndices(in: backbone.info).enumerated() {
                 let place = points[index]
                 guard let name = place.weightParameter, users[name] == 1, let weight = indices[name] else {
                     throw SeamError(
                         .unsupported,
-                        "adapter \"\(adapter.factory.id)\" cannot be merged: the matrix of \"\(place.path)\" is \(place.weightParameter == nil ? "no parameter of the backbone" : "also that of other points")")
+                        "adapter \"\(adapter.factory.id)\" cannot be merged: the matrix of \"\(place.path)\" is \(place.weightParameter == nil ? "no parameter of the backbone" : "also that of other points")"
+                    )
                 }
                 let context = makeContext(recordsGradients: false)
-                func current(_ index: Int) -> Tensor { result[index] ?? backbone.parameters.entries[index].tensor.detached }
+                func current(_ index: Int) -> Tensor {
+                    result[index] ?? backbone.parameters.entries[index].tensor.detached
+                }
                 let matrix = place.isTransposed ? try context.permute(current(weight), [1, 0]) : current(weight)
                 let biasIndex = place.biasParameter.flatMap { indices[$0] }
                 let (folded, bias) = try adapter.fold(context, point: own, weight: matrix, bias: biasIndex.map(current))
@@ -129,11 +138,13 @@ extension Adapter {
         }
         guard let handle = io.folded_weight else {
             throw SeamError(
-                .plugin, "adapter \"\(factory.id)\" returned NULL for folded_weight of \"\(points[point].path)\"", origin: origin)
+                .plugin, "adapter \"\(factory.id)\" returned NULL for folded_weight of \"\(points[point].path)\"",
+                origin: origin)
         }
         guard bias != nil || io.folded_bias == nil else {
             throw SeamError(
-                .plugin, "adapter \"\(factory.id)\" gives a bias to \"\(points[point].path)\", which has none", origin: origin)
+                .plugin, "adapter \"\(factory.id)\" gives a bias to \"\(points[point].path)\", which has none",
+                origin: origin)
         }
         return (
             try checked(handle, weight.shape, "folded_weight"),

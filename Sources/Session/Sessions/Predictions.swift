@@ -30,12 +30,14 @@ extension Session {
         let index = try context.constant(places.map(Int32.init), [places.count])
         func picked(_ x: Tensor) throws -> Tensor {
             let rows = try context.reshape(x, [x.shape[0] * x.shape[1], x.shape[2]])
-            return context.retain(places.count == rows.shape[0] ? rows : try context.indexSelect(rows, axis: 0, index: index))
+            return context.retain(
+                places.count == rows.shape[0] ? rows : try context.indexSelect(rows, axis: 0, index: index))
         }
         let scores: Tensor
         if backbone.hasSeparateHead, !backbone.info.isOpaque {
             let input = try decoderInput(context, batch, encoded: encoded, training: training)
-            let hidden = try input.map { try backbone.decodeHidden(pass(context, training: training), $0) }
+            let hidden =
+                try input.map { try backbone.decodeHidden(pass(context, training: training), $0) }
                 ?? encodeAdapted(context, batch, training: training)
             scores = try backbone.head(pass(context, training: training), hidden: try picked(hidden))
         } else {
@@ -48,7 +50,8 @@ extension Session {
         let scores = try classify(context, batch, training: training)
         if let stranger = batch.classes.first(where: { $0 < 0 || $0 >= classes }) {
             throw SeamError(
-                .invalidArgument, "the classes must be 0 ... \(classes - 1), as the attached adapter has them, found \(stranger)")
+                .invalidArgument,
+                "the classes must be 0 ... \(classes - 1), as the attached adapter has them, found \(stranger)")
         }
         return Predictions(
             scores: scores, targets: context.retain(try context.constant(batch.classes, [batch.count])),
@@ -79,7 +82,8 @@ extension Session {
         var sums = [(logProbability: Double, count: Int, correct: Int)](repeating: (0, 0, 0), count: batch.count)
         for (row, example) in predictions.examples.enumerated() {
             guard !losses[row].isNaN else {
-                throw SeamError(.numeric, "logits of example \(example) to score: expected numbers, found NaN or infinity")
+                throw SeamError(
+                    .numeric, "logits of example \(example) to score: expected numbers, found NaN or infinity")
             }
             sums[example].logProbability -= Double(losses[row])
             sums[example].count += 1

@@ -21,7 +21,9 @@ struct Prefix {
         }
     }
 
-    private func check(_ tensor: Tensor?, on attention: PrefixAttention, after before: Tensor?, from adapter: Adapter) throws {
+    private func check(_ tensor: Tensor?, on attention: PrefixAttention, after before: Tensor?, from adapter: Adapter)
+        throws
+    {
         let site = adapter.site
         let layers = site.prefixLayers[attention.rawValue]
         let expected: String
@@ -35,14 +37,20 @@ struct Prefix {
             }
             if layers > 0, tensor.dtype == .f32, tensor.shape.count == 5, tensor.shape[3] > 0,
                 tensor.shape == [layers, 2, site.kvHeads, tensor.shape[3], site.headDim]
-            { return }
-            expected = layers > 0 ? "f32 [\(layers), 2, \(site.kvHeads), prefix, \(site.headDim)]"
+            {
+                return
+            }
+            expected =
+                layers > 0
+                ? "f32 [\(layers), 2, \(site.kvHeads), prefix, \(site.headDim)]"
                 : "NULL, since the backbone takes no prefix there"
         }
         throw failure(tensor.map { "\($0.dtype.name) \($0.shape)" } ?? "NULL", expected, attention, adapter)
     }
 
-    private func failure(_ found: String, _ expected: String, _ attention: PrefixAttention, _ adapter: Adapter) -> SeamError {
+    private func failure(_ found: String, _ expected: String, _ attention: PrefixAttention, _ adapter: Adapter)
+        -> SeamError
+    {
         SeamError(
             .plugin,
             "adapter \"\(adapter.factory.id)\" must return the prefix of \(attention) attention as \(expected), found \(found)",
@@ -89,7 +97,8 @@ extension Session {
         guard first.seam == SEAM_ATTENTION_PREFIX else {
             throw SeamError(
                 .invalidArgument,
-                "adapter \"\(first.factory.id)\" weights the tokens of a prefix and none is attached before it: attach a prefix first, for example prefix-tuning or residual-prefix")
+                "adapter \"\(first.factory.id)\" weights the tokens of a prefix and none is attached before it: attach a prefix first, for example prefix-tuning or residual-prefix"
+            )
         }
         let context = makeContext(recordsGradients: false)
         let own = adapters.filter { $0.seam == SEAM_ATTENTION_PREFIX }
@@ -99,13 +108,15 @@ extension Session {
             guard limit == 0 || found <= limit else {
                 throw SeamError(
                     .invalidArgument,
-                    "the prefix of \(attention) attention has \(found) tokens and takes their positions: this backbone leaves room for at most \(limit)")
+                    "the prefix of \(attention) attention has \(found) tokens and takes their positions: this backbone leaves room for at most \(limit)"
+                )
             }
         }
         for adapter in adapters where adapter.seam == SEAM_PREFIX_TOKENS && adapter.prefixLength != lengths {
             throw SeamError(
                 .incompatible,
-                "adapter \"\(adapter.factory.id)\" was made for a prefix of \(Self.described(adapter.prefixLength)), the one attached has \(Self.described(lengths))")
+                "adapter \"\(adapter.factory.id)\" was made for a prefix of \(Self.described(adapter.prefixLength)), the one attached has \(Self.described(lengths))"
+            )
         }
         return try Self.prefix(of: adapters, in: context).lengths
     }

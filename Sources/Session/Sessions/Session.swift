@@ -32,7 +32,8 @@ public final class Session {
         guard adapter.seam != SEAM_DECODER_OUTPUT || backbone.info.architecture == .encoderOnly else {
             throw SeamError(
                 .unsupported,
-                "adapter \"\(adapter.factory.id)\" is on decoder.output: with a backbone that is not encoder-only it is run on features, not attached to a session")
+                "adapter \"\(adapter.factory.id)\" is on decoder.output: with a backbone that is not encoder-only it is run on features, not attached to a session"
+            )
         }
         guard backbone.info.seams.contains(adapter.seam) else {
             throw SeamError(.unsupported, "the backbone has no seam \"\(adapter.seam)\"")
@@ -42,7 +43,8 @@ public final class Session {
         {
             throw SeamError(
                 .incompatible,
-                "adapter \"\(adapter.factory.id)\" was made for \(adapter.classes) classes, \"\(other.factory.id)\", which is attached, for \(other.classes)")
+                "adapter \"\(adapter.factory.id)\" was made for \(adapter.classes) classes, \"\(other.factory.id)\", which is attached, for \(other.classes)"
+            )
         }
         let index = position ?? adapters.count
         guard index >= 0, index <= adapters.count else {
@@ -75,7 +77,8 @@ public final class Session {
     private func change(to changed: [Adapter]) throws {
         if let adapter = adapters.first(where: { own in isMerged(own) && !changed.contains { $0 === own } }) {
             throw SeamError(
-                .invalidArgument, "adapter \"\(adapter.factory.id)\" is merged into the weights: unmerge it before it is detached")
+                .invalidArgument,
+                "adapter \"\(adapter.factory.id)\" is merged into the weights: unmerge it before it is detached")
         }
         try Self.checkOrder(of: changed, merged: merged)
         // Merged adapters at the same points are computed in their order.
@@ -209,7 +212,8 @@ public final class Session {
     public func classify(_ context: Context, _ batch: Batch, training: Bool = false) throws -> Tensor {
         guard classes > 0 else {
             throw SeamError(
-                .invalidArgument, "a classification needs an adapter on decoder.output, for example linear-head: none is attached")
+                .invalidArgument,
+                "a classification needs an adapter on decoder.output, for example linear-head: none is attached")
         }
         let hidden = try pool(context, batch, training: training)
         var scores = try context.full(0, .f32, [batch.count, classes])
@@ -299,7 +303,8 @@ public final class Session {
         try info.requireDecoder()
         let prompts = info.architecture == .decoderOnly ? batch.texts : nil
         let longest = prompts?.map(\.count).max() ?? 0
-        let prefix = info.maxPrefixLength[PrefixAttention.decoder.rawValue] > 0
+        let prefix =
+            info.maxPrefixLength[PrefixAttention.decoder.rawValue] > 0
             ? prefixLength[PrefixAttention.decoder.rawValue] : 0
         var options = options
         if info.maxTargetPositions > 0 {
@@ -314,7 +319,8 @@ public final class Session {
         if prompts == nil, let length = options.maxLength, length <= 1 {
             throw SeamError(
                 .invalidArgument,
-                "max_length, which counts the start token, is \(length): there is no room for new ones; set max_new_tokens")
+                "max_length, which counts the start token, is \(length): there is no room for new ones; set max_new_tokens"
+            )
         }
         // Before the backbone makes room for what will be generated.
         try options.validate(vocabularySize: info.vocabSize)
@@ -329,7 +335,9 @@ public final class Session {
     private func checkRoom(_ positions: Int, prefix: Int, prompt: Int, _ options: GenerationOptions) throws {
         let total = backbone.info.maxTargetPositions
         guard positions > prompt else {
-            let taken = [prompt > 0 ? "the longest prompt takes \(prompt)" : nil, prefix > 0 ? "the prefix \(prefix)" : nil]
+            let taken = [
+                prompt > 0 ? "the longest prompt takes \(prompt)" : nil, prefix > 0 ? "the prefix \(prefix)" : nil,
+            ]
             throw SeamError(
                 .invalidArgument,
                 "there is no room for new tokens: of the backbone's \(total) positions "
@@ -338,7 +346,9 @@ public final class Session {
         guard options.maxLength == nil, !options.fitsRoom, options.maxNewTokens > positions - prompt else { return }
         let limit = positions - prompt
         let taken = [prefix > 0 ? "the prefix" : nil, prompt > 0 ? "the prompts" : nil].compactMap { $0 }
-        let room = taken.isEmpty ? "the backbone's \(limit) target positions"
+        let room =
+            taken.isEmpty
+            ? "the backbone's \(limit) target positions"
             : "\(limit) positions, which \(taken.joined(separator: " and ")) leave\(taken.count == 1 && prefix > 0 ? "s" : "") of the backbone's \(total)"
         throw SeamError(.invalidArgument, "max_new_tokens must be at most \(room), found \(options.maxNewTokens)")
     }

@@ -108,12 +108,18 @@ final class SessionStepper: DecoderStepper {
     func reorder(rows: [Int32]) throws {
         defer { context.reset() }
         let index = try context.constant(rows, [rows.count])
-        func selected(_ x: Tensor?) throws -> Tensor? { try x.map { try context.indexSelect($0, axis: 0, index: index) } }
+        func selected(_ x: Tensor?) throws -> Tensor? {
+            try x.map { try context.indexSelect($0, axis: 0, index: index) }
+        }
         encoderMask = try selected(encoderMask)
         mask = try selected(mask)
         if !counts.isEmpty { counts = rows.map { counts[Int($0)] } }
         if state == nil || isFirst { encoderHidden = try selected(encoderHidden) }
-        if let state { try state.select(session.pass(context), rows: rows) } else { histories = rows.map { histories[Int($0)] } }
+        if let state {
+            try state.select(session.pass(context), rows: rows)
+        } else {
+            histories = rows.map { histories[Int($0)] }
+        }
     }
 }
 

@@ -29,7 +29,8 @@ extension Session {
         guard !names.isEmpty else { return }
         runtime.log?(
             .warning,
-            "\(owner): the loss of \(step) does not reach the trained parameter\(names.count > 1 ? "s" : "") \(listed(names, ", ")), which \(names.count > 1 ? "are" : "is") not updated")
+            "\(owner): the loss of \(step) does not reach the trained parameter\(names.count > 1 ? "s" : "") \(listed(names, ", ")), which \(names.count > 1 ? "are" : "is") not updated"
+        )
     }
 }
 

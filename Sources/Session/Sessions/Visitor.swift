@@ -112,7 +112,8 @@ final class Visitor {
                 throw SeamError(.plugin, "a visit was given NULL for its pass or itself", origin: backbone.origin)
             }
             try visit(
-                current, try bounded(pass, atLeast: SEAM_PASS_SIZE_1_0, "the seam_pass of a visit", origin: backbone.origin), io)
+                current,
+                try bounded(pass, atLeast: SEAM_PASS_SIZE_1_0, "the seam_pass of a visit", origin: backbone.origin), io)
         } catch {
             // In the place of what the plugin latched: this says whose fault it is.
             current.context.failure = error as? SeamError ?? SeamError(.internal, "\(error)", origin: backbone.origin)

@@ -98,11 +98,19 @@ def model_case(name, classes, train, test, width, offset=0.0, scales=None, dista
     assert (ordered[:, -1] - ordered[:, -2]).min() > 1e-3, f"{name}: a held-out example stands on the border"
     centroid = NearestCentroid().fit(features, labels)
     return {
-        "name": name, "classes": classes, "width": width, "c": c, "standardize": standardize,
-        "features": numbers(features), "labels": labels.tolist(), "held_out": numbers(held_out),
-        "coefficients": coefficients.ravel().tolist(), "intercepts": intercepts.tolist(),
+        "name": name,
+        "classes": classes,
+        "width": width,
+        "c": c,
+        "standardize": standardize,
+        "features": numbers(features),
+        "labels": labels.tolist(),
+        "held_out": numbers(held_out),
+        "coefficients": coefficients.ravel().tolist(),
+        "intercepts": intercepts.tolist(),
         "predictions": scores.argmax(axis=1).tolist(),
-        "centroids": centroid.centroids_.ravel().tolist(), "nearest": centroid.predict(held_out).tolist(),
+        "centroids": centroid.centroids_.ravel().tolist(),
+        "nearest": centroid.predict(held_out).tolist(),
     }
 
 
@@ -126,5 +134,8 @@ json.dump(
         "spreads": [spread_case([0.5, 0.5]), spread_case([1.0, 2.0, 4.0]), spread_case(rng.random(7).tolist())],
         "models": list(model_cases()),
     },
-    sys.stdout, indent=None, separators=(",", ":"))
+    sys.stdout,
+    indent=None,
+    separators=(",", ":"),
+)
 print()

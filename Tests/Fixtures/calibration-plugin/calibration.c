@@ -53,27 +53,51 @@ static void prepare(void *self, const seam_pass *pass, seam_prepare *io) {
 
 static const char *const seams[] = {SEAM_DECODER_OUTPUT, SEAM_ENCODER_OUTPUT};
 
-static const seam_adapter_factory calibration = {
-    .struct_size = sizeof(seam_adapter_factory), .id = "test-calibration",
-    .summary = "Takes off the scores of an empty text.", .seams = seams, .seam_count = 2, .create = create,
-    .destroy = free, .parameter_count = one_parameter, .parameter = shift, .forward = forward, .prepare = prepare};
+static const seam_adapter_factory calibration = {.struct_size = sizeof(seam_adapter_factory),
+                                                 .id = "test-calibration",
+                                                 .summary = "Takes off the scores of an empty text.",
+                                                 .seams = seams,
+                                                 .seam_count = 2,
+                                                 .create = create,
+                                                 .destroy = free,
+                                                 .parameter_count = one_parameter,
+                                                 .parameter = shift,
+                                                 .forward = forward,
+                                                 .prepare = prepare};
 
 /* Without prepare: nothing sets its parameter. */
-static const seam_adapter_factory constant = {
-    .struct_size = sizeof(seam_adapter_factory), .id = "test-constant", .summary = "Takes off nothing.",
-    .seams = seams, .seam_count = 2, .create = create, .destroy = free, .parameter_count = one_parameter,
-    .parameter = shift, .forward = forward};
+static const seam_adapter_factory constant = {.struct_size = sizeof(seam_adapter_factory),
+                                              .id = "test-constant",
+                                              .summary = "Takes off nothing.",
+                                              .seams = seams,
+                                              .seam_count = 2,
+                                              .create = create,
+                                              .destroy = free,
+                                              .parameter_count = one_parameter,
+                                              .parameter = shift,
+                                              .forward = forward};
 
-static const seam_adapter_factory unused = {
-    .struct_size = sizeof(seam_adapter_factory), .id = "test-unused", .summary = "Trains half of its parameters.",
-    .seams = seams, .seam_count = 2, .create = create, .destroy = free, .parameter_count = two_parameters,
-    .parameter = used_and_unused, .forward = forward};
+static const seam_adapter_factory unused = {.struct_size = sizeof(seam_adapter_factory),
+                                            .id = "test-unused",
+                                            .summary = "Trains half of its parameters.",
+                                            .seams = seams,
+                                            .seam_count = 2,
+                                            .create = create,
+                                            .destroy = free,
+                                            .parameter_count = two_parameters,
+                                            .parameter = used_and_unused,
+                                            .forward = forward};
 
 static const seam_adapter_factory *const adapters[] = {&calibration, &constant, &unused};
 
-static const seam_plugin plugin = {
-    .struct_size = sizeof(seam_plugin), .abi_major = SEAM_ABI_MAJOR, .abi_minor = SEAM_ABI_MINOR,
-    .id = "org.seamkit.test.calibration", .version = "1.0.0", .license = "Apache-2.0",
-    .summary = "For tests of fitting.", .adapters = adapters, .adapter_count = 3};
+static const seam_plugin plugin = {.struct_size = sizeof(seam_plugin),
+                                   .abi_major = SEAM_ABI_MAJOR,
+                                   .abi_minor = SEAM_ABI_MINOR,
+                                   .id = "org.seamkit.test.calibration",
+                                   .version = "1.0.0",
+                                   .license = "Apache-2.0",
+                                   .summary = "For tests of fitting.",
+                                   .adapters = adapters,
+                                   .adapter_count = 3};
 
 const seam_plugin *seam_plugin_entry(void) { return &plugin; }

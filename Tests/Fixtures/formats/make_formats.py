@@ -38,8 +38,18 @@ def write_model(path: Path) -> None:
     """A T5 of 12 words and 8 features."""
     torch.manual_seed(0)
     config = T5Config(
-        vocab_size=len(WORDS), d_model=8, d_kv=4, d_ff=8, num_layers=1, num_decoder_layers=1, num_heads=2,
-        relative_attention_num_buckets=4, pad_token_id=1, eos_token_id=2, decoder_start_token_id=1)
+        vocab_size=len(WORDS),
+        d_model=8,
+        d_kv=4,
+        d_ff=8,
+        num_layers=1,
+        num_decoder_layers=1,
+        num_heads=2,
+        relative_attention_num_buckets=4,
+        pad_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=1,
+    )
     T5ForConditionalGeneration(config).save_pretrained(path)
     tokenizer = Tokenizer(WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = WhitespaceSplit()
@@ -68,9 +78,23 @@ def main() -> None:
     Path("words.json").write_text(json.dumps({"negative": ["bad"], "positive": ["good"]}) + "\n")
 
     # Two adapters of a run that was stopped: its checkpoint, and the folder of adapters of one that went on to the end.
-    run = ["train", "--model", "model", "--train", "pairs.jsonl", "--batch-size", "2",
-           "--adapter", "repcali+prefix-tuning", "--learning-rate", "0.1",
-           "--option", "prefix-tuning.prefix_length=2", "--option", "prefix-tuning.mlp_hidden_size=2"]
+    run = [
+        "train",
+        "--model",
+        "model",
+        "--train",
+        "pairs.jsonl",
+        "--batch-size",
+        "2",
+        "--adapter",
+        "repcali+prefix-tuning",
+        "--learning-rate",
+        "0.1",
+        "--option",
+        "prefix-tuning.prefix_length=2",
+        "--option",
+        "prefix-tuning.mlp_hidden_size=2",
+    ]
     stopped = subprocess.Popen([program, *run, "--steps", STEPS, "--checkpoint-every", "5", "--output", "stopped"])
     while not Path("stopped/checkpoint/trainer_state.json").exists():
         time.sleep(0.001)
@@ -78,12 +102,43 @@ def main() -> None:
     stopped.wait()
     seam(*run, "--steps", "20", "--output", "pair")
     # An adapter alone.
-    seam("train", "--model", "model", "--train", "pairs.jsonl", "--adapter", "repcali", "--learning-rate", "0.1",
-         "--steps", "20", "--output", "one")
+    seam(
+        "train",
+        "--model",
+        "model",
+        "--train",
+        "pairs.jsonl",
+        "--adapter",
+        "repcali",
+        "--learning-rate",
+        "0.1",
+        "--steps",
+        "20",
+        "--output",
+        "one",
+    )
     # A classifier with its task, and the cache of the model's answers.
-    seam("fewshot", "--model", "model", "--train", "reviews.jsonl", "--test", "reviews.jsonl",
-         "--verbalizer", "words.json", "--template", "{text} it was [MASK]", "--option", "projection_width=2",
-         "--shots", "2", "--seeds", "1", "--output", "fewshot")
+    seam(
+        "fewshot",
+        "--model",
+        "model",
+        "--train",
+        "reviews.jsonl",
+        "--test",
+        "reviews.jsonl",
+        "--verbalizer",
+        "words.json",
+        "--template",
+        "{text} it was [MASK]",
+        "--option",
+        "projection_width=2",
+        "--shots",
+        "2",
+        "--seeds",
+        "1",
+        "--output",
+        "fewshot",
+    )
     for unneeded in ("*.svg", ".*.tmp-*", "results.*", ".seam-lock"):
         for path in Path().rglob(unneeded):
             path.unlink()

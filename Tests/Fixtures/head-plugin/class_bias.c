@@ -66,12 +66,20 @@ static const seam_option start_option = {
 static const seam_option *const options[] = {&start_option};
 static const char *const seams[] = {SEAM_DECODER_OUTPUT};
 
-#define FACTORY(variable, factory_id, prepare_or_null)                                                                 \
-  static const seam_adapter_factory variable = {                                                                       \
-      .struct_size = sizeof(seam_adapter_factory), .id = factory_id,                                                   \
-      .summary = "Adds a number to each class's score.", .seams = seams, .seam_count = 1, .options = options,          \
-      .option_count = 1, .create = create, .destroy = free, .parameter_count = parameter_count,                        \
-      .parameter = parameter, .forward = forward, .prepare = prepare_or_null}
+#define FACTORY(variable, factory_id, prepare_or_null)                                             \
+  static const seam_adapter_factory variable = {.struct_size = sizeof(seam_adapter_factory),       \
+                                                .id = factory_id,                                  \
+                                                .summary = "Adds a number to each class's score.", \
+                                                .seams = seams,                                    \
+                                                .seam_count = 1,                                   \
+                                                .options = options,                                \
+                                                .option_count = 1,                                 \
+                                                .create = create,                                  \
+                                                .destroy = free,                                   \
+                                                .parameter_count = parameter_count,                \
+                                                .parameter = parameter,                            \
+                                                .forward = forward,                                \
+                                                .prepare = prepare_or_null}
 
 FACTORY(current, "test-class-bias", prepare);
 /* Without prepare: it starts from zeros. */

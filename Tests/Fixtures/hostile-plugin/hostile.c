@@ -94,10 +94,17 @@ static seam_requirements requirements;
 static seam_plugin plugin;
 
 static void fill_options(void) {
-  strength = (seam_option){.struct_size = sizeof strength, .kind = SEAM_OPTION_DOUBLE, .name = "strength",
-                           .default_value = "1.0", .doc = "Means nothing."};
-  spare = (seam_option){.struct_size = sizeof spare, .kind = SEAM_OPTION_STRING, .name = "spare",
-                        .default_value = "\"a\"", .choices = "a|b", .doc = "Means nothing."};
+  strength = (seam_option){.struct_size = sizeof strength,
+                           .kind = SEAM_OPTION_DOUBLE,
+                           .name = "strength",
+                           .default_value = "1.0",
+                           .doc = "Means nothing."};
+  spare = (seam_option){.struct_size = sizeof spare,
+                        .kind = SEAM_OPTION_STRING,
+                        .name = "spare",
+                        .default_value = "\"a\"",
+                        .choices = "a|b",
+                        .doc = "Means nothing."};
   if (is("option twice")) spare.name = "strength";
   if (is("option without a name")) spare.name = NULL;
   if (is("option with capitals")) spare.name = "Spare";
@@ -115,8 +122,11 @@ static void fill_options(void) {
 }
 
 static void fill_methods(void) {
-  first = (seam_method){.struct_size = sizeof first, .name = "first", .doc = "Does nothing.",
-                        .signature = "void (void *, const seam_pass *)", .function = (void (*)(void))nothing};
+  first = (seam_method){.struct_size = sizeof first,
+                        .name = "first",
+                        .doc = "Does nothing.",
+                        .signature = "void (void *, const seam_pass *)",
+                        .function = (void (*)(void))nothing};
   second = first;
   second.name = "second";
   if (is("method twice")) second.name = "first";
@@ -129,16 +139,30 @@ static void fill_methods(void) {
 const seam_plugin *seam_plugin_entry(void) {
   static char long_name[300];
   memset(long_name, 'a', sizeof long_name - 1);
-  factory = (seam_adapter_factory){
-      .struct_size = sizeof factory, .id = "test-hostile", .summary = "Breaks a rule.", .seams = seams,
-      .seam_count = 1, .options = options, .option_count = 2, .methods = methods, .method_count = 2,
-      .create = create, .destroy = destroy, .parameter_count = parameter_count, .parameter = parameter,
-      .forward = forward};
+  factory = (seam_adapter_factory){.struct_size = sizeof factory,
+                                   .id = "test-hostile",
+                                   .summary = "Breaks a rule.",
+                                   .seams = seams,
+                                   .seam_count = 1,
+                                   .options = options,
+                                   .option_count = 2,
+                                   .methods = methods,
+                                   .method_count = 2,
+                                   .create = create,
+                                   .destroy = destroy,
+                                   .parameter_count = parameter_count,
+                                   .parameter = parameter,
+                                   .forward = forward};
   seams[0] = seams[1] = SEAM_DECODER_OUTPUT;
-  plugin = (seam_plugin){
-      .struct_size = sizeof plugin, .abi_major = SEAM_ABI_MAJOR, .abi_minor = SEAM_ABI_MINOR,
-      .id = "org.seamkit.test.hostile", .version = "1.0.0", .license = "Apache-2.0", .summary = "For tests of limits.",
-      .adapters = adapters, .adapter_count = 1};
+  plugin = (seam_plugin){.struct_size = sizeof plugin,
+                         .abi_major = SEAM_ABI_MAJOR,
+                         .abi_minor = SEAM_ABI_MINOR,
+                         .id = "org.seamkit.test.hostile",
+                         .version = "1.0.0",
+                         .license = "Apache-2.0",
+                         .summary = "For tests of limits.",
+                         .adapters = adapters,
+                         .adapter_count = 1};
   fill_options();
   fill_methods();
   needed[0] = "";

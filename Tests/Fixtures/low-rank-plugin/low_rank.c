@@ -142,43 +142,83 @@ static void along_forward(void *self, const seam_pass *pass, seam_forward *io) {
 
 /* ---- The tables */
 
-static const seam_option rank = {
-    .struct_size = sizeof rank, .kind = SEAM_OPTION_INT, .name = "rank", .default_value = "4", .minimum = 1,
-    .maximum = 65536, .doc = "Rows of A and columns of B."};
-static const seam_option scale = {
-    .struct_size = sizeof scale, .kind = SEAM_OPTION_DOUBLE, .name = "scale", .default_value = "1.0",
-    .doc = "What the update is multiplied by."};
+static const seam_option rank = {.struct_size = sizeof rank,
+                                 .kind = SEAM_OPTION_INT,
+                                 .name = "rank",
+                                 .default_value = "4",
+                                 .minimum = 1,
+                                 .maximum = 65536,
+                                 .doc = "Rows of A and columns of B."};
+static const seam_option scale = {.struct_size = sizeof scale,
+                                  .kind = SEAM_OPTION_DOUBLE,
+                                  .name = "scale",
+                                  .default_value = "1.0",
+                                  .doc = "What the update is multiplied by."};
 static const seam_option *const low_rank_options[] = {&rank, &scale};
 static const char *const projections[] = {SEAM_PROJECTION};
 static const char *const layers[] = {SEAM_LAYER_OUTPUT};
 
-static const seam_adapter_factory low_rank = {
-    .struct_size = sizeof low_rank, .id = "low-rank", .summary = "A low-rank update of projections (Hu et al. 2021).",
-    .seams = projections, .seam_count = 1, .options = low_rank_options, .option_count = 2, .create = create,
-    .destroy = free, .parameter_count = low_rank_parameter_count, .parameter = low_rank_parameter,
-    .forward = low_rank_forward, .default_targets = "q|v", .fold_weight = low_rank_fold_weight};
-static const seam_adapter_factory scale_input = {
-    .struct_size = sizeof scale_input, .id = "scale-input", .summary = "Scales what projections read.",
-    .seams = projections, .seam_count = 1, .create = create, .destroy = free, .parameter_count = one_for_each_point,
-    .parameter = scale_parameter, .forward = scale_forward, .phases = before, .fold_weight = scale_fold_weight};
-static const seam_adapter_factory steer = {
-    .struct_size = sizeof steer, .id = "steer", .summary = "Adds a vector to the tokens that leave a layer.",
-    .seams = layers, .seam_count = 1, .create = create, .destroy = free, .parameter_count = one_for_each_point,
-    .parameter = steer_parameter, .forward = steer_forward};
-static const seam_adapter_factory along = {
-    .struct_size = sizeof along, .id = "steer-along", .summary = "Adds a multiple of one vector to layers.",
-    .seams = layers, .seam_count = 1, .create = create, .destroy = free, .parameter_count = along_parameter_count,
-    .parameter = along_parameter, .forward = along_forward};
+static const seam_adapter_factory low_rank = {.struct_size = sizeof low_rank,
+                                              .id = "low-rank",
+                                              .summary = "A low-rank update of projections (Hu et al. 2021).",
+                                              .seams = projections,
+                                              .seam_count = 1,
+                                              .options = low_rank_options,
+                                              .option_count = 2,
+                                              .create = create,
+                                              .destroy = free,
+                                              .parameter_count = low_rank_parameter_count,
+                                              .parameter = low_rank_parameter,
+                                              .forward = low_rank_forward,
+                                              .default_targets = "q|v",
+                                              .fold_weight = low_rank_fold_weight};
+static const seam_adapter_factory scale_input = {.struct_size = sizeof scale_input,
+                                                 .id = "scale-input",
+                                                 .summary = "Scales what projections read.",
+                                                 .seams = projections,
+                                                 .seam_count = 1,
+                                                 .create = create,
+                                                 .destroy = free,
+                                                 .parameter_count = one_for_each_point,
+                                                 .parameter = scale_parameter,
+                                                 .forward = scale_forward,
+                                                 .phases = before,
+                                                 .fold_weight = scale_fold_weight};
+static const seam_adapter_factory steer = {.struct_size = sizeof steer,
+                                           .id = "steer",
+                                           .summary = "Adds a vector to the tokens that leave a layer.",
+                                           .seams = layers,
+                                           .seam_count = 1,
+                                           .create = create,
+                                           .destroy = free,
+                                           .parameter_count = one_for_each_point,
+                                           .parameter = steer_parameter,
+                                           .forward = steer_forward};
+static const seam_adapter_factory along = {.struct_size = sizeof along,
+                                           .id = "steer-along",
+                                           .summary = "Adds a multiple of one vector to layers.",
+                                           .seams = layers,
+                                           .seam_count = 1,
+                                           .create = create,
+                                           .destroy = free,
+                                           .parameter_count = along_parameter_count,
+                                           .parameter = along_parameter,
+                                           .forward = along_forward};
 static const seam_adapter_factory *const adapters[] = {&low_rank, &scale_input, &steer, &along};
 
 static const char *const operations[] = {"linear_low_rank"};
 static const seam_requirements requirements = {
     .struct_size = sizeof requirements, .operations = operations, .operation_count = 1};
 
-static const seam_plugin plugin = {
-    .struct_size = sizeof plugin, .abi_major = SEAM_ABI_MAJOR, .abi_minor = SEAM_ABI_MINOR,
-    .id = "org.seamkit.test.low-rank", .version = "1.0.0", .license = "Apache-2.0",
-    .summary = "Adapters inside the layers, for tests.", .adapters = adapters, .adapter_count = 4,
-    .requirements = &requirements};
+static const seam_plugin plugin = {.struct_size = sizeof plugin,
+                                   .abi_major = SEAM_ABI_MAJOR,
+                                   .abi_minor = SEAM_ABI_MINOR,
+                                   .id = "org.seamkit.test.low-rank",
+                                   .version = "1.0.0",
+                                   .license = "Apache-2.0",
+                                   .summary = "Adapters inside the layers, for tests.",
+                                   .adapters = adapters,
+                                   .adapter_count = 4,
+                                   .requirements = &requirements};
 
 const seam_plugin *seam_plugin_entry(void) { return &plugin; }

@@ -48,21 +48,38 @@ static void fold_weight(void *self, const seam_pass *pass, seam_fold_weight *io)
   if (is(self, "failure")) pass->ops->fail(pass->ctx, SEAM_NUMERIC, "it does not want to");
 }
 
-static const seam_option mode = {
-    .struct_size = sizeof mode, .kind = SEAM_OPTION_STRING, .name = "mode", .default_value = "\"none\"",
-    .doc = "What it does wrong."};
+static const seam_option mode = {.struct_size = sizeof mode,
+                                 .kind = SEAM_OPTION_STRING,
+                                 .name = "mode",
+                                 .default_value = "\"none\"",
+                                 .doc = "What it does wrong."};
 static const seam_option *const options[] = {&mode};
 static const char *const seams[] = {SEAM_PROJECTION};
 
-static const seam_adapter_factory wrong = {
-    .struct_size = sizeof wrong, .id = "wrong-points", .summary = "Wrong at points.", .seams = seams, .seam_count = 1,
-    .options = options, .option_count = 1, .create = create, .destroy = free, .parameter_count = parameter_count,
-    .parameter = parameter, .forward = forward, .phases = phases, .fold_weight = fold_weight};
+static const seam_adapter_factory wrong = {.struct_size = sizeof wrong,
+                                           .id = "wrong-points",
+                                           .summary = "Wrong at points.",
+                                           .seams = seams,
+                                           .seam_count = 1,
+                                           .options = options,
+                                           .option_count = 1,
+                                           .create = create,
+                                           .destroy = free,
+                                           .parameter_count = parameter_count,
+                                           .parameter = parameter,
+                                           .forward = forward,
+                                           .phases = phases,
+                                           .fold_weight = fold_weight};
 static const seam_adapter_factory *const adapters[] = {&wrong};
 
-static const seam_plugin plugin = {
-    .struct_size = sizeof plugin, .abi_major = SEAM_ABI_MAJOR, .abi_minor = SEAM_ABI_MINOR,
-    .id = "org.seamkit.test.wrong-points", .version = "1.0.0", .license = "Apache-2.0",
-    .summary = "Wrong at points, for tests.", .adapters = adapters, .adapter_count = 1};
+static const seam_plugin plugin = {.struct_size = sizeof plugin,
+                                   .abi_major = SEAM_ABI_MAJOR,
+                                   .abi_minor = SEAM_ABI_MINOR,
+                                   .id = "org.seamkit.test.wrong-points",
+                                   .version = "1.0.0",
+                                   .license = "Apache-2.0",
+                                   .summary = "Wrong at points, for tests.",
+                                   .adapters = adapters,
+                                   .adapter_count = 1};
 
 const seam_plugin *seam_plugin_entry(void) { return &plugin; }

@@ -41,20 +41,36 @@ static void forward(void *self, const seam_pass *pass, seam_forward *io) {
 }
 
 static const seam_option at = {
-    .struct_size = sizeof at, .kind = SEAM_OPTION_INT, .name = "at", .default_value = "0",
+    .struct_size = sizeof at,
+    .kind = SEAM_OPTION_INT,
+    .name = "at",
+    .default_value = "0",
     .doc = "Generated tokens of the first row at which it fails; -1: where they are not known."};
 static const seam_option *const options[] = {&at};
 static const char *const seams[] = {SEAM_LAYER_OUTPUT};
 
-static const seam_adapter_factory marking = {
-    .struct_size = sizeof marking, .id = "marking", .summary = "Fails at a number of generated tokens.", .seams = seams,
-    .seam_count = 1, .options = options, .option_count = 1, .create = create, .destroy = free,
-    .parameter_count = parameter_count, .parameter = parameter, .forward = forward};
+static const seam_adapter_factory marking = {.struct_size = sizeof marking,
+                                             .id = "marking",
+                                             .summary = "Fails at a number of generated tokens.",
+                                             .seams = seams,
+                                             .seam_count = 1,
+                                             .options = options,
+                                             .option_count = 1,
+                                             .create = create,
+                                             .destroy = free,
+                                             .parameter_count = parameter_count,
+                                             .parameter = parameter,
+                                             .forward = forward};
 static const seam_adapter_factory *const adapters[] = {&marking};
 
-static const seam_plugin plugin = {
-    .struct_size = sizeof plugin, .abi_major = SEAM_ABI_MAJOR, .abi_minor = SEAM_ABI_MINOR,
-    .id = "org.seamkit.test.marking", .version = "1.0.0", .license = "Apache-2.0",
-    .summary = "Shows which tokens are marked as generated.", .adapters = adapters, .adapter_count = 1};
+static const seam_plugin plugin = {.struct_size = sizeof plugin,
+                                   .abi_major = SEAM_ABI_MAJOR,
+                                   .abi_minor = SEAM_ABI_MINOR,
+                                   .id = "org.seamkit.test.marking",
+                                   .version = "1.0.0",
+                                   .license = "Apache-2.0",
+                                   .summary = "Shows which tokens are marked as generated.",
+                                   .adapters = adapters,
+                                   .adapter_count = 1};
 
 const seam_plugin *seam_plugin_entry(void) { return &plugin; }

@@ -55,10 +55,12 @@ static seam_tensor *nothing(void *self, const seam_pass *pass) {
   return NULL;
 }
 
-#define METHOD(function_name, prototype)                                             \
-  static const seam_method function_name##_method = {                                \
-      .struct_size = sizeof(seam_method), .name = #function_name,                    \
-      .signature = prototype, .doc = "For tests.", .function = (void (*)(void))function_name}
+#define METHOD(function_name, prototype)                                                 \
+  static const seam_method function_name##_method = {.struct_size = sizeof(seam_method), \
+                                                     .name = #function_name,             \
+                                                     .signature = prototype,             \
+                                                     .doc = "For tests.",                \
+                                                     .function = (void (*)(void))function_name}
 
 METHOD(add_integers, "int64_t(void *, const seam_pass *, int64_t, int64_t)");
 METHOD(weigh, "double (void *, const seam_pass *, double, int64_t, double)");
@@ -96,9 +98,7 @@ static int32_t sum(int32_t a, int32_t b) { return a + b; }
 
 static const sums sums_table = {.struct_size = sizeof sums_table, .sum = sum};
 
-static const void *extension(const char *id) {
-  return strcmp(id, "org.seamkit.test.sums/1") == 0 ? &sums_table : NULL;
-}
+static const void *extension(const char *id) { return strcmp(id, "org.seamkit.test.sums/1") == 0 ? &sums_table : NULL; }
 
 static const seam_adapter_factory *const adapters[] = {&factory};
 

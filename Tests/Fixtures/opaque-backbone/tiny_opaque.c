@@ -195,8 +195,7 @@ static void decode_vjp(void *self, const seam_pass *pass, seam_decode_vjp *io) {
         for (int j = 0; j < WIDTH; j++) dc[j] += w->attend[i][j] * du[i];
       for (int64_t i = 0; i < source; i++) count += tokens[i] != 0;
       for (int64_t i = 0; i < source; i++)
-        for (int j = 0; j < WIDTH && tokens[i] != 0; j++)
-          gradient[(b * source + i) * WIDTH + j] = dc[j] / (float)count;
+        for (int j = 0; j < WIDTH && tokens[i] != 0; j++) gradient[(b * source + i) * WIDTH + j] = dc[j] / (float)count;
     }
     io->encoder_hidden_gradient = ops->constant_f32(pass->ctx, gradient, shape, 3);
   }

@@ -19,20 +19,26 @@ enum { Q, K, V, O, OUTPUT, LAYER_POINTS };
 enum { EMBEDDING = 0, O_BIAS = 4, LAYER_WEIGHTS = 5 };
 #define WEIGHT(layer_number, which) (1 + (layer_number) * LAYER_WEIGHTS + (which))
 
-#define POINT(layer_number, seam_name, point_name, weight, bias)                                              \
-  {.struct_size = sizeof(seam_point), .stack = SEAM_STACK_DECODER, .seam = seam_name, .name = point_name,     \
-   .layer = layer_number, .input_width = WIDTH, .output_width = WIDTH, .weight_parameter = weight,            \
+#define POINT(layer_number, seam_name, point_name, weight, bias) \
+  {.struct_size = sizeof(seam_point),                            \
+   .stack = SEAM_STACK_DECODER,                                  \
+   .seam = seam_name,                                            \
+   .name = point_name,                                           \
+   .layer = layer_number,                                        \
+   .input_width = WIDTH,                                         \
+   .output_width = WIDTH,                                        \
+   .weight_parameter = weight,                                   \
    .bias_parameter = bias}
 #define NAME(n, part) "layers." #n "." part
-#define LAYER(n)                                                                                              \
-  POINT(n, SEAM_PROJECTION, "q", NAME(n, "q"), NULL), POINT(n, SEAM_PROJECTION, "k", NAME(n, "k"), NULL),     \
-      POINT(n, SEAM_PROJECTION, "v", NAME(n, "v"), NULL),                                                     \
-      POINT(n, SEAM_PROJECTION, "o", NAME(n, "o.weight"), NAME(n, "o.bias")),                                 \
+#define LAYER(n)                                                                                          \
+  POINT(n, SEAM_PROJECTION, "q", NAME(n, "q"), NULL), POINT(n, SEAM_PROJECTION, "k", NAME(n, "k"), NULL), \
+      POINT(n, SEAM_PROJECTION, "v", NAME(n, "v"), NULL),                                                 \
+      POINT(n, SEAM_PROJECTION, "o", NAME(n, "o.weight"), NAME(n, "o.bias")),                             \
       POINT(n, SEAM_LAYER_OUTPUT, "", NULL, NULL)
 static const seam_point points[LAYERS * LAYER_POINTS] = {LAYER(0), LAYER(1)};
-static const seam_point *const point_list[LAYERS * LAYER_POINTS] = {
-    &points[0], &points[1], &points[2], &points[3], &points[4],
-    &points[5], &points[6], &points[7], &points[8], &points[9]};
+static const seam_point *const point_list[LAYERS * LAYER_POINTS] = {&points[0], &points[1], &points[2], &points[3],
+                                                                    &points[4], &points[5], &points[6], &points[7],
+                                                                    &points[8], &points[9]};
 
 /* What goes on behind a point: what the visitor gives, where somebody wants it. */
 static seam_tensor *visited(const seam_visitor *visitor, const seam_pass *pass, seam_visit io) {
@@ -92,8 +98,7 @@ static void info(void *self, seam_backbone_info *out) {
 }
 
 static const char *const weights[] = {
-    "embedding",
-    "layers.0.q", "layers.0.k", "layers.0.v", "layers.0.o.weight", "layers.0.o.bias",
+    "embedding",  "layers.0.q", "layers.0.k", "layers.0.v",        "layers.0.o.weight", "layers.0.o.bias",
     "layers.1.q", "layers.1.k", "layers.1.v", "layers.1.o.weight", "layers.1.o.bias",
 };
 
@@ -123,8 +128,7 @@ static seam_tensor *layer(const seam_pass *pass, const seam_decode *io, size_t n
   seam_tensor *seen = ops->attention(pass->ctx, x[Q], x[K], x[V], NULL, io->attention_mask, 1 / sqrt((double)WIDTH), 1);
   seen = ops->reshape(pass->ctx, seen, flat, 3);
   hidden = ops->add(pass->ctx, hidden, project(io->visitor, pass, first + O, seen, own[O], own[O_BIAS]));
-  return visited(io->visitor, pass,
-                 (seam_visit){.phase = SEAM_PHASE_AFTER, .point = first + OUTPUT, .value = hidden});
+  return visited(io->visitor, pass, (seam_visit){.phase = SEAM_PHASE_AFTER, .point = first + OUTPUT, .value = hidden});
 }
 
 static void head(void *self, const seam_pass *pass, seam_head *io) {

@@ -5,9 +5,12 @@
 #include "points.c"
 #undef seam_plugin_entry
 
-static const seam_option mode = {
-    .struct_size = sizeof mode, .kind = SEAM_OPTION_STRING, .name = "mode", .default_value = "\"none\"",
-    .choices = "none|skip|point|phase|value|weight|short-visit|short-pass|null-pass", .doc = "What goes wrong."};
+static const seam_option mode = {.struct_size = sizeof mode,
+                                 .kind = SEAM_OPTION_STRING,
+                                 .name = "mode",
+                                 .default_value = "\"none\"",
+                                 .choices = "none|skip|point|phase|value|weight|short-visit|short-pass|null-pass",
+                                 .doc = "What goes wrong."};
 static const seam_option *const modes[] = {&mode};
 
 static seam_status create_wrong(const seam_host *host, seam_config *options, const seam_model *model, void **self,

@@ -13,7 +13,11 @@ import torch
 import transformers
 from transformers import GenerationConfig, GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.generation.logits_process import (
-    LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper)
+    LogitsProcessorList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 warnings.filterwarnings("ignore")
@@ -81,14 +85,20 @@ class HashModel(PreTrainedModel, GenerationMixin):
     def forward(self, input_ids=None, decoder_input_ids=None, encoder_outputs=None, **kwargs):
         c = self.config
         items = encoder_outputs.last_hidden_state[:, 0, 0].long().tolist()
-        rows = [logits_of(state_of(item, tokens), c.vocab_size, c.scale, c.bonus, c.bonus_token)
-                for item, tokens in zip(items, decoder_input_ids.tolist())]
+        rows = [
+            logits_of(state_of(item, tokens), c.vocab_size, c.scale, c.bonus, c.bonus_token)
+            for item, tokens in zip(items, decoder_input_ids.tolist())
+        ]
         return Seq2SeqLMOutput(logits=torch.from_numpy(np.stack(rows))[:, None, :])
 
 
 def model_for(case):
-    config = HashConfig(vocab_size=case["vocabulary"], scale=case["scale"], bonus=case["bonus"],
-                        bonus_token=case["eos"][0] if case["eos"] else 1)
+    config = HashConfig(
+        vocab_size=case["vocabulary"],
+        scale=case["scale"],
+        bonus=case["bonus"],
+        bonus_token=case["eos"][0] if case["eos"] else 1,
+    )
     return HashModel(config).eval()
 
 
@@ -106,13 +116,26 @@ EARLY = {"heuristic": False, "whenFull": True, "never": "never"}
 def run(case):
     eos = list(case["eos"]) or None
     settings = dict(
-        max_new_tokens=case["maxNew"], min_new_tokens=case["minNew"], num_beams=case["beams"], do_sample=False,
-        length_penalty=case["lengthPenalty"], early_stopping=EARLY[case["early"]],
-        repetition_penalty=case["repetition"], no_repeat_ngram_size=case["ngram"],
-        num_return_sequences=case["returns"], decoder_start_token_id=0, eos_token_id=eos, pad_token_id=case["pad"],
-        forced_bos_token_id=case["forcedBos"], forced_eos_token_id=case["forcedEos"],
-        bad_words_ids=[[t] for t in case["bad"]] or None, use_cache=False, bos_token_id=None,
-        return_dict_in_generate=True, output_scores=True)
+        max_new_tokens=case["maxNew"],
+        min_new_tokens=case["minNew"],
+        num_beams=case["beams"],
+        do_sample=False,
+        length_penalty=case["lengthPenalty"],
+        early_stopping=EARLY[case["early"]],
+        repetition_penalty=case["repetition"],
+        no_repeat_ngram_size=case["ngram"],
+        num_return_sequences=case["returns"],
+        decoder_start_token_id=0,
+        eos_token_id=eos,
+        pad_token_id=case["pad"],
+        forced_bos_token_id=case["forcedBos"],
+        forced_eos_token_id=case["forcedEos"],
+        bad_words_ids=[[t] for t in case["bad"]] or None,
+        use_cache=False,
+        bos_token_id=None,
+        return_dict_in_generate=True,
+        output_scores=True,
+    )
     if case["beams"] == 1:
         del settings["length_penalty"], settings["early_stopping"]
     model = model_for(case)
@@ -123,32 +146,67 @@ def run(case):
     else:
         lengths = [length_of(row, eos) for row in out.sequences[:, 1:].tolist()]
     steps = model.compute_transition_scores(
-        out.sequences, out.scores, getattr(out, "beam_indices", None), normalize_logits=case["beams"] == 1)
+        out.sequences, out.scores, getattr(out, "beam_indices", None), normalize_logits=case["beams"] == 1
+    )
     for index, row in enumerate(out.sequences[:, 1:].tolist()):
-        tokens = row[:lengths[index]]
-        log_probabilities = steps[index, :lengths[index]].tolist()
+        tokens = row[: lengths[index]]
+        log_probabilities = steps[index, : lengths[index]].tolist()
         score = out.sequences_scores[index].item() if case["beams"] > 1 else float(np.sum(log_probabilities))
         # Where rules leave fewer sequences than were asked for, Hugging Face fills up with copies, with empty
         # sequences and with sequences that run past their end, all marked by -1e9. SeamKit leaves them out.
         if case["beams"] > 1 and score * max(1, lengths[index]) ** case["lengthPenalty"] < -1e8:
             continue
-        print("sequence", repr(score), ",".join(map(str, tokens)),
-              ",".join(f"{p:.9g}" for p in log_probabilities))
+        print("sequence", repr(score), ",".join(map(str, tokens)), ",".join(f"{p:.9g}" for p in log_probabilities))
 
 
 DEFAULTS = dict(
-    batch=3, vocabulary=32, scale=8.0, bonus=1.0, maxNew=12, minNew=0, beams=1, lengthPenalty=1.0, early="heuristic",
-    repetition=1.0, ngram=0, returns=1, eos=(2,), pad=1, forcedBos=None, forcedEos=None, bad=())
+    batch=3,
+    vocabulary=32,
+    scale=8.0,
+    bonus=1.0,
+    maxNew=12,
+    minNew=0,
+    beams=1,
+    lengthPenalty=1.0,
+    early="heuristic",
+    repetition=1.0,
+    ngram=0,
+    returns=1,
+    eos=(2,),
+    pad=1,
+    forcedBos=None,
+    forcedEos=None,
+    bad=(),
+)
 
 
 def cases():
     chosen = [
-        {}, {"eos": ()}, {"eos": (2, 7)}, {"minNew": 6, "bonus": 6.0}, {"repetition": 1.7}, {"repetition": 0.6},
-        {"ngram": 1}, {"ngram": 2, "vocabulary": 6, "maxNew": 20}, {"ngram": 3, "vocabulary": 4, "maxNew": 30},
-        {"forcedBos": 5}, {"forcedEos": 2}, {"forcedEos": 2, "maxNew": 1}, {"forcedBos": 5, "forcedEos": 2, "maxNew": 1},
-        {"bad": (1,)}, {"bad": (1, 2, 9, 10, 11)}, {"bonus": 20.0}, {"maxNew": 1}, {"maxNew": 40}, {"batch": 1},
-        {"batch": 7, "bonus": 5.0}, {"vocabulary": 3, "bonus": 0.0}, {"vocabulary": 2000, "bonus": 5.0},
-        {"scale": 1.0, "bonus": 0.5}, {"scale": 64.0, "bonus": 10.0}, {"forcedBos": 2},
+        {},
+        {"eos": ()},
+        {"eos": (2, 7)},
+        {"minNew": 6, "bonus": 6.0},
+        {"repetition": 1.7},
+        {"repetition": 0.6},
+        {"ngram": 1},
+        {"ngram": 2, "vocabulary": 6, "maxNew": 20},
+        {"ngram": 3, "vocabulary": 4, "maxNew": 30},
+        {"forcedBos": 5},
+        {"forcedEos": 2},
+        {"forcedEos": 2, "maxNew": 1},
+        {"forcedBos": 5, "forcedEos": 2, "maxNew": 1},
+        {"bad": (1,)},
+        {"bad": (1, 2, 9, 10, 11)},
+        {"bonus": 20.0},
+        {"maxNew": 1},
+        {"maxNew": 40},
+        {"batch": 1},
+        {"batch": 7, "bonus": 5.0},
+        {"vocabulary": 3, "bonus": 0.0},
+        {"vocabulary": 2000, "bonus": 5.0},
+        {"scale": 1.0, "bonus": 0.5},
+        {"scale": 64.0, "bonus": 10.0},
+        {"forcedBos": 2},
     ]
     for case in chosen:
         yield case
@@ -159,13 +217,23 @@ def cases():
     for _ in range(140):
         beams = rng.choice([1, 2, 2, 3, 4, 5, 8])
         case = dict(
-            batch=rng.choice([1, 2, 3, 5]), vocabulary=rng.choice([8, 13, 32, 50, 97]), scale=rng.choice([1.0, 4.0, 8.0]),
-            bonus=rng.choice([0.0, 1.0, 3.0, 5.0, 8.0]), maxNew=rng.choice([2, 5, 9, 15, 25]),
-            minNew=rng.choice([0, 0, 3, 6]), beams=beams, lengthPenalty=rng.choice([1.0, 1.0, 0.0, 0.6, 2.0, -1.0]),
-            early=rng.choice(list(EARLY)), repetition=rng.choice([1.0, 1.0, 1.2, 2.0]), ngram=rng.choice([0, 0, 2, 3]),
-            returns=rng.randint(1, beams) if beams > 1 else 1, eos=rng.choice([(2,), (2,), (2, 4), (3, 5, 6)]),
-            forcedBos=rng.choice([None, None, 4, 6]), forcedEos=rng.choice([None, None, 2]),
-            bad=rng.choice([(), (1,), (1, 3)]))
+            batch=rng.choice([1, 2, 3, 5]),
+            vocabulary=rng.choice([8, 13, 32, 50, 97]),
+            scale=rng.choice([1.0, 4.0, 8.0]),
+            bonus=rng.choice([0.0, 1.0, 3.0, 5.0, 8.0]),
+            maxNew=rng.choice([2, 5, 9, 15, 25]),
+            minNew=rng.choice([0, 0, 3, 6]),
+            beams=beams,
+            lengthPenalty=rng.choice([1.0, 1.0, 0.0, 0.6, 2.0, -1.0]),
+            early=rng.choice(list(EARLY)),
+            repetition=rng.choice([1.0, 1.0, 1.2, 2.0]),
+            ngram=rng.choice([0, 0, 2, 3]),
+            returns=rng.randint(1, beams) if beams > 1 else 1,
+            eos=rng.choice([(2,), (2,), (2, 4), (3, 5, 6)]),
+            forcedBos=rng.choice([None, None, 4, 6]),
+            forcedEos=rng.choice([None, None, 2]),
+            bad=rng.choice([(), (1,), (1, 3)]),
+        )
         yield case
 
 
@@ -187,8 +255,16 @@ def filters():
         row = torch.from_numpy(logits_of(state_of(index, [0]), vocabulary, 8.0, 1.0, 1))[None]
         probabilities = torch.softmax(warpers(None, row.clone()), -1)[0]
         kept = [(t, p) for t, p in enumerate(probabilities.tolist()) if p > 0]
-        print("filter", index, vocabulary, temperature, top_k, top_p,
-              ",".join(str(t) for t, _ in kept), ",".join(f"{p:.9g}" for _, p in kept))
+        print(
+            "filter",
+            index,
+            vocabulary,
+            temperature,
+            top_k,
+            top_p,
+            ",".join(str(t) for t, _ in kept),
+            ",".join(f"{p:.9g}" for _, p in kept),
+        )
 
 
 def main():

@@ -39,7 +39,7 @@ def encode(values, name):
     blocks = random.integers(0, 256, (rows * values.shape[1] // 256, GGML_QUANT_SIZES[kind][1]), dtype=np.uint8)
     for place in HALVES[name]:
         scales = (random.normal(size=(len(blocks), 1)) * 1e-3).astype(np.float16)
-        blocks[:, place:place + 2] = scales.view(np.uint8)
+        blocks[:, place : place + 2] = scales.view(np.uint8)
     return blocks.reshape(rows, -1), kind
 
 
@@ -58,8 +58,14 @@ def llama3_factors(base, factor, low, high, context):
 def write(path):
     torch.manual_seed(3)
     config = LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=HIDDEN, intermediate_size=INNER, num_hidden_layers=len(LAYERS),
-        num_attention_heads=HEADS, num_key_value_heads=KV_HEADS, head_dim=SIZE)
+        vocab_size=VOCABULARY,
+        hidden_size=HIDDEN,
+        intermediate_size=INNER,
+        num_hidden_layers=len(LAYERS),
+        num_attention_heads=HEADS,
+        num_key_value_heads=KV_HEADS,
+        head_dim=SIZE,
+    )
     weights = {name: tensor.numpy() for name, tensor in LlamaForCausalLM(config).state_dict().items()}
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, len(LAYERS))
     writer = gguf.GGUFWriter(path, "llama")
@@ -108,8 +114,18 @@ def describe(path):
     """What transformers reads from a file, as lines of text."""
     model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
     config = model.config
-    for key in ["hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
-                "head_dim", "max_position_embeddings", "vocab_size", "bos_token_id", "eos_token_id"]:
+    for key in [
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "head_dim",
+        "max_position_embeddings",
+        "vocab_size",
+        "bos_token_id",
+        "eos_token_id",
+    ]:
         yield f"integer {key} {getattr(config, key)}"
     yield f"number rms_norm_eps {config.rms_norm_eps!r}"
     yield f"number rope_theta {config.rope_parameters['rope_theta']!r}"

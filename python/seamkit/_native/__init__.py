@@ -9,6 +9,17 @@ from seamkit._native.session import Generated, Score, Session, Step
 from seamkit._native.tokenizer import Tokenizer
 
 __all__ = [
-    "Adapter", "Backbone", "Batch", "Classifier", "Generated", "PluginInfo", "Progress", "Runtime", "Score", "Session",
-    "Step", "Tokenizer", "set_thread_count",
+    "Adapter",
+    "Backbone",
+    "Batch",
+    "Classifier",
+    "Generated",
+    "PluginInfo",
+    "Progress",
+    "Runtime",
+    "Score",
+    "Session",
+    "Step",
+    "Tokenizer",
+    "set_thread_count",
 ]

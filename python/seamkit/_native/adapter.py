@@ -93,7 +93,13 @@ class Adapter(Handle):
         return task
 
     def fit(
-        self, scores: Any, hidden: Any, labels: Any, empty_scores: Any = None, *, progress: Watch | None = None,
+        self,
+        scores: Any,
+        hidden: Any,
+        labels: Any,
+        empty_scores: Any = None,
+        *,
+        progress: Watch | None = None,
         **changes: Any,
     ) -> list[float]:
         """Trains on features of decoder.output by cross-entropy; returns the loss of each epoch.
@@ -117,9 +123,19 @@ class Adapter(Handle):
             raise ShapeError(f"empty_scores must have one number for each of {x.shape[1]} classes, found {empty.size}")
         losses = losses_of(options)
         watched(
-            progress, "seam_adapter_fit", self.handle, pointer(x, ctypes.c_float), pointer(h, ctypes.c_float),
-            pointer(y, ctypes.c_int32), pointer(empty, ctypes.c_float), len(y), ctypes.byref(options), CALLBACK, losses,
-            len(losses))
+            progress,
+            "seam_adapter_fit",
+            self.handle,
+            pointer(x, ctypes.c_float),
+            pointer(h, ctypes.c_float),
+            pointer(y, ctypes.c_int32),
+            pointer(empty, ctypes.c_float),
+            len(y),
+            ctypes.byref(options),
+            CALLBACK,
+            losses,
+            len(losses),
+        )
         return list(losses)
 
     def classify(self, scores: Any, hidden: Any) -> Array:
@@ -131,8 +147,14 @@ class Adapter(Handle):
         x, h = self._features("classify", scores, hidden)
         found = np.empty_like(x)
         checked(
-            "seam_adapter_classify", self.handle, pointer(x, ctypes.c_float), pointer(h, ctypes.c_float), len(x),
-            pointer(found, ctypes.c_float), found.size)
+            "seam_adapter_classify",
+            self.handle,
+            pointer(x, ctypes.c_float),
+            pointer(h, ctypes.c_float),
+            len(x),
+            pointer(found, ctypes.c_float),
+            found.size,
+        )
         return found
 
     def _features(self, what: str, scores: Any, hidden: Any) -> tuple[Array, Array]:
@@ -142,7 +164,8 @@ class Adapter(Handle):
             classes, width = self._sizes or ("classes", "d_model")
             raise ShapeError(
                 f"{what} needs scores [examples, {classes}] and hidden [examples, {width}], found {list(x.shape)} and "
-                f"{list(h.shape)}")
+                f"{list(h.shape)}"
+            )
         return x, h
 
 

@@ -29,8 +29,13 @@ class Batch:
     """
 
     def __init__(
-        self, input_ids: Any, attention_mask: Any = None, labels: Any = None, decoder_input_ids: Any = None,
-        token_type_ids: Any = None, classes: Any = None,
+        self,
+        input_ids: Any,
+        attention_mask: Any = None,
+        labels: Any = None,
+        decoder_input_ids: Any = None,
+        token_type_ids: Any = None,
+        classes: Any = None,
     ):
         self.input_ids = integers(input_ids, "input_ids")
         if self.input_ids.ndim != 2:
@@ -44,11 +49,18 @@ class Batch:
         if target is None and self.decoder_input_ids is not None:
             target = self.decoder_input_ids.shape[1]
         self.classes = self._like(classes, "classes", (self.count,))
-        arrays = {name: getattr(self, name) for name in (
-            "input_ids", "attention_mask", "labels", "decoder_input_ids", "token_type_ids", "classes")}
-        self._struct = sized(c.seam_batch(
-            batch=self.count, source_length=source, target_length=target or 0,
-            **{name: pointer(each, ctypes.c_int32) for name, each in arrays.items()}))
+        arrays = {
+            name: getattr(self, name)
+            for name in ("input_ids", "attention_mask", "labels", "decoder_input_ids", "token_type_ids", "classes")
+        }
+        self._struct = sized(
+            c.seam_batch(
+                batch=self.count,
+                source_length=source,
+                target_length=target or 0,
+                **{name: pointer(each, ctypes.c_int32) for name, each in arrays.items()},
+            )
+        )
         self.pointer = ctypes.pointer(self._struct)
 
     @staticmethod
@@ -61,8 +73,10 @@ class Batch:
         if targets is not None and len(targets) != len(sources):
             raise ShapeError(f"targets must be {len(sources)} rows, one for each source, found {len(targets)}")
         return Batch(
-            _rectangle(sources, pad_token_id, "sources"), _rectangle([[1] * len(each) for each in sources], 0, "mask"),
-            None if targets is None else _rectangle(targets, IGNORED, "targets"))
+            _rectangle(sources, pad_token_id, "sources"),
+            _rectangle([[1] * len(each) for each in sources], 0, "mask"),
+            None if targets is None else _rectangle(targets, IGNORED, "targets"),
+        )
 
     @staticmethod
     def _like(values: Any, name: str, shape: tuple[int | None, ...]) -> Array | None:

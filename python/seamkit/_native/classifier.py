@@ -38,7 +38,10 @@ class Classifier(Handle):
     _kind = "seam_classifier"
 
     def __init__(
-        self, backbone: Backbone, task: Mapping[str, Any], tokenizer: Tokenizer | None = None,
+        self,
+        backbone: Backbone,
+        task: Mapping[str, Any],
+        tokenizer: Tokenizer | None = None,
         cache: str | Path | None = None,
     ):
         given = None if tokenizer is None else tokenizer.handle
@@ -52,8 +55,13 @@ class Classifier(Handle):
         checked("seam_classifier_attach", self.handle, adapter.handle)
 
     def fit(
-        self, texts: Sequence[str], labels: Sequence[str | int], pairs: Sequence[str] | None = None, *,
-        progress: Watch | None = None, **changes: Any,
+        self,
+        texts: Sequence[str],
+        labels: Sequence[str | int],
+        pairs: Sequence[str] | None = None,
+        *,
+        progress: Watch | None = None,
+        **changes: Any,
     ) -> list[float]:
         """Trains the attached adapters; returns the loss of each epoch.
 
@@ -71,8 +79,18 @@ class Classifier(Handle):
         library().seam_fit_options_init(ctypes.byref(options))
         losses = losses_of(changed(options, changes))
         watched(
-            progress, "seam_classifier_fit", self.handle, _strings(texts), None if pairs is None else _strings(pairs),
-            pointer(numbers, ctypes.c_int32), len(texts), ctypes.byref(options), CALLBACK, losses, len(losses))
+            progress,
+            "seam_classifier_fit",
+            self.handle,
+            _strings(texts),
+            None if pairs is None else _strings(pairs),
+            pointer(numbers, ctypes.c_int32),
+            len(texts),
+            ctypes.byref(options),
+            CALLBACK,
+            losses,
+            len(losses),
+        )
         return list(losses)
 
     def scores(
@@ -86,8 +104,16 @@ class Classifier(Handle):
             raise ShapeError(f"pairs must be {len(texts)} texts, found {len(pairs)}")
         found = np.empty((len(texts), len(self.labels)), np.float32)
         watched(
-            progress, "seam_classifier_predict", self.handle, _strings(texts),
-            None if pairs is None else _strings(pairs), len(texts), CALLBACK, pointer(found, ctypes.c_float), found.size)
+            progress,
+            "seam_classifier_predict",
+            self.handle,
+            _strings(texts),
+            None if pairs is None else _strings(pairs),
+            len(texts),
+            CALLBACK,
+            pointer(found, ctypes.c_float),
+            found.size,
+        )
         return found
 
     def predict(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[str]:

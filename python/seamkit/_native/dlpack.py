@@ -17,8 +17,10 @@ from seamkit.errors import InvalidArgumentError, ShapeError
 Array = NDArray[Any]
 _CODES = {np.dtype(np.float32): c.kDLFloat, np.dtype(np.float16): c.kDLFloat, np.dtype(np.int32): c.kDLInt}
 _DTYPES: dict[tuple[int, int], np.dtype[Any]] = {
-    (c.kDLFloat, 32): np.dtype(np.float32), (c.kDLFloat, 16): np.dtype(np.float16),
-    (c.kDLInt, 32): np.dtype(np.int32)}
+    (c.kDLFloat, 32): np.dtype(np.float32),
+    (c.kDLFloat, 16): np.dtype(np.float16),
+    (c.kDLInt, 32): np.dtype(np.int32),
+}
 
 # What was lent by the address of its struct: the memory must outlive the borrower's last use.
 _lent: dict[int, tuple[Any, ...]] = {}
@@ -67,7 +69,8 @@ def integers(values: Any, name: str, ndim: int | None = None) -> Array:
     except ValueError:
         raise ShapeError(
             f"{name} must be a rectangle of integers, found rows of several lengths or depths; Batch.padded and "
-            "Backbone.batch fill rows up") from None
+            "Backbone.batch fill rows up"
+        ) from None
     if ndim is not None and found.ndim != ndim:
         raise ShapeError(f"{name} must have {ndim} axes, found {list(found.shape)}")
     # NumPy makes floats of no values.
@@ -119,7 +122,8 @@ def received(managed: Any) -> Array:
         raise ShapeError(f"NumPy has no dtype for DLPack's code {tensor.dtype.code} with {tensor.dtype.bits} bits")
     shape = tuple(tensor.shape[: tensor.ndim])
     memory: Any = (ctypes.c_char * (int(np.prod(shape)) * kind.itemsize)).from_address(
-        (tensor.data or 0) + tensor.byte_offset)
+        (tensor.data or 0) + tensor.byte_offset
+    )
     weakref.finalize(memory, managed.contents.deleter, managed)
     found: Array = np.frombuffer(memory, kind)
     return found.reshape(shape)

@@ -50,7 +50,8 @@ class Handle:
     def __reduce__(self) -> NoReturn:
         raise TypeError(
             f"a {type(self).__name__} cannot be pickled or copied: it owns memory of libSeam.so in this process; save "
-            "what you need to a folder and open that in the other process")
+            "what you need to a folder and open that in the other process"
+        )
 
 
 def made(function: str, *arguments: Any) -> int:

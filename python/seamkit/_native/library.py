@@ -39,7 +39,8 @@ def library() -> ctypes.CDLL:
     if major.value != c.SEAM_ABI_MAJOR:
         raise IncompatibleError(
             f"{path} has ABI {major.value}.{minor.value}, this package {c.SEAM_ABI_MAJOR}.{c.SEAM_ABI_MINOR}: the "
-            "major versions must be equal")
+            "major versions must be equal"
+        )
     return loaded
 
 
@@ -112,9 +113,16 @@ def adapter_options(
     """Which adapter is wanted, for the functions that make one."""
     check_integer(classes, ctypes.c_int64, "classes")
     check_integer(seed, ctypes.c_uint64, "seed")
-    wanted: c.seam_adapter_options = sized(c.seam_adapter_options(
-        train_backbone=int(not frozen), score_kind=scores.score_kind(score_kind), seam=utf8(seam),
-        options_json=options_json(options), classes=classes, seed=seed))
+    wanted: c.seam_adapter_options = sized(
+        c.seam_adapter_options(
+            train_backbone=int(not frozen),
+            score_kind=scores.score_kind(score_kind),
+            seam=utf8(seam),
+            options_json=options_json(options),
+            classes=classes,
+            seed=seed,
+        )
+    )
     return wanted
 
 

@@ -10,8 +10,11 @@ from seamkit import _declarations as c
 from seamkit._native.library import checked
 
 _ACTIVITIES = {
-    c.SEAM_ACTIVITY_QUERY: "query", c.SEAM_ACTIVITY_GENERATE: "generate", c.SEAM_ACTIVITY_FIT: "fit",
-    c.SEAM_ACTIVITY_CLASSIFY: "classify"}
+    c.SEAM_ACTIVITY_QUERY: "query",
+    c.SEAM_ACTIVITY_GENERATE: "generate",
+    c.SEAM_ACTIVITY_FIT: "fit",
+    c.SEAM_ACTIVITY_CLASSIFY: "classify",
+}
 
 
 @dataclass(frozen=True)
@@ -61,5 +64,9 @@ CALLBACK = object()
 
 def _read(state: Any) -> Progress:
     return Progress(
-        _ACTIVITIES.get(state.activity, str(state.activity)), state.done, state.total, state.loss,
-        list(state.tokens[: state.token_count]) if state.tokens else [])
+        _ACTIVITIES.get(state.activity, str(state.activity)),
+        state.done,
+        state.total,
+        state.loss,
+        list(state.tokens[: state.token_count]) if state.tokens else [],
+    )

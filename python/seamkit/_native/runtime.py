@@ -29,8 +29,11 @@ from seamkit.texts import check_integer
 
 _LOG = logging.getLogger("seamkit")
 _LEVELS = {
-    c.SEAM_LOG_DEBUG: logging.DEBUG, c.SEAM_LOG_INFO: logging.INFO, c.SEAM_LOG_WARNING: logging.WARNING,
-    c.SEAM_LOG_ERROR: logging.ERROR}
+    c.SEAM_LOG_DEBUG: logging.DEBUG,
+    c.SEAM_LOG_INFO: logging.INFO,
+    c.SEAM_LOG_WARNING: logging.WARNING,
+    c.SEAM_LOG_ERROR: logging.ERROR,
+}
 
 
 def _log(_: int | None, level: int, message: bytes | None) -> None:
@@ -98,7 +101,8 @@ class Runtime(Handle):
             info = sized(c.seam_plugin_info())
             checked("seam_runtime_get_plugin", self.handle, index, ctypes.byref(info))
             id, version, license, summary, path = (
-                getattr(info, name).decode() for name in ("id", "version", "license", "summary", "path"))
+                getattr(info, name).decode() for name in ("id", "version", "license", "summary", "path")
+            )
             found.append(PluginInfo(id, version, license, summary, path, (info.abi_major, info.abi_minor)))
         return found
 

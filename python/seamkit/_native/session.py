@@ -75,14 +75,22 @@ class Session(Handle):
         self._head(adapter._sizes)
 
     def add(
-        self, id: str, options: Options | None = None, *, classes: int = 0, frozen: bool = True, seed: int = 0,
-        seam: str | None = None, score_kind: str = "unknown",
+        self,
+        id: str,
+        options: Options | None = None,
+        *,
+        classes: int = 0,
+        frozen: bool = True,
+        seed: int = 0,
+        seam: str | None = None,
+        score_kind: str = "unknown",
     ) -> Adapter:
         """Makes an adapter for the place behind those attached and attaches it: the way for one that depends on those
         before it, such as a gate on the tokens of a prefix. classes: for a head of a classification; the rest, and what
         is raised, as for `Backbone.adapter` and `Backbone.classifier`."""
         wanted = adapter_options(
-            options, seam or (c.SEAM_DECODER_OUTPUT if classes else None), frozen, classes, seed, score_kind)
+            options, seam or (c.SEAM_DECODER_OUTPUT if classes else None), frozen, classes, seed, score_kind
+        )
         made_here = made("seam_session_add", self.handle, utf8(id), ctypes.byref(wanted))
         adapter = Adapter(made_here, (classes, self._width) if classes else None)
         self._head(adapter._sizes)
@@ -109,7 +117,8 @@ class Session(Handle):
         """The attached adapters, in the order in which they run: objects of their own for the same adapters."""
         return [
             of_backbone(made("seam_session_adapter", self.handle, index), self._width)
-            for index in range(library().seam_session_adapter_count(self.handle))]
+            for index in range(library().seam_session_adapter_count(self.handle))
+        ]
 
     def _head(self, sizes: tuple[int, int] | None) -> None:
         if sizes:
@@ -200,8 +209,12 @@ class Session(Handle):
         return [Score(each.log_probability, each.token_count, each.correct_count) for each in scores]
 
     def generate(
-        self, batch: Batch, options: c.seam_generate_options | None = None,
-        should_continue: Callable[[int], bool] | None = None, *, progress: Watch | None = None,
+        self,
+        batch: Batch,
+        options: c.seam_generate_options | None = None,
+        should_continue: Callable[[int], bool] | None = None,
+        *,
+        progress: Watch | None = None,
     ) -> list[list[Generated]]:
         """Targets, or continuations, for each row: best first for beams.
 
@@ -209,14 +222,14 @@ class Session(Handle):
         the number of tokens so far; False raises CancelledError, and what it raises is raised here. progress: likewise
         with all that is known of the call, the newest tokens among it.
         """
+
         def ask(state: Progress) -> bool:
             # Told once more when the last step is made, where nothing is left to go on with.
             goes_on = should_continue is None or state.done >= state.total or bool(should_continue(state.done))
             return goes_on and (progress is None or progress(state) is not False)
 
         out, chosen = ctypes.c_void_p(), None if options is None else ctypes.byref(options)
-        watched(
-            ask, "seam_session_generate", self.handle, batch.pointer, chosen, CALLBACK, ctypes.byref(out))
+        watched(ask, "seam_session_generate", self.handle, batch.pointer, chosen, CALLBACK, ctypes.byref(out))
         try:
             return [_sequences(out, item) for item in range(batch.count)]
         finally:

@@ -47,5 +47,6 @@ class Tokenizer(Handle):
         text = ctypes.c_void_p()
         numbers = integers(ids, "ids", 1)
         checked(
-            "seam_tokenizer_decode", self.handle, pointer(numbers, ctypes.c_int32), len(numbers), ctypes.byref(text))
+            "seam_tokenizer_decode", self.handle, pointer(numbers, ctypes.c_int32), len(numbers), ctypes.byref(text)
+        )
         return taken_string(text)

@@ -9,7 +9,8 @@ except ModuleNotFoundError as error:
         raise
     raise ModuleNotFoundError(
         "seamkit.DecTClassifier needs scikit-learn, which is not installed: pip install 'seamkit[sklearn]'",
-        name="sklearn") from None
+        name="sklearn",
+    ) from None
 
 from seamkit.classification.estimator import DecTClassifier
 

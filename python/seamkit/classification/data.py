@@ -98,7 +98,8 @@ def labels(given: Any, verbalizer: Words | None, count: int) -> Labels:
     places = {each: place for place, each in enumerate(keys)}
     if stranger := [each for each in known if each not in places]:
         raise InvalidArgumentError(
-            f"there is no label {_shown(stranger[0])} in the verbalizer; there are {', '.join(map(_shown, keys))}")
+            f"there is no label {_shown(stranger[0])} in the verbalizer; there are {', '.join(map(_shown, keys))}"
+        )
     if missing := [each for each in keys if each not in set(known)]:
         raise InvalidArgumentError(f"every label of the verbalizer needs an example, and {_shown(missing[0])} has none")
     order = np.array([places[each] for each in known])

@@ -62,8 +62,10 @@ class Engine(Protocol):
     def query_count(self) -> int: ...
     def fitted(self, head: Head, seed: int, texts: Texts, labels: NDArray[Any], **training: Any) -> Any:
         """The adapter, trained, and the loss of each epoch."""
+
     def restored(self, head: Head, values: Mapping[str, NDArray[Any]]) -> Any:
         """An adapter with these values of its parameters."""
+
     def values(self, adapter: Any) -> dict[str, NDArray[Any]]: ...
     def scores(self, adapter: Any, task: Mapping[str, Any], texts: Texts) -> NDArray[Any]: ...
     def load(self, path: str | Path) -> Any: ...
@@ -82,7 +84,8 @@ class NativeEngine:
             backbone = Runtime().open(backbone, options={"pooling": pooling} if pooling != "auto" else None)
         elif pooling != "auto":
             raise InvalidArgumentError(
-                'pooling is an option of the backbone, which is open already: open it with {"pooling": ...}')
+                'pooling is an option of the backbone, which is open already: open it with {"pooling": ...}'
+            )
         self.backbone = backbone
         info = backbone.info
         if tokenizer is None and info.architecture != c.SEAM_TEXT and backbone.path is not None:
@@ -167,7 +170,8 @@ class TorchEngine:
         from seamkit.torch.attachment import source_folder
 
         adapter = Adapter(
-            head.id, Site.of(self._model), head.options, classes=head.classes, seed=seed, score_kind=head.score_kind())
+            head.id, Site.of(self._model), head.options, classes=head.classes, seed=seed, score_kind=head.score_kind()
+        )
         adapter.backbone_path = source_folder(self._model)
         return adapter.to(next(self._model.parameters()).device)
 

@@ -63,11 +63,24 @@ class DecTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """
 
     def __init__(
-        self, backbone: Any, template: str | None = None, verbalizer: data.Words | None = None, *,
-        tokenizer: Any = None, engine: str | None = None, adapter: str = "dect", lambda_: float | None = None,
-        options: Mapping[str, Any] | None = None, multi_token: str = "first", scores: str | None = None,
-        pooling: str = "auto", epochs: int = 30, learning_rate: float = 0.01, batch_size: int = 32,
-        random_state: Any = 0, cache: str | Path | None = None,
+        self,
+        backbone: Any,
+        template: str | None = None,
+        verbalizer: data.Words | None = None,
+        *,
+        tokenizer: Any = None,
+        engine: str | None = None,
+        adapter: str = "dect",
+        lambda_: float | None = None,
+        options: Mapping[str, Any] | None = None,
+        multi_token: str = "first",
+        scores: str | None = None,
+        pooling: str = "auto",
+        epochs: int = 30,
+        learning_rate: float = 0.01,
+        batch_size: int = 32,
+        random_state: Any = 0,
+        cache: str | Path | None = None,
     ):
         self.backbone = backbone
         self.template = template
@@ -101,11 +114,13 @@ class DecTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             "template": TEMPLATES[engine.kind] if self.template is None else self.template,
             "multi_token": self.multi_token,
             "scores": self.scores or ("probability" if engine.kind == "sentences" else "logit"),
-            "labels": labels.verbalizer}
+            "labels": labels.verbalizer,
+        }
         head = Head(self.adapter, options, task)
         with engine.lock:
             adapter, losses = engine.fitted(
-                head, self._seed(), texts, labels.numbers, epochs=self.epochs, learning_rate=self.learning_rate)
+                head, self._seed(), texts, labels.numbers, epochs=self.epochs, learning_rate=self.learning_rate
+            )
         self._set(head, labels.classes, labels.order, adapter)
         self.losses_ = losses
         return self
@@ -198,8 +213,13 @@ class DecTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _engine(self) -> Engine:
         backbone = self.backbone
-        where = str(backbone) if isinstance(backbone, (str, Path)) else tuple(map(id, backbone)) if isinstance(
-            backbone, (tuple, list)) else id(backbone)
+        where = (
+            str(backbone)
+            if isinstance(backbone, (str, Path))
+            else tuple(map(id, backbone))
+            if isinstance(backbone, (tuple, list))
+            else id(backbone)
+        )
         cache = None if self.cache is None else str(self.cache)
         key = (where, id(self.tokenizer), self.engine, cache, self.batch_size, self.pooling)
         engines = self._shared()
@@ -212,7 +232,7 @@ class DecTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _opened(self) -> Engine:
         backbone, tokenizer = self.backbone, self.tokenizer
         if self.engine not in (None, *_ENGINES):
-            raise InvalidArgumentError(f'engine must be one of {", ".join(_ENGINES)}, found {self.engine!r}')
+            raise InvalidArgumentError(f"engine must be one of {', '.join(_ENGINES)}, found {self.engine!r}")
         is_path = isinstance(backbone, (str, Path))
         is_native = isinstance(backbone, Backbone) or (is_path and self.engine != "torch")
         if is_native and self.engine != "torch":
@@ -231,7 +251,8 @@ class DecTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not hasattr(backbone, "get_output_embeddings") or tokenizer is None:
             raise InvalidArgumentError(
                 "backbone must be a path, a seamkit.Backbone, or (model, tokenizer) of transformers, found "
-                f"{type(backbone).__name__}{' without a tokenizer' if tokenizer is None else ''}")
+                f"{type(backbone).__name__}{' without a tokenizer' if tokenizer is None else ''}"
+            )
         return TorchEngine(backbone, tokenizer, self.batch_size, self.pooling)
 
     def _is_fitted(self) -> bool:

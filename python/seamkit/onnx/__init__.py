@@ -17,8 +17,12 @@ __all__ = ["export_onnx"]
 
 
 def export_onnx(
-    source: Adapter | Sequence[Adapter] | torch.nn.Module | str | Path, path: str | Path, *, model: Any = None,
-    seam: str | None = None, opset: int = 18,
+    source: Adapter | Sequence[Adapter] | torch.nn.Module | str | Path,
+    path: str | Path,
+    *,
+    model: Any = None,
+    seam: str | None = None,
+    opset: int = 18,
 ) -> None:
     """Writes what adapters compute, in inference, as one ONNX file, for a batch and a sequence of any size.
 
@@ -42,8 +46,7 @@ def export_onnx(
         import onnx  # noqa: F401
         import torch  # noqa: F401
     except ImportError as error:
-        raise UnsupportedError(
-            f'exporting needs the package {error.name}: pip install "seamkit[onnx]"') from None
+        raise UnsupportedError(f'exporting needs the package {error.name}: pip install "seamkit[onnx]"') from None
     from seamkit.onnx.export import export
 
     export(source, path, model, seam, opset)

@@ -15,8 +15,12 @@ def main() -> None:
     parser.add_argument("adapter", help="folder of a saved adapter, or of several")
     parser.add_argument("output", help="the file to write")
     parser.add_argument(
-        "--plugin", action="append", default=[], metavar="LIBRARY",
-        help="a plugin that the adapter is of, where it is not in SEAM_PLUGIN_PATH; may be given several times")
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="LIBRARY",
+        help="a plugin that the adapter is of, where it is not in SEAM_PLUGIN_PATH; may be given several times",
+    )
     parser.add_argument("--model", help="folder of the model, where the adapter's does not say enough of it")
     parser.add_argument("--seam", help="which adapters, of several: encoder.output, attention.prefix, decoder.output")
     parser.add_argument("--opset", type=int, default=18, help="of ONNX, 18 or newer (default 18)")

@@ -32,7 +32,10 @@ _MARKER = b"\x12\x07seamkit"
 
 
 def export(
-    source: Adapter | Sequence[Adapter] | torch.nn.Module | str | Path, path: str | Path, model: Any, seam: str | None,
+    source: Adapter | Sequence[Adapter] | torch.nn.Module | str | Path,
+    path: str | Path,
+    model: Any,
+    seam: str | None,
     opset: int,
 ) -> None:
     _check_opset(opset)
@@ -43,7 +46,9 @@ def export(
         if not each.backbone_frozen:
             _LOG.warning(
                 'adapter "%s" was trained together with its model: it belongs between encoder and decoder of the model '
-                "that came out of that", each.id)
+                "that came out of that",
+                each.id,
+            )
     made = _model(adapters, opset)
     with atomic_file(Path(path), _is_own, "SeamKit did not export") as temporary:
         temporary.write_bytes(made)
@@ -53,7 +58,8 @@ def _check_opset(opset: Any) -> None:
     newest = defs.onnx_opset_version()
     if type(opset) is not int or not OPSET <= opset <= newest:
         raise InvalidArgumentError(
-            f"opset must be {OPSET} to {newest}, which this version of onnx has, found {opset!r}")
+            f"opset must be {OPSET} to {newest}, which this version of onnx has, found {opset!r}"
+        )
 
 
 def _adapters(source: Any, model: Any) -> list[Adapter]:
@@ -71,7 +77,8 @@ def _adapters(source: Any, model: Any) -> list[Adapter]:
         return list(source)
     raise InvalidArgumentError(
         "what is exported must be an adapter, several of them, a model that adapters are attached to or the folder of "
-        f"a saved adapter, found {_described(source)}")
+        f"a saved adapter, found {_described(source)}"
+    )
 
 
 def _described(source: Any) -> str:
@@ -98,9 +105,13 @@ def _model(adapters: Sequence[Adapter], opset: int) -> bytes:
         raise UnsupportedError(f"the parameters have {size} bytes, and one ONNX file holds at most 2 GiB")
     imports = [helper.make_opsetid("", opset)]
     made = helper.make_model(
-        seams.graph(ready), opset_imports=imports, ir_version=helper.find_min_ir_version_for(imports),
-        producer_name=_PRODUCER, producer_version=seamkit.__version__,
-        doc_string=" ".join(each.factory.summary for each in adapters))
+        seams.graph(ready),
+        opset_imports=imports,
+        ir_version=helper.find_min_ir_version_for(imports),
+        producer_name=_PRODUCER,
+        producer_version=seamkit.__version__,
+        doc_string=" ".join(each.factory.summary for each in adapters),
+    )
     helper.set_model_props(made, _properties(adapters))
     try:
         checker.check_model(made, full_check=True)
@@ -117,16 +128,27 @@ def _properties(adapters: Sequence[Adapter]) -> dict[str, str]:
     for each in adapters:
         plugin = each.factory.plugin
         entry: dict[str, Any] = {
-            "adapter": each.id, "seam": each.seam, "plugin": {"id": plugin.id, "version": plugin.version},
-            "options": each.options}
+            "adapter": each.id,
+            "seam": each.seam,
+            "plugin": {"id": plugin.id, "version": plugin.version},
+            "options": each.options,
+        }
         listed.append(entry | ({} if each.task is None else {"task": each.task}))
     backbone = {
-        "family": site.family, "d_model": site.d_model, "encoder_layers": site.encoder_layers,
-        "decoder_layers": site.decoder_layers, "kv_heads": site.kv_heads, "head_dim": site.head_dim,
-        "trained": not first.backbone_frozen}
+        "family": site.family,
+        "d_model": site.d_model,
+        "encoder_layers": site.encoder_layers,
+        "decoder_layers": site.decoder_layers,
+        "kv_heads": site.kv_heads,
+        "head_dim": site.head_dim,
+        "trained": not first.backbone_frozen,
+    }
     return {
-        "seamkit.version": seamkit.__version__, "seamkit.seam": first.seam,
-        "seamkit.adapters": json.dumps(listed, ensure_ascii=False), "seamkit.backbone": json.dumps(backbone)}
+        "seamkit.version": seamkit.__version__,
+        "seamkit.seam": first.seam,
+        "seamkit.adapters": json.dumps(listed, ensure_ascii=False),
+        "seamkit.backbone": json.dumps(backbone),
+    }
 
 
 def _is_own(path: Path) -> bool:

@@ -16,8 +16,11 @@ from seamkit.onnx.sizes import Size
 
 KINDS: dict[str, Any] = {"f32": np.float32, "i32": np.int32, "i64": np.int64}
 TYPES = {
-    "f32": onnx.TensorProto.FLOAT, "i32": onnx.TensorProto.INT32, "i64": onnx.TensorProto.INT64,
-    "bool": onnx.TensorProto.BOOL}
+    "f32": onnx.TensorProto.FLOAT,
+    "i32": onnx.TensorProto.INT32,
+    "i64": onnx.TensorProto.INT64,
+    "bool": onnx.TensorProto.BOOL,
+}
 
 
 class Graph:
@@ -108,7 +111,8 @@ class Graph:
     def _term(self, factor: int, axes: list[int]) -> str:
         sizes = [self.once("Shape", self._measured, start=axis, end=axis + 1) for axis in axes]
         return functools.reduce(
-            lambda one, other: self.once("Mul", one, other), [*sizes, *([] if factor == 1 else [self.axes(factor)])])
+            lambda one, other: self.once("Mul", one, other), [*sizes, *([] if factor == 1 else [self.axes(factor)])]
+        )
 
     # ---- Branches
 
@@ -142,7 +146,8 @@ class Graph:
         for result, output in outputs:
             self._name(result, output.name)
         return helper.make_graph(
-            self._nodes, name, inputs, [each for _, each in outputs], list(self._initializers.values()))
+            self._nodes, name, inputs, [each for _, each in outputs], list(self._initializers.values())
+        )
 
     def _name(self, result: str, name: str) -> None:
         """Names a result that nothing reads; one that something does gets a second name."""

@@ -72,6 +72,7 @@ def cast(g: Graph, x: Value, dtype: str) -> str:
 
 # ---- Matrix products
 
+
 def matmul(g: Graph, a: Value, b: Value, transpose_a: bool, transpose_b: bool) -> str:
     return g.add("MatMul", _turned(g, a) if transpose_a else a.name, _turned(g, b) if transpose_b else b.name)
 
@@ -139,6 +140,7 @@ def _seen(g: Graph, query: Value, key: Value, mask: Value | None, causal: bool) 
 
 # ---- Normalisation
 
+
 def layer_norm(g: Graph, x: Value, weight: Value | None, bias: Value | None, epsilon: Any) -> str:
     scale = _ones(g, x.shape[-1]) if weight is None else weight.name
     rest = [] if bias is None else [bias.name]
@@ -169,6 +171,7 @@ def _plain(number: Any) -> float:
 
 # ---- Reductions
 
+
 def reduction(operation: str) -> Callable[..., str]:
     def reduced(g: Graph, x: Value, axis: Size, keep: bool) -> str:
         return g.add(operation, x.name, g.axes(axis.constant), keepdims=int(keep))
@@ -185,6 +188,7 @@ def along(operation: str) -> Callable[..., str]:
 
 
 # ---- Shapes and indices
+
 
 def reshape(g: Graph, x: Value, shape: tuple[Size, ...]) -> str:
     return g.add("Reshape", x.name, g.sizes(shape), **({"allowzero": 1} if Size(0) in shape else {}))
@@ -228,9 +232,8 @@ def rotary(g: Graph, x: Value, cosine: Value, sine: Value) -> str:
 
 # ---- Loss
 
-def cross_entropy(
-    g: Graph, logits: Value, targets: Value, ignored: Size, smoothing: Any, reduction: Size
-) -> str:
+
+def cross_entropy(g: Graph, logits: Value, targets: Value, ignored: Size, smoothing: Any, reduction: Size) -> str:
     """ONNX's own knows no smoothing."""
     logs = g.add("LogSoftmax", logits.name, axis=-1)
     hidden = g.add("Equal", targets.name, g.number(ignored, "i32"))
@@ -256,16 +259,50 @@ def same(operation: str) -> Callable[..., str]:
 
 LOWERED: dict[str, Callable[..., str]] = {
     "stop_gradient": lambda g, x: x.name,
-    "add": same("Add"), "sub": same("Sub"), "mul": same("Mul"), "div": same("Div"), "maximum": same("Max"),
-    "minimum": same("Min"), "affine": affine, "where": where, "neg": same("Neg"), "exp": same("Exp"),
-    "log": same("Log"), "sqrt": same("Sqrt"), "rsqrt": rsqrt, "square": lambda g, x: g.add("Mul", x.name, x.name),
-    "abs": same("Abs"), "reciprocal": same("Reciprocal"), "tanh": same("Tanh"), "sigmoid": same("Sigmoid"),
-    "relu": same("Relu"), "gelu": gelu, "gelu_tanh": gelu_tanh, "silu": silu, "cast": cast,
-    "matmul": matmul, "linear": linear, "linear_low_rank": linear_low_rank, "attention": attention,
-    "softmax": along("Softmax"), "log_softmax": along("LogSoftmax"), "layer_norm": layer_norm, "rms_norm": rms_norm,
+    "add": same("Add"),
+    "sub": same("Sub"),
+    "mul": same("Mul"),
+    "div": same("Div"),
+    "maximum": same("Max"),
+    "minimum": same("Min"),
+    "affine": affine,
+    "where": where,
+    "neg": same("Neg"),
+    "exp": same("Exp"),
+    "log": same("Log"),
+    "sqrt": same("Sqrt"),
+    "rsqrt": rsqrt,
+    "square": lambda g, x: g.add("Mul", x.name, x.name),
+    "abs": same("Abs"),
+    "reciprocal": same("Reciprocal"),
+    "tanh": same("Tanh"),
+    "sigmoid": same("Sigmoid"),
+    "relu": same("Relu"),
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "silu": silu,
+    "cast": cast,
+    "matmul": matmul,
+    "linear": linear,
+    "linear_low_rank": linear_low_rank,
+    "attention": attention,
+    "softmax": along("Softmax"),
+    "log_softmax": along("LogSoftmax"),
+    "layer_norm": layer_norm,
+    "rms_norm": rms_norm,
     "l2_normalize": l2_normalize,
-    "sum": reduction("ReduceSum"), "mean": reduction("ReduceMean"), "max": reduction("ReduceMax"), "argmax": argmax,
-    "reshape": reshape, "permute": permute, "expand": expand, "concat": concat, "slice": slice_,
-    "embedding": embedding, "index_select": index_select, "gather": gather, "cross_entropy": cross_entropy,
+    "sum": reduction("ReduceSum"),
+    "mean": reduction("ReduceMean"),
+    "max": reduction("ReduceMax"),
+    "argmax": argmax,
+    "reshape": reshape,
+    "permute": permute,
+    "expand": expand,
+    "concat": concat,
+    "slice": slice_,
+    "embedding": embedding,
+    "index_select": index_select,
+    "gather": gather,
+    "cross_entropy": cross_entropy,
     "rotary": rotary,
 }

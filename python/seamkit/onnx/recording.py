@@ -22,7 +22,9 @@ from seamkit.torch.operations import OPERATIONS, embedding, to_dtype
 
 # Functions of torch in a trace, by the operation of the compute table that they are.
 _NAMES: dict[Any, str] = {function: name for name, (function, _) in OPERATIONS.items()} | {
-    embedding: "embedding", to_dtype: "cast"}
+    embedding: "embedding",
+    to_dtype: "cast",
+}
 # Lengths that are tried whatever the adapter's own numbers are.
 _LENGTHS = (1, 2, 3, 4, 5, 7, 11, 16, 17, 32, 33, 64, 65, 128, 129)
 # Numbers in an input at which a length is no longer tried.
@@ -76,7 +78,9 @@ def record(adapter: Adapter, inputs: Inputs, longest: int | None) -> list[Record
     except NotGeneral as error:
         raise UnsupportedError(
             f'adapter "{adapter.id}" cannot be exported: what its plugin computes differs between sizes of {error} in '
-            "more than sums and products of these sizes", adapter.factory.plugin.id) from None
+            "more than sums and products of these sizes",
+            adapter.factory.plugin.id,
+        ) from None
 
 
 def _ranges(traced: Callable[[Point], Any], lengths: list[int], longest: int) -> list[Recording]:
@@ -145,6 +149,7 @@ def _lengths(adapter: Adapter, longest: int) -> list[int]:
 
 # ---- One trace
 
+
 @torch.no_grad()
 def trace(adapter: Adapter, inputs: list[Tensor | None]) -> tuple[Any, ...]:
     """Entries as plain tuples, whose integers are those of these inputs."""
@@ -153,7 +158,9 @@ def trace(adapter: Adapter, inputs: list[Tensor | None]) -> tuple[Any, ...]:
     if found is None:
         raise UnsupportedError(
             f'adapter "{adapter.id}" cannot be exported: its plugin reads values of tensors or keeps buffers, so what '
-            "it computes is no graph of operations", adapter.factory.plugin.id)
+            "it computes is no graph of operations",
+            adapter.factory.plugin.id,
+        )
     return entries_of(found.module.graph, dict(found.module.named_buffers()))
 
 

@@ -29,25 +29,30 @@ def check(adapters: Sequence[Adapter]) -> None:
     if inside := next((each for each in adapters if each.points), None):
         raise UnsupportedError(
             f'adapter "{inside.id}" cannot be exported: it is on {inside.seam}, inside the layers of its model, so that it '
-            "has no file of its own beside that of the model")
+            "has no file of its own beside that of the model"
+        )
     for each in adapters:
         for name in _SIZES:
             one, other = getattr(first.site, name), getattr(each.site, name)
             if one != other:
                 raise IncompatibleError(
                     f'adapter "{each.id}" was made for a model with {name} {other}, adapter "{first.id}" for one with '
-                    f"{one}")
+                    f"{one}"
+                )
     seams = [c.SEAM_ATTENTION_PREFIX if is_prefix(each.seam) else each.seam for each in adapters]
     if len(set(seams)) > 1:
         raise InvalidArgumentError(
-            f"a file holds the adapters of one seam, found {' and '.join(dict.fromkeys(seams))}: choose one with seam")
+            f"a file holds the adapters of one seam, found {' and '.join(dict.fromkeys(seams))}: choose one with seam"
+        )
     if other := next((each for each in adapters if each.classes != first.classes), None):
         raise IncompatibleError(
-            f'adapter "{other.id}" was made for {other.classes} classes, adapter "{first.id}" for {first.classes}')
+            f'adapter "{other.id}" was made for {other.classes} classes, adapter "{first.id}" for {first.classes}'
+        )
     if all(each.seam == c.SEAM_PREFIX_TOKENS for each in adapters):
         raise InvalidArgumentError(
             f'adapter "{first.id}" weights the tokens of a prefix and none is exported with it: give the prefix and it '
-            "as a list")
+            "as a list"
+        )
 
 
 def graph(adapters: Sequence[Adapter]) -> onnx.GraphProto:
@@ -71,8 +76,10 @@ def _encoder_output(adapters: Sequence[Adapter]) -> onnx.GraphProto:
         result = Writer(g, adapter, given, names).write(record(adapter, inputs, adapter.site.max_source_positions))
     states: list[str | int] = ["batch", "sequence", width]
     return g.finished(
-        "encoder_output", [_info(hidden, "f32", states), _info(mask.name, "i64", ["batch", "sequence"])],
-        [(result, _info("last_hidden_state", "f32", states))])
+        "encoder_output",
+        [_info(hidden, "f32", states), _info(mask.name, "i64", ["batch", "sequence"])],
+        [(result, _info("last_hidden_state", "f32", states))],
+    )
 
 
 def _decoder_output(adapters: Sequence[Adapter]) -> onnx.GraphProto:
@@ -88,8 +95,10 @@ def _decoder_output(adapters: Sequence[Adapter]) -> onnx.GraphProto:
         given = [Value(result, (_BATCH, Size(classes))), hidden]
         result = Writer(g, adapter, given, names).write(record(adapter, inputs, None))
     return g.finished(
-        "decoder_output", [_info("scores", "f32", ["batch", classes]), _info(hidden.name, "f32", ["batch", width])],
-        [(result, _info("logits", "f32", ["batch", classes]))])
+        "decoder_output",
+        [_info("scores", "f32", ["batch", classes]), _info(hidden.name, "f32", ["batch", width])],
+        [(result, _info("logits", "f32", ["batch", classes]))],
+    )
 
 
 def _named(g: Graph, adapters: Sequence[Adapter]) -> list[tuple[Adapter, str]]:
@@ -125,8 +134,10 @@ def _past(adapter: Adapter, attention: str) -> str:
     if not (site.encoder_layers and site.decoder_layers):
         return "past_key_values.{layer}.{kind}"
     return {
-        "encoder": "encoder_past_key_values.{layer}.{kind}", "decoder": "past_key_values.{layer}.decoder.{kind}",
-        "cross": "past_key_values.{layer}.encoder.{kind}"}[attention]
+        "encoder": "encoder_past_key_values.{layer}.{kind}",
+        "decoder": "past_key_values.{layer}.decoder.{kind}",
+        "cross": "past_key_values.{layer}.encoder.{kind}",
+    }[attention]
 
 
 def _info(name: str, kind: str, shape: list[str | int]) -> onnx.ValueInfoProto:

@@ -33,8 +33,11 @@ class Size:
 
     def __add__(self, other: Size) -> Size:
         return Size(
-            self.constant + other.constant, self.batch + other.batch, self.sequence + other.sequence,
-            self.product + other.product)
+            self.constant + other.constant,
+            self.batch + other.batch,
+            self.sequence + other.sequence,
+            self.product + other.product,
+        )
 
 
 def generalised(traces: Mapping[Point, Any], points: Sequence[Point]) -> Any:
@@ -50,7 +53,8 @@ def generalised(traces: Mapping[Point, Any], points: Sequence[Point]) -> Any:
         return _fitted(values, points)
     if kinds == {tuple} and len({len(each) for each in values.values()}) == 1:
         return tuple(
-            generalised({point: each[index] for point, each in values.items()}, points) for index in range(len(first)))
+            generalised({point: each[index] for point, each in values.items()}, points) for index in range(len(first))
+        )
     if not all(_equal(first, each) for each in values.values()):
         raise NotGeneral
     return first
@@ -64,8 +68,9 @@ def _fitted(values: Mapping[Point, int], points: Sequence[Point]) -> Size:
     longer = values[points[2]]
     product = values[points[3]] - longer - high + low
     by_batch, by_sequence = high - low - product * sequence, longer - low - product * batch
-    return Size(low - by_batch * batch - by_sequence * sequence - product * batch * sequence, by_batch, by_sequence,
-                product)
+    return Size(
+        low - by_batch * batch - by_sequence * sequence - product * batch * sequence, by_batch, by_sequence, product
+    )
 
 
 def predicts(general: Any, trace: Any, at: Point) -> bool:
@@ -73,8 +78,11 @@ def predicts(general: Any, trace: Any, at: Point) -> bool:
     if isinstance(general, Size):
         return type(trace) is int and general.at(*at) == trace
     if isinstance(general, tuple):
-        return isinstance(trace, tuple) and len(trace) == len(general) and all(
-            predicts(mine, theirs, at) for mine, theirs in zip(general, trace, strict=True))
+        return (
+            isinstance(trace, tuple)
+            and len(trace) == len(general)
+            and all(predicts(mine, theirs, at) for mine, theirs in zip(general, trace, strict=True))
+        )
     return _equal(general, trace)
 
 

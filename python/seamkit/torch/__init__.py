@@ -14,6 +14,22 @@ from seamkit.torch.site import Site
 from seamkit.torch.visit import Visit
 
 __all__ = [
-    "Adapter", "Classifier", "Family", "FeatureExtractor", "Features", "Plugin", "Point", "Site", "Visit", "attach",
-    "attached", "detach", "load", "load_plugin", "open_model", "read_adapter", "register_family", "save",
+    "Adapter",
+    "Classifier",
+    "Family",
+    "FeatureExtractor",
+    "Features",
+    "Plugin",
+    "Point",
+    "Site",
+    "Visit",
+    "attach",
+    "attached",
+    "detach",
+    "load",
+    "load_plugin",
+    "open_model",
+    "read_adapter",
+    "register_family",
+    "save",
 ]

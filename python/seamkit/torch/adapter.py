@@ -19,14 +19,7 @@ from seamkit.errors import InvalidArgumentError, NotFoundError, PluginError, Sha
 from seamkit.torch import seams
 from seamkit.torch.checks import HALF
 from seamkit.torch.host import Configuration
-from seamkit.torch.instance import (
-    check_kinds,
-    check_prefix_length,
-    chosen_points,
-    chosen_seam,
-    create,
-    wanted_phases,
-)
+from seamkit.torch.instance import check_kinds, check_prefix_length, chosen_points, chosen_seam, create, wanted_phases
 from seamkit.torch.options import check_resolved, resolve
 from seamkit.torch.parameters import Place, declared
 from seamkit.torch.passes import Pass, Trace
@@ -63,9 +56,18 @@ class Adapter(torch.nn.Module):
     """
 
     def __init__(
-        self, id: str, site: Site, options: Mapping[str, Any] | None = None, *, seam: str | None = None,
-        backbone_frozen: bool = True, classes: int = 0, prefix_length: tuple[int, int, int] = NO_PREFIX, seed: int = 0,
-        score_kind: str = "unknown", points: Sequence[str] | None = None,
+        self,
+        id: str,
+        site: Site,
+        options: Mapping[str, Any] | None = None,
+        *,
+        seam: str | None = None,
+        backbone_frozen: bool = True,
+        classes: int = 0,
+        prefix_length: tuple[int, int, int] = NO_PREFIX,
+        seed: int = 0,
+        score_kind: str = "unknown",
+        points: Sequence[str] | None = None,
     ):
         super().__init__()
         check_kinds(site, options, classes, seed)
@@ -85,20 +87,26 @@ class Adapter(torch.nn.Module):
         self._plugin = threading.RLock()
         with Configuration(resolve(given, self.factory.options, f'adapter "{id}"')) as configuration:
             self._instance = create(
-                self.factory, configuration, site.struct(
-                    self.seam, backbone_frozen, classes, prefix_length, self.points, scores.score_kind(score_kind)))
+                self.factory,
+                configuration,
+                site.struct(
+                    self.seam, backbone_frozen, classes, prefix_length, self.points, scores.score_kind(score_kind)
+                ),
+            )
         self.options = configuration.values
         weakref.finalize(self, _destroy, self.factory.table.destroy, self._instance).atexit = False
         check_resolved(self.options, self.factory.options, f'adapter "{id}"', self.factory.plugin.id)
         origin = self.factory.plugin.id
         self.phases = wanted_phases(self.factory, self._instance, self.seam, self.points)
         found = declared(
-            self.factory.table, self._instance, f'adapter "{id}"', origin, [str(each) for each in self.points])
+            self.factory.table, self._instance, f'adapter "{id}"', origin, [str(each) for each in self.points]
+        )
         self._places = [Place(self, each, seed, origin) for each in found]
         # The shared ones, then a point's own.
         shared = [each for each in self._places if each.point < 0]
         self._of_point = [
-            [*shared, *(each for each in self._places if each.point == index)] for index in range(len(self.points))]
+            [*shared, *(each for each in self._places if each.point == index)] for index in range(len(self.points))
+        ]
 
     @property
     def id(self) -> str:
@@ -147,17 +155,29 @@ class Adapter(torch.nn.Module):
         real = _real(inputs, parameters)
         # The matrix of a projection stays as it is stored: what computes with it widens it.
         values = [
-            None if each is None else each if visit is not None and index in (1, 2) and each.dtype in HALF else
-            _operand(each, real) for index, each in enumerate(inputs)]
+            None
+            if each is None
+            else each
+            if visit is not None and index in (1, 2) and each.dtype in HALF
+            else _operand(each, real)
+            for index, each in enumerate(inputs)
+        ]
         weights = [each if each.dtype == real else each.to(real) for each in parameters]
         device = self._device(places, weights, values)
-        tokens = [] if visit is None else [
-            None if each is None else _operand(each, real) for each in (visit.mask, visit.positions)]
+        tokens = (
+            []
+            if visit is None
+            else [None if each is None else _operand(each, real) for each in (visit.mask, visit.positions)]
+        )
         flowing = [*values, *tokens]
         place = None if visit is None else (visit.point, visit.phase)
         key = (
-            self.training, real, device, place,
-            *(None if each is None else (each.shape, each.dtype) for each in flowing))
+            self.training,
+            real,
+            device,
+            place,
+            *(None if each is None else (each.shape, each.dtype) for each in flowing),
+        )
         trace = self._traces.get(key)
         if trace is not None:
             outputs: Sequence[Tensor | None] = trace(*weights, *[each for each in flowing if each is not None])
@@ -179,18 +199,26 @@ class Adapter(torch.nn.Module):
             return torch.device("cpu")
         if any(each != devices[0] for each in devices):
             names = [*seams.input_names(self.seam)[: len(values)], *(each.name for each in places)]
-            given = [(name, each.device) for name, each in zip(names, [*values, *weights], strict=True)
-                     if each is not None]
+            given = [
+                (name, each.device) for name, each in zip(names, [*values, *weights], strict=True) if each is not None
+            ]
             name, other = next(each for each in given if each[1] != devices[0])
             raise InvalidArgumentError(
                 f'adapter "{self.id}" takes tensors on one device, found "{given[0][0]}" on {devices[0]} and "{name}" '
-                f"on {other}", self.factory.plugin.id)
+                f"on {other}",
+                self.factory.plugin.id,
+            )
         return devices[0]
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _record(
-        self, device: torch.device, real: torch.dtype, weights: list[Tensor], values: list[Tensor | None],
-        visit: Visit | None = None, tokens: Sequence[Tensor | None] = (),
+        self,
+        device: torch.device,
+        real: torch.dtype,
+        weights: list[Tensor],
+        values: list[Tensor | None],
+        visit: Visit | None = None,
+        tokens: Sequence[Tensor | None] = (),
     ) -> tuple[list[Tensor | None], Trace | None]:
         """Runs the plugin, and keeps what it computed."""
         count, place = 1, 0
@@ -200,16 +228,22 @@ class Adapter(torch.nn.Module):
             place = seams.check_visit(self, visit, values)
         pass_ = Pass(device, real, self.factory.plugin.id, record=True)
         try:
-            frame = self._frame(pass_, [
-                pass_.placeholder(f"parameter_{index}", each) for index, each in enumerate(weights)])
+            frame = self._frame(
+                pass_, [pass_.placeholder(f"parameter_{index}", each) for index, each in enumerate(weights)]
+            )
             frame.training = int(self.training)
             inputs = _placed(pass_, "input", values)
             if visit is not None:
                 frame.attention_mask, frame.position_ids = _placed(pass_, "tokens", tokens)
             io = c.seam_forward(
-                struct_size=ctypes.sizeof(c.seam_forward), point=-1 if visit is None else visit.point,
-                phase=0 if visit is None else visit.phase, inputs=_array(inputs), input_count=len(inputs),
-                outputs=_array([None] * count), output_count=count)
+                struct_size=ctypes.sizeof(c.seam_forward),
+                point=-1 if visit is None else visit.point,
+                phase=0 if visit is None else visit.phase,
+                inputs=_array(inputs),
+                input_count=len(inputs),
+                outputs=_array([None] * count),
+                output_count=count,
+            )
             with self._plugin:
                 self.factory.table.forward(self._instance, ctypes.byref(frame), ctypes.byref(io))
             pass_.check()
@@ -227,8 +261,12 @@ class Adapter(torch.nn.Module):
     def _frame(pass_: Pass, parameters: Sequence[int]) -> c.seam_pass:
         """A pass as plugins read it, with the handles of the parameters."""
         return c.seam_pass(
-            struct_size=ctypes.sizeof(c.seam_pass), ctx=pass_.handle, ops=OPS, parameters=_array(parameters),
-            parameter_count=len(parameters))
+            struct_size=ctypes.sizeof(c.seam_pass),
+            ctx=pass_.handle,
+            ops=OPS,
+            parameters=_array(parameters),
+            parameter_count=len(parameters),
+        )
 
     # ---- What a plugin offers beside its forward
 
@@ -240,8 +278,7 @@ class Adapter(torch.nn.Module):
         found = self.factory.methods.get(method)
         if found is None:
             known = ", ".join(self.factory.methods) or "none"
-            raise NotFoundError(
-                f'adapter "{self.id}" has no method "{method}"; it has {known}', self.factory.plugin.id)
+            raise NotFoundError(f'adapter "{self.id}" has no method "{method}"; it has {known}', self.factory.plugin.id)
         weights, real, device = self._weights()
         pass_ = Pass(device, real, self.factory.plugin.id)
         try:
@@ -278,13 +315,20 @@ class Adapter(torch.nn.Module):
         try:
             values = [_operand(each.to(device), real) for each in inputs]
             seams.check_inputs(self.id, self.seam, values, self.site, self.classes)
-            extra = [None if each is None else pass_.add(_operand(each.to(device), real))
-                     for each in (labels, empty_scores)]
+            extra = [
+                None if each is None else pass_.add(_operand(each.to(device), real)) for each in (labels, empty_scores)
+            ]
             frame = self._frame(pass_, [pass_.add(each) for each in weights])
             handles, found = [pass_.add(each) for each in values], _array([None] * len(weights))
             io = c.seam_prepare(
-                struct_size=ctypes.sizeof(c.seam_prepare), inputs=_array(handles), input_count=len(handles),
-                labels=extra[0], empty_scores=extra[1], values=found, value_count=len(weights))
+                struct_size=ctypes.sizeof(c.seam_prepare),
+                inputs=_array(handles),
+                input_count=len(handles),
+                labels=extra[0],
+                empty_scores=extra[1],
+                values=found,
+                value_count=len(weights),
+            )
             with self._plugin:
                 self.factory.table.prepare(self._instance, ctypes.byref(frame), ctypes.byref(io))
             pass_.check()
@@ -299,9 +343,16 @@ class Adapter(torch.nn.Module):
         if not self.factory.has("fold") or self.options.get(FOLDED):
             return self
         result = Adapter(
-            self.id, self.site, self.options | {FOLDED: True}, seam=self.seam, backbone_frozen=self.backbone_frozen,
-            classes=self.classes, prefix_length=self.prefix_length, score_kind=self.score_kind,
-            points=self._point_names())
+            self.id,
+            self.site,
+            self.options | {FOLDED: True},
+            seam=self.seam,
+            backbone_frozen=self.backbone_frozen,
+            classes=self.classes,
+            prefix_length=self.prefix_length,
+            score_kind=self.score_kind,
+            points=self._point_names(),
+        )
         weights, real, device = self._weights()
         result.to(device)
         result.task, result.backbone_path = self.task, self.backbone_path
@@ -316,7 +367,8 @@ class Adapter(torch.nn.Module):
             missing = [place.name for place, each in zip(result._places, given, strict=True) if each is None]
             if missing:
                 raise PluginError(
-                    f'adapter "{self.id}" gives no folded value for parameter "{missing[0]}"', self.factory.plugin.id)
+                    f'adapter "{self.id}" gives no folded value for parameter "{missing[0]}"', self.factory.plugin.id
+                )
             result._assign(pass_, list(given))
         finally:
             pass_.close()
@@ -334,7 +386,8 @@ class Adapter(torch.nn.Module):
     def _assign(self, pass_: Pass, handles: list[int | None]) -> None:
         checked = [
             None if handle is None else seams.parameter_value(self, place.name, place.tensor, pass_.tensor(handle))
-            for place, handle in zip(self._places, handles, strict=True)]
+            for place, handle in zip(self._places, handles, strict=True)
+        ]
         for place, value in zip(self._places, checked, strict=True):
             if value is not None:
                 place.tensor.copy_(value)
@@ -367,9 +420,17 @@ class Adapter(torch.nn.Module):
         trained = {name: each.requires_grad for name, each in self.named_parameters()}
         state = (self.state_dict(), trained, self.training, self.task, self.backbone_path)
         make = functools.partial(
-            Adapter, self.id, self.site, self.options, seam=self.seam, backbone_frozen=self.backbone_frozen,
-            classes=self.classes, prefix_length=self.prefix_length, score_kind=self.score_kind,
-            points=self._point_names())
+            Adapter,
+            self.id,
+            self.site,
+            self.options,
+            seam=self.seam,
+            backbone_frozen=self.backbone_frozen,
+            classes=self.classes,
+            prefix_length=self.prefix_length,
+            score_kind=self.score_kind,
+            points=self._point_names(),
+        )
         return make, (), state
 
     def __setstate__(self, state: Any) -> None:

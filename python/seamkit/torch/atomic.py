@@ -71,8 +71,13 @@ def atomic_file(path: Path, is_own: Callable[[Path], bool], stranger: str) -> It
         # A pipe or a device is not followed: what it is called by resolves to no path.
         target = path.resolve() if path.is_file() or not path.exists() else path
         if target.exists() and not (target.is_file() and is_own(target)):
-            what = ("a folder is there" if target.is_dir() else f"a file is there that {stranger}" if target.is_file()
-                    else "a pipe or a device is there")
+            what = (
+                "a folder is there"
+                if target.is_dir()
+                else f"a file is there that {stranger}"
+                if target.is_file()
+                else "a pipe or a device is there"
+            )
             raise AlreadyExistsError(f'cannot write "{path}", {what}')
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(target)
@@ -139,10 +144,12 @@ def _check_replaceable(path: Path, marker: str, is_own: Callable[[Path], bool]) 
     names = sorted(each.name for each in path.iterdir())
     if names and marker not in names:
         raise AlreadyExistsError(
-            f'cannot replace the folder "{path}", it holds other files ({names[0]}) and no {marker}')
+            f'cannot replace the folder "{path}", it holds other files ({names[0]}) and no {marker}'
+        )
     if strangers := [name for name in names if name != marker and not is_own(path / name)]:
         raise AlreadyExistsError(
-            f'cannot replace the folder "{path}", beside what is written there it holds other files ({strangers[0]})')
+            f'cannot replace the folder "{path}", beside what is written there it holds other files ({strangers[0]})'
+        )
 
 
 def _exchange(one: Path, other: Path) -> None:

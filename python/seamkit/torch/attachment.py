@@ -10,13 +10,7 @@ import torch
 from torch.utils.hooks import RemovableHandle
 
 from seamkit import _declarations as c
-from seamkit.errors import (
-    AlreadyExistsError,
-    IncompatibleError,
-    InvalidArgumentError,
-    NotFoundError,
-    UnsupportedError,
-)
+from seamkit.errors import AlreadyExistsError, IncompatibleError, InvalidArgumentError, NotFoundError, UnsupportedError
 from seamkit.torch import encoder_output, point_hooks, prefixes
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.connection import NOT_COPIED, Connection
@@ -84,8 +78,13 @@ def attached(model: torch.nn.Module) -> list[Adapter]:
 
 
 def attach(
-    model: torch.nn.Module, adapter: Adapter | str, seam: str | None = None, *, frozen: bool = True,
-    random_seed: int = 0, **options: Any,
+    model: torch.nn.Module,
+    adapter: Adapter | str,
+    seam: str | None = None,
+    *,
+    frozen: bool = True,
+    random_seed: int = 0,
+    **options: Any,
 ) -> Adapter:
     """Puts an adapter on a seam of a model of transformers, behind those attached, and returns it.
 
@@ -106,7 +105,8 @@ def attach(
     if not isinstance(adapter, str | Adapter):
         raise InvalidArgumentError(
             'adapter must be an id, such as "repcali", or a seamkit.torch.Adapter, found '
-            f"{type(adapter).__module__}.{type(adapter).__qualname__}")
+            f"{type(adapter).__module__}.{type(adapter).__qualname__}"
+        )
     if not isinstance(frozen, bool):
         raise InvalidArgumentError(f"frozen must be True or False, found {frozen!r}")
     if isinstance(getattr(model, NAME, None), Attached) and getattr(model, NAME).frozen != frozen:
@@ -118,8 +118,7 @@ def attach(
             check_seam(model, site, adapter, chosen)
         lengths = prefixes.lengths(present) if is_prefix(chosen) else (0, 0, 0)
         given = {name.removesuffix("_"): value for name, value in options.items()}
-        made = Adapter(
-            adapter, site, given, seam=seam, backbone_frozen=frozen, prefix_length=lengths, seed=random_seed)
+        made = Adapter(adapter, site, given, seam=seam, backbone_frozen=frozen, prefix_length=lengths, seed=random_seed)
     else:
         if options or seam not in (None, adapter.seam):
             raise InvalidArgumentError("options and seam are for an id: this adapter has its own")
@@ -199,7 +198,8 @@ def _site(model: Any) -> Site:
     if isinstance(model, torch.nn.Module) and "_orig_mod" in model._modules:
         raise InvalidArgumentError(
             "model is what torch.compile returned: give the model that was compiled, model._orig_mod, which the compiled "
-            "one goes on to run")
+            "one goes on to run"
+        )
     return Site.of(model)
 
 
@@ -207,7 +207,8 @@ def _check_attachable(id: str, seam: str) -> None:
     if seam == c.SEAM_DECODER_OUTPUT:
         raise UnsupportedError(
             f'adapter "{id}" is on decoder.output, where nothing of the model lies behind it: it is not attached but '
-            f'called on features, seamkit.torch.Adapter("{id}", Site.of(model), classes=n)(scores, hidden)')
+            f'called on features, seamkit.torch.Adapter("{id}", Site.of(model), classes=n)(scores, hidden)'
+        )
 
 
 def check_same_shape(adapter: Adapter, site: Site) -> None:
@@ -218,11 +219,13 @@ def check_same_shape(adapter: Adapter, site: Site) -> None:
         made, own = getattr(adapter.site, name), getattr(site, name)
         if made != own:
             raise IncompatibleError(
-                f'adapter "{adapter.id}" was made for a model with {name} {made}, this one has {own}')
+                f'adapter "{adapter.id}" was made for a model with {name} {made}, this one has {own}'
+            )
     check_same_points(adapter.points, site.points, adapter.id)
     if adapter.seam not in site.seams:
         raise UnsupportedError(
-            f'the model ({site.family}) has no seam "{adapter.seam}"; it has {", ".join(site.seams)}')
+            f'the model ({site.family}) has no seam "{adapter.seam}"; it has {", ".join(site.seams)}'
+        )
 
 
 def source_folder(model: Any) -> Path | None:

@@ -44,11 +44,13 @@ def write(pass_: Pass, handle: int | None, axis: int, start: int, x: int | None)
     if not fits or [n for i, n in enumerate(values.shape) if i != place] != others:
         raise ShapeError(
             f"buffer_write: {checks.shown(values.shape)} {checks.dtype_name(values)} does not fit the buffer "
-            f"{checks.shown(buffer.shape)} {checks.dtype_name(buffer)} along axis {axis}")
+            f"{checks.shown(buffer.shape)} {checks.dtype_name(buffer)} along axis {axis}"
+        )
     if start < 0 or start + values.shape[place] > buffer.shape[place]:
         raise ShapeError(
             f"buffer_write: {values.shape[place]} elements at {start} do not lie in the {buffer.shape[place]} of the "
-            "buffer")
+            "buffer"
+        )
     pass_.stop_recording()
     buffer.narrow(place, start, values.shape[place]).copy_(values)
     return c.SEAM_OK

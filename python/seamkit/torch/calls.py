@@ -49,7 +49,8 @@ def tokens_mask(given: Any, hidden: Tensor, module: torch.nn.Module) -> Tensor:
         return torch.ones(hidden.shape[:2], dtype=torch.int32, device=hidden.device)
     if given.dim() != 2:
         raise UnsupportedError(
-            f"an adapter reads an {MASK} [batch, source], found one with {given.dim()} axes, {list(given.shape)}")
+            f"an adapter reads an {MASK} [batch, source], found one with {given.dim()} axes, {list(given.shape)}"
+        )
     if given.shape != hidden.shape[:2]:
         given = _of_states(module, given, hidden)
     return torch.as_tensor(given, dtype=torch.int32, device=hidden.device)
@@ -70,4 +71,5 @@ def _of_states(module: torch.nn.Module, mask: Tensor, hidden: Tensor) -> Tensor:
     raise UnsupportedError(
         f"an adapter reads an {MASK} [batch, source] of the encoder's output, whose first axes are "
         f"{list(hidden.shape[:2])}; found {list(mask.shape)}: an encoder that shortens its input, of speech for "
-        "example, is to be called without a mask")
+        "example, is to be called without a mask"
+    )

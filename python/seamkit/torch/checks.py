@@ -21,17 +21,33 @@ REAL = (torch.float32, torch.float64)
 HALF = (torch.bfloat16, torch.float16)
 # f64 computes where f32 is meant: plugins know one real dtype.
 CODES = {
-    torch.float32: c.SEAM_F32, torch.float64: c.SEAM_F32, torch.bfloat16: c.SEAM_BF16, torch.float16: c.SEAM_F16,
-    torch.int32: c.SEAM_I32}
-_NAMES = {
-    torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16", torch.float16: "f16", torch.int32: "i32"}
+    torch.float32: c.SEAM_F32,
+    torch.float64: c.SEAM_F32,
+    torch.bfloat16: c.SEAM_BF16,
+    torch.float16: c.SEAM_F16,
+    torch.int32: c.SEAM_I32,
+}
+_NAMES = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16", torch.float16: "f16", torch.int32: "i32"}
 
 # What dtypes the tensor operands of an operation may have: r real, w real or half, i i32, * any. One letter for each
 # operand in order, the last for all that follow.
 _DTYPES = {
-    "stop_gradient": "*", "where": "irr", "linear": "rw", "linear_low_rank": "rr*", "attention": "rrrri", "layer_norm": "rw", "rms_norm": "rw",
-    "argmax": "r", "reshape": "*", "permute": "*", "expand": "*", "slice": "*", "embedding": "wi",
-    "index_select": "*i", "gather": "*i", "cross_entropy": "ri",
+    "stop_gradient": "*",
+    "where": "irr",
+    "linear": "rw",
+    "linear_low_rank": "rr*",
+    "attention": "rrrri",
+    "layer_norm": "rw",
+    "rms_norm": "rw",
+    "argmax": "r",
+    "reshape": "*",
+    "permute": "*",
+    "expand": "*",
+    "slice": "*",
+    "embedding": "wi",
+    "index_select": "*i",
+    "gather": "*i",
+    "cross_entropy": "ri",
 }
 
 
@@ -129,11 +145,13 @@ def _linear_low_rank(name: str, y: Tensor, x: Tensor, a: Tensor, b: Tensor, *_: 
     if a.dim() != 2 or b.dim() != 2 or torch.int32 in (a.dtype, b.dtype) or a.shape[0] != b.shape[1]:
         raise ShapeError(
             f"{name}: a [rank, in] and b [out, rank] do not fit each other: found {shown(a.shape)} {dtype_name(a)} and "
-            f"{shown(b.shape)} {dtype_name(b)}")
+            f"{shown(b.shape)} {dtype_name(b)}"
+        )
     fits = x.dim() >= 1 and x.shape[-1] == a.shape[1] and list(y.shape) == [*x.shape[:-1], b.shape[0]]
     if not fits:
         raise ShapeError(
-            f"{name}: y {shown(y.shape)} and x {shown(x.shape)} do not fit a {shown(a.shape)} and b {shown(b.shape)}")
+            f"{name}: y {shown(y.shape)} and x {shown(x.shape)} do not fit a {shown(a.shape)} and b {shown(b.shape)}"
+        )
 
 
 def _norm(name: str, x: Tensor, *rest: Any) -> None:
@@ -152,11 +170,16 @@ def _attention(
     if mask is not None:
         _check_dtype(name, mask, "i")
     fits = query.dim() == key.dim() == value.dim() == 4 and (
-        query.shape[0] == key.shape[0] == value.shape[0] and key.shape[1] == value.shape[1] > 0
-        and query.shape[1] % key.shape[1] == 0 and query.shape[3] == key.shape[3] and key.shape[2] == value.shape[2])
+        query.shape[0] == key.shape[0] == value.shape[0]
+        and key.shape[1] == value.shape[1] > 0
+        and query.shape[1] % key.shape[1] == 0
+        and query.shape[3] == key.shape[3]
+        and key.shape[2] == value.shape[2]
+    )
     if not fits:
         raise ShapeError(
-            f"{name}: query {shown(query.shape)}, key {shown(key.shape)} and value {shown(value.shape)} do not fit")
+            f"{name}: query {shown(query.shape)}, key {shown(key.shape)} and value {shown(value.shape)} do not fit"
+        )
     scores = [*query.shape[:3], key.shape[2]]
     if bias is not None:
         _broadcastable(name, "bias", bias, scores)
@@ -196,7 +219,8 @@ def _concat(name: str, parts: list[Tensor], axis: int) -> None:
     for part in parts:
         if part.dtype != first.dtype or part.dim() != first.dim():
             raise ShapeError(
-                f"{name}: {shown(part.shape)} {dtype_name(part)} and {shown(first.shape)} {dtype_name(first)} differ")
+                f"{name}: {shown(part.shape)} {dtype_name(part)} and {shown(first.shape)} {dtype_name(first)} differ"
+            )
         if any(i != place and n != m for i, (n, m) in enumerate(zip(part.shape, first.shape, strict=True))):
             raise ShapeError(f"{name}: {shown(part.shape)} and {shown(first.shape)} differ beside axis {axis}")
 
@@ -237,9 +261,7 @@ def _gather(name: str, x: Tensor, axis: int, index: Tensor) -> None:
     ids_within(name, index, x.shape[place])
 
 
-def _cross_entropy(
-    name: str, logits: Tensor, targets: Tensor, ignored: int, smoothing: float, reduction: int
-) -> None:
+def _cross_entropy(name: str, logits: Tensor, targets: Tensor, ignored: int, smoothing: float, reduction: int) -> None:
     if logits.dim() < 1 or logits.shape[:-1] != targets.shape or logits.shape[-1] == 0:
         raise ShapeError(f"{name}: targets {shown(targets.shape)} do not fit logits {shown(logits.shape)}")
     if not 0 <= smoothing < 1:
@@ -275,11 +297,33 @@ def cast(x: Tensor, dtype: int) -> torch.dtype | None:
 
 
 _CHECKS: dict[str, Callable[..., None]] = {
-    "add": _broadcast, "sub": _broadcast, "mul": _broadcast, "div": _broadcast, "maximum": _broadcast,
-    "minimum": _broadcast, "where": _broadcast, "matmul": _matmul, "linear": _linear,
-    "linear_low_rank": _linear_low_rank, "attention": _attention,
-    "softmax": _on_axis, "log_softmax": _on_axis, "layer_norm": _norm, "rms_norm": _norm, "sum": _reduction,
-    "mean": _reduction, "max": _reduction, "argmax": _reduction, "reshape": _reshape, "permute": _permute,
-    "expand": _expand, "concat": _concat, "slice": _slice, "embedding": _embedding, "index_select": _index_select,
-    "gather": _gather, "cross_entropy": _cross_entropy, "rotary": _rotary,
+    "add": _broadcast,
+    "sub": _broadcast,
+    "mul": _broadcast,
+    "div": _broadcast,
+    "maximum": _broadcast,
+    "minimum": _broadcast,
+    "where": _broadcast,
+    "matmul": _matmul,
+    "linear": _linear,
+    "linear_low_rank": _linear_low_rank,
+    "attention": _attention,
+    "softmax": _on_axis,
+    "log_softmax": _on_axis,
+    "layer_norm": _norm,
+    "rms_norm": _norm,
+    "sum": _reduction,
+    "mean": _reduction,
+    "max": _reduction,
+    "argmax": _reduction,
+    "reshape": _reshape,
+    "permute": _permute,
+    "expand": _expand,
+    "concat": _concat,
+    "slice": _slice,
+    "embedding": _embedding,
+    "index_select": _index_select,
+    "gather": _gather,
+    "cross_entropy": _cross_entropy,
+    "rotary": _rotary,
 }

@@ -18,9 +18,22 @@ _MOST_POINTS = 1 << 16
 _KINDS = {str: "a string", int: "an integer", dict: "an object", bool: "true or false", list: "an array"}
 _SIZES = ("d_model", "encoder_layers", "decoder_layers", "kv_heads", "head_dim", "vocab_size")
 _KNOWN = {
-    "": ("schema", "abi", "plugin", "adapter", "seam", "options", "backbone", "classes", "prefix_length",
-        "score_kind", "points", "task"),
-    "plugin": ("id", "version"), "backbone": ("family", *_SIZES, "fingerprint", "trained"),
+    "": (
+        "schema",
+        "abi",
+        "plugin",
+        "adapter",
+        "seam",
+        "options",
+        "backbone",
+        "classes",
+        "prefix_length",
+        "score_kind",
+        "points",
+        "task",
+    ),
+    "plugin": ("id", "version"),
+    "backbone": ("family", *_SIZES, "fingerprint", "trained"),
 }
 
 
@@ -50,9 +63,18 @@ class Config:
         """What the folder says of the model; positions and their limits it does not."""
         encoder, decoder = self.encoder_layers, self.decoder_layers
         return Site(
-            family=self.family, d_model=self.d_model, encoder_layers=encoder, decoder_layers=decoder, heads=0,
-            kv_heads=self.kv_heads, head_dim=self.head_dim, max_source_positions=0, max_target_positions=0,
-            vocab_size=self.vocab_size, prefix_layers=(encoder, decoder, decoder if encoder else 0))
+            family=self.family,
+            d_model=self.d_model,
+            encoder_layers=encoder,
+            decoder_layers=decoder,
+            heads=0,
+            kv_heads=self.kv_heads,
+            head_dim=self.head_dim,
+            max_source_positions=0,
+            max_target_positions=0,
+            vocab_size=self.vocab_size,
+            prefix_layers=(encoder, decoder, decoder if encoder else 0),
+        )
 
 
 def read_list(folder: Path) -> list[str] | None:
@@ -79,7 +101,8 @@ def read_config(folder: Path) -> Config:
     if "adapters" in found:
         raise InvalidArgumentError(
             f'adapter folder "{folder}" holds {len(found["adapters"])} adapters: load all of them at once, or one from '
-            "its own folder in it")
+            "its own folder in it"
+        )
     if "peft_type" in found:
         raise FormatError(f"{path} is of an adapter of PEFT: `seam import` makes one for SeamKit of it")
     _check_schema(path, found)
@@ -90,14 +113,19 @@ def read_config(folder: Path) -> Config:
     backbone = found["backbone"]
     sizes = {name: _required(path, backbone, "backbone", name, int) for name in _SIZES}
     return Config(
-        adapter=_required(path, found, "", "adapter", str), seam=_required(path, found, "", "seam", str),
+        adapter=_required(path, found, "", "adapter", str),
+        seam=_required(path, found, "", "seam", str),
         options=_required(path, found, "", "options", dict),
-        family=_required(path, backbone, "backbone", "family", str), **sizes,
+        family=_required(path, backbone, "backbone", "family", str),
+        **sizes,
         fingerprint=_optional(path, backbone, "backbone", "fingerprint", str),
         is_backbone_trained=_required(path, backbone, "backbone", "trained", bool),
-        classes=_optional(path, found, "", "classes", int) or 0, prefix_length=_prefix_length(path, found),
-        score_kind=_score_kind(path, found), points=_points(path, found),
-        task=_optional(path, found, "", "task", dict))
+        classes=_optional(path, found, "", "classes", int) or 0,
+        prefix_length=_prefix_length(path, found),
+        score_kind=_score_kind(path, found),
+        points=_points(path, found),
+        task=_optional(path, found, "", "task", dict),
+    )
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -161,8 +189,11 @@ def _points(path: Path, found: dict[str, Any]) -> list[str] | None:
 
 def _prefix_length(path: Path, found: dict[str, Any]) -> tuple[int, int, int]:
     given = found.get("prefix_length", [0, 0, 0])
-    fits = isinstance(given, list) and len(given) == 3 and all(
-        isinstance(each, int) and not isinstance(each, bool) and each >= 0 for each in given)
+    fits = (
+        isinstance(given, list)
+        and len(given) == 3
+        and all(isinstance(each, int) and not isinstance(each, bool) and each >= 0 for each in given)
+    )
     if not fits:
         raise FormatError(f'{path}: "prefix_length" must be 3 numbers of tokens, found {json.dumps(given)}')
     return given[0], given[1], given[2]

@@ -92,7 +92,8 @@ class Connection:
             *[module.register_forward_hook(hook) for module, hook in self._watches if module is self._model],
             self._model.register_forward_hook(self._after, with_kwargs=True),
             # Also behind a forward that failed.
-            self._model.register_forward_hook(self._over, always_call=True)]
+            self._model.register_forward_hook(self._over, always_call=True),
+        ]
 
     def ran(self, seam: str) -> None:
         """Notes that a seam's adapters have run."""
@@ -136,7 +137,8 @@ class Connection:
         self._open.append(call)
         # For each forward anew, behind what users have put there since the last.
         call.handles += [
-            module.register_forward_hook(hook) for module, hook in self._watches if module is not self._model]
+            module.register_forward_hook(hook) for module, hook in self._watches if module is not self._model
+        ]
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _stop(self) -> None:
@@ -198,13 +200,15 @@ class Connection:
                     continue
                 raise UnsupportedError(
                     f"the forward of {type(model).__name__} does not call {where}, so that adapters there would change "
-                    f"nothing: {self._advice(seam)}")
+                    f"nothing: {self._advice(seam)}"
+                )
             if seam not in call.read and not (seam == ENCODER and self._holds(output, call.states)):
                 if drops_layers(model, but=module if seam == ENCODER else None):
                     continue
                 raise UnsupportedError(
                     f"nothing in {type(model).__name__} reads what adapters give behind {where}, so that they would "
-                    f"change nothing: {self._advice(seam)}")
+                    f"change nothing: {self._advice(seam)}"
+                )
             self._known[seam] = module
 
     def _holds(self, output: Any, states: Sequence[Tensor]) -> bool:
@@ -223,8 +227,10 @@ class Connection:
             self._has_warned = True
             _LOG.warning(
                 "%s was given and the encoder that %s finds has not run since an adapter was attached to it: the adapter "
-                "changes nothing in this forward, unless it was applied to what was given", ENCODER_OUTPUTS,
-                self._named(ENCODER))
+                "changes nothing in this forward, unless it was applied to what was given",
+                ENCODER_OUTPUTS,
+                self._named(ENCODER),
+            )
 
     def _named(self, seam: str) -> str:
         return f'"{seam}" of family "{self._model.config.model_type}"'
@@ -233,23 +239,30 @@ class Connection:
         family = self._model.config.model_type
         wanted = "whose output the rest of the model reads"
         if seam == PREFIX:
-            others = ", ".join([
-                name for name, each in self._model.named_modules()
-                if name and each is not self._modules[seam] and spelled(type(each), PAST) and spelled(type(each), IDS)])
+            others = ", ".join(
+                [
+                    name
+                    for name, each in self._model.named_modules()
+                    if name
+                    and each is not self._modules[seam]
+                    and spelled(type(each), PAST)
+                    and spelled(type(each), IDS)
+                ]
+            )
             wanted = "that is called with the past" + (f", one of {others}" if others else "")
         # A built-in family is not registered again.
         first = "set model.config.model_type to a name of its own and " if family in BUILT_IN else ""
         return (
             f'{first}register the module {wanted}, seamkit.torch.register_family("{family}", ..., {seam}=lambda model: '
-            "model. ...)")
+            "model. ...)"
+        )
 
 
 def drops_layers(module: torch.nn.Module, but: torch.nn.Module | None = None) -> bool:
     """Whether layers of a module may be left out of a forward in training, so that one in which nothing is read shows
     nothing. but: a part whose layers do not matter."""
     apart = set() if but is None else set(but.modules())
-    return any(
-        each.training and (LAYERDROP.field(each) or 0) > 0 for each in module.modules() if each not in apart)
+    return any(each.training and (LAYERDROP.field(each) or 0) > 0 for each in module.modules() if each not in apart)
 
 
 class _Watched(Tensor):

@@ -49,25 +49,28 @@ def register_family(model_type: str, family: Family | str, *, replaces: bool = F
     if model_type in _families and not replaces:
         raise AlreadyExistsError(
             f'register_family: the family "{model_type}" is registered already: expected a name that is free, or '
-            "replaces=True")
+            "replaces=True"
+        )
     given = named(family) if isinstance(family, str) else family
     if not isinstance(given, Family):
         raise InvalidArgumentError(
-            f"register_family: family must be a Family or the name of one, found {type(family).__name__}")
+            f"register_family: family must be a Family or the name of one, found {type(family).__name__}"
+        )
     fields = Family.__dataclass_fields__
     if stranger := [name for name in changes if name not in fields]:
-        raise InvalidArgumentError(
-            f'register_family: unknown field "{stranger[0]}"; there are {", ".join(fields)}')
+        raise InvalidArgumentError(f'register_family: unknown field "{stranger[0]}"; there are {", ".join(fields)}')
     entry = replace(given, **changes)
     for name in ("site", "encoder", "masked", "past"):
         function = getattr(entry, name)
         if not callable(function) and (function is not None or name == "site"):
             raise InvalidArgumentError(
                 f"register_family: {name} must be a function{'' if name == 'site' else ' or None'}, found "
-                f"{type(function).__name__}")
+                f"{type(function).__name__}"
+            )
     if entry.attention not in ("encoder", "decoder"):
         raise InvalidArgumentError(
-            f'register_family: attention must be "decoder" or "encoder", found {entry.attention!r}')
+            f'register_family: attention must be "decoder" or "encoder", found {entry.attention!r}'
+        )
     _families[model_type] = entry
     return entry
 
@@ -78,7 +81,8 @@ def named(model_type: str) -> Family:
     if found is None:
         raise UnsupportedError(
             f'there is no family "{model_type}" to be like: expected one of {", ".join(_families)}, such as "bert" for '
-            'an encoder, "llama" for a decoder and "bart" for both')
+            'an encoder, "llama" for a decoder and "bart" for both'
+        )
     return found
 
 
@@ -100,7 +104,8 @@ def check_seam(model: Any, site: Site, id: str, seam: str) -> None:
         why = why_no_prefix(model)
     raise UnsupportedError(
         f'the model ({site.family}) has no seam "{seam}", which adapter "{id}" needs; it has {", ".join(site.seams)}'
-        f"{', since ' if why else ''}{why}")
+        f"{', since ' if why else ''}{why}"
+    )
 
 
 def attention_of(site: Site) -> str:
@@ -118,7 +123,8 @@ def site_of(model: Any) -> Site:
         inner = getattr(model, "module", None)
         hint = ", so give its .module" if hasattr(inner, "config") else ""
         raise InvalidArgumentError(
-            f"model must be a model of transformers, with a config; found {type(model).__name__}{hint}")
+            f"model must be a model of transformers, with a config; found {type(model).__name__}{hint}"
+        )
     entry = _family_of(model)
     try:
         site = entry.site(config)
@@ -137,8 +143,10 @@ def site_of(model: Any) -> Site:
         return replace(site, vocabulary=vocabulary(config, has_head=True))
     head = getattr(model, "get_output_embeddings", lambda: None)()
     return replace(
-        site, points=tuple(each.point for each in located_points(model, site)),
-        vocabulary=vocabulary(config, head is not None))
+        site,
+        points=tuple(each.point for each in located_points(model, site)),
+        vocabulary=vocabulary(config, head is not None),
+    )
 
 
 def located_points(model: Any, site: Site | None = None) -> list[Located]:
@@ -184,7 +192,8 @@ def past_module(model: Any) -> torch.nn.Module:
     if not any(spelled(type(module), each) for each in (IDS, EMBEDDED)):
         raise InvalidArgumentError(
             f'"past" of family "{model.config.model_type}" must give a module that takes {IDS} or {EMBEDDED}, the one '
-            f"that makes masks and positions of its past, found {type(module).__name__}: register the module around it")
+            f"that makes masks and positions of its past, found {type(module).__name__}: register the module around it"
+        )
     site = site_of(model)
     check_heads(module, site.family, site.kv_heads * site.head_dim)
     return module
@@ -203,12 +212,13 @@ def _found(model: Any, find: Find | None, name: str, *arguments: Name) -> torch.
         ) from error
     if not isinstance(module, torch.nn.Module):
         raise InvalidArgumentError(
-            f'"{name}" of family "{family}" must give a module of {kind}, found {type(module).__name__}')
+            f'"{name}" of family "{family}" must give a module of {kind}, found {type(module).__name__}'
+        )
     for argument in arguments:
         if spelled(type(module), argument) is None:
             raise InvalidArgumentError(
-                f'"{name}" of family "{family}" must give a module that takes {argument}, found '
-                f"{type(module).__name__}")
+                f'"{name}" of family "{family}" must give a module that takes {argument}, found {type(module).__name__}'
+            )
     return module
 
 

@@ -36,8 +36,9 @@ def _computed(files: tuple[tuple[Path, int, int], ...]) -> str:
         found.update(b"".join(_number(each) for each in [len(entry["shape"]), *entry["shape"]]))
         low, high = (start + each for each in entry["data_offsets"])
         size = high - low
-        parts = [(0, size)] if size <= 3 * _WINDOW else [
-            (at, _WINDOW) for at in (0, (size - _WINDOW) // 2, size - _WINDOW)]
+        parts = (
+            [(0, size)] if size <= 3 * _WINDOW else [(at, _WINDOW) for at in (0, (size - _WINDOW) // 2, size - _WINDOW)]
+        )
         with path.open("rb") as file:
             for at, count in parts:
                 file.seek(low + at)

@@ -21,9 +21,9 @@ from seamkit.errors import (
     NotFoundError,
     NumericError,
     SeamError,
-    one_line,
     ShapeError,
     UnsupportedError,
+    one_line,
 )
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.atomic import atomic_folder
@@ -40,8 +40,13 @@ _CARD = "README.md"
 
 
 def save_attached(
-    model: torch.nn.Module, path: str | Path, *, heads: Sequence[Adapter] = (), labels: Sequence[str] | None = None,
-    notes: str = "", backbone_path: str | Path | None = None,
+    model: torch.nn.Module,
+    path: str | Path,
+    *,
+    heads: Sequence[Adapter] = (),
+    labels: Sequence[str] | None = None,
+    notes: str = "",
+    backbone_path: str | Path | None = None,
 ) -> None:
     """Writes all adapters that are attached to a model: one as `Adapter.save` does, several into one folder.
 
@@ -54,12 +59,14 @@ def save_attached(
     for each in heads:
         if each.seam != c.SEAM_DECODER_OUTPUT:
             raise InvalidArgumentError(
-                f'heads must be adapters on decoder.output, found adapter "{each.id}" on {each.seam}')
+                f'heads must be adapters on decoder.output, found adapter "{each.id}" on {each.seam}'
+            )
         check_same_shape(each, Site.of(model))
         if labels is not None and (len(labels) != each.classes or len(set(labels)) != each.classes):
             raise InvalidArgumentError(
                 f'labels must name the {each.classes} classes of adapter "{each.id}", each another, found '
-                f"{', '.join(map(str, labels)) or 'none'}")
+                f"{', '.join(map(str, labels)) or 'none'}"
+            )
     if labels is not None:
         if not heads:
             raise InvalidArgumentError("labels are for heads, and none is given")
@@ -95,8 +102,14 @@ def _is_own(path: Path) -> bool:
         listed = read_list(path.parent) or []
     except SeamError:
         return False
-    return path.name in listed and not path.is_symlink() and all(
-        each.name in (CONFIG, WEIGHTS, _CARD) and each.is_file() and not each.is_symlink() for each in path.iterdir())
+    return (
+        path.name in listed
+        and not path.is_symlink()
+        and all(
+            each.name in (CONFIG, WEIGHTS, _CARD) and each.is_file() and not each.is_symlink()
+            for each in path.iterdir()
+        )
+    )
 
 
 def _write(adapter: Adapter, folder: Path, weights: Path | None, notes: str) -> None:
@@ -104,13 +117,21 @@ def _write(adapter: Adapter, folder: Path, weights: Path | None, notes: str) -> 
     values = checked_values(adapter, "saved")
     plugin, site = adapter.factory.plugin, adapter.site
     config: dict[str, Any] = {
-        "schema": SCHEMA, "abi": f"{plugin.abi[0]}.{plugin.abi[1]}",
-        "plugin": {"id": plugin.id, "version": plugin.version}, "adapter": adapter.id, "seam": adapter.seam,
+        "schema": SCHEMA,
+        "abi": f"{plugin.abi[0]}.{plugin.abi[1]}",
+        "plugin": {"id": plugin.id, "version": plugin.version},
+        "adapter": adapter.id,
+        "seam": adapter.seam,
         "options": adapter.options,
         "backbone": {
-            "family": site.family, "d_model": site.d_model, "encoder_layers": site.encoder_layers,
-            "decoder_layers": site.decoder_layers, "kv_heads": site.kv_heads, "head_dim": site.head_dim,
-            "vocab_size": site.vocab_size, "fingerprint": None if weights is None else fingerprint(weights),
+            "family": site.family,
+            "d_model": site.d_model,
+            "encoder_layers": site.encoder_layers,
+            "decoder_layers": site.decoder_layers,
+            "kv_heads": site.kv_heads,
+            "head_dim": site.head_dim,
+            "vocab_size": site.vocab_size,
+            "fingerprint": None if weights is None else fingerprint(weights),
             "trained": not adapter.backbone_frozen,
         },
     }
@@ -136,16 +157,19 @@ def checked_values(adapter: Adapter, done: str) -> dict[str, torch.Tensor]:
         if hasattr(place.tensor, "full_tensor"):
             raise UnsupportedError(
                 f'adapter "{adapter.id}" is not {done}: parameter "{place.name}" is spread over processes; call '
-                "model.unshard() before, in all of them, and go on in one")
+                "model.unshard() before, in all of them, and go on in one"
+            )
         if place.tensor.is_meta:
             raise UnsupportedError(
-                f'adapter "{adapter.id}" is not {done}: parameter "{place.name}" is on "meta" and has no values')
+                f'adapter "{adapter.id}" is not {done}: parameter "{place.name}" is on "meta" and has no values'
+            )
         value = place.tensor.detach().to("cpu", torch.float32).contiguous()
         bad = (~torch.isfinite(value)).reshape(-1).nonzero()
         if len(bad):
             raise NumericError(
                 f'adapter "{adapter.id}" is not {done}: parameter "{place.name}" holds NaN or infinity at element '
-                f"{int(bad[0])}")
+                f"{int(bad[0])}"
+            )
         values[place.name] = value.clone()
     return values
 
@@ -206,15 +230,27 @@ def _read(folder: Path, config: Config, model: Any) -> Adapter:
         saved, found = getattr(config, name), getattr(site, name)
         if saved != found:
             raise IncompatibleError(
-                f'adapter folder "{folder}" was trained for a backbone with {name} {saved}, this one has {found}')
+                f'adapter folder "{folder}" was trained for a backbone with {name} {saved}, this one has {found}'
+            )
     if config.fingerprint and source and (own := fingerprint(source)) and own != config.fingerprint:
-        _LOG.warning("%s", one_line(
-            f'adapter folder "{folder}" was trained on other weights ({config.fingerprint}) than "{source}" holds ({own})'))
+        _LOG.warning(
+            "%s",
+            one_line(
+                f'adapter folder "{folder}" was trained on other weights ({config.fingerprint}) than "{source}" holds ({own})'
+            ),
+        )
     try:
         adapter = Adapter(
-            config.adapter, site, config.options, seam=config.seam, backbone_frozen=not config.is_backbone_trained,
-            classes=config.classes, prefix_length=config.prefix_length, score_kind=config.score_kind,
-            points=config.points)
+            config.adapter,
+            site,
+            config.options,
+            seam=config.seam,
+            backbone_frozen=not config.is_backbone_trained,
+            classes=config.classes,
+            prefix_length=config.prefix_length,
+            score_kind=config.score_kind,
+            points=config.points,
+        )
     except SeamError as error:
         hint = " (the folder tells little of the model: give it, too)" if model is None else ""
         raise SeamError.of(error.code, f"{folder / CONFIG}: {error.message}{hint}", error.origin) from None
@@ -241,7 +277,8 @@ def _read_values(path: Path, adapter: Adapter) -> None:
         if value.dtype != torch.float32 or value.shape != place.tensor.shape:
             raise ShapeError(
                 f'{path}: tensor "{name}" must be F32 {shown(place.tensor.shape)}, found {value.dtype} '
-                f"{shown(value.shape)}")
+                f"{shown(value.shape)}"
+            )
         bad = (~torch.isfinite(value)).reshape(-1).nonzero()
         if len(bad):
             raise NumericError(f'{path}: tensor "{name}" holds NaN or infinity at element {int(bad[0])}')
@@ -251,12 +288,12 @@ def _read_values(path: Path, adapter: Adapter) -> None:
 
 # ---- Model cards
 
+
 def _card(adapter: Adapter, notes: str) -> str:
     plugin = adapter.factory.plugin
     shapes = listed([f"{each.name} {shown(each.tensor.shape)}" for each in adapter._places])
     places = f", at {listed([str(each) for each in adapter.points])}" if adapter.points else ""
-    options = "\n".join(
-        f"- {name}: {json.dumps(value, ensure_ascii=False)}" for name, value in adapter.options.items())
+    options = "\n".join(f"- {name}: {json.dumps(value, ensure_ascii=False)}" for name, value in adapter.options.items())
     return f"""# {adapter.id} adapter
 
 {adapter.factory.summary}

@@ -15,8 +15,11 @@ from seamkit.texts import c_string
 
 _LOG = logging.getLogger("seamkit")
 _LEVELS = {
-    c.SEAM_LOG_DEBUG: logging.DEBUG, c.SEAM_LOG_INFO: logging.INFO, c.SEAM_LOG_WARNING: logging.WARNING,
-    c.SEAM_LOG_ERROR: logging.ERROR}
+    c.SEAM_LOG_DEBUG: logging.DEBUG,
+    c.SEAM_LOG_INFO: logging.INFO,
+    c.SEAM_LOG_WARNING: logging.WARNING,
+    c.SEAM_LOG_ERROR: logging.ERROR,
+}
 # Errors and configurations by the number that a plugin knows them by.
 _numbers = itertools.count(1)
 _errors: dict[int, SeamError] = {}
@@ -161,22 +164,25 @@ def _guarded(function: Any, failed: Any) -> Any:
 
 
 _SERVICES: dict[str, tuple[Any, Any]] = {
-    "set_error": (_set_error, c.SEAM_INTERNAL), "log": (_log, None),
+    "set_error": (_set_error, c.SEAM_INTERNAL),
+    "log": (_log, None),
     "config_bool": (lambda config, key, out: _read(config, key, out, (bool,)), c.SEAM_INTERNAL),
     "config_int": (lambda config, key, out: _read(config, key, out, (int,)), c.SEAM_INTERNAL),
     "config_double": (lambda config, key, out: _read(config, key, out, (float, int)), c.SEAM_INTERNAL),
-    "config_string": (_config_string, c.SEAM_INTERNAL), "config_count": (_config_count, c.SEAM_INTERNAL),
-    "config_json": (_config_json, c.SEAM_INTERNAL), "config_set_string": (_config_set_string, c.SEAM_INTERNAL),
+    "config_string": (_config_string, c.SEAM_INTERNAL),
+    "config_count": (_config_count, c.SEAM_INTERNAL),
+    "config_json": (_config_json, c.SEAM_INTERNAL),
+    "config_set_string": (_config_set_string, c.SEAM_INTERNAL),
     # No model in files belongs to an adapter.
-    "model_config": (lambda model: None, None), "model_tensor": (lambda *_: c.SEAM_NOT_FOUND, c.SEAM_NOT_FOUND),
+    "model_config": (lambda model: None, None),
+    "model_tensor": (lambda *_: c.SEAM_NOT_FOUND, c.SEAM_NOT_FOUND),
     # There is none yet.
     "extension": (lambda host, id: None, None),
 }
 
 
 def _host() -> Any:
-    host = c.seam_host(
-        struct_size=ctypes.sizeof(c.seam_host), abi_major=c.SEAM_ABI_MAJOR, abi_minor=c.SEAM_ABI_MINOR)
+    host = c.seam_host(struct_size=ctypes.sizeof(c.seam_host), abi_major=c.SEAM_ABI_MAJOR, abi_minor=c.SEAM_ABI_MINOR)
     for name, kind in c.seam_host._fields_[4:]:  # type: ignore[misc]
         setattr(host, name, kind(_guarded(*_SERVICES[name])))
     return host

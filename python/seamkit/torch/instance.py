@@ -24,7 +24,8 @@ def create(factory: Factory, configuration: Configuration, site: c.seam_site) ->
     """The plugin's own pointer, which may be NULL. Raises what the plugin fails with."""
     instance, error = ctypes.c_void_p(), ctypes.c_void_p()
     status = factory.table.create(
-        HOST, configuration.handle, ctypes.byref(site), ctypes.byref(instance), ctypes.byref(error))
+        HOST, configuration.handle, ctypes.byref(site), ctypes.byref(instance), ctypes.byref(error)
+    )
     if status != c.SEAM_OK or error.value:
         if status == c.SEAM_OK:
             factory.table.destroy(instance.value)
@@ -56,7 +57,8 @@ def wanted_phases(factory: Factory, instance: int | None, seam: str, points: Seq
         if not 0 < each <= c.SEAM_PHASE_BEFORE | c.SEAM_PHASE_AFTER:
             raise PluginError(
                 f'adapter "{factory.id}" must want the point "{point}" before (1), after (2) or both (3), found {each}',
-                factory.plugin.id)
+                factory.plugin.id,
+            )
     return found
 
 
@@ -74,21 +76,26 @@ def chosen_seam(found: Factory, site: Site, seam: str | None, classes: int) -> s
     if chosen not in site.seams:
         raise UnsupportedError(
             f'the model ({site.family}) has no seam "{chosen}", which adapter "{found.id}" needs; it has '
-            f"{', '.join(site.seams)}")
+            f"{', '.join(site.seams)}"
+        )
     if not 0 <= classes <= _MOST:
         raise InvalidArgumentError(f"the number of classes must be 0 ... {_MOST}, found {classes}")
     if chosen == c.SEAM_DECODER_OUTPUT and classes < 2:
         raise InvalidArgumentError(
             f'adapter "{found.id}" on decoder.output is part of a classification and needs at least 2 classes, found '
-            f"{classes}")
+            f"{classes}"
+        )
     return chosen
 
 
 def check_kinds(site: Any, options: Any, classes: Any, seed: Any) -> None:
     """Raises one sentence for a value of another kind, which a plugin would be given as garbage."""
     for name, value, kind, wanted in (
-            ("site", site, Site, "a Site, such as Site.of(model)"), ("classes", classes, int, "an integer"),
-            ("seed", seed, int, "an integer"), ("options", options or {}, Mapping, "a mapping from names to values")):
+        ("site", site, Site, "a Site, such as Site.of(model)"),
+        ("classes", classes, int, "an integer"),
+        ("seed", seed, int, "an integer"),
+        ("options", options or {}, Mapping, "a mapping from names to values"),
+    ):
         if not isinstance(value, kind):
             raise InvalidArgumentError(f"{name} must be {wanted}, found {type(value).__name__}")
     check_integer(classes, ctypes.c_int64, "classes")

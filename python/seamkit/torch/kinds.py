@@ -41,17 +41,18 @@ def described(model: Any) -> Family:
             # Configurations have checks of their own, with errors of any class.
             raise UnsupportedError(
                 f'{error}: call seamkit.torch.register_family("{config.model_type}", "{_LIKE[kind.site]}", site=...), '
-                "with a function that makes the Site of a configuration") from error
+                "with a function that makes the Site of a configuration"
+            ) from error
         if not found.heads and kind is DECODER:
             raise UnsupportedError(
                 f'the model\'s model_type is "{config.model_type}", and its configuration names no attention heads, so '
                 "prefixes have no place in it; for classification on its output call "
-                f'seamkit.torch.register_family("{config.model_type}", "llama", past=None)')
+                f'seamkit.torch.register_family("{config.model_type}", "llama", past=None)'
+            )
         return found
 
     reads_mask = taker is None or spelled(taker, MASK) is not None
-    return replace(
-        kind, site=site, masked=kind.masked if reads_mask else None, past=kind.past if has_past else None)
+    return replace(kind, site=site, masked=kind.masked if reads_mask else None, past=kind.past if has_past else None)
 
 
 def why_no_prefix(model: Any) -> str:
@@ -92,7 +93,9 @@ def _model_class_names(model: Any, config: Any) -> list[str]:
     listed = {"MaskedLM": hf.MODEL_FOR_MASKED_LM_MAPPING, "CausalLM": hf.MODEL_FOR_CAUSAL_LM_MAPPING}
     return [
         *(name for name, mapping in listed.items() if type(config) in mapping),
-        *(getattr(config, "auto_map", None) or ()), type(model).__name__]
+        *(getattr(config, "auto_map", None) or ()),
+        type(model).__name__,
+    ]
 
 
 def _past_taker(model: Any, config: Any, kind: Family) -> type[torch.nn.Module] | None:
@@ -126,7 +129,8 @@ def _unknown(config: Any, what: str, like: str) -> UnsupportedError:
     return UnsupportedError(
         f'the model\'s model_type is "{name}", and its configuration {what}, so it is not known where adapters lie in '
         f'it: call seamkit.torch.register_family("{name}", "{like}"), with the family that it is like and the fields of '
-        "seamkit.torch.Family that differ")
+        "seamkit.torch.Family that differ"
+    )
 
 
 _PROJECTIONS = (("k_proj", "v_proj"), ("key", "value"), ("k", "v"))
@@ -144,10 +148,12 @@ def check_heads(module: torch.nn.Module, family: str, width: int) -> None:
                 raise UnsupportedError(
                     f'a prefix for the family "{family}" has heads that are {width} numbers wide together, and '
                     f"{place}.{name} gives {found}: call seamkit.torch.register_family with the site of this model, "
-                    "where all layers have the same heads")
+                    "where all layers have the same heads"
+                )
 
 
 # ---- Where modules are found
+
 
 def _encoder_of(model: Any) -> torch.nn.Module:
     """`generate` calls it once for all beams."""

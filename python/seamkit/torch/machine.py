@@ -13,4 +13,5 @@ def require_memory(size: int, purpose: str, origin: str = "") -> None:
     """Raises OutOfMemoryError for more bytes than the machine has, which a system that overcommits would promise."""
     if size > MEMORY:
         raise OutOfMemoryError(
-            f"{purpose} needs {size / 1e9:.1f} GB of memory, this machine has {MEMORY / 1e9:.1f} GB", origin)
+            f"{purpose} needs {size / 1e9:.1f} GB of memory, this machine has {MEMORY / 1e9:.1f} GB", origin
+        )

@@ -21,8 +21,10 @@ from seamkit.torch.checks import HALF
 _MOST_BYTES = 1 << 45
 # torch's dtype, and NumPy's of the same size to carry the bits.
 _KINDS: dict[tuple[int, int], tuple[torch.dtype, Any]] = {
-    (c.kDLFloat, 32): (torch.float32, np.float32), (c.kDLFloat, 16): (torch.float16, np.float16),
-    (c.kDLBfloat, 16): (torch.bfloat16, np.int16), (c.kDLInt, 32): (torch.int32, np.int32),
+    (c.kDLFloat, 32): (torch.float32, np.float32),
+    (c.kDLFloat, 16): (torch.float16, np.float16),
+    (c.kDLBfloat, 16): (torch.bfloat16, np.int16),
+    (c.kDLInt, 32): (torch.int32, np.int32),
 }
 _CODES = {torch.float32: c.kDLFloat, torch.float16: c.kDLFloat, torch.bfloat16: c.kDLBfloat, torch.int32: c.kDLInt}
 
@@ -36,28 +38,33 @@ def borrowed(source: Any) -> Tensor:
         version = managed.contents.version.major
         if version != c.DLPACK_MAJOR_VERSION:
             raise IncompatibleError(
-                f"from_dlpack: DLPack major version must be {c.DLPACK_MAJOR_VERSION}, found {version}")
+                f"from_dlpack: DLPack major version must be {c.DLPACK_MAJOR_VERSION}, found {version}"
+            )
         if tensor.device.device_type != c.kDLCPU:
             raise UnsupportedError(
-                f"from_dlpack: the tensor must be on the CPU, found device type {tensor.device.device_type}")
+                f"from_dlpack: the tensor must be on the CPU, found device type {tensor.device.device_type}"
+            )
         kind = _KINDS.get((tensor.dtype.code, tensor.dtype.bits))
         if kind is None or tensor.dtype.lanes != 1:
             raise ShapeError(
                 f"from_dlpack: dtype must be f32, bf16, f16 or i32, found code {tensor.dtype.code}, "
-                f"{tensor.dtype.bits} bits, {tensor.dtype.lanes} lanes")
+                f"{tensor.dtype.bits} bits, {tensor.dtype.lanes} lanes"
+            )
         checks.rank(tensor.ndim, "from_dlpack", tensor.shape)
         shape = checks.sizes(list(tensor.shape[: tensor.ndim]) if tensor.ndim else [], "from_dlpack")
         size = np.dtype(kind[1]).itemsize
         strides = _strides(shape, tensor, size)
-        reach = size + sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) if strides else size * math.prod(
-            shape)
+        reach = (
+            size + sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) if strides else size * math.prod(shape)
+        )
         if 0 in shape:
             reach, strides = 0, None
         if not tensor.data and reach:
             raise InvalidArgumentError("from_dlpack: the data pointer is NULL")
         if tensor.byte_offset > _MOST_BYTES:
             raise UnsupportedError(
-                f"from_dlpack: byte_offset must be at most {_MOST_BYTES}, found {tensor.byte_offset}")
+                f"from_dlpack: byte_offset must be at most {_MOST_BYTES}, found {tensor.byte_offset}"
+            )
         if ((tensor.data or 0) + tensor.byte_offset) % size:
             raise UnsupportedError(f"from_dlpack: the data must be aligned to the {size} bytes of an element")
         space = (ctypes.c_char * reach).from_address((tensor.data or 0) + tensor.byte_offset)
@@ -81,7 +88,8 @@ def _strides(shape: list[int], tensor: Any, size: int) -> list[int] | None:
     own = [step if n > 1 else 1 for n, step in zip(shape, given, strict=True)]
     if any(step < 0 or step > _MOST_BYTES // n for n, step in zip(shape, own, strict=True) if n > 1):
         raise UnsupportedError(
-            f"from_dlpack: strides {checks.shown(given)} of shape {checks.shown(shape)} are negative or reach too far")
+            f"from_dlpack: strides {checks.shown(given)} of shape {checks.shown(shape)} are negative or reach too far"
+        )
     return [each * size for each in own]
 
 

@@ -13,13 +13,17 @@ from torch import Tensor
 from seamkit import _declarations as c
 from seamkit.errors import InvalidArgumentError, PluginError
 from seamkit.texts import c_string, check_integer
-from seamkit.torch.plugin_names import checked, copied, text
 from seamkit.torch.passes import Pass
+from seamkit.torch.plugin_names import checked, copied, text
 
 # C types by the names that signatures use.
 _TYPES: dict[str, Any] = {
-    "void": None, "int64_t": ctypes.c_int64, "double": ctypes.c_double, "const char *": ctypes.c_char_p,
-    "seam_tensor *": ctypes.c_void_p}
+    "void": None,
+    "int64_t": ctypes.c_int64,
+    "double": ctypes.c_double,
+    "const char *": ctypes.c_char_p,
+    "seam_tensor *": ctypes.c_void_p,
+}
 # What every method takes: the adapter's instance and the pass.
 _FIRST = ("void *", "const seam_pass *")
 
@@ -46,10 +50,13 @@ class Method:
         if parsed is None:
             raise PluginError(
                 f'method "{name}": the signature must be like "seam_tensor *(void *, const seam_pass *, double)", with '
-                f'the instance and the pass first, found "{signature}"', origin)
+                f'the instance and the pass first, found "{signature}"',
+                origin,
+            )
         if source.flags & c.SEAM_METHOD_RECORDED and parsed != ("seam_tensor *", ()):
             raise PluginError(
-                f'method "{name}" is recorded: it must give a tensor and take nothing, found "{signature}"', origin)
+                f'method "{name}" is recorded: it must give a tensor and take nothing, found "{signature}"', origin
+            )
         return Method(name, signature, text(source.doc), *parsed, address)
 
     def call(self, instance: int | None, frame: c.seam_pass, pass_: Pass, given: Sequence[Any], origin: str) -> Any:
@@ -57,7 +64,9 @@ class Method:
         if len(given) != len(self.arguments):
             raise InvalidArgumentError(
                 f'method "{self.name}" takes {len(self.arguments)} argument{"" if len(self.arguments) == 1 else "s"} '
-                f"({self.signature}), found {len(given)}", origin)
+                f"({self.signature}), found {len(given)}",
+                origin,
+            )
         pairs = zip(self.arguments, given, strict=True)
         converted = [self._converted(pass_, kind, each, origin) for kind, each in pairs]
         kinds = [_TYPES[each] for each in self.arguments]
@@ -80,7 +89,8 @@ class Method:
         if kind == "seam_tensor *" and isinstance(value, Tensor):
             return pass_.add(value)
         raise InvalidArgumentError(
-            f'method "{self.name}" takes {kind} ({self.signature}), found {type(value).__name__}', origin)
+            f'method "{self.name}" takes {kind} ({self.signature}), found {type(value).__name__}', origin
+        )
 
 
 def parse(signature: str) -> tuple[str, tuple[str, ...]] | None:

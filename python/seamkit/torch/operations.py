@@ -115,13 +115,12 @@ def gather(x: Tensor, axis: int, index: Tensor) -> Tensor:
     return torch.gather(x, axis, index.long())
 
 
-def cross_entropy(
-    logits: Tensor, targets: Tensor, ignore_index: int, label_smoothing: float, reduction: int
-) -> Tensor:
+def cross_entropy(logits: Tensor, targets: Tensor, ignore_index: int, label_smoothing: float, reduction: int) -> Tensor:
     """torch's own smoothing, whose mean over the classes is the table's, on rows."""
     rows, classes = logits.reshape(-1, logits.shape[-1]), targets.reshape(-1).long()
     loss = F.cross_entropy(
-        rows, classes, ignore_index=ignore_index, label_smoothing=label_smoothing, reduction=_REDUCTIONS[reduction])
+        rows, classes, ignore_index=ignore_index, label_smoothing=label_smoothing, reduction=_REDUCTIONS[reduction]
+    )
     return loss.reshape(targets.shape) if reduction == c.SEAM_REDUCTION_NONE else loss
 
 
@@ -141,20 +140,48 @@ _REDUCTIONS = {c.SEAM_REDUCTION_NONE: "none", c.SEAM_REDUCTION_SUM: "sum", c.SEA
 # i an integer, b a flag, d a double, s sizes and their count, a axes and their count, p tensors and their count.
 OPERATIONS: dict[str, tuple[Callable[..., Any], str]] = {
     "stop_gradient": (stop_gradient, "t"),
-    "add": (torch.add, "tt"), "sub": (torch.sub, "tt"), "mul": (torch.mul, "tt"), "div": (torch.div, "tt"),
-    "maximum": (torch.maximum, "tt"), "minimum": (torch.minimum, "tt"), "affine": (affine, "tdd"),
+    "add": (torch.add, "tt"),
+    "sub": (torch.sub, "tt"),
+    "mul": (torch.mul, "tt"),
+    "div": (torch.div, "tt"),
+    "maximum": (torch.maximum, "tt"),
+    "minimum": (torch.minimum, "tt"),
+    "affine": (affine, "tdd"),
     "where": (where, "ttt"),
-    "neg": (torch.neg, "t"), "exp": (torch.exp, "t"), "log": (torch.log, "t"), "sqrt": (torch.sqrt, "t"),
-    "rsqrt": (torch.rsqrt, "t"), "square": (torch.square, "t"), "abs": (torch.abs, "t"),
-    "reciprocal": (torch.reciprocal, "t"), "tanh": (torch.tanh, "t"), "sigmoid": (torch.sigmoid, "t"),
-    "relu": (torch.relu, "t"), "gelu": (F.gelu, "t"), "gelu_tanh": (gelu_tanh, "t"), "silu": (F.silu, "t"),
-    "matmul": (matmul, "ttbb"), "linear": (linear, "ttn"),
-    "linear_low_rank": (linear_low_rank, "ttttd"), "attention": (attention, "tttnndb"),
-    "softmax": (torch.softmax, "ti"), "log_softmax": (torch.log_softmax, "ti"), "layer_norm": (layer_norm, "tnnd"),
-    "rms_norm": (rms_norm, "tnd"), "l2_normalize": (l2_normalize, "td"),
-    "sum": (torch.sum, "tib"), "mean": (torch.mean, "tib"), "max": (maximum_along, "tib"), "argmax": (argmax, "tib"),
-    "reshape": (torch.reshape, "ts"), "permute": (torch.permute, "ta"), "expand": (expand, "ts"),
-    "concat": (concat, "pi"), "slice": (torch.narrow, "tiii"),
-    "index_select": (index_select, "tit"), "gather": (gather, "tit"),
-    "cross_entropy": (cross_entropy, "ttidi"), "rotary": (rotary, "ttt"),
+    "neg": (torch.neg, "t"),
+    "exp": (torch.exp, "t"),
+    "log": (torch.log, "t"),
+    "sqrt": (torch.sqrt, "t"),
+    "rsqrt": (torch.rsqrt, "t"),
+    "square": (torch.square, "t"),
+    "abs": (torch.abs, "t"),
+    "reciprocal": (torch.reciprocal, "t"),
+    "tanh": (torch.tanh, "t"),
+    "sigmoid": (torch.sigmoid, "t"),
+    "relu": (torch.relu, "t"),
+    "gelu": (F.gelu, "t"),
+    "gelu_tanh": (gelu_tanh, "t"),
+    "silu": (F.silu, "t"),
+    "matmul": (matmul, "ttbb"),
+    "linear": (linear, "ttn"),
+    "linear_low_rank": (linear_low_rank, "ttttd"),
+    "attention": (attention, "tttnndb"),
+    "softmax": (torch.softmax, "ti"),
+    "log_softmax": (torch.log_softmax, "ti"),
+    "layer_norm": (layer_norm, "tnnd"),
+    "rms_norm": (rms_norm, "tnd"),
+    "l2_normalize": (l2_normalize, "td"),
+    "sum": (torch.sum, "tib"),
+    "mean": (torch.mean, "tib"),
+    "max": (maximum_along, "tib"),
+    "argmax": (argmax, "tib"),
+    "reshape": (torch.reshape, "ts"),
+    "permute": (torch.permute, "ta"),
+    "expand": (expand, "ts"),
+    "concat": (concat, "pi"),
+    "slice": (torch.narrow, "tiii"),
+    "index_select": (index_select, "tit"),
+    "gather": (gather, "tit"),
+    "cross_entropy": (cross_entropy, "ttidi"),
+    "rotary": (rotary, "ttt"),
 }

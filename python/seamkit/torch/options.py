@@ -15,8 +15,11 @@ from seamkit.texts import check_integer
 from seamkit.torch.plugin_names import checked, copied, text
 
 _KINDS = {
-    c.SEAM_OPTION_BOOL: "boolean", c.SEAM_OPTION_INT: "integer", c.SEAM_OPTION_DOUBLE: "number",
-    c.SEAM_OPTION_STRING: "string"}
+    c.SEAM_OPTION_BOOL: "boolean",
+    c.SEAM_OPTION_INT: "integer",
+    c.SEAM_OPTION_DOUBLE: "number",
+    c.SEAM_OPTION_STRING: "string",
+}
 # The name by which a run of the native tool gives an adapter a learning rate of its own.
 _RESERVED = "learning_rate"
 
@@ -39,7 +42,8 @@ class Option:
         name, kind = checked(source.name, f"an option name of {owner}", origin), _KINDS.get(source.kind)
         if name == _RESERVED:
             raise PluginError(
-                f'{owner} must not declare an option "{name}": every adapter has it from the host', origin)
+                f'{owner} must not declare an option "{name}": every adapter has it from the host', origin
+            )
         if kind is None:
             raise PluginError(f'option "{name}" has the unknown kind {source.kind}', origin)
         if source.default_value is None:
@@ -50,12 +54,15 @@ class Option:
         except ValueError:
             raise PluginError(f'the default of option "{name}" must be one JSON value, found {value}', origin) from None
         if not source.minimum <= source.maximum:
-            raise PluginError(
-                f'option "{name}" allows {source.minimum} to {source.maximum}, which is no range', origin)
+            raise PluginError(f'option "{name}" allows {source.minimum} to {source.maximum}, which is no range', origin)
         option = Option(
-            name, kind, default, tuple(text(source.choices).split("|")) if source.choices else (),
+            name,
+            kind,
+            default,
+            tuple(text(source.choices).split("|")) if source.choices else (),
             None if source.minimum == source.maximum == 0 else (source.minimum, source.maximum),
-            text(source.doc))
+            text(source.doc),
+        )
         try:
             option.check(default, origin)
         except InvalidArgumentError as error:

@@ -22,8 +22,17 @@ from seamkit.torch.plugin_names import checked, refuse_twice
 # More parameters of an instance cannot be meant, and would be asked for one by one.
 _MOST = 1 << 20
 _STARTS = (
-    c.SEAM_INIT_ZEROS, c.SEAM_INIT_ONES, c.SEAM_INIT_CONSTANT, c.SEAM_INIT_NORMAL, c.SEAM_INIT_UNIFORM,
-    c.SEAM_INIT_XAVIER_UNIFORM, c.SEAM_INIT_XAVIER_NORMAL, c.SEAM_INIT_DATA, c.SEAM_INIT_MODEL, c.SEAM_INIT_ORTHOGONAL)
+    c.SEAM_INIT_ZEROS,
+    c.SEAM_INIT_ONES,
+    c.SEAM_INIT_CONSTANT,
+    c.SEAM_INIT_NORMAL,
+    c.SEAM_INIT_UNIFORM,
+    c.SEAM_INIT_XAVIER_UNIFORM,
+    c.SEAM_INIT_XAVIER_NORMAL,
+    c.SEAM_INIT_DATA,
+    c.SEAM_INIT_MODEL,
+    c.SEAM_INIT_ORTHOGONAL,
+)
 
 
 @dataclass(frozen=True)
@@ -69,8 +78,7 @@ def declared(
         parts = name.split(".")
         for before in (".".join(parts[:end]) for end in range(1, len(parts))):
             if before in known:  # a parameter and a module of the same name
-                raise PluginError(
-                    f'{owner}: the parameter "{before}" must not be the beginning of "{name}"', origin)
+                raise PluginError(f'{owner}: the parameter "{before}" must not be the beginning of "{name}"', origin)
     elements = sum(math.prod(each.shape) for each in found if each.raw.init != c.SEAM_INIT_MODEL)
     require_memory(4 * elements, f"{owner} with its parameters", origin)
     return found
@@ -88,7 +96,7 @@ def _declaration(raw: c.seam_parameter, origin: str, points: Sequence[str]) -> D
         there = f" or 0 ... {len(points) - 1}" if points else ""
         raise PluginError(f'parameter "{own}" belongs to point {raw.point}, which must be -1{there}', origin)
     if "" in own.split("."):
-        raise PluginError(f'a parameter name must have something on both sides of a \'.\', found "{own}"', origin)
+        raise PluginError(f"a parameter name must have something on both sides of a '.', found \"{own}\"", origin)
     name = own if raw.point < 0 else f"{points[raw.point]}.{own}"
     try:
         checks.rank(raw.rank, f'parameter "{name}"')
@@ -98,10 +106,10 @@ def _declaration(raw: c.seam_parameter, origin: str, points: Sequence[str]) -> D
         raise
     if raw.init == c.SEAM_INIT_NORMAL and not raw.b >= 0:
         raise PluginError(
-            f'parameter "{name}" starts with a standard deviation of {raw.b}, which must be 0 or more', origin)
+            f'parameter "{name}" starts with a standard deviation of {raw.b}, which must be 0 or more', origin
+        )
     if raw.init == c.SEAM_INIT_UNIFORM and not raw.a <= raw.b:
-        raise PluginError(
-            f'parameter "{name}" starts with numbers from {raw.a} to {raw.b}, which is no range', origin)
+        raise PluginError(f'parameter "{name}" starts with numbers from {raw.a} to {raw.b}, which is no range', origin)
     if raw.init == c.SEAM_INIT_DATA and not raw.data:
         raise PluginError(f'parameter "{name}" is initialised from data that is NULL', origin)
     if raw.init not in _STARTS:
@@ -109,7 +117,9 @@ def _declaration(raw: c.seam_parameter, origin: str, points: Sequence[str]) -> D
     if raw.init == c.SEAM_INIT_ORTHOGONAL and len(shape) < 2:
         raise PluginError(
             f'parameter "{name}" starts with orthonormal rows and has the shape {checks.shown(shape)}, which must have '
-            "rank 2 or more", origin)
+            "rank 2 or more",
+            origin,
+        )
     return Declaration(name, shape, bool(raw.flags & c.SEAM_PARAMETER_FROZEN), raw.point, raw)
 
 
@@ -184,7 +194,8 @@ class Place:
         if found.shape != self.shape:
             raise ShapeError(
                 f'parameter "{self.name}" must be {checks.shown(self.shape)}, found {checks.shown(found.shape)}',
-                self._origin)
+                self._origin,
+            )
         return found
 
 

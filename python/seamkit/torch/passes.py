@@ -27,9 +27,7 @@ class Pass:
     record: whether the operations are kept as a graph (`trace`).
     """
 
-    def __init__(
-        self, device: torch.device, real: torch.dtype = torch.float32, origin: str = "", record: bool = False
-    ):
+    def __init__(self, device: torch.device, real: torch.dtype = torch.float32, origin: str = "", record: bool = False):
         self.device, self.real, self.origin = device, real, origin
         self.failure: SeamError | None = None
         self.interruption: BaseException | None = None
@@ -63,7 +61,8 @@ class Pass:
         if found is None:
             raise PluginError(
                 "a tensor handle is not of this pass: handles end with the pass or the scope that they were made in",
-                self.origin)
+                self.origin,
+            )
         return found
 
     def placeholder(self, name: str, tensor: Tensor) -> int:

@@ -32,7 +32,9 @@ def checked(raw: bytes | None, what: str, origin: str = "", allows_capitals: boo
     if not (_WITH_CAPITALS if allows_capitals else _NAME).fullmatch(name):
         raise PluginError(
             f"{what} must have 1 to {_LONGEST} characters of a-z, {'A-Z, ' if allows_capitals else ''}0-9, '.', '_' "
-            f"and '-' and begin with a letter or a digit, found \"{name}\"", origin)
+            f"and '-' and begin with a letter or a digit, found \"{name}\"",
+            origin,
+        )
     return name
 
 

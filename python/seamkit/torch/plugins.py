@@ -16,8 +16,8 @@ from seamkit.errors import AlreadyExistsError, FormatError, IncompatibleError, N
 from seamkit.texts import c_string
 from seamkit.torch import point_choice
 from seamkit.torch.methods import Method
-from seamkit.torch.plugin_names import checked, copied, entries, refuse_twice, text
 from seamkit.torch.options import Option
+from seamkit.torch.plugin_names import checked, copied, entries, refuse_twice, text
 from seamkit.torch.required import check_requirements
 
 _LOG = logging.getLogger("seamkit")
@@ -94,7 +94,8 @@ def load_plugin(path: str | Path) -> Plugin:
             if other := _factories.get(factory.id):
                 raise AlreadyExistsError(
                     f'adapter "{factory.id}" of plugin {plugin.id} is already offered by {other.plugin.id}, loaded '
-                    f'from "{other.plugin.path}"')
+                    f'from "{other.plugin.path}"'
+                )
         _factories.update({each.id: each for each in factories})
         _loaded[where] = plugin
         return plugin
@@ -142,10 +143,16 @@ def _read(path: Path) -> tuple[Plugin, list[Factory]]:
     if source.abi_major != c.SEAM_ABI_MAJOR:
         raise IncompatibleError(
             f'plugin "{path}" was built for ABI {source.abi_major}.{source.abi_minor}, this package has '
-            f"{c.SEAM_ABI_MAJOR}.{c.SEAM_ABI_MINOR}: the major versions must be equal")
+            f"{c.SEAM_ABI_MAJOR}.{c.SEAM_ABI_MINOR}: the major versions must be equal"
+        )
     plugin = Plugin(
-        path, checked(source.id, f'plugin "{path}": the id'), text(source.version),
-        (source.abi_major, source.abi_minor), text(source.summary), source.extension)
+        path,
+        checked(source.id, f'plugin "{path}": the id'),
+        text(source.version),
+        (source.abi_major, source.abi_minor),
+        text(source.summary),
+        source.extension,
+    )
     check_requirements(source, plugin.id, path)
     adapters = entries(source.adapters, source.adapter_count, "adapter", "the plugin", plugin.id)
     factories = [_factory(each, plugin) for each in adapters]
@@ -159,10 +166,12 @@ def _factory(pointer: Any, plugin: Plugin) -> Factory:
     id = checked(table.id, "an adapter id", plugin.id)
     name = f'adapter "{id}"'
     missing = [
-        each for each in ("create", "destroy", "parameter_count", "parameter", "forward") if not getattr(table, each)]
+        each for each in ("create", "destroy", "parameter_count", "parameter", "forward") if not getattr(table, each)
+    ]
     if missing:
         raise PluginError(
-            f"{name} lacks the required function{'s' if len(missing) > 1 else ''} {', '.join(missing)}", plugin.id)
+            f"{name} lacks the required function{'s' if len(missing) > 1 else ''} {', '.join(missing)}", plugin.id
+        )
     named = entries(table.seams, table.seam_count, "seam", name, plugin.id)
     seams = tuple(checked(each, f"a seam of {name}", plugin.id) for each in named)
     if not seams:
@@ -175,16 +184,26 @@ def _factory(pointer: Any, plugin: Plugin) -> Factory:
     if taken is not None and any(each in point_choice.SEAMS for each in seams):
         raise PluginError(
             f'{name} must not declare an option "{taken}": every adapter on a seam inside the layers has it from the host',
-            plugin.id)
+            plugin.id,
+        )
     pointers = entries(table.methods, table.method_count, "method", name, plugin.id)
     methods = [Method.read(each, name, plugin.id) for each in pointers]
     refuse_twice((each.name for each in methods), f"{name}: the method", plugin.id)
     found = Factory(
-        plugin, id, text(table.summary), seams, options, {each.name: each for each in methods},
-        tuple(each for each in text(table.default_targets).split("|") if each), table)
+        plugin,
+        id,
+        text(table.summary),
+        seams,
+        options,
+        {each.name: each for each in methods},
+        tuple(each for each in text(table.default_targets).split("|") if each),
+        table,
+    )
     folded = next((each for each in options if each.name == FOLDED), None)
     if found.has("fold") and (folded is None or folded.default is not False):
         raise PluginError(
             f'{name} folds and must declare the boolean option "{FOLDED}" with the default false, found '
-            f"{'none' if folded is None else 'another'}", plugin.id)
+            f"{'none' if folded is None else 'another'}",
+            plugin.id,
+        )
     return found

@@ -33,8 +33,14 @@ class Point:
     def struct(self) -> c.seam_point:
         """As plugins read it."""
         point = c.seam_point(
-            struct_size=ctypes.sizeof(c.seam_point), stack=_STACKS[self.stack], seam=self.seam.encode(),
-            name=self.name.encode(), layer=self.layer, input_width=self.input_width, output_width=self.output_width)
+            struct_size=ctypes.sizeof(c.seam_point),
+            stack=_STACKS[self.stack],
+            seam=self.seam.encode(),
+            name=self.name.encode(),
+            layer=self.layer,
+            input_width=self.input_width,
+            output_width=self.output_width,
+        )
         if self.parts:
             names, widths = [each.encode() for each, _ in self.parts], [each for _, each in self.parts]
             point.part_names = (ctypes.c_char_p * len(names))(*names)

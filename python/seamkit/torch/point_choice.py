@@ -43,8 +43,10 @@ class PointChoice:
                 found[name] = _names(value)
                 wanted = 'a list of names of projections, one or more, or a text such as "q,v"'
             else:
-                found[name], wanted = value if value in (ENCODER, DECODER, "both") else None, (
-                    '"encoder", "decoder" or "both"')
+                found[name], wanted = (
+                    value if value in (ENCODER, DECODER, "both") else None,
+                    ('"encoder", "decoder" or "both"'),
+                )
             if found[name] is None:
                 raise InvalidArgumentError(f'{owner}: option "{name}" must be {wanted}, found {_shown(value)}')
         if found.get("stack") == "both":
@@ -74,7 +76,8 @@ class PointChoice:
         if not chosen:
             raise NotFoundError(
                 f'adapter "{id}": none of its targets ({", ".join(targets)}) is in the layers that were chosen; the '
-                f"backbone has {summary(points, seam)}")
+                f"backbone has {summary(points, seam)}"
+            )
         return chosen
 
     def _check(self, there: Sequence[Point], points: Sequence[Point], seam: str, id: str) -> None:
@@ -83,8 +86,10 @@ class PointChoice:
             missing = [f"no points of {seam} in the {self.stack}"] if self.stack else []
         else:
             missing = [
-                f"no layer {layer}" for layer in sorted(set(self.layers or ()))
-                if all(each.layer != layer for each in there)]
+                f"no layer {layer}"
+                for layer in sorted(set(self.layers or ()))
+                if all(each.layer != layer for each in there)
+            ]
             for target in self.targets or ():
                 if any(each.name == target for each in there):
                     continue
@@ -95,7 +100,8 @@ class PointChoice:
         if missing:
             proposal = f"; {listed(proposals, '; ')}" if proposals else ""
             raise NotFoundError(
-                f'adapter "{id}": the backbone has {listed(missing)}; it has {summary(points, seam)}{proposal}')
+                f'adapter "{id}": the backbone has {listed(missing)}; it has {summary(points, seam)}{proposal}'
+            )
 
 
 def named(names: Sequence[str], points: Sequence[Point], seam: str, id: str) -> tuple[Point, ...]:
@@ -107,7 +113,8 @@ def named(names: Sequence[str], points: Sequence[Point], seam: str, id: str) -> 
         what = listed(missing) if missing else "no point, or one twice"
         raise IncompatibleError(
             f'adapter "{id}" was made for the points {what} of {seam}, which this backbone does not have; it has '
-            f"{summary(points, seam)}")
+            f"{summary(points, seam)}"
+        )
     return found
 
 
@@ -115,12 +122,15 @@ def check_same_points(own: Sequence[Point], points: Sequence[Point], id: str) ->
     """Raises IncompatibleError, with all that are missing, unless a model has the points that an adapter was made for."""
     known = {(str(each), each.seam, each.input_width, each.output_width) for each in points}
     missing = [
-        f'"{each}" of {each.input_width} to {each.output_width}' for each in own
-        if (str(each), each.seam, each.input_width, each.output_width) not in known]
+        f'"{each}" of {each.input_width} to {each.output_width}'
+        for each in own
+        if (str(each), each.seam, each.input_width, each.output_width) not in known
+    ]
     if missing:
         raise IncompatibleError(
             f'adapter "{id}" is made for the point{"s" if len(missing) > 1 else ""} {listed(missing)}, which this '
-            "backbone does not have")
+            "backbone does not have"
+        )
 
 
 def summary(points: Sequence[Point], seam: str) -> str:
@@ -144,6 +154,7 @@ def listed(items: Sequence[str], separator: str = ", ") -> str:
 
 def _numbers(value: Any) -> list[int] | None:
     """A list of layers, one, or "0-3,7"; None for anything else."""
+
     def is_layer(each: Any) -> bool:
         return isinstance(each, int) and not isinstance(each, bool) and 0 <= each < _MOST_LAYERS
 

@@ -104,8 +104,9 @@ class _Stack:
             self.is_known = True
         elif not drops_layers(module):
             raise UnsupportedError(
-                f"the forward of {type(module).__name__} does not call the module at the point \"{missing[0]}\", so that "
-                "an adapter there would change nothing: choose other layers or targets")
+                f'the forward of {type(module).__name__} does not call the module at the point "{missing[0]}", so that '
+                "an adapter there would change nothing: choose other layers or targets"
+            )
 
     def tokens(self, point: str, is_of_source: bool) -> _Tokens:
         if (seen := getattr(self.calls, "seen", None)) is not None:
@@ -129,7 +130,9 @@ def hooks(model: Any, attached: _Adapters) -> list[RemovableHandle]:
             continue
         stack = _Stack(name, module, [str(each.point) for each in there if each.point.name not in _OF_SOURCE])
         handles += [
-            module.register_forward_pre_hook(stack.begin, with_kwargs=True), module.register_forward_hook(stack.end)]
+            module.register_forward_pre_hook(stack.begin, with_kwargs=True),
+            module.register_forward_hook(stack.end),
+        ]
         for each in there:
             handles += _at(each, stack, routes[str(each.point)])
     return handles
@@ -146,8 +149,7 @@ def _at(place: Located, stack: _Stack, routes: Sequence[_Route]) -> list[Removab
             # Some families run their feed-forward network on all tokens of a batch in one row.
             states, x = _in_rows(states, tokens.batch), None if x is None else _in_rows(x, tokens.batch)
         if states.dim() != 3:
-            raise UnsupportedError(
-                f'at the point "{name}" states [batch, n, width] are expected, found {list(flat)}')
+            raise UnsupportedError(f'at the point "{name}" states [batch, n, width] are expected, found {list(flat)}')
         mask, positions = tokens.at(states)
         for each in routes:
             if not each.phases & phase:

@@ -27,16 +27,27 @@ _PROJECTIONS = {
     "v": ("self_attn.v_proj", "attention.self.value", "attention.v_lin", "layer.0.SelfAttention.v"),
     "qkv": ("attn.c_attn",),
     "o": (
-        "self_attn.o_proj", "self_attn.out_proj", "attention.output.dense", "attention.out_lin", "layer.0.SelfAttention.o",
-        "attn.c_proj"),
+        "self_attn.o_proj",
+        "self_attn.out_proj",
+        "attention.output.dense",
+        "attention.out_lin",
+        "layer.0.SelfAttention.o",
+        "attn.c_proj",
+    ),
     "cross_q": ("encoder_attn.q_proj", "crossattention.self.query", "layer.1.EncDecAttention.q"),
     "cross_k": ("encoder_attn.k_proj", "crossattention.self.key", "layer.1.EncDecAttention.k"),
     "cross_v": ("encoder_attn.v_proj", "crossattention.self.value", "layer.1.EncDecAttention.v"),
     "cross_o": ("encoder_attn.out_proj", "crossattention.output.dense", "layer.1.EncDecAttention.o"),
     "gate": ("mlp.gate_proj", "layer.-1.DenseReluDense.wi_0"),
     "up": (
-        "mlp.up_proj", "fc1", "intermediate.dense", "layer.-1.DenseReluDense.wi", "layer.-1.DenseReluDense.wi_1",
-        "mlp.c_fc", "ffn.lin1"),
+        "mlp.up_proj",
+        "fc1",
+        "intermediate.dense",
+        "layer.-1.DenseReluDense.wi",
+        "layer.-1.DenseReluDense.wi_1",
+        "mlp.c_fc",
+        "ffn.lin1",
+    ),
     "down": ("mlp.down_proj", "fc2", "output.dense", "layer.-1.DenseReluDense.wo", "mlp.c_proj", "ffn.lin2"),
 }
 # Matrices that do the work of several equal ones, one behind the other; a Linear of that name mixes them by head.
@@ -87,8 +98,7 @@ def _projection(stack: str, layer: int, name: str, module: Any) -> Point:
     shape = module.weight.shape
     wide, out = shape if isinstance(module, Conv1D) else (shape[1], shape[0])
     parts = _PARTS.get(name, ()) if isinstance(module, Conv1D) else ()
-    return Point(
-        stack, c.SEAM_PROJECTION, layer, name, wide, out, tuple((each, out // len(parts)) for each in parts))
+    return Point(stack, c.SEAM_PROJECTION, layer, name, wide, out, tuple((each, out // len(parts)) for each in parts))
 
 
 def _matrix(layer: torch.nn.Module, path: str) -> torch.nn.Module | None:
@@ -106,5 +116,8 @@ def _matrix(layer: torch.nn.Module, path: str) -> torch.nn.Module | None:
 def halves(encoder: torch.nn.Module | None, decoder: torch.nn.Module | None, width: int) -> list[Located]:
     """The points of a model, the encoder's first."""
     return [
-        each for stack, module in ((ENCODER, encoder), (DECODER, decoder)) if module is not None
-        for each in located(stack, module, width)]
+        each
+        for stack, module in ((ENCODER, encoder), (DECODER, decoder))
+        if module is not None
+        for each in located(stack, module, width)
+    ]

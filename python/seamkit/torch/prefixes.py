@@ -61,7 +61,8 @@ def check(site: Site, adapters: Sequence[Adapter]) -> None:
     if chain[0].seam == c.SEAM_PREFIX_TOKENS:
         raise InvalidArgumentError(
             f'adapter "{chain[0].id}" weights the tokens of a prefix and none is attached before it: attach a prefix '
-            "first, for example prefix-tuning or residual-prefix")
+            "first, for example prefix-tuning or residual-prefix"
+        )
     found = lengths([each for each in chain if each.seam == c.SEAM_ATTENTION_PREFIX])
     possible = ATTENTIONS.index(attention_of(site))
     for attention, (length, limit) in enumerate(zip(found, site.max_prefix_length, strict=True)):
@@ -69,16 +70,19 @@ def check(site: Site, adapters: Sequence[Adapter]) -> None:
         if length and attention != possible:
             raise UnsupportedError(
                 f"the {name} attention of {site.family} takes no past in transformers, so no prefix: set attention to "
-                f'"{ATTENTIONS[possible]}"')
+                f'"{ATTENTIONS[possible]}"'
+            )
         if limit and length > limit:
             raise InvalidArgumentError(
                 f"the prefix of {name} attention has {length} tokens and takes their positions: this model leaves room "
-                f"for at most {limit}")
+                f"for at most {limit}"
+            )
     for each in chain:
         if each.seam == c.SEAM_PREFIX_TOKENS and each.prefix_length != found:
             raise IncompatibleError(
                 f'adapter "{each.id}" was made for a prefix of {max(each.prefix_length)} tokens, the one attached has '
-                f"{max(found)}")
+                f"{max(found)}"
+            )
 
 
 def hooks(model: Any, adapters: _Adapters, connection: Connection) -> list[RemovableHandle]:
@@ -95,7 +99,8 @@ def hooks(model: Any, adapters: _Adapters, connection: Connection) -> list[Remov
         if _tokens(call) is None:
             raise InvalidArgumentError(
                 f"{type(module).__name__} was called with neither {IDS} nor {EMBEDDED}, and has a prefix to go before "
-                f"them: give one of them, or register the module of the family that is called with them as past")
+                f"them: give one of them, or register the module of the family that is called with them as past"
+            )
         length = _held(module, call) or _begin(model, module, call, adapters, attention)
         if spelled(type(module), USES_CACHE) is not None:
             # Some modules read a past only where they may add to it.
@@ -128,8 +133,7 @@ def hooks(model: Any, adapters: _Adapters, connection: Connection) -> list[Remov
             return type(output)(**{name: each for name, each in output.items() if name not in PAST.spellings})
         return output
 
-    return [
-        module.register_forward_pre_hook(before, with_kwargs=True), module.register_forward_hook(after)]
+    return [module.register_forward_pre_hook(before, with_kwargs=True), module.register_forward_hook(after)]
 
 
 def held_length(past: Any) -> int:
@@ -156,7 +160,8 @@ def _left_out(module: torch.nn.Module, own: Any, before: Sequence[int]) -> set[i
     if left and not drops_layers(module):
         raise UnsupportedError(
             f"attention {min(left)} of {type(module).__name__} does not read the past, so that a prefix there would "
-            f"change nothing: register a family with a site of fewer prefix_layers, or another module")
+            f"change nothing: register a family with a site of fewer prefix_layers, or another module"
+        )
     return left
 
 
@@ -171,7 +176,8 @@ def _held(module: torch.nn.Module, call: dict[str, Any]) -> int:
     if kept < length:
         raise InvalidArgumentError(
             f"{spelled(type(module), PAST)} holds {kept} tokens, fewer than the {length} of the prefix that it was begun "
-            "with: crop it to the prefix and text, or empty it, to begin anew")
+            "with: crop it to the prefix and text, or empty it, to begin anew"
+        )
     begun, new, mask, positions = kept - length, _tokens(call).shape[1], MASK.value(call), POSITIONS.value(call)
     where = f"the {begun} tokens of the text in {spelled(type(module), PAST)}"
     wrong = ""
@@ -182,7 +188,8 @@ def _held(module: torch.nn.Module, call: dict[str, Any]) -> int:
     if wrong:
         raise InvalidArgumentError(
             f"{wrong}: generate takes a prefix in a cache for text and would drop as many tokens of a prompt, so give "
-            f"it the new tokens alone and the {MASK} of the whole text")
+            f"it the new tokens alone and the {MASK} of the whole text"
+        )
     return length
 
 
@@ -196,15 +203,18 @@ def _begin(model: Any, module: torch.nn.Module, call: dict[str, Any], adapters: 
     past = PAST.value(call)
     if module.training and any(getattr(each, "gradient_checkpointing", False) for each in module.modules()):
         raise UnsupportedError(
-            "gradient checkpointing drops the past, and with it a prefix: turn it off to train a prefix")
+            "gradient checkpointing drops the past, and with it a prefix: turn it off to train a prefix"
+        )
     if past is not None and not hasattr(past, "get_seq_length"):
         raise UnsupportedError(
             f"a prefix has no place in a {type(past).__name__}, as continuous batching (generate_batch) keeps one: use "
-            "generate, or detach the adapters first")
+            "generate, or detach the adapters first"
+        )
     if past is not None and (getattr(past, "is_compileable", False) or past.get_seq_length() > 0):
         raise UnsupportedError(
             f"with a prefix {spelled(type(module), PAST)} must be None or an empty DynamicCache, or one that this model "
-            "has filled")
+            "has filled"
+        )
     given, positions = _tokens(call), POSITIONS.value(call)
     is_packed = any(each.startswith("cu_seq_lens") for each in call)
     if MASK.value(call) is None and isinstance(positions, Tensor) and positions.dim() == 2:
@@ -212,14 +222,16 @@ def _begin(model: Any, module: torch.nn.Module, call: dict[str, Any], adapters: 
     if is_packed:
         raise UnsupportedError(
             f"several texts are packed into a row ({POSITIONS} begin again, or cu_seq_lens are given): behind a prefix "
-            "transformers would let them see each other, so give each text a row of its own, padded")
+            "transformers would let them see each other, so give each text a row of its own, padded"
+        )
     numbers = computed([*adapters.on(c.SEAM_ATTENTION_PREFIX), *adapters.on(c.SEAM_PREFIX_TOKENS)])[attention]
     assert numbers is not None  # `check` has seen to it
     if numbers.device != given.device:
         first = adapters.on(c.SEAM_ATTENTION_PREFIX)[0]
         raise InvalidArgumentError(
             f'adapter "{first.id}" gives a prefix on {numbers.device}, but the tokens are on {given.device}',
-            first.factory.plugin.id)
+            first.factory.plugin.id,
+        )
     if past is None:
         past = DynamicCache()
         if IS_ENCODER_DECODER.field(model.config) or ENCODED.value(call) is not None:

@@ -26,11 +26,14 @@ def check_requirements(source: c.seam_plugin, id: str, path: Path) -> None:
         missing.append(f"ABI {c.SEAM_ABI_MAJOR}.{needs.abi_minor}")
     operations = {name for name, *_ in c.seam_ops._fields_} - set(_OTHERS)
     for what, array, count, known in (
-            ("operation", needs.operations, needs.operation_count, operations),
-            ("extension", needs.extensions, needs.extension_count, EXTENSIONS)):
+        ("operation", needs.operations, needs.operation_count, operations),
+        ("extension", needs.extensions, needs.extension_count, EXTENSIONS),
+    ):
         names = [text(each) for each in entries(array, count, what, owner, id)]
         missing += [f'the {what} "{name}"' for name in names if name not in known]
     if missing:
         raise IncompatibleError(
             f'plugin "{path}" needs {listed(missing)}, which this core, ABI {c.SEAM_ABI_MAJOR}.{c.SEAM_ABI_MINOR}, does '
-            "not have", id)
+            "not have",
+            id,
+        )

@@ -6,4 +6,6 @@ _missing = [each for each in ("torch", "transformers", "safetensors", "xxhash") 
 if _missing:
     raise ModuleNotFoundError(
         f'the torch engine of seamkit needs {", ".join(_missing)}: pip install "./python[torch]" in a clone of SeamKit '
-        "(the native engine works without)", name=_missing[0])
+        "(the native engine works without)",
+        name=_missing[0],
+    )

@@ -60,8 +60,13 @@ def check_visit(adapter: Adapter, visit: Visit, inputs: Sequence[Tensor | None])
         fits = len(shapes) == 1 and x is not None and len(x) == 3 and x[2] == out
     else:
         wanted = f"x [batch, n, {wide}], weight [{out}, {wide}] and bias [{out}] or None"
-        fits = len(shapes) == (3 if visit.is_before else 4) and x is not None and len(x) == 3 and x[2] == wide and (
-            shapes[1] == [out, wide] and shapes[2] in (None, [out]))
+        fits = (
+            len(shapes) == (3 if visit.is_before else 4)
+            and x is not None
+            and len(x) == 3
+            and x[2] == wide
+            and (shapes[1] == [out, wide] and shapes[2] in (None, [out]))
+        )
         place = 0
         if not visit.is_before:
             wanted, place = f"{wanted}, and y [batch, n, {out}]", 3
@@ -81,7 +86,9 @@ def check_visited(adapter: Adapter, visit: Visit, before: Tensor | None, after: 
     if after.shape != before.shape or after.dtype != before.dtype:
         raise PluginError(
             f'adapter "{adapter.id}" must return f32 {shown(before.shape)} at the point "{point}", found '
-            f"{dtype_name(after)} {shown(after.shape)}", origin)
+            f"{dtype_name(after)} {shown(after.shape)}",
+            origin,
+        )
 
 
 def check_inputs(id: str, seam: str, inputs: Sequence[Tensor | None], site: Site, classes: int) -> int:
@@ -92,11 +99,19 @@ def check_inputs(id: str, seam: str, inputs: Sequence[Tensor | None], site: Site
     }.get(seam, "three prefixes, [layers, 2, kv_heads, prefix, head_dim] or None")
     shapes = [None if each is None else list(each.shape) for each in inputs]
     if seam == c.SEAM_ENCODER_OUTPUT:
-        fits = len(shapes) == 2 and shapes[0] is not None and len(shapes[0]) == 3 and (
-            shapes[0][2] == site.d_model and shapes[1] == shapes[0][:2])
+        fits = (
+            len(shapes) == 2
+            and shapes[0] is not None
+            and len(shapes[0]) == 3
+            and (shapes[0][2] == site.d_model and shapes[1] == shapes[0][:2])
+        )
     elif seam == c.SEAM_DECODER_OUTPUT:
-        fits = len(shapes) == 2 and shapes[0] is not None and len(shapes[0]) == 2 and (
-            shapes[0][1] == classes and shapes[1] == [shapes[0][0], site.d_model])
+        fits = (
+            len(shapes) == 2
+            and shapes[0] is not None
+            and len(shapes[0]) == 2
+            and (shapes[0][1] == classes and shapes[1] == [shapes[0][0], site.d_model])
+        )
     else:
         fits = len(shapes) == 3 and all(each is None or len(each) == 5 for each in shapes)
     if not fits:
@@ -118,30 +133,41 @@ def check_outputs(adapter: Adapter, inputs: Sequence[Tensor | None], outputs: Se
     if before is not None and (after.shape != before.shape or after.dtype != before.dtype):
         raise PluginError(
             f'adapter "{adapter.id}" must return output 0 as f32 {shown(before.shape)}, found {dtype_name(after)} '
-            f"{shown(after.shape)}", origin)
+            f"{shown(after.shape)}",
+            origin,
+        )
 
 
-def _check_prefix(
-    adapter: Adapter, attention: str, layers: int, before: Tensor | None, after: Tensor | None
-) -> None:
+def _check_prefix(adapter: Adapter, attention: str, layers: int, before: Tensor | None, after: Tensor | None) -> None:
     site = adapter.site
     if adapter.seam == c.SEAM_PREFIX_TOKENS:
-        fits = after is None if before is None else after is not None and (
-            after.shape == before.shape and after.dtype == before.dtype)
+        fits = (
+            after is None
+            if before is None
+            else after is not None and (after.shape == before.shape and after.dtype == before.dtype)
+        )
         expected = "NULL, as its input" if before is None else f"f32 {shown(before.shape)}, as its input"
     elif after is None:
         fits, expected = before is None, "what the adapter before gave, with its own tokens"
     else:
         tokens = after.shape[3] if after.dim() == 5 else 0
-        fits = layers > 0 and after.is_floating_point() and tokens > 0 and (
-            list(after.shape) == [layers, 2, site.kv_heads, tokens, site.head_dim])
-        expected = f"f32 [{layers}, 2, {site.kv_heads}, prefix, {site.head_dim}]" if layers else (
-            "NULL, since the model takes no prefix there")
+        fits = (
+            layers > 0
+            and after.is_floating_point()
+            and tokens > 0
+            and (list(after.shape) == [layers, 2, site.kv_heads, tokens, site.head_dim])
+        )
+        expected = (
+            f"f32 [{layers}, 2, {site.kv_heads}, prefix, {site.head_dim}]"
+            if layers
+            else ("NULL, since the model takes no prefix there")
+        )
     if not fits:
         found = "NULL" if after is None else f"{dtype_name(after)} {shown(after.shape)}"
         raise PluginError(
             f'adapter "{adapter.id}" must return the prefix of {attention} attention as {expected}, found {found}',
-            adapter.factory.plugin.id)
+            adapter.factory.plugin.id,
+        )
 
 
 def parameter_value(adapter: Adapter, name: str, parameter: Tensor, value: Tensor) -> Tensor:
@@ -150,9 +176,12 @@ def parameter_value(adapter: Adapter, name: str, parameter: Tensor, value: Tenso
     if value.shape != parameter.shape or not value.is_floating_point():
         raise PluginError(
             f'adapter "{adapter.id}" must give parameter "{name}" as f32 {shown(parameter.shape)}, found '
-            f"{dtype_name(value)} {shown(value.shape)}", origin)
+            f"{dtype_name(value)} {shown(value.shape)}",
+            origin,
+        )
     bad = (~torch.isfinite(value)).reshape(-1).nonzero()
     if len(bad):
         raise NumericError(
-            f'adapter "{adapter.id}" gives parameter "{name}" NaN or infinity at element {int(bad[0])}', origin)
+            f'adapter "{adapter.id}" gives parameter "{name}" NaN or infinity at element {int(bad[0])}', origin
+        )
     return value.clone()

@@ -13,8 +13,16 @@ from seamkit.torch.point import Point, pointers
 
 NO_PREFIX = (0, 0, 0)
 _SIZES = (
-    "d_model", "encoder_layers", "decoder_layers", "heads", "kv_heads", "head_dim", "max_source_positions",
-    "max_target_positions", "vocab_size")
+    "d_model",
+    "encoder_layers",
+    "decoder_layers",
+    "heads",
+    "kv_heads",
+    "head_dim",
+    "max_source_positions",
+    "max_target_positions",
+    "vocab_size",
+)
 _THREE = ctypes.c_int64 * c.SEAM_PREFIX_ATTENTIONS
 
 
@@ -73,7 +81,8 @@ class Site:
             found = getattr(self, name)
             if len(found) != 3 or not all(isinstance(each, int) and 0 <= each <= _most(name) for each in found):
                 raise InvalidArgumentError(
-                    f"site: {name} must be three numbers of 0 ... {_most(name)}, found {found!r}")
+                    f"site: {name} must be three numbers of 0 ... {_most(name)}, found {found!r}"
+                )
 
     @property
     def seams(self) -> tuple[str, ...]:
@@ -96,13 +105,23 @@ class Site:
         return site_of(model)
 
     def struct(
-        self, seam: str, backbone_frozen: bool, classes: int, prefix_length: tuple[int, int, int],
-        points: Sequence[Point] = (), score_kind: int = c.SEAM_SCORES_UNKNOWN,
+        self,
+        seam: str,
+        backbone_frozen: bool,
+        classes: int,
+        prefix_length: tuple[int, int, int],
+        points: Sequence[Point] = (),
+        score_kind: int = c.SEAM_SCORES_UNKNOWN,
     ) -> c.seam_site:
         """As plugins read it. points: those that the adapter is attached to."""
         site = c.seam_site(
-            struct_size=ctypes.sizeof(c.seam_site), backbone_frozen=int(backbone_frozen), score_kind=score_kind,
-            seam=seam.encode(), backbone=ctypes.pointer(self._info()), classes=classes)
+            struct_size=ctypes.sizeof(c.seam_site),
+            backbone_frozen=int(backbone_frozen),
+            score_kind=score_kind,
+            seam=seam.encode(),
+            backbone=ctypes.pointer(self._info()),
+            classes=classes,
+        )
         site.prefix_length = _THREE(*prefix_length)
         if points:
             site.points, site.point_count = pointers(points), len(points)
@@ -110,12 +129,18 @@ class Site:
 
     def _info(self) -> c.seam_backbone_info:
         both = self.encoder_layers and self.decoder_layers
-        architecture = c.SEAM_ENCODER_DECODER if both else (
-            c.SEAM_ENCODER_ONLY if self.encoder_layers else c.SEAM_DECODER_ONLY)
+        architecture = (
+            c.SEAM_ENCODER_DECODER if both else (c.SEAM_ENCODER_ONLY if self.encoder_layers else c.SEAM_DECODER_ONLY)
+        )
         seams = [each.encode() for each in self.seams]
         info = c.seam_backbone_info(
-            struct_size=ctypes.sizeof(c.seam_backbone_info), kind=c.SEAM_BACKBONE_TRACED, architecture=architecture,
-            family=self.family.encode(), seams=(ctypes.c_char_p * len(seams))(*seams), seam_count=len(seams))
+            struct_size=ctypes.sizeof(c.seam_backbone_info),
+            kind=c.SEAM_BACKBONE_TRACED,
+            architecture=architecture,
+            family=self.family.encode(),
+            seams=(ctypes.c_char_p * len(seams))(*seams),
+            seam_count=len(seams),
+        )
         for name, value in vars(self.vocabulary).items():
             if name != "eos_token_ids":
                 setattr(info, name, value)

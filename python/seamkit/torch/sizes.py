@@ -14,8 +14,18 @@ _ATTENDING = ("full_attention", "sliding_attention", "chunked_attention", "globa
 _WINDOWED = ("sliding_attention", "chunked_attention", "local")
 # Families whose positions begin behind the row of the padding.
 _BEHIND_PADDING = (
-    "camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm",
-    "xlm-roberta", "xlm-roberta-xl", "xmod")
+    "camembert",
+    "data2vec-text",
+    "ibert",
+    "longformer",
+    "luke",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+)
 
 
 def encoder(config: Any) -> Site:
@@ -36,8 +46,17 @@ def _one_stack(config: Any, limit: int, *, is_encoder: bool) -> Site:
     stack, room = (layers, 0) if is_encoder else (0, layers), max(limit - 1, 0)
     heads, kv_heads, head_dim = _attention(config)
     return Site(
-        config.model_type, _width(config), *stack, heads, kv_heads, head_dim, limit, limit,
-        _number(config, names.VOCABULARY) or 0, *_prefixes(config, (*stack, 0), (room if is_encoder else 0, room, 0)))
+        config.model_type,
+        _width(config),
+        *stack,
+        heads,
+        kv_heads,
+        head_dim,
+        limit,
+        limit,
+        _number(config, names.VOCABULARY) or 0,
+        *_prefixes(config, (*stack, 0), (room if is_encoder else 0, room, 0)),
+    )
 
 
 def pair(config: Any) -> Site:
@@ -45,14 +64,21 @@ def pair(config: Any) -> Site:
     past are the decoder's."""
     source, target = _part(config, "encoder"), _part(config, "decoder")
     layers = _needed(source, names.ENCODER_LAYERS), _needed(target, names.DECODER_LAYERS)
-    limits = (
-        _limit(source, names.ENCODER_LIMIT), _within_window(target, _limit(target, names.DECODER_LIMIT)))
+    limits = (_limit(source, names.ENCODER_LIMIT), _within_window(target, _limit(target, names.DECODER_LIMIT)))
     heads, kv_heads, head_dim = _attention(target)
     is_shared = getattr(config, "share_encoder_decoder_embeddings", True)
     vocabulary = _number(target, names.VOCABULARY if is_shared else names.TARGET_VOCABULARY) or 0
     return Site(
-        config.model_type, _width(source), *layers, heads, kv_heads, head_dim, *limits, vocabulary,
-        *_prefixes(target, (*layers, layers[1]), (0, max(limits[1] - 1, 0), 0)))
+        config.model_type,
+        _width(source),
+        *layers,
+        heads,
+        kv_heads,
+        head_dim,
+        *limits,
+        vocabulary,
+        *_prefixes(target, (*layers, layers[1]), (0, max(limits[1] - 1, 0), 0)),
+    )
 
 
 def _prefixes(
@@ -97,7 +123,8 @@ def _kv_heads(config: Any, heads: int) -> int:
     # A class of transformers keeps any field that it is given, and its modules read those that it declares.
     kind = type(config)
     is_read = not kind.__module__.startswith("transformers.") or any(
-        hasattr(kind, each) or each in kind.attribute_map for each in names.KV_HEADS.spellings)
+        hasattr(kind, each) or each in kind.attribute_map for each in names.KV_HEADS.spellings
+    )
     return (_number(config, names.KV_HEADS) if is_read else None) or heads
 
 
@@ -129,7 +156,8 @@ def why_no_prefix(config: Any) -> str:
         widths = [getattr(config, each, None) or 0 for each in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")]
         return (
             "its latent attention makes keys and values out of fewer numbers (kv_lora_rank), in heads of a width of "
-            f"their own: {widths[0] + widths[1]} for keys, {widths[2]} for values")
+            f"their own: {widths[0] + widths[1]} for keys, {widths[2]} for values"
+        )
     if others := [each for each in _kinds_of_layers(config) if each not in _ATTENDING]:
         return f'its layers of the kind "{others[0]}" keep no keys and values of tokens'
     if getattr(config, "num_kv_shared_layers", None):
@@ -139,6 +167,7 @@ def why_no_prefix(config: Any) -> str:
 
 def vocabulary(config: Any, has_head: bool) -> Vocabulary:
     """Ids of tokens, which may be null, and those that end a text, of which there may be several."""
+
     def ids(name: str) -> tuple[int, ...]:
         found = getattr(config, name, None)
         given = found if isinstance(found, list | tuple) else [found]
@@ -146,7 +175,9 @@ def vocabulary(config: Any, has_head: bool) -> Vocabulary:
 
     names_of_one = ("decoder_start_token_id", "pad_token_id", "bos_token_id", "mask_token_id")
     single = {name: next(iter(ids(name)), -1) for name in names_of_one}
-    of_source = 0 if getattr(config, "share_encoder_decoder_embeddings", True) else _number(config, names.VOCABULARY) or 0
+    of_source = (
+        0 if getattr(config, "share_encoder_decoder_embeddings", True) else _number(config, names.VOCABULARY) or 0
+    )
     return Vocabulary(has_head, of_source, **single, eos_token_ids=ids("eos_token_id"))
 
 
@@ -155,7 +186,8 @@ def _needed(config: Any, name: Name) -> int:
     if not found or found < 0:
         raise InvalidArgumentError(
             f'the configuration of model_type "{config.model_type}" must give {name} as a number above 0, found '
-            f"{found!r}")
+            f"{found!r}"
+        )
     return found
 
 
@@ -168,6 +200,7 @@ def _number(config: Any, name: Name) -> int | None:
         if isinstance(found, bool) or not isinstance(found, int):
             raise InvalidArgumentError(
                 f'the configuration of model_type "{config.model_type}" must give {spelling} as a number, found '
-                f"{found!r}")
+                f"{found!r}"
+            )
         return found
     return None

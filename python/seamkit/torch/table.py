@@ -17,8 +17,8 @@ import torch
 from seamkit import _declarations as c
 from seamkit.errors import InvalidArgumentError, PluginError, SeamError, ShapeError, UnsupportedError
 from seamkit.torch import buffers, checks, memory
-from seamkit.torch.operations import OPERATIONS, embedding, to_dtype
 from seamkit.torch.machine import require_memory
+from seamkit.torch.operations import OPERATIONS, embedding, to_dtype
 from seamkit.torch.passes import Handle, Handles, Pass, find
 
 Body = Callable[..., Any]
@@ -68,6 +68,7 @@ def operand(pass_: Pass, handle: int | None) -> Handle:
 
 # ---- Operations with arguments of a common kind
 
+
 def _read(pass_: Pass, codes: str, raw: tuple[Any, ...]) -> list[Any]:
     """The C arguments as `OPERATIONS` describes them."""
     found: list[Any] = []
@@ -110,6 +111,7 @@ def _common(name: str) -> Body:
 
 
 # ---- The others
+
 
 def _fail(pass_: Pass, code: int, message: bytes | None) -> None:
     pass_.latch(SeamError.of(code, (message or b"the plugin gave no message").decode(errors="replace")))
@@ -221,14 +223,21 @@ _COMMON: dict[str, _Entry] = {name: (_common(name), _null) for name in OPERATION
 _BODIES: dict[str, _Entry] = _COMMON | {
     "status": (lambda pass_: c.SEAM_OK, _code),
     "fail": (_fail, _null),
-    "rank": (_rank, _nothing), "size": (_size, _nothing), "dtype": (_dtype, _nothing),
-    "scope_begin": (Pass.begin_scope, _null), "scope_end": (_scope_end, _null),
+    "rank": (_rank, _nothing),
+    "size": (_size, _nothing),
+    "dtype": (_dtype, _nothing),
+    "scope_begin": (Pass.begin_scope, _null),
+    "scope_end": (_scope_end, _null),
     "constant_f32": (_constant("constant_f32", np.float32, None), _null),
     "constant_i32": (_constant("constant_i32", np.int32, torch.int32), _null),
-    "full": (_full, _null), "to_dlpack": (_to_dlpack, _null), "cast": (_cast, _null),
+    "full": (_full, _null),
+    "to_dlpack": (_to_dlpack, _null),
+    "cast": (_cast, _null),
     "embedding": (_embedding, _null),
-    "buffer_create": (buffers.create, _null), "buffer_write": (buffers.write, _code),
-    "buffer_read": (buffers.read, _null), "buffer_select": (buffers.select, _code),
+    "buffer_create": (buffers.create, _null),
+    "buffer_write": (buffers.write, _code),
+    "buffer_read": (buffers.read, _null),
+    "buffer_select": (buffers.select, _code),
 }
 
 

@@ -142,9 +142,9 @@ static void expect(checker *check, const char *operation, seam_tensor *x, size_t
 }
 #define EXPECT(operation, x, ...) \
   expect(&check, operation, x, sizeof((double[]){__VA_ARGS__}) / sizeof(double), (double[]){__VA_ARGS__})
-#define TRUE(operation, condition) \
-  do {                             \
-    check.checked++;               \
+#define TRUE(operation, condition)             \
+  do {                                         \
+    check.checked++;                           \
     if (!(condition)) fail(&check, operation); \
   } while (0)
 
@@ -318,10 +318,13 @@ static void refuse(void *self, const seam_pass *pass) {
   pass->ops->fail(pass->ctx, SEAM_CANCELLED, "refused");
 }
 
-#define METHOD(variable, method_name, method_flags, prototype, method)                                          \
-  static const seam_method variable = {                                                                         \
-      .struct_size = sizeof(seam_method), .flags = method_flags, .name = method_name, .signature = prototype,   \
-      .doc = "For tests of version 1.0.", .function = (void (*)(void))method}
+#define METHOD(variable, method_name, method_flags, prototype, method)     \
+  static const seam_method variable = {.struct_size = sizeof(seam_method), \
+                                       .flags = method_flags,              \
+                                       .name = method_name,                \
+                                       .signature = prototype,             \
+                                       .doc = "For tests of version 1.0.", \
+                                       .function = (void (*)(void))method}
 METHOD(check_method, "check", 0, "int64_t (void *, const seam_pass *)", check_all);
 METHOD(weigh_method, "weigh", 0, "double (void *, const seam_pass *, int64_t, double)", weigh);
 METHOD(kind_method, "kind", 0, "const char *(void *, const seam_pass *, const char *)", kind);
@@ -331,10 +334,13 @@ METHOD(refuse_method, "refuse", 0, "void (void *, const seam_pass *)", refuse);
 
 /* ---- The tables */
 
-#define OPTION(variable, option_kind, option_name, initial, ...)                                            \
-  static const seam_option variable = {                                                                     \
-      .struct_size = sizeof(seam_option), .kind = option_kind, .name = option_name, .default_value = initial, \
-      .doc = "For tests of version 1.0.", __VA_ARGS__}
+#define OPTION(variable, option_kind, option_name, initial, ...)           \
+  static const seam_option variable = {.struct_size = sizeof(seam_option), \
+                                       .kind = option_kind,                \
+                                       .name = option_name,                \
+                                       .default_value = initial,           \
+                                       .doc = "For tests of version 1.0.", \
+                                       __VA_ARGS__}
 OPTION(flag_option, SEAM_OPTION_BOOL, "flag", "false", .choices = NULL);
 OPTION(folded_option, SEAM_OPTION_BOOL, "folded", "false", .choices = NULL);
 OPTION(count_option, SEAM_OPTION_INT, "count", "2", .minimum = 1, .maximum = 9);

@@ -7,6 +7,12 @@ from seamkit.torch.classification.opening import open_model
 from seamkit.torch.classification.task import ClassificationTask
 
 __all__ = [
-    "ClassificationTask", "Classifier", "FeatureExtractor", "Features", "FitOptions", "class_scores", "fit",
+    "ClassificationTask",
+    "Classifier",
+    "FeatureExtractor",
+    "Features",
+    "FitOptions",
+    "class_scores",
+    "fit",
     "open_model",
 ]

@@ -46,7 +46,8 @@ class Classifier:
         """Adds an adapter on decoder.output, `Adapter("dect", Site.of(model), classes=n)`, behind those attached."""
         if adapter.classes != len(self.labels):
             raise IncompatibleError(
-                f'adapter "{adapter.id}" was made for {adapter.classes} classes, the task has {len(self.labels)}')
+                f'adapter "{adapter.id}" was made for {adapter.classes} classes, the task has {len(self.labels)}'
+            )
         if any(each is adapter for each in self.adapters):
             raise AlreadyExistsError(f'adapter "{adapter.id}" is already attached')
         self.adapters.append(adapter)

@@ -49,8 +49,14 @@ class FeatureExtractor:
     """
 
     def __init__(
-        self, model: torch.nn.Module, tokenizer: Any, task: ClassificationTask, *, batch_size: int = 32,
-        pooling: str = "auto", group: Any = None,
+        self,
+        model: torch.nn.Module,
+        tokenizer: Any,
+        task: ClassificationTask,
+        *,
+        batch_size: int = 32,
+        pooling: str = "auto",
+        group: Any = None,
     ):
         if batch_size < 1:
             raise InvalidArgumentError(f"batch_size must be 1 or more, found {batch_size}")
@@ -91,8 +97,9 @@ class FeatureExtractor:
         tensors = (*self.model.parameters(), *self.model.buffers())
         weights = [(each, 0 if each.is_inference() else each._version) for each in tensors]
         if len(weights) == len(self._weights) and all(
-                one is other and version == known
-                for (one, version), (other, known) in zip(weights, self._weights, strict=True)):
+            one is other and version == known
+            for (one, version), (other, known) in zip(weights, self._weights, strict=True)
+        ):
             return
         self._weights = weights
         self.kind = Kind.of(self.model)
@@ -117,7 +124,10 @@ class FeatureExtractor:
         if self.shortened_count > before:
             _LOG.warning(
                 "%d of %d texts were shortened: their prompts were longer than the %d tokens that the model reads",
-                self.shortened_count - before, len(inputs), self._encoder.limit)
+                self.shortened_count - before,
+                len(inputs),
+                self._encoder.limit,
+            )
         # By length, longest first: the memory that a batch needs only falls.
         order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index].ids))
         found = torch.empty(len(inputs), len(self._words) + self.kind.site.d_model)

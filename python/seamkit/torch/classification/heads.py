@@ -38,21 +38,28 @@ class FitOptions:
     def __post_init__(self) -> None:
         rules = {
             # A loss of each is kept.
-            "epochs": ("1 or more", self.epochs >= 1) if self.epochs < 1 else (
-                f"at most {_MOST_EPOCHS}", self.epochs <= _MOST_EPOCHS),
+            "epochs": ("1 or more", self.epochs >= 1)
+            if self.epochs < 1
+            else (f"at most {_MOST_EPOCHS}", self.epochs <= _MOST_EPOCHS),
             "learning_rate": ("0 or more", 0 <= self.learning_rate < math.inf),
-            "beta1": ("in [0, 1)", 0 <= self.beta1 < 1), "beta2": ("in [0, 1)", 0 <= self.beta2 < 1),
+            "beta1": ("in [0, 1)", 0 <= self.beta1 < 1),
+            "beta2": ("in [0, 1)", 0 <= self.beta2 < 1),
             "epsilon": ("positive", 0 < self.epsilon < math.inf),
             "max_grad_norm": ("0 or more", 0 <= self.max_grad_norm < math.inf),
-            "chunk_size": ("1 or more", self.chunk_size >= 1)}
+            "chunk_size": ("1 or more", self.chunk_size >= 1),
+        }
         for name, (expected, holds) in rules.items():
             if not holds:
                 raise InvalidArgumentError(f"{name} must be {expected}, found {getattr(self, name)}")
 
 
 def fit(
-    adapters: Sequence[Adapter], scores: Tensor, hidden: Tensor, labels: Tensor | Sequence[int],
-    empty_scores: Tensor | None = None, options: FitOptions | None = None,
+    adapters: Sequence[Adapter],
+    scores: Tensor,
+    hidden: Tensor,
+    labels: Tensor | Sequence[int],
+    empty_scores: Tensor | None = None,
+    options: FitOptions | None = None,
 ) -> list[float]:
     """Trains adapters on decoder.output, run in their order, by cross-entropy over the classes: full passes over all
     examples, each with one update of Adam. Returns the loss of each epoch, before its update; the native engine's.
@@ -75,7 +82,8 @@ def fit(
     if not is_trained and not (options.prepare and any(each.factory.has("prepare") for each in adapters)):
         reason = "or starts from the examples" if options.prepare else "and none is to start from the examples"
         raise InvalidArgumentError(
-            f"there is nothing to train: no adapter has a parameter that is not frozen, {reason}")
+            f"there is nothing to train: no adapter has a parameter that is not frozen, {reason}"
+        )
     before = [{name: value.clone() for name, value in each.state_dict().items()} for each in adapters]
     modes = [each.training for each in adapters]
     try:
@@ -112,9 +120,7 @@ def _run(adapters: Sequence[Adapter], scores: Tensor, hidden: Tensor) -> Tensor:
     return scores
 
 
-def _prepare(
-    adapters: Sequence[Adapter], scores: Tensor, hidden: Tensor, labels: Tensor, empty: Tensor | None
-) -> None:
+def _prepare(adapters: Sequence[Adapter], scores: Tensor, hidden: Tensor, labels: Tensor, empty: Tensor | None) -> None:
     """Each sees what the ones before make of the scores; an empty text's are the model's, so the first's alone."""
     for index, each in enumerate(adapters):
         each.prepare(scores, hidden, labels=labels, empty_scores=None if index or empty is None else empty[None])
@@ -127,8 +133,7 @@ def _trained(
 ) -> list[float]:
     named = list(_trainable(adapters))
     parameters = [each for _, each in named]
-    optimizer = torch.optim.Adam(
-        parameters, options.learning_rate, (options.beta1, options.beta2), options.epsilon)
+    optimizer = torch.optim.Adam(parameters, options.learning_rate, (options.beta1, options.beta2), options.epsilon)
     losses = []
     for epoch in range(1, options.epochs + 1):
         optimizer.zero_grad()
@@ -138,7 +143,8 @@ def _trained(
             if not summed.requires_grad:
                 names = ", ".join(f'adapter "{each.id}"' for each in adapters)
                 raise InvalidArgumentError(
-                    f"the loss reaches no trained parameter of {names}: a training would change nothing")
+                    f"the loss reaches no trained parameter of {names}: a training would change nothing"
+                )
             (summed / len(labels)).backward()  # type: ignore[no-untyped-call]
             loss += summed.item()
         losses.append(loss / len(labels))
@@ -152,11 +158,13 @@ def _trained(
             optimizer.step()
         except RuntimeError as error:  # torch's, of a step that no f32 holds
             raise NumericError(
-                f"the update of epoch {epoch} failed, the learning rate may be too high: {error}") from error
+                f"the update of epoch {epoch} failed, the learning rate may be too high: {error}"
+            ) from error
         for name, each in named:
             if not torch.isfinite(each).all():
                 raise NumericError(
-                    f'parameter "{name}" is no longer finite after epoch {epoch}; the learning rate may be too high')
+                    f'parameter "{name}" is no longer finite after epoch {epoch}; the learning rate may be too high'
+                )
     optimizer.zero_grad()
     return losses
 
@@ -166,7 +174,8 @@ def _loss(adapters: Sequence[Adapter], scores: Tensor, hidden: Tensor, labels: T
     """The mean loss of the adapters as they are."""
     parts = zip(*(torch.split(each, chunk) for each in (scores, hidden, labels)), strict=True)
     loss = sum(
-        torch.nn.functional.cross_entropy(_run(adapters, *part[:2]), part[2], reduction="sum").item() for part in parts)
+        torch.nn.functional.cross_entropy(_run(adapters, *part[:2]), part[2], reduction="sum").item() for part in parts
+    )
     if not math.isfinite(loss):
         raise NumericError(f"the loss of the prepared adapters is {loss}")
     return loss / len(labels)
@@ -180,8 +189,12 @@ def _warn_of_unreached(adapters: Sequence[Adapter]) -> None:
             more = f", and {len(names) - 10} more" if len(names) > 10 else ""
             _LOG.warning(
                 'adapter "%s": the loss of epoch 1 does not reach the trained parameter%s %s%s, which %s not updated',
-                adapter.id, "s" if len(names) > 1 else "", ", ".join(names[:10]), more,
-                "are" if len(names) > 1 else "is")
+                adapter.id,
+                "s" if len(names) > 1 else "",
+                ", ".join(names[:10]),
+                more,
+                "are" if len(names) > 1 else "is",
+            )
 
 
 def _trainable(adapters: Sequence[Adapter]) -> Iterator[tuple[str, Tensor]]:
@@ -190,6 +203,7 @@ def _trainable(adapters: Sequence[Adapter]) -> Iterator[tuple[str, Tensor]]:
 
 
 # ---- Checks, in the sentences of the native engine
+
 
 def _check_adapters(adapters: Sequence[Adapter]) -> torch.device:
     if not adapters:
@@ -201,7 +215,8 @@ def _check_adapters(adapters: Sequence[Adapter]) -> torch.device:
         if (each.classes, each.site.d_model) != (first.classes, first.site.d_model):
             raise IncompatibleError(
                 f"adapter {index} was made for {each.classes} classes and d_model {each.site.d_model}, the first one "
-                f"for {first.classes} and {first.site.d_model}")
+                f"for {first.classes} and {first.site.d_model}"
+            )
         if any(each is other for other in adapters[:index]):
             raise InvalidArgumentError(f'adapter "{each.id}" is given twice')
     return next((each.device for adapter in adapters for each in adapter.state_dict().values()), torch.device("cpu"))
@@ -225,13 +240,10 @@ def _checked(
     return scores.to(device, torch.float32), hidden.to(device, torch.float32)
 
 
-def _checked_labels(
-    labels: Tensor | Sequence[int], scores: Tensor, classes: int, device: torch.device
-) -> Tensor:
+def _checked_labels(labels: Tensor | Sequence[int], scores: Tensor, classes: int, device: torch.device) -> Tensor:
     found = torch.as_tensor(labels, device=device)
     if list(found.shape) != [len(scores)]:
-        raise ShapeError(
-            f"labels must hold a class for each of the {len(scores)} examples, found {list(found.shape)}")
+        raise ShapeError(f"labels must hold a class for each of the {len(scores)} examples, found {list(found.shape)}")
     if found.is_floating_point() or found.dtype == torch.bool:
         raise ShapeError(f"labels must be integers, found {found.dtype}")
     for index, label in enumerate(found.tolist()):

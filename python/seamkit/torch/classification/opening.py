@@ -27,7 +27,8 @@ def open_model(path: str | Path, device: torch.device | str | None = None) -> tu
     if folder.is_file():
         if missing := [each for each in ("accelerate", "gguf") if importlib.util.find_spec(each) is None]:
             raise UnsupportedError(
-                f'transformers reads "{path}" with the package {missing[0]}: pip install "seamkit[gguf]"')
+                f'transformers reads "{path}" with the package {missing[0]}: pip install "seamkit[gguf]"'
+            )
         folder, named = folder.parent, {"gguf_file": folder.name}
     config = hf.AutoConfig.from_pretrained(folder, **named)
     is_masked = any(each.endswith("ForMaskedLM") for each in config.architectures or ())

@@ -45,7 +45,8 @@ def shared(items: Sequence[Item], compute: Callable[[Sequence[Item]], Tensor], g
             raise SeamError.of(code, f"process {other} of {count}: {message}", origin)
     if len({digest for digest, _, _ in found}) > 1:
         raise InvalidArgumentError(
-            f"the {count} processes must ask about the same texts in the same order, and they differ")
+            f"the {count} processes must ask about the same texts in the same order, and they differ"
+        )
     rows: list[Any] = [None] * len(items)
     for other, (_, _, part) in enumerate(found):
         rows[other::count] = part

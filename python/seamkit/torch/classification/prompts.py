@@ -54,8 +54,10 @@ class PromptEncoder:
         self.template = template.answering_at_end() if continues else template
         if kind.is_encoder_only and kind.has_head != template.has_mask:
             raise InvalidArgumentError(
-                f"the template {template} has no [MASK], where this model gives its answer" if kind.has_head else
-                f"the template {template} has a [MASK], and this model has no language-model head to fill it")
+                f"the template {template} has no [MASK], where this model gives its answer"
+                if kind.has_head
+                else f"the template {template} has a [MASK], and this model has no language-model head to fill it"
+            )
         if self.template.has_mask and self._mask is None:
             raise InvalidArgumentError("the tokenizer has no mask token, so the model cannot fill a [MASK]")
         # What sentence-transformers cuts to, or else tokenizer.json itself.
@@ -67,6 +69,7 @@ class PromptEncoder:
 
         Raises InvalidArgumentError for a template that is too long by itself.
         """
+
         def fits(shorter: str) -> bool:
             return len(self._encode(self._written(self.template.render(shorter, text_b)))) <= self.limit
 
@@ -76,7 +79,8 @@ class PromptEncoder:
             second = "" if text_b is None else ", but with the second one,"
             raise InvalidArgumentError(
                 f"the template {self.template} without its text{second} is longer than the {self.limit} tokens that "
-                "the model reads")
+                "the model reads"
+            )
         characters = _GRAPHEME.findall(text)
         # By bisection: the number of tokens grows with the text.
         fitting, exceeding = 0, len(characters)
@@ -136,5 +140,6 @@ class PromptEncoder:
         if ids.count(id) != 1:
             raise InvalidArgumentError(
                 f'the prompt "{written[:80]}" must hold the mask token "{name}" once, found it {ids.count(id)} times: '
-                "the text itself may spell it")
+                "the text itself may spell it"
+            )
         return ids, ids.index(id)

@@ -11,17 +11,24 @@ from seamkit.errors import FormatError, UnsupportedError
 from seamkit.torch.attachment import source_folder
 
 _POOLINGS = {
-    "pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_max_tokens": "max",
-    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens", "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
 _OFFERED = ("cls", "mean", "max")
 # In the order in which they are looked for; all but the first are of models of before version 1.
-_TRANSFORMER_FILES = [f"sentence_{each}_config.json" for each in (
-    "bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")]
+_TRANSFORMER_FILES = [
+    f"sentence_{each}_config.json"
+    for each in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+]
 # What the file of the transformer may say: the pooling takes the last states of a model without a head.
 _USUAL: dict[str, Any] = {
-    "transformer_task": "feature-extraction", "module_output_name": "token_embeddings", "processing_kwargs": {},
+    "transformer_task": "feature-extraction",
+    "module_output_name": "token_embeddings",
+    "processing_kwargs": {},
     "modality_config": {"method": "forward", "method_output_name": "last_hidden_state"},
 }
 # transformers writes 10^30 where no length is set.
@@ -78,7 +85,8 @@ class SentenceEncoder:
         if keeps:
             raise UnsupportedError(
                 f'{self.lowercases} has "do_lower_case": true, and the tokenizer keeps capitals: write the texts in lower '
-                "case and set it to false")
+                "case and set it to false"
+            )
 
     def _read_modules(self, folder: Path, modules: list[Any]) -> None:
         for module in modules:
@@ -87,16 +95,17 @@ class SentenceEncoder:
             if not f"{package}.".startswith("sentence_transformers."):
                 kind = ""
             if kind == "Pooling":
-                self._read_pooling(folder, f'{module.get("path", "")}/config.json')
+                self._read_pooling(folder, f"{module.get('path', '')}/config.json")
             elif kind not in ("Transformer", "Dropout", "Normalize"):
-                self._refuse(f'modules.json lists a module of the type {module.get("type")}')
+                self._refuse(f"modules.json lists a module of the type {module.get('type')}")
         if self.pooling is None:
             self._refuse("modules.json lists no pooling")
         prompts = folder / "config_sentence_transformers.json"
         content = _read(prompts, dict) if prompts.is_file() else {}
         if (name := content.get("default_prompt_name")) is not None:
             self._refuse(
-                f"{prompts.name} puts the prompt {json.dumps(name)} before every text, which a caller has to do")
+                f"{prompts.name} puts the prompt {json.dumps(name)} before every text, which a caller has to do"
+            )
         if (width := content.get("truncate_dim")) is not None:
             self._refuse(f'{prompts.name} cuts the vector to {json.dumps(width)} numbers ("truncate_dim")')
 
@@ -107,7 +116,8 @@ class SentenceEncoder:
                 value = value.get("text", value)
             if value is not None and value != expected:
                 self._refuse(
-                    f'{name} has {json.dumps(value)} as "{key}", where only {json.dumps(expected)} is followed')
+                    f'{name} has {json.dumps(value)} as "{key}", where only {json.dumps(expected)} is followed'
+                )
 
     def _read_pooling(self, folder: Path, name: str) -> None:
         config = _read(folder / name, dict)
@@ -119,12 +129,13 @@ class SentenceEncoder:
         if len(modes) == 1 and modes[0] in _OFFERED and self.pooling is None:
             self.pooling = modes[0]
             return
-        self._refuse(f'{name} asks for {"the pooling " + " + ".join(modes) if modes else "no pooling"}')
+        self._refuse(f"{name} asks for {'the pooling ' + ' + '.join(modes) if modes else 'no pooling'}")
 
     def _refuse(self, what: str) -> None:
         self.refusal = self.refusal or (
             f"{what}: the vector of sentence-transformers cannot be given; the option pooling={self.pooling or 'mean'} "
-            "gives the one without it")
+            "gives the one without it"
+        )
 
 
 def _read(path: Path, kind: type[Any]) -> Any:

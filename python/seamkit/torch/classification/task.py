@@ -62,8 +62,11 @@ class ClassificationTask:
     def json(self) -> dict[str, Any]:
         """As it is saved with an adapter."""
         return {
-            "template": self.template.source, "multi_token": self.multi_token, "scores": self.scores,
-            "labels": {label: list(words) for label, words in zip(self.labels, self.words, strict=True)}}
+            "template": self.template.source,
+            "multi_token": self.multi_token,
+            "scores": self.scores,
+            "labels": {label: list(words) for label, words in zip(self.labels, self.words, strict=True)},
+        }
 
     def class_scores(self, words: Tensor, kind: str | None = None) -> Tensor:
         """[texts, classes] from the logits of the label words [texts, words]: of several words the greatest.
@@ -107,7 +110,8 @@ def _check_word(word: Any, label: str) -> None:
     if word != word.strip():
         raise FormatError(
             f'task: the word {json.dumps(word)} of label "{label}" begins or ends with white space; the template says '
-            "whether a space comes before it")
+            "whether a space comes before it"
+        )
 
 
 def _shown(value: Any) -> str:

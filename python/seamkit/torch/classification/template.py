@@ -97,7 +97,8 @@ class Template:
         if self._pieces[-1] != _MASK:
             raise IncompatibleError(
                 f"the template {self} has text after [MASK], but this model continues the prompt, so that the answer "
-                "must stand at its end")
+                "must stand at its end"
+            )
         shorter = Template(self.source)
         shorter._pieces = self._pieces[:-1]
         return shorter
@@ -110,12 +111,12 @@ class Template:
         """
         if self.needs_text_b != (text_b is not None):
             has, given = ("", "no ") if self.needs_text_b else ("no ", "a ")
-            raise InvalidArgumentError(
-                f"the template {self} has {has}{{text_b}}, but the text has {given}second text")
+            raise InvalidArgumentError(f"the template {self} has {has}{{text_b}}, but the text has {given}second text")
 
         def joined(pieces: list[str | int]) -> str:
-            return "".join({_TEXT: text, _TEXT_B: text_b or ""}[each] if isinstance(each, int) else each
-                           for each in pieces)
+            return "".join(
+                {_TEXT: text, _TEXT_B: text_b or ""}[each] if isinstance(each, int) else each for each in pieces
+            )
 
         if self.has_mask:
             place = self._pieces.index(_MASK)

@@ -17,6 +17,7 @@ def label_tokens(task: ClassificationTask, prefix: str, tokenizer: Any) -> list[
     prefix: what stands between the prompt and the word, " " or "".
     Raises InvalidArgumentError for a word that the vocabulary cannot spell, and for two labels with the same tokens.
     """
+
     def encode(text: str) -> list[int]:
         return list(tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"])
 
@@ -30,11 +31,13 @@ def label_tokens(task: ClassificationTask, prefix: str, tokenizer: Any) -> list[
             scored = tokens[:1] if task.multi_token == "first" else tokens
             other = owners.get(tuple(scored))
             if other is not None and other[0] != label:
-                what, remedy = ("first token", '; multi-token "mean" may') if task.multi_token == "first" else (
-                    "tokens", "")
+                what, remedy = (
+                    ("first token", '; multi-token "mean" may') if task.multi_token == "first" else ("tokens", "")
+                )
                 raise InvalidArgumentError(
                     f'the words "{other[1]}" of label "{other[0]}" and "{word}" of label "{label}" have the same '
-                    f"{what}, so the model's scores cannot tell them apart{remedy}")
+                    f"{what}, so the model's scores cannot tell them apart{remedy}"
+                )
             owners[tuple(scored)] = (label, word)
             found.append(scored)
     return found
@@ -47,4 +50,4 @@ def _tokens(word: str, encode: Encode) -> list[int]:
     if not word.startswith(" "):
         return alone
     front, both = encode("a"), encode("a" + word)
-    return both[len(front):] if len(both) > len(front) and both[: len(front)] == front else alone
+    return both[len(front) :] if len(both) > len(front) and both[: len(front)] == front else alone
