@@ -131,6 +131,10 @@ public final class Tensor {
     /// Whether no other tensor, and no buffer, is on its memory.
     func ownsStorageAlone() -> Bool { isKnownUniquelyReferenced(&storage) }
 
+    /// Says that its values are read later, by somebody who holds the tensor itself and no view of it: no operation may
+    /// write its result there (`Context.isScratch`). Parameters, which threads share, are not touched.
+    public func keepValues() { if isResult { isResult = false } }
+
     /// The memory must not be written: it is a mapped file.
     public var isReadOnly: Bool { storage.isReadOnly }
     public var rank: Int { shape.count }

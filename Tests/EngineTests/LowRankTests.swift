@@ -66,6 +66,13 @@ import Testing
         let view = try context.reshape(seen, [28])
         #expect(try context.linearLowRank(seen, x, a: a, b: b, scale: 1) !== seen)
         #expect(bitEqual(view.floats, values))
+        // So would another handle of y: as a constant without history, and as what it is already.
+        for twin in [{ context.stopGradient($0) }, { try context.cast($0, to: .f32) }] as [(Tensor) throws -> Tensor] {
+            let result = try projected()
+            let same = context.retain(try twin(result))
+            #expect(try context.linearLowRank(result, x, a: a, b: b, scale: 1) !== result)
+            #expect(bitEqual(same.floats, values))
+        }
         // What another pass made, what a parameter is, and what has history.
         let other = Context(pool: pool, recordsGradients: false)
         let older = try projected()

@@ -249,13 +249,19 @@ extension Context {
         return result
     }
 
-    /// x as a constant.
-    public func stopGradient(_ x: Tensor) -> Tensor { x.detached }
+    /// x as a constant. Without history it is x itself, which two handles then stand for.
+    public func stopGradient(_ x: Tensor) -> Tensor {
+        x.keepValues()
+        return x.detached
+    }
 
     /// f32 from bf16, f16 or i32; i32 from f32 by truncation. The same dtype gives x itself. No gradient through a
     /// change of dtype.
     public func cast(_ x: Tensor, to dtype: DType) throws(SeamError) -> Tensor {
-        if x.dtype == dtype { return x }
+        if x.dtype == dtype {
+            x.keepValues()
+            return x
+        }
         let result = try makeTensor(x.shape, dtype)
         let count = x.elementCount
         switch (x.dtype, dtype) {

@@ -28,6 +28,8 @@ public enum DLPack {
 
     /// A zero-copy view of a contiguous tensor; the caller runs its deleter once, on any thread.
     public static func exporting(_ tensor: Tensor) -> UnsafeMutablePointer<DLManagedTensorVersioned> {
+        // The pass may go on while the caller reads.
+        tensor.keepValues()
         let managed = UnsafeMutablePointer<DLManagedTensorVersioned>.allocate(capacity: 1)
         let export = Export(tensor)
         var value = DLManagedTensorVersioned()
