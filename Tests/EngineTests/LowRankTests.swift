@@ -73,6 +73,11 @@ import Testing
             #expect(try context.linearLowRank(result, x, a: a, b: b, scale: 1) !== result)
             #expect(bitEqual(same.floats, values))
         }
+        // An input of a plugin's that the host reads later.
+        let needed = try projected()
+        needed.keepValues()
+        #expect(try context.linearLowRank(needed, x, a: a, b: b, scale: 1) !== needed)
+        #expect(bitEqual(needed.floats, values))
         // What another pass made, what a parameter is, and what has history.
         let other = Context(pool: pool, recordsGradients: false)
         let older = try projected()

@@ -260,7 +260,8 @@ typedef struct seam_visit {
   seam_tensor *weight; /* likewise */
   seam_tensor *bias;   /* likewise, nullable */
   seam_tensor *value; /* in: what flows, x before a projection and y after it, hidden at layer.output; out: what goes on
-                        * in its place */
+                        * in its place. After a projection or a layer the handle that went in must not be used any more:
+                        * an adapter may have its memory written (seam_ops.linear_low_rank) */
 } seam_visit;
 
 /* The host's side of a pass with points that somebody wants. A backbone asks `wanted` at each of its points, so that the

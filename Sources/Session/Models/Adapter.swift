@@ -213,6 +213,8 @@ public final class Adapter {
     /// The same for seams where an input or output may be left out, with unchecked outputs.
     func run(_ context: Context, inputs: [Tensor?], outputs count: Int, training: Bool) throws -> [Tensor?] {
         var outputs = [OpaquePointer?](repeating: nil, count: count)
+        // They are inputs of the adapters behind this one as well, which may hand any of them to linear_low_rank.
+        for input in inputs { input?.keepValues() }
         let inputHandles = inputs.map { $0?.handle }
         var io = seam_forward()
         io.struct_size = UInt32(MemoryLayout<seam_forward>.size)

@@ -135,6 +135,13 @@ final class Visitor {
             throw failure("NULL for a tensor of \"\(place.path)\"")
         }
         visited[index] |= UInt8(given.phase)
+        if place.isProjection {
+            // The backbone goes on with all but the value behind its product: x is also that of other projections, and
+            // what a layer adds to its result. An adapter may hand any input to linear_low_rank.
+            for kept in [given.x, given.weight, given.bias, isBefore ? first : nil] {
+                if let kept { Tensor.from(kept).keepValues() }
+            }
+        }
         var value = first
         (inputs[0], inputs[1], inputs[2]) = (place.isProjection ? given.x : first, given.weight, given.bias)
         for route in routes[index] where route.phases & given.phase != 0 {
