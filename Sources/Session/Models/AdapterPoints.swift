@@ -67,7 +67,9 @@ extension Adapter {
             var given = own.pointee
             given.attention_mask = pass.attention_mask
             given.position_ids = pass.position_ids
-            given.generated_mask = pass.generated_mask ?? call.generated?.handle
+            // What the session knows is about the call's own tokens.
+            let generated = points[visit.point].isOfSource ? nil : call.generated
+            given.generated_mask = pass.generated_mask ?? generated?.handle
             withUnsafeMutablePointer(to: &output) { output in
                 io.outputs = output
                 table.forward(instance, &given, &io)

@@ -40,6 +40,9 @@ public struct Point: Sendable, Equatable {
     /// Whether it is a matrix, not a whole layer.
     public var isProjection: Bool { seam == SEAM_PROJECTION }
 
+    /// Whether the encoder's tokens flow there, in a decoder: the keys and values of attention over them ("cross_k").
+    var isOfSource: Bool { name.hasPrefix("cross_k") || name.hasPrefix("cross_v") }
+
     /// The seams that have points.
     public static let seams = [SEAM_LAYER_OUTPUT, SEAM_PROJECTION]
 
