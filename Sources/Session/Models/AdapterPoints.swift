@@ -65,10 +65,12 @@ extension Adapter {
         io.output_count = 1
         call.context.withPass(parameters.handles(ofPoint: visit.point), training: call.training) { own in
             var given = own.pointee
-            given.attention_mask = pass.attention_mask
-            given.position_ids = pass.position_ids
             // What the session knows is about the call's own tokens.
-            let generated = points[visit.point].isOfSource ? nil : call.generated
+            let isOfSource = points[visit.point].isOfSource
+            let tokens = isOfSource ? nil : call.tokens
+            let generated = isOfSource ? nil : call.generated
+            given.attention_mask = tokens?.handle ?? pass.attention_mask
+            given.position_ids = pass.position_ids
             given.generated_mask = pass.generated_mask ?? generated?.handle
             withUnsafeMutablePointer(to: &output) { output in
                 io.outputs = output

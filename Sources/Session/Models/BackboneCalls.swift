@@ -18,6 +18,9 @@ struct DecoderInput {
     var prefix = Prefix()
     /// [batch, target] i32: which tokens the model generated itself; nil: not known.
     var generated: Tensor?
+    /// [batch, target] i32: which are tokens and which padding that `mask` need not hide, for adapters inside the layers;
+    /// nil: as `mask` says.
+    var tokens: Tensor?
 }
 
 /// What all calls of a backbone in one pass of a session share.
@@ -86,7 +89,8 @@ extension Backbone {
         io.state = state?.pointer
         // A state that has seen tokens has what the encoder gave, and the projections of that are not made again.
         let isComplete = state?.isFresh ?? true
-        try during(pass, .decoder, generated: input.generated, isComplete: isComplete) { own, visitor in
+        try during(pass, .decoder, tokens: input.tokens, generated: input.generated, isComplete: isComplete) {
+            own, visitor in
             io.visitor = visitor
             table.decode(instance, own, &io)
         }
@@ -99,13 +103,15 @@ extension Backbone {
 
     /// Calls one of the functions that visit points.
     private func during(
-        _ pass: BackbonePass, _ stack: Stack, generated: Tensor? = nil, isComplete: Bool = true,
+        _ pass: BackbonePass, _ stack: Stack, tokens: Tensor? = nil, generated: Tensor? = nil, isComplete: Bool = true,
         _ body: (UnsafePointer<seam_pass>, UnsafePointer<seam_visitor>?) -> Void
     ) throws {
         try pass.context.withPass(pass.weights, training: pass.training) { own in
             guard let visitor = pass.visitor else { return body(own, nil) }
             try visitor.during(
-                pass.context, stack, training: pass.training, generated: generated, isComplete: isComplete
+                Visitor.Call(
+                    context: pass.context, training: pass.training, tokens: tokens, generated: generated),
+                stack, isComplete: isComplete
             ) { body(own, $0) }
         }
         try pass.context.check(origin: origin)

@@ -279,8 +279,11 @@ public final class Session {
     func continuation(_ context: Context, _ batch: Batch) throws -> DecoderInput {
         let shape: Shape = [batch.count, batch.sourceLength]
         var input = DecoderInput(ids: context.retain(try context.constant(batch.inputIDs, shape)))
-        // Under a causal mask padding behind the text is seen by nobody.
-        guard batch.hasPaddingBeforeTokens else { return input }
+        // Under a causal mask padding behind the text is seen by nobody but adapters inside the layers.
+        guard batch.hasPaddingBeforeTokens else {
+            if hasAdapters(inside: .decoder), batch.hasPadding { input.tokens = try mask(context, batch) }
+            return input
+        }
         input.mask = try mask(context, batch)
         input.positions = context.retain(try context.constant(batch.positionIDs, shape))
         return input

@@ -36,6 +36,8 @@ final class Visitor {
     struct Call {
         let context: Context
         let training: Bool
+        /// Which are tokens and which padding, [batch, n] i32; nil: as the backbone says.
+        let tokens: Tensor?
         /// Which tokens the model generated itself, [batch, n] i32; nil: not known.
         let generated: Tensor?
     }
@@ -82,20 +84,18 @@ final class Visitor {
 
     /// Runs a call of the backbone that may visit the points of a stack.
     /// - Parameters:
-    ///   - generated: which tokens of the call the model generated itself, [batch, n] i32; nil: not known.
     ///   - isComplete: false where the backbone may have computed some points in an earlier call already.
     ///   - body: is given nil where nobody wants a point of the stack.
     /// - Throws: `.plugin` where the backbone leaves out a point that an adapter is attached to.
     func during(
-        _ context: Context, _ stack: Stack, training: Bool, generated: Tensor?, isComplete: Bool,
-        _ body: (UnsafePointer<seam_visitor>?) -> Void
+        _ call: Call, _ stack: Stack, isComplete: Bool, _ body: (UnsafePointer<seam_visitor>?) -> Void
     ) throws {
         guard wants(stack) else { return body(nil) }
-        current = Call(context: context, training: training, generated: generated)
+        current = call
         for index in visited.indices { visited[index] = 0 }
         body(record)
         current = nil
-        guard isComplete, context.failure == nil else { return }
+        guard isComplete, call.context.failure == nil else { return }
         let points = backbone.info.points
         for index in points.indices where points[index].stack == stack && wanted[index] & ~visited[index] != 0 {
             throw SeamError(
