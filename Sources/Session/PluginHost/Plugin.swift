@@ -38,15 +38,18 @@ public final class Plugin {
             guard let table = unsafeBitCast(symbol, to: Entry.self)() else {
                 throw SeamError(.plugin, "plugin \"\(path)\": \(SEAM_PLUGIN_ENTRY) returned NULL")
             }
+            // First, since of the description in another major version these members are all that is known, and it may be
+            // shorter.
+            let hasVersion = Int(table.pointee.struct_size) >= MemoryLayout<seam_plugin>.offset(of: \.abi_minor)! + 4
+            guard !hasVersion || table.pointee.abi_major == SEAM_ABI_MAJOR else {
+                throw SeamError(
+                    .incompatible,
+                    "plugin \"\(path)\" was built for ABI \(table.pointee.abi_major).\(table.pointee.abi_minor), this core has \(SEAM_ABI_MAJOR).\(SEAM_ABI_MINOR): the major versions must be equal"
+                )
+            }
             let source: seam_plugin
             do { source = try bounded(table, atLeast: SEAM_PLUGIN_SIZE_1_0, "seam_plugin") } catch {
                 throw SeamError(error.code, "plugin \"\(path)\": \(error.message)")
-            }
-            guard source.abi_major == SEAM_ABI_MAJOR else {
-                throw SeamError(
-                    .incompatible,
-                    "plugin \"\(path)\" was built for ABI \(source.abi_major).\(source.abi_minor), this core has \(SEAM_ABI_MAJOR).\(SEAM_ABI_MINOR): the major versions must be equal"
-                )
             }
             let id = try checkedName(source.id, "plugin \"\(path)\": the id")
             if let requirements = source.requirements { try Requirements.check(requirements, plugin: path, id: id) }

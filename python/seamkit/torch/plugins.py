@@ -139,12 +139,14 @@ def _read(path: Path) -> tuple[Plugin, list[Factory]]:
     table = entry()
     if not table:
         raise PluginError(f'plugin "{path}": {c.SEAM_PLUGIN_ENTRY} returned NULL')
-    source = copied(table, "seam_plugin", what=f'plugin "{path}": ')
-    if source.abi_major != c.SEAM_ABI_MAJOR:
+    # First, since of the description in another major version these members are all that is known, and it may be shorter.
+    has_version = table.contents.struct_size >= c.seam_plugin.abi_minor.offset + c.seam_plugin.abi_minor.size
+    if has_version and table.contents.abi_major != c.SEAM_ABI_MAJOR:
         raise IncompatibleError(
-            f'plugin "{path}" was built for ABI {source.abi_major}.{source.abi_minor}, this package has '
+            f'plugin "{path}" was built for ABI {table.contents.abi_major}.{table.contents.abi_minor}, this package has '
             f"{c.SEAM_ABI_MAJOR}.{c.SEAM_ABI_MINOR}: the major versions must be equal"
         )
+    source = copied(table, "seam_plugin", what=f'plugin "{path}": ')
     plugin = Plugin(
         path,
         checked(source.id, f'plugin "{path}": the id'),
