@@ -72,7 +72,8 @@ extension Session {
     /// The weights that take the place of the backbone's own, by their index.
     func replacements(by adapters: [Adapter]) throws -> [Int: Tensor] {
         let points = backbone.info.points
-        let users = Dictionary(points.compactMap(\.weightParameter).map { ($0, 1) }, uniquingKeysWith: +)
+        let parameters = points.flatMap { [$0.weightParameter, $0.biasParameter] }.compactMap(\.self)
+        let users = Dictionary(parameters.map { ($0, 1) }, uniquingKeysWith: +)
         let indices = Dictionary(
             backbone.parameters.entries.enumerated().map { ($1.name, $0) }, uniquingKeysWith: { first, _ in first })
         var result: [Int: Tensor] = [:]
@@ -99,7 +100,15 @@ extension Session {
                 let (folded, bias) = try adapter.fold(context, point: own, weight: matrix, bias: biasIndex.map(current))
                 let stored = place.isTransposed ? try context.permute(folded, [1, 0]) : folded
                 result[weight] = try context.copied(stored)
-                if let bias, let biasIndex { result[biasIndex] = try context.copied(bias) }
+                if let bias, let biasIndex {
+                    guard users[backbone.parameters.entries[biasIndex].name] == 1 else {
+                        throw SeamError(
+                            .unsupported,
+                            "adapter \"\(adapter.factory.id)\" cannot be merged: the bias of \"\(place.path)\" is also that of other points"
+                        )
+                    }
+                    result[biasIndex] = try context.copied(bias)
+                }
             }
         }
         return result
