@@ -261,7 +261,8 @@ SEAM_API seam_status seam_session_move(seam_session *session, seam_adapter *adap
 /* Computes an attached adapter on projections into the backbone's weights, once, for this session alone: its passes then
  * cost what the backbone's cost. The weights that it changes are copied as f32. SEAM_UNSUPPORTED for an adapter that is not
  * linear in the weights, SEAM_INVALID_ARGUMENT where another adapter on the same points runs before it, or reads an
- * input that it changes. Training, saving and detaching need it unmerged. */
+ * input that it changes. Training, saving and detaching need it unmerged. Values that the adapter or, in another session,
+ * the backbone gets afterwards are not seen until it is unmerged and merged again. */
 SEAM_API seam_status seam_session_merge(seam_session *session, seam_adapter *adapter, seam_error **error);
 /* The backbone's own weights again, bit for bit. */
 SEAM_API seam_status seam_session_unmerge(seam_session *session, seam_adapter *adapter, seam_error **error);
