@@ -31,7 +31,7 @@ from seamkit.torch.attachment import attach_all, attached, check_same_shape, sou
 from seamkit.torch.checks import shown
 from seamkit.torch.configuration import CONFIG, SCHEMA, Config, read_config, read_list
 from seamkit.torch.fingerprint import fingerprint
-from seamkit.torch.point_choice import listed
+from seamkit.torch.point_choice import SEAMS, listed
 from seamkit.torch.site import Site
 
 _LOG = logging.getLogger("seamkit")
@@ -239,6 +239,9 @@ def _read(folder: Path, config: Config, model: Any) -> Adapter:
                 f'adapter folder "{folder}" was trained on other weights ({config.fingerprint}) than "{source}" holds ({own})'
             ),
         )
+    if (config.seam in SEAMS) != (config.points is not None):
+        wanted = "" if config.points is None else "no "
+        raise FormatError(f'{folder / CONFIG}: an adapter on {config.seam} must have {wanted}"points"')
     try:
         adapter = Adapter(
             config.adapter,
