@@ -351,6 +351,25 @@ import Testing
         }
     }
 
+    /// The padding behind a text is hidden from no token of a decoder, and adapters are told of it all the same.
+    @Test func paddingBehindATextIsNoToken() throws {
+        let model = try open()
+        let batch = try Batch(sources: [[5, 6, 7, 8], [9, 10]], info: model.info)
+        let plain = try model.logits(batch)
+        // In the last layer, so that no position sees what it makes of another.
+        let steer = try model.attach("steer", ["layers": [1]])
+        randomise(steer.parameters.entries[0].tensor, deviation: 1)
+        let found = try model.logits(batch)
+        let width = model.info.vocabSize
+        for row in 0..<2 {
+            for position in 0..<4 {
+                let place = (row * 4 + position) * width
+                let same = plain[place..<place + width] == found[place..<place + width]
+                #expect(same == (row == 1 && position >= 2), "row \(row), position \(position)")
+            }
+        }
+    }
+
     /// With a state a step is all given or all generated; without one the whole row is read anew, padding first.
     @Test func generatedTokensAreMarked() throws {
         let scratch = try ScratchFolder()

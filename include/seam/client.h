@@ -127,9 +127,9 @@ typedef struct seam_progress {
   seam_activity activity;
   int64_t done, total;
   double loss; /* SEAM_ACTIVITY_FIT: that of the last epoch; NaN where there is none */
-  const int32_t
-      *tokens; /* SEAM_ACTIVITY_GENERATE: the newest token of each row, for streaming; -1 in a row that has ended;
-                          * NULL before the first step, and in beam search, where rows still change */
+  /* SEAM_ACTIVITY_GENERATE: the newest token of each row, for streaming; -1 in a row that has ended; NULL before the first
+   * step, and in beam search, where rows still change */
+  const int32_t *tokens;
   size_t token_count;
 } seam_progress;
 
@@ -171,18 +171,17 @@ SEAM_API seam_status seam_backbone_query(seam_backbone *backbone, const char *co
 
 /* ---- Adapters */
 
-/* Which adapter is wanted. All zero but struct_size is a frozen backbone and the adapter's defaults. */
+/* Which adapter is wanted. All zero but struct_size is a frozen backbone and the adapter's defaults.
+ * options_json: a JSON object, nullable: the defaults; unknown keys are an error. On a seam inside the layers "layers" (a
+ * list of numbers), "targets" (a list of projections) and "stack" ("encoder" or "decoder") choose the points. */
 typedef struct seam_adapter_options {
   uint32_t struct_size;
-  int32_t
-      train_backbone; /* 1: the backbone will be trained with it (some adapters start differently then); 0: frozen */
+  int32_t train_backbone; /* 1: the backbone will be trained with it: some adapters start differently then; 0: frozen */
   seam_score_kind score_kind; /* decoder.output: what the scores are */
   const char *seam;           /* nullable: the adapter's default */
-  const char
-      *options_json; /* nullable: its defaults. Unknown keys are an error. On a seam inside the layers "layers" (a list
-                             * of numbers) and "targets" (a list of projections) choose the points */
-  int64_t classes;   /* of the classification that it is part of: 2 or more on decoder.output, else 0 */
-  uint64_t seed;     /* of its initial values */
+  const char *options_json;
+  int64_t classes; /* of the classification that it is part of: 2 or more on decoder.output, else 0 */
+  uint64_t seed;   /* of its initial values */
 } seam_adapter_options;
 
 /* Makes an adapter for a backbone and initialises its parameters. id: "repcali". options nullable: all 0. */

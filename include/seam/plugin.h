@@ -117,19 +117,20 @@ enum {
   SEAM_INIT_UNIFORM = 4,        /* from a to b */
   SEAM_INIT_XAVIER_UNIFORM = 5, /* Glorot and Bengio 2010, gain a, from the last two sizes */
   SEAM_INIT_XAVIER_NORMAL = 6,
-  SEAM_INIT_DATA = 7,      /* copied from `data` */
-  SEAM_INIT_MODEL = 8,     /* backbones: the model's tensor of this name: mapped, or f32 if quantised */
-  SEAM_INIT_ORTHOGONAL = 9 /* rank 2 or more, gain a: as [first size, the others together], orthonormal rows or, where
-                                 * there are more rows than columns, columns (Saxe et al. 2014) */
+  SEAM_INIT_DATA = 7,  /* copied from `data` */
+  SEAM_INIT_MODEL = 8, /* backbones: the model's tensor of this name: mapped, or f32 if quantised */
+  /* Rank 2 or more, gain a: as [first size, the others together], orthonormal rows or, where there are more rows than
+   * columns, columns (Saxe et al. 2014). */
+  SEAM_INIT_ORTHOGONAL = 9
 };
 
 /* Bits of seam_parameter.flags. */
 typedef uint32_t seam_parameter_flags;
 enum { SEAM_PARAMETER_FROZEN = 1 }; /* a constant that is saved with the others but never trained */
 
-/* The host presets `point` to -1. A name may have parts between dots, none of them empty; "a" and "a.b" are not there together. The sizes of a shape are 0
- * or more and, 0 counted as 1, at most 2^40 together; all parameters together fit the machine's memory. Every value at
- * the start is finite in f32. */
+/* The host presets `point` to -1. A name may have parts between dots, none of them empty; "a" and "a.b" are not there
+ * together. The sizes of a shape are 0 or more and, 0 counted as 1, at most 2^40 together; all parameters together fit the
+ * machine's memory. Every value at the start is finite in f32. */
 typedef struct seam_parameter {
   uint32_t struct_size;
   seam_parameter_flags flags;
@@ -245,9 +246,9 @@ typedef struct seam_point {
   const char *const *part_names; /* NULL: it is one */
   const int64_t *part_widths;
   size_t part_count;
-  const char
-      *weight_parameter; /* projection: the name of the backbone's parameter that is its matrix, [out, in] or, where
-                                 * is_transposed is 1, [in, out]; NULL: none is, and nothing can be merged into it */
+  /* projection: the name of the backbone's parameter that is its matrix, [out, in] or, where is_transposed is 1, [in, out];
+   * NULL: none is, and nothing can be merged into it */
+  const char *weight_parameter;
   const char *bias_parameter; /* likewise, [out]; NULL: it has no bias */
 } seam_point;
 
@@ -284,9 +285,8 @@ typedef struct seam_site {
   const struct seam_backbone_info *backbone;
   int64_t classes;                               /* of the classification that the adapter is part of; 0: none */
   int64_t prefix_length[SEAM_PREFIX_ATTENTIONS]; /* tokens of what enters the seam, by attention; 0: none */
-  const seam_point *const
-      *points; /* of a seam inside the layers, those it is attached to, in the backbone's order: one or
-                                    * more; else NULL */
+  /* of a seam inside the layers, those it is attached to, in the backbone's order: one or more; else NULL */
+  const seam_point *const *points;
   size_t point_count;
 } seam_site;
 
@@ -330,7 +330,8 @@ typedef struct seam_fold_weight {
   seam_tensor *folded_bias;   /* out: [out] f32; NULL where bias is, and else where it stays */
 } seam_fold_weight;
 
-/* Calls on one instance never overlap; different instances may run on different threads. */
+/* While an instance is not trained, its forward may be called on several threads at once, each with a pass of its own: it
+ * changes nothing that *self points to. Other calls on one instance never overlap. */
 typedef struct seam_adapter_factory {
   uint32_t struct_size;
   const char *id;           /* unique among all loaded plugins; what users type: "repcali" */
@@ -391,9 +392,9 @@ typedef struct seam_backbone_info {
   seam_architecture architecture;
   int32_t has_head;   /* 1: scores of the vocabulary can be had; 0: hidden states only, as of a sentence encoder */
   const char *family; /* "t5", "bart", "marian" ... */
-  const char
-      *identity; /* nullable: what tells it apart from other models, where it has no files: a server's address and
-                         * the model's name there. Answers are kept on disk under it. */
+  /* nullable: what tells it apart from other models, where it has no files: a server's address and the model's name there.
+   * Answers are kept on disk under it. */
+  const char *identity;
   const char *const *seams;
   size_t seam_count;
   int64_t d_model;

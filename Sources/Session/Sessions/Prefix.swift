@@ -74,7 +74,7 @@ extension Session {
 
     /// Whether the encoder computes the same for a source whatever the values of the attached adapters are.
     public var hasConstantEncoder: Bool {
-        prefixLength[PrefixAttention.encoder.rawValue] == 0 && !hasAdapters(inside: .encoder)
+        prefixLength[PrefixAttention.encoder.rawValue] == 0 && !hasAdapters(inside: .encoder) && merged.isEmpty
     }
 
     /// First all adapters on attention.prefix, then those on prefix.tokens, each in the order attached.
