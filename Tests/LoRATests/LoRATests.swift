@@ -32,7 +32,8 @@ import Testing
             let a = adapter.parameters["\(point.path).lora_A.weight"]!
             let b = adapter.parameters["\(point.path).lora_B.weight"]!
             let rank = a.shape[0]
-            let weight = try #require(model.backbone.parameters[try #require(point.weightParameter)])
+            let name = try #require(point.weightParameter)
+            let weight = try #require(model.backbone.parameters[name])
             var values = weight.floats
             for row in 0..<point.outputWidth {
                 for column in 0..<point.inputWidth {
