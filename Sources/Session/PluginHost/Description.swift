@@ -67,19 +67,19 @@ extension Plugin {
 }
 
 extension AdapterFactory {
+    /// `point_options` is there only for an adapter on a seam inside the layers.
     var description: JSON {
-        [
-            "kind": "adapter", "id": .string(id), "summary": .string(summary), "plugin": .string(plugin.id),
-            "seams": .array(seams.map { .string($0) }), "options": .array(options.map(\.description)),
-            "point_options": .array(seams.contains(where: Point.seams.contains) ? PointChoice.descriptions(self) : []),
-            "methods": .array(
-                methods.map { method in
-                    [
-                        "name": .string(method.name), "signature": .string(method.signature),
-                        "doc": .string(method.doc),
-                    ]
-                }),
+        var members: [(key: String, value: JSON)] = [
+            ("kind", "adapter"), ("id", .string(id)), ("summary", .string(summary)), ("plugin", .string(plugin.id)),
+            ("seams", .array(seams.map { .string($0) })), ("options", .array(options.map(\.description))),
         ]
+        if seams.contains(where: Point.seams.contains) {
+            members.append(("point_options", .array(PointChoice.descriptions(self))))
+        }
+        let methods = methods.map { method -> JSON in
+            ["name": .string(method.name), "signature": .string(method.signature), "doc": .string(method.doc)]
+        }
+        return .object(members + [("methods", .array(methods))])
     }
 }
 

@@ -140,7 +140,8 @@ def _read(path: Path) -> tuple[Plugin, list[Factory]]:
     if not table:
         raise PluginError(f'plugin "{path}": {c.SEAM_PLUGIN_ENTRY} returned NULL')
     # First, since of the description in another major version these members are all that is known, and it may be shorter.
-    has_version = table.contents.struct_size >= c.seam_plugin.abi_minor.offset + c.seam_plugin.abi_minor.size
+    last = getattr(c.seam_plugin, "abi_minor")  # noqa: B009, a member for ctypes alone
+    has_version = table.contents.struct_size >= last.offset + last.size
     if has_version and table.contents.abi_major != c.SEAM_ABI_MAJOR:
         raise IncompatibleError(
             f'plugin "{path}" was built for ABI {table.contents.abi_major}.{table.contents.abi_minor}, this package has '
