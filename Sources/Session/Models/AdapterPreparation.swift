@@ -45,25 +45,30 @@ extension Adapter {
     func assign(_ values: [OpaquePointer?], in context: Context) throws {
         // Copies, since a value may be a view of an input or of another parameter.
         let copies = try zip(parameters.entries, values).map { entry, handle in
-            try handle.map { try checked(Tensor.from($0), for: entry, in: context) }
+            try handle.map {
+                try copied(Tensor.from($0), as: entry.tensor.shape, "parameter \"\(entry.name)\"", in: context)
+            }
         }
         for case (let entry, let copy?) in zip(parameters.entries, copies) {
             memcpy(entry.tensor.baseAddress, copy.baseAddress, copy.elementCount * 4)
         }
     }
 
-    private func checked(_ value: Tensor, for entry: ParameterSet.Entry, in context: Context) throws -> Tensor {
-        guard value.dtype == .f32, value.shape == entry.tensor.shape else {
+    /// A copy of values that the plugin gave to be kept.
+    /// - Parameter what: "parameter "x"", for a sentence.
+    /// - Throws: `.plugin` for another dtype or shape, `.numeric` for NaN or infinity among them.
+    func copied(_ value: Tensor, as shape: Shape, _ what: String, in context: Context) throws -> Tensor {
+        guard value.dtype == .f32, value.shape == shape else {
             throw SeamError(
                 .plugin,
-                "adapter \"\(factory.id)\" must give parameter \"\(entry.name)\" as f32 \(entry.tensor.shape), found \(value.dtype.name) \(value.shape)",
+                "adapter \"\(factory.id)\" must give \(what) as f32 \(shape), found \(value.dtype.name) \(value.shape)",
                 origin: origin)
         }
         let copy = try context.copied(value)
         if let position = NativeEngine.firstNonFinite(copy.baseAddress, .f32, count: copy.elementCount) {
             throw SeamError(
                 .numeric,
-                "adapter \"\(factory.id)\" gives parameter \"\(entry.name)\" NaN or infinity at element \(position)",
+                "adapter \"\(factory.id)\" gives \(what) NaN or infinity at element \(position)",
                 origin: origin)
         }
         return copy

@@ -189,10 +189,13 @@ public final class ParameterSet {
     /// For the C border; valid as long as this object.
     private(set) var handles: [OpaquePointer?] = []
     private var handlesByPoint: [[OpaquePointer?]]
+    private let indices: [TextKey: Int]
 
     /// - Parameter points: how many the instance has.
     init(_ entries: [Entry], points: Int = 0) {
         self.entries = entries
+        indices = Dictionary(
+            entries.enumerated().map { (TextKey($1.name), $0) }, uniquingKeysWith: { first, _ in first })
         handlesByPoint = [[OpaquePointer?]](repeating: [], count: points)
         refreshHandles()
     }
@@ -207,7 +210,10 @@ public final class ParameterSet {
         for entry in entries { if let point = entry.point { handlesByPoint[point].append(entry.tensor.handle) } }
     }
 
-    public subscript(name: String) -> Tensor? { entries.first { TextKey($0.name) == TextKey(name) }?.tensor }
+    /// The place of a name among the entries.
+    func index(of name: String) -> Int? { indices[TextKey(name)] }
+
+    public subscript(name: String) -> Tensor? { index(of: name).map { entries[$0].tensor } }
 
     /// The number of trained numbers, or of those that would be.
     public var trainableCount: Int { entries.filter { !$0.isFrozen }.reduce(0) { $0 + $1.tensor.elementCount } }

@@ -74,8 +74,6 @@ extension Session {
         let points = backbone.info.points
         let parameters = points.flatMap { [$0.weightParameter, $0.biasParameter] }.compactMap(\.self)
         let users = Dictionary(parameters.map { ($0, 1) }, uniquingKeysWith: +)
-        let indices = Dictionary(
-            backbone.parameters.entries.enumerated().map { ($1.name, $0) }, uniquingKeysWith: { first, _ in first })
         var result: [Int: Tensor] = [:]
         for adapter in adapters {
             guard adapter.parameters.variables.isEmpty, backbone.isFrozen else {
@@ -85,7 +83,9 @@ extension Session {
             }
             for (own, index) in try adapter.pointIndices(in: backbone.info).enumerated() {
                 let place = points[index]
-                guard let name = place.weightParameter, users[name] == 1, let weight = indices[name] else {
+                guard let name = place.weightParameter, users[name] == 1,
+                    let weight = backbone.parameters.index(of: name)
+                else {
                     throw SeamError(
                         .unsupported,
                         "adapter \"\(adapter.factory.id)\" cannot be merged: the matrix of \"\(place.path)\" is \(place.weightParameter == nil ? "no parameter of the backbone" : "also that of other points")"
@@ -96,10 +96,9 @@ extension Session {
                     result[index] ?? backbone.parameters.entries[index].tensor.detached
                 }
                 let matrix = place.isTransposed ? try context.permute(current(weight), [1, 0]) : current(weight)
-                let biasIndex = place.biasParameter.flatMap { indices[$0] }
+                let biasIndex = place.biasParameter.flatMap(backbone.parameters.index)
                 let (folded, bias) = try adapter.fold(context, point: own, weight: matrix, bias: biasIndex.map(current))
-                let stored = place.isTransposed ? try context.permute(folded, [1, 0]) : folded
-                result[weight] = try context.copied(stored)
+                result[weight] = place.isTransposed ? try context.copied(try context.permute(folded, [1, 0])) : folded
                 if let bias, let biasIndex {
                     guard users[backbone.parameters.entries[biasIndex].name] == 1 else {
                         throw SeamError(
@@ -107,7 +106,7 @@ extension Session {
                             "adapter \"\(adapter.factory.id)\" cannot be merged: the bias of \"\(place.path)\" is also that of other points"
                         )
                     }
-                    result[biasIndex] = try context.copied(bias)
+                    result[biasIndex] = bias
                 }
             }
         }
@@ -116,7 +115,7 @@ extension Session {
 }
 
 extension Adapter {
-    /// What a projection's matrix [out, in] and bias [out] become, checked.
+    /// What a projection's matrix [out, in] and bias [out] become, checked; copies that outlive the context.
     fileprivate func fold(_ context: Context, point: Int, weight: Tensor, bias: Tensor?) throws -> (Tensor, Tensor?) {
         guard let function = table.fold_weight else {
             throw SeamError(.unsupported, "adapter \"\(factory.id)\" is not linear in the weights", origin: origin)
@@ -129,21 +128,7 @@ extension Adapter {
         context.withPass(parameters.handles(ofPoint: point)) { function(instance, $0, &io) }
         try withExtendedLifetime((weight, bias)) { try context.check(origin: origin) }
         func checked(_ handle: OpaquePointer, _ shape: Shape, _ name: String) throws -> Tensor {
-            let tensor = Tensor.from(handle)
-            guard tensor.dtype == .f32, tensor.shape == shape else {
-                throw SeamError(
-                    .plugin,
-                    "adapter \"\(factory.id)\" must give \(name) of \"\(points[point].path)\" as f32 \(shape), found \(tensor.dtype.name) \(tensor.shape)",
-                    origin: origin)
-            }
-            let values = try context.contiguous(tensor)
-            if let place = NativeEngine.firstNonFinite(values.baseAddress, .f32, count: values.elementCount) {
-                throw SeamError(
-                    .numeric,
-                    "adapter \"\(factory.id)\" gives \(name) of \"\(points[point].path)\" NaN or infinity at element \(place)",
-                    origin: origin)
-            }
-            return values
+            try copied(Tensor.from(handle), as: shape, "\(name) of \"\(points[point].path)\"", in: context)
         }
         guard let handle = io.folded_weight else {
             throw SeamError(
