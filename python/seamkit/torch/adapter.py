@@ -342,17 +342,7 @@ class Adapter(torch.nn.Module):
         it; this one where there is nothing of the kind."""
         if not self.factory.has("fold") or self.options.get(FOLDED):
             return self
-        result = Adapter(
-            self.id,
-            self.site,
-            self.options | {FOLDED: True},
-            seam=self.seam,
-            backbone_frozen=self.backbone_frozen,
-            classes=self.classes,
-            prefix_length=self.prefix_length,
-            score_kind=self.score_kind,
-            points=self._point_names(),
-        )
+        result = Adapter(self.id, self.site, self.options | {FOLDED: True}, **self._site_arguments())
         weights, real, device = self._weights()
         result.to(device)
         result.task, result.backbone_path = self.task, self.backbone_path
@@ -374,8 +364,16 @@ class Adapter(torch.nn.Module):
             pass_.close()
         return result
 
-    def _point_names(self) -> list[str] | None:
-        return [str(each) for each in self.points] or None
+    def _site_arguments(self) -> dict[str, Any]:
+        """The arguments that make another adapter for the same place."""
+        return {
+            "seam": self.seam,
+            "backbone_frozen": self.backbone_frozen,
+            "classes": self.classes,
+            "prefix_length": self.prefix_length,
+            "score_kind": self.score_kind,
+            "points": [str(each) for each in self.points] or None,
+        }
 
     def _weights(self) -> tuple[list[Tensor], torch.dtype, torch.device]:
         parameters = [each.tensor for each in self._places]
@@ -419,18 +417,7 @@ class Adapter(torch.nn.Module):
     def __reduce__(self) -> tuple[Any, ...]:
         trained = {name: each.requires_grad for name, each in self.named_parameters()}
         state = (self.state_dict(), trained, self.training, self.task, self.backbone_path)
-        make = functools.partial(
-            Adapter,
-            self.id,
-            self.site,
-            self.options,
-            seam=self.seam,
-            backbone_frozen=self.backbone_frozen,
-            classes=self.classes,
-            prefix_length=self.prefix_length,
-            score_kind=self.score_kind,
-            points=self._point_names(),
-        )
+        make = functools.partial(Adapter, self.id, self.site, self.options, **self._site_arguments())
         return make, (), state
 
     def __setstate__(self, state: Any) -> None:
