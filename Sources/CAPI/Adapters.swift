@@ -12,6 +12,8 @@ struct AdapterRequest {
     private let scoreKind: ScoreKind
     private let classes: Int
     private let seed: UInt64
+    private let prefixLength: [Int]
+    private let points: [String]?
 
     /// - Parameter pointer: NULL for what all zeros say.
     init(_ pointer: UnsafePointer<seam_adapter_options>?) throws {
@@ -25,14 +27,19 @@ struct AdapterRequest {
         scoreKind = kind
         classes = Int(given.classes)
         seed = given.seed
+        prefixLength = withUnsafeBytes(of: given.prefix_length) { $0.bindMemory(to: Int64.self).map { Int($0) } }
+        let count = try CAPI.count(given.point_count, "options.point_count", atMost: 1 << 16)
+        points = try given.points.map { names in
+            try (0..<count).map { try text(names[$0], "options.points[\($0)]") }
+        }
     }
 
     /// Makes the adapter.
-    /// - Parameter prefixLength: of the adapters before it (`Session.prefixLength`).
-    func make(_ id: String, for backbone: Backbone, prefixLength: [Int] = [0, 0, 0]) throws -> Adapter {
+    /// - Parameter prefixLength: of the adapters before it (`Session.prefixLength`); nil: as the caller says.
+    func make(_ id: String, for backbone: Backbone, prefixLength: [Int]? = nil) throws -> Adapter {
         try Adapter(
             backbone: backbone, id: id, seam: seam, options: options, backboneFrozen: !trainsBackbone, classes: classes,
-            scoreKind: scoreKind, prefixLength: prefixLength, seed: seed)
+            scoreKind: scoreKind, prefixLength: prefixLength ?? self.prefixLength, points: points, seed: seed)
     }
 }
 
@@ -69,9 +76,8 @@ public func seam_adapter_save(
 ) -> seam_status {
     attempt(error) {
         let handle = try object(adapter, "adapter", as: AdapterHandle.self)
-        let backbone = handle.owner.backbone
         try AdapterFolder.save(
-            handle.adapter, backbone: backbone, isBackboneTrained: backbone.isTrained,
+            handle.adapter, backbone: handle.owner.backbone, isBackboneTrained: handle.trainsBackbone,
             weights: try optionalText(backbonePath, "backbone_path").map { try ModelFiles($0) },
             notes: try optionalText(notes, "notes") ?? "", to: try text(path, "path"))
     }
@@ -107,12 +113,17 @@ private func description(of adapter: Adapter) -> JSON {
     let parameters = adapter.parameters.entries.map { entry -> JSON in
         [
             "name": .string(entry.name), "shape": .array(Array(entry.tensor.shape).map { .int(Int64($0)) }),
-            "frozen": .bool(entry.isFrozen),
+            "frozen": .bool(entry.isFrozen), "point": .int(Int64(entry.point ?? -1)),
         ]
     }
     return [
-        "id": .string(adapter.factory.id), "seam": .string(adapter.seam), "options": adapter.options.json,
-        "classes": .int(Int64(adapter.classes)), "points": .array(adapter.points.map { .string($0.path) }),
+        "id": .string(adapter.factory.id), "plugin": .string(adapter.factory.plugin.id),
+        "seam": .string(adapter.seam), "options": adapter.options.json, "classes": .int(Int64(adapter.classes)),
+        "score_kind": .string(adapter.scoreKind.name),
+        "prefix_length": .array(adapter.prefixLength.map { .int(Int64($0)) }),
+        "trains_backbone": .bool(!adapter.backboneFrozen), "starts_from_examples": .bool(adapter.startsFromExamples),
+        "foldable": .bool(adapter.isFoldable), "phases": .array(adapter.phases.map { .int(Int64($0)) }),
+        "points": .array(adapter.points.map { .string($0.path) }),
         "parameters": .array(parameters),
     ]
 }

@@ -27,6 +27,7 @@ public func seam_classifier_create(
     attempt(error) {
         let owner = try object(backbone, "backbone", as: BackboneHandle.self)
         let out = try required(out, "out")
+        try owner.backbone.requireComputation()
         let name = "argument task_json"
         let task = try ClassificationTask(try JSON.parse(try text(taskJSON, "task_json"), name: name), name: name)
         let source = try answerSource(
@@ -107,6 +108,20 @@ public func seam_adapter_task(
             throw SeamError(.notFound, "adapter \"\(adapter.factory.id)\" holds no classification task")
         }
         out.pointee = copyCString(try task.serialized())
+    }
+}
+
+@c @implementation
+public func seam_adapter_set_task(_ adapter: OpaquePointer?, _ json: UnsafePointer<CChar>?, _ error: ErrorSlot)
+    -> seam_status
+{
+    attempt(error) {
+        let adapter = try object(adapter, "adapter", as: AdapterHandle.self).adapter
+        let task = try optionalText(json, "task_json").map { try JSON.parse($0, name: "argument task_json") }
+        guard task == nil || task?.objectValue != nil else {
+            throw SeamError(.invalidArgument, "argument task_json must be an object, found \(task!.kind)")
+        }
+        adapter.task = task
     }
 }
 

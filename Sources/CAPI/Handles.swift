@@ -46,6 +46,11 @@ final class AdapterHandle {
         self.adapter = adapter
         self.owner = owner
     }
+
+    /// Whether the backbone was trained with it; what an engine of the caller's runs is taken for what it was made for.
+    var trainsBackbone: Bool {
+        owner.backbone.factory == nil ? !adapter.backboneFrozen : owner.backbone.isTrained
+    }
 }
 
 final class SessionHandle {

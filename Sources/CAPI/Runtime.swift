@@ -8,7 +8,7 @@ import Support
 public func seam_runtime_create(_ out: UnsafeMutablePointer<OpaquePointer?>?, _ error: ErrorSlot) -> seam_status {
     attempt(error) {
         let out = try required(out, "out")
-        out.pointee = handOver(RuntimeHandle(try Runtime()))
+        out.pointee = handOver(RuntimeHandle(Runtime()))
     }
 }
 

@@ -10,6 +10,7 @@ public func seam_session_create(
 ) -> seam_status {
     attempt(error) {
         let owner = try object(backbone, "backbone", as: BackboneHandle.self)
+        try owner.backbone.requireComputation()
         try required(out, "out").pointee = handOver(SessionHandle(owner))
     }
 }

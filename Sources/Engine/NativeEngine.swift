@@ -3,16 +3,20 @@ import Support
 
 /// The native engine's process-wide parts: the BLAS and the thread pool.
 public enum NativeEngine {
-    /// Loads the BLAS; later calls return at once. Thread-safe. Throws `.notFound` where there is none, `.outOfMemory`
-    /// where the process may not have the address space that it needs.
+    /// Loads the BLAS, which every matrix product needs; later calls return at once. Thread-safe. Throws `.notFound` where
+    /// there is none, `.outOfMemory` where the process may not have the address space that it needs.
     public static func start() throws(SeamError) {
+        if let startFailure { throw startFailure }
+    }
+
+    /// Nil once the BLAS is loaded. Lazy, so that a process that computes with another engine goes without.
+    private static let startFailure: SeamError? = {
         var message = [CChar](repeating: 0, count: 512)
         let status = message.withUnsafeMutableBufferPointer { sk_blas_load($0.baseAddress!, $0.count) }
-        guard status == 0 else {
-            let sentence = String(decoding: message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-            throw SeamError(status == -2 ? .outOfMemory : .notFound, sentence)
-        }
-    }
+        guard status != 0 else { return nil }
+        let sentence = String(decoding: message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return SeamError(status == -2 ? .outOfMemory : .notFound, sentence)
+    }()
 
     /// Threads that kernels use, the caller's included. Setting 0 means one per core. Not while a kernel runs.
     public static var threadCount: Int {

@@ -43,7 +43,7 @@ public final class Optimisation {
         guard session.adapters.isEmpty || session.backbone.backpropagates else {
             throw SeamError(
                 .unsupported,
-                "adapter \"\(session.adapters[0].factory.id)\" needs gradients through backbone \"\(session.backbone.factory.id)\", which offers none"
+                "adapter \"\(session.adapters[0].factory.id)\" needs gradients through \(session.backbone.name), which offers none"
             )
         }
         self.session = session

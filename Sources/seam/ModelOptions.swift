@@ -41,7 +41,7 @@ struct ModelOptions: ParsableArguments {
 
     private func openTokenizer(_ backbone: Backbone) throws -> Tokenizer {
         guard let model else {
-            throw SeamError(.unsupported, "backbone \"\(backbone.factory.id)\" has no model folder, so no tokenizer")
+            throw SeamError(.unsupported, "\(backbone.name) has no model folder, so no tokenizer")
         }
         return try Tokenizer(model: model)
     }

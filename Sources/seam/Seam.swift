@@ -67,7 +67,7 @@ struct CommonOptions: ParsableArguments {
     /// A runtime with all plugins that can be found.
     func makeRuntime() throws -> Runtime {
         MappedFile.watchForLostPages()
-        let runtime = try Runtime()
+        let runtime = Runtime()
         runtime.log = { level, message in
             if level == .warning || level == .error { printError("\(level): \(message)") }
         }

@@ -15,7 +15,7 @@ import Testing
 
     init() throws {
         scratch = try ScratchFolder()
-        runtime = try Runtime()
+        runtime = Runtime()
         try runtime.loadPlugin(try compilePlugin("reading-backbone/reader.c", into: scratch.path))
     }
 

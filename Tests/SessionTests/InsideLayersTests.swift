@@ -80,7 +80,7 @@ import Testing
 
     @Test func theBackboneInCDoesTheSame() throws {
         let scratch = try ScratchFolder()
-        let runtime = try Runtime()
+        let runtime = Runtime()
         for source in ["points-backbone/points.c", "low-rank-plugin/low_rank.c"] {
             try runtime.loadPlugin(try compilePlugin(source, into: scratch.path))
         }

@@ -58,7 +58,7 @@ import Testing
 
     @Test func filesThatAreNoLibrariesAreRefused() throws {
         let scratch = try ScratchFolder()
-        let runtime = try Runtime()
+        let runtime = Runtime()
         let text = try scratch.write("libtext.so", "seam_plugin_entry")
         expectError(.format, "libtext.so\" cannot be loaded as a dynamic library") { try runtime.loadPlugin(text) }
         expectError(.notFound, "there is no such file") { try runtime.loadPlugin(scratch["libnone.so"]) }
@@ -100,7 +100,7 @@ import Testing
         let model = TinyModel(.llama)
         let scratch = try ScratchFolder()
         try model.write(to: scratch["model"])
-        let runtime = try Runtime()
+        let runtime = Runtime()
         try runtime.loadPlugin(try compilePlugin("reading-backbone/reader.c", into: scratch.path))
         #expect(try Backbone(runtime: runtime, path: scratch["model"]).factory.id == "test-reader")
         try runtime.loadPlugin(try compilePlugin("reading-backbone/rival.c", into: scratch.path))
@@ -118,7 +118,7 @@ import Testing
         let (first, second) = (try ScratchFolder(), try ScratchFolder())
         for folder in [first, second] { try compilePlugin("opaque-backbone/tiny_opaque.c", into: folder.path) }
         try compilePlugin("bad-plugins/newer_minor.c", into: second.path)
-        let runtime = try Runtime()
+        let runtime = Runtime()
         let log = Log(runtime)
         let loaded = try runtime.loadPlugins(searchPath: "\(first.path):\(second.path)")
         #expect(loaded.map(\.id) == ["org.seamkit.test.tiny-opaque", "org.seamkit.test.test-newer-minor"])
@@ -136,7 +136,7 @@ import Testing
         try scratch.write("libtext.so", "names seam_plugin_entry but is no library")
         try scratch.write("libempty.so", "")
         try scratch.write("notes.txt", "seam_plugin_entry")
-        let runtime = try Runtime()
+        let runtime = Runtime()
         let log = Log(runtime)
         #expect(try runtime.loadPlugins(searchPath: scratch.path).map(\.id) == ["org.seamkit.test.test-newer-minor"])
         // A library that does not name the entry is somebody else's and no reason to warn.
@@ -149,7 +149,7 @@ import Testing
     @Test func aFolderThatIsMissingIsAnError() throws {
         let scratch = try ScratchFolder()
         expectError(.notFound, "plugin search path", "nowhere\" is not a folder") {
-            try Runtime().loadPlugins(searchPath: "\(scratch.path):\(scratch["nowhere"])")
+            Runtime().loadPlugins(searchPath: "\(scratch.path):\(scratch["nowhere"])")
         }
     }
 
@@ -185,7 +185,7 @@ import Testing
 
     @Test func aSecondPluginOfTheSameIdIsRefused() throws {
         let scratch = try ScratchFolder()
-        let runtime = try Runtime()
+        let runtime = Runtime()
         let first = try compilePlugin("opaque-backbone/tiny_opaque.c", into: scratch.path)
         try runtime.loadPlugin(first)
         let second = try compilePlugin("opaque-backbone/tiny_opaque.c", into: scratch.path, name: "other")

@@ -14,7 +14,7 @@ import Testing
 
     init() throws {
         scratch = try ScratchFolder()
-        runtime = try Runtime()
+        runtime = Runtime()
         for source in [
             "points-backbone/wrong_visits.c", "low-rank-plugin/low_rank.c", "low-rank-plugin/wrong_points.c",
         ] {

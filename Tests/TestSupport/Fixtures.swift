@@ -18,7 +18,7 @@ public func makeRuntime() throws -> Runtime {
     guard let folder = Runtime.ownFolder else {
         throw SeamError(.internal, "the test program does not know its folder")
     }
-    let runtime = try Runtime()
+    let runtime = Runtime()
     try runtime.loadPlugins(searchPath: folder)
     return runtime
 }

@@ -35,7 +35,7 @@ func loss(of session: Session, on pairs: PairDataset) throws -> Double {
 
 func train(_ model: String, _ trainPath: String, _ devPath: String, _ output: String, steps: Int) throws {
     // The plugins are the libraries beside this program, or in the folders of SEAM_PLUGIN_PATH.
-    let runtime = try Runtime()
+    let runtime = Runtime()
     try runtime.loadPlugins()
     let backbone = try Backbone(runtime: runtime, path: model)
     let tokenizer = try Tokenizer(folder: model)

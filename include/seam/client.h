@@ -73,8 +73,8 @@ SEAM_API void seam_string_release(const char *string);
 /* Called on the thread that runs the failing or reporting call. */
 typedef void (*seam_log_callback)(void *user, seam_log_level level, const char *message);
 
-/* SEAM_NOT_FOUND when OpenBLAS cannot be loaded, SEAM_OUT_OF_MEMORY when the process may not have the address space that
- * it needs (168 MiB; see ulimit -v). */
+/* OpenBLAS is loaded by the first matrix product of the native engine, which fails with SEAM_NOT_FOUND where it cannot be,
+ * and with SEAM_OUT_OF_MEMORY where the process may not have the address space that it needs (168 MiB; see ulimit -v). */
 SEAM_API seam_status seam_runtime_create(seam_runtime **out, seam_error **error);
 SEAM_API void seam_runtime_release(seam_runtime *runtime);
 /* callback nullable: nothing is reported. */
@@ -146,6 +146,13 @@ typedef int32_t (*seam_progress_callback)(void *user, const seam_progress *progr
  * options_json: nullable; unknown keys are an error. */
 SEAM_API seam_status seam_backbone_open(seam_runtime *runtime, const char *id, const char *path,
                                         const char *options_json, seam_backbone **out, seam_error **error);
+/* Describes a model that an engine of the caller's runs: a backbone that adapters are made for, loaded and saved with as
+ * with any other, and that computes nothing itself: sessions, queries and classifiers of it are refused with
+ * SEAM_UNSUPPORTED. seam_adapter_forward runs its adapters.
+ * info: copied; ids of tokens that there are none of are -1; vocab_size may be 0. path: nullable; the folder of the model's
+ * weights, by which an adapter that is saved knows them again. */
+SEAM_API seam_status seam_backbone_create(seam_runtime *runtime, const seam_backbone_info *info, const char *path,
+                                          seam_backbone **out, seam_error **error);
 SEAM_API void seam_backbone_release(seam_backbone *backbone);
 /* Fills *out as far as the struct_size that the caller has set. Strings and arrays live as long as the backbone. */
 SEAM_API void seam_backbone_get_info(seam_backbone *backbone, seam_backbone_info *out);
@@ -182,6 +189,12 @@ typedef struct seam_adapter_options {
   const char *options_json;
   int64_t classes; /* of the classification that it is part of: 2 or more on decoder.output, else 0 */
   uint64_t seed;   /* of its initial values */
+  /* on a seam of prefixes: tokens of what enters it, by attention; seam_session_add knows them and reads them nowhere */
+  int64_t prefix_length[SEAM_PREFIX_ATTENTIONS];
+  /* on a seam inside the layers: the names of its points ("decoder.0.q"), in place of the options that choose them;
+   * NULL: these do */
+  const char *const *points;
+  size_t point_count;
 } seam_adapter_options;
 
 /* Makes an adapter for a backbone and initialises its parameters. id: "repcali". options nullable: all 0. */
@@ -202,8 +215,18 @@ SEAM_API seam_status seam_adapter_save(seam_adapter *adapter, const char *path, 
  * a reference of its own. */
 SEAM_API seam_status seam_adapter_fold(seam_adapter *adapter, seam_adapter **out, seam_error **error);
 SEAM_API void seam_adapter_release(seam_adapter *adapter);
-/* A JSON object that describes an adapter: "id", "seam", "options" as they are in force, "classes", "points" ("decoder.0.q"),
- * and "parameters" with "name", "shape" and "frozen"; owned by the caller. */
+/* Several adapters as one folder, in the order in which they run; one as seam_adapter_save does. All are of one model. */
+SEAM_API seam_status seam_adapters_save(seam_adapter *const *adapters, size_t count, const char *path,
+                                        const char *backbone_path, const char *notes, seam_error **error);
+/* Reads a folder of saved adapters, one or several, in their order: all or none. *count is how many there are; where that
+ * is more than `capacity`, none is read: call again with room for them. out nullable when capacity is 0; each is owned by
+ * the caller. */
+SEAM_API seam_status seam_adapters_load(seam_backbone *backbone, const char *path, seam_adapter **out, size_t capacity,
+                                        size_t *count, seam_error **error);
+/* A JSON object that describes an adapter: "id", "plugin", "seam", "options" as they are in force, "classes", "score_kind",
+ * "prefix_length", "trains_backbone", "starts_from_examples" (it has a `prepare`), "foldable", "points" ("decoder.0.q"),
+ * "phases" (seam_phases of each point), and "parameters" with "name", "shape", "frozen" and "point" (-1: shared by all);
+ * owned by the caller. */
 SEAM_API seam_status seam_adapter_describe(seam_adapter *adapter, char **json, seam_error **error);
 
 /* A learning rate of the adapter's own, 0 or more, for trainings that begin afterwards; negative: that of the training. */
@@ -229,6 +252,28 @@ typedef struct seam_value {
 /* Calls a method of the adapter's plugin by name ("shift"), with checked arguments. result nullable. */
 SEAM_API seam_status seam_adapter_call(seam_adapter *adapter, const char *method, const seam_value *arguments,
                                        size_t argument_count, seam_value *result, seam_error **error);
+
+/* ---- Adapters on an engine of the caller's: its compute table, its tensors. What else an adapter does, methods, folding,
+ * saving, is computed natively on the values that seam_adapter_parameter views: the caller copies its own there before, and
+ * fetches them after seam_adapter_prepare. */
+
+/* Runs an adapter's forward on tensors of the caller's.
+ * pass: ctx and ops are the caller's, and parameters its handles of the values that seam_adapter_describe lists: all of them
+ * or, at a point, those shared by all and then the point's own.
+ * io: inputs as the seam defines them, as many outputs, and at a point its index in the adapter's points and the phase. Each
+ * outputs[i] is filled.
+ * The table answers rank, size, dtype and status for what goes in and comes out. SEAM_SHAPE for inputs that are not those
+ * of the seam, SEAM_PLUGIN for outputs that are not. After an operation that has failed, the code that `status` gives; the
+ * sentence is then the caller's own. [thread-safe], with a pass for each thread. */
+SEAM_API seam_status seam_adapter_forward(seam_adapter *adapter, const seam_pass *pass, seam_forward *io,
+                                          seam_error **error);
+/* Lets an adapter start from all training examples, once, before the first step (seam_adapter_factory.prepare); nothing
+ * happens to one that starts from nothing. Every value that the plugin gives is taken or, after an error, none.
+ * inputs: as the seam defines them, on the CPU. labels [examples] i32, nullable; empty_scores [1, classes], nullable. All
+ * are taken over, also on failure. */
+SEAM_API seam_status seam_adapter_prepare(seam_adapter *adapter, DLManagedTensorVersioned *const *inputs,
+                                          size_t input_count, DLManagedTensorVersioned *labels,
+                                          DLManagedTensorVersioned *empty_scores, seam_error **error);
 
 /* ---- Sessions */
 
@@ -474,6 +519,8 @@ SEAM_API int64_t seam_classifier_query_count(seam_classifier *classifier);
 /* The task that a loaded or trained adapter was saved with, to create its classifier; owned by the caller. SEAM_NOT_FOUND
  * when there is none. */
 SEAM_API seam_status seam_adapter_task(seam_adapter *adapter, char **task_json, seam_error **error);
+/* What is saved with the adapter in its place: a JSON object, which is carried along as it is; NULL: nothing. */
+SEAM_API seam_status seam_adapter_set_task(seam_adapter *adapter, const char *task_json, seam_error **error);
 
 /* ---- Tokenizers */
 

@@ -34,7 +34,7 @@ SEAM_ACTIVITY_FIT = 2
 SEAM_ACTIVITY_GENERATE = 1
 SEAM_ACTIVITY_QUERY = 0
 SEAM_ADAPTER_FACTORY_SIZE_1_0 = 152
-SEAM_ADAPTER_OPTIONS_SIZE_1_0 = 48
+SEAM_ADAPTER_OPTIONS_SIZE_1_0 = 88
 SEAM_ALREADY_EXISTS = 3
 SEAM_BACKBONE_FACTORY_SIZE_1_0 = 160
 SEAM_BACKBONE_INFO_SIZE_1_0 = 240
@@ -633,6 +633,9 @@ class seam_adapter_options(ctypes.Structure):
     options_json: bytes | None
     classes: int
     seed: int
+    prefix_length: Any
+    points: Any
+    point_count: int
 
 
 class seam_value(ctypes.Structure):
@@ -1110,6 +1113,9 @@ seam_adapter_options._fields_ = [
     ("options_json", c_char_p),
     ("classes", c_int64),
     ("seed", c_uint64),
+    ("prefix_length", c_int64 * 3),
+    ("points", POINTER(c_char_p)),
+    ("point_count", c_uint64),
 ]
 seam_value._fields_ = [
     ("kind", c_int32),
@@ -1208,6 +1214,13 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "seam_runtime_get_extension": (c_int32, (c_void_p, c_char_p, c_char_p, POINTER(c_void_p), POINTER(c_void_p))),
     "seam_runtime_describe": (c_int32, (c_void_p, c_char_p, POINTER(c_void_p), POINTER(c_void_p))),
     "seam_backbone_open": (c_int32, (c_void_p, c_char_p, c_char_p, c_char_p, POINTER(c_void_p), POINTER(c_void_p))),
+    "seam_backbone_create": (c_int32, (
+        c_void_p,
+        POINTER(seam_backbone_info),
+        c_char_p,
+        POINTER(c_void_p),
+        POINTER(c_void_p),
+    )),
     "seam_backbone_release": (None, (c_void_p,)),
     "seam_backbone_get_info": (None, (c_void_p, POINTER(seam_backbone_info))),
     "seam_backbone_save": (c_int32, (c_void_p, c_char_p, POINTER(c_void_p))),
@@ -1238,6 +1251,15 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "seam_adapter_save": (c_int32, (c_void_p, c_char_p, c_char_p, c_char_p, POINTER(c_void_p))),
     "seam_adapter_fold": (c_int32, (c_void_p, POINTER(c_void_p), POINTER(c_void_p))),
     "seam_adapter_release": (None, (c_void_p,)),
+    "seam_adapters_save": (c_int32, (POINTER(c_void_p), c_uint64, c_char_p, c_char_p, c_char_p, POINTER(c_void_p))),
+    "seam_adapters_load": (c_int32, (
+        c_void_p,
+        c_char_p,
+        POINTER(c_void_p),
+        c_uint64,
+        POINTER(c_uint64),
+        POINTER(c_void_p),
+    )),
     "seam_adapter_describe": (c_int32, (c_void_p, POINTER(c_void_p), POINTER(c_void_p))),
     "seam_adapter_set_learning_rate": (c_int32, (c_void_p, c_double, POINTER(c_void_p))),
     "seam_adapter_parameter_count": (c_uint64, (c_void_p,)),
@@ -1254,6 +1276,15 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         POINTER(seam_value),
         c_uint64,
         POINTER(seam_value),
+        POINTER(c_void_p),
+    )),
+    "seam_adapter_forward": (c_int32, (c_void_p, POINTER(seam_pass), POINTER(seam_forward), POINTER(c_void_p))),
+    "seam_adapter_prepare": (c_int32, (
+        c_void_p,
+        POINTER(POINTER(DLManagedTensorVersioned)),
+        c_uint64,
+        POINTER(DLManagedTensorVersioned),
+        POINTER(DLManagedTensorVersioned),
         POINTER(c_void_p),
     )),
     "seam_session_create": (c_int32, (c_void_p, POINTER(c_void_p), POINTER(c_void_p))),
@@ -1365,6 +1396,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     )),
     "seam_classifier_query_count": (c_int64, (c_void_p,)),
     "seam_adapter_task": (c_int32, (c_void_p, POINTER(c_void_p), POINTER(c_void_p))),
+    "seam_adapter_set_task": (c_int32, (c_void_p, c_char_p, POINTER(c_void_p))),
     "seam_tokenizer_open": (c_int32, (c_char_p, POINTER(c_void_p), POINTER(c_void_p))),
     "seam_tokenizer_release": (None, (c_void_p,)),
     "seam_tokenizer_encode": (c_int32, (

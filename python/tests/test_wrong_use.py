@@ -24,7 +24,7 @@ import test_prefixes
 from prefix_reference import save
 from resident import growth
 from seamkit._native.dlpack import lent_count
-from seamkit.torch import attached, host, passes
+from seamkit.torch import attached, passes
 from test_attach import disturb, inputs, opened
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -471,4 +471,4 @@ def test_nothing_leaks_in_ten_thousand_calls(folders: dict[str, Path]) -> None:
     lent = lent_count()
     # 1,000 graphs are 37 MB, as many modules 16, and the sources that torch.fx keeps of graphs 2.
     assert growth(once, 1000) < 1024
-    assert not passes._passes and not host._configurations and not host._errors and lent_count() == lent
+    assert not passes._passes and lent_count() == lent

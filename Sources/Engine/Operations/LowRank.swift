@@ -24,6 +24,7 @@ extension Context {
             throw SeamError(
                 .shape, "linear_low_rank: y \(y.shape) and x \(x.shape) do not fit a \(a.shape) and b \(b.shape)")
         }
+        try NativeEngine.start()
         let rows = x.shape.dropLast().reduce(1, *)
         let (m, n, k, r) = (Int64(rows), Int64(outputs), Int64(inputs), Int64(rank))
         let input = try contiguous(x.detached)

@@ -97,6 +97,7 @@ extension Context {
     func multiply(
         _ a: Tensor, _ b: Tensor, _ transposeA: Bool, _ transposeB: Bool, scale: Float = 1, into result: Tensor
     ) throws(SeamError) {
+        try NativeEngine.start()
         let left = MatrixLayout(a) == nil ? try contiguous(a) : a
         let right = MatrixLayout(b) == nil ? try contiguous(b) : b
         let layoutA = MatrixLayout(left)!
@@ -199,6 +200,7 @@ extension Context {
     private func multiply(
         _ input: Tensor, by weight: Tensor, forward: Bool, rows: Int, into result: Tensor, adding: Bool = false
     ) throws(SeamError) {
+        try NativeEngine.start()
         let isTransposed = !weight.isContiguous
         let (outputs, inputs) = (Int64(weight.shape[0]), Int64(weight.shape[1]))
         let (m, n, k) = (Int64(rows), forward ? outputs : inputs, forward ? inputs : outputs)

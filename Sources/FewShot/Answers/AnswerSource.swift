@@ -72,7 +72,7 @@ public func answerSource(
     guard let tokenizer else {
         throw SeamError(
             .invalidArgument,
-            "backbone \"\(session.backbone.factory.id)\" reads tokens: a classification needs its tokenizer")
+            "\(session.backbone.name) reads tokens: a classification needs its tokenizer")
     }
     return try LocalAnswers(session: session, tokenizer: tokenizer, task: task)
 }

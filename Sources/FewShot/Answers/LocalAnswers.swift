@@ -56,7 +56,7 @@ public final class LocalAnswers: AnswerSource {
             }
         }
         let options = try backbone.options.json.serialized()
-        return "\(backbone.factory.id) \(ContentHash.hex(model.files.fingerprint())) \(settings.hex) \(options)"
+        return "\(backbone.factory?.id ?? "") \(ContentHash.hex(model.files.fingerprint())) \(settings.hex) \(options)"
     }
 
     public func answer(

@@ -41,7 +41,7 @@ public final class Adapter {
     /// Where it sits, of a seam inside the layers, in the backbone's order; else empty.
     public let points: [Point]
     /// When the plugin wants each of `points`.
-    let phases: [seam_phases]
+    public let phases: [seam_phases]
     /// Of decoder.output: what the scores are.
     public let scoreKind: ScoreKind
     /// Of its own in training; nil: that of the training. Some parameters, such as a gate's before its sigmoid, need
@@ -50,7 +50,7 @@ public final class Adapter {
     /// What the layer above keeps with a saved adapter: a JSON object that is carried along as it is.
     public var task: JSON?
     /// False when it was made for a backbone that is trained with it.
-    let backboneFrozen: Bool
+    public let backboneFrozen: Bool
     let instance: UnsafeMutableRawPointer?
 
     var table: seam_adapter_factory { factory.table }
@@ -95,7 +95,7 @@ public final class Adapter {
         guard site.seams.contains(self.seam) else {
             throw SeamError(
                 .unsupported,
-                "backbone \"\(backbone.factory.id)\" has no seam \"\(self.seam)\", which adapter \"\(id)\" needs; it has \(site.seams.isEmpty ? "none" : site.seams.joined(separator: ", "))"
+                "\(backbone.name) has no seam \"\(self.seam)\", which adapter \"\(id)\" needs; it has \(site.seams.isEmpty ? "none" : site.seams.joined(separator: ", "))"
             )
         }
         guard classes >= 0, classes <= 1 << 20 else {

@@ -41,6 +41,24 @@ extension Adapter {
         try assign(values, in: context)
     }
 
+    /// The same, for inputs that are not known to be those of the seam.
+    /// - Throws: `.shape` for inputs, labels or scores of other shapes.
+    public func prepare(checking inputs: [Tensor], labels: Tensor? = nil, emptyScores: Tensor? = nil) throws {
+        try checkInputs(inputs.map(Optional.some))
+        let examples = inputs[0].shape[0]
+        let wrong =
+            labels.flatMap { $0.shape == [examples] && $0.dtype == .i32 ? nil : ("labels must be i32 [\(examples)]", $0) }
+            ?? emptyScores.flatMap {
+                $0.shape == [1, classes] && $0.dtype == .f32 ? nil : ("empty_scores must be f32 [1, \(classes)]", $0)
+            }
+        if let (sentence, found) = wrong {
+            throw SeamError(
+                .shape, "adapter \"\(factory.id)\": \(sentence), found \(found.dtype.name) \(found.shape)",
+                origin: origin)
+        }
+        try prepare(inputs: inputs, labels: labels, emptyScores: emptyScores)
+    }
+
     /// Takes values that the plugin gave for the parameters, in their order; NULL leaves one as it is. All or none.
     func assign(_ values: [OpaquePointer?], in context: Context) throws {
         // Copies, since a value may be a view of an input or of another parameter.

@@ -7,7 +7,8 @@ import Support
 /// while none of them trains it.
 public final class Backbone {
     public let runtime: Runtime
-    public let factory: BackboneFactory
+    /// Nil for the description of a model that another engine runs.
+    public let factory: BackboneFactory?
     public let info: BackboneInfo
     /// The same as plugins and clients read it; as old as the backbone.
     public let record: BackboneInfoRecord
@@ -19,8 +20,11 @@ public final class Backbone {
     public private(set) var isTrained = false
     let instance: UnsafeMutableRawPointer?
 
-    var table: seam_backbone_factory { factory.table }
-    var origin: String { factory.plugin.id }
+    /// Without functions in a description.
+    let table: seam_backbone_factory
+    let origin: String
+    /// As a sentence begins with it.
+    public var name: String { factory.map { "backbone \"\($0.id)\"" } ?? "the model (\(info.family))" }
 
     /// Opens a model.
     /// - Parameters:
@@ -32,9 +36,9 @@ public final class Backbone {
     public init(runtime: Runtime, id: String? = nil, path: String?, options: JSON = .null) throws {
         self.runtime = runtime
         model = try path.map { try PretrainedModel($0) }
-        factory = try id.map { try runtime.backboneFactory($0) } ?? Self.factory(accepting: model, in: runtime)
-        let origin = factory.plugin.id
-        let table = factory.table
+        let factory = try id.map { try runtime.backboneFactory($0) } ?? Self.factory(accepting: model, in: runtime)
+        let (origin, table) = (factory.plugin.id, factory.table)
+        (self.factory, self.origin, self.table) = (factory, origin, table)
         self.options = try DeclaredOption.resolve(
             options, against: factory.options, owner: "backbone \"\(factory.id)\"")
         var instance: UnsafeMutableRawPointer?
@@ -70,7 +74,35 @@ public final class Backbone {
         factory.plugin.liveInstances.add(1, ordering: .relaxed)
     }
 
+    /// Describes a model that the caller runs with an engine of its own: adapters are made for it, and nothing is computed.
+    /// - Parameters:
+    ///   - source: what the model is; its vocab_size may be 0.
+    ///   - path: the folder of its weights, by which a saved adapter knows them again.
+    /// - Throws: `.invalidArgument` for a description that no backbone may give of itself.
+    public init(runtime: Runtime, describing source: seam_backbone_info, path: String? = nil) throws {
+        self.runtime = runtime
+        model = try path.map { try PretrainedModel($0) }
+        do { info = try BackboneInfo(source, mayLackVocabulary: true, origin: "") } catch let error as SeamError {
+            throw SeamError(.invalidArgument, error.message)
+        }
+        guard info.architecture != .text else {
+            throw SeamError(.invalidArgument, "a model that reads text by itself has no seams to be described")
+        }
+        (factory, table, origin, instance) = (nil, seam_backbone_factory(), "", nil)
+        options = Configuration(flattening: .object([]))
+        record = BackboneInfoRecord(info)
+        parameters = ParameterSet([])
+    }
+
+    /// Throws `.unsupported` for a description.
+    public func requireComputation() throws {
+        guard factory == nil else { return }
+        throw SeamError(
+            .unsupported, "\(name) is run by an engine of the caller's: it is described here, and computes nothing")
+    }
+
     deinit {
+        guard let factory else { return }
         table.destroy(instance)
         factory.plugin.liveInstances.subtract(1, ordering: .releasing)
     }
@@ -145,9 +177,10 @@ public final class Backbone {
 
     /// Makes the weights trainable, in f32 copies. Throws for an opaque backbone, whose weights the core cannot see.
     public func unfreeze() throws {
+        try requireComputation()
         guard !info.isOpaque else {
             throw SeamError(
-                .unsupported, "backbone \"\(factory.id)\" is opaque: its weights cannot be trained", origin: origin)
+                .unsupported, "\(name) is opaque: its weights cannot be trained", origin: origin)
         }
         try parameters.makeTrainable(pool: runtime.pool)
         isTrained = true

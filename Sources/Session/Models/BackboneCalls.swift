@@ -106,6 +106,7 @@ extension Backbone {
         _ pass: BackbonePass, _ stack: Stack, tokens: Tensor? = nil, generated: Tensor? = nil, isComplete: Bool = true,
         _ body: (UnsafePointer<seam_pass>, UnsafePointer<seam_visitor>?) -> Void
     ) throws {
+        try requireComputation()
         try pass.context.withPass(pass.weights, training: pass.training) { own in
             guard let visitor = pass.visitor else { return body(own, nil) }
             try visitor.during(
@@ -125,7 +126,7 @@ extension Backbone {
     func head(_ pass: BackbonePass, hidden: Tensor) throws -> Tensor {
         guard info.hasHead, let head = table.head else {
             throw SeamError(
-                .unsupported, "backbone \"\(factory.id)\" has no language-model head for this model", origin: origin)
+                .unsupported, "\(name) has no language-model head for this model", origin: origin)
         }
         var io = seam_head()
         io.struct_size = UInt32(MemoryLayout<seam_head>.size)
@@ -142,7 +143,7 @@ extension Backbone {
     func pool(_ pass: BackbonePass, hidden: Tensor, mask: Tensor) throws -> Tensor {
         guard let pool = table.pool else {
             throw SeamError(
-                .unsupported, "backbone \"\(factory.id)\" has no pooled vector for a text", origin: origin)
+                .unsupported, "\(name) has no pooled vector for a text", origin: origin)
         }
         var io = seam_pool()
         io.struct_size = UInt32(MemoryLayout<seam_pool>.size)
@@ -169,7 +170,7 @@ extension Backbone {
     {
         guard let vjp = table.decode_vjp else {
             throw SeamError(
-                .unsupported, "backbone \"\(factory.id)\" offers no gradient, so no adapter can be trained through it",
+                .unsupported, "\(name) offers no gradient, so no adapter can be trained through it",
                 origin: origin)
         }
         let values = hidden.detached

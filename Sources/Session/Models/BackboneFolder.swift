@@ -22,10 +22,11 @@ public enum BackboneFolder {
     /// stays in that file. The old folder or the new one, never a mixture.
     /// - Throws: for a backbone opened without a folder, or a trained weight that is not finite.
     public static func save(_ backbone: Backbone, to path: String) throws {
+        try backbone.requireComputation()
         guard let source = backbone.model?.files else {
             throw SeamError(
                 .unsupported,
-                "backbone \"\(backbone.factory.id)\" was opened without a folder, so there is none to write")
+                "\(backbone.name) was opened without a folder, so there is none to write")
         }
         let trained: [TextKey: Tensor] = Dictionary(
             uniqueKeysWithValues: backbone.parameters.entries.filter { source.tensor($0.name) != nil }

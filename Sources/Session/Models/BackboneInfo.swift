@@ -52,7 +52,8 @@ public struct BackboneInfo: Sendable, Equatable {
     /// The places inside its layers where adapters attach, in the backbone's order.
     public let points: [Point]
 
-    init(_ source: seam_backbone_info, origin: String) throws {
+    /// - Parameter mayLackVocabulary: of a model that is described and not run.
+    init(_ source: seam_backbone_info, mayLackVocabulary: Bool = false, origin: String) throws {
         /// A number of the description, small enough that products of a few of them do not overflow.
         func number(_ value: Int64, _ name: String, atMost limit: Int = 1 << 20) throws -> Int {
             guard value >= 0, value <= Int64(limit) else {
@@ -133,7 +134,7 @@ public struct BackboneInfo: Sendable, Equatable {
                 "a backbone that takes prefixes must be traced and name kv_heads and head_dim, found \(isOpaque ? "an opaque one" : "kv_heads \(kvHeads), head_dim \(headDim)")",
                 origin: origin)
         }
-        guard vocabSize > 0 || architecture == .text, dModel > 0 else {
+        guard vocabSize > 0 || architecture == .text || mayLackVocabulary, dModel > 0 else {
             throw SeamError(
                 .plugin,
                 "the backbone describes itself with d_model \(dModel) and vocab_size \(vocabSize); both must be positive",

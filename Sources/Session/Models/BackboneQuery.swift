@@ -31,7 +31,7 @@ extension Backbone {
     ) throws -> QueryAnswer {
         guard info.architecture == .text, let query = table.query else {
             throw SeamError(
-                .unsupported, "backbone \"\(factory.id)\" reads tokens and answers no queries", origin: origin)
+                .unsupported, "\(name) reads tokens and answers no queries", origin: origin)
         }
         guard !answers.isEmpty, answers.allSatisfy({ !$0.isEmpty }) else {
             throw SeamError(.invalidArgument, "a query needs answers to choose from, none of them empty")

@@ -179,7 +179,7 @@ public final class ParameterSet {
         public let name: String
         public let isFrozen: Bool
         /// Index among the instance's points; nil: shared by all of them, or of an instance without points.
-        var point: Int?
+        public internal(set) var point: Int?
         public internal(set) var tensor: Tensor
     }
 

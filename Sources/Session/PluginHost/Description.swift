@@ -24,7 +24,8 @@ public enum Description {
         let info = backbone.info
         func id(_ token: Int32?) -> JSON { token.map { .int(Int64($0)) } ?? .null }
         return [
-            "kind": "open backbone", "id": .string(backbone.factory.id), "plugin": .string(backbone.factory.plugin.id),
+            "kind": "open backbone", "id": backbone.factory.map { .string($0.id) } ?? .null,
+            "plugin": backbone.factory.map { .string($0.plugin.id) } ?? .null,
             "path": backbone.model.map { .string($0.files.path) } ?? .null, "family": .string(info.family),
             "computation": .string(info.isOpaque ? "opaque" : "traced"),
             "gradients": .bool(backbone.backpropagates), "seams": .array(info.seams.map { .string($0) }),

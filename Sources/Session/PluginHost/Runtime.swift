@@ -28,9 +28,7 @@ public final class Runtime {
     /// The services given to plugins; as old as the runtime.
     let host: UnsafeMutablePointer<seam_host>
 
-    /// Loads the BLAS; throws if it cannot be found.
-    public init() throws {
-        try NativeEngine.start()
+    public init() {
         host = .allocate(capacity: 1)
         var table = seam_host()
         table.struct_size = UInt32(MemoryLayout<seam_host>.size)

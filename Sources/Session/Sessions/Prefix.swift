@@ -17,13 +17,14 @@ struct Prefix {
         let before = tensors
         tensors = try adapter.run(context, inputs: before, outputs: before.count, training: training)
         for (attention, tensor) in zip(PrefixAttention.allCases, tensors) {
-            try check(tensor, on: attention, after: before[attention.rawValue], from: adapter)
+            try Self.check(tensor, on: attention, after: before[attention.rawValue], from: adapter)
         }
     }
 
-    private func check(_ tensor: Tensor?, on attention: PrefixAttention, after before: Tensor?, from adapter: Adapter)
-        throws
-    {
+    /// - Throws: `.plugin` for an output of an adapter that is not that of its seam.
+    static func check<Value: Measured>(
+        _ tensor: Value?, on attention: PrefixAttention, after before: Value?, from adapter: Adapter
+    ) throws {
         let site = adapter.site
         let layers = site.prefixLayers[attention.rawValue]
         let expected: String
@@ -48,7 +49,7 @@ struct Prefix {
         throw failure(tensor.map { "\($0.dtype.name) \($0.shape)" } ?? "NULL", expected, attention, adapter)
     }
 
-    private func failure(_ found: String, _ expected: String, _ attention: PrefixAttention, _ adapter: Adapter)
+    private static func failure(_ found: String, _ expected: String, _ attention: PrefixAttention, _ adapter: Adapter)
         -> SeamError
     {
         SeamError(

@@ -183,7 +183,7 @@ public final class Session {
     }
 
     private var queriesOnly: SeamError {
-        SeamError(.unsupported, "backbone \"\(backbone.factory.id)\" reads text and answers queries only")
+        SeamError(.unsupported, "\(backbone.name) reads text and answers queries only")
     }
 
     private func mask(_ context: Context, _ batch: Batch) throws -> Tensor {

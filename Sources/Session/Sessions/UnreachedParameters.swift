@@ -12,7 +12,7 @@ extension Session {
         for adapter in adapters {
             warn("adapter \"\(adapter.factory.id)\"", adapter.parameters, step, adapter.runtime)
         }
-        if let backbone { warn("backbone \"\(backbone.factory.id)\"", backbone.parameters, step, backbone.runtime) }
+        if let backbone { warn(backbone.name, backbone.parameters, step, backbone.runtime) }
     }
 
     /// Throws `.invalidArgument` for a loss from which no gradient can flow to a trained parameter.

@@ -100,7 +100,7 @@ final class Visitor {
         for index in points.indices where points[index].stack == stack && wanted[index] & ~visited[index] != 0 {
             throw SeamError(
                 .plugin,
-                "backbone \"\(backbone.factory.id)\" did not visit the point \"\(points[index].path)\", where adapter \"\(routes[index][0].adapter.factory.id)\" is attached",
+                "\(backbone.name) did not visit the point \"\(points[index].path)\", where adapter \"\(routes[index][0].adapter.factory.id)\" is attached",
                 origin: backbone.origin)
         }
     }
@@ -155,6 +155,6 @@ final class Visitor {
     }
 
     private func failure(_ what: String) -> SeamError {
-        SeamError(.plugin, "backbone \"\(backbone.factory.id)\" visits with \(what)", origin: backbone.origin)
+        SeamError(.plugin, "\(backbone.name) visits with \(what)", origin: backbone.origin)
     }
 }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,27 @@ class Adapter(Handle):
         except NotFoundError:
             return None
         return task
+
+    @task.setter
+    def task(self, task: Mapping[str, Any] | None) -> None:
+        text = None if task is None else c_string(json.dumps(task, ensure_ascii=False), "the task")
+        checked("seam_adapter_set_task", self.handle, text)
+
+    def prepare(self, *inputs: Any, labels: Any = None, empty_scores: Any = None) -> None:
+        """Lets the adapter start from all training examples, once, before the first step; nothing happens to one that
+        starts from nothing.
+
+        inputs: as the seam defines them, float32 and int32. labels [examples]: integers; empty_scores [1, classes].
+        Raises ShapeError for others, NumericError for values that are not finite, and what the plugin fails with.
+        """
+        # Before anything is lent, which the call gives back.
+        arrays = [array(each) for each in inputs]
+        arrays = [np.ascontiguousarray(each, np.float32 if each.dtype.kind == "f" else np.int32) for each in arrays]
+        classes = None if labels is None else integers(labels, "labels")
+        empty = None if empty_scores is None else array(empty_scores, np.float32)
+        given = (type(output()) * len(arrays))(*[lend(each) for each in arrays])
+        extra = [None if each is None else lend(each) for each in (classes, empty)]
+        checked("seam_adapter_prepare", self.handle, given, len(arrays), *extra)
 
     def fit(
         self,

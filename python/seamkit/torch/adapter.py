@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import json
+import math
 import threading
-import weakref
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,15 +16,15 @@ from torch import Tensor
 
 from seamkit import _declarations as c
 from seamkit import scores
-from seamkit.errors import InvalidArgumentError, NotFoundError, PluginError, ShapeError
-from seamkit.torch import seams
+from seamkit._native import Adapter as NativeAdapter
+from seamkit._native.described import DescribedModel, forward
+from seamkit.errors import InvalidArgumentError, NotFoundError, SeamError, ShapeError
+from seamkit.texts import check_integer
+from seamkit.torch import plugins, seams
 from seamkit.torch.checks import HALF
-from seamkit.torch.host import Configuration
-from seamkit.torch.instance import check_kinds, check_prefix_length, chosen_points, chosen_seam, create, wanted_phases
-from seamkit.torch.options import check_resolved, resolve
-from seamkit.torch.parameters import Place, declared
+from seamkit.torch.parameters import Place
 from seamkit.torch.passes import Pass, Trace
-from seamkit.torch.plugins import FOLDED, factory
+from seamkit.torch.plugins import Factory, factory
 from seamkit.torch.site import NO_PREFIX, Site
 from seamkit.torch.table import OPS
 from seamkit.torch.visit import Visit
@@ -70,38 +71,52 @@ class Adapter(torch.nn.Module):
         points: Sequence[str] | None = None,
     ):
         super().__init__()
-        check_kinds(site, options, classes, seed)
-        scores.score_kind(score_kind)
-        self.factory, self.site, self.classes, self.score_kind = factory(id), site, classes, score_kind
-        self.seam = chosen_seam(self.factory, site, seam, classes)
-        check_prefix_length(prefix_length)
-        self.backbone_frozen, self.prefix_length = backbone_frozen, prefix_length
-        # Of a seam inside the layers, those that it sits on; the options that choose them are not the plugin's.
-        self.points, given = chosen_points(self.factory, site, self.seam, options or {}, points)
+        _check_kinds(site, options, classes, seed)
+        made = factory(id)
+        given = _options(made, options or {})
+        with plugins.lock, DescribedModel(plugins.runtime(), site.info()) as model:
+            native = model.adapter(
+                id,
+                given,
+                seam=seam,
+                frozen=backbone_frozen,
+                classes=classes,
+                prefix_length=prefix_length,
+                points=points,
+                score_kind=score_kind,
+                seed=seed,
+            )
+        self._take(native, site)
+
+    @classmethod
+    def _of(cls, native: NativeAdapter, site: Site) -> Adapter:
+        """The module of an adapter that libSeam has made or read."""
+        made = cls.__new__(cls)
+        torch.nn.Module.__init__(made)
+        made._take(native, site)
+        return made
+
+    def _take(self, native: NativeAdapter, site: Site) -> None:
+        described = native.describe()
+        self.site, self._native, self.factory = site, native, factory(described["id"])
+        self.seam, self.options, self.classes = described["seam"], described["options"], described["classes"]
+        self.score_kind, self.backbone_frozen = described["score_kind"], not described["trains_backbone"]
+        self.prefix_length: tuple[int, int, int] = tuple(described["prefix_length"])
+        # Of a seam inside the layers, those that it sits on, and when the plugin wants them.
+        known = {str(each): each for each in site.points}
+        self.points, self.phases = tuple(known[each] for each in described["points"]), described["phases"]
+        self.starts_from_examples: bool = described["starts_from_examples"]
+        self._is_foldable: bool = described["foldable"]
         # What a layer above keeps with a saved adapter, carried along as it is.
-        self.task: dict[str, Any] | None = None
+        self.task: dict[str, Any] | None = native.task
         # The model's folder, for the fingerprint of its weights; set when it is attached or loaded.
         self.backbone_path: Path | None = None
         self._traces: OrderedDict[Any, Trace] = OrderedDict()
         # Calls on one instance of a plugin never overlap; traces may, in as many threads as share a model.
         self._plugin = threading.RLock()
-        with Configuration(resolve(given, self.factory.options, f'adapter "{id}"')) as configuration:
-            self._instance = create(
-                self.factory,
-                configuration,
-                site.struct(
-                    self.seam, backbone_frozen, classes, prefix_length, self.points, scores.score_kind(score_kind)
-                ),
-            )
-        self.options = configuration.values
-        weakref.finalize(self, _destroy, self.factory.table.destroy, self._instance).atexit = False
-        check_resolved(self.options, self.factory.options, f'adapter "{id}"', self.factory.plugin.id)
+        views = native.parameters
         origin = self.factory.plugin.id
-        self.phases = wanted_phases(self.factory, self._instance, self.seam, self.points)
-        found = declared(
-            self.factory.table, self._instance, f'adapter "{id}"', origin, [str(each) for each in self.points]
-        )
-        self._places = [Place(self, each, seed, origin) for each in found]
+        self._places = [Place(self, each, views[each["name"]], origin) for each in described["parameters"]]
         # The shared ones, then a point's own.
         shared = [each for each in self._places if each.point < 0]
         self._of_point = [
@@ -145,7 +160,7 @@ class Adapter(torch.nn.Module):
         [found] = self._run(inputs, visit)
         place = 3 if self.seam == c.SEAM_PROJECTION and not visit.is_before else 0
         value = inputs[place]
-        assert found is not None and value is not None  # seams.check_visit and seams.check_visited have seen to it
+        assert found is not None and value is not None  # seam_adapter_forward has seen to it
         return found.to(value.dtype)
 
     def _run(self, inputs: Sequence[Tensor | None], visit: Visit | None = None) -> Sequence[Tensor | None]:
@@ -221,11 +236,7 @@ class Adapter(torch.nn.Module):
         tokens: Sequence[Tensor | None] = (),
     ) -> tuple[list[Tensor | None], Trace | None]:
         """Runs the plugin, and keeps what it computed."""
-        count, place = 1, 0
-        if visit is None:
-            count = seams.check_inputs(self.id, self.seam, values, self.site, self.classes)
-        else:
-            place = seams.check_visit(self, visit, values)
+        count = len(values) if seams.is_prefix(self.seam) else 1
         pass_ = Pass(device, real, self.factory.plugin.id, record=True)
         try:
             frame = self._frame(
@@ -244,15 +255,16 @@ class Adapter(torch.nn.Module):
                 outputs=_array([None] * count),
                 output_count=count,
             )
-            with self._plugin:
-                self.factory.table.forward(self._instance, ctypes.byref(frame), ctypes.byref(io))
+            try:
+                with self._plugin:
+                    forward(self._native, frame, io)
+            except SeamError:
+                # What an operation failed with says more.
+                pass_.check()
+                raise
             pass_.check()
             handles = list(io.outputs[:count])
             outputs = [None if each is None else pass_.tensor(each) for each in handles]
-            if visit is None:
-                seams.check_outputs(self, values, outputs)
-            else:
-                seams.check_visited(self, visit, values[place], outputs[0])
             return outputs, pass_.trace(handles)
         finally:
             pass_.close()
@@ -271,24 +283,20 @@ class Adapter(torch.nn.Module):
     # ---- What a plugin offers beside its forward
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """A method of the plugin's own (int, float, str and tensors in; None, int, float, str or a tensor out).
+        """A method of the plugin's own (int, float, str and tensors in; None, int, float, str or a tensor out). libSeam
+        computes it in f32 on the values as they are: no gradient flows through it.
 
         Raises NotFoundError for an unknown method, with those there are, InvalidArgumentError for other arguments.
         """
-        found = self.factory.methods.get(method)
-        if found is None:
-            known = ", ".join(self.factory.methods) or "none"
-            raise NotFoundError(f'adapter "{self.id}" has no method "{method}"; it has {known}', self.factory.plugin.id)
-        weights, real, device = self._weights()
-        pass_ = Pass(device, real, self.factory.plugin.id)
-        try:
-            frame = self._frame(pass_, [pass_.add(each) for each in weights])
-            given = [_operand(each.to(device), real) if isinstance(each, Tensor) else each for each in arguments]
-            with self._plugin:
-                result = found.call(self._instance, frame, pass_, given, self.factory.plugin.id)
-            return pass_.tensor(result) if found.result == "seam_tensor *" else result
-        finally:
-            pass_.close()
+        given = [_on_host(each) if isinstance(each, Tensor) else each for each in arguments]
+        with self._plugin:
+            self._write_back("called")
+            found = self._native.call(method, *given)
+        if found is None or isinstance(found, int | float | str):
+            return found
+        _, real, device = self._weights()
+        result = torch.from_numpy(found)
+        return result.to(device, real if result.is_floating_point() else None)
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -299,70 +307,44 @@ class Adapter(torch.nn.Module):
                 return functools.partial(self.call, name)
             raise
 
-    @torch.no_grad()
     def prepare(self, *inputs: Tensor, labels: Tensor | None = None, empty_scores: Tensor | None = None) -> None:
         """Lets the adapter start from all training examples, once, before the first step: DecT's radii are distances
         of these. An adapter that starts from nothing is left as it is. All values are taken or, after an error, none.
+        libSeam computes it in f32.
 
         inputs: as for `forward`. labels [examples]: classes. empty_scores [1, classes]: those of an empty text.
 
         Raises ShapeError for other inputs, NumericError for values that are not finite, and what the plugin fails with.
         """
-        if not self.factory.has("prepare"):
+        if not self.starts_from_examples:
             return
-        weights, real, device = self._weights()
-        pass_ = Pass(device, real, self.factory.plugin.id)
-        try:
-            values = [_operand(each.to(device), real) for each in inputs]
-            seams.check_inputs(self.id, self.seam, values, self.site, self.classes)
-            extra = [
-                None if each is None else pass_.add(_operand(each.to(device), real)) for each in (labels, empty_scores)
-            ]
-            frame = self._frame(pass_, [pass_.add(each) for each in weights])
-            handles, found = [pass_.add(each) for each in values], _array([None] * len(weights))
-            io = c.seam_prepare(
-                struct_size=ctypes.sizeof(c.seam_prepare),
-                inputs=_array(handles),
-                input_count=len(handles),
-                labels=extra[0],
-                empty_scores=extra[1],
-                values=found,
-                value_count=len(weights),
-            )
-            with self._plugin:
-                self.factory.table.prepare(self._instance, ctypes.byref(frame), ctypes.byref(io))
-            pass_.check()
-            self._assign(pass_, list(found))
-        finally:
-            pass_.close()
+        extra = {
+            name: None if each is None else _on_host(each)
+            for name, each in (("labels", labels), ("empty_scores", empty_scores))
+        }
+        given = [_on_host(each) for each in inputs]
+        with self._plugin:
+            self._write_back("prepared")
+            self._native.prepare(*given, **extra)
+            for place in self._places:
+                place.fetch()
 
-    @torch.no_grad()
     def folded(self) -> Adapter:
         """A new adapter with the same outputs, without what only training needs: a prefix without the network that made
-        it; this one where there is nothing of the kind."""
-        if not self.factory.has("fold") or self.options.get(FOLDED):
+        it; this one where there is nothing of the kind. libSeam computes it in f32."""
+        if not self._is_foldable:
             return self
-        result = Adapter(self.id, self.site, self.options | {FOLDED: True}, **self._site_arguments())
-        weights, real, device = self._weights()
-        result.to(device)
+        _, _, device = self._weights()
+        with plugins.lock, self._plugin:
+            self._write_back("folded")
+            result = Adapter._of(self._native.folded(), self.site)
         result.task, result.backbone_path = self.task, self.backbone_path
-        pass_ = Pass(device, real, self.factory.plugin.id)
-        try:
-            frame = self._frame(pass_, [pass_.add(each) for each in weights])
-            given = _array([None] * len(result._places))
-            io = c.seam_fold(struct_size=ctypes.sizeof(c.seam_fold), values=given, value_count=len(given))
-            with self._plugin:
-                self.factory.table.fold(self._instance, ctypes.byref(frame), ctypes.byref(io))
-            pass_.check()
-            missing = [place.name for place, each in zip(result._places, given, strict=True) if each is None]
-            if missing:
-                raise PluginError(
-                    f'adapter "{self.id}" gives no folded value for parameter "{missing[0]}"', self.factory.plugin.id
-                )
-            result._assign(pass_, list(given))
-        finally:
-            pass_.close()
-        return result
+        return result.to(device)
+
+    def _write_back(self, done: str) -> None:
+        """Gives libSeam the values as they are now. done: what it is to do with them, in a refusal."""
+        for place in self._places:
+            place.write_back(f'adapter "{self.id}"', done)
 
     def _site_arguments(self) -> dict[str, Any]:
         """The arguments that make another adapter for the same place."""
@@ -380,15 +362,6 @@ class Adapter(torch.nn.Module):
         real = _real([], parameters)
         device = parameters[0].device if parameters else torch.device("cpu")
         return [each.to(real) for each in parameters], real, device
-
-    def _assign(self, pass_: Pass, handles: list[int | None]) -> None:
-        checked = [
-            None if handle is None else seams.parameter_value(self, place.name, place.tensor, pass_.tensor(handle))
-            for place, handle in zip(self._places, handles, strict=True)
-        ]
-        for place, value in zip(self._places, checked, strict=True):
-            if value is not None:
-                place.tensor.copy_(value)
 
     # ---- Files, and copies
 
@@ -427,8 +400,38 @@ class Adapter(torch.nn.Module):
             each.requires_grad_(trained[name])
 
 
-def _destroy(destroy: Any, instance: int | None) -> None:
-    destroy(instance)
+def _check_kinds(site: Any, options: Any, classes: Any, seed: Any) -> None:
+    """Raises one sentence for a value of another kind, which libSeam would be given as garbage."""
+    for name, value, kind, wanted in (
+        ("site", site, Site, "a Site, such as Site.of(model)"),
+        ("classes", classes, int, "an integer"),
+        ("seed", seed, int, "an integer"),
+        ("options", options or {}, Mapping, "a mapping from names to values"),
+    ):
+        if not isinstance(value, kind):
+            raise InvalidArgumentError(f"{name} must be {wanted}, found {type(value).__name__}")
+
+
+def _options(made: Factory, given: Mapping[Any, Any]) -> dict[str, Any]:
+    """Options as JSON has them. Raises InvalidArgumentError for a value that it does not have."""
+    found = {str(name): list(value) if isinstance(value, range | tuple) else value for name, value in given.items()}
+    for name, value in found.items():
+        kind = made.options.get(name, "value of JSON")
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError):
+            wanted, shown = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}", type(value).__name__
+        else:
+            if not isinstance(value, float) or math.isfinite(value):
+                continue
+            wanted, shown = "a finite number", json.dumps(value)
+        raise InvalidArgumentError(f'adapter "{made.id}": option "{name}" must be {wanted}, found {shown}')
+    return found
+
+
+def _on_host(tensor: Tensor) -> Any:
+    """As libSeam reads it, f32 or i32."""
+    return tensor.detach().to("cpu", torch.float32 if tensor.is_floating_point() else torch.int32).contiguous().numpy()
 
 
 def _placed(pass_: Pass, name: str, values: Sequence[Tensor | None]) -> list[int | None]:

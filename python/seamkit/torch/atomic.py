@@ -1,9 +1,8 @@
-"""Writing a whole folder, or a file, so that a crash leaves the old one or the new one."""
+"""Writing a file so that a crash leaves the old one or the new one."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import re
@@ -13,47 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from seamkit.errors import AlreadyExistsError, FileError
-
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
-
-
-@contextlib.contextmanager
-def atomic_folder(path: Path, marker: str, is_own: Callable[[Path], bool]) -> Iterator[Path]:
-    """Gives an empty folder beside `path`, which takes its name when the block ends without an error.
-
-    A folder that is already there is replaced as a whole, but only when it is empty, or holds the file `marker` and what
-    `is_own` says: a mistyped path never costs somebody else's files, nor does one where somebody keeps more beside an
-    adapter. A link is followed and stays.
-
-    Raises AlreadyExistsError when something else is there, FileError when the disk fails; `path` is then as before.
-    """
-    target = path.resolve()
-    try:
-        _check_replaceable(target, marker, is_own)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(target)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.tmp-{os.getpid()}-", dir=target.parent))
-        lock = _locked(temporary)
-    except OSError as error:
-        raise FileError(f'cannot write "{path}": {error.strerror}') from None
-    try:
-        # mkdtemp makes it for its owner alone.
-        temporary.chmod(0o777 & ~_umask())
-        yield temporary
-        for each in [*temporary.rglob("*"), temporary]:
-            _synchronize(each)
-        _check_replaceable(target, marker, is_own)
-        if target.exists():
-            _exchange(temporary, target)
-        else:
-            temporary.rename(target)
-        _synchronize(target.parent)
-    except OSError as error:
-        raise FileError(f'cannot write "{path}": {error.strerror or error}') from None
-    finally:
-        # The old folder after an exchange, the unfinished one after an error.
-        shutil.rmtree(temporary, ignore_errors=True)
-        os.close(lock)
 
 
 @contextlib.contextmanager
@@ -134,40 +92,6 @@ def _lives(process: int) -> bool:
     except OSError:
         pass
     return True
-
-
-def _check_replaceable(path: Path, marker: str, is_own: Callable[[Path], bool]) -> None:
-    if not path.exists():
-        return
-    if not path.is_dir():
-        raise AlreadyExistsError(f'cannot write the folder "{path}", a file is there')
-    names = sorted(each.name for each in path.iterdir())
-    if names and marker not in names:
-        raise AlreadyExistsError(
-            f'cannot replace the folder "{path}", it holds other files ({names[0]}) and no {marker}'
-        )
-    if strangers := [name for name in names if name != marker and not is_own(path / name)]:
-        raise AlreadyExistsError(
-            f'cannot replace the folder "{path}", beside what is written there it holds other files ({strangers[0]})'
-        )
-
-
-def _exchange(one: Path, other: Path) -> None:
-    """Swaps two folders in one step; where the disk cannot, the old one is set aside under the name from which every
-    reader of SeamKit recovers it."""
-    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    names = (os.fsencode(one), os.fsencode(other))
-    if renameat2 and renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
-        return
-    aside = other.parent / f".{other.name}.seam-old"
-    shutil.rmtree(aside, ignore_errors=True)
-    other.rename(aside)
-    try:
-        one.rename(other)
-    except OSError:
-        aside.rename(other)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _synchronize(path: Path) -> None:

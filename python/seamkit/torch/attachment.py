@@ -16,7 +16,7 @@ from seamkit.torch.adapter import Adapter
 from seamkit.torch.connection import NOT_COPIED, Connection
 from seamkit.torch.families import check_seam
 from seamkit.torch.plugins import factory
-from seamkit.torch.point_choice import check_same_points
+from seamkit.torch.point import check_same_points
 from seamkit.torch.seams import is_prefix
 from seamkit.torch.site import Site
 

@@ -1,42 +1,34 @@
-"""The folder of a saved adapter: what C, Swift and Python read and write alike."""
+"""The folder of a saved adapter, which libSeam reads and writes."""
 
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from transformers import AutoConfig
 
 from seamkit import _declarations as c
+from seamkit._native.described import DescribedModel, save_all
 from seamkit.errors import (
     FormatError,
-    IncompatibleError,
     InvalidArgumentError,
     NotFoundError,
     NumericError,
     SeamError,
-    ShapeError,
     UnsupportedError,
-    one_line,
 )
+from seamkit.torch import plugins
 from seamkit.torch.adapter import Adapter
-from seamkit.torch.atomic import atomic_folder
 from seamkit.torch.attachment import attach_all, attached, check_same_shape, source_folder
-from seamkit.torch.checks import shown
-from seamkit.torch.configuration import CONFIG, SCHEMA, Config, read_config, read_list
-from seamkit.torch.fingerprint import fingerprint
-from seamkit.torch.point_choice import SEAMS, listed
 from seamkit.torch.site import Site
 
-_LOG = logging.getLogger("seamkit")
-WEIGHTS = "adapter_model.safetensors"
-_CARD = "README.md"
+_CONFIG = "adapter_config.json"
+_SIZES = ("d_model", "encoder_layers", "decoder_layers", "kv_heads", "head_dim", "vocab_size")
+# What an adapter that does not fit the little that its folder tells of its model is refused with.
+_OF_LITTLE = (c.SEAM_UNSUPPORTED, c.SEAM_INVALID_ARGUMENT, c.SEAM_INCOMPATIBLE, c.SEAM_PLUGIN)
 
 
 def save_attached(
@@ -80,102 +72,30 @@ def save(
 ) -> None:
     if not adapters:
         raise InvalidArgumentError("there is no adapter to save: none is attached")
-    weights = Path(backbone_path) if backbone_path is not None else None if model is None else source_folder(model)
-    if len(adapters) == 1:
-        with atomic_folder(Path(path), CONFIG, _is_own) as folder:
-            _write(adapters[0], folder, weights, notes)
-        return
-    names = [f"{index}-{each.id}" for index, each in enumerate(adapters, 1)]
-    with atomic_folder(Path(path), CONFIG, _is_own) as folder:
-        for name, each in zip(names, adapters, strict=True):
-            (folder / name).mkdir()
-            _write(each, folder / name, weights, notes)
-        _write_json(folder / CONFIG, {"schema": SCHEMA, "adapters": names})
-        (folder / _CARD).write_text(_list_card(list(zip(names, adapters, strict=True)), notes))
+    for each in adapters:
+        checked_values(each, "saved")
+        each._write_back("saved")
+        each._native.task = each.task
+    known = [None if model is None else source_folder(model), *(each.backbone_path for each in adapters)]
+    weights = backbone_path or next((each for each in known if each is not None and _has_weights(each)), None)
+    save_all([each._native for each in adapters], path, weights, notes)
 
 
-def _is_own(path: Path) -> bool:
-    """Whether something in the folder of an adapter, or of several, is part of it: as the core's AdapterFolder has it."""
-    if not path.is_dir():
-        return path.name in (WEIGHTS, _CARD)
-    try:
-        listed = read_list(path.parent) or []
-    except SeamError:
-        return False
-    return (
-        path.name in listed
-        and not path.is_symlink()
-        and all(
-            each.name in (CONFIG, WEIGHTS, _CARD) and each.is_file() and not each.is_symlink()
-            for each in path.iterdir()
-        )
-    )
+def _has_weights(folder: Path) -> bool:
+    """Whether a model's folder has weights that tell it from others."""
+    return any((folder / f"model.safetensors{end}").is_file() for end in ("", ".index.json"))
 
 
-def _write(adapter: Adapter, folder: Path, weights: Path | None, notes: str) -> None:
-    weights = weights or adapter.backbone_path
-    values = checked_values(adapter, "saved")
-    plugin, site = adapter.factory.plugin, adapter.site
-    config: dict[str, Any] = {
-        "schema": SCHEMA,
-        "abi": f"{plugin.abi[0]}.{plugin.abi[1]}",
-        "plugin": {"id": plugin.id, "version": plugin.version},
-        "adapter": adapter.id,
-        "seam": adapter.seam,
-        "options": adapter.options,
-        "backbone": {
-            "family": site.family,
-            "d_model": site.d_model,
-            "encoder_layers": site.encoder_layers,
-            "decoder_layers": site.decoder_layers,
-            "kv_heads": site.kv_heads,
-            "head_dim": site.head_dim,
-            "vocab_size": site.vocab_size,
-            "fingerprint": None if weights is None else fingerprint(weights),
-            "trained": not adapter.backbone_frozen,
-        },
-    }
-    if adapter.classes:
-        config["classes"] = adapter.classes
-    if any(adapter.prefix_length):
-        config["prefix_length"] = list(adapter.prefix_length)
-    if adapter.score_kind != "unknown":
-        config["score_kind"] = adapter.score_kind
-    if adapter.points:
-        config["points"] = [str(each) for each in adapter.points]
-    if adapter.task is not None:
-        config["task"] = adapter.task
-    _write_json(folder / CONFIG, config)
-    save_file(values, folder / WEIGHTS, {"format": "seamkit"})
-    (folder / _CARD).write_text(_card(adapter, notes))
-
-
-def checked_values(adapter: Adapter, done: str) -> dict[str, torch.Tensor]:
-    """Copies of the parameters as f32 on the CPU, by name. done: what is to be done with them, in a refusal."""
-    values = {}
+def checked_values(adapter: Adapter, done: str) -> None:
+    """Raises NumericError for a parameter that is not finite, UnsupportedError for one that this process does not have.
+    done: what is to be done with them, in a refusal."""
+    owner = f'adapter "{adapter.id}"'
     for place in adapter._places:
-        if hasattr(place.tensor, "full_tensor"):
-            raise UnsupportedError(
-                f'adapter "{adapter.id}" is not {done}: parameter "{place.name}" is spread over processes; call '
-                "model.unshard() before, in all of them, and go on in one"
-            )
-        if place.tensor.is_meta:
-            raise UnsupportedError(
-                f'adapter "{adapter.id}" is not {done}: parameter "{place.name}" is on "meta" and has no values'
-            )
-        value = place.tensor.detach().to("cpu", torch.float32).contiguous()
-        bad = (~torch.isfinite(value)).reshape(-1).nonzero()
+        bad = (~torch.isfinite(place.value(owner, done))).reshape(-1).nonzero()
         if len(bad):
             raise NumericError(
-                f'adapter "{adapter.id}" is not {done}: parameter "{place.name}" holds NaN or infinity at element '
-                f"{int(bad[0])}"
+                f'{owner} is not {done}: parameter "{place.name}" holds NaN or infinity at element {int(bad[0])}'
             )
-        values[place.name] = value.clone()
-    return values
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def load(path: str | Path, model: torch.nn.Module) -> Adapter | list[Adapter]:
@@ -191,28 +111,44 @@ def load(path: str | Path, model: torch.nn.Module) -> Adapter | list[Adapter]:
     adapters = read_adapters(path, model)
     inner = [each for each in adapters if each.seam != c.SEAM_DECODER_OUTPUT]
     attach_all(model, inner or adapters, frozen=adapters[0].backbone_frozen)
-    return adapters[0] if read_list(Path(path)) is None else adapters
+    return adapters[0] if len(adapters) == 1 else adapters
 
 
 def read_adapters(path: str | Path, model: Any = None) -> list[Adapter]:
     """All adapters of a folder, of one or of several, in their order, as `read_adapter` reads one."""
     folder = Path(path)
-    names = read_list(folder)
-    folders = [folder] if names is None else [folder / each for each in names]
-    configs = [read_config(each) for each in folders]
-    if len({each.is_backbone_trained for each in configs}) > 1:
-        raise FormatError(f'adapter folder "{path}": its adapters differ in whether the model was trained with them')
     model = _config_of(model) if isinstance(model, str | Path) else model
-    return [_read(each, config, model) for each, config in zip(folders, configs, strict=True)]
+    site, source = (_told(folder), None) if model is None else (Site.of(model), source_folder(model))
+    plugins.scan()
+    try:
+        weights = source if source is not None and _has_weights(source) else None
+        with plugins.lock, DescribedModel(plugins.runtime(), site.info(), weights) as described:
+            found = [Adapter._of(each, site) for each in described.load(folder)]
+    except SeamError as error:
+        hint = " (the folder tells little of the model: give it, too)"
+        if model is None and error.code in _OF_LITTLE:
+            raise SeamError.of(error.code, f"{error.message}{hint}", error.origin) from None
+        raise
+    if len({each.backbone_frozen for each in found}) > 1:
+        raise FormatError(f'adapter folder "{path}": its adapters differ in whether the model was trained with them')
+    for each in found:
+        each.backbone_path = source
+    return found
 
 
 def read_adapter(path: str | Path, model: Any = None) -> Adapter:
     """A saved adapter as a module that is not attached, such as one on decoder.output.
 
     model: the model of transformers that it is for, its configuration, or None: what the folder says of the model then
-    has to do. Raises as `load` does.
+    has to do. Raises as `load` does, and InvalidArgumentError for a folder of several.
     """
-    return _read(Path(path), read_config(Path(path)), model)
+    found = read_adapters(path, model)
+    if len(found) > 1:
+        raise InvalidArgumentError(
+            f'adapter folder "{path}" holds {len(found)} adapters: load all of them at once, or one from its own folder '
+            "in it"
+        )
+    return found[0]
 
 
 def _config_of(folder: str | Path) -> Any:
@@ -224,109 +160,23 @@ def _config_of(folder: str | Path) -> Any:
         raise FormatError(f'model "{folder}": {str(error).splitlines()[0]}') from None
 
 
-def _read(folder: Path, config: Config, model: Any) -> Adapter:
-    site, source = (config.site, None) if model is None else (Site.of(model), source_folder(model))
-    for name in ("d_model", "encoder_layers", "decoder_layers", "kv_heads", "head_dim"):
-        saved, found = getattr(config, name), getattr(site, name)
-        if saved != found:
-            raise IncompatibleError(
-                f'adapter folder "{folder}" was trained for a backbone with {name} {saved}, this one has {found}'
-            )
-    if config.fingerprint and source and (own := fingerprint(source)) and own != config.fingerprint:
-        _LOG.warning(
-            "%s",
-            one_line(
-                f'adapter folder "{folder}" was trained on other weights ({config.fingerprint}) than "{source}" holds ({own})'
-            ),
-        )
-    if (config.seam in SEAMS) != (config.points is not None):
-        wanted = "" if config.points is None else "no "
-        raise FormatError(f'{folder / CONFIG}: an adapter on {config.seam} must have {wanted}"points"')
+def _told(folder: Path) -> Site:
+    """What a folder says of the model; positions and their limits it does not. Of one that cannot be read a site that
+    fits nothing: libSeam, which reads the folder then, says what is wrong with it."""
     try:
-        adapter = Adapter(
-            config.adapter,
-            site,
-            config.options,
-            seam=config.seam,
-            backbone_frozen=not config.is_backbone_trained,
-            classes=config.classes,
-            prefix_length=config.prefix_length,
-            score_kind=config.score_kind,
-            points=config.points,
+        found = json.loads((folder / _CONFIG).read_text())
+        if "adapters" in found:
+            found = json.loads((folder / found["adapters"][0] / _CONFIG).read_text())
+        backbone = found["backbone"]
+        sizes = {name: backbone[name] for name in _SIZES}
+        encoder, decoder = sizes["encoder_layers"], sizes["decoder_layers"]
+        return Site(
+            family=str(backbone["family"]),
+            **sizes,
+            heads=0,
+            max_source_positions=0,
+            max_target_positions=0,
+            prefix_layers=(encoder, decoder, decoder if encoder else 0),
         )
-    except SeamError as error:
-        hint = " (the folder tells little of the model: give it, too)" if model is None else ""
-        raise SeamError.of(error.code, f"{folder / CONFIG}: {error.message}{hint}", error.origin) from None
-    adapter.task, adapter.backbone_path = config.task, source
-    _read_values(folder / WEIGHTS, adapter)
-    return adapter
-
-
-def _read_values(path: Path, adapter: Adapter) -> None:
-    if not path.is_file():
-        raise NotFoundError(f'cannot open "{path}", there is no such file')
-    try:
-        with safe_open(path, "pt") as file:
-            values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except Exception as error:
-        raise FormatError(f"{path} is no safetensors file: {error}") from None
-    places = {each.name: each for each in adapter._places}
-    if missing := [name for name in places if name not in values]:
-        raise FormatError(f'{path} has no tensor "{missing[0]}", which adapter "{adapter.id}" needs')
-    if stranger := [name for name in values if name not in places]:
-        raise FormatError(f'{path} holds tensor "{stranger[0]}", which adapter "{adapter.id}" does not have')
-    for name, place in places.items():
-        value = values[name]
-        if value.dtype != torch.float32 or value.shape != place.tensor.shape:
-            raise ShapeError(
-                f'{path}: tensor "{name}" must be F32 {shown(place.tensor.shape)}, found {value.dtype} '
-                f"{shown(value.shape)}"
-            )
-        bad = (~torch.isfinite(value)).reshape(-1).nonzero()
-        if len(bad):
-            raise NumericError(f'{path}: tensor "{name}" holds NaN or infinity at element {int(bad[0])}')
-        with torch.no_grad():
-            place.tensor.copy_(value)
-
-
-# ---- Model cards
-
-
-def _card(adapter: Adapter, notes: str) -> str:
-    plugin = adapter.factory.plugin
-    shapes = listed([f"{each.name} {shown(each.tensor.shape)}" for each in adapter._places])
-    places = f", at {listed([str(each) for each in adapter.points])}" if adapter.points else ""
-    options = "\n".join(f"- {name}: {json.dumps(value, ensure_ascii=False)}" for name, value in adapter.options.items())
-    return f"""# {adapter.id} adapter
-
-{adapter.factory.summary}
-
-- plugin: {plugin.id} {plugin.version}
-- seam: {adapter.seam}{places}{f", {adapter.classes} classes" if adapter.classes else ""}
-- backbone: {adapter.site.family}, d_model {adapter.site.d_model}, \
-{"frozen" if adapter.backbone_frozen else "trained with the adapter"}
-- parameters: {shapes}
-- trained numbers: {sum(each.tensor.numel() for each in adapter._places if not each.is_frozen)}
-
-## Options
-
-{options}
-
-## Training
-
-{notes or "No notes were given."}
-"""
-
-
-def _list_card(parts: list[tuple[str, Adapter]], notes: str) -> str:
-    listed = "\n".join(f"- [{name}]({name}/README.md): {each.factory.summary}" for name, each in parts)
-    return f"""# {" + ".join(each.id for _, each in parts)}
-
-Adapters that were trained together and run in this order:
-
-{listed}
-
-## Training
-
-{notes or "No notes were given."}
-"""
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return Site("unknown", 1, 1, 1, 1, 1, 1, 1, 1, 1)

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from seamkit import _declarations as c
+from seamkit.errors import IncompatibleError
 
 ENCODER, DECODER = "encoder", "decoder"
+# Those inside the layers.
+SEAMS = (c.SEAM_LAYER_OUTPUT, c.SEAM_PROJECTION)
+_MOST_LISTED = 10
 _STACKS = {ENCODER: c.SEAM_STACK_ENCODER, DECODER: c.SEAM_STACK_DECODER}
 
 
@@ -51,3 +55,24 @@ class Point:
 def pointers(points: Sequence[Point]) -> Any:
     """An array of pointers to their structs, which keeps them alive."""
     return (ctypes.POINTER(c.seam_point) * len(points))(*[ctypes.pointer(each.struct()) for each in points])
+
+
+def check_same_points(own: Sequence[Point], points: Sequence[Point], id: str) -> None:
+    """Raises IncompatibleError, with all that are missing, unless a model has the points that an adapter was made for."""
+    known = {(str(each), each.seam, each.input_width, each.output_width) for each in points}
+    missing = [
+        f'"{each}" of {each.input_width} to {each.output_width}'
+        for each in own
+        if (str(each), each.seam, each.input_width, each.output_width) not in known
+    ]
+    if missing:
+        raise IncompatibleError(
+            f'adapter "{id}" is made for the point{"s" if len(missing) > 1 else ""} {_listed(missing)}, which this '
+            "backbone does not have"
+        )
+
+
+def _listed(items: Sequence[str]) -> str:
+    """The first ones, and how many more there are."""
+    more = [f"and {len(items) - _MOST_LISTED} more"] if len(items) > _MOST_LISTED else []
+    return ", ".join([*items[:_MOST_LISTED], *more])

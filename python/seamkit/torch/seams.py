@@ -1,22 +1,15 @@
-"""What each seam takes and gives, checked when an adapter is traced."""
+"""What flows into each seam, and of what kind it must be; libSeam checks the shapes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from seamkit import _declarations as c
-from seamkit.errors import NumericError, PluginError, ShapeError
-from seamkit.torch import point_choice
-from seamkit.torch.checks import dtype_name, shown
-from seamkit.torch.site import Site
-from seamkit.torch.visit import Visit
-
-if TYPE_CHECKING:
-    from seamkit.torch.adapter import Adapter
+from seamkit.errors import ShapeError
+from seamkit.torch import point
 
 ATTENTIONS = ("encoder", "decoder", "cross")
 _PREFIX_SEAMS = (c.SEAM_ATTENTION_PREFIX, c.SEAM_PREFIX_TOKENS)
@@ -30,7 +23,7 @@ def input_names(seam: str) -> tuple[str, ...]:
     """As errors call what flows into a seam, in order."""
     if is_prefix(seam):
         return tuple(f"prefix of {each} attention" for each in ATTENTIONS)
-    if seam in point_choice.SEAMS:
+    if seam in point.SEAMS:
         return ("hidden",) if seam == c.SEAM_LAYER_OUTPUT else ("x", "weight", "bias", "y")
     return ("hidden", "mask") if seam == c.SEAM_ENCODER_OUTPUT else ("scores", "hidden")
 
@@ -47,141 +40,3 @@ def check_tensors(id: str, seam: str, inputs: Sequence[Tensor | None], origin: s
         if each.is_complex() or not (each.is_floating_point() or name == "mask") or each.layout != torch.strided:
             kind = f"{each.dtype}" if each.layout == torch.strided else f"{each.dtype}, {each.layout}"
             raise ShapeError(f'adapter "{id}": {name} must be a dense tensor of real numbers, found {kind}', origin)
-
-
-def check_visit(adapter: Adapter, visit: Visit, inputs: Sequence[Tensor | None]) -> int:
-    """Which of the inputs the output takes the place of; raises ShapeError for inputs that are not those of the point."""
-    point = adapter.points[visit.point]
-    wide, out = point.input_width, point.output_width
-    shapes = [None if each is None else list(each.shape) for each in inputs]
-    x = shapes[0] if shapes else None
-    if adapter.seam == c.SEAM_LAYER_OUTPUT:
-        wanted, place = f"hidden [batch, n, {out}]", 0
-        fits = len(shapes) == 1 and x is not None and len(x) == 3 and x[2] == out
-    else:
-        wanted = f"x [batch, n, {wide}], weight [{out}, {wide}] and bias [{out}] or None"
-        fits = (
-            len(shapes) == (3 if visit.is_before else 4)
-            and x is not None
-            and len(x) == 3
-            and x[2] == wide
-            and (shapes[1] == [out, wide] and shapes[2] in (None, [out]))
-        )
-        place = 0
-        if not visit.is_before:
-            wanted, place = f"{wanted}, and y [batch, n, {out}]", 3
-            fits = fits and x is not None and shapes[3] == [*x[:2], out]
-    if not fits:
-        found = ", ".join("None" if each is None else shown(each) for each in shapes) or "nothing"
-        raise ShapeError(f'adapter "{adapter.id}" at the point "{point}" takes {wanted}, found {found}')
-    return place
-
-
-def check_visited(adapter: Adapter, visit: Visit, before: Tensor | None, after: Tensor | None) -> None:
-    """Raises PluginError for an output that is not that of the point."""
-    origin, point = adapter.factory.plugin.id, adapter.points[visit.point]
-    assert before is not None  # `check_visit` has seen to it
-    if after is None:
-        raise PluginError(f'adapter "{adapter.id}" returned NULL at the point "{point}"', origin)
-    if after.shape != before.shape or after.dtype != before.dtype:
-        raise PluginError(
-            f'adapter "{adapter.id}" must return f32 {shown(before.shape)} at the point "{point}", found '
-            f"{dtype_name(after)} {shown(after.shape)}",
-            origin,
-        )
-
-
-def check_inputs(id: str, seam: str, inputs: Sequence[Tensor | None], site: Site, classes: int) -> int:
-    """The number of outputs; raises ShapeError for inputs that are not those of the seam."""
-    wanted = {
-        c.SEAM_ENCODER_OUTPUT: f"hidden [batch, source, {site.d_model}] and mask [batch, source]",
-        c.SEAM_DECODER_OUTPUT: f"scores [batch, {classes}] and hidden [batch, {site.d_model}]",
-    }.get(seam, "three prefixes, [layers, 2, kv_heads, prefix, head_dim] or None")
-    shapes = [None if each is None else list(each.shape) for each in inputs]
-    if seam == c.SEAM_ENCODER_OUTPUT:
-        fits = (
-            len(shapes) == 2
-            and shapes[0] is not None
-            and len(shapes[0]) == 3
-            and (shapes[0][2] == site.d_model and shapes[1] == shapes[0][:2])
-        )
-    elif seam == c.SEAM_DECODER_OUTPUT:
-        fits = (
-            len(shapes) == 2
-            and shapes[0] is not None
-            and len(shapes[0]) == 2
-            and (shapes[0][1] == classes and shapes[1] == [shapes[0][0], site.d_model])
-        )
-    else:
-        fits = len(shapes) == 3 and all(each is None or len(each) == 5 for each in shapes)
-    if not fits:
-        found = ", ".join("None" if each is None else shown(each) for each in shapes) or "nothing"
-        raise ShapeError(f'adapter "{id}" on {seam} takes {wanted}, found {found}')
-    return 3 if is_prefix(seam) else 1
-
-
-def check_outputs(adapter: Adapter, inputs: Sequence[Tensor | None], outputs: Sequence[Tensor | None]) -> None:
-    """Raises PluginError for outputs that are not those of the seam."""
-    origin = adapter.factory.plugin.id
-    if is_prefix(adapter.seam):
-        for index, attention in enumerate(ATTENTIONS):
-            _check_prefix(adapter, attention, adapter.site.prefix_layers[index], inputs[index], outputs[index])
-        return
-    before, after = inputs[0], outputs[0]
-    if after is None:
-        raise PluginError(f'adapter "{adapter.id}" returned NULL for output 0', origin)
-    if before is not None and (after.shape != before.shape or after.dtype != before.dtype):
-        raise PluginError(
-            f'adapter "{adapter.id}" must return output 0 as f32 {shown(before.shape)}, found {dtype_name(after)} '
-            f"{shown(after.shape)}",
-            origin,
-        )
-
-
-def _check_prefix(adapter: Adapter, attention: str, layers: int, before: Tensor | None, after: Tensor | None) -> None:
-    site = adapter.site
-    if adapter.seam == c.SEAM_PREFIX_TOKENS:
-        fits = (
-            after is None
-            if before is None
-            else after is not None and (after.shape == before.shape and after.dtype == before.dtype)
-        )
-        expected = "NULL, as its input" if before is None else f"f32 {shown(before.shape)}, as its input"
-    elif after is None:
-        fits, expected = before is None, "what the adapter before gave, with its own tokens"
-    else:
-        tokens = after.shape[3] if after.dim() == 5 else 0
-        fits = (
-            layers > 0
-            and after.is_floating_point()
-            and tokens > 0
-            and (list(after.shape) == [layers, 2, site.kv_heads, tokens, site.head_dim])
-        )
-        expected = (
-            f"f32 [{layers}, 2, {site.kv_heads}, prefix, {site.head_dim}]"
-            if layers
-            else ("NULL, since the model takes no prefix there")
-        )
-    if not fits:
-        found = "NULL" if after is None else f"{dtype_name(after)} {shown(after.shape)}"
-        raise PluginError(
-            f'adapter "{adapter.id}" must return the prefix of {attention} attention as {expected}, found {found}',
-            adapter.factory.plugin.id,
-        )
-
-
-def parameter_value(adapter: Adapter, name: str, parameter: Tensor, value: Tensor) -> Tensor:
-    """A copy of a value that a plugin gives for a parameter, checked."""
-    origin = adapter.factory.plugin.id
-    if value.shape != parameter.shape or not value.is_floating_point():
-        raise PluginError(
-            f'adapter "{adapter.id}" must give parameter "{name}" as f32 {shown(parameter.shape)}, found '
-            f"{dtype_name(value)} {shown(value.shape)}",
-            origin,
-        )
-    bad = (~torch.isfinite(value)).reshape(-1).nonzero()
-    if len(bad):
-        raise NumericError(
-            f'adapter "{adapter.id}" gives parameter "{name}" NaN or infinity at element {int(bad[0])}', origin
-        )
-    return value.clone()

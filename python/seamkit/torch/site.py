@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,30 +103,8 @@ class Site:
 
         return site_of(model)
 
-    def struct(
-        self,
-        seam: str,
-        backbone_frozen: bool,
-        classes: int,
-        prefix_length: tuple[int, int, int],
-        points: Sequence[Point] = (),
-        score_kind: int = c.SEAM_SCORES_UNKNOWN,
-    ) -> c.seam_site:
-        """As plugins read it. points: those that the adapter is attached to."""
-        site = c.seam_site(
-            struct_size=ctypes.sizeof(c.seam_site),
-            backbone_frozen=int(backbone_frozen),
-            score_kind=score_kind,
-            seam=seam.encode(),
-            backbone=ctypes.pointer(self._info()),
-            classes=classes,
-        )
-        site.prefix_length = _THREE(*prefix_length)
-        if points:
-            site.points, site.point_count = pointers(points), len(points)
-        return site
-
-    def _info(self) -> c.seam_backbone_info:
+    def info(self) -> c.seam_backbone_info:
+        """As libSeam and plugins read it."""
         both = self.encoder_layers and self.decoder_layers
         architecture = (
             c.SEAM_ENCODER_DECODER if both else (c.SEAM_ENCODER_ONLY if self.encoder_layers else c.SEAM_DECODER_ONLY)

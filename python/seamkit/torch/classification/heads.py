@@ -79,7 +79,7 @@ def fit(
     target = _checked_labels(labels, scores, adapters[0].classes, device)
     empty = None if empty_scores is None else _checked_empty(empty_scores, adapters[0].classes, device)
     is_trained = any(True for _ in _trainable(adapters))
-    if not is_trained and not (options.prepare and any(each.factory.has("prepare") for each in adapters)):
+    if not is_trained and not (options.prepare and any(each.starts_from_examples for each in adapters)):
         reason = "or starts from the examples" if options.prepare else "and none is to start from the examples"
         raise InvalidArgumentError(
             f"there is nothing to train: no adapter has a parameter that is not frozen, {reason}"
