@@ -117,7 +117,7 @@ ARGUMENTS: dict[str, tuple[Call, type[Exception], str]] = {
     "huge": (
         lambda m: seamkit.attach(m, "repcali", seed="positions", max_positions=2**70),
         seamkit.InvalidArgumentError,
-        '"max_positions" must be an integer from 0 to',
+        '"max_positions" must be an integer from -9223372036854775808 to',
     ),
     "name of an option": (
         lambda m: engine.Adapter("repcali", engine.Site.of(m), {3: 1}),  # type: ignore[dict-item]
@@ -397,18 +397,29 @@ def rewritten(change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor
 
 DAMAGES: dict[str, tuple[Damage, type[Exception], str]] = {
     **{
-        f"weights to {part}": (cut(WEIGHTS, part), seamkit.FormatError, "no safetensors file")
-        for part in (0, 0.005, 0.02, 0.5, 0.99)
+        f"weights to {part}": (cut(WEIGHTS, part), seamkit.FormatError, sentence)
+        for part, sentence in (
+            (0, "adapter_model.safetensors. is empty"),
+            (0.005, "not a safetensors file, expected at least 8 bytes, found 2"),
+            (0.02, "not a safetensors file, its header of 248 bytes reaches beyond the file"),
+            (0.5, 'tensor "embedding.weight": its bytes end 80 bytes beyond the file'),
+            (0.99, 'tensor "norm.weight": its bytes end 6 bytes beyond the file'),
+        )
     },
     **{
-        f"settings to {part}": (cut(CONFIG, part), seamkit.FormatError, "adapter_config.json is no JSON")
-        for part in (0, 0.1, 0.5, 0.99)
+        f"settings to {part}": (cut(CONFIG, part), seamkit.FormatError, f"adapter_config.json{sentence}")
+        for part, sentence in (
+            (0, ": expected JSON, found an empty text"),
+            (0.1, ", line 5, column 10: not valid JSON"),
+            (0.5, ", line 15, column 18: not valid JSON"),
+            (0.99, ", line 29, column 0: not valid JSON"),
+        )
     },
-    "bytes": (lambda f: (f / CONFIG).write_bytes(b"\xff\xfe\0"), seamkit.FormatError, "is no JSON"),
-    "depth": (lambda f: (f / CONFIG).write_text("[" * 100_000), seamkit.FormatError, "is no JSON"),
-    "a list": (lambda f: (f / CONFIG).write_text("[]"), seamkit.FormatError, "must hold an object, found list"),
+    "bytes": (lambda f: (f / CONFIG).write_bytes(b"\xff\xfe\0"), seamkit.FormatError, "line 1: expected UTF-8 text"),
+    "depth": (lambda f: (f / CONFIG).write_text("[" * 100_000), seamkit.FormatError, "maximum parsing depth"),
+    "a list": (lambda f: (f / CONFIG).write_text("[]"), seamkit.FormatError, "must hold an object, found an array"),
     "no weights": (lambda f: (f / WEIGHTS).unlink(), seamkit.NotFoundError, "there is no such file"),
-    "header": (lambda f: (f / WEIGHTS).write_bytes(b"\xff" * 64), seamkit.FormatError, "no safetensors file"),
+    "header": (lambda f: (f / WEIGHTS).write_bytes(b"\xff" * 64), seamkit.FormatError, "not a safetensors file"),
     "nan": (
         rewritten(lambda v: {k: x * torch.nan for k, x in v.items()}),
         seamkit.NumericError,
@@ -417,7 +428,7 @@ DAMAGES: dict[str, tuple[Damage, type[Exception], str]] = {
     "half": (rewritten(lambda v: {k: x.half() for k, x in v.items()}), seamkit.ShapeError, "must be F32"),
     "stranger": (rewritten(lambda v: v | {"more": torch.ones(1)}), seamkit.FormatError, 'holds tensor "more"'),
     "less": (rewritten(lambda v: dict(list(v.items())[1:])), seamkit.FormatError, 'has no tensor "embedding.weight"'),
-    "shape": (rewritten(lambda v: {k: torch.ones(3) for k in v}), seamkit.ShapeError, r"found torch.float32 \[3\]"),
+    "shape": (rewritten(lambda v: {k: torch.ones(3) for k in v}), seamkit.ShapeError, r"found F32 \[3\]"),
 }
 
 

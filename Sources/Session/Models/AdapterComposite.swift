@@ -55,6 +55,9 @@ extension AdapterFolder {
             throw SeamError(.notFound, "adapter folder \"\(path)\": there is no such folder")
         }
         let json = try JSON.read(name)
+        guard json.objectValue != nil else {
+            throw SeamError(.format, "\(name) must hold an object, found \(json.kind)")
+        }
         guard json["adapters"] != nil else { return nil }
         if let stranger = json.objectValue?.first(where: { !["schema", "adapters"].containsExactly($0.key) }) {
             throw SeamError(.format, "\(name): unknown key \"\(stranger.key)\"; known are schema, adapters")

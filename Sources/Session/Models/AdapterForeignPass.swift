@@ -1,0 +1,178 @@
+import CSeam
+import Engine
+import Support
+
+/// What checks need to know of a tensor, whichever engine holds it.
+protocol Measured {
+    var shape: Shape { get }
+    var dtype: DType { get }
+}
+
+extension Tensor: Measured {}
+
+/// A tensor of an engine of the caller's, as its compute table describes it.
+private struct ForeignTensor: Measured {
+    let shape: Shape
+    let dtype: DType
+
+    init(_ handle: OpaquePointer, _ pass: seam_pass, _ ops: seam_ops, _ what: String) throws {
+        let rank = ops.rank(pass.ctx, handle)
+        guard rank >= 0, rank <= Int32(maxRank), let dtype = DType(rawValue: ops.dtype(pass.ctx, handle)) else {
+            throw SeamError(.invalidArgument, "the compute table does not know the rank and the dtype of \(what)")
+        }
+        self.dtype = dtype
+        shape = Shape((0..<rank).map { Int(ops.size(pass.ctx, handle, $0)) })
+    }
+}
+
+// An adapter on an engine of the caller's: its compute table, and tensors that only it can read.
+extension Adapter {
+    /// Runs the adapter's forward on tensors of the caller's.
+    /// - Parameters:
+    ///   - pass: the caller's context and compute table, and its handles of the parameters: all or, at a point, the shared
+    ///     ones and then the point's own.
+    ///   - io: as the plugin is given it; its outputs are filled.
+    /// - Throws: `.shape` for inputs that are not those of the seam, `.plugin` for outputs that are not, `.invalidArgument`
+    ///   for what else the caller gives wrongly, and the code of the first operation that failed.
+    public func forward(pass: seam_pass, _ io: inout seam_forward) throws {
+        guard let table = pass.ops, pass.ctx != nil else {
+            throw SeamError(.invalidArgument, "a pass needs its context and its compute table, found NULL")
+        }
+        let ops = try bounded(table, atLeast: SEAM_OPS_SIZE_1_0, "seam_ops", code: .invalidArgument)
+        let point = try point(of: io)
+        let expected = (point.map { parameters.handles(ofPoint: $0) } ?? parameters.handles).count
+        try require(
+            UnsafeRawPointer(pass.parameters), pass.parameter_count == expected, "parameters", expected,
+            found: pass.parameter_count)
+        let inputs = try inputs(of: io, pass, ops)
+        try checkInputs(inputs, at: point, phase: io.phase)
+        let count = isPrefix ? inputs.count : 1
+        try require(
+            UnsafeRawPointer(io.outputs), io.output_count == count, "outputs", count, found: io.output_count)
+        for index in 0..<count { io.outputs[index] = nil }
+        withUnsafePointer(to: pass) { self.table.forward(instance, $0, &io) }
+        let status = ops.status(pass.ctx)
+        guard status == 0 else {
+            throw SeamError(
+                ErrorCode(rawValue: status) ?? .plugin,
+                "an operation of adapter \"\(factory.id)\" failed with status \(status)", origin: origin)
+        }
+        let outputs = try (0..<count).map { index in
+            try io.outputs[index].map { try ForeignTensor($0, pass, ops, "output \(index)") }
+        }
+        try checkOutputs(outputs, inputs, at: point, phase: io.phase)
+    }
+
+    /// - Throws: `.invalidArgument` for a point that the adapter is not on, and for a phase that the point does not have.
+    private func point(of io: seam_forward) throws -> Int? {
+        guard !points.isEmpty else {
+            guard io.point < 0 else {
+                throw SeamError(
+                    .invalidArgument, "adapter \"\(factory.id)\" is on \(seam), which has no points, found \(io.point)")
+            }
+            return nil
+        }
+        guard let index = Int(exactly: io.point), points.indices.contains(index) else {
+            throw SeamError(
+                .invalidArgument,
+                "adapter \"\(factory.id)\" is on \(seam), at several points: point must be 0 ... \(points.count - 1), found \(io.point)"
+            )
+        }
+        guard io.phase == Phase.after || (io.phase == Phase.before && points[index].isProjection) else {
+            throw SeamError(.invalidArgument, "the point \"\(points[index].path)\" has no phase \(io.phase)")
+        }
+        return index
+    }
+
+    private func inputs(of io: seam_forward, _ pass: seam_pass, _ ops: seam_ops) throws -> [ForeignTensor?] {
+        // No seam has more; a plugin reads as many as its seam defines.
+        let most = 1 << 20
+        try require(
+            UnsafeRawPointer(io.inputs), (0...most).contains(io.input_count), "inputs", most, found: io.input_count)
+        return try (0..<io.input_count).map { index in
+            try io.inputs[index].map { try ForeignTensor($0, pass, ops, "input \(index)") }
+        }
+    }
+
+    private func require(_ array: UnsafeRawPointer?, _ fits: Bool, _ name: String, _ count: Int, found: Int) throws {
+        guard fits, array != nil || found == 0 else {
+            throw SeamError(
+                .invalidArgument,
+                "adapter \"\(factory.id)\" takes \(count) \(name), found \(fits ? "NULL" : "\(UInt(bitPattern: found))")")
+        }
+    }
+
+    /// - Throws: `.shape` for inputs that are not those of the seam.
+    func checkInputs(_ inputs: [(some Measured)?], at point: Int? = nil, phase: seam_phases = 0) throws {
+        let shapes = inputs.map { $0?.shape }
+        let (wanted, fits) = expectation(shapes, at: point, phase: phase)
+        guard !fits else { return }
+        let place = point.map { "at the point \"\(points[$0].path)\"" } ?? "on \(seam)"
+        let found = shapes.map { $0.map { "\($0)" } ?? "None" }.joined(separator: ", ")
+        throw SeamError(
+            .shape, "adapter \"\(factory.id)\" \(place) takes \(wanted), found \(found.isEmpty ? "nothing" : found)",
+            origin: origin)
+    }
+
+    /// What the seam takes, in words, and whether these are of such shapes.
+    private func expectation(_ shapes: [Shape?], at point: Int?, phase: seam_phases) -> (String, Bool) {
+        let first = shapes.first ?? nil
+        if let point {
+            let (wide, out) = (points[point].inputWidth, points[point].outputWidth)
+            guard points[point].isProjection else {
+                return ("hidden [batch, n, \(out)]", shapes.count == 1 && first?.count == 3 && first?[2] == out)
+            }
+            let operands = "x [batch, n, \(wide)], weight [\(out), \(wide)] and bias [\(out)] or None"
+            let isBefore = phase == Phase.before
+            guard shapes.count == (isBefore ? 3 : 4), let first, first.count == 3, first[2] == wide,
+                shapes[1] == [out, wide], shapes[2] == nil || shapes[2] == [out]
+            else { return (isBefore ? operands : "\(operands), and y [batch, n, \(out)]", false) }
+            return ("\(operands), and y [batch, n, \(out)]", isBefore || shapes[3] == [first[0], first[1], out])
+        }
+        switch seam {
+        case SEAM_ENCODER_OUTPUT:
+            return (
+                "hidden [batch, source, \(site.dModel)] and mask [batch, source]",
+                shapes.count == 2 && first?.count == 3 && first?[2] == site.dModel
+                    && shapes[1] == first.map { Shape($0.prefix(2)) }
+            )
+        case SEAM_DECODER_OUTPUT:
+            return (
+                "scores [batch, \(classes)] and hidden [batch, \(site.dModel)]",
+                shapes.count == 2 && first?.count == 2 && first?[1] == classes
+                    && shapes[1] == first.map { [$0[0], site.dModel] }
+            )
+        default:
+            return (
+                "three prefixes, [layers, 2, kv_heads, prefix, head_dim] or None",
+                shapes.count == PrefixAttention.allCases.count && shapes.allSatisfy { $0 == nil || $0!.count == 5 }
+            )
+        }
+    }
+
+    /// - Throws: `.plugin` for outputs that are not those of the seam.
+    private func checkOutputs(
+        _ outputs: [ForeignTensor?], _ inputs: [ForeignTensor?], at point: Int?, phase: seam_phases
+    ) throws {
+        guard !isPrefix else {
+            for (index, attention) in PrefixAttention.allCases.enumerated() {
+                try Prefix.check(outputs[index], on: attention, after: inputs[index], from: self)
+            }
+            return
+        }
+        let isProjected = point.map { points[$0].isProjection && phase == Phase.after } ?? false
+        guard let expected = inputs[isProjected ? 3 : 0]?.shape else { return }
+        let place = point.map { "at the point \"\(points[$0].path)\"" }
+        guard let found = outputs[0] else {
+            throw SeamError(
+                .plugin, "adapter \"\(factory.id)\" returned NULL \(place ?? "for output 0")", origin: origin)
+        }
+        guard found.shape == expected, found.dtype == .f32 else {
+            let wanted = place.map { "f32 \(expected) \($0)" } ?? "output 0 as f32 \(expected)"
+            throw SeamError(
+                .plugin,
+                "adapter \"\(factory.id)\" must return \(wanted), found \(found.dtype.name) \(found.shape)",
+                origin: origin)
+        }
+    }
+}

@@ -1,0 +1,163 @@
+"""Adapters on an engine that is neither libSeam's nor torch: NumPy alone, by the same calls of client.h. And libSeam
+without OpenBLAS, which only its own products need."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import numpy_engine
+import seamkit
+import seamkit.torch as engine
+from numpy_engine import described, run
+from seamkit import _declarations as c
+from seamkit._native.described import DescribedModel
+from seamkit.torch.point import ENCODER, Point
+
+WIDTH = 24
+SITE = engine.Site("numpy", WIDTH, 2, 0, 0, 0, 0, 0, 0, 0)
+# f32 against f32 with sums in another order, of the largest value.
+TOLERANCE = 1e-6
+H = np.random.default_rng(1).standard_normal((2, 5, WIDTH)).astype(np.float32)
+MASK = np.ones((2, 5), np.int32)
+
+
+def disturbed(adapter: seamkit.Adapter, torches: engine.Adapter) -> list[np.ndarray[Any, Any]]:
+    """Other values than those at the start, the same in both."""
+    random, values = np.random.default_rng(0), adapter.parameters
+    for each in values.values():
+        each += 0.3 * random.standard_normal(each.shape).astype(np.float32)
+    torches.load_state_dict({name: torch.from_numpy(each.copy()) for name, each in values.items()})
+    return list(values.values())
+
+
+def close(mine: Any, expected: Any) -> bool:
+    return bool(np.abs(mine - expected).max() <= TOLERANCE * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"seed": "positions", "max_positions": 7, "lambda": 0.3}, {"norm": "none"}], ids=str
+)
+def test_repcali(runtime: seamkit.Runtime, options: dict[str, Any], tmp_path: Path) -> None:
+    adapter = DescribedModel(runtime, described(WIDTH)).adapter("repcali", options, seed=3)
+    torches = engine.Adapter("repcali", SITE, options, seed=3)
+    for name, value in adapter.parameters.items():
+        assert np.array_equal(torches.state_dict()[name].numpy(), value)
+    values = disturbed(adapter, torches)
+    expected = torches(torch.from_numpy(H), torch.from_numpy(MASK)).detach().numpy()
+    assert close(run(adapter, values, [H, MASK]), expected)
+    assert not close(H, expected)
+    # Both write the same files.
+    adapter.save(tmp_path / "numpy")
+    torches.save(tmp_path / "torch")
+    for name in ("adapter_config.json", "adapter_model.safetensors", "README.md"):
+        assert (tmp_path / "numpy" / name).read_bytes() == (tmp_path / "torch" / name).read_bytes()
+    [back] = DescribedModel(runtime, described(WIDTH)).load(tmp_path / "torch")
+    assert close(run(back, list(back.parameters.values()), [H, MASK]), expected)
+
+
+def test_lora(runtime: seamkit.Runtime) -> None:
+    """At a projection, and the points by their names."""
+    points = tuple(Point(ENCODER, c.SEAM_PROJECTION, layer, name, WIDTH, 16) for layer in (0, 1) for name in "qv")
+    model = DescribedModel(runtime, described(WIDTH, [each.struct() for each in points]))
+    names = ["encoder.0.q", "encoder.1.v"]
+    adapter = model.adapter("lora", {"r": 3}, points=names)
+    site = engine.Site("numpy", WIDTH, 2, 0, 0, 0, 0, 0, 0, 0, points=points)
+    torches = engine.Adapter("lora", site, {"r": 3}, points=names)
+    disturbed(adapter, torches)
+    random = np.random.default_rng(2)
+    weight, y = random.standard_normal((16, WIDTH), np.float32), random.standard_normal((2, 5, 16), np.float32)
+    described_parameters = adapter.describe()["parameters"]
+    for index in range(2):
+        own = [adapter.parameters[each["name"]] for each in described_parameters if each["point"] in (-1, index)]
+        found = run(adapter, own, [H, weight, None, y], point=index, phase=c.SEAM_PHASE_AFTER)
+        given = [None if each is None else torch.from_numpy(each) for each in (H, weight, None, y)]
+        expected = torches.visit(engine.Visit(index), *given).detach().numpy()
+        assert close(found, expected) and not close(y, expected)
+
+
+def test_mistakes_are_sentences(runtime: seamkit.Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = DescribedModel(runtime, described(WIDTH))
+    adapter = model.adapter("repcali")
+    values = list(adapter.parameters.values())
+    for inputs in ([H], [H[..., :5], MASK], [H, MASK[:1]], [None, MASK]):
+        with pytest.raises(seamkit.ShapeError, match=r"on encoder.output takes hidden \[batch, source, 24\] and mask"):
+            run(adapter, values, inputs)
+    with pytest.raises(seamkit.InvalidArgumentError, match=r"takes 3 parameters, found 2"):
+        run(adapter, values[:2], [H, MASK])
+    with pytest.raises(seamkit.InvalidArgumentError, match="is on encoder.output, which has no points, found 0"):
+        run(adapter, values, [H, MASK], point=0)
+    monkeypatch.delitem(numpy_engine._OPERATIONS, "layer_norm")
+    monkeypatch.setattr(numpy_engine, "_TABLE", numpy_engine._table())
+    with pytest.raises(ValueError, match="layer_norm: this engine does not have it"):
+        run(adapter, values, [H, MASK])
+    with pytest.raises(seamkit.UnsupportedError, match="the model .numpy. is run by an engine of the caller's"):
+        seamkit._native.handles.made("seam_session_create", model.handle)
+    info = described(0)
+    with pytest.raises(seamkit.InvalidArgumentError, match="describes itself with d_model 0"):
+        DescribedModel(runtime, info)
+    with pytest.raises(seamkit.ShapeError, match=r"takes scores \[batch, 3\] and hidden \[batch, 24\], found \[4, 2\]"):
+        model.adapter("dect", classes=3).prepare(np.ones((4, 2), np.float32), np.ones((4, WIDTH), np.float32))
+
+
+# ---- Without OpenBLAS
+
+SHIM = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <string.h>
+void *dlopen(const char *name, int flags) {
+  void *(*next)(const char *, int) = dlsym(RTLD_NEXT, "dlopen");
+  return next(name && strstr(name, "libopenblas.so.0") ? "/there/is/no/OpenBLAS" : name, flags);
+}
+"""
+
+
+def without_openblas(folder: Path) -> None:
+    """In a process that cannot load it."""
+    runtime = seamkit.Runtime()
+    adapter = DescribedModel(runtime, described(WIDTH)).adapter("repcali")
+    run(adapter, list(adapter.parameters.values()), [H, MASK])
+    adapter.save(folder / "adapter")
+    assert adapter.call("shift").shape == (1, WIDTH)  # no product
+    head = DescribedModel(runtime, described(WIDTH)).adapter("dect", classes=2)
+    with pytest.raises(seamkit.NotFoundError, match="OpenBLAS could not be loaded: /there/is/no/OpenBLAS"):
+        head.call("project", np.ones((4, WIDTH), np.float32))
+
+
+def test_without_openblas(tmp_path: Path) -> None:
+    (tmp_path / "shim.c").write_text(SHIM)
+    shim = tmp_path / "shim.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-w", tmp_path / "shim.c", "-o", shim, "-ldl"], check=True)
+    program = "import pathlib, sys, test_other_engines as t; t.without_openblas(pathlib.Path(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"LD_PRELOAD": str(shim), "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def torch_alone() -> None:
+    adapter = engine.Adapter("repcali", SITE)
+    adapter(torch.from_numpy(H), torch.from_numpy(MASK)).sum().backward()
+    assert "libSeam.so" in (maps := Path("/proc/self/maps").read_text()) and "libopenblas.so.0" not in maps
+
+
+def test_torch_needs_none() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import test_other_engines; test_other_engines.torch_alone()"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+    )
+    assert done.returncode == 0, done.stderr
