@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -281,8 +282,8 @@ DAMAGES: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "stranger": ({"colour": 1}, seamkit.FormatError, 'unknown key "colour"'),
     "option": ({"options": {"lamda": 1}}, seamkit.InvalidArgumentError, "adapter_config.json: .*unknown option"),
     "adapter": ({"adapter": "nothing"}, seamkit.NotFoundError, 'offers an adapter "nothing"'),
-    "type": ({"seam": 3}, seamkit.FormatError, '"seam" must be a string, found 3'),
-    "missing": ({"plugin": None}, seamkit.FormatError, '"plugin" is missing'),
+    "type": ({"seam": 3}, seamkit.FormatError, '"seam" must be a string, found an integer'),
+    "missing": ({"plugin": None}, seamkit.FormatError, '"plugin" must be an object, found null'),
     "peft": ({"peft_type": "LORA"}, seamkit.FormatError, "of PEFT"),
     "lengths": ({"prefix_length": [1, 2]}, seamkit.FormatError, "3 numbers of tokens"),
 }
@@ -313,13 +314,13 @@ def test_other_models_and_other_weights(
     seamkit.load(tmp_path / "adapter", opened("bart", tmp_path / "other"))
     assert "was trained on other weights" in caplog.text
     (tmp_path / "adapter/adapter_model.safetensors").write_bytes(b"nothing")
-    with pytest.raises(seamkit.FormatError, match="no safetensors file"):
+    with pytest.raises(seamkit.FormatError, match="is not a safetensors file"):
         seamkit.load(tmp_path / "adapter", opened("bart", folders["bart"]))
     with pytest.raises(seamkit.NotFoundError, match="no such folder"):
         seamkit.load(tmp_path / "nowhere", model)
 
 
-def test_saving_is_atomic(folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saving_is_atomic(folders: dict[str, Path], tmp_path: Path) -> None:
     adapter = seamkit.attach(opened("bart", folders["bart"]), "repcali")
     adapter.save(tmp_path / "adapter")
     before = sorted((each.name, each.read_bytes()) for each in (tmp_path / "adapter").iterdir())
@@ -329,14 +330,13 @@ def test_saving_is_atomic(folders: dict[str, Path], tmp_path: Path, monkeypatch:
         adapter.save(tmp_path / "adapter")
     with torch.no_grad():
         adapter.embedding.weight[0, 0] = 2
-    with monkeypatch.context() as patch:
-
-        def full(*_: Any, **__: Any) -> None:
-            raise OSError(28, "No space left on device")
-
-        patch.setattr("seamkit.torch.folder.save_file", full)
-        with pytest.raises(seamkit.FileError, match="No space left"):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
+    try:
+        with pytest.raises(seamkit.FileError, match="the file would exceed the size limit"):
             adapter.save(tmp_path / "adapter")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert sorted((each.name, each.read_bytes()) for each in (tmp_path / "adapter").iterdir()) == before
     adapter.save(tmp_path / "adapter")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["adapter"]

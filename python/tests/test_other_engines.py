@@ -3,7 +3,6 @@ without OpenBLAS, which only its own products need."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import subprocess
 import sys
@@ -142,7 +141,8 @@ def test_without_openblas(tmp_path: Path) -> None:
         [sys.executable, "-c", program, str(tmp_path)],
         capture_output=True,
         text=True,
-        env=os.environ | {"LD_PRELOAD": str(shim), "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+        env=os.environ
+        | {"LD_PRELOAD": str(shim), "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
     )
     assert done.returncode == 0, done.stderr
 

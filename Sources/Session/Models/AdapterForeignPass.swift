@@ -39,6 +39,9 @@ extension Adapter {
             throw SeamError(.invalidArgument, "a pass needs its context and its compute table, found NULL")
         }
         let ops = try bounded(table, atLeast: SEAM_OPS_SIZE_1_0, "seam_ops", code: .invalidArgument)
+        guard ops.rank != nil, ops.size != nil, ops.dtype != nil, ops.status != nil else {
+            throw SeamError(.invalidArgument, "the compute table must have rank, size, dtype and status, found NULL")
+        }
         let point = try point(of: io)
         let expected = (point.map { parameters.handles(ofPoint: $0) } ?? parameters.handles).count
         try require(
@@ -98,7 +101,8 @@ extension Adapter {
         guard fits, array != nil || found == 0 else {
             throw SeamError(
                 .invalidArgument,
-                "adapter \"\(factory.id)\" takes \(count) \(name), found \(fits ? "NULL" : "\(UInt(bitPattern: found))")")
+                "adapter \"\(factory.id)\" takes \(count) \(name), found \(fits ? "NULL" : "\(UInt(bitPattern: found))")"
+            )
         }
     }
 

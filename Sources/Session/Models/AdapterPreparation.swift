@@ -47,7 +47,9 @@ extension Adapter {
         try checkInputs(inputs.map(Optional.some))
         let examples = inputs[0].shape[0]
         let wrong =
-            labels.flatMap { $0.shape == [examples] && $0.dtype == .i32 ? nil : ("labels must be i32 [\(examples)]", $0) }
+            labels.flatMap {
+                $0.shape == [examples] && $0.dtype == .i32 ? nil : ("labels must be i32 [\(examples)]", $0)
+            }
             ?? emptyScores.flatMap {
                 $0.shape == [1, classes] && $0.dtype == .f32 ? nil : ("empty_scores must be f32 [1, \(classes)]", $0)
             }

@@ -11,6 +11,7 @@ from seamkit._native.adapter import Adapter
 from seamkit._native.handles import Handle, made
 from seamkit._native.library import Options, adapter_options, checked, library, taken_error, utf8
 from seamkit._native.runtime import Runtime
+from seamkit.texts import check_integer
 
 
 class DescribedModel(Handle):
@@ -44,6 +45,8 @@ class DescribedModel(Handle):
         has no such seam, and what the plugin fails with.
         """
         wanted = adapter_options(options, seam, frozen, classes, seed, score_kind)
+        for each in prefix_length:
+            check_integer(each, ctypes.c_int64, "the tokens of a prefix")
         wanted.prefix_length = type(wanted.prefix_length)(*prefix_length)
         if points is not None:
             names = [utf8(each) for each in points]

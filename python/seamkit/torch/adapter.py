@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 
 from seamkit import _declarations as c
-from seamkit import scores
 from seamkit._native import Adapter as NativeAdapter
 from seamkit._native.described import DescribedModel, forward
-from seamkit.errors import InvalidArgumentError, NotFoundError, SeamError, ShapeError
+from seamkit.errors import InvalidArgumentError, SeamError, ShapeError
 from seamkit.texts import check_integer
 from seamkit.torch import plugins, seams
 from seamkit.torch.checks import HALF

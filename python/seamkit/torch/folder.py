@@ -12,14 +12,7 @@ from transformers import AutoConfig
 
 from seamkit import _declarations as c
 from seamkit._native.described import DescribedModel, save_all
-from seamkit.errors import (
-    FormatError,
-    InvalidArgumentError,
-    NotFoundError,
-    NumericError,
-    SeamError,
-    UnsupportedError,
-)
+from seamkit.errors import FormatError, InvalidArgumentError, NotFoundError, NumericError, SeamError
 from seamkit.torch import plugins
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.attachment import attach_all, attached, check_same_shape, source_folder

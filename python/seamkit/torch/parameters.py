@@ -66,9 +66,7 @@ class Place:
                 "in all of them, and go on in one"
             )
         if tensor.is_meta:
-            raise UnsupportedError(
-                f'{owner} is not {done}: parameter "{self.name}" is on "meta" and has no values'
-            )
+            raise UnsupportedError(f'{owner} is not {done}: parameter "{self.name}" is on "meta" and has no values')
         return tensor.detach().to("cpu", torch.float32).contiguous()
 
     def write_back(self, owner: str, done: str) -> None:
