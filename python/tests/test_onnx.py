@@ -164,7 +164,9 @@ def test_prefixes(tmp_path: Path, name: str, gate: str) -> None:
                 for layer, pair in enumerate([] if numbers is None else numbers):
                     for kind, values in zip(("key", "value"), pair, strict=True):
                         wanted = values.detach().expand(batch, -1, -1, -1).numpy()
-                        assert np.array_equal(found.pop(attention.format(layer, kind)), wanted), "to the last bit"
+                        # What libSeam folds is summed in another order than torch sums.
+                        far = np.abs(found.pop(attention.format(layer, kind)) - wanted).max()
+                        assert far <= 2e-6 * np.abs(wanted).max()
             assert not found
 
 
@@ -501,7 +503,7 @@ def test_the_command_loads_plugins(tmp_path: Path) -> None:
     seamkit.attach(model, "onnx-command").save(tmp_path / "adapter")
     command = [sys.executable, "-m", "seamkit.onnx", tmp_path / "adapter", tmp_path / "adapter.onnx"]
     found = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
-    assert found.returncode == 1 and 'no plugin offers an adapter "onnx-command"' in found.stderr
+    assert found.returncode == 1 and 'needs the adapter "onnx-command"' in found.stderr
     subprocess.run([*command, "--plugin", library], check=True, env=environment())
     engine.attached(model)[0].export_onnx(tmp_path / "same.onnx")
     assert (tmp_path / "adapter.onnx").read_bytes() == (tmp_path / "same.onnx").read_bytes()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import json
-import math
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -18,12 +16,12 @@ from seamkit import _declarations as c
 from seamkit._native import Adapter as NativeAdapter
 from seamkit._native.described import DescribedModel, forward
 from seamkit.errors import InvalidArgumentError, SeamError, ShapeError
-from seamkit.texts import check_integer
 from seamkit.torch import plugins, seams
+from seamkit.torch.arguments import check_kinds, json_options, on_host
 from seamkit.torch.checks import HALF
 from seamkit.torch.parameters import Place
 from seamkit.torch.passes import Pass, Trace
-from seamkit.torch.plugins import Factory, factory
+from seamkit.torch.plugins import factory
 from seamkit.torch.site import NO_PREFIX, Site
 from seamkit.torch.table import OPS
 from seamkit.torch.visit import Visit
@@ -70,9 +68,9 @@ class Adapter(torch.nn.Module):
         points: Sequence[str] | None = None,
     ):
         super().__init__()
-        _check_kinds(site, options, classes, seed)
+        check_kinds(site, options, classes, seed)
         made = factory(id)
-        given = _options(made, options or {})
+        given = json_options(made, options or {})
         with plugins.lock, DescribedModel(plugins.runtime(), site.info()) as model:
             native = model.adapter(
                 id,
@@ -287,7 +285,7 @@ class Adapter(torch.nn.Module):
 
         Raises NotFoundError for an unknown method, with those there are, InvalidArgumentError for other arguments.
         """
-        given = [_on_host(each) if isinstance(each, Tensor) else each for each in arguments]
+        given = [on_host(each) if isinstance(each, Tensor) else each for each in arguments]
         with self._plugin:
             self._write_back("called")
             found = self._native.call(method, *given)
@@ -318,10 +316,10 @@ class Adapter(torch.nn.Module):
         if not self.starts_from_examples:
             return
         extra = {
-            name: None if each is None else _on_host(each)
+            name: None if each is None else on_host(each)
             for name, each in (("labels", labels), ("empty_scores", empty_scores))
         }
-        given = [_on_host(each) for each in inputs]
+        given = [on_host(each) for each in inputs]
         with self._plugin:
             self._write_back("prepared")
             self._native.prepare(*given, **extra)
@@ -397,42 +395,6 @@ class Adapter(torch.nn.Module):
         self.load_state_dict(values, assign=True)
         for name, each in self.named_parameters():
             each.requires_grad_(trained[name])
-
-
-def _check_kinds(site: Any, options: Any, classes: Any, seed: Any) -> None:
-    """Raises one sentence for a value of another kind, which libSeam would be given as garbage."""
-    for name, value, kind, wanted in (
-        ("site", site, Site, "a Site, such as Site.of(model)"),
-        ("classes", classes, int, "an integer"),
-        ("seed", seed, int, "an integer"),
-        ("options", options or {}, Mapping, "a mapping from names to values"),
-    ):
-        if not isinstance(value, kind):
-            raise InvalidArgumentError(f"{name} must be {wanted}, found {type(value).__name__}")
-
-
-def _options(made: Factory, given: Mapping[Any, Any]) -> dict[str, Any]:
-    """Options as JSON has them. Raises InvalidArgumentError for a value that it does not have."""
-    found = {str(name): list(value) if isinstance(value, range | tuple) else value for name, value in given.items()}
-    for name, value in found.items():
-        kind = made.options.get(name, "value of JSON")
-        if kind == "integer":
-            check_integer(value, ctypes.c_int64, f'adapter "{made.id}": option "{name}"')
-        try:
-            json.dumps(value)
-        except (TypeError, ValueError):
-            wanted, shown = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}", type(value).__name__
-        else:
-            if not isinstance(value, float) or math.isfinite(value):
-                continue
-            wanted, shown = "a finite number", json.dumps(value)
-        raise InvalidArgumentError(f'adapter "{made.id}": option "{name}" must be {wanted}, found {shown}')
-    return found
-
-
-def _on_host(tensor: Tensor) -> Any:
-    """As libSeam reads it, f32 or i32."""
-    return tensor.detach().to("cpu", torch.float32 if tensor.is_floating_point() else torch.int32).contiguous().numpy()
 
 
 def _placed(pass_: Pass, name: str, values: Sequence[Tensor | None]) -> list[int | None]:
