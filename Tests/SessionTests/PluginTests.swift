@@ -149,7 +149,7 @@ import Testing
     @Test func aFolderThatIsMissingIsAnError() throws {
         let scratch = try ScratchFolder()
         expectError(.notFound, "plugin search path", "nowhere\" is not a folder") {
-            Runtime().loadPlugins(searchPath: "\(scratch.path):\(scratch["nowhere"])")
+            try Runtime().loadPlugins(searchPath: "\(scratch.path):\(scratch["nowhere"])")
         }
     }
 
