@@ -235,32 +235,43 @@ SEAM_API seam_status seam_adapter_call(seam_adapter *adapter, const char *method
 SEAM_API seam_status seam_session_create(seam_backbone *backbone, seam_session **out, seam_error **error);
 SEAM_API void seam_session_release(seam_session *session);
 
-/* position: among the attached adapters, which run in that order; -1: last. */
-SEAM_API seam_status seam_session_attach(seam_session *session, seam_adapter *adapter, int32_t position,
-                                         seam_error **error);
-/* Makes an adapter for the place behind those attached and attaches it there: seam_adapter_create and
+/* Adapters are attached to a route of the session: a chain of adapters under a name, and each row of a batch takes one
+ * (seam_batch.routes). `route` is nullable, here and below: the default route, which rows take that name none. Names have 1
+ * to 100 characters. A route is there as long as an adapter is attached to it; one adapter may be attached to several.
+ * Training is that of the default route. */
+/* position: among the adapters of the route, which run in that order; -1: last. */
+SEAM_API seam_status seam_session_attach(seam_session *session, const char *route, seam_adapter *adapter,
+                                         int32_t position, seam_error **error);
+/* Makes an adapter for the place behind those of the route and attaches it there: seam_adapter_create and
  * seam_session_attach in one, and the way for an adapter that depends on those before it, such as a gate on the tokens
  * of a prefix. On decoder.output of an encoder-only backbone it is the head of a classification, with the text's pooled
  * vector as its hidden. options nullable. out nullable; *out is owned by the caller. */
-SEAM_API seam_status seam_session_add(seam_session *session, const char *id, const seam_adapter_options *options,
-                                      seam_adapter **out, seam_error **error);
-/* Reads a folder of saved adapters, one or several, and attaches them behind those attached, in the order in which they
+SEAM_API seam_status seam_session_add(seam_session *session, const char *route, const char *id,
+                                      const seam_adapter_options *options, seam_adapter **out, seam_error **error);
+/* Reads a folder of saved adapters, one or several, and attaches them behind those of the route, in the order in which they
  * were. All or none. seam_session_adapter gives them. */
-SEAM_API seam_status seam_session_load(seam_session *session, const char *path, seam_error **error);
-/* Writes the attached adapters as one folder, that seam_session_load reads; the rest is as for seam_adapter_save. */
-SEAM_API seam_status seam_session_save(seam_session *session, const char *path, const char *backbone_path,
-                                       const char *notes, seam_error **error);
-/* The attached adapters, in the order in which they run. *out is owned by the caller. */
-SEAM_API size_t seam_session_adapter_count(seam_session *session);
-SEAM_API seam_status seam_session_adapter(seam_session *session, size_t index, seam_adapter **out, seam_error **error);
+SEAM_API seam_status seam_session_load(seam_session *session, const char *route, const char *path, seam_error **error);
+/* Writes the adapters of the route as one folder, that seam_session_load reads; the rest is as for seam_adapter_save. */
+SEAM_API seam_status seam_session_save(seam_session *session, const char *route, const char *path,
+                                       const char *backbone_path, const char *notes, seam_error **error);
+/* The adapters of the route, in the order in which they run; 0 for a route that is not there. *out is owned by the caller. */
+SEAM_API size_t seam_session_adapter_count(seam_session *session, const char *route);
+SEAM_API seam_status seam_session_adapter(seam_session *session, const char *route, size_t index, seam_adapter **out,
+                                          seam_error **error);
 /* SEAM_INVALID_ARGUMENT while another adapter weights the tokens of its prefix: detach that one first. */
-SEAM_API seam_status seam_session_detach(seam_session *session, seam_adapter *adapter, seam_error **error);
-SEAM_API seam_status seam_session_move(seam_session *session, seam_adapter *adapter, int32_t position,
-                                       seam_error **error);
+SEAM_API seam_status seam_session_detach(seam_session *session, const char *route, seam_adapter *adapter,
+                                         seam_error **error);
+SEAM_API seam_status seam_session_move(seam_session *session, const char *route, seam_adapter *adapter,
+                                       int32_t position, seam_error **error);
+/* Detaches all adapters of a route at once. SEAM_NOT_FOUND where there is none of that name. */
+SEAM_API seam_status seam_session_remove_route(seam_session *session, const char *route, seam_error **error);
+/* The routes with a name, in the order in which they came. The name is borrowed until routes change. NULL out of range. */
+SEAM_API size_t seam_session_route_count(seam_session *session);
+SEAM_API const char *seam_session_route(seam_session *session, size_t index);
 /* Computes an attached adapter on projections into the backbone's weights, once, for this session alone: its passes then
  * cost what the backbone's cost. The weights that it changes are copied as f32. SEAM_UNSUPPORTED for an adapter that is not
  * linear in the weights, SEAM_INVALID_ARGUMENT where another adapter on the same points runs before it, or reads an
- * input that it changes. Training, saving and detaching need it unmerged. Values that the adapter or, in another session,
+ * input that it changes, or the session has routes with a name. Training, saving and detaching need it unmerged. Values that the adapter or, in another session,
  * the backbone gets afterwards are not seen until it is unmerged and merged again. */
 SEAM_API seam_status seam_session_merge(seam_session *session, seam_adapter *adapter, seam_error **error);
 /* The backbone's own weights again, bit for bit. */
@@ -281,6 +292,10 @@ typedef struct seam_batch {
                                      * first; encoder-only backbones */
   const int32_t *classes;           /* [batch], from 0: training and scoring are then those of a classification by the
                                      * attached adapters on decoder.output; nullable; target_length must be 0 */
+  const char *const *routes;        /* [batch], the route of each row; NULL, also for a row: the default route */
+  const float
+      *input_features; /* [batch, source_length, feature_width of the backbone], in the place of input_ids, for a
+                                     * backbone whose sources are features; else NULL */
 } seam_batch;
 
 /* What leaves the encoder.output seam, adapters applied: *hidden [batch, source_length, d_model] f32, owned by the
