@@ -12,8 +12,8 @@ final class SessionStepper: DecoderStepper {
     /// Owned here, since the context is reset at every step. Nil without an encoder.
     private var encoderHidden: Tensor?
     private var encoderMask: Tensor?
-    /// What stands before the tokens; given as `encoderHidden` is.
-    private let prefix: Prefix
+    /// What stands before the tokens, computed once and given to every step.
+    private var prefix: Prefix
     /// The prompts of a decoder-only backbone, until the first step has read them.
     private var prompts: Batch?
     /// Of the target's own tokens, [rows, seen]; nil while no row has padding.
@@ -50,8 +50,8 @@ final class SessionStepper: DecoderStepper {
             encoderHidden = try session.adapt(context, hidden: hidden, mask: mask, training: false)
             encoderMask = mask
         }
-        let length = prefix.lengths[PrefixAttention.decoder.rawValue] + promptLength + capacity
-        state = try session.backbone.makeState(session.pass(context), batch: batch.count, capacity: length)
+        state = try session.backbone.makeState(
+            session.pass(context), batch: batch.count, capacity: promptLength + capacity)
         histories = state == nil ? [[Int32]](repeating: [], count: batch.count) : []
     }
 
@@ -81,7 +81,8 @@ final class SessionStepper: DecoderStepper {
         let marks = (0..<rows).flatMap { _ in (0..<length).map { Int32($0 < before ? 0 : 1) } }
         input.generated = context.retain(try context.constant(marks, shape))
         input.encoderMask = encoderMask
-        if state == nil || isFirst { (input.encoderHidden, input.prefix) = (encoderHidden, prefix) }
+        input.prefix = prefix
+        if state == nil || isFirst { input.encoderHidden = encoderHidden }
         if let mask {
             input.mask = mask
             let positions = counts.flatMap { count in (0..<Int32(length)).map { max(count - Int32(length) + $0, 0) } }
@@ -111,6 +112,7 @@ final class SessionStepper: DecoderStepper {
         func selected(_ x: Tensor?) throws -> Tensor? {
             try x.map { try context.indexSelect($0, axis: 0, index: index) }
         }
+        prefix = prefix.selecting(rows: rows)
         encoderMask = try selected(encoderMask)
         mask = try selected(mask)
         if !counts.isEmpty { counts = rows.map { counts[Int($0)] } }
