@@ -84,10 +84,19 @@ struct Prefix {
         records[attention.rawValue]?.pointer
     }
 
-    /// New row i takes the route of old row `rows[i]`.
+    /// New row i takes the route of old row `rows[i]`. Routes that no row takes any more are let go.
     func selecting(rows selected: [Int32]) -> Prefix {
         guard let rows else { return self }
-        return Prefix(routes: routes, rows: selected.map { rows[Int($0)] })
+        let taken = selected.map { rows[Int($0)] }
+        let kept = routes.indices.filter { taken.contains(Int32($0)) }
+        let places = Dictionary(uniqueKeysWithValues: kept.enumerated().map { (Int32($1), Int32($0)) })
+        return Prefix(routes: kept.map { routes[$0] }, rows: taken.map { places[$0]! })
+    }
+
+    /// The rows of another pass of the same session behind those of this one.
+    func followed(by other: Prefix) -> Prefix {
+        guard let rows, let others = other.rows else { return self }
+        return Prefix(routes: routes + other.routes, rows: rows + others.map { $0 + Int32(routes.count) })
     }
 }
 

@@ -315,7 +315,20 @@ public final class Session {
         let info = backbone.info
         try info.requireDecoder()
         let prompts = info.architecture == .decoderOnly ? batch.texts : nil
-        let longest = prompts?.map(\.count).max() ?? 0
+        let options = try fitted(options, behind: prompts?.map(\.count).max())
+        try options.requireMemory(batch: batch.count, vocabularySize: info.vocabSize)
+        let capacity = try prompts?.map { try options.limit(behind: $0.count) }.max() ?? options.maxNewTokens
+        let stepper = try SessionStepper(session: self, batch: batch, capacity: capacity)
+        return try Generation.generate(
+            stepper: stepper, batch: batch.count, options: options, prompts: prompts, progress: progress)
+    }
+
+    /// Options whose new tokens fit into the backbone's positions.
+    /// - Parameter prompt: tokens of the longest; nil in an encoder-decoder.
+    /// - Throws: `.invalidArgument` where they do not fit and say so, or name other values that cannot be.
+    func fitted(_ options: GenerationOptions, behind prompt: Int?) throws -> GenerationOptions {
+        let info = backbone.info
+        let longest = prompt ?? 0
         let prefix =
             info.maxPrefixLength[PrefixAttention.decoder.rawValue] > 0
             ? prefixLength[PrefixAttention.decoder.rawValue] : 0
@@ -329,7 +342,7 @@ public final class Session {
                 options.maxNewTokens = min(options.maxNewTokens, positions - longest)
             }
         }
-        if prompts == nil, let length = options.maxLength, length <= 1 {
+        if prompt == nil, let length = options.maxLength, length <= 1 {
             throw SeamError(
                 .invalidArgument,
                 "max_length, which counts the start token, is \(length): there is no room for new ones; set max_new_tokens"
@@ -337,11 +350,7 @@ public final class Session {
         }
         // Before the backbone makes room for what will be generated.
         try options.validate(vocabularySize: info.vocabSize)
-        try options.requireMemory(batch: batch.count, vocabularySize: info.vocabSize)
-        let capacity = try prompts?.map { try options.limit(behind: $0.count) }.max() ?? options.maxNewTokens
-        let stepper = try SessionStepper(session: self, batch: batch, capacity: capacity)
-        return try Generation.generate(
-            stepper: stepper, batch: batch.count, options: options, prompts: prompts, progress: progress)
+        return options
     }
 
     /// Throws `.invalidArgument` where the new tokens do not fit behind the longest prompt.
