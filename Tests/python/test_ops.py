@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from op_cases import CASES, Case, Operand, normal
+from op_cases import CASES, Case, Operand, normal, prefix
 from seam_abi import Array, Half, SeamError, c, constant, handles, lend, lent_count
 from seam_objects import Pass, Runtime, integers, sizes
 
@@ -210,6 +210,14 @@ def failure(pass_: Pass) -> str:
     return caught.value.message
 
 
+def behind(p: Pass, given: Any, biases: Any = None, **members: Any) -> Any:
+    """Two rows of three queries of two heads of keys of one, behind a prefix whose struct has these members."""
+    for name, value in members.items():
+        setattr(given.contents, name, value)
+    query, own = p.constant(normal(2, 2, 3, 4)), p.constant(normal(2, 1, 5, 4))
+    return p.op("attention_with_prefix", query, own, own, given, biases, None, None, 1.0, 0)
+
+
 WRONG: dict[str, tuple[Callable[[Pass, Any, Any], Any], list[str]]] = {
     "add": (lambda p, x, i: p.op("add", x, p.constant(normal(4))), ["add", "[2, 3]", "[4]"]),
     "add dtypes": (lambda p, x, i: p.op("add", x, i), ["add", "i32"]),
@@ -239,6 +247,52 @@ WRONG: dict[str, tuple[Callable[[Pass, Any, Any], Any], list[str]]] = {
     "negative size": (lambda p, x, i: p.op("full", 0.0, 0, sizes([-2]), 1), ["full", "-2"]),
     "layer_norm": (lambda p, x, i: p.op("layer_norm", x, p.constant(normal(2)), None, 1e-5), ["layer_norm", "[2]"]),
     "attention": (lambda p, x, i: p.op("attention", x, x, x, None, None, 1.0, 0), ["attention"]),
+    "a prefix of another shape": (
+        lambda p, x, i: behind(p, prefix([p.constant(normal(2, 1, 3, 5))])),
+        ["attention_with_prefix: keys_values of route 0", "[2, 1, prefix, 4]", "[2, 1, 3, 5]"],
+    ),
+    "a prefix of another rank": (
+        lambda p, x, i: behind(p, prefix([x])),
+        ["attention_with_prefix: keys_values of route 0", "[2, 3]"],
+    ),
+    "no routes": (lambda p, x, i: behind(p, prefix([])), ["attention_with_prefix", "one route or more, found 0"]),
+    "routes of other rows": (
+        lambda p, x, i: behind(p, prefix([None], [0, 0, 0])),
+        ["attention_with_prefix", "each of the 2 rows, found 3"],
+    ),
+    "a route that is not there": (
+        lambda p, x, i: behind(p, prefix([None, None], [0, 2])),
+        ["attention_with_prefix", "the route of row 1 must be 0 ... 1, found 2"],
+    ),
+    "a negative route": (
+        lambda p, x, i: behind(p, prefix([None, None], [-1, 0])),
+        ["attention_with_prefix", "the route of row 0 must be 0 ... 1, found -1"],
+    ),
+    "a prefix that is NULL": (lambda p, x, i: behind(p, None), ["attention_with_prefix: the prefix is NULL"]),
+    "a short seam_prefix": (
+        lambda p, x, i: behind(p, prefix([None]), struct_size=24),
+        ["struct_size of the seam_prefix of attention_with_prefix must be at least 32, found 24"],
+    ),
+    "keys_values that are NULL": (
+        lambda p, x, i: behind(p, prefix([None]), keys_values=None),
+        ["attention_with_prefix: the prefix has 1 routes and gives NULL for keys_values"],
+    ),
+    "routes that are NULL": (
+        lambda p, x, i: behind(p, prefix([None]), row_count=2),
+        ["attention_with_prefix: the prefix has 2 rows and gives NULL for routes"],
+    ),
+    "too many routes": (
+        lambda p, x, i: behind(p, prefix([None]), route_count=(1 << 32) - 1),
+        ["attention_with_prefix: the number of routes must be at most 1048576, found 4294967295"],
+    ),
+    "too many rows": (
+        lambda p, x, i: behind(p, prefix([None], [0, 0]), row_count=(1 << 64) - 1),
+        ["attention_with_prefix: the number of rows must be at most 1048576, found 18446744073709551615"],
+    ),
+    "a bias of a prefix": (
+        lambda p, x, i: behind(p, prefix([p.constant(normal(2, 1, 3, 4))]), handles([x])),
+        ["attention_with_prefix: prefix_biases of route 0", "[2, 3]", "[2, 2, 3, 3]"],
+    ),
     "rotary": (lambda p, x, i: p.op("rotary", x, x, x), ["rotary", "[2, 3]"]),
     "rotary sine": (
         lambda p, x, i: p.op(
