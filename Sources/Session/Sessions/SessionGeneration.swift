@@ -1,0 +1,70 @@
+import Engine
+import Generation
+import Support
+
+extension Session {
+    /// The model's own settings of a generation (`GenerationDefaults`).
+    /// - Parameter ignoresFile: take nothing of them but the token ids, and the defaults of Hugging Face for the rest.
+    public func defaultGenerationOptions(ignoresFile: Bool = false) throws -> GenerationOptions {
+        try GenerationDefaults.options(for: backbone, ignoresFile: ignoresFile)
+    }
+
+    /// Generates targets for the sources of a batch; for a decoder-only backbone, continuations of them.
+    /// - Parameter progress: called before every step and after the last; false stops with `.cancelled`.
+    public func generate(
+        _ batch: Batch, options: GenerationOptions, progress: (GenerationProgress) -> Bool = { _ in true }
+    ) throws -> [[GeneratedSequence]] {
+        let info = backbone.info
+        try info.requireDecoder()
+        let prompts = info.architecture == .decoderOnly ? batch.texts : nil
+        let longest = prompts?.map(\.count).max() ?? 0
+        let prefix =
+            info.maxPrefixLength[PrefixAttention.decoder.rawValue] > 0
+            ? prefixLength[PrefixAttention.decoder.rawValue] : 0
+        var options = options
+        if info.maxTargetPositions > 0 {
+            let positions = info.maxTargetPositions - prefix
+            try checkRoom(positions, prefix: prefix, prompt: longest, options)
+            // Both count from the beginning of the prompt; the model's own length may be that of all its positions.
+            options.maxLength = options.maxLength.map { min($0, positions) }
+            if options.maxLength == nil, options.fitsRoom {
+                options.maxNewTokens = min(options.maxNewTokens, positions - longest)
+            }
+        }
+        if prompts == nil, let length = options.maxLength, length <= 1 {
+            throw SeamError(
+                .invalidArgument,
+                "max_length, which counts the start token, is \(length): there is no room for new ones; set max_new_tokens"
+            )
+        }
+        // Before the backbone makes room for what will be generated.
+        try options.validate(vocabularySize: info.vocabSize)
+        try options.requireMemory(batch: batch.count, vocabularySize: info.vocabSize)
+        let capacity = try prompts?.map { try options.limit(behind: $0.count) }.max() ?? options.maxNewTokens
+        let stepper = try SessionStepper(session: self, batch: batch, capacity: capacity)
+        return try Generation.generate(
+            stepper: stepper, batch: batch.count, options: options, prompts: prompts, progress: progress)
+    }
+
+    /// Throws `.invalidArgument` where the new tokens do not fit behind the longest prompt.
+    private func checkRoom(_ positions: Int, prefix: Int, prompt: Int, _ options: GenerationOptions) throws {
+        let total = backbone.info.maxTargetPositions
+        guard positions > prompt else {
+            let taken = [
+                prompt > 0 ? "the longest prompt takes \(prompt)" : nil, prefix > 0 ? "the prefix \(prefix)" : nil,
+            ]
+            throw SeamError(
+                .invalidArgument,
+                "there is no room for new tokens: of the backbone's \(total) positions "
+                    + "\(taken.compactMap { $0 }.joined(separator: " and ")); shorten the prompt")
+        }
+        guard options.maxLength == nil, !options.fitsRoom, options.maxNewTokens > positions - prompt else { return }
+        let limit = positions - prompt
+        let taken = [prefix > 0 ? "the prefix" : nil, prompt > 0 ? "the prompts" : nil].compactMap { $0 }
+        let room =
+            taken.isEmpty
+            ? "the backbone's \(limit) target positions"
+            : "\(limit) positions, which \(taken.joined(separator: " and ")) leave\(taken.count == 1 && prefix > 0 ? "s" : "") of the backbone's \(total)"
+        throw SeamError(.invalidArgument, "max_new_tokens must be at most \(room), found \(options.maxNewTokens)")
+    }
+}
