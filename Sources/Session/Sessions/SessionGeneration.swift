@@ -17,18 +17,17 @@ extension Session {
         let info = backbone.info
         try info.requireDecoder()
         let prompts = info.architecture == .decoderOnly ? batch.texts : nil
-        let longest = prompts?.map(\.count).max() ?? 0
-        let prefix =
-            info.maxPrefixLength[PrefixAttention.decoder.rawValue] > 0
-            ? prefixLength[PrefixAttention.decoder.rawValue] : 0
+        let rooms = info.maxTargetPositions > 0 ? try rooms(batch, prompts: prompts) : nil
         var options = options
-        if info.maxTargetPositions > 0 {
-            let positions = info.maxTargetPositions - prefix
-            try checkRoom(positions, prefix: prefix, prompt: longest, options)
+        if let rooms {
+            // What has the least room is refused first.
+            let tightest = rooms.min { $0.positions - $0.prompt < $1.positions - $1.prompt }!
+            try checkRoom(tightest, options)
+            let most = rooms.map(\.positions).max()!
             // Both count from the beginning of the prompt; the model's own length may be that of all its positions.
-            options.maxLength = options.maxLength.map { min($0, positions) }
+            options.maxLength = options.maxLength.map { min($0, most) }
             if options.maxLength == nil, options.fitsRoom {
-                options.maxNewTokens = min(options.maxNewTokens, positions - longest)
+                options.maxNewTokens = min(options.maxNewTokens, rooms.map { $0.positions - $0.prompt }.max()!)
             }
         }
         if prompts == nil, let length = options.maxLength, length <= 1 {
@@ -40,14 +39,43 @@ extension Session {
         // Before the backbone makes room for what will be generated.
         try options.validate(vocabularySize: info.vocabSize)
         try options.requireMemory(batch: batch.count, vocabularySize: info.vocabSize)
+        let limits = rooms?.enumerated().map { row, room in
+            // A length counts the row's own context, which is the start token without a prompt.
+            let taken = options.maxLength == nil ? room.prompt : prompts?[row].count ?? 1
+            return max(room.positions - taken, 1)
+        }
         let capacity = try prompts?.map { try options.limit(behind: $0.count) }.max() ?? options.maxNewTokens
         let stepper = try SessionStepper(session: self, batch: batch, capacity: capacity)
         return try Generation.generate(
-            stepper: stepper, batch: batch.count, options: options, prompts: prompts, progress: progress)
+            stepper: stepper, batch: batch.count, options: options, prompts: prompts, limits: limits,
+            progress: progress)
+    }
+
+    /// The positions that a row has for its text.
+    private struct Room {
+        /// Those that the prefix of its route leaves.
+        let positions: Int
+        /// Those of that prefix.
+        let prefix: Int
+        /// Those of the longest prompt on its route; 0 without prompts.
+        let prompt: Int
+    }
+
+    private func rooms(_ batch: Batch, prompts: [[Int32]]?) throws -> [Room] {
+        let routes = try routeIndices(of: batch)
+        var longest: [Int: Int] = [:]
+        for (route, prompt) in zip(routes, prompts ?? []) { longest[route] = max(longest[route] ?? 0, prompt.count) }
+        let attention = PrefixAttention.decoder.rawValue
+        return routes.map { route in
+            let prefix = backbone.info.maxPrefixLength[attention] > 0 ? chains[route].prefixLength[attention] : 0
+            return Room(
+                positions: backbone.info.maxTargetPositions - prefix, prefix: prefix, prompt: longest[route] ?? 0)
+        }
     }
 
     /// Throws `.invalidArgument` where the new tokens do not fit behind the longest prompt.
-    private func checkRoom(_ positions: Int, prefix: Int, prompt: Int, _ options: GenerationOptions) throws {
+    private func checkRoom(_ room: Room, _ options: GenerationOptions) throws {
+        let (positions, prefix, prompt) = (room.positions, room.prefix, room.prompt)
         let total = backbone.info.maxTargetPositions
         guard positions > prompt else {
             let taken = [
