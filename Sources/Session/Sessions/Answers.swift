@@ -58,7 +58,7 @@ extension Session {
         // The rows are one while they run the tokens that they share.
         let shared = RowOrder(routes: own.rows.routes)
         let learned = try self.prefix(context, shared, training: false)
-        let capacity = learned.lengths[PrefixAttention.decoder.rawValue] + prefix.count + batch.sourceLength
+        let capacity = prefix.count + batch.sourceLength
         guard sharesPrefixes, !prefix.isEmpty, !batch.hasPaddingBeforeTokens,
             let state = try backbone.makeState(pass(context), batch: 1, capacity: capacity)
         else {
@@ -68,7 +68,8 @@ extension Session {
         _ = try backbone.decodeHidden(
             pass(context, rows: shared), DecoderInput(ids: first, prefix: learned), state: state)
         try state.select(pass(context), rows: [Int32](repeating: 0, count: batch.count))
-        let input = try continuation(context, own)
+        var input = try continuation(context, own)
+        input.prefix = learned
         let states = try backbone.decodeHidden(pass(context, rows: own.rows), input, state: state)
         return try answers(context, states, positions)
     }

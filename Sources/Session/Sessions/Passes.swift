@@ -23,7 +23,7 @@ extension Session {
         let types = try own.batch.tokenTypeIDs.map { context.retain(try context.constant($0, shape)) }
         return try backbone.encode(
             pass(context, rows: own.rows, training: training), inputIDs: ids, mask: try mask(context, own.batch),
-            tokenTypes: types, prefix: prefix[.encoder])
+            tokenTypes: types, prefix: prefix)
     }
 
     private var queriesOnly: SeamError {
