@@ -192,6 +192,25 @@ def test_numbers_of_a_site(backbone: seamkit.Backbone) -> None:
         assert str(torches.value) == str(native.value)
 
 
+# ---- Scopes of a pass
+
+
+def test_scopes_that_are_not_matched(backbone: seamkit.Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    native, other = backbone.classifier("test-hostile", 2), Adapter("test-hostile", site(backbone), classes=2)
+    features = torch.tensor(SCORES), torch.tensor(HIDDEN)
+    monkeypatch.setenv("SEAM_HOSTILE", "end of no scope")
+    with pytest.raises(seamkit.PluginError, match="scope_end: there is no open scope") as refused:
+        native.classify(SCORES, HIDDEN)
+    with pytest.raises(seamkit.PluginError) as torches:
+        class_scores([other], *features)
+    assert str(torches.value) == str(refused.value) and "org.seamkit.test.hostile" in str(refused.value)
+    with pytest.raises(seamkit.PluginError, match="scope_end: there is no open scope"):
+        native.call("first")
+    monkeypatch.setenv("SEAM_HOSTILE", "scope left open")
+    np.testing.assert_array_equal(native.classify(SCORES, HIDDEN), SCORES)
+    np.testing.assert_array_equal(class_scores([other], *features).numpy(), SCORES)
+
+
 # ---- Adapters that `prepare` alone fits
 
 SCORES = np.array([[3, 1], [2, 1], [4, 3], [1, 2]], np.float32)
