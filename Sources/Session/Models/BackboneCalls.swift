@@ -44,7 +44,7 @@ extension Backbone {
         io.input_ids = inputIDs.handle
         io.attention_mask = mask.handle
         io.token_type_ids = tokenTypes?.handle
-        io.prefix = prefix?.handle
+        if prefix != nil { throw SeamError(.unsupported, "prefixes are not handed to the backbone yet") }
         try during(pass, .encoder) { own, visitor in
             io.visitor = visitor
             table.encode(instance, own, &io)
@@ -83,8 +83,9 @@ extension Backbone {
         io.encoder_attention_mask = input.encoderMask?.handle
         io.attention_mask = input.mask?.handle
         io.position_ids = input.positions?.handle
-        io.prefix = input.prefix[.decoder]?.handle
-        io.cross_prefix = input.prefix[.cross]?.handle
+        if input.prefix[.decoder] != nil || input.prefix[.cross] != nil {
+            throw SeamError(.unsupported, "prefixes are not handed to the backbone yet")
+        }
         io.hidden_only = hiddenOnly ? 1 : 0
         io.state = state?.pointer
         // A state that has seen tokens has what the encoder gave, and the projections of that are not made again.
