@@ -223,7 +223,7 @@ public final class Context {
         let outer = scopeFloor
         scopeFloor = scopes.count
         defer {
-            scopes.removeLast(max(scopes.count - scopeFloor, 0))
+            scopes.removeLast(Swift.max(scopes.count - scopeFloor, 0))
             scopeFloor = outer
         }
         return try body()

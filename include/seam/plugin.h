@@ -430,7 +430,9 @@ typedef struct seam_backbone_info {
   const seam_point *const *points;                   /* at most 2^16; traced backbones */
   size_t point_count;
   /* Where sources are not tokens but features (sound, patches of an image): the numbers of a frame, and how many frames are
-   * one position of the hidden states, 1 or more; 0 and 0: sources are token ids. */
+   * one position of the hidden states, 1 or more; 0 and 0: sources are token ids. Positions, also max_source_positions, are
+   * those of the hidden states; of the frames' mask the first of each group is theirs, at encoder.output, in
+   * cross-attention and for pool. */
   int64_t feature_width;
   int64_t feature_stride;
 } seam_backbone_info;

@@ -35,13 +35,14 @@ struct BackbonePass {
 
 // The functions of a backbone's table, each with its outputs checked.
 extension Backbone {
-    /// Source tokens to hidden states [batch, source, d_model].
-    func encode(_ pass: BackbonePass, inputIDs: Tensor, mask: Tensor, tokenTypes: Tensor? = nil, prefix: Tensor?) throws
+    /// Source tokens or features, one of them, to hidden states [batch, positions, d_model].
+    func encode(_ pass: BackbonePass, inputIDs: Tensor?, features: Tensor? = nil, mask: Tensor, tokenTypes: Tensor? = nil, prefix: Tensor?) throws
         -> Tensor
     {
         var io = seam_encode()
         io.struct_size = UInt32(MemoryLayout<seam_encode>.size)
-        io.input_ids = inputIDs.handle
+        io.input_ids = inputIDs?.handle
+        io.input_features = features?.handle
         io.attention_mask = mask.handle
         io.token_type_ids = tokenTypes?.handle
         if prefix != nil { throw SeamError(.unsupported, "prefixes are not handed to the backbone yet") }
@@ -49,7 +50,7 @@ extension Backbone {
             io.visitor = visitor
             table.encode(instance, own, &io)
         }
-        return try output(io.hidden, "encode", "hidden", [inputIDs.shape[0], inputIDs.shape[1], info.dModel])
+        return try output(io.hidden, "encode", "hidden", [mask.shape[0], info.positions(ofSource: mask.shape[1]), info.dModel])
     }
 
     /// Target tokens, over an encoder's hidden states where there is an encoder, to the hidden states

@@ -37,6 +37,8 @@ public final class BackboneInfoRecord {
         record.eos_token_count = info.eosTokens.count
         store(info.prefixLayers, in: &record.prefix_layers)
         store(info.maxPrefixLength, in: &record.max_prefix_length)
+        record.feature_width = Int64(info.featureWidth)
+        record.feature_stride = Int64(info.featureStride)
         record.points = memory.copy(
             info.points.map { UnsafePointer<seam_point>?(memory.copy([Self.point($0, memory)])!) })
         record.point_count = info.points.count

@@ -19,7 +19,7 @@ extension Session {
     public func answers(_ context: Context, _ batch: Batch, at positions: [Int]?) throws -> Answers {
         guard let positions else { return Answers(hidden: try pool(context, batch), logits: nil) }
         let input = try decoderInput(context, batch)
-        let length = input?.ids.shape[1] ?? batch.sourceLength
+        let length = input?.ids.shape[1] ?? batch.positionCount
         guard positions.count == batch.count, positions.allSatisfy({ $0 >= 0 && $0 < length }) else {
             throw SeamError(
                 .invalidArgument,

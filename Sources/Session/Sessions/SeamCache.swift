@@ -40,7 +40,7 @@ public final class SeamCache {
             let hidden = try context.contiguous(try session.encode(context, part))
             encodedCount += missing.count
             for (index, row) in missing.enumerated() {
-                let length = batch.sourceLength(row: row)
+                let length = batch.positionCount(row: row)
                 let kept = try context.copied(
                     try context.slice(
                         try context.slice(hidden, axis: 0, start: index, length: 1), axis: 1, start: 0, length: length))
@@ -53,11 +53,12 @@ public final class SeamCache {
             }
         }
         let context = session.makeContext(recordsGradients: false)
-        let result = try context.full(0, .f32, [batch.count, batch.sourceLength, width])
+        let length = batch.positionCount
+        let result = try context.full(0, .f32, [batch.count, length, width])
         let target = result.baseAddress.assumingMemoryBound(to: Float.self)
         for (row, example) in examples.enumerated() {
             let source = fresh[row] ?? rows[example]!
-            (target + row * batch.sourceLength * width).update(
+            (target + row * length * width).update(
                 from: source.baseAddress.assumingMemoryBound(to: Float.self), count: source.elementCount)
         }
         return result
@@ -65,19 +66,21 @@ public final class SeamCache {
 }
 
 extension Batch {
-    /// The number of positions up to the last token of a row.
-    func sourceLength(row: Int) -> Int {
-        let mask = attentionMask[row * sourceLength..<(row + 1) * sourceLength]
+    /// The number of positions of hidden states up to the last one of a row that counts.
+    func positionCount(row: Int) -> Int {
+        let mask = positionMask[row * positionCount..<(row + 1) * positionCount]
         return (mask.lastIndex(of: 1) ?? mask.startIndex) - mask.startIndex + 1
     }
 
     /// The sources of some rows, without targets.
     func selecting(rows: [Int], info: BackboneInfo) throws -> Batch {
-        func pick(_ values: [Int32]) -> [Int32] {
-            rows.flatMap { values[$0 * sourceLength..<($0 + 1) * sourceLength] }
+        func pick<Value>(_ values: [Value], width: Int = 1) -> [Value]? {
+            let size = sourceLength * width
+            return values.isEmpty ? nil : rows.flatMap { values[$0 * size..<($0 + 1) * size] }
         }
         return try Batch(
-            count: rows.count, sourceLength: sourceLength, inputIDs: pick(inputIDs), attentionMask: pick(attentionMask),
+            count: rows.count, sourceLength: sourceLength, inputIDs: pick(inputIDs),
+            inputFeatures: pick(inputFeatures, width: info.featureWidth), attentionMask: pick(attentionMask),
             info: info)
     }
 }

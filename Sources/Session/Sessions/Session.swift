@@ -175,10 +175,14 @@ public final class Session {
         }
         guard backbone.info.architecture != .text else { throw queriesOnly }
         let shape: Shape = [batch.count, batch.sourceLength]
-        let ids = context.retain(try context.constant(batch.inputIDs, shape))
+        let isOfTokens = batch.inputFeatures.isEmpty
+        let ids = isOfTokens ? context.retain(try context.constant(batch.inputIDs, shape)) : nil
+        let frames = [batch.count, batch.sourceLength, backbone.info.featureWidth] as Shape
+        let features = isOfTokens ? nil : context.retain(try context.constant(batch.inputFeatures, frames))
         let types = try batch.tokenTypeIDs.map { context.retain(try context.constant($0, shape)) }
         return try backbone.encode(
-            pass(context, training: training), inputIDs: ids, mask: try mask(context, batch), tokenTypes: types,
+            pass(context, training: training), inputIDs: ids, features: features,
+            mask: context.retain(try context.constant(batch.attentionMask, shape)), tokenTypes: types,
             prefix: prefix[.encoder])
     }
 
@@ -186,8 +190,9 @@ public final class Session {
         SeamError(.unsupported, "backbone \"\(backbone.factory.id)\" reads text and answers queries only")
     }
 
-    private func mask(_ context: Context, _ batch: Batch) throws -> Tensor {
-        context.retain(try context.constant(batch.attentionMask, [batch.count, batch.sourceLength]))
+    /// Which positions of the source's hidden states count, [batch, positions]; without an encoder which tokens.
+    func mask(_ context: Context, _ batch: Batch) throws -> Tensor {
+        context.retain(try context.constant(batch.positionMask, [batch.count, batch.positionCount]))
     }
 
     /// Runs the adapters of `encoder.output`.

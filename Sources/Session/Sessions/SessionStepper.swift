@@ -46,7 +46,7 @@ final class SessionStepper: DecoderStepper {
             }
         } else {
             let hidden = try session.encode(context, batch, prefix: prefix, training: false)
-            let mask = try context.constant(batch.attentionMask, [batch.count, batch.sourceLength])
+            let mask = try session.mask(context, batch)
             encoderHidden = try session.adapt(context, hidden: hidden, mask: mask, training: false)
             encoderMask = mask
         }
