@@ -21,7 +21,7 @@ public func seam_session_release(_ session: OpaquePointer?) { release(session, S
 
 @c @implementation
 public func seam_session_attach(
-    _ session: OpaquePointer?, _ adapter: OpaquePointer?, _ position: Int32, _ error: ErrorSlot
+    _ session: OpaquePointer?, _ route: UnsafePointer<CChar>?, _ adapter: OpaquePointer?, _ position: Int32, _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
@@ -33,7 +33,7 @@ public func seam_session_attach(
 
 @c @implementation
 public func seam_session_add(
-    _ session: OpaquePointer?, _ id: UnsafePointer<CChar>?, _ options: UnsafePointer<seam_adapter_options>?,
+    _ session: OpaquePointer?, _ route: UnsafePointer<CChar>?, _ id: UnsafePointer<CChar>?, _ options: UnsafePointer<seam_adapter_options>?,
     _ out: UnsafeMutablePointer<OpaquePointer?>?, _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
@@ -47,7 +47,7 @@ public func seam_session_add(
 }
 
 @c @implementation
-public func seam_session_load(_ session: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ error: ErrorSlot)
+public func seam_session_load(_ session: OpaquePointer?, _ route: UnsafePointer<CChar>?, _ path: UnsafePointer<CChar>?, _ error: ErrorSlot)
     -> seam_status
 {
     attempt(error) {
@@ -60,7 +60,7 @@ public func seam_session_load(_ session: OpaquePointer?, _ path: UnsafePointer<C
 
 @c @implementation
 public func seam_session_save(
-    _ session: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ backbonePath: UnsafePointer<CChar>?,
+    _ session: OpaquePointer?, _ route: UnsafePointer<CChar>?, _ path: UnsafePointer<CChar>?, _ backbonePath: UnsafePointer<CChar>?,
     _ notes: UnsafePointer<CChar>?, _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
@@ -74,13 +74,13 @@ public func seam_session_save(
 }
 
 @c @implementation
-public func seam_session_adapter_count(_ session: OpaquePointer?) -> Int {
+public func seam_session_adapter_count(_ session: OpaquePointer?, _ route: UnsafePointer<CChar>?) -> Int {
     (try? object(session, "session", as: SessionHandle.self))?.session.adapters.count ?? 0
 }
 
 @c @implementation
 public func seam_session_adapter(
-    _ session: OpaquePointer?, _ index: Int, _ out: UnsafeMutablePointer<OpaquePointer?>?, _ error: ErrorSlot
+    _ session: OpaquePointer?, _ route: UnsafePointer<CChar>?, _ index: Int, _ out: UnsafeMutablePointer<OpaquePointer?>?, _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
@@ -91,7 +91,7 @@ public func seam_session_adapter(
 }
 
 @c @implementation
-public func seam_session_detach(_ session: OpaquePointer?, _ adapter: OpaquePointer?, _ error: ErrorSlot) -> seam_status
+public func seam_session_detach(_ session: OpaquePointer?, _ route: UnsafePointer<CChar>?, _ adapter: OpaquePointer?, _ error: ErrorSlot) -> seam_status
 {
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
@@ -103,7 +103,7 @@ public func seam_session_detach(_ session: OpaquePointer?, _ adapter: OpaquePoin
 
 @c @implementation
 public func seam_session_move(
-    _ session: OpaquePointer?, _ adapter: OpaquePointer?, _ position: Int32, _ error: ErrorSlot
+    _ session: OpaquePointer?, _ route: UnsafePointer<CChar>?, _ adapter: OpaquePointer?, _ position: Int32, _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
@@ -135,6 +135,21 @@ public func seam_session_unmerge(_ session: OpaquePointer?, _ adapter: OpaquePoi
         try handle.session.unmerge(adapter)
     }
 }
+
+// MARK: Routes
+
+@c @implementation
+public func seam_session_remove_route(_ session: OpaquePointer?, _ route: UnsafePointer<CChar>?, _ error: ErrorSlot)
+    -> seam_status
+{
+    attempt(error) { throw SeamError(.unsupported, "routes with a name are not there yet") }
+}
+
+@c @implementation
+public func seam_session_route_count(_ session: OpaquePointer?) -> Int { 0 }
+
+@c @implementation
+public func seam_session_route(_ session: OpaquePointer?, _ index: Int) -> UnsafePointer<CChar>? { nil }
 
 // MARK: Running
 
