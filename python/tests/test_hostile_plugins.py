@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 
 import seamkit
 import seamkit.torch
-from documents import ROOT
+from plugins_in_c import built
 from seamkit.torch import Adapter, Site
 from seamkit.torch.classification import FitOptions, class_scores, fit
 
@@ -92,26 +91,6 @@ INSTANCES = {
     "no data": (seamkit.PluginError, "is initialised from data that is NULL"),
     "data of NaN": (seamkit.PluginError, "starts with NaN or infinity at element 1"),
 }
-
-
-def built(source: str, library: Path) -> Path:
-    subprocess.run(
-        [
-            "cc",
-            "-std=c11",
-            "-shared",
-            "-fPIC",
-            "-fvisibility=hidden",
-            "-I",
-            ROOT / "include",
-            ROOT / "Tests/Fixtures" / source,
-            "-o",
-            library,
-            "-lm",
-        ],
-        check=True,
-    )
-    return library
 
 
 @pytest.fixture(scope="module")
