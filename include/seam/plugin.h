@@ -82,8 +82,9 @@ typedef struct seam_pass {
   seam_tensor *const *parameters; /* the instance's, in declared order; at a point: the shared ones, then the point's */
   size_t parameter_count;
   /* Of the tokens whose states flow here, each NULL where it is not known: which are tokens (1) and which padding (0),
-   * their positions in the text, and which the model generated itself (1) after a prompt or a start token (0). Inside the
-   * layers of a backbone, and [batch, n] i32; of encode, decode and other seams NULL. */
+   * their positions in the text, and which the model generated itself (1) after a prompt or a start token (0); in teacher
+   * forcing the tokens that are a label that counts stand for generated ones, and without labels none is known. Inside
+   * the layers of a backbone, and [batch, n] i32; of encode, decode and other seams NULL. */
   seam_tensor *attention_mask;
   seam_tensor *position_ids;
   seam_tensor *generated_mask;

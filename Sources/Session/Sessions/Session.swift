@@ -269,15 +269,29 @@ public final class Session {
             let hidden = try encoded ?? encode(context, batch, prefix: prefix, training: training)
             let mask = try mask(context, batch)
             let adapted = try adapt(context, hidden: hidden, mask: mask, training: training)
-            let ids = context.retain(try context.constant(batch.decoderInputIDs, [batch.count, batch.targetLength]))
-            return DecoderInput(ids: ids, encoderHidden: adapted, encoderMask: mask, prefix: prefix)
+            let shape: Shape = [batch.count, batch.targetLength]
+            let ids = context.retain(try context.constant(batch.decoderInputIDs, shape))
+            var input = DecoderInput(ids: ids, encoderHidden: adapted, encoderMask: mask, prefix: prefix)
+            try mark(&input, context, batch)
+            return input
         case .decoderOnly:
             var input = try continuation(context, batch)
             input.prefix = try prefix(context, training: training)
+            try mark(&input, context, batch)
             return input
         case .encoderOnly: return nil
         case .text: throw queriesOnly
         }
+    }
+
+    /// Tells adapters inside the decoder's layers what a batch says of its tokens.
+    private func mark(_ input: inout DecoderInput, _ context: Context, _ batch: Batch) throws {
+        guard hasAdapters(inside: .decoder) else { return }
+        func tensor(_ marks: [Int32]?) throws -> Tensor? {
+            try marks.map { context.retain(try context.constant($0, input.ids.shape)) }
+        }
+        input.generated = try tensor(batch.generatedMask)
+        if let tokens = try tensor(batch.decoderMask) { input.tokens = tokens }
     }
 
     /// What a decoder-only backbone reads of a batch, without prefixes.
