@@ -14,7 +14,7 @@ struct DecoderInput {
     var mask: Tensor?
     /// [batch, target] i32; nil: counted from what the state has seen.
     var positions: Tensor?
-    /// With a state, on its first step.
+    /// Given in every call, also with a state.
     var prefix = Prefix()
     /// [batch, target] i32: which tokens the model generated itself; nil: not known.
     var generated: Tensor?
@@ -36,7 +36,10 @@ struct BackbonePass {
 // The functions of a backbone's table, each with its outputs checked.
 extension Backbone {
     /// Source tokens or features, one of them, to hidden states [batch, positions, d_model].
-    func encode(_ pass: BackbonePass, inputIDs: Tensor?, features: Tensor? = nil, mask: Tensor, tokenTypes: Tensor? = nil, prefix: Tensor?) throws
+    func encode(
+        _ pass: BackbonePass, inputIDs: Tensor?, features: Tensor? = nil, mask: Tensor, tokenTypes: Tensor? = nil,
+        prefix: Prefix
+    ) throws
         -> Tensor
     {
         var io = seam_encode()
@@ -45,12 +48,14 @@ extension Backbone {
         io.input_features = features?.handle
         io.attention_mask = mask.handle
         io.token_type_ids = tokenTypes?.handle
-        if prefix != nil { throw SeamError(.unsupported, "prefixes are not handed to the backbone yet") }
+        io.prefix = prefix.pointer(.encoder)
         try during(pass, .encoder) { own, visitor in
             io.visitor = visitor
             table.encode(instance, own, &io)
         }
-        return try output(io.hidden, "encode", "hidden", [mask.shape[0], info.positions(ofSource: mask.shape[1]), info.dModel])
+        withExtendedLifetime(prefix) {}
+        let positions = info.positions(ofSource: mask.shape[1])
+        return try output(io.hidden, "encode", "hidden", [mask.shape[0], positions, info.dModel])
     }
 
     /// Target tokens, over an encoder's hidden states where there is an encoder, to the hidden states
@@ -84,9 +89,8 @@ extension Backbone {
         io.encoder_attention_mask = input.encoderMask?.handle
         io.attention_mask = input.mask?.handle
         io.position_ids = input.positions?.handle
-        if input.prefix[.decoder] != nil || input.prefix[.cross] != nil {
-            throw SeamError(.unsupported, "prefixes are not handed to the backbone yet")
-        }
+        io.prefix = input.prefix.pointer(.decoder)
+        io.cross_prefix = input.prefix.pointer(.cross)
         io.hidden_only = hiddenOnly ? 1 : 0
         io.state = state?.pointer
         // A state that has seen tokens has what the encoder gave, and the projections of that are not made again.
@@ -97,7 +101,7 @@ extension Backbone {
             table.decode(instance, own, &io)
         }
         state?.isFresh = false
-        withExtendedLifetime(given) {}
+        withExtendedLifetime((given, input)) {}
         let hidden = try output(
             io.hidden, "decode", "hidden", [input.ids.shape[0], input.ids.shape[1], info.dModel])
         return (io.logits, hidden)

@@ -45,7 +45,7 @@ extension Session {
         -> Answers
     {
         let learned = try self.prefix(context, training: false)
-        let capacity = learned.lengths[PrefixAttention.decoder.rawValue] + prefix.count + batch.sourceLength
+        let capacity = prefix.count + batch.sourceLength
         guard sharesPrefixes, !prefix.isEmpty, !batch.hasPaddingBeforeTokens,
             let state = try backbone.makeState(pass(context), batch: 1, capacity: capacity)
         else {
@@ -54,7 +54,8 @@ extension Session {
         let first = context.retain(try context.constant(prefix, [1, prefix.count]))
         _ = try backbone.decodeHidden(pass(context), DecoderInput(ids: first, prefix: learned), state: state)
         try state.select(pass(context), rows: [Int32](repeating: 0, count: batch.count))
-        let input = try continuation(context, batch)
+        var input = try continuation(context, batch)
+        input.prefix = learned
         return try answers(context, try backbone.decodeHidden(pass(context), input, state: state), positions)
     }
 

@@ -107,6 +107,16 @@ public final class Session {
                 ("decoder_layers", made.decoderLayers, own.decoderLayers),
                 ("kv_heads", made.kvHeads, own.kvHeads), ("head_dim", made.headDim, own.headDim),
             ]
+            for attention in PrefixAttention.allCases {
+                let place = attention.rawValue
+                numbers.append(("\(attention) prefix_layers", made.prefixLayers[place], own.prefixLayers[place]))
+                for (layer, sizes) in zip(made.prefixKVHeads[place], own.prefixKVHeads[place]).enumerated() {
+                    numbers.append(("\(attention) prefix_kv_heads in layer \(layer)", sizes.0, sizes.1))
+                }
+                for (layer, sizes) in zip(made.prefixHeadDim[place], own.prefixHeadDim[place]).enumerated() {
+                    numbers.append(("\(attention) prefix_head_dim in layer \(layer)", sizes.0, sizes.1))
+                }
+            }
         }
         if !adapter.points.isEmpty { _ = try adapter.pointIndices(in: own) }
         for (name, made, own) in numbers where made != own {
@@ -183,7 +193,7 @@ public final class Session {
         return try backbone.encode(
             pass(context, training: training), inputIDs: ids, features: features,
             mask: context.retain(try context.constant(batch.attentionMask, shape)), tokenTypes: types,
-            prefix: prefix[.encoder])
+            prefix: prefix)
     }
 
     private var queriesOnly: SeamError {
@@ -324,7 +334,20 @@ public final class Session {
         let info = backbone.info
         try info.requireDecoder()
         let prompts = info.architecture == .decoderOnly ? batch.texts : nil
-        let longest = prompts?.map(\.count).max() ?? 0
+        let options = try fitted(options, behind: prompts?.map(\.count).max())
+        try options.requireMemory(batch: batch.count, vocabularySize: info.vocabSize)
+        let capacity = try prompts?.map { try options.limit(behind: $0.count) }.max() ?? options.maxNewTokens
+        let stepper = try SessionStepper(session: self, batch: batch, capacity: capacity)
+        return try Generation.generate(
+            stepper: stepper, batch: batch.count, options: options, prompts: prompts, progress: progress)
+    }
+
+    /// Options whose new tokens fit into the backbone's positions.
+    /// - Parameter prompt: tokens of the longest; nil in an encoder-decoder.
+    /// - Throws: `.invalidArgument` where they do not fit and say so, or name other values that cannot be.
+    func fitted(_ options: GenerationOptions, behind prompt: Int?) throws -> GenerationOptions {
+        let info = backbone.info
+        let longest = prompt ?? 0
         let prefix =
             info.maxPrefixLength[PrefixAttention.decoder.rawValue] > 0
             ? prefixLength[PrefixAttention.decoder.rawValue] : 0
@@ -338,7 +361,7 @@ public final class Session {
                 options.maxNewTokens = min(options.maxNewTokens, positions - longest)
             }
         }
-        if prompts == nil, let length = options.maxLength, length <= 1 {
+        if prompt == nil, let length = options.maxLength, length <= 1 {
             throw SeamError(
                 .invalidArgument,
                 "max_length, which counts the start token, is \(length): there is no room for new ones; set max_new_tokens"
@@ -346,11 +369,7 @@ public final class Session {
         }
         // Before the backbone makes room for what will be generated.
         try options.validate(vocabularySize: info.vocabSize)
-        try options.requireMemory(batch: batch.count, vocabularySize: info.vocabSize)
-        let capacity = try prompts?.map { try options.limit(behind: $0.count) }.max() ?? options.maxNewTokens
-        let stepper = try SessionStepper(session: self, batch: batch, capacity: capacity)
-        return try Generation.generate(
-            stepper: stepper, batch: batch.count, options: options, prompts: prompts, progress: progress)
+        return options
     }
 
     /// Throws `.invalidArgument` where the new tokens do not fit behind the longest prompt.
