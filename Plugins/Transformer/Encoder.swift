@@ -22,13 +22,14 @@ struct Encoder {
     }
 
     func callAsFunction(_ source: Source, in context: Context) -> Tensor {
-        let length = source.ids.size(1)
-        let prefix = Prefix(source.prefix, batch: source.ids.size(0))
+        guard let ids = source.ids else { return context.fail(.unsupported, "this model reads token ids") }
+        let length = ids.size(1)
+        let prefix = Prefix(source.prefix, batch: ids.size(0))
         let start = prefixTakesPositions ? prefix?.length ?? 0 : 0
         guard limit == 0 || start + length <= limit else {
             return context.fail(.shape, "the source \(tooLong(length, start, limit, "reads"))")
         }
-        var x = embedding(source.ids, at: Places(start: start, count: length), types: source.tokenTypes, in: context)
+        var x = embedding(ids, at: Places(start: start, count: length), types: source.tokenTypes, in: context)
         // One bias for all layers: it depends on the positions only.
         let sight = Sight(
             bias: bias.map { $0(queries: length, keys: length, unplaced: prefix?.length ?? 0, in: context) },

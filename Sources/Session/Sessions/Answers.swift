@@ -20,7 +20,7 @@ extension Session {
         guard let positions else { return Answers(hidden: try pool(context, batch), logits: nil) }
         let own = try RoutedBatch(batch, in: self)
         let input = try decoderInput(context, own)
-        let length = input?.ids.shape[1] ?? batch.sourceLength
+        let length = input?.ids.shape[1] ?? batch.positionCount
         guard positions.count == batch.count, positions.allSatisfy({ $0 >= 0 && $0 < length }) else {
             throw SeamError(
                 .invalidArgument,

@@ -63,7 +63,7 @@ final class SessionStepper: DecoderStepper {
             rows = batch.texts.map { Row(padding: promptLength - $0.count) }
         } else {
             let hidden = try session.encode(context, own, prefix: prefix, training: false)
-            let mask = try context.constant(batch.attentionMask, [batch.count, batch.sourceLength])
+            let mask = try session.mask(context, batch)
             encoderHidden = try session.adapt(context, own.rows, hidden: hidden, mask: mask, training: false)
             encoderMask = mask
             rows = [Row](repeating: Row(padding: 0), count: batch.count)
