@@ -22,13 +22,14 @@ struct Encoder {
     }
 
     func callAsFunction(_ source: Source, in context: Context) -> Tensor {
-        let length = source.ids.size(1)
+        guard let ids = source.ids else { return context.fail(.unsupported, "this model reads token ids") }
+        let length = ids.size(1)
         let prefix = PrefixLengths(prefixTakesPositions ? source.prefix : nil)
         guard limit == 0 || prefix.longest + length <= limit else {
             return context.fail(.shape, "the source \(tooLong(length, prefix.longest, limit, "reads"))")
         }
         let places = Places(of: length, after: 0, behind: prefix, in: context)
-        var x = embedding(source.ids, at: places, types: source.tokenTypes, in: context)
+        var x = embedding(ids, at: places, types: source.tokenTypes, in: context)
         // One bias for all layers: it depends on the positions only.
         let sight = Sight(
             bias: bias.map { $0(queries: 0..<length, keys: length, in: context) }, mask: source.mask, causal: false,

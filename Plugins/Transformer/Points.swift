@@ -36,7 +36,7 @@ extension Context {
     /// For what an encoder computes.
     func visiting(_ source: Source) -> Context {
         guard let visitor = source.visitor else { return self }
-        return visiting(visitor, mask: source.mask, positions: positions(like: source.ids, from: 0))
+        return visiting(visitor, mask: source.mask, positions: positions(like: source.mask, from: 0))
     }
 
     /// For what a decoder computes of its own tokens, behind `seen` others of the target; nil: each row has seen another

@@ -101,6 +101,8 @@ final class BackboneTable {
         let (heads, widths) = (lists(prefixHeads), lists(prefixWidths))
         value.prefix_kv_heads = (heads[0], heads[1], heads[2])
         value.prefix_head_dim = (widths[0], widths[1], widths[2])
+        value.feature_width = Int64(info.featureWidth)
+        value.feature_stride = Int64(info.featureStride)
         value.points = points.isEmpty ? nil : UnsafePointer(pointList.baseAddress)
         value.point_count = points.count
         fill(out, out.pointee.struct_size, with: &value)

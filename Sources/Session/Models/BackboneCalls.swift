@@ -31,17 +31,23 @@ struct BackbonePass {
     let weights: [OpaquePointer?]
     /// Nil where no adapter sits inside the layers.
     let visitor: Visitor?
+    /// Which rows take which route; empty in a call that visits no points.
+    let slices: [RouteSlice]
 }
 
 // The functions of a backbone's table, each with its outputs checked.
 extension Backbone {
-    /// Source tokens to hidden states [batch, source, d_model].
-    func encode(_ pass: BackbonePass, inputIDs: Tensor, mask: Tensor, tokenTypes: Tensor? = nil, prefix: Prefix) throws
+    /// Source tokens or features, one of them, to hidden states [batch, positions, d_model].
+    func encode(
+        _ pass: BackbonePass, inputIDs: Tensor?, features: Tensor? = nil, mask: Tensor, tokenTypes: Tensor? = nil,
+        prefix: Prefix
+    ) throws
         -> Tensor
     {
         var io = seam_encode()
         io.struct_size = UInt32(MemoryLayout<seam_encode>.size)
-        io.input_ids = inputIDs.handle
+        io.input_ids = inputIDs?.handle
+        io.input_features = features?.handle
         io.attention_mask = mask.handle
         io.token_type_ids = tokenTypes?.handle
         io.prefix = prefix.pointer(.encoder)
@@ -50,7 +56,8 @@ extension Backbone {
             table.encode(instance, own, &io)
         }
         withExtendedLifetime(prefix) {}
-        return try output(io.hidden, "encode", "hidden", [inputIDs.shape[0], inputIDs.shape[1], info.dModel])
+        let positions = info.positions(ofSource: mask.shape[1])
+        return try output(io.hidden, "encode", "hidden", [mask.shape[0], positions, info.dModel])
     }
 
     /// Target tokens, over an encoder's hidden states where there is an encoder, to the hidden states
@@ -111,7 +118,8 @@ extension Backbone {
             guard let visitor = pass.visitor else { return body(own, nil) }
             try visitor.during(
                 Visitor.Call(
-                    context: pass.context, training: pass.training, tokens: tokens, generated: generated),
+                    context: pass.context, training: pass.training, slices: pass.slices, tokens: tokens,
+                    generated: generated),
                 stack, isComplete: isComplete
             ) { body(own, $0) }
         }

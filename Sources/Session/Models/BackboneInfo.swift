@@ -54,6 +54,10 @@ public struct BackboneInfo: Sendable, Equatable {
     public let prefixKVHeads: [[Int]], prefixHeadDim: [[Int]]
     /// By `PrefixAttention`: tokens that a prefix may have where it takes positions; 0: it takes none, any length.
     public let maxPrefixLength: [Int]
+    /// Where sources are features, the numbers of a frame, and how many frames are one position of the hidden states; 0 and
+    /// 0: sources are token ids.
+    public let featureWidth: Int
+    public let featureStride: Int
     /// The places inside its layers where adapters attach, in the backbone's order.
     public let points: [Point]
 
@@ -142,6 +146,20 @@ public struct BackboneInfo: Sendable, Equatable {
             throw SeamError(
                 .plugin,
                 "a backbone that takes prefixes must be traced and name kv_heads and head_dim, found \(isOpaque ? "an opaque one" : "kv_heads \(kvHeads), head_dim \(headDim)")",
+                origin: origin)
+        }
+        featureWidth = try number(source.feature_width, "feature_width")
+        featureStride = try number(source.feature_stride, "feature_stride")
+        guard (featureWidth > 0) == (featureStride > 0) else {
+            throw SeamError(
+                .plugin,
+                "the backbone describes itself with feature_width \(featureWidth) and feature_stride \(featureStride); both must be positive, or both 0",
+                origin: origin)
+        }
+        guard featureWidth == 0 || architecture == .encoderDecoder || architecture == .encoderOnly else {
+            throw SeamError(
+                .plugin,
+                "the backbone describes itself with feature_width \(featureWidth) and has no encoder, which features are for",
                 origin: origin)
         }
         guard vocabSize > 0 || architecture == .text, dModel > 0 else {
