@@ -179,6 +179,42 @@ def test_buffers_outlive_a_pass(runtime: Runtime, kind: str) -> None:
     second.table.buffer_release(buffer)
 
 
+@covers("buffer_write_rows", "buffer_append")
+@pytest.mark.parametrize("kind", ["SEAM_F32", "SEAM_I32"])
+def test_rows_join_a_buffer(runtime: Runtime, kind: str) -> None:
+    """Each row is written at a start of its own; rows of a shorter and of a longer buffer come behind, filled up with 0."""
+    p = Pass(runtime, False)
+    numpy_kind = np.float32 if kind == "SEAM_F32" else np.int32
+
+    def made(rows: int, length: int) -> tuple[Any, np.ndarray]:
+        buffer = p.op("buffer_create", constant(kind), sizes([rows, 3, length, 2]), 4)
+        values = np.arange(1, 1 + rows * 3 * length * 2).reshape(rows, 3, length, 2).astype(numpy_kind)
+        assert p.op("buffer_write", buffer, 2, 0, p.constant(values)) == 0
+        return buffer, values
+
+    buffer, expected = made(2, 4)
+    written = -np.arange(1, 25).reshape(2, 3, 2, 2).astype(numpy_kind)
+    turned = p.op("permute", p.constant(written.transpose(2, 1, 0, 3).copy()), integers([2, 1, 0, 3]), 4)
+    assert p.op("buffer_write_rows", buffer, -2, sizes([2, 0]), 2, turned) == 0
+    expected[0, :, 2:4], expected[1, :, :2] = written[0], written[1]
+    assert p.numpy(p.op("buffer_read", buffer, 2, 4)).tolist() == expected.tolist()
+    for rows, length in [(1, 3), (3, 6), (1, 6)]:
+        other, values = made(rows, length)
+        assert p.op("buffer_append", buffer, 2, other) == 0
+        long = max(length, expected.shape[2])
+        filled = [np.pad(x, [(0, 0), (0, 0), (0, long - x.shape[2]), (0, 0)]) for x in (expected, values)]
+        expected = np.concatenate(filled)
+        assert p.numpy(p.op("buffer_read", buffer, 2, long)).tolist() == expected.tolist()
+        assert p.numpy(p.op("buffer_read", other, 2, length)).tolist() == values.tolist(), "left as it is"
+        p.table.buffer_release(other)
+    assert p.op("buffer_append", buffer, 2, buffer) == 0
+    assert p.numpy(p.op("buffer_read", buffer, 0, 14)).tolist() == [*expected.tolist(), *expected.tolist()]
+    p.op("buffer_append", buffer, 0, buffer)
+    with pytest.raises(SeamError, match="buffer_append"):
+        p.check()
+    p.table.buffer_release(buffer)
+
+
 @covers("status", "fail")
 def test_the_first_failure_is_kept(runtime: Runtime) -> None:
     p = Pass(runtime)
