@@ -24,19 +24,19 @@ struct Encoder {
     func callAsFunction(_ source: Source, in context: Context) -> Tensor {
         guard let ids = source.ids else { return context.fail(.unsupported, "this model reads token ids") }
         let length = ids.size(1)
-        let prefix = Prefix(source.prefix, batch: ids.size(0))
-        let start = prefixTakesPositions ? prefix?.length ?? 0 : 0
-        guard limit == 0 || start + length <= limit else {
-            return context.fail(.shape, "the source \(tooLong(length, start, limit, "reads"))")
+        let prefix = PrefixLengths(prefixTakesPositions ? source.prefix : nil)
+        guard limit == 0 || prefix.longest + length <= limit else {
+            return context.fail(.shape, "the source \(tooLong(length, prefix.longest, limit, "reads"))")
         }
-        var x = embedding(ids, at: Places(start: start, count: length), types: source.tokenTypes, in: context)
+        let places = Places(of: length, after: 0, behind: prefix, in: context)
+        var x = embedding(ids, at: places, types: source.tokenTypes, in: context)
         // One bias for all layers: it depends on the positions only.
         let sight = Sight(
-            bias: bias.map { $0(queries: length, keys: length, unplaced: prefix?.length ?? 0, in: context) },
-            mask: Prefix.extend(source.mask, by: prefix?.length ?? 0, in: context), causal: false, rotation: nil)
+            bias: bias.map { $0(queries: 0..<length, keys: length, in: context) }, mask: source.mask, causal: false,
+            rotation: nil)
         let context = context.visiting(source)
         for (index, layer) in layers.enumerated() {
-            x = context.scope { layer(x, sight, past: { prefix?.before($0, layer: index) ?? $0 }, in: context) }
+            x = context.scope { layer(x, sight, prefix: source.prefix?[index], in: context) }
         }
         return norm.map { $0(x, in: context) } ?? x
     }

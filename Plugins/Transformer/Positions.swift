@@ -3,11 +3,31 @@ import SeamPlugin
 
 /// Where the tokens of a pass stand in their sequences.
 struct Places {
-    /// Of the first.
+    /// Of the first; where rows differ the largest.
     let start: Int
+    /// The same of each row, where they differ.
+    let starts: [Int]?
     let count: Int
-    /// [batch, count] i32; nil: `start`, `start` + 1 ...
-    var given: Tensor?
+    /// [batch, count] i32; nil: `start`, `start` + 1 ... in every row.
+    let given: Tensor?
+
+    /// Tokens that follow `seen` others behind the prefix of their row. `given`: their positions in the text; nil: counted
+    /// from `seen`.
+    init(of count: Int, after seen: Int, behind prefix: PrefixLengths, given: Tensor? = nil, in context: Context) {
+        self.count = count
+        start = prefix.longest + seen
+        starts = prefix.byRow?.map { $0 + seen }
+        if let lengths = prefix.byRow {
+            let own =
+                given?.cast(to: .f32) ?? context.constant((seen..<seen + count).map { Float($0) }, [1, count])
+            let before = context.constant(lengths.map { Float($0) }, [lengths.count, 1])
+            self.given = (own + before).cast(to: .i32)
+        } else if let given, prefix.longest > 0 {
+            self.given = (given.cast(to: .f32) + Double(prefix.longest)).cast(to: .i32)
+        } else {
+            self.given = given
+        }
+    }
 }
 
 /// Why a text of `length` tokens behind a prefix of `start` is refused: the end of a sentence.
@@ -49,7 +69,7 @@ struct PositionTable {
     /// [count, d_model] or [batch, count, d_model] for the tokens `ids` [batch, count].
     func callAsFunction(_ ids: Tensor, at places: Places, in context: Context) -> Tensor {
         let table = context[table]
-        if let padding { return table.embedding(counted(ids, padding, from: places.start, in: context)) }
+        if let padding { return table.embedding(counted(ids, padding, at: places, in: context)) }
         if let given = places.given {
             return table.embedding(offset == 0 ? given : (given.cast(to: .f32) + Double(offset)).cast(to: .i32))
         }
@@ -57,14 +77,16 @@ struct PositionTable {
         return table.embedding(context.constant((first..<first + places.count).map { Int32($0) }, [places.count]))
     }
 
-    /// For each token how many before it and including it are not `padding`, plus `start` and `padding`; for padding
-    /// `padding`.
-    private func counted(_ ids: Tensor, _ padding: Int, from start: Int, in context: Context) -> Tensor {
+    /// For each token how many before it and including it are not `padding`, plus the row's start and `padding`; for
+    /// padding `padding`.
+    private func counted(_ ids: Tensor, _ padding: Int, at places: Places, in context: Context) -> Tensor {
         let length = ids.size(1)
         // Ids and counts are far below 2^24, so f32 holds them exactly.
         let isToken = (ids.cast(to: .f32) - Double(padding)).abs().minimum(context.full(1, []))
         let before: [Float] = (0..<length * length).map { $0 / length <= $0 % length ? 1 : 0 }
-        let count = isToken.matmul(context.constant(before, [length, length])) + Double(start)
+        let within = isToken.matmul(context.constant(before, [length, length]))
+        let starts = places.starts.map { context.constant($0.map { Float($0) }, [$0.count, 1]) }
+        let count = starts.map { within + $0 } ?? within + Double(places.start)
         return (count * isToken + Double(padding)).cast(to: .i32)
     }
 }

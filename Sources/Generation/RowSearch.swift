@@ -18,10 +18,11 @@ public struct RowSearch {
     /// - Parameters:
     ///   - prompt: what the decoder has been given to continue, one token or more; in an encoder-decoder its start token.
     ///   - options: how to search: without beams, and for one sequence.
+    ///   - limit: the most new tokens, 1 or more, where that is less than the options allow; nil: no such limit.
     ///   - vocabularySize: number of logits.
     /// - Throws: `SeamError`: `invalidArgument` for the options and the prompt, `unsupported` for beams and several
     ///   sequences, `outOfMemory`.
-    public init(prompt: [Int32], options: GenerationOptions, vocabularySize: Int) throws {
+    public init(prompt: [Int32], options: GenerationOptions, limit most: Int? = nil, vocabularySize: Int) throws {
         try options.validate(vocabularySize: vocabularySize)
         guard options.beams == 1, options.numReturnSequences == 1 else {
             throw SeamError(
@@ -35,7 +36,7 @@ public struct RowSearch {
         }
         try options.requireMemory(batch: 1, vocabularySize: vocabularySize)
         self.options = options
-        limit = try options.limit(behind: prompt.count)
+        limit = min(try options.limit(behind: prompt.count), most ?? .max)
         rules = LogitRules(options: options, vocabulary: vocabularySize)
         sampler = Sampler(options: options)
         histories = Histories(prompts: [prompt], maxRows: 1, limit: limit)

@@ -31,6 +31,8 @@ struct BackbonePass {
     let weights: [OpaquePointer?]
     /// Nil where no adapter sits inside the layers.
     let visitor: Visitor?
+    /// Which rows take which route; empty in a call that visits no points.
+    let slices: [RouteSlice]
 }
 
 // The functions of a backbone's table, each with its outputs checked.
@@ -116,7 +118,8 @@ extension Backbone {
             guard let visitor = pass.visitor else { return body(own, nil) }
             try visitor.during(
                 Visitor.Call(
-                    context: pass.context, training: pass.training, tokens: tokens, generated: generated),
+                    context: pass.context, training: pass.training, slices: pass.slices, tokens: tokens,
+                    generated: generated),
                 stack, isComplete: isComplete
             ) { body(own, $0) }
         }

@@ -57,12 +57,14 @@ public final class ContinuousBatch {
     /// Rows that are added at once are read together, padded to the longest; rows that were there are not computed anew.
     /// - Parameters:
     ///   - texts: token ids: prompts for a decoder-only backbone, else sources.
+    ///   - routes: the route of each row, nil for the default one; empty: that of all rows. The session's routes must stay
+    ///     as they are while rows take one with a name.
     ///   - start: the first token of the targets in an encoder-decoder; nil: the backbone's own start token.
     /// - Returns: the new rows, in the order of the texts.
     /// - Throws: `.invalidArgument` for no texts, an empty one, ids outside the vocabulary, and texts beyond the
-    ///   capacity or the backbone's positions, and what the computation throws: nothing has changed then, unless the
+    ///   capacity or the backbone's positions, `.notFound` for a route that is not there, and what the computation throws: nothing has changed then, unless the
     ///   backbone fails while the rows join, after which the batch has no rows any more.
-    public func add(_ texts: [[Int32]], start: Int32? = nil) throws -> [Row] {
+    public func add(_ texts: [[Int32]], routes: [String?] = [], start: Int32? = nil) throws -> [Row] {
         let info = session.backbone.info
         let isContinuation = info.architecture == .decoderOnly
         if isContinuation, let index = texts.firstIndex(where: { $0.count > capacity }) {
@@ -77,7 +79,13 @@ public final class ContinuousBatch {
         guard first >= 0, Int(first) < vocabulary else {
             throw SeamError(.invalidArgument, "the start token \(first) is outside the vocabulary of \(vocabulary)")
         }
-        let batch = try Batch(sources: texts, info: info)
+        let batch = try Batch(sources: texts, routes: routes, info: info)
+        for route in Set(routes) {
+            guard let limit = session.textLimits(of: route).target, capacity > limit else { continue }
+            throw SeamError(
+                .invalidArgument,
+                "a row of this batch has room for \(capacity) tokens, and the prefix of route \"\(route ?? "")\" leaves \(limit) positions")
+        }
         let added = texts.indices.map { Row(number: nextNumber + $0) }
         // Before a shorter prompt than the longest stands padding, which the row keeps.
         let longest = isContinuation ? batch.sourceLength : 1

@@ -38,28 +38,34 @@ public final class ContinuousGeneration {
     ///   - texts: token ids: prompts for a decoder-only backbone, else sources.
     ///   - options: those of these rows, without beams and with one sequence for each. The new tokens must fit behind the
     ///     longest prompt, into the batch's capacity and the backbone's positions.
+    ///   - routes: the route of each row, as `ContinuousBatch.add` takes them.
     /// - Returns: the new rows, in the order of the texts.
     /// - Throws: `.invalidArgument` for options and texts that do not fit, `.unsupported` for beams and several sequences;
     ///   and as `ContinuousBatch.add` does.
-    public func add(_ texts: [[Int32]], options: GenerationOptions) throws -> [ContinuousBatch.Row] {
+    public func add(_ texts: [[Int32]], routes: [String?] = [], options: GenerationOptions) throws
+        -> [ContinuousBatch.Row]
+    {
         let session = batch.session
         let info = session.backbone.info
         let isContinuation = info.architecture == .decoderOnly
-        let longest = texts.map(\.count).max() ?? 0
-        let options = try session.fitted(options, behind: isContinuation ? longest : nil)
-        let new = try texts.map { text in
+        let taken = try session.routeIndices(of: try Batch(sources: texts, routes: routes, info: info))
+        let (options, limits) = try session.fitted(options, routes: taken, prompts: isContinuation ? texts : nil)
+        let new = try texts.enumerated().map { index, text in
             let prompt = isContinuation ? text : [options.decoderStartToken]
             // The last token that is generated is given to nobody.
-            let length = prompt.count + (try options.limit(behind: prompt.count)) - 1
+            let most = min(try options.limit(behind: prompt.count), limits?[index] ?? .max)
+            let length = prompt.count + most - 1
             guard length <= batch.capacity else {
                 throw SeamError(
                     .invalidArgument,
                     "a prompt of \(prompt.count) tokens and \(length + 1 - prompt.count) new ones do not fit into the \(batch.capacity) tokens that a row of this batch has room for"
                 )
             }
-            return try RowSearch(prompt: prompt, options: options, vocabularySize: info.vocabSize)
+            return try RowSearch(prompt: prompt, options: options, limit: most, vocabularySize: info.vocabSize)
         }
-        let added = try clearing { try batch.add(texts, start: isContinuation ? nil : options.decoderStartToken) }
+        let added = try clearing {
+            try batch.add(texts, routes: routes, start: isContinuation ? nil : options.decoderStartToken)
+        }
         for (row, search) in zip(added, new) { searches[row] = search }
         return added
     }

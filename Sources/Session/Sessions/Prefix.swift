@@ -83,31 +83,43 @@ struct Prefix {
     func pointer(_ attention: PrefixAttention) -> UnsafePointer<UnsafePointer<seam_prefix>?>? {
         records[attention.rawValue]?.pointer
     }
+}
 
-    /// New row i takes the route of old row `rows[i]`. Routes that no row takes any more are let go.
-    func selecting(rows selected: [Int32]) -> Prefix {
-        guard let rows else { return self }
-        let taken = selected.map { rows[Int($0)] }
-        let kept = routes.indices.filter { taken.contains(Int32($0)) }
-        let places = Dictionary(uniqueKeysWithValues: kept.enumerated().map { (Int32($1), Int32($0)) })
-        return Prefix(routes: kept.map { routes[$0] }, rows: taken.map { places[$0]! })
+/// The prefixes of some routes of a session, each computed once for all rows that take it.
+struct RoutePrefixes {
+    /// By index in the session's chains; nothing for a route without a prefix.
+    private var known: [Int: RoutePrefix] = [:]
+    private let none: RoutePrefix
+
+    /// - Parameter rows: those whose routes are computed.
+    init(_ session: Session, _ rows: RowOrder, in context: Context, training: Bool = false) throws {
+        none = RoutePrefix(for: session.backbone.info)
+        for route in rows.routes {
+            let adapters = session.chains[route].adapters
+            guard adapters.contains(where: \.isPrefix) else { continue }
+            known[route] = try Session.prefix(
+                of: adapters, for: session.backbone.info, in: context, training: training)
+        }
     }
 
-    /// The rows of another pass of the same session behind those of this one.
-    func followed(by other: Prefix) -> Prefix {
-        guard let rows, let others = other.rows else { return self }
-        return Prefix(routes: routes + other.routes, rows: rows + others.map { $0 + Int32(routes.count) })
+    /// What stands before the tokens of rows, all of whose routes are known.
+    func of(_ rows: RowOrder) -> Prefix {
+        guard rows.routes.contains(where: { known[$0] != nil }) else { return Prefix() }
+        let routes = rows.routes.map { known[$0] ?? none }
+        return Prefix(routes: routes, rows: routes.count == 1 ? nil : rows.routeOfRow.map(Int32.init))
     }
+
+    /// Takes in those of more routes.
+    mutating func formUnion(_ other: RoutePrefixes) { known.merge(other.known) { own, _ in own } }
 }
 
 extension Session {
-    /// What the attached adapters put before the tokens.
-    func prefix(_ context: Context, training: Bool) throws -> Prefix {
-        guard adapters.contains(where: \.isPrefix) else { return Prefix() }
-        return Prefix(routes: [try Self.prefix(of: adapters, for: backbone.info, in: context, training: training)])
+    /// What the adapters of the routes put before the tokens of their rows.
+    func prefix(_ context: Context, _ rows: RowOrder, training: Bool = false) throws -> Prefix {
+        try RoutePrefixes(self, rows, in: context, training: training).of(rows)
     }
 
-    /// What the attached adapters put before the tokens, by `PrefixAttention`: for each layer f32 [2, kv_heads, prefix,
+    /// What the adapters of the default route put before the tokens, by `PrefixAttention`: for each layer f32 [2, kv_heads, prefix,
     /// head_dim], copies that the caller owns; empty for an attention without a prefix.
     public func computedPrefix() throws -> [[Tensor]] {
         let context = makeContext(recordsGradients: false)
@@ -115,7 +127,7 @@ extension Session {
         return try PrefixAttention.allCases.map { try prefix[$0].compactMap(\.self).map { try context.copied($0) } }
     }
 
-    /// Whether the encoder computes the same for a source whatever the values of the attached adapters are.
+    /// Whether the encoder computes the same for a source whatever the values of the default route's adapters are.
     public var hasConstantEncoder: Bool {
         prefixLength[PrefixAttention.encoder.rawValue] == 0 && !hasAdapters(inside: .encoder) && merged.isEmpty
     }

@@ -5,6 +5,9 @@ import Support
 /// Steps a session's decoder for the search: with the backbone's decoding state where it has one, else by running
 /// whole histories. A decoder-only backbone reads the prompts, padded in front, in place of the search's start token.
 /// Rows of another stepper may join (`append`).
+///
+/// The search has its rows in the caller's order; here they stand in that of their routes (`RowOrder`), which changes with
+/// every gather of rows.
 final class SessionStepper: DecoderStepper {
     private let session: Session
     private let context: Context
@@ -13,7 +16,8 @@ final class SessionStepper: DecoderStepper {
     /// state. Owned here, since the context is reset at every step. Nil without an encoder.
     private var encoderHidden: Tensor?
     private var encoderMask: Tensor?
-    /// What stands before the tokens, computed once and given to every step.
+    /// What stands before the tokens of each route, computed once, and before those of the rows, given to every step.
+    private var prefixes: RoutePrefixes
     private var prefix: Prefix
     /// The prompts of a decoder-only backbone, until the first step has read them.
     private var prompts: Batch?
@@ -21,6 +25,11 @@ final class SessionStepper: DecoderStepper {
     /// The tokens so far of every row, for a backbone without a state.
     private var histories: [[Int32]]
     private var isFirst = true
+    /// The route of each row of the search, and how the rows stand here.
+    private var routes: [Int]
+    /// The session's routes, which `routes` counts on.
+    private let routeNames: [String]
+    private var order: RowOrder
     /// Tokens that stand before the generated ones in every row: the prompt's, padding included, or the start token.
     private var givenLength = 1
 
@@ -40,16 +49,22 @@ final class SessionStepper: DecoderStepper {
     init(session: Session, batch: Batch, capacity: Int) throws {
         self.session = session
         context = session.makeContext(recordsGradients: false)
-        prefix = try session.prefix(context, training: false)
+        routes = try session.routeIndices(of: batch)
+        let own = try RoutedBatch(batch, in: session)
+        let batch = own.batch
+        order = own.rows
+        routeNames = session.routes
+        prefixes = try RoutePrefixes(session, own.rows, in: context)
+        prefix = prefixes.of(own.rows)
         var promptLength = 0
         if session.backbone.info.architecture == .decoderOnly {
             prompts = batch.hasPadding ? try batch.paddedBefore(info: session.backbone.info) : batch
             promptLength = batch.sourceLength
             rows = batch.texts.map { Row(padding: promptLength - $0.count) }
         } else {
-            let hidden = try session.encode(context, batch, prefix: prefix, training: false)
+            let hidden = try session.encode(context, own, prefix: prefix, training: false)
             let mask = try session.mask(context, batch)
-            encoderHidden = try session.adapt(context, hidden: hidden, mask: mask, training: false)
+            encoderHidden = try session.adapt(context, own.rows, hidden: hidden, mask: mask, training: false)
             encoderMask = mask
             rows = [Row](repeating: Row(padding: 0), count: batch.count)
         }
@@ -60,8 +75,9 @@ final class SessionStepper: DecoderStepper {
 
     func step(tokens: [Int32], into logits: inout [Float]) throws {
         defer { context.reset() }
+        try requireRoutes()
         let count = tokens.count
-        var ids = tokens
+        var ids = order.ordered(tokens)
         if isFirst { givenLength = prompts?.sourceLength ?? 1 }
         if let prompts {
             ids = prompts.inputIDs
@@ -87,7 +103,21 @@ final class SessionStepper: DecoderStepper {
         let scores = try lastLogits(input, length: length)
         isFirst = false
         if state != nil { encoderHidden = nil }
-        try context.contiguous(scores).read(rows: 0..<count, of: vocabularySize, into: &logits)
+        let ownScores = try context.contiguous(scores)
+        guard let places = order.places else {
+            return try ownScores.read(rows: 0..<count, of: vocabularySize, into: &logits)
+        }
+        for (row, place) in places.enumerated() {
+            try ownScores.read(rows: place..<place + 1, of: vocabularySize, into: &logits, at: row)
+        }
+    }
+
+    /// Throws `.invalidArgument` where the session has other routes than when the rows began.
+    private func requireRoutes() throws {
+        guard routeNames == session.routes || order.routes == [0] else {
+            throw SeamError(
+                .invalidArgument, "the session's routes have changed while rows that take some of them were decoded")
+        }
     }
 
     /// Gives the mask and the positions of the newest `length` tokens, where a row has padding or has seen fewer tokens
@@ -104,7 +134,7 @@ final class SessionStepper: DecoderStepper {
     /// The scores after the last of `length` tokens, [rows, 1, vocab_size]. The product with the whole vocabulary is
     /// left out at the other positions.
     private func lastLogits(_ input: DecoderInput, length: Int) throws -> Tensor {
-        let (backbone, pass) = (session.backbone, session.pass(context))
+        let (backbone, pass) = (session.backbone, session.pass(context, rows: order))
         guard length > 1, backbone.hasSeparateHead else {
             let logits = try backbone.decode(pass, input, state: state).logits
             return try context.slice(logits, axis: 1, start: length - 1, length: 1)
@@ -114,20 +144,32 @@ final class SessionStepper: DecoderStepper {
         return try backbone.head(pass, hidden: last)
     }
 
-    func reorder(rows order: [Int32]) throws {
+    func reorder(rows requested: [Int32]) throws {
         defer { context.reset() }
-        let index = try context.constant(order, [order.count])
+        let old = order
+        try stand(requested.map { routes[Int($0)] }) { Int32(old.row(ofCallers: Int(requested[$0]))) }
+    }
+
+    /// Lets the rows of the search stand in the order of their routes.
+    /// - Parameters:
+    ///   - new: the route of each row of the search.
+    ///   - source: for such a row the one that it continues, where it stands here now.
+    private func stand(_ new: [Int], source: (Int) -> Int32) throws {
+        (routes, order) = (new, RowOrder(routes: new))
+        let sources = new.indices.map { source(order.callersRow($0)) }
+        prefix = prefixes.of(order)
+        guard sources.count != rows.count || sources.enumerated().contains(where: { $0 != Int($1) }) else { return }
+        let index = try context.constant(sources, [sources.count])
         func selected(_ x: Tensor?) throws -> Tensor? {
             try x.map { try context.indexSelect($0, axis: 0, index: index) }
         }
-        prefix = prefix.selecting(rows: order)
         encoderMask = try selected(encoderMask)
         encoderHidden = try selected(encoderHidden)
-        rows = order.map { rows[Int($0)] }
+        rows = sources.map { rows[Int($0)] }
         if let state {
-            try state.select(session.pass(context), rows: order)
+            try state.select(session.pass(context), rows: sources)
         } else {
-            histories = order.map { histories[Int($0)] }
+            histories = sources.map { histories[Int($0)] }
         }
     }
 
@@ -137,9 +179,18 @@ final class SessionStepper: DecoderStepper {
     func append(_ other: SessionStepper) throws {
         defer { context.reset() }
         guard let state, let joining = other.state else { throw session.backbone.cannotJoinRows }
+        try requireRoutes()
         try state.append(session.pass(context), joining)
+        let (count, old) = (rows.count, order)
         rows += other.rows
-        prefix = prefix.followed(by: other.prefix)
+        prefixes.formUnion(other.prefixes)
+        try appendMask(of: other)
+        try stand(routes + other.routes) { row in
+            Int32(row < count ? old.row(ofCallers: row) : count + other.order.row(ofCallers: row - count))
+        }
+    }
+
+    private func appendMask(of other: SessionStepper) throws {
         guard let mask = encoderMask, let joiningMask = other.encoderMask else { return }
         let length = max(mask.shape[1], joiningMask.shape[1])
         /// Behind a shorter source than the longest stands padding.
@@ -152,14 +203,16 @@ final class SessionStepper: DecoderStepper {
 }
 
 extension Tensor {
-    /// Copies rows of `width` values into the front of `output`.
-    func read(rows: Range<Int>, of width: Int, into output: inout [Float]) throws {
-        guard output.count >= rows.count * width else {
-            throw SeamError(.shape, "the logits buffer holds \(output.count) values, \(rows.count * width) are needed")
+    /// Copies rows of `width` values into `output`, from its row `start` on.
+    func read(rows: Range<Int>, of width: Int, into output: inout [Float], at start: Int = 0) throws {
+        guard output.count >= (start + rows.count) * width else {
+            throw SeamError(
+                .shape,
+                "the logits buffer holds \(output.count) values, \((start + rows.count) * width) are needed")
         }
         let source = baseAddress.assumingMemoryBound(to: Float.self)
         output.withUnsafeMutableBufferPointer {
-            $0.baseAddress!.update(from: source + rows.lowerBound * width, count: rows.count * width)
+            ($0.baseAddress! + start * width).update(from: source + rows.lowerBound * width, count: rows.count * width)
         }
     }
 }

@@ -8,10 +8,13 @@ public struct TextLimits: Sendable, Equatable {
 }
 
 extension Session {
-    /// What the backbone's positions leave to texts beside the attached prefixes, where these take positions.
-    public var textLimits: TextLimits {
+    /// What the backbone's positions leave to texts beside the prefixes of the default route, where these take positions.
+    public var textLimits: TextLimits { textLimits(of: nil) }
+
+    /// What the backbone's positions leave to the texts of a route.
+    public func textLimits(of route: String?) -> TextLimits {
         let info = backbone.info
-        let lengths = prefixLength
+        let lengths = prefixLength(of: route)
         func limit(_ positions: Int, _ attention: PrefixAttention) -> Int? {
             guard positions > 0 else { return nil }
             let taken = info.maxPrefixLength[attention.rawValue] > 0 ? lengths[attention.rawValue] : 0
