@@ -32,7 +32,7 @@ extension Session {
         }
         let states =
             try input.map { try backbone.decodeHidden(pass(context), $0) }
-            ?? encodeAdapted(context, batch)
+            ?? textStates(context, batch)
         return try answers(context, states, positions)
     }
 
@@ -45,7 +45,8 @@ extension Session {
         -> Answers
     {
         let learned = try self.prefix(context, training: false)
-        let capacity = learned.lengths[PrefixAttention.decoder.rawValue] + prefix.count + batch.sourceLength
+        let before = learned.lengths[PrefixAttention.decoder.rawValue] + promptLength[Int(Stack.decoder.rawValue)]
+        let capacity = before + prefix.count + batch.sourceLength
         guard sharesPrefixes, !prefix.isEmpty, !batch.hasPaddingBeforeTokens,
             let state = try backbone.makeState(pass(context), batch: 1, capacity: capacity)
         else {

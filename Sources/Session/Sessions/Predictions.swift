@@ -38,7 +38,7 @@ extension Session {
             let input = try decoderInput(context, batch, encoded: encoded, training: training)
             let hidden =
                 try input.map { try backbone.decodeHidden(pass(context, training: training), $0) }
-                ?? encodeAdapted(context, batch, training: training)
+                ?? textStates(context, batch, training: training)
             scores = try backbone.head(pass(context, training: training), hidden: try picked(hidden))
         } else {
             scores = try picked(try forward(context, batch, encoded: encoded, training: training).logits)

@@ -10,13 +10,15 @@ public final class Session {
     public private(set) var adapters: [Adapter] = []
     /// Tokens of the attached prefixes, by `PrefixAttention`: what an adapter that is attached next is made for.
     public private(set) var prefixLength = [0, 0, 0]
-    /// The adapters inside the backbone's layers; nil without one.
+    /// The adapters at the backbone's points; nil without one.
     private var visitor: Visitor?
     /// Adapters that are computed into the weights.
     private(set) var merged: Set<ObjectIdentifier> = []
     /// What stands in for the backbone's parameters in this session, by their index.
     private var replaced: [Int: Tensor] = [:]
     public var runtime: Runtime { backbone.runtime }
+    /// Vectors that the attached adapters put before a text, by `Stack`.
+    public var promptLength: [Int] { visitor?.promptLength ?? Stack.allCases.map { _ in 0 } }
 
     public init(backbone: Backbone) { self.backbone = backbone }
 
@@ -86,8 +88,9 @@ public final class Session {
             throw SeamError(.invalidArgument, "merged adapters keep their order: unmerge the one that is to be moved")
         }
         let length = try checkedPrefixLength(of: changed)
-        visitor = try Visitor(changed.filter { !isMerged($0) }, backbone: backbone)
-        (adapters, prefixLength) = (changed, length)
+        let prompts = try Visitor(changed.filter { !isMerged($0) }, backbone: backbone)
+        try checkPositions(prefix: length, prompt: prompts?.promptLength ?? [0, 0])
+        (adapters, prefixLength, visitor) = (changed, length, prompts)
     }
 
     /// Computes adapters into the weights, and takes those that were out of them.
@@ -164,7 +167,7 @@ public final class Session {
     }
 
     /// What the backbone's encoder gives, with prefixes and before any adapter on encoder.output:
-    /// [batch, source, d_model].
+    /// [batch, source, d_model], where source counts what adapters on prompt.embedding put before the text.
     public func encode(_ context: Context, _ batch: Batch, training: Bool = false) throws -> Tensor {
         try encode(context, batch, prefix: try prefix(context, training: training), training: training)
     }
@@ -190,6 +193,14 @@ public final class Session {
         context.retain(try context.constant(batch.attentionMask, [batch.count, batch.sourceLength]))
     }
 
+    /// The mask of what the encoder gives, where vectors stand before the text.
+    func encodedMask(_ context: Context, _ batch: Batch) throws -> Tensor {
+        let (own, length) = (try mask(context, batch), promptLength[Int(Stack.encoder.rawValue)])
+        guard length > 0 else { return own }
+        let ones = try context.full(1, .i32, [batch.count, length])
+        return context.retain(try context.concat([ones, own], axis: 1))
+    }
+
     /// Runs the adapters of `encoder.output`.
     func adapt(_ context: Context, hidden: Tensor, mask: Tensor, training: Bool) throws -> Tensor {
         var current = hidden
@@ -201,9 +212,17 @@ public final class Session {
     }
 
     /// What leaves the `encoder.output` seam, adapters applied: [batch, source, d_model], alive as long as the context.
+    /// Source counts what adapters on prompt.embedding put before the text.
     public func encodeAdapted(_ context: Context, _ batch: Batch, training: Bool = false) throws -> Tensor {
         let hidden = try encode(context, batch, training: training)
-        return try adapt(context, hidden: hidden, mask: try mask(context, batch), training: training)
+        return try adapt(context, hidden: hidden, mask: try encodedMask(context, batch), training: training)
+    }
+
+    /// The same of the text's own tokens alone.
+    func textStates(_ context: Context, _ batch: Batch, training: Bool = false) throws -> Tensor {
+        let pass = pass(context, training: training)
+        return try pass.text(
+            of: encodeAdapted(context, batch, training: training), behind: pass.promptLength(.encoder))
     }
 
     /// The scores of each class, [batch, classes], from the adapters on `decoder.output`: they start from the pooled
@@ -232,7 +251,8 @@ public final class Session {
     /// - Throws: `.unsupported` for a backbone that has no such vector.
     public func pool(_ context: Context, _ batch: Batch, training: Bool = false) throws -> Tensor {
         let hidden = try encodeAdapted(context, batch, training: training)
-        return try backbone.pool(pass(context, training: training), hidden: hidden, mask: try mask(context, batch))
+        return try backbone.pool(
+            pass(context, training: training), hidden: hidden, mask: try encodedMask(context, batch))
     }
 
     /// Teacher-forced scores of a batch with targets; for a backbone that is not an encoder-decoder, the scores at
@@ -249,7 +269,7 @@ public final class Session {
         if let input = try decoderInput(context, batch, encoded: encoded, training: training) {
             return try backbone.decode(pass(context, training: training), input)
         }
-        let hidden = try encodeAdapted(context, batch, training: training)
+        let hidden = try textStates(context, batch, training: training)
         return (try backbone.head(pass(context, training: training), hidden: hidden), hidden)
     }
 
@@ -262,7 +282,7 @@ public final class Session {
         case .encoderDecoder:
             let prefix = try prefix(context, training: training)
             let hidden = try encoded ?? encode(context, batch, prefix: prefix, training: training)
-            let mask = try mask(context, batch)
+            let mask = try encodedMask(context, batch)
             let adapted = try adapt(context, hidden: hidden, mask: mask, training: training)
             let ids = context.retain(try context.constant(batch.decoderInputIDs, [batch.count, batch.targetLength]))
             return DecoderInput(ids: ids, encoderHidden: adapted, encoderMask: mask, prefix: prefix)
@@ -309,10 +329,11 @@ public final class Session {
         let prefix =
             info.maxPrefixLength[PrefixAttention.decoder.rawValue] > 0
             ? prefixLength[PrefixAttention.decoder.rawValue] : 0
+        let vectors = promptLength[Int(Stack.decoder.rawValue)]
         var options = options
         if info.maxTargetPositions > 0 {
-            let positions = info.maxTargetPositions - prefix
-            try checkRoom(positions, prefix: prefix, prompt: longest, options)
+            let positions = info.maxTargetPositions - prefix - vectors
+            try checkRoom(positions, prefix: prefix, vectors: vectors, prompt: longest, options)
             // Both count from the beginning of the prompt; the model's own length may be that of all its positions.
             options.maxLength = options.maxLength.map { min($0, positions) }
             if options.maxLength == nil, options.fitsRoom {
@@ -335,11 +356,14 @@ public final class Session {
     }
 
     /// Throws `.invalidArgument` where the new tokens do not fit behind the longest prompt.
-    private func checkRoom(_ positions: Int, prefix: Int, prompt: Int, _ options: GenerationOptions) throws {
+    private func checkRoom(
+        _ positions: Int, prefix: Int, vectors: Int, prompt: Int, _ options: GenerationOptions
+    ) throws {
         let total = backbone.info.maxTargetPositions
         guard positions > prompt else {
             let taken = [
                 prompt > 0 ? "the longest prompt takes \(prompt)" : nil, prefix > 0 ? "the prefix \(prefix)" : nil,
+                vectors > 0 ? "the learned prompt \(vectors)" : nil,
             ]
             throw SeamError(
                 .invalidArgument,
@@ -348,11 +372,14 @@ public final class Session {
         }
         guard options.maxLength == nil, !options.fitsRoom, options.maxNewTokens > positions - prompt else { return }
         let limit = positions - prompt
-        let taken = [prefix > 0 ? "the prefix" : nil, prompt > 0 ? "the prompts" : nil].compactMap { $0 }
+        let taken = [
+            prefix > 0 ? "the prefix" : nil, vectors > 0 ? "the learned prompt" : nil,
+            prompt > 0 ? "the prompts" : nil,
+        ].compactMap { $0 }
         let room =
             taken.isEmpty
             ? "the backbone's \(limit) target positions"
-            : "\(limit) positions, which \(taken.joined(separator: " and ")) leave\(taken.count == 1 && prefix > 0 ? "s" : "") of the backbone's \(total)"
+            : "\(limit) positions, which \(taken.joined(separator: " and ")) leave\(taken.count == 1 && prompt == 0 ? "s" : "") of the backbone's \(total)"
         throw SeamError(.invalidArgument, "max_new_tokens must be at most \(room), found \(options.maxNewTokens)")
     }
 }

@@ -14,6 +14,8 @@ final class SessionStepper: DecoderStepper {
     private var encoderMask: Tensor?
     /// What stands before the tokens; given as `encoderHidden` is.
     private let prefix: Prefix
+    /// How many vectors adapters put before the target.
+    private let vectors: Int
     /// The prompts of a decoder-only backbone, until the first step has read them.
     private var prompts: Batch?
     /// Of the target's own tokens, [rows, seen]; nil while no row has padding.
@@ -33,6 +35,7 @@ final class SessionStepper: DecoderStepper {
         self.session = session
         context = session.makeContext(recordsGradients: false)
         prefix = try session.prefix(context, training: false)
+        vectors = session.promptLength[Int(Stack.decoder.rawValue)]
         var promptLength = 0
         if session.backbone.info.architecture == .decoderOnly {
             let prompts = batch.hasPadding ? try batch.paddedBefore(info: session.backbone.info) : batch
@@ -46,11 +49,12 @@ final class SessionStepper: DecoderStepper {
             }
         } else {
             let hidden = try session.encode(context, batch, prefix: prefix, training: false)
-            let mask = try context.constant(batch.attentionMask, [batch.count, batch.sourceLength])
+            let mask = try session.encodedMask(context, batch)
             encoderHidden = try session.adapt(context, hidden: hidden, mask: mask, training: false)
             encoderMask = mask
         }
-        let length = prefix.lengths[PrefixAttention.decoder.rawValue] + promptLength + capacity
+        let before = prefix.lengths[PrefixAttention.decoder.rawValue] + vectors
+        let length = before + promptLength + capacity
         state = try session.backbone.makeState(session.pass(context), batch: batch.count, capacity: length)
         histories = state == nil ? [[Int32]](repeating: [], count: batch.count) : []
     }
@@ -88,6 +92,12 @@ final class SessionStepper: DecoderStepper {
             input.positions = context.retain(try context.constant(positions, shape))
         }
         let scores = try lastLogits(input, length: length)
+        if isFirst, state != nil, vectors > 0, let old = mask {
+            // The state has seen them from here on.
+            let ones = try context.full(1, .i32, [rows, vectors])
+            mask = try context.contiguous(try context.concat([ones, old], axis: 1))
+            for row in counts.indices { counts[row] += Int32(vectors) }
+        }
         isFirst = false
         try context.contiguous(scores).read(rows: 0..<rows, of: vocabularySize, into: &logits)
     }

@@ -8,27 +8,31 @@ enum Phase {
     static let after = seam_phases(SEAM_PHASE_AFTER)
 }
 
-/// The adapters of a session that sit on points inside its backbone's layers, and the host's side of their visits
+/// The adapters of a session that sit on points inside its backbone, and the host's side of their visits
 /// (`seam_visitor`). Made once for each change of the attached adapters; one thread at a time.
 final class Visitor {
     /// An adapter at a point.
-    private struct Route {
+    struct Route {
         let adapter: Adapter
         /// Index in the adapter's own points.
         let point: Int
         let phases: seam_phases
+        /// Vectors that it puts before a text, at a point of embedded tokens.
+        let promptLength: Int
     }
 
-    private let backbone: Backbone
+    let backbone: Backbone
     /// By point of the backbone, in the order in which they run.
-    private let routes: [[Route]]
+    let routes: [[Route]]
+    /// Vectors that are put before a text, by `Stack`.
+    let promptLength: [Int]
     /// Those with a point that somebody wants.
     private let stacks: [Stack]
     private let wanted: UnsafeMutableBufferPointer<UInt8>
     private let record: UnsafeMutablePointer<seam_visitor>
     /// Phases of each point that were visited in this call.
     private var visited: [UInt8]
-    private var current: Call?
+    var current: Call?
     /// What an adapter is given, filled anew at each point.
     private let inputs: UnsafeMutableBufferPointer<OpaquePointer?>
 
@@ -37,24 +41,32 @@ final class Visitor {
         let context: Context
         let training: Bool
         /// Which are tokens and which padding, [batch, n] i32; nil: as the backbone says.
-        let tokens: Tensor?
+        var tokens: Tensor?
         /// Which tokens the model generated itself, [batch, n] i32; nil: not known.
-        let generated: Tensor?
+        var generated: Tensor?
+        /// Whether the tokens are the first of their text, which vectors are put before; those of a decoding state's later
+        /// steps are not.
+        let beginsText: Bool
     }
 
     /// Nil where none of the adapters is on a point.
-    /// - Throws: `.incompatible` for an adapter at a point that the backbone does not have.
+    /// - Throws: `.incompatible` for an adapter at a point that the backbone does not have, and what one fails with that
+    ///   puts vectors before a text.
     init?(_ adapters: [Adapter], backbone: Backbone) throws {
         guard adapters.contains(where: { !$0.points.isEmpty }) else { return nil }
         let points = backbone.info.points
         var routes = [[Route]](repeating: [], count: points.count)
+        var promptLength = Stack.allCases.map { _ in 0 }
         for adapter in adapters where !adapter.points.isEmpty {
             for (own, index) in try adapter.pointIndices(in: backbone.info).enumerated() {
-                routes[index].append(Route(adapter: adapter, point: own, phases: adapter.phases[own]))
+                let length = points[index].isEmbedding ? try adapter.promptLength(at: own) : 0
+                promptLength[Int(points[index].stack.rawValue)] += length
+                routes[index].append(
+                    Route(adapter: adapter, point: own, phases: adapter.phases[own], promptLength: length))
             }
         }
         self.backbone = backbone
-        self.routes = routes
+        (self.routes, self.promptLength) = (routes, promptLength)
         stacks = Stack.allCases.filter { stack in zip(points, routes).contains { $0.stack == stack && !$1.isEmpty } }
         visited = [UInt8](repeating: 0, count: points.count)
         wanted = .allocate(capacity: points.count)
@@ -135,6 +147,7 @@ final class Visitor {
             throw failure("NULL for a tensor of \"\(place.path)\"")
         }
         visited[index] |= UInt8(given.phase)
+        if place.isEmbedding { return try put(before: Tensor.from(first), current, given, pass, io) }
         if place.isProjection {
             // The backbone goes on with all but the value behind its product: x is also that of other projections, and
             // what a layer adds to its result. An adapter may hand any input to linear_low_rank.
@@ -154,7 +167,7 @@ final class Visitor {
         io.pointee.value = value
     }
 
-    private func failure(_ what: String) -> SeamError {
+    func failure(_ what: String) -> SeamError {
         SeamError(.plugin, "backbone \"\(backbone.factory.id)\" visits with \(what)", origin: backbone.origin)
     }
 }
