@@ -32,8 +32,18 @@ struct Decoder {
         // A state holds the prefix only from its first step on, which stands behind it all the same.
         let seen = state.flatMap { $0.hasBegun ? $0.position : nil }
         let (start, count) = (seen ?? prefixLength, target.ids.size(1))
-        if let problem = problem(prefixLength, start - prefixLength + count, capacity: state?.capacity) {
+        if let problem = problem(
+            prefixLength, start - prefixLength + count, arePlaced: target.positions != nil, capacity: state?.capacity)
+        {
             return context.fail(.shape, problem)
+        }
+        // By row, where they have seen different numbers of tokens.
+        let starts = state?.starts
+        guard starts == nil || count == 1 && target.mask != nil && target.positions != nil else {
+            return context.fail(
+                .shape,
+                "rows of a decoding state that have seen different numbers of tokens go on by one token, with their "
+                    + "positions and a mask")
         }
         let crossPrefix = Prefix(target.crossPrefix, batch: batch)
         var sourceMask: Tensor?
@@ -53,11 +63,14 @@ struct Decoder {
         let places = Places(start: start, count: count, given: given)
         var x = embedding(target.ids, at: places, in: context)
         let sight = Sight(
-            bias: bias.map { $0(queries: count, keys: start + count, in: context) },
+            bias: bias.map { bias in
+                starts.map { bias(after: $0, keys: start + count, in: context) }
+                    ?? bias(queries: count, keys: start + count, in: context)
+            },
             mask: Prefix.extend(target.mask, by: prefixLength, in: context), causal: true,
             rotation: rotary.map { $0(places, state?.angles ?? Angles(), in: context) })
         let sourceContext = context.visitingSource(of: target)
-        let context = context.visiting(target, after: start - prefixLength)
+        let context = context.visiting(target, after: starts == nil ? start - prefixLength : nil)
         for (index, layer) in layers.enumerated() {
             x = context.scope {
                 let source = sourceMask.map {
@@ -90,13 +103,14 @@ struct Decoder {
         return memory
     }
 
-    /// Why a target of `length` tokens behind a prefix cannot be decoded, as a sentence; nil when it can.
-    private func problem(_ prefix: Int, _ length: Int, capacity: Int?) -> String? {
+    /// Why a target of `length` tokens behind a prefix cannot be decoded, as a sentence; nil when it can. Tokens that
+    /// `arePlaced` have positions of their own, of which padding takes none.
+    private func problem(_ prefix: Int, _ length: Int, arePlaced: Bool, capacity: Int?) -> String? {
         if length < 1 { return "there is no target token to decode" }
         if let capacity, prefix + length > capacity {
             return "the target has \(prefix + length) tokens and its decoding state was made for \(capacity)"
         }
-        if limit > 0, prefix + length > limit { return "the target \(tooLong(length, prefix, limit, "writes"))" }
+        if limit > 0, !arePlaced, prefix + length > limit { return "the target \(tooLong(length, prefix, limit, "writes"))" }
         return nil
     }
 }

@@ -39,12 +39,15 @@ extension Context {
         return visiting(visitor, mask: source.mask, positions: positions(like: source.ids, from: 0))
     }
 
-    /// For what a decoder computes of its own tokens, behind `seen` others of the target.
-    func visiting(_ target: Target, after seen: Int) -> Context {
+    /// For what a decoder computes of its own tokens, behind `seen` others of the target; nil: each row has seen another
+    /// number, and all of these are tokens.
+    func visiting(_ target: Target, after seen: Int?) -> Context {
         guard let visitor = target.visitor else { return self }
         let (batch, count) = (target.ids.size(0), target.ids.size(1))
-        let mask = target.mask.map { $0.slice(1, from: seen, length: count) } ?? full(1, [batch, count], .i32)
-        return visiting(visitor, mask: mask, positions: target.positions ?? positions(like: target.ids, from: seen))
+        let own = seen.flatMap { seen in target.mask?.slice(1, from: seen, length: count) }
+        return visiting(
+            visitor, mask: own ?? full(1, [batch, count], .i32),
+            positions: target.positions ?? positions(like: target.ids, from: seen ?? 0))
     }
 
     /// For what a decoder computes of the encoder's output: the keys and values of cross-attention. A decoding state's

@@ -38,6 +38,15 @@ struct RelativeBias {
         return unplaced == 0 ? bias : context.full(0, [1, heads, queries, unplaced]).concat([bias], axis: 3)
     }
 
+    /// [batch, heads, 1, keys] for one query in each row of a decoder, which stands behind `seen` keys of its own; the mask
+    /// hides those after it.
+    func callAsFunction(after seen: [Int64], keys: Int, in context: Context) -> Tensor {
+        let last = buckets.count - 1
+        let ids = seen.flatMap { seen in (0..<keys).map { buckets[min(max(Int(seen) - $0, 0), last)] } }
+        return context[table].embedding(context.constant(ids, [seen.count, keys]))
+            .permute([0, 2, 1]).reshape([seen.count, heads, 1, keys])
+    }
+
     /// The first half of the buckets holds one distance each; distance r of the rest goes to bucket
     /// half + floor(log(r / half) / log(maxDistance / half) * rest). Comparing powers instead of logarithms
     /// is exact where a distance meets a bucket's edge.

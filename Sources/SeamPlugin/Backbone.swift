@@ -82,6 +82,11 @@ public struct Target {
 public protocol DecodingState: AnyObject {
     /// New row i continues old row rows[i]: beam search, or finished rows that leave.
     func select(_ rows: UnsafeBufferPointer<Int32>, in context: Context)
+
+    /// The rows of another state of the same backbone come behind those of this one, which can hold the greater of both
+    /// capacities then. Both have seen tokens, not always as many: a row's next token stands behind its own. The other
+    /// state is let go afterwards.
+    func append(_ other: any DecodingState, in context: Context)
 }
 
 /// What an opened model is. Zero: none or unlimited; token ids: -1 for none.
@@ -173,6 +178,7 @@ public struct BackboneFactory {
         factory.state_create = { BackboneInstance.at($0).makeState($1, batch: Int($2), capacity: Int($3)) }
         factory.state_destroy = { StateInstance.release($1) }
         factory.state_select = { StateInstance.select($1, $2, $3, Int($4)) }
+        factory.state_append = { StateInstance.append($1, $2, $3) }
         table = permanent(factory)
     }
 }

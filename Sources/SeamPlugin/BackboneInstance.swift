@@ -87,4 +87,9 @@ final class StateInstance {
         guard let instance = at(pointer), let context = Context(pass) else { return }
         instance.state.select(UnsafeBufferPointer(start: rows, count: count), in: context)
     }
+
+    static func append(_ pass: UnsafePointer<seam_pass>?, _ pointer: OpaquePointer?, _ other: OpaquePointer?) {
+        guard let instance = at(pointer), let other = at(other), let context = Context(pass) else { return }
+        instance.state.append(other.state, in: context)
+    }
 }

@@ -314,6 +314,17 @@ public enum OpsTable {
                     try operand(x, "buffer_write"), axis: Int(axis), start: Int(start), in: pass)
             }
         }
+        ops.buffer_write_rows = { context, buffer, axis, starts, count, x in
+            command(context) { (pass) throws(SeamError) in
+                guard let buffer, let starts else {
+                    throw SeamError(.plugin, "buffer_write_rows: the buffer or the starts are NULL")
+                }
+                let count = try checkedCount(Int(count), atMost: mostHandles, "buffer_write_rows: the number of rows")
+                try Buffer.from(buffer).write(
+                    try operand(x, "buffer_write_rows"), axis: Int(axis),
+                    starts: UnsafeBufferPointer(start: starts, count: count), in: pass)
+            }
+        }
         ops.buffer_read = { context, buffer, axis, length in
             run(context) { (_) throws(SeamError) in
                 guard let buffer else { throw SeamError(.plugin, "buffer_read: the buffer is NULL") }
@@ -327,6 +338,14 @@ public enum OpsTable {
                 }
                 let count = try checkedCount(Int(count), atMost: mostHandles, "buffer_select: the number of rows")
                 try Buffer.from(buffer).select(UnsafeBufferPointer(start: rows, count: count))
+            }
+        }
+        ops.buffer_append = { context, buffer, axis, other in
+            command(context) { (_) throws(SeamError) in
+                guard let buffer, let other else {
+                    throw SeamError(.plugin, "buffer_append: one of the buffers is NULL")
+                }
+                try Buffer.from(buffer).append(Buffer.from(other), axis: Int(axis))
             }
         }
     }

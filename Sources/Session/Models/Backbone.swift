@@ -162,4 +162,7 @@ public final class Backbone {
 
     /// Whether the backbone decodes incrementally.
     public var hasState: Bool { table.state_create != nil }
+
+    /// Whether rows can join others that are being decoded (`ContinuousBatch`).
+    public var canJoinRows: Bool { table.state_append != nil }
 }

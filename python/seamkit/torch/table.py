@@ -236,8 +236,10 @@ _BODIES: dict[str, _Entry] = _COMMON | {
     "embedding": (_embedding, _null),
     "buffer_create": (buffers.create, _null),
     "buffer_write": (buffers.write, _code),
+    "buffer_write_rows": (buffers.write_rows, _code),
     "buffer_read": (buffers.read, _null),
     "buffer_select": (buffers.select, _code),
+    "buffer_append": (buffers.append, _code),
 }
 
 
