@@ -12,7 +12,7 @@ struct Decoder {
 
     init(_ weights: Weights, _ stack: Family.Stack, _ table: Parameter, _ family: Family) {
         let attendsToEncoder = family.encoder != nil
-        embedding = Embedding(weights, stack.names.embedding, table, family)
+        embedding = Embedding(weights, stack.names.embedding, table, family, of: .decoder)
         layers = (0..<stack.layers).map {
             Layer(weights, LayerPlace(stack: .decoder, index: $0), stack, attendsToEncoder: attendsToEncoder, family)
         }
@@ -31,15 +31,17 @@ struct Decoder {
         let prefixLength = state?.prefixLength ?? prefix?.length ?? 0
         // A state holds the prefix only from its first step on, which stands behind it all the same.
         let seen = state.flatMap { $0.hasBegun ? $0.position : nil }
-        let (start, count) = (seen ?? prefixLength, target.ids.size(1))
+        let (start, length) = (seen ?? prefixLength, target.ids.size(1))
+        // Of the target's own.
+        let before = start - prefixLength
         if let problem = problem(
-            prefixLength, start - prefixLength + count, arePlaced: target.positions != nil, capacity: state?.capacity)
+            prefixLength, before + length, arePlaced: target.positions != nil, capacity: state?.capacity)
         {
             return context.fail(.shape, problem)
         }
         // By row, where they have seen different numbers of tokens.
         let starts = state?.starts
-        guard starts == nil || count == 1 && target.mask != nil && target.positions != nil else {
+        guard starts == nil || length == 1 && target.mask != nil && target.positions != nil else {
             return context.fail(
                 .shape,
                 "rows of a decoding state that have seen different numbers of tokens go on by one token, with their "
@@ -56,21 +58,34 @@ struct Decoder {
                 ?? Prefix.extend(mask, by: crossPrefix?.length ?? 0, in: context)
         }
         if let state, !state.hasBegun { state.begin(prefix, sourceMask: sourceMask, in: context) }
+        let own = starts == nil ? target.mask?.slice(1, from: before, length: length) : nil
+        let tokens = embedding.tokens(
+            target.ids, mask: own, positions: target.positions, target.visitor, in: context)
         // The target's own positions follow the prefix's.
-        let given = target.positions.map {
-            prefixLength == 0 ? $0 : ($0.cast(to: .f32) + Double(prefixLength)).cast(to: .i32)
+        var placed = tokens
+        if prefixLength > 0 {
+            placed.positions = tokens.positions.map { ($0.cast(to: .f32) + Double(prefixLength)).cast(to: .i32) }
         }
-        let places = Places(start: start, count: count, given: given)
-        var x = embedding(target.ids, at: places, in: context)
+        let places = Places(start: start, length: length, behind: placed)
+        if places.vectors > 0,
+            let problem = problem(
+                prefixLength, before + length, vectors: places.vectors, arePlaced: target.positions != nil,
+                capacity: state?.capacity)
+        {
+            return context.fail(.shape, problem)
+        }
+        let mask = places.vectors > 0 ? tokens.mask : target.mask
+        let count = places.count
+        var x = embedding(tokens, of: target.ids, at: places, in: context)
         let sight = Sight(
             bias: bias.map { bias in
                 starts.map { bias(after: $0, keys: start + count, in: context) }
                     ?? bias(queries: count, keys: start + count, in: context)
             },
-            mask: Prefix.extend(target.mask, by: prefixLength, in: context), causal: true,
+            mask: Prefix.extend(mask, by: prefixLength, in: context), causal: true,
             rotation: rotary.map { $0(places, state?.angles ?? Angles(), in: context) })
         let sourceContext = context.visitingSource(of: target)
-        let context = context.visiting(target, after: starts == nil ? start - prefixLength : nil)
+        let context = context.visiting(target.visitor, tokens, at: places, from: before)
         for (index, layer) in layers.enumerated() {
             x = context.scope {
                 let source = sourceMask.map {
@@ -103,14 +118,15 @@ struct Decoder {
         return memory
     }
 
-    /// Why a target of `length` tokens behind a prefix cannot be decoded, as a sentence; nil when it can. Tokens that
-    /// `arePlaced` have positions of their own, of which padding takes none.
-    private func problem(_ prefix: Int, _ length: Int, arePlaced: Bool, capacity: Int?) -> String? {
+    /// Why a target of `length` tokens behind a prefix and so many vectors cannot be decoded, as a sentence; nil when it
+    /// can. Tokens that `arePlaced` have positions of their own, of which padding takes none.
+    private func problem(_ prefix: Int, _ length: Int, vectors: Int = 0, arePlaced: Bool, capacity: Int?) -> String? {
         if length < 1 { return "there is no target token to decode" }
-        if let capacity, prefix + length > capacity {
-            return "the target has \(prefix + length) tokens and its decoding state was made for \(capacity)"
+        let all = prefix + vectors + length
+        if let capacity, all > capacity {
+            return "the target has \(all) tokens and its decoding state was made for \(capacity)"
         }
-        if limit > 0, !arePlaced, prefix + length > limit { return "the target \(tooLong(length, prefix, limit, "writes"))" }
-        return nil
+        guard limit > 0, !arePlaced, all > limit else { return nil }
+        return "the target \(tooLong(length, prefix, vectors: vectors, limit, "writes"))"
     }
 }

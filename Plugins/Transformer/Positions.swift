@@ -6,14 +6,23 @@ struct Places {
     /// Of the first.
     let start: Int
     let count: Int
+    /// How many of them no token has: vectors that adapters put before the text.
+    let vectors: Int
     /// [batch, count] i32; nil: `start`, `start` + 1 ...
-    var given: Tensor?
+    let given: Tensor?
+
+    /// Of a text of `length` tokens and of the vectors before them.
+    init(start: Int, length: Int, behind tokens: EmbeddedTokens) {
+        vectors = max(tokens.x.size(1) - length, 0)
+        (self.start, count, given) = (start, vectors + length, tokens.positions)
+    }
 }
 
-/// Why a text of `length` tokens behind a prefix of `start` is refused: the end of a sentence.
-func tooLong(_ length: Int, _ start: Int, _ limit: Int, _ verb: StaticString) -> String {
+/// Why a text of `length` tokens behind a prefix of `start` and so many vectors is refused: the end of a sentence.
+func tooLong(_ length: Int, _ start: Int, vectors: Int, _ limit: Int, _ verb: StaticString) -> String {
     let prefix = start > 0 ? " behind a prefix of \(start)" : ""
-    return "has \(length) tokens\(prefix) and this model \(verb) at most \(limit)"
+    let prompt = vectors > 0 ? "\(start > 0 ? " and" : " behind") a learned prompt of \(vectors)" : ""
+    return "has \(length) tokens\(prefix)\(prompt) and this model \(verb) at most \(limit)"
 }
 
 /// Vectors by position that are added to the embeddings of one stack.
@@ -46,10 +55,16 @@ struct PositionTable {
         }
     }
 
-    /// [count, d_model] or [batch, count, d_model] for the tokens `ids` [batch, count].
+    /// [count, d_model] or [batch, count, d_model] for the tokens `ids` [batch, n] and the vectors before them.
     func callAsFunction(_ ids: Tensor, at places: Places, in context: Context) -> Tensor {
         let table = context[table]
-        if let padding { return table.embedding(counted(ids, padding, from: places.start, in: context)) }
+        if let padding, places.given == nil {
+            let rows = counted(ids, padding, from: places.start + places.vectors, in: context)
+            guard places.vectors > 0 else { return table.embedding(rows) }
+            let first = places.start + offset
+            let before = context.constant((first..<first + places.vectors).map { Int32($0) }, [1, places.vectors])
+            return table.embedding(before.expand([ids.size(0), places.vectors]).concat([rows], axis: 1))
+        }
         if let given = places.given {
             return table.embedding(offset == 0 ? given : (given.cast(to: .f32) + Double(offset)).cast(to: .i32))
         }
