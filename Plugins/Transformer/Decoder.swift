@@ -62,11 +62,7 @@ struct Decoder {
         let tokens = embedding.tokens(
             target.ids, mask: own, positions: target.positions, target.visitor, in: context)
         // The target's own positions follow the prefix's.
-        var placed = tokens
-        if prefixLength > 0 {
-            placed.positions = tokens.positions.map { ($0.cast(to: .f32) + Double(prefixLength)).cast(to: .i32) }
-        }
-        let places = Places(start: start, length: length, behind: placed)
+        let places = Places(start: start, length: length, behind: tokens.moved(by: prefixLength))
         if places.vectors > 0,
             let problem = problem(
                 prefixLength, before + length, vectors: places.vectors, arePlaced: target.positions != nil,

@@ -9,6 +9,8 @@ struct Embedding {
     private let norm: Norm?
     /// The point of what flows into the first layer, before anything but the tokens' own vectors is in it.
     private let point: Int
+    /// In an encoder positions are the family's to count; in a decoder they come with the tokens.
+    private let countsPositions: Bool
 
     /// `table`: vectors of all tokens.
     init(
@@ -16,6 +18,7 @@ struct Embedding {
     ) {
         self.table = table
         point = weights.point(Point(embeddingOf: stack, width: family.dModel))
+        countsPositions = stack == .encoder
         scale = family.embeddingScale
         positions = PositionTable(weights, names.positions, family)
         tokenTypes =
@@ -51,8 +54,10 @@ struct Embedding {
         _ ids: Tensor, mask: Tensor?, positions: Tensor? = nil, _ visitor: Visitor?, in context: Context
     ) -> EmbeddedTokens {
         let x = context[table].embedding(ids)
-        let tokens = EmbeddedTokens(x: scale == 1 ? x : x * scale, mask: mask, positions: positions)
-        return visitor?.embedded(tokens, at: point) ?? tokens
+        var tokens = EmbeddedTokens(x: scale == 1 ? x : x * scale, mask: mask, positions: positions)
+        guard let visitor, visitor.wants(point) else { return tokens }
+        if countsPositions { tokens.positions = self.positions.map { $0.numbers(of: ids, in: context) } }
+        return visitor.embedded(tokens, at: point)
     }
 
     /// What flows into the first layer. `types`: which of two texts each token is of; nil: all of the first, as are

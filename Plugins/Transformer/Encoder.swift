@@ -26,7 +26,7 @@ struct Encoder {
         let prefix = Prefix(source.prefix, batch: source.ids.size(0))
         let start = prefixTakesPositions ? prefix?.length ?? 0 : 0
         let tokens = embedding.tokens(source.ids, mask: source.mask, source.visitor, in: context)
-        let places = Places(start: start, length: length, behind: tokens)
+        let places = Places(start: start, length: length, behind: tokens.moved(by: start))
         guard limit == 0 || start + places.count <= limit else {
             return context.fail(
                 .shape, "the source \(tooLong(length, start, vectors: places.vectors, limit, "reads"))")

@@ -18,6 +18,14 @@ struct Places {
     }
 }
 
+extension EmbeddedTokens {
+    /// The same behind a prefix, which takes the first positions.
+    func moved(by length: Int) -> EmbeddedTokens {
+        guard length > 0, let positions else { return self }
+        return EmbeddedTokens(x: x, mask: mask, positions: (positions.cast(to: .f32) + Double(length)).cast(to: .i32))
+    }
+}
+
 /// Why a text of `length` tokens behind a prefix of `start` and so many vectors is refused: the end of a sentence.
 func tooLong(_ length: Int, _ start: Int, vectors: Int, _ limit: Int, _ verb: StaticString) -> String {
     let prefix = start > 0 ? " behind a prefix of \(start)" : ""
@@ -59,17 +67,22 @@ struct PositionTable {
     func callAsFunction(_ ids: Tensor, at places: Places, in context: Context) -> Tensor {
         let table = context[table]
         if let padding, places.given == nil {
-            let rows = counted(ids, padding, from: places.start + places.vectors, in: context)
-            guard places.vectors > 0 else { return table.embedding(rows) }
-            let first = places.start + offset
-            let before = context.constant((first..<first + places.vectors).map { Int32($0) }, [1, places.vectors])
-            return table.embedding(before.expand([ids.size(0), places.vectors]).concat([rows], axis: 1))
+            return table.embedding(counted(ids, padding, from: places.start, in: context))
         }
         if let given = places.given {
             return table.embedding(offset == 0 ? given : (given.cast(to: .f32) + Double(offset)).cast(to: .i32))
         }
         let first = places.start + offset
         return table.embedding(context.constant((first..<first + places.count).map { Int32($0) }, [places.count]))
+    }
+
+    /// The positions of a text's tokens `ids` [batch, n] as the family counts them, from 0, [batch, n] i32.
+    func numbers(of ids: Tensor, in context: Context) -> Tensor {
+        if let padding {
+            return (counted(ids, padding, from: 0, in: context).cast(to: .f32) - Double(offset)).cast(to: .i32)
+        }
+        let count = ids.size(1)
+        return context.constant((0..<max(count, 0)).map { Int32($0) }, [1, count]).expand([ids.size(0), count])
     }
 
     /// For each token how many before it and including it are not `padding`, plus `start` and `padding`; for padding

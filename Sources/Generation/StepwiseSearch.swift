@@ -16,9 +16,9 @@ struct StepwiseSearch {
     private var tokens: [Int32]
     private var logProbabilities: [Float]
 
-    init(prompts: [[Int32]], options: GenerationOptions, vocabulary: Int) throws {
+    init(prompts: [[Int32]], limits: [Int], options: GenerationOptions, vocabulary: Int) throws {
         let batch = prompts.count
-        limits = try prompts.map { try options.limit(behind: $0.count) }
+        self.limits = limits
         self.options = options
         self.vocabulary = vocabulary
         self.batch = batch

@@ -51,7 +51,8 @@ extension Adapter {
     /// tells it.
     func promptLength(at point: Int) throws -> Int {
         let context = Context(pool: runtime.pool, recordsGradients: false)
-        let call = Visitor.Call(context: context, training: false, tokens: nil, generated: nil, beginsText: true)
+        let call = Visitor.Call(
+            context: context, training: false, slices: [], tokens: nil, generated: nil, beginsText: true)
         let x = context.retain(try context.full(0, .f32, [1, 1, points[point].outputWidth]))
         let mask = context.retain(try context.full(1, .i32, [1, 1]))
         return try prompt(call, at: point, x: x, mask: mask, pass: seam_pass()).vectors?.shape[1] ?? 0

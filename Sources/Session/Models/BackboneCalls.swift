@@ -31,11 +31,13 @@ struct BackbonePass {
     let weights: [OpaquePointer?]
     /// Nil where no adapter sits inside the layers.
     let visitor: Visitor?
+    /// Which rows take which route; empty in a call that visits no points.
+    let slices: [RouteSlice]
 
-    /// Vectors that adapters put before the text of a call: none where its state has seen them.
+    /// Vectors that adapters put before the texts of a call, the most of any row: none where its state has seen them.
     func promptLength(_ stack: Stack, _ state: DecodingState? = nil) -> Int {
         guard let visitor, state?.isFresh ?? true else { return 0 }
-        return visitor.promptLength[Int(stack.rawValue)]
+        return visitor.promptLength(stack, slices.map(\.route))
     }
 
     /// What the backbone gave for the text's own tokens, [batch, n, width], behind `length` vectors.
@@ -131,8 +133,8 @@ extension Backbone {
             guard let visitor = pass.visitor else { return body(own, nil) }
             try visitor.during(
                 Visitor.Call(
-                    context: pass.context, training: pass.training, tokens: tokens, generated: generated,
-                    beginsText: isComplete),
+                    context: pass.context, training: pass.training, slices: pass.slices, tokens: tokens,
+                    generated: generated, beginsText: isComplete),
                 stack, isComplete: isComplete
             ) { body(own, $0) }
         }

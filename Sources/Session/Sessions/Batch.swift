@@ -20,6 +20,8 @@ public struct Batch: Sendable {
     public let tokenTypeIDs: [Int32]?
     /// [batch]: the class of each source, from 0, where the batch is one of a classification; else empty.
     public let classes: [Int32]
+    /// [batch]: the route of each row, nil or empty for the session's default one; empty: that of all rows.
+    public let routes: [String?]
 
     /// The label that counts nothing, as in PyTorch and transformers.
     public static let ignoredLabel: Int32 = -100
@@ -32,12 +34,14 @@ public struct Batch: Sendable {
     ///   - decoderInputIDs: nil for the labels shifted right behind the start token, as transformers does.
     ///   - tokenTypeIDs: nil for a single text.
     ///   - classes: the class of each source, from 0; empty where there is none.
+    ///   - routes: the route of each row in the session that will run it (`Session.routes`), nil for the default one;
+    ///     empty: that of all rows.
     /// - Throws: for an empty batch, arrays of other sizes than said, mask values other than 0 and 1, a source without
     ///   a token, and targets where the backbone names no start token.
     public init(
         count: Int, sourceLength: Int, inputIDs: [Int32], attentionMask: [Int32]? = nil, targetLength: Int = 0,
         labels: [Int32] = [], decoderInputIDs: [Int32]? = nil, tokenTypeIDs: [Int32]? = nil, classes: [Int32] = [],
-        info: BackboneInfo
+        routes: [String?] = [], info: BackboneInfo
     ) throws {
         guard info.architecture != .text else {
             throw SeamError(.unsupported, "the backbone reads text, not token ids")
@@ -83,6 +87,10 @@ public struct Batch: Sendable {
         self.tokenTypeIDs = tokenTypeIDs
         if !classes.isEmpty { try require(classes, 1, "classes") }
         self.classes = classes
+        guard routes.isEmpty || routes.count == count else {
+            throw SeamError(.shape, "routes must hold \(count) names, one for each row, found \(routes.count)")
+        }
+        self.routes = routes
         guard info.architecture == .encoderDecoder else {
             guard decoderInputIDs == nil else {
                 throw SeamError(.unsupported, "decoder_input_ids are for encoder-decoder backbones")
@@ -123,9 +131,10 @@ public struct Batch: Sendable {
     /// - Parameters:
     ///   - decoderInputs: what the decoder is given, in place of targets; for encoder-decoders.
     ///   - classes: the class of each source, from 0; empty where there is none.
+    ///   - routes: the route of each row, nil for the default one; empty: that of all rows.
     public init(
         sources: [[Int32]], targets: [[Int32]]? = nil, decoderInputs: [[Int32]]? = nil, classes: [Int32] = [],
-        info: BackboneInfo
+        routes: [String?] = [], info: BackboneInfo
     ) throws {
         let pad = info.padToken ?? 0
         let sourceLength = sources.map(\.count).max() ?? 0
@@ -149,15 +158,39 @@ public struct Batch: Sendable {
             try self.init(
                 count: rows.count, sourceLength: length, inputIDs: padded(rows, length, pad),
                 attentionMask: padded(rows.map { $0.map { _ in 1 } }, length, 0), targetLength: length,
-                labels: padded(labels, length, Self.ignoredLabel), info: info)
+                labels: padded(labels, length, Self.ignoredLabel), routes: routes, info: info)
             return
         }
         try self.init(
             count: sources.count, sourceLength: sourceLength, inputIDs: padded(sources, sourceLength, pad),
             attentionMask: padded(sources.map { $0.map { _ in 1 } }, sourceLength, 0), targetLength: targetLength,
             labels: targets.map { padded($0, targetLength, Self.ignoredLabel) } ?? [],
-            decoderInputIDs: decoderInputs.map { padded($0, targetLength, pad) }, classes: classes, info: info)
+            decoderInputIDs: decoderInputs.map { padded($0, targetLength, pad) }, classes: classes, routes: routes,
+            info: info)
     }
+
+    /// Some rows of another batch, in any order.
+    private init(_ other: Batch, rows: [Int]) {
+        func pick<Value>(_ values: [Value], _ width: Int) -> [Value] {
+            values.isEmpty ? [] : rows.flatMap { values[$0 * width..<($0 + 1) * width] }
+        }
+        count = rows.count
+        sourceLength = other.sourceLength
+        targetLength = other.targetLength
+        inputIDs = pick(other.inputIDs, sourceLength)
+        attentionMask = pick(other.attentionMask, sourceLength)
+        tokenTypeIDs = other.tokenTypeIDs.map { pick($0, other.sourceLength) }
+        labels = pick(other.labels, targetLength)
+        decoderInputIDs = pick(other.decoderInputIDs, targetLength)
+        classes = pick(other.classes, 1)
+        routes = pick(other.routes, 1)
+    }
+
+    /// Some of its rows, in the order given.
+    func taking(rows: [Int]) -> Batch { Batch(self, rows: rows) }
+
+    /// Whether a row takes another route than the default one.
+    var takesNamedRoutes: Bool { routes.contains { !($0 ?? "").isEmpty } }
 
     var hasPadding: Bool { attentionMask.contains(0) }
 
@@ -196,7 +229,7 @@ public struct Batch: Sendable {
             ids.replaceSubrange(range, with: [Int32](repeating: info.padToken ?? 0, count: padding) + tokens)
             mask.replaceSubrange(range, with: [Int32](repeating: 0, count: padding) + tokens.map { _ in 1 })
         }
-        return try Batch(count: count, sourceLength: sourceLength, inputIDs: ids, attentionMask: mask, info: info)
+        return try Batch(count: count, sourceLength: sourceLength, inputIDs: ids, attentionMask: mask, routes: routes, info: info)
     }
 
     /// The number of labels that count.

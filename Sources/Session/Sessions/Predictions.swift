@@ -21,7 +21,9 @@ extension Session {
     public func predictions(_ context: Context, _ batch: Batch, encoded: Tensor? = nil, training: Bool = false) throws
         -> Predictions
     {
-        if !batch.classes.isEmpty { return try classPredictions(context, batch, training: training) }
+        let own = try RoutedBatch(batch, in: self, training: training)
+        let batch = own.batch
+        if !batch.classes.isEmpty { return try classPredictions(context, own, training: training) }
         let places = batch.labels.indices.filter { batch.labels[$0] != Batch.ignoredLabel }
         guard batch.labels.count == batch.count * batch.targetLength, !places.isEmpty else {
             throw SeamError(.invalidArgument, "the batch has no targets: training and scoring need labels")
@@ -33,21 +35,26 @@ extension Session {
             return context.retain(
                 places.count == rows.shape[0] ? rows : try context.indexSelect(rows, axis: 0, index: index))
         }
+        let encoded = try encoded.map { try own.rows.ordered($0, in: context) }
         let scores: Tensor
         if backbone.hasSeparateHead, !backbone.info.isOpaque {
-            let input = try decoderInput(context, batch, encoded: encoded, training: training)
+            let input = try decoderInput(context, own, encoded: encoded, training: training)
             let hidden =
-                try input.map { try backbone.decodeHidden(pass(context, training: training), $0) }
-                ?? textStates(context, batch, training: training)
+                try input.map { try backbone.decodeHidden(pass(context, rows: own.rows, training: training), $0) }
+                ?? textStates(context, own, training: training)
             scores = try backbone.head(pass(context, training: training), hidden: try picked(hidden))
         } else {
-            scores = try picked(try forward(context, batch, encoded: encoded, training: training).logits)
+            scores = try picked(try forward(context, own, encoded: encoded, training: training).logits)
         }
-        return Predictions(scores: scores, targets: targets, examples: places.map { $0 / batch.targetLength })
+        return Predictions(
+            scores: scores, targets: targets,
+            examples: places.map { own.rows.callersRow($0 / batch.targetLength) })
     }
 
-    private func classPredictions(_ context: Context, _ batch: Batch, training: Bool) throws -> Predictions {
-        let scores = try classify(context, batch, training: training)
+    private func classPredictions(_ context: Context, _ own: RoutedBatch, training: Bool) throws -> Predictions {
+        let batch = own.batch
+        let scores = try classify(context, own, training: training)
+        let classes = scores.shape[1]
         if let stranger = batch.classes.first(where: { $0 < 0 || $0 >= classes }) {
             throw SeamError(
                 .invalidArgument,
@@ -55,7 +62,7 @@ extension Session {
         }
         return Predictions(
             scores: scores, targets: context.retain(try context.constant(batch.classes, [batch.count])),
-            examples: Array(0..<batch.count))
+            examples: (0..<batch.count).map(own.rows.callersRow))
     }
 
     /// What scoring tells of one example.

@@ -59,20 +59,26 @@ struct Prefix {
 }
 
 extension Session {
-    /// What the attached adapters put before the tokens. The tensors are alive as long as the context.
-    func prefix(_ context: Context, training: Bool) throws -> Prefix {
-        try Self.prefix(of: adapters, in: context, training: training)
+    /// What the adapters of the routes put before the tokens of their rows. The tensors are alive as long as the context.
+    func prefix(_ context: Context, _ rows: RowOrder, training: Bool = false) throws -> Prefix {
+        guard rows.slices.count > 1 else {
+            return try Self.prefix(of: chains[rows.slices[0].route].adapters, in: context, training: training)
+        }
+        if let chain = rows.routes.map({ chains[$0] }).first(where: { $0.prefixLength.contains { $0 > 0 } }) {
+            throw SeamError(.unsupported, "\(chain.title) has a prefix: rows of other routes beside it are not offered")
+        }
+        return Prefix()
     }
 
-    /// What the attached adapters put before the tokens, by `PrefixAttention`: f32 [layers, 2, kv_heads, prefix, head_dim],
+    /// What the adapters of the default route put before the tokens, by `PrefixAttention`: f32 [layers, 2, kv_heads, prefix, head_dim],
     /// copies that the caller owns; nil for an attention without a prefix.
     public func computedPrefix() throws -> [Tensor?] {
         let context = makeContext(recordsGradients: false)
-        let prefix = try prefix(context, training: false)
+        let prefix = try Self.prefix(of: adapters, in: context)
         return try PrefixAttention.allCases.map { try prefix[$0].map { try context.copied($0) } }
     }
 
-    /// Whether the encoder computes the same for a source whatever the values of the attached adapters are.
+    /// Whether the encoder computes the same for a source whatever the values of the default route's adapters are.
     public var hasConstantEncoder: Bool {
         prefixLength[PrefixAttention.encoder.rawValue] == 0 && !hasAdapters(inside: .encoder) && merged.isEmpty
     }

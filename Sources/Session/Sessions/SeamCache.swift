@@ -28,14 +28,19 @@ public final class SeamCache {
     /// The encoder's output for a batch, [batch, source, d_model], zero at padding. Nothing is kept while an adapter
     /// has a part in it (`Session.hasConstantEncoder`).
     /// - Parameter examples: which example each row is.
+    /// - Throws: `.unsupported` for a batch with routes, whose rows another adapter may have a part in.
     public func encoded(_ batch: Batch, examples: [Int]) throws -> Tensor {
         precondition(examples.count == batch.count)
+        guard !batch.takesNamedRoutes else {
+            throw SeamError(
+                .unsupported, "a batch whose encoder output is kept must be without routes: it is kept of the default one")
+        }
         let width = session.backbone.info.dModel
         if !session.hasConstantEncoder { (rows, byteCount) = ([:], 0) }
         let missing = examples.indices.filter { rows[examples[$0]] == nil }
         var fresh: [Int: Tensor] = [:]
         if !missing.isEmpty {
-            let part = try batch.selecting(rows: missing, info: session.backbone.info)
+            let part = batch.taking(rows: missing)
             let context = session.makeContext(recordsGradients: false)
             let hidden = try context.contiguous(try session.encode(context, part))
             encodedCount += missing.count
@@ -69,15 +74,5 @@ extension Batch {
     func sourceLength(row: Int) -> Int {
         let mask = attentionMask[row * sourceLength..<(row + 1) * sourceLength]
         return (mask.lastIndex(of: 1) ?? mask.startIndex) - mask.startIndex + 1
-    }
-
-    /// The sources of some rows, without targets.
-    func selecting(rows: [Int], info: BackboneInfo) throws -> Batch {
-        func pick(_ values: [Int32]) -> [Int32] {
-            rows.flatMap { values[$0 * sourceLength..<($0 + 1) * sourceLength] }
-        }
-        return try Batch(
-            count: rows.count, sourceLength: sourceLength, inputIDs: pick(inputIDs), attentionMask: pick(attentionMask),
-            info: info)
     }
 }

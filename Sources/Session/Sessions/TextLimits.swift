@@ -8,14 +8,17 @@ public struct TextLimits: Sendable, Equatable {
 }
 
 extension Session {
-    /// What the backbone's positions leave to texts beside the attached prefixes and prompts, where these take positions.
-    public var textLimits: TextLimits {
+    /// What the backbone's positions leave to texts beside the prefixes and prompts of the default route, where these take
+    /// positions.
+    public var textLimits: TextLimits { textLimits(of: nil) }
+
+    /// What the backbone's positions leave to the texts of a route.
+    public func textLimits(of route: String?) -> TextLimits {
         let info = backbone.info
-        func limit(_ positions: Int, _ attention: PrefixAttention) -> Int? {
+        let (lengths, vectors) = (prefixLength(of: route), promptLength(of: route))
+        func limit(_ positions: Int, _ stack: Stack) -> Int? {
             guard positions > 0 else { return nil }
-            let stack = attention == .encoder ? Stack.encoder : .decoder
-            return positions - positionsTaken(in: stack, byPrefix: prefixLength)
-                - promptLength[Int(stack.rawValue)]
+            return positions - positionsTaken(in: stack, byPrefix: lengths) - vectors[Int(stack.rawValue)]
         }
         let isDecoder = info.architecture == .decoderOnly
         return TextLimits(
