@@ -22,16 +22,17 @@ struct Encoder {
     }
 
     func callAsFunction(_ source: Source, in context: Context) -> Tensor {
-        let length = source.ids.size(1)
-        let prefix = Prefix(source.prefix, batch: source.ids.size(0))
+        guard let ids = source.ids else { return context.fail(.unsupported, "this model reads token ids") }
+        let length = ids.size(1)
+        let prefix = Prefix(source.prefix, batch: ids.size(0))
         let start = prefixTakesPositions ? prefix?.length ?? 0 : 0
-        let tokens = embedding.tokens(source.ids, mask: source.mask, source.visitor, in: context)
+        let tokens = embedding.tokens(ids, mask: source.mask, source.visitor, in: context)
         let places = Places(start: start, length: length, behind: tokens.moved(by: start))
         guard limit == 0 || start + places.count <= limit else {
             return context.fail(
                 .shape, "the source \(tooLong(length, start, vectors: places.vectors, limit, "reads"))")
         }
-        var x = embedding(tokens, of: source.ids, at: places, types: source.tokenTypes, in: context)
+        var x = embedding(tokens, of: ids, at: places, types: source.tokenTypes, in: context)
         // One bias for all layers: it depends on the positions only.
         let sight = Sight(
             bias: bias.map { $0(queries: places.count, keys: places.count, unplaced: prefix?.length ?? 0, in: context) },

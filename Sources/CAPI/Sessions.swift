@@ -279,6 +279,19 @@ extension SessionHandle {
         func values(_ pointer: UnsafePointer<Int32>?, _ length: Int64) -> [Int32]? {
             pointer.map { Array(UnsafeBufferPointer(start: $0, count: count * Int(length))) }
         }
+        let info = session.backbone.info
+        if raw.input_ids == nil, raw.input_features == nil {
+            let name = info.readsFeatures ? "batch.input_features" : "batch.input_ids"
+            _ = try required(raw.input_ids, name)
+        }
+        let numbers = count * Int(raw.source_length) * info.featureWidth
+        guard raw.input_features == nil || numbers <= most else {
+            throw SeamError(
+                .invalidArgument,
+                "a batch must have at most \(most) numbers of features, found \(sizes[0]) rows of \(sizes[1]) frames of \(info.featureWidth)"
+            )
+        }
+        let features = raw.input_features.map { Array(UnsafeBufferPointer(start: $0, count: numbers)) }
         let hasTargets = raw.target_length > 0
         let classes = values(raw.classes, 1)
         guard classes == nil || !hasTargets else {
@@ -291,11 +304,11 @@ extension SessionHandle {
         }
         return try Batch(
             count: count, sourceLength: Int(raw.source_length),
-            inputIDs: values(try required(raw.input_ids, "batch.input_ids"), raw.source_length)!,
+            inputIDs: values(raw.input_ids, raw.source_length), inputFeatures: features,
             attentionMask: values(raw.attention_mask, raw.source_length), targetLength: Int(raw.target_length),
             labels: (hasTargets ? values(raw.labels, raw.target_length) : nil) ?? [],
             decoderInputIDs: hasTargets ? values(raw.decoder_input_ids, raw.target_length) : nil,
             tokenTypeIDs: values(raw.token_type_ids, raw.source_length), classes: classes ?? [],
-            routes: routes ?? [], info: session.backbone.info)
+            routes: routes ?? [], info: info)
     }
 }

@@ -20,7 +20,7 @@ public protocol Backbone: AnyObject {
     /// The weights, mostly `.model` ones, which the host maps from the file. Read once, after `init`.
     var parameters: [Parameter] { get }
 
-    /// Source tokens to hidden states [batch, source, d_model]. Not called for a decoder-only backbone.
+    /// Source tokens or features to hidden states [batch, positions, d_model]. Not called for a decoder-only backbone.
     func encode(_ source: Source, in context: Context) -> Tensor
 
     /// Target tokens, and what left the encoder.output seam, to what the head reads [batch, target, d_model] and
@@ -41,9 +41,11 @@ public protocol Backbone: AnyObject {
 
 /// What an encoder reads.
 public struct Source {
-    /// [batch, source] i32.
-    public let ids: Tensor
-    /// [batch, source] i32, 1 a token, 0 padding.
+    /// [batch, source] i32; nil where sources are features.
+    public let ids: Tensor?
+    /// [batch, frames, `BackboneInfo.featureWidth`]; nil where sources are tokens.
+    public let features: Tensor?
+    /// [batch, source] i32, 1 a token or a frame, 0 padding.
     public let mask: Tensor
     /// [batch, source] i32: which of two texts a token is of; nil: all of the first.
     public let tokenTypes: Tensor?
@@ -109,6 +111,8 @@ public struct BackboneInfo {
     /// By `PrefixAttention`: layers that take a prefix, and how many tokens it may have where it takes positions that
     /// the text then has not.
     public var prefixLayers = [0, 0, 0], maxPrefixLength = [0, 0, 0]
+    /// Where sources are features: the numbers of a frame, and how many frames are one position of the hidden states.
+    public var featureWidth = 0, featureStride = 0
     /// The seams inside the layers, of which `Source.visitor` and `Target.visitor` are told.
     public var points: [Point] = []
 

@@ -26,7 +26,8 @@ final class BackboneInstance {
         guard let io, let given = bounded(io, SEAM_ENCODE_SIZE_1_0), let context = Context(pass) else { return }
         let tensor = context.pass.tensor
         let source = Source(
-            ids: tensor(given.input_ids), mask: tensor(given.attention_mask),
+            ids: given.input_ids.map(tensor), features: given.input_features.map(tensor),
+            mask: tensor(given.attention_mask),
             tokenTypes: given.token_type_ids.map(tensor), prefix: nil,
             visitor: Visitor(given.visitor, pass))
         io.pointee.hidden = backbone.encode(source, in: context).handle

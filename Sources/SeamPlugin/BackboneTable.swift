@@ -84,6 +84,8 @@ final class BackboneTable {
         value.eos_token_count = endTokens.count
         store(info.prefixLayers, in: &value.prefix_layers)
         store(info.maxPrefixLength, in: &value.max_prefix_length)
+        value.feature_width = Int64(info.featureWidth)
+        value.feature_stride = Int64(info.featureStride)
         value.points = points.isEmpty ? nil : UnsafePointer(pointList.baseAddress)
         value.point_count = points.count
         fill(out, out.pointee.struct_size, with: &value)

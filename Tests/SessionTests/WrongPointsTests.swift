@@ -96,6 +96,35 @@ import Testing
         #expect(bitEqual(try logits(session), plain))
     }
 
+    /// The backbone runs each layer in a scope: one that an adapter ends there would free the layer's tensors, and one that
+    /// it leaves open would be ended in the place of the layer's.
+    @Test func scopesOfAnAdapter() throws {
+        let model = try OpenModel(TinyModel(.llama))
+        try model.runtime.loadPlugin(try compilePlugin("low-rank-plugin/wrong_points.c", into: scratch.path))
+        let batch = try Batch(sources: [[3, 4, 5, 6]], info: model.info)
+        let plain = try model.logits(batch)
+        func attach(_ mode: String) throws -> Adapter {
+            let adapter = try adapter(mode, model.backbone)
+            try model.session.attach(adapter)
+            return adapter
+        }
+        let ending = try attach("others-scope")
+        let error = try #require(throws: SeamError.self) { _ = try model.logits(batch) }
+        #expect(error.code == .plugin && error.origin == "org.seamkit.test.wrong-points")
+        #expect(error.message == "scope_end: this call has begun no scope that is open")
+        try model.session.detach(ending)
+
+        let leaving = try attach("open-scope")
+        let context = model.session.makeContext(recordsGradients: false)
+        let doubled = try context.contiguous(try model.session.forward(context, batch).logits).floats
+        #expect(distance(doubled, plain) > 1e-6)
+        #expect(bitEqual(try model.logits(batch), doubled))
+        context.endScope(keeping: [])
+        #expect(context.failure?.message == "scope_end: there is no open scope", "the host has closed it")
+        try model.session.detach(leaving)
+        #expect(bitEqual(try model.logits(batch), plain))
+    }
+
     @Test func foldedWeightsOfAnAdapter() throws {
         let session = Session(backbone: try open())
         let plain = try logits(session)

@@ -283,10 +283,11 @@ typedef struct seam_batch {
   int64_t batch;
   int64_t source_length;
   int64_t target_length;            /* 0: no targets */
-  const int32_t *input_ids;         /* [batch, source_length] */
+  const int32_t *input_ids;         /* [batch, source_length]; NULL for features */
   const int32_t *attention_mask;    /* [batch, source_length] of 0 and 1; nullable: all 1 */
   const int32_t *labels;            /* [batch, target_length], -100 counts nothing; nullable for forward; for a backbone
-                                     * that is not an encoder-decoder target_length is source_length or 0 */
+                                     * that is not an encoder-decoder target_length is source_length (of features the
+                                     * number of hidden states) or 0 */
   const int32_t *decoder_input_ids; /* [batch, target_length]; nullable: labels shifted right; encoder-decoders only */
   const int32_t *token_type_ids;    /* [batch, source_length], which of two texts a token is of; nullable: all of the
                                      * first; encoder-only backbones */
@@ -295,7 +296,8 @@ typedef struct seam_batch {
   const char *const *routes;        /* [batch], the route of each row; NULL, also for a row: the default route */
   const float
       *input_features; /* [batch, source_length, feature_width of the backbone], in the place of input_ids, for a
-                                     * backbone whose sources are features; else NULL */
+                                     * backbone whose sources are features, finite (SEAM_NUMERIC); source_length then
+                                     * counts frames; else NULL */
 } seam_batch;
 
 /* What leaves the encoder.output seam, adapters applied: *hidden [batch, source_length, d_model] f32, owned by the

@@ -64,7 +64,8 @@ typedef struct seam_ops {
   seam_dtype (*dtype)(seam_context *ctx, const seam_tensor *x);
   /* Handles made between scope_begin and scope_end are released at scope_end, except those in `keep`
    * (NULL entries are skipped). Optional: it lets a long forward reuse memory early when no gradient
-   * needs it. Scopes nest. */
+   * needs it. Scopes nest. A function of a plugin ends only those that it has begun (else SEAM_PLUGIN is latched), and
+   * what it leaves open is closed when it returns. */
   void (*scope_begin)(seam_context *ctx);
   void (*scope_end)(seam_context *ctx, seam_tensor *const *keep, size_t count);
 

@@ -82,8 +82,9 @@ typedef struct seam_pass {
   seam_tensor *const *parameters; /* the instance's, in declared order; at a point: the shared ones, then the point's */
   size_t parameter_count;
   /* Of the tokens whose states flow here, each NULL where it is not known: which are tokens (1) and which padding (0),
-   * their positions in the text, and which the model generated itself (1) after a prompt or a start token (0). Inside the
-   * layers of a backbone, and [batch, n] i32; of encode, decode and other seams NULL. */
+   * their positions in the text, and which the model generated itself (1) after a prompt or a start token (0); in teacher
+   * forcing the tokens that are a label that counts stand for generated ones, and without labels none is known. Inside
+   * the layers of a backbone, and [batch, n] i32; of encode, decode and other seams NULL. */
   seam_tensor *attention_mask;
   seam_tensor *position_ids;
   seam_tensor *generated_mask;
@@ -430,7 +431,9 @@ typedef struct seam_backbone_info {
   const seam_point *const *points;                   /* at most 2^16; traced backbones */
   size_t point_count;
   /* Where sources are not tokens but features (sound, patches of an image): the numbers of a frame, and how many frames are
-   * one position of the hidden states, 1 or more; 0 and 0: sources are token ids. */
+   * one position of the hidden states, 1 or more; 0 and 0: sources are token ids. Positions, also max_source_positions, are
+   * those of the hidden states; of the frames' mask the first of each group is theirs, at encoder.output, in
+   * cross-attention and for pool. */
   int64_t feature_width;
   int64_t feature_stride;
 } seam_backbone_info;

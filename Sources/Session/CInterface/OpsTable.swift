@@ -3,7 +3,7 @@ import Engine
 import Support
 
 /// Tensors in one call of a plugin, and rows that it selects: more cannot be meant, and would be read from anywhere.
-private let mostHandles = 1 << 20
+let mostHandles = 1 << 20
 
 /// The native engine as the ABI's compute table (include/seam/ops.h).
 ///
@@ -181,6 +181,14 @@ public enum OpsTable {
             binary(context, query, key, "attention") { (pass, query, key) throws(SeamError) in
                 try pass.attention(
                     query: query, key: key, value: try operand(value, "attention"), bias: bias.map(Tensor.from),
+                    mask: mask.map(Tensor.from), scale: scale, causal: causal != 0)
+            }
+        }
+        ops.attention_with_prefix = { context, query, key, value, prefix, biases, bias, mask, scale, causal in
+            binary(context, query, key, "attention_with_prefix") { (pass, query, key) throws(SeamError) in
+                try pass.attentionWithPrefix(
+                    query: query, key: key, value: try operand(value, "attention_with_prefix"),
+                    prefix: try AttentionPrefix(prefix, biases: biases), bias: bias.map(Tensor.from),
                     mask: mask.map(Tensor.from), scale: scale, causal: causal != 0)
             }
         }

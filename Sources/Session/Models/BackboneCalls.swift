@@ -14,7 +14,7 @@ struct DecoderInput {
     var mask: Tensor?
     /// [batch, target] i32; nil: counted from what the state has seen.
     var positions: Tensor?
-    /// With a state, on its first step.
+    /// Given in every call, also with a state.
     var prefix = Prefix()
     /// [batch, target] i32: which tokens the model generated itself; nil: not known.
     var generated: Tensor?
@@ -53,22 +53,28 @@ struct BackbonePass {
 
 // The functions of a backbone's table, each with its outputs checked.
 extension Backbone {
-    /// Source tokens to hidden states [batch, source, d_model], longer by what adapters put before the source.
-    func encode(_ pass: BackbonePass, inputIDs: Tensor, mask: Tensor, tokenTypes: Tensor? = nil, prefix: Tensor?) throws
+    /// Source tokens or features, one of them, to hidden states [batch, positions, d_model], longer by what adapters
+    /// put before the source.
+    func encode(
+        _ pass: BackbonePass, inputIDs: Tensor?, features: Tensor? = nil, mask: Tensor, tokenTypes: Tensor? = nil,
+        prefix: Prefix
+    ) throws
         -> Tensor
     {
         var io = seam_encode()
         io.struct_size = UInt32(MemoryLayout<seam_encode>.size)
-        io.input_ids = inputIDs.handle
+        io.input_ids = inputIDs?.handle
+        io.input_features = features?.handle
         io.attention_mask = mask.handle
         io.token_type_ids = tokenTypes?.handle
-        if prefix != nil { throw SeamError(.unsupported, "prefixes are not handed to the backbone yet") }
+        io.prefix = prefix.pointer(.encoder)
         try during(pass, .encoder) { own, visitor in
             io.visitor = visitor
             table.encode(instance, own, &io)
         }
-        let length = inputIDs.shape[1] + pass.promptLength(.encoder)
-        return try output(io.hidden, "encode", "hidden", [inputIDs.shape[0], length, info.dModel])
+        withExtendedLifetime(prefix) {}
+        let positions = info.positions(ofSource: mask.shape[1]) + pass.promptLength(.encoder)
+        return try output(io.hidden, "encode", "hidden", [mask.shape[0], positions, info.dModel])
     }
 
     /// Target tokens, over an encoder's hidden states where there is an encoder, to the hidden states
@@ -104,9 +110,8 @@ extension Backbone {
         io.encoder_attention_mask = input.encoderMask?.handle
         io.attention_mask = input.mask?.handle
         io.position_ids = input.positions?.handle
-        if input.prefix[.decoder] != nil || input.prefix[.cross] != nil {
-            throw SeamError(.unsupported, "prefixes are not handed to the backbone yet")
-        }
+        io.prefix = input.prefix.pointer(.decoder)
+        io.cross_prefix = input.prefix.pointer(.cross)
         io.hidden_only = hiddenOnly ? 1 : 0
         io.state = state?.pointer
         // A state that has seen tokens has what the encoder gave, and the projections of that are not made again.
@@ -118,7 +123,7 @@ extension Backbone {
             table.decode(instance, own, &io)
         }
         state?.isFresh = false
-        withExtendedLifetime(given) {}
+        withExtendedLifetime((given, input)) {}
         let hidden = try output(
             io.hidden, "decode", "hidden", [input.ids.shape[0], length + input.ids.shape[1], info.dModel])
         return (io.logits, try pass.text(of: hidden, behind: length))

@@ -20,7 +20,7 @@ extension Session {
         guard let positions else { return Answers(hidden: try pool(context, batch), logits: nil) }
         let own = try RoutedBatch(batch, in: self)
         let input = try decoderInput(context, own)
-        let length = input?.ids.shape[1] ?? batch.sourceLength
+        let length = input?.ids.shape[1] ?? batch.positionCount
         guard positions.count == batch.count, positions.allSatisfy({ $0 >= 0 && $0 < length }) else {
             throw SeamError(
                 .invalidArgument,
@@ -58,8 +58,8 @@ extension Session {
         // The rows are one while they run the tokens that they share.
         let shared = RowOrder(routes: own.rows.routes)
         let learned = try self.prefix(context, shared, training: false)
-        let before = learned.lengths[PrefixAttention.decoder.rawValue] + (promptLengths(shared, .decoder).first ?? 0)
-        let capacity = before + prefix.count + batch.sourceLength
+        let vectors = promptLengths(shared, .decoder).first ?? 0
+        let capacity = vectors + prefix.count + batch.sourceLength
         guard sharesPrefixes, !prefix.isEmpty, !batch.hasPaddingBeforeTokens,
             let state = try backbone.makeState(pass(context), batch: 1, capacity: capacity)
         else {
@@ -69,7 +69,8 @@ extension Session {
         _ = try backbone.decodeHidden(
             pass(context, rows: shared), DecoderInput(ids: first, prefix: learned), state: state)
         try state.select(pass(context), rows: [Int32](repeating: 0, count: batch.count))
-        let input = try continuation(context, own)
+        var input = try continuation(context, own)
+        input.prefix = learned
         let states = try backbone.decodeHidden(pass(context, rows: own.rows), input, state: state)
         return try answers(context, states, positions)
     }

@@ -19,19 +19,25 @@ extension Session {
         }
         guard backbone.info.architecture != .text else { throw queriesOnly }
         let shape: Shape = [own.batch.count, own.batch.sourceLength]
-        let ids = context.retain(try context.constant(own.batch.inputIDs, shape))
-        let types = try own.batch.tokenTypeIDs.map { context.retain(try context.constant($0, shape)) }
+        let batch = own.batch
+        let isOfTokens = batch.inputFeatures.isEmpty
+        let ids = isOfTokens ? context.retain(try context.constant(batch.inputIDs, shape)) : nil
+        let frames = [batch.count, batch.sourceLength, backbone.info.featureWidth] as Shape
+        let features = isOfTokens ? nil : context.retain(try context.constant(batch.inputFeatures, frames))
+        let types = try batch.tokenTypeIDs.map { context.retain(try context.constant($0, shape)) }
         return try backbone.encode(
-            pass(context, rows: own.rows, training: training), inputIDs: ids, mask: try mask(context, own.batch),
-            tokenTypes: types, prefix: prefix[.encoder])
+            pass(context, rows: own.rows, training: training), inputIDs: ids, features: features,
+            mask: context.retain(try context.constant(batch.attentionMask, shape)), tokenTypes: types,
+            prefix: prefix)
     }
 
     private var queriesOnly: SeamError {
         SeamError(.unsupported, "backbone \"\(backbone.factory.id)\" reads text and answers queries only")
     }
 
-    private func mask(_ context: Context, _ batch: Batch) throws -> Tensor {
-        context.retain(try context.constant(batch.attentionMask, [batch.count, batch.sourceLength]))
+    /// Which positions of the source's hidden states count, [batch, positions]; without an encoder which tokens.
+    func mask(_ context: Context, _ batch: Batch) throws -> Tensor {
+        context.retain(try context.constant(batch.positionMask, [batch.count, batch.positionCount]))
     }
 
     /// The mask of what the encoder gives, where vectors stand before the text.
@@ -162,14 +168,27 @@ extension Session {
             let mask = try encodedMask(context, own)
             let adapted = try adapt(context, own.rows, hidden: hidden, mask: mask, training: training)
             let ids = context.retain(try context.constant(batch.decoderInputIDs, [batch.count, batch.targetLength]))
-            return DecoderInput(ids: ids, encoderHidden: adapted, encoderMask: mask, prefix: prefix)
+            var input = DecoderInput(ids: ids, encoderHidden: adapted, encoderMask: mask, prefix: prefix)
+            try mark(&input, context, own)
+            return input
         case .decoderOnly:
             var input = try continuation(context, own)
             input.prefix = try prefix(context, own.rows, training: training)
+            try mark(&input, context, own)
             return input
         case .encoderOnly: return nil
         case .text: throw queriesOnly
         }
+    }
+
+    /// Tells adapters inside the decoder's layers what a batch says of its tokens.
+    private func mark(_ input: inout DecoderInput, _ context: Context, _ own: RoutedBatch) throws {
+        guard hasAdapters(inside: .decoder, routes: own.rows.routes) else { return }
+        func tensor(_ marks: [Int32]?) throws -> Tensor? {
+            try marks.map { context.retain(try context.constant($0, input.ids.shape)) }
+        }
+        input.generated = try tensor(own.batch.generatedMask)
+        if let tokens = try tensor(own.batch.decoderMask) { input.tokens = tokens }
     }
 
     /// What a decoder-only backbone reads of a batch, without prefixes.

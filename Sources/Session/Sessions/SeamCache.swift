@@ -45,7 +45,7 @@ public final class SeamCache {
             let hidden = try context.contiguous(try session.encode(context, part))
             encodedCount += missing.count
             for (index, row) in missing.enumerated() {
-                let length = batch.sourceLength(row: row)
+                let length = batch.positionCount(row: row)
                 let kept = try context.copied(
                     try context.slice(
                         try context.slice(hidden, axis: 0, start: index, length: 1), axis: 1, start: 0, length: length))
@@ -58,11 +58,12 @@ public final class SeamCache {
             }
         }
         let context = session.makeContext(recordsGradients: false)
-        let result = try context.full(0, .f32, [batch.count, batch.sourceLength, width])
+        let length = batch.positionCount
+        let result = try context.full(0, .f32, [batch.count, length, width])
         let target = result.baseAddress.assumingMemoryBound(to: Float.self)
         for (row, example) in examples.enumerated() {
             let source = fresh[row] ?? rows[example]!
-            (target + row * batch.sourceLength * width).update(
+            (target + row * length * width).update(
                 from: source.baseAddress.assumingMemoryBound(to: Float.self), count: source.elementCount)
         }
         return result
@@ -70,9 +71,9 @@ public final class SeamCache {
 }
 
 extension Batch {
-    /// The number of positions up to the last token of a row.
-    func sourceLength(row: Int) -> Int {
-        let mask = attentionMask[row * sourceLength..<(row + 1) * sourceLength]
+    /// The number of positions of hidden states up to the last one of a row that counts.
+    func positionCount(row: Int) -> Int {
+        let mask = positionMask[row * positionCount..<(row + 1) * positionCount]
         return (mask.lastIndex(of: 1) ?? mask.startIndex) - mask.startIndex + 1
     }
 }

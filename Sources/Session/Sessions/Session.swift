@@ -134,6 +134,16 @@ public final class Session {
                 ("decoder_layers", made.decoderLayers, own.decoderLayers),
                 ("kv_heads", made.kvHeads, own.kvHeads), ("head_dim", made.headDim, own.headDim),
             ]
+            for attention in PrefixAttention.allCases {
+                let place = attention.rawValue
+                numbers.append(("\(attention) prefix_layers", made.prefixLayers[place], own.prefixLayers[place]))
+                for (layer, sizes) in zip(made.prefixKVHeads[place], own.prefixKVHeads[place]).enumerated() {
+                    numbers.append(("\(attention) prefix_kv_heads in layer \(layer)", sizes.0, sizes.1))
+                }
+                for (layer, sizes) in zip(made.prefixHeadDim[place], own.prefixHeadDim[place]).enumerated() {
+                    numbers.append(("\(attention) prefix_head_dim in layer \(layer)", sizes.0, sizes.1))
+                }
+            }
         }
         if !adapter.points.isEmpty { _ = try adapter.pointIndices(in: own) }
         for (name, made, own) in numbers where made != own {

@@ -17,17 +17,33 @@ extension Session {
         let info = backbone.info
         try info.requireDecoder()
         let prompts = info.architecture == .decoderOnly ? batch.texts : nil
-        let rooms = info.maxTargetPositions > 0 ? try rooms(batch, prompts: prompts) : nil
+        let (options, limits) = try fitted(options, routes: try routeIndices(of: batch), prompts: prompts)
+        try options.requireMemory(batch: batch.count, vocabularySize: info.vocabSize)
+        let capacity = try prompts?.map { try options.limit(behind: $0.count) }.max() ?? options.maxNewTokens
+        let stepper = try SessionStepper(session: self, batch: batch, capacity: capacity)
+        return try Generation.generate(
+            stepper: stepper, batch: batch.count, options: options, prompts: prompts, limits: limits,
+            progress: progress)
+    }
+
+    /// Options whose new tokens fit into the backbone's positions.
+    /// - Parameters:
+    ///   - routes: of each row, whose prefix takes some of its positions.
+    ///   - prompts: of each row; nil in an encoder-decoder.
+    /// - Returns: the options, and the most new tokens that each row has room for; nil where there is no limit.
+    /// - Throws: `.invalidArgument` where they do not fit and say so, or name other values that cannot be.
+    func fitted(
+        _ options: GenerationOptions, routes: [Int], prompts: [[Int32]]?
+    ) throws -> (options: GenerationOptions, limits: [Int]?) {
+        let rooms = backbone.info.maxTargetPositions > 0 ? rooms(routes, prompts: prompts) : nil
         var options = options
-        if let rooms {
-            // What has the least room is refused first.
-            let tightest = rooms.min { $0.positions - $0.prompt < $1.positions - $1.prompt }!
+        // The row with the least room is the one that is refused.
+        if let rooms, let tightest = rooms.min(by: { $0.left < $1.left }) {
             try checkRoom(tightest, options)
-            let most = rooms.map(\.positions).max()!
             // Both count from the beginning of the prompt; the model's own length may be that of all its positions.
-            options.maxLength = options.maxLength.map { min($0, most) }
+            options.maxLength = options.maxLength.map { min($0, rooms.map(\.positions).max() ?? $0) }
             if options.maxLength == nil, options.fitsRoom {
-                options.maxNewTokens = min(options.maxNewTokens, rooms.map { $0.positions - $0.prompt }.max()!)
+                options.maxNewTokens = min(options.maxNewTokens, rooms.map(\.left).max() ?? options.maxNewTokens)
             }
         }
         if prompts == nil, let length = options.maxLength, length <= 1 {
@@ -37,18 +53,12 @@ extension Session {
             )
         }
         // Before the backbone makes room for what will be generated.
-        try options.validate(vocabularySize: info.vocabSize)
-        try options.requireMemory(batch: batch.count, vocabularySize: info.vocabSize)
+        try options.validate(vocabularySize: backbone.info.vocabSize)
         let limits = rooms?.enumerated().map { row, room in
             // A length counts the row's own context, which is the start token without a prompt.
-            let taken = options.maxLength == nil ? room.prompt : prompts?[row].count ?? 1
-            return max(room.positions - taken, 1)
+            max(options.maxLength == nil ? room.left : room.positions - (prompts?[row].count ?? 1), 1)
         }
-        let capacity = try prompts?.map { try options.limit(behind: $0.count) }.max() ?? options.maxNewTokens
-        let stepper = try SessionStepper(session: self, batch: batch, capacity: capacity)
-        return try Generation.generate(
-            stepper: stepper, batch: batch.count, options: options, prompts: prompts, limits: limits,
-            progress: progress)
+        return (options, limits)
     }
 
     /// The positions that a row has for its text.
@@ -61,10 +71,11 @@ extension Session {
         let vectors: Int
         /// Those of the longest prompt on its route; 0 without prompts.
         let prompt: Int
+        /// Those for new tokens.
+        var left: Int { positions - prompt }
     }
 
-    private func rooms(_ batch: Batch, prompts: [[Int32]]?) throws -> [Room] {
-        let routes = try routeIndices(of: batch)
+    private func rooms(_ routes: [Int], prompts: [[Int32]]?) -> [Room] {
         var longest: [Int: Int] = [:]
         for (route, prompt) in zip(routes, prompts ?? []) { longest[route] = max(longest[route] ?? 0, prompt.count) }
         let attention = PrefixAttention.decoder.rawValue

@@ -57,9 +57,10 @@ class Session(Handle):
 
     _kind = "seam_session"
 
-    def __init__(self, backbone: int, width: int):
+    def __init__(self, backbone: int, width: int, feature_width: int = 0):
         super().__init__(made("seam_session_create", backbone))
         self._width = width
+        self._feature_width = feature_width
         # Classes of the heads that are attached; the library fills as many scores for each row.
         self._classes: int | None = None
 
@@ -156,13 +157,23 @@ class Session(Handle):
 
     # ---- Running
 
+    def _given(self, batch: Batch) -> Any:
+        """The batch as the library reads it, features by the width of the model's."""
+        features = batch.input_features
+        if features is not None and self._feature_width not in (0, features.shape[2]):
+            raise ShapeError(
+                f"input_features must be [batch, frames, {self._feature_width}] for this model, "
+                f"found {list(features.shape)}"
+            )
+        return batch.pointer
+
     def encode(self, batch: Batch) -> Array:
         """What leaves encoder.output: float32 [batch, source, d_model].
 
         Raises UnsupportedError for a model without an encoder, InvalidArgumentError for ids outside the vocabulary.
         """
         hidden = output()
-        checked("seam_session_encode", self.handle, batch.pointer, ctypes.byref(hidden))
+        checked("seam_session_encode", self.handle, self._given(batch), ctypes.byref(hidden))
         return received(hidden)
 
     def forward(self, batch: Batch) -> Array:
@@ -172,13 +183,13 @@ class Session(Handle):
         tokens than the model has positions.
         """
         logits = output()
-        checked("seam_session_forward", self.handle, batch.pointer, ctypes.byref(logits), None)
+        checked("seam_session_forward", self.handle, self._given(batch), ctypes.byref(logits), None)
         return received(logits)
 
     def forward_with_hidden(self, batch: Batch) -> tuple[Array, Array]:
         """The same as `forward`, and the hidden states, float32 [batch, target, d_model], that the head reads."""
         logits, hidden = output(), output()
-        checked("seam_session_forward", self.handle, batch.pointer, ctypes.byref(logits), ctypes.byref(hidden))
+        checked("seam_session_forward", self.handle, self._given(batch), ctypes.byref(logits), ctypes.byref(hidden))
         return received(logits), received(hidden)
 
     def pool(self, batch: Batch) -> Array:
@@ -187,7 +198,7 @@ class Session(Handle):
         Raises UnsupportedError for a model that has a decoder.
         """
         pooled = output()
-        checked("seam_session_pool", self.handle, batch.pointer, ctypes.byref(pooled))
+        checked("seam_session_pool", self.handle, self._given(batch), ctypes.byref(pooled))
         return received(pooled)
 
     def classify(self, batch: Batch, classes: int) -> Array:
@@ -199,13 +210,13 @@ class Session(Handle):
         if self._classes not in (None, classes):
             raise ShapeError(f"classes must be {self._classes}, as the attached head has, found {classes}")
         scores = np.empty((batch.count, classes), np.float32)
-        checked("seam_session_classify", self.handle, batch.pointer, pointer(scores, ctypes.c_float), scores.size)
+        checked("seam_session_classify", self.handle, self._given(batch), pointer(scores, ctypes.c_float), scores.size)
         return scores
 
     def score(self, batch: Batch) -> list[Score]:
         """How probable the labels of each row are: the batch needs labels."""
         scores = (c.seam_score * batch.count)()
-        checked("seam_session_score", self.handle, batch.pointer, scores, batch.count)
+        checked("seam_session_score", self.handle, self._given(batch), scores, batch.count)
         return [Score(each.log_probability, each.token_count, each.correct_count) for each in scores]
 
     def generate(
@@ -229,7 +240,7 @@ class Session(Handle):
             return goes_on and (progress is None or progress(state) is not False)
 
         out, chosen = ctypes.c_void_p(), None if options is None else ctypes.byref(options)
-        watched(ask, "seam_session_generate", self.handle, batch.pointer, chosen, CALLBACK, ctypes.byref(out))
+        watched(ask, "seam_session_generate", self.handle, self._given(batch), chosen, CALLBACK, ctypes.byref(out))
         try:
             return [_sequences(out, item) for item in range(batch.count)]
         finally:
@@ -251,7 +262,7 @@ class Session(Handle):
     def train_step(self, batch: Batch) -> Step:
         """One forward, backward and update. Raises NumericError, without an update, where the loss is not finite."""
         step = sized(c.seam_step())
-        checked("seam_session_train_step", self.handle, batch.pointer, ctypes.byref(step))
+        checked("seam_session_train_step", self.handle, self._given(batch), ctypes.byref(step))
         return Step(step.step, step.loss, step.gradient_norm, step.learning_rate)
 
     def end_training(self) -> None:
