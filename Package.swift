@@ -117,6 +117,8 @@ let package = Package(
         .executableTarget(
             name: "border-benchmark", dependencies: ["Session", "Engine", "Support", "CSeam"],
             path: "benchmarks/border"),
+        .executableTarget(
+            name: "continuous-benchmark", dependencies: ["Session", "Support"], path: "benchmarks/continuous"),
 
         // Tests: one target a module; those of the plugins stand with them above.
         .target(

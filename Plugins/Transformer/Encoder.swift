@@ -24,22 +24,21 @@ struct Encoder {
     func callAsFunction(_ source: Source, in context: Context) -> Tensor {
         guard let ids = source.ids else { return context.fail(.unsupported, "this model reads token ids") }
         let length = ids.size(1)
-        let prefix = Prefix(source.prefix, batch: ids.size(0))
-        let start = prefixTakesPositions ? prefix?.length ?? 0 : 0
         let tokens = embedding.tokens(ids, mask: source.mask, source.visitor, in: context)
-        let places = Places(start: start, length: length, behind: tokens.moved(by: start))
-        guard limit == 0 || start + places.count <= limit else {
+        let prefix = PrefixLengths(prefixTakesPositions ? source.prefix : nil)
+        let places = Places(of: length, after: 0, behind: prefix, tokens, in: context)
+        guard limit == 0 || prefix.longest + places.count <= limit else {
             return context.fail(
-                .shape, "the source \(tooLong(length, start, vectors: places.vectors, limit, "reads"))")
+                .shape, "the source \(tooLong(length, prefix.longest, vectors: places.vectors, limit, "reads"))")
         }
         var x = embedding(tokens, of: ids, at: places, types: source.tokenTypes, in: context)
         // One bias for all layers: it depends on the positions only.
         let sight = Sight(
-            bias: bias.map { $0(queries: places.count, keys: places.count, unplaced: prefix?.length ?? 0, in: context) },
-            mask: Prefix.extend(tokens.mask, by: prefix?.length ?? 0, in: context), causal: false, rotation: nil)
+            bias: bias.map { $0(queries: 0..<places.count, keys: places.count, in: context) }, mask: tokens.mask,
+            causal: false, rotation: nil)
         let context = context.visiting(source.visitor, tokens, at: places, from: 0)
         for (index, layer) in layers.enumerated() {
-            x = context.scope { layer(x, sight, past: { prefix?.before($0, layer: index) ?? $0 }, in: context) }
+            x = context.scope { layer(x, sight, prefix: source.prefix?[index], in: context) }
         }
         return norm.map { $0(x, in: context) } ?? x
     }

@@ -122,8 +122,9 @@ class Adapter(torch.nn.Module):
     def forward(self, *inputs: Tensor | None) -> Any:
         """What leaves the seam, for what flows into it (include/seam/plugin.h): encoder.output takes hidden
         [batch, source, d_model] and a mask [batch, source] and gives the hidden states; decoder.output takes scores
-        [batch, classes] and hidden [batch, d_model] and gives the scores; the seams of prefixes take and give three
-        prefixes, [layers, 2, kv_heads, prefix, head_dim] or None. Masks are integers.
+        [batch, classes] and hidden [batch, d_model] and gives the scores; the seams of prefixes take and give one
+        prefix for each layer of the encoder's attention, of the decoder's and of cross-attention, as many as the site's
+        prefix_layers say, [2, kv_heads, prefix, head_dim] or None. Masks are integers.
 
         Raises ShapeError for inputs that are not those of the seam, PluginError and what else the plugin fails with.
         """
@@ -158,7 +159,7 @@ class Adapter(torch.nn.Module):
         return None if vectors is None else vectors.to(x.dtype), x if changed is None else changed.to(x.dtype)
 
     def _run(self, inputs: Sequence[Tensor | None], visit: Visit | None = None) -> Sequence[Tensor | None]:
-        seams.check_tensors(self.id, self.seam, inputs, self.factory.plugin.id)
+        seams.check_tensors(self.id, self.seam, self.site, inputs, self.factory.plugin.id)
         places = self._places if visit is None else self._of_point[visit.point]
         parameters = [each.tensor for each in places]
         real = _real(inputs, parameters)
@@ -207,7 +208,7 @@ class Adapter(torch.nn.Module):
         if not devices:
             return torch.device("cpu")
         if any(each != devices[0] for each in devices):
-            names = [*seams.input_names(self.seam)[: len(values)], *(each.name for each in places)]
+            names = [*seams.input_names(self.seam, self.site)[: len(values)], *(each.name for each in places)]
             given = [
                 (name, each.device) for name, each in zip(names, [*values, *weights], strict=True) if each is not None
             ]

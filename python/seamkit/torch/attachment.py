@@ -219,17 +219,23 @@ def check_same_shape(adapter: Adapter, site: Site) -> None:
     names = ["d_model"]
     if is_prefix(adapter.seam):
         names += ["encoder_layers", "decoder_layers", "kv_heads", "head_dim"]
+    _check_equal(adapter, site, names)
+    check_same_points(adapter.points, site.points, adapter.id)
+    if adapter.seam not in site.seams:
+        raise UnsupportedError(
+            f'the model ({site.family}) has no seam "{adapter.seam}"; it has {", ".join(site.seams)}'
+        )
+    if is_prefix(adapter.seam):
+        _check_equal(adapter, site, ["prefix_layers", "prefix_kv_heads", "prefix_head_dim"])
+
+
+def _check_equal(adapter: Adapter, site: Site, names: Sequence[str]) -> None:
     for name in names:
         made, own = getattr(adapter.site, name), getattr(site, name)
         if made != own:
             raise IncompatibleError(
                 f'adapter "{adapter.id}" was made for a model with {name} {made}, this one has {own}'
             )
-    check_same_points(adapter.points, site.points, adapter.id)
-    if adapter.seam not in site.seams:
-        raise UnsupportedError(
-            f'the model ({site.family}) has no seam "{adapter.seam}"; it has {", ".join(site.seams)}'
-        )
 
 
 def source_folder(model: Any) -> Path | None:
