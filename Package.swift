@@ -26,6 +26,7 @@ let plugins: [[Target]] = [
     plugin("RepCali"),
     plugin("DecT"),
     plugin("PrefixTuning"),
+    plugin("PromptTuning"),
     plugin("ResidualPrefix"),
     plugin("Gate", needs: ["CMath"]),
     plugin("LinearHead"),
@@ -116,6 +117,8 @@ let package = Package(
         .executableTarget(
             name: "border-benchmark", dependencies: ["Session", "Engine", "Support", "CSeam"],
             path: "benchmarks/border"),
+        .executableTarget(
+            name: "continuous-benchmark", dependencies: ["Session", "Support"], path: "benchmarks/continuous"),
 
         // Tests: one target a module; those of the plugins stand with them above.
         .target(

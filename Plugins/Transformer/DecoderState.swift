@@ -1,20 +1,17 @@
 import SeamPlugin
 
 /// What the decoder remembers between steps: for every layer the keys and values of the target so far,
-/// and, with an encoder, those of the source, computed at the first step. The target's mask is the host's.
+/// and, with an encoder, those of the source, computed at the first step. Masks and prefixes are the host's.
 final class DecoderState: DecodingState {
-    /// The most tokens that a row holds: those of a prefix and the target's.
+    /// The most tokens that a row holds.
     private(set) var position = 0
     /// The same of each row, where they differ: the row's next token stands behind its own. Nil where all rows agree.
     private(set) var starts: [Int64]?
-    /// Of a prefix; nil before the first step.
-    private(set) var prefixLength: Int?
     private(set) var capacity: Int
     let angles = Angles()
     private let layers: [Cache]
-    /// Of the source, with its mask; empty before the first step. Shorter sources than the longest are padded.
+    /// Of the source; empty before the first step. Shorter sources than the longest are padded.
     private var sources: [Cache] = []
-    private var sourceMask: Buffer?
     private var sourceLength = 0
     /// Which of the sources that were given each row decodes.
     private var origins: [Int]
@@ -43,25 +40,10 @@ final class DecoderState: DecodingState {
         starts = starts?.map { $0 + Int64(count) }
     }
 
-    /// Whether it has seen the first step.
-    var hasBegun: Bool { prefixLength != nil }
-
-    /// Keeps a prefix and the source's mask, at the first step.
-    func begin(_ prefix: Prefix?, sourceMask mask: Tensor?, in context: Context) {
-        if let prefix {
-            for (index, cache) in layers.enumerated() { cache.write(prefix.layer(index), at: 0) }
-        }
-        position = prefix?.length ?? 0
-        prefixLength = position
-        guard let mask else { return }
-        sourceLength = mask.size(1)
-        sourceMask = context.buffer(mask.shape, .i32)
-        sourceMask?.write(mask, axis: 0, at: 0)
-    }
-
     /// Keeps the source's keys and values of the next layer, at the first step.
     func remember(_ memory: KeysValues, in context: Context) {
         guard let cache = Cache(memory.keys.shape, in: context) else { return }
+        sourceLength = memory.keys.size(2)
         cache.write(memory, at: 0)
         sources.append(cache)
     }
@@ -69,11 +51,6 @@ final class DecoderState: DecodingState {
     /// The source's keys and values of one layer, at later steps; nil before they are kept.
     func memory(_ layer: Int, in context: Context) -> KeysValues? {
         layer < sources.count ? sources[layer].read(sourceLength, in: context) : nil
-    }
-
-    /// The source's mask, at later steps; nil at the first.
-    func mask(in context: Context) -> Tensor? {
-        sourceMask?.read(axis: 1, length: sourceLength, in: context)
     }
 
     func select(_ rows: UnsafeBufferPointer<Int32>, in context: Context) {
@@ -89,14 +66,13 @@ final class DecoderState: DecodingState {
         let selected = rows.map { origins[Int($0)] }
         if selected != origins {
             for cache in sources { cache.select(rows, in: context) }
-            sourceMask?.select(rows, in: context)
             origins = selected
         }
     }
 
     func append(_ other: any DecodingState, in context: Context) {
         let other = unsafeDowncast(other, to: DecoderState.self)
-        guard hasBegun, other.hasBegun else {
+        guard position > 0, other.position > 0 else {
             _ = context.fail(.plugin, "rows of a decoding state were to join others before both have seen tokens")
             return
         }
@@ -106,7 +82,6 @@ final class DecoderState: DecodingState {
         for (cache, joining) in zip(layers + sources, other.layers + other.sources) {
             cache.append(joining, in: context)
         }
-        if let mask = other.sourceMask { sourceMask?.append(mask, axis: 1, in: context) }
         let first = (origins.max() ?? -1) + 1
         origins += other.origins.map { first + $0 }
     }

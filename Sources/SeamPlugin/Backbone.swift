@@ -49,8 +49,8 @@ public struct Source {
     public let mask: Tensor
     /// [batch, source] i32: which of two texts a token is of; nil: all of the first.
     public let tokenTypes: Tensor?
-    /// Of `Seam.attentionPrefix`, [layers, 2, kv heads, prefix, head_dim]; nil: none.
-    public let prefix: Tensor?
+    /// Of `Seam.attentionPrefix`; nil: none.
+    public let prefix: LayerPrefixes?
     /// Whom to tell what flows through the points; nil: nobody wants one.
     public let visitor: Visitor?
 }
@@ -71,11 +71,11 @@ public struct Target {
     public let state: (any DecodingState)?
     /// The logits are not wanted.
     public let hiddenOnly: Bool
-    /// Of `Seam.attentionPrefix`, before the target's own keys and values and before the encoder's: [layers, 2,
-    /// kv heads, prefix, head_dim]; nil: none. With a state on its first call only; its tokens count to the state's
-    /// capacity, and not to `mask` and `positions`.
-    public let prefix: Tensor?
-    public let crossPrefix: Tensor?
+    /// Of `Seam.attentionPrefix`, before the target's own keys and values and before the encoder's; nil: none. Given in
+    /// every call, also with a state, which keeps none of it: its tokens count neither to the state's capacity nor to
+    /// `mask` and `positions`.
+    public let prefix: LayerPrefixes?
+    public let crossPrefix: LayerPrefixes?
     /// Whom to tell what flows through the points; nil: nobody wants one.
     public let visitor: Visitor?
 }
@@ -111,6 +111,9 @@ public struct BackboneInfo {
     /// By `PrefixAttention`: layers that take a prefix, and how many tokens it may have where it takes positions that
     /// the text then has not.
     public var prefixLayers = [0, 0, 0], maxPrefixLength = [0, 0, 0]
+    /// By `PrefixAttention` and layer: heads of the keys and values of a prefix, and their width. An empty list:
+    /// `keyValueHeads`, or `headDim`, in all layers.
+    public var prefixKeyValueHeads: [[Int]] = [[], [], []], prefixHeadDim: [[Int]] = [[], [], []]
     /// Where sources are features: the numbers of a frame, and how many frames are one position of the hidden states.
     public var featureWidth = 0, featureStride = 0
     /// The seams inside the layers, of which `Source.visitor` and `Target.visitor` are told.

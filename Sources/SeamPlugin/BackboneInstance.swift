@@ -27,8 +27,8 @@ final class BackboneInstance {
         let tensor = context.pass.tensor
         let source = Source(
             ids: given.input_ids.map(tensor), features: given.input_features.map(tensor),
-            mask: tensor(given.attention_mask),
-            tokenTypes: given.token_type_ids.map(tensor), prefix: nil,
+            mask: tensor(given.attention_mask), tokenTypes: given.token_type_ids.map(tensor),
+            prefix: LayerPrefixes(given.prefix, context.pass),
             visitor: Visitor(given.visitor, pass))
         io.pointee.hidden = backbone.encode(source, in: context).handle
     }
@@ -40,7 +40,8 @@ final class BackboneInstance {
             ids: tensor(given.decoder_input_ids), encoder: given.encoder_hidden.map(tensor),
             encoderMask: given.encoder_attention_mask.map(tensor), mask: given.attention_mask.map(tensor),
             positions: given.position_ids.map(tensor), state: StateInstance.at(given.state)?.state,
-            hiddenOnly: given.hidden_only != 0, prefix: nil, crossPrefix: nil, visitor: Visitor(given.visitor, pass))
+            hiddenOnly: given.hidden_only != 0, prefix: LayerPrefixes(given.prefix, context.pass),
+            crossPrefix: LayerPrefixes(given.cross_prefix, context.pass), visitor: Visitor(given.visitor, pass))
         let (logits, hidden) = backbone.decode(target, in: context)
         io.pointee.logits = logits?.handle
         io.pointee.hidden = hidden.handle

@@ -246,6 +246,13 @@ static void operations(seam_runtime *runtime) {
   LATCHES(SEAM_SHAPE, "buffer_read", ops->buffer_read(ctx, buffer, 0, INT64_MAX));
   LATCHES(SEAM_INVALID_ARGUMENT, "buffer_select: the number of rows", ops->buffer_select(ctx, buffer, rows, INT64_MAX));
   LATCHES(SEAM_INVALID_ARGUMENT, "buffer_select: the number of rows", ops->buffer_select(ctx, buffer, rows, INT64_MIN));
+  LATCHES(SEAM_INVALID_ARGUMENT, "buffer_write_rows: the number of rows",
+          ops->buffer_write_rows(ctx, buffer, 1, four, INT64_MAX, x));
+  LATCHES(SEAM_PLUGIN, "buffer_write_rows: the buffer or the starts are NULL",
+          ops->buffer_write_rows(ctx, buffer, 1, NULL, 1, x));
+  LATCHES(SEAM_SHAPE, "buffer_write_rows", ops->buffer_write_rows(ctx, buffer, INT32_MAX, four, 1, x));
+  LATCHES(SEAM_SHAPE, "buffer_append", ops->buffer_append(ctx, buffer, INT32_MIN, buffer));
+  LATCHES(SEAM_PLUGIN, "buffer_append: one of the buffers is NULL", ops->buffer_append(ctx, buffer, 0, NULL));
   LATCHES(SEAM_SHAPE, "slice", ops->slice(ctx, x, 0, INT64_MAX, INT64_MAX));
   LATCHES(SEAM_SHAPE, "softmax", ops->softmax(ctx, x, INT32_MIN));
   LATCHES(SEAM_INVALID_ARGUMENT, "does not fit i32", ops->full(ctx, NAN, SEAM_I32, four, 1));

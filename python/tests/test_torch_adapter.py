@@ -172,10 +172,11 @@ def test_half_precision_and_autocast(folder: Path) -> None:
     assert found.dtype == torch.bfloat16
     assert (found - expected).abs().max() <= 2**-6 * expected.abs().max()
     prefix = made(folder, "prefix-tuning")
-    full = prefix(None, None, None)[1]
+    nothing = [None] * sum(prefix.site.prefix_layers)
+    full = prefix(*nothing)[1]
     with torch.autocast("cpu", torch.bfloat16):
         for _ in range(2):
-            rounded = prefix(None, None, None)[1]
+            rounded = prefix(*nothing)[1]
             assert rounded.dtype == torch.float32
             assert 0 < (rounded - full).abs().max() <= 2**-5 * full.abs().max()
 

@@ -133,8 +133,11 @@ pub struct seam_ops {
     pub buffer_create: unsafe extern "C" fn(Ctx, i32, *const i64, i32) -> *mut seam_buffer,
     pub buffer_release: unsafe extern "C" fn(*mut seam_buffer),
     pub buffer_write: unsafe extern "C" fn(Ctx, *mut seam_buffer, i32, i64, Tensor) -> seam_status,
+    pub buffer_write_rows:
+        unsafe extern "C" fn(Ctx, *mut seam_buffer, i32, *const i64, i64, Tensor) -> seam_status,
     pub buffer_read: unsafe extern "C" fn(Ctx, *mut seam_buffer, i32, i64) -> Tensor,
     pub buffer_select: unsafe extern "C" fn(Ctx, *mut seam_buffer, *const i32, i64) -> seam_status,
+    pub buffer_append: unsafe extern "C" fn(Ctx, *mut seam_buffer, i32, *mut seam_buffer) -> seam_status,
 }
 
 // ---- plugin.h: what the host gives

@@ -116,11 +116,11 @@ def _prefix(adapters: Sequence[Adapter]) -> onnx.GraphProto:
     g.scope = "seamkit"
     outputs = []
     for attention, numbers in zip(ATTENTIONS, computed(adapters), strict=True):
-        if numbers is None:
-            continue
-        _, _, heads, length, width = numbers.shape
         shape = g.sizes([_BATCH, Size(1), Size(1), Size(1)])
         for layer, pair in enumerate(numbers):
+            if pair is None:
+                continue
+            _, heads, length, width = pair.shape
             for kind, values in zip(("key", "value"), pair, strict=True):
                 own = g.initializer(f"{attention}.prefix.{layer}.{kind}", values[None].numpy())
                 name = _past(adapters[0], attention).format(layer=layer, kind=kind)

@@ -122,8 +122,9 @@ class Adapter(torch.nn.Module):
     def forward(self, *inputs: Tensor | None) -> Any:
         """What leaves the seam, for what flows into it (include/seam/plugin.h): encoder.output takes hidden
         [batch, source, d_model] and a mask [batch, source] and gives the hidden states; decoder.output takes scores
-        [batch, classes] and hidden [batch, d_model] and gives the scores; the seams of prefixes take and give three
-        prefixes, [layers, 2, kv_heads, prefix, head_dim] or None. Masks are integers.
+        [batch, classes] and hidden [batch, d_model] and gives the scores; the seams of prefixes take and give one
+        prefix for each layer of the encoder's attention, of the decoder's and of cross-attention, as many as the site's
+        prefix_layers say, [2, kv_heads, prefix, head_dim] or None. Masks are integers.
 
         Raises ShapeError for inputs that are not those of the seam, PluginError and what else the plugin fails with.
         """
@@ -148,8 +149,17 @@ class Adapter(torch.nn.Module):
         assert found is not None and value is not None  # seams.check_visit and seams.check_visited have seen to it
         return found.to(value.dtype)
 
+    def prompt(self, visit: Visit, x: Tensor, mask: Tensor) -> tuple[Tensor | None, Tensor]:
+        """What goes on at a point of prompt.embedding, for embedded tokens x [batch, n, d_model] and their mask [batch, n]:
+        the vectors [1 or batch, prompt, d_model] that are put before them, None for none, and x itself, changed or as it is.
+
+        Raises as `forward` does.
+        """
+        vectors, changed = self._run((x, mask), visit)
+        return None if vectors is None else vectors.to(x.dtype), x if changed is None else changed.to(x.dtype)
+
     def _run(self, inputs: Sequence[Tensor | None], visit: Visit | None = None) -> Sequence[Tensor | None]:
-        seams.check_tensors(self.id, self.seam, inputs, self.factory.plugin.id)
+        seams.check_tensors(self.id, self.seam, self.site, inputs, self.factory.plugin.id)
         places = self._places if visit is None else self._of_point[visit.point]
         parameters = [each.tensor for each in places]
         real = _real(inputs, parameters)
@@ -158,7 +168,7 @@ class Adapter(torch.nn.Module):
             None
             if each is None
             else each
-            if visit is not None and index in (1, 2) and each.dtype in HALF
+            if self.seam == c.SEAM_PROJECTION and index in (1, 2) and each.dtype in HALF
             else _operand(each, real)
             for index, each in enumerate(inputs)
         ]
@@ -198,7 +208,7 @@ class Adapter(torch.nn.Module):
         if not devices:
             return torch.device("cpu")
         if any(each != devices[0] for each in devices):
-            names = [*seams.input_names(self.seam)[: len(values)], *(each.name for each in places)]
+            names = [*seams.input_names(self.seam, self.site)[: len(values)], *(each.name for each in places)]
             given = [
                 (name, each.device) for name, each in zip(names, [*values, *weights], strict=True) if each is not None
             ]
@@ -226,6 +236,7 @@ class Adapter(torch.nn.Module):
             count = seams.check_inputs(self.id, self.seam, values, self.site, self.classes)
         else:
             place = seams.check_visit(self, visit, values)
+            count = 2 if self.seam == c.SEAM_PROMPT_EMBEDDING else 1
         pass_ = Pass(device, real, self.factory.plugin.id, record=True)
         try:
             frame = self._frame(
@@ -251,6 +262,8 @@ class Adapter(torch.nn.Module):
             outputs = [None if each is None else pass_.tensor(each) for each in handles]
             if visit is None:
                 seams.check_outputs(self, values, outputs)
+            elif self.seam == c.SEAM_PROMPT_EMBEDDING:
+                seams.check_prompted(self, visit, values[place], outputs)
             else:
                 seams.check_visited(self, visit, values[place], outputs[0])
             return outputs, pass_.trace(handles)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -26,18 +27,24 @@ def is_prefix(seam: str) -> bool:
     return seam in _PREFIX_SEAMS
 
 
-def input_names(seam: str) -> tuple[str, ...]:
+def input_names(seam: str, site: Site) -> tuple[str, ...]:
     """As errors call what flows into a seam, in order."""
     if is_prefix(seam):
-        return tuple(f"prefix of {each} attention" for each in ATTENTIONS)
+        return tuple(
+            f"prefix of {name} attention in layer {layer}"
+            for name, layers in zip(ATTENTIONS, site.prefix_layers, strict=True)
+            for layer in range(layers)
+        )
     if seam in point_choice.SEAMS:
-        return ("hidden",) if seam == c.SEAM_LAYER_OUTPUT else ("x", "weight", "bias", "y")
+        return {c.SEAM_LAYER_OUTPUT: ("hidden",), c.SEAM_PROMPT_EMBEDDING: ("x", "mask")}.get(
+            seam, ("x", "weight", "bias", "y")
+        )
     return ("hidden", "mask") if seam == c.SEAM_ENCODER_OUTPUT else ("scores", "hidden")
 
 
-def check_tensors(id: str, seam: str, inputs: Sequence[Tensor | None], origin: str) -> None:
+def check_tensors(id: str, seam: str, site: Site, inputs: Sequence[Tensor | None], origin: str) -> None:
     """Raises ShapeError for an input that no plugin can read, whatever its sizes."""
-    names = input_names(seam)
+    names = input_names(seam, site)
     for index, each in enumerate(inputs):
         if each is None:
             continue
@@ -58,6 +65,9 @@ def check_visit(adapter: Adapter, visit: Visit, inputs: Sequence[Tensor | None])
     if adapter.seam == c.SEAM_LAYER_OUTPUT:
         wanted, place = f"hidden [batch, n, {out}]", 0
         fits = len(shapes) == 1 and x is not None and len(x) == 3 and x[2] == out
+    elif adapter.seam == c.SEAM_PROMPT_EMBEDDING:
+        wanted, place = f"x [batch, n, {out}] and mask [batch, n]", 0
+        fits = len(shapes) == 2 and x is not None and len(x) == 3 and x[2] == out and shapes[1] == x[:2]
     else:
         wanted = f"x [batch, n, {wide}], weight [{out}, {wide}] and bias [{out}] or None"
         fits = (
@@ -91,12 +101,36 @@ def check_visited(adapter: Adapter, visit: Visit, before: Tensor | None, after: 
         )
 
 
+def check_prompted(adapter: Adapter, visit: Visit, x: Tensor | None, outputs: Sequence[Tensor | None]) -> None:
+    """Raises PluginError for outputs that are not those of embedded tokens x."""
+    assert x is not None  # `check_visit` has seen to it
+    vectors, changed = outputs
+    batch, _, width = x.shape
+
+    def check(what: str, fits: bool, expected: str, found: Tensor) -> None:
+        if not fits or found.dtype != x.dtype:
+            raise PluginError(
+                f'adapter "{adapter.id}" must return {what} at the point "{adapter.points[visit.point]}" as f32 '
+                f"{expected}, found {dtype_name(found)} {shown(found.shape)}",
+                adapter.factory.plugin.id,
+            )
+
+    if vectors is not None:
+        fits = vectors.dim() == 3 and vectors.shape[0] in (1, batch) and vectors.shape[1] > 0
+        check("the vectors", fits and vectors.shape[2] == width, f"[1 or {batch}, prompt, {width}]", vectors)
+    if changed is not None:
+        check("x", changed.shape == x.shape, shown(x.shape), changed)
+
+
 def check_inputs(id: str, seam: str, inputs: Sequence[Tensor | None], site: Site, classes: int) -> int:
     """The number of outputs; raises ShapeError for inputs that are not those of the seam."""
     wanted = {
         c.SEAM_ENCODER_OUTPUT: f"hidden [batch, source, {site.d_model}] and mask [batch, source]",
         c.SEAM_DECODER_OUTPUT: f"scores [batch, {classes}] and hidden [batch, {site.d_model}]",
-    }.get(seam, "three prefixes, [layers, 2, kv_heads, prefix, head_dim] or None")
+    }.get(
+        seam,
+        f"{sum(site.prefix_layers)} prefixes, for each layer of each attention [2, kv_heads, prefix, head_dim] or None",
+    )
     shapes = [None if each is None else list(each.shape) for each in inputs]
     if seam == c.SEAM_ENCODER_OUTPUT:
         fits = (
@@ -113,19 +147,29 @@ def check_inputs(id: str, seam: str, inputs: Sequence[Tensor | None], site: Site
             and (shapes[0][1] == classes and shapes[1] == [shapes[0][0], site.d_model])
         )
     else:
-        fits = len(shapes) == 3 and all(each is None or len(each) == 5 for each in shapes)
+        fits = len(shapes) == sum(site.prefix_layers) and all(each is None or len(each) == 4 for each in shapes)
     if not fits:
         found = ", ".join("None" if each is None else shown(each) for each in shapes) or "nothing"
         raise ShapeError(f'adapter "{id}" on {seam} takes {wanted}, found {found}')
-    return 3 if is_prefix(seam) else 1
+    return sum(site.prefix_layers) if is_prefix(seam) else 1
+
+
+def by_attention(site: Site, values: Sequence[Tensor | None]) -> tuple[tuple[Tensor | None, ...], ...]:
+    """What flows through a seam of prefixes, the layers of each attention."""
+    ends = list(itertools.accumulate(site.prefix_layers))
+    return tuple(tuple(values[end - count : end]) for end, count in zip(ends, site.prefix_layers, strict=True))
 
 
 def check_outputs(adapter: Adapter, inputs: Sequence[Tensor | None], outputs: Sequence[Tensor | None]) -> None:
     """Raises PluginError for outputs that are not those of the seam."""
     origin = adapter.factory.plugin.id
     if is_prefix(adapter.seam):
-        for index, attention in enumerate(ATTENTIONS):
-            _check_prefix(adapter, attention, adapter.site.prefix_layers[index], inputs[index], outputs[index])
+        site = adapter.site
+        for index, (before, after) in enumerate(
+            zip(by_attention(site, inputs), by_attention(site, outputs), strict=True)
+        ):
+            for layer in range(len(after)):
+                _check_prefix(adapter, index, layer, before[layer], after)
         return
     before, after = inputs[0], outputs[0]
     if after is None:
@@ -138,8 +182,11 @@ def check_outputs(adapter: Adapter, inputs: Sequence[Tensor | None], outputs: Se
         )
 
 
-def _check_prefix(adapter: Adapter, attention: str, layers: int, before: Tensor | None, after: Tensor | None) -> None:
-    site = adapter.site
+def _check_prefix(
+    adapter: Adapter, attention: int, layer: int, before: Tensor | None, layers: Sequence[Tensor | None]
+) -> None:
+    """Of one layer; all layers of an attention have as many tokens as the first."""
+    first, after = layers[0], layers[layer]
     if adapter.seam == c.SEAM_PREFIX_TOKENS:
         fits = (
             after is None
@@ -147,25 +194,24 @@ def _check_prefix(adapter: Adapter, attention: str, layers: int, before: Tensor 
             else after is not None and (after.shape == before.shape and after.dtype == before.dtype)
         )
         expected = "NULL, as its input" if before is None else f"f32 {shown(before.shape)}, as its input"
-    elif after is None:
-        fits, expected = before is None, "what the adapter before gave, with its own tokens"
+    elif first is None:
+        fits = after is None and before is None
+        expected = "NULL, as in layer 0" if layer else "what the adapter before gave, with its own tokens"
     else:
-        tokens = after.shape[3] if after.dim() == 5 else 0
+        tokens = first.shape[2] if first.dim() == 4 else 0
+        heads, width = adapter.site.prefix_sizes(attention)[layer]
         fits = (
-            layers > 0
+            after is not None
             and after.is_floating_point()
             and tokens > 0
-            and (list(after.shape) == [layers, 2, site.kv_heads, tokens, site.head_dim])
+            and list(after.shape) == [2, heads, tokens, width]
         )
-        expected = (
-            f"f32 [{layers}, 2, {site.kv_heads}, prefix, {site.head_dim}]"
-            if layers
-            else ("NULL, since the model takes no prefix there")
-        )
+        expected = f"f32 [2, {heads}, {tokens if layer and tokens else 'prefix'}, {width}]"
     if not fits:
         found = "NULL" if after is None else f"{dtype_name(after)} {shown(after.shape)}"
         raise PluginError(
-            f'adapter "{adapter.id}" must return the prefix of {attention} attention as {expected}, found {found}',
+            f'adapter "{adapter.id}" must return the prefix of {ATTENTIONS[attention]} attention in layer {layer} as '
+            f"{expected}, found {found}",
             adapter.factory.plugin.id,
         )
 

@@ -266,7 +266,7 @@ static checker check_shapes(checker check) {
 static checker check_buffers(checker check) {
   const seam_ops *ops = check.ops;
   seam_context *ctx = check.ctx;
-  const int64_t room[] = {2, 3}, column[] = {2, 1};
+  const int64_t room[] = {2, 3}, column[] = {2, 1}, rows[] = {3, 1};
   seam_buffer *buffer = ops->buffer_create(ctx, SEAM_F32, room, 2);
   TRUE("buffer_create", buffer != NULL);
   if (buffer == NULL) return check;
@@ -275,6 +275,13 @@ static checker check_buffers(checker check) {
   EXPECT("buffer_read", ops->buffer_read(ctx, buffer, 1, 2), 0, 4, 0, 5);
   TRUE("buffer_select", ops->buffer_select(ctx, buffer, (const int32_t[]){1, 1, 0}, 3) == SEAM_OK);
   EXPECT("buffer_select", ops->buffer_read(ctx, buffer, 1, 2), 0, 5, 0, 5, 0, 4);
+  x = ops->constant_f32(ctx, (const float[]){6, 7, 8}, rows, 2);
+  TRUE("buffer_write_rows", ops->buffer_write_rows(ctx, buffer, 1, (const int64_t[]){0, 1, 2}, 3, x) == SEAM_OK);
+  EXPECT("buffer_write_rows", ops->buffer_read(ctx, buffer, 1, 3), 6, 5, 0, 0, 7, 0, 0, 4, 8);
+  seam_buffer *other = ops->buffer_create(ctx, SEAM_F32, column, 2);
+  TRUE("buffer_append", ops->buffer_append(ctx, other, 1, buffer) == SEAM_OK);
+  EXPECT("buffer_append", ops->buffer_read(ctx, other, 1, 2), 0, 0, 0, 0, 6, 5, 0, 7, 0, 4);
+  ops->buffer_release(other);
   ops->buffer_release(buffer);
   return check;
 }
