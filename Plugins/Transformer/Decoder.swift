@@ -53,7 +53,8 @@ struct Decoder {
                     ?? bias(queries: seen..<seen + count, keys: seen + count, in: context)
             },
             prefixBiases: prefixBiases(lengths, seen: seen, starts: starts, count: count, in: context),
-            mask: target.mask, causal: true, rotation: rotary.map { $0(places, state?.angles ?? Angles(), in: context) })
+            mask: target.mask, causal: true, rotation: rotary.map { $0(places, state?.angles ?? Angles(), in: context) }
+        )
         let sourceContext = context.visitingSource(of: target)
         let context = context.visiting(target, after: starts == nil ? seen : nil)
         for (index, layer) in layers.enumerated() {
@@ -107,7 +108,9 @@ struct Decoder {
         if let capacity, length > capacity {
             return "the target has \(length) tokens and its decoding state was made for \(capacity)"
         }
-        if limit > 0, !arePlaced, prefix + length > limit { return "the target \(tooLong(length, prefix, limit, "writes"))" }
+        if limit > 0, !arePlaced, prefix + length > limit {
+            return "the target \(tooLong(length, prefix, limit, "writes"))"
+        }
         return nil
     }
 }

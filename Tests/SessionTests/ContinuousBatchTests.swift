@@ -156,7 +156,9 @@ import Testing
     func rowsTakeTheirRoutes(_ family: TinyModel) throws {
         let model = try OpenModel(family)
         for (route, tokens) in [("long", 3), ("short", 1)] {
-            for (id, options) in [("lora", .null), ("prefix-tuning", ["length": .int(Int64(tokens))])] as [(String, JSON)] {
+            for (id, options) in [("lora", .null), ("prefix-tuning", ["length": .int(Int64(tokens))])]
+                as [(String, JSON)]
+            {
                 let adapter = try Adapter(backbone: model.backbone, id: id, options: options)
                 for entry in adapter.parameters.entries {
                     randomise(entry.tensor, deviation: 0.4, seed: UInt64(tokens))
@@ -176,7 +178,9 @@ import Testing
         try script.step()
         #expect(script.worst < 1e-5)
         try model.session.removeRoute("short")
-        expectError(.invalidArgument, "the session's routes have changed while rows that take some of them were decoded") {
+        expectError(
+            .invalidArgument, "the session's routes have changed while rows that take some of them were decoded"
+        ) {
             try script.step()
         }
         #expect(script.batch.rows.isEmpty)
@@ -220,11 +224,11 @@ import Testing
         let model = try OpenModel(TinyModel(.gpt2))
         for capacity in [0, -1, 33] {
             expectError(
-                .invalidArgument, "must be 1 ... 32, the positions that the backbone has for a text, found \(capacity)"
+                .invalidArgument, "must be 1 ... 32, the backbone's positions, found \(capacity)"
             ) { try ContinuousBatch(session: model.session, capacity: capacity) }
         }
         let batch = try ContinuousBatch(session: model.session, capacity: 4)
-        expectError(.invalidArgument, "text 1 has 5 tokens, and a row of this batch has room for 4") {
+        expectError(.invalidArgument, "text 1 has 5 tokens, and a row on its route has room for 4") {
             try batch.add([[3], [3, 4, 5, 6, 7]])
         }
         expectError(.invalidArgument, "the batch is empty") { try batch.add([]) }
@@ -239,7 +243,7 @@ import Testing
         }
         #expect(try batch.logits(of: rows[0]) == before)
         try batch.step([rows[0]: 3, rows[1]: 3])
-        expectError(.invalidArgument, "row 1 has 4 tokens, as many as a row of this batch has room for: remove it") {
+        expectError(.invalidArgument, "row 1 has 4 tokens, as many as it has room for: remove it") {
             try batch.step([rows[0]: 3, rows[1]: 3])
         }
         try batch.remove([rows[1], rows[1]])
@@ -250,6 +254,20 @@ import Testing
         batch.removeAll()
         expectError(.invalidArgument, "row 0 is not in the batch") { try batch.length(of: rows[0]) }
         try batch.step([:])
+        // A prefix takes positions from the rows of its route.
+        let adapter = try Adapter(backbone: model.backbone, id: "prefix-tuning", options: ["length": 30])
+        try model.session.attach(adapter, route: "long")
+        expectError(.invalidArgument, "text 0 has 3 tokens, and a row on its route has room for 2") {
+            try batch.add([[3, 4, 5]], routes: ["long"])
+        }
+        let short = try batch.add([[3, 4], [3, 4]], routes: ["long", nil])
+        expectError(.invalidArgument, "row 2 has 2 tokens, as many as it has room for: remove it") {
+            try batch.step([short[0]: 3, short[1]: 3])
+        }
+        expectError(.notFound, "there is no route \"other\"") { try batch.add([[3]], routes: ["other"]) }
+        expectError(.shape, "routes must hold 1 names, one for each row, found 2") {
+            try batch.add([[3]], routes: [nil, nil])
+        }
         let encoder = try OpenModel(TinyModel(.bert))
         expectError(.unsupported, "no decoder to generate with") {
             try ContinuousBatch(session: encoder.session, capacity: 4)
