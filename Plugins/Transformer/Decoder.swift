@@ -65,7 +65,8 @@ struct Decoder {
                     ?? bias(queries: seen..<seen + count, keys: seen + count, in: context)
             },
             prefixBiases: prefixBiases(lengths, seen: seen, starts: starts, count: count, in: context),
-            mask: mask, causal: true, rotation: rotary.map { $0(places, state?.angles ?? Angles(), in: context) })
+            mask: mask, causal: true, rotation: rotary.map { $0(places, state?.angles ?? Angles(), in: context) }
+        )
         let sourceContext = context.visitingSource(of: target)
         let context = context.visiting(target.visitor, tokens, at: places, from: seen)
         for (index, layer) in layers.enumerated() {

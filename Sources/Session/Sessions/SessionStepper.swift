@@ -28,7 +28,7 @@ final class SessionStepper: DecoderStepper {
     /// The route of each row of the search, and how the rows stand here.
     private var routes: [Int]
     /// The session's routes, which `routes` counts on.
-    private let routeNames: [String]
+    private var routeNames: [String]
     private var order: RowOrder
     /// Tokens that stand before the generated ones in every row: the prompt's, padding included, or the start token.
     private var givenLength = 1
@@ -129,9 +129,9 @@ final class SessionStepper: DecoderStepper {
         for row in rows.indices { (rows[row].before, rows[row].vectors) = (most, vectors[row]) }
     }
 
-    /// Throws `.invalidArgument` where the session has other routes than when the rows began.
+    /// Throws `.invalidArgument` where routes have left the session since the rows began. Those that have come stand behind.
     private func requireRoutes() throws {
-        guard routeNames == session.routes || order.routes == [0] else {
+        guard session.routes.starts(with: routeNames) || order.routes == [0] else {
             throw SeamError(
                 .invalidArgument, "the session's routes have changed while rows that take some of them were decoded")
         }
@@ -197,6 +197,7 @@ final class SessionStepper: DecoderStepper {
         defer { context.reset() }
         guard let state, let joining = other.state else { throw session.backbone.cannotJoinRows }
         try requireRoutes()
+        routeNames = session.routes
         try state.append(session.pass(context), joining)
         let (count, old) = (rows.count, order)
         rows += other.rows

@@ -51,9 +51,7 @@ class Batch:
         if self.input_ids is not None and self.input_ids.ndim != 2:
             raise ShapeError(f"input_ids must be [batch, source], found {list(self.input_ids.shape)}")
         if self.input_features is not None and self.input_features.ndim != 3:
-            raise ShapeError(
-                f"input_features must be [batch, frames, width], found {list(self.input_features.shape)}"
-            )
+            raise ShapeError(f"input_features must be [batch, frames, width], found {list(self.input_features.shape)}")
         given = self.input_features if self.input_ids is None else self.input_ids
         assert given is not None
         self.count, source = given.shape[:2]
