@@ -128,6 +128,8 @@ def hooks(model: Any, attached: _Adapters) -> list[Removable]:
     """Those of all adapters on points, which run in the order in which they are attached."""
     routes: dict[str, list[_Route]] = {}
     for adapter in attached.adapters:
+        if adapter.seam == c.SEAM_PROMPT_EMBEDDING:
+            continue  # `prompts`
         for index, point in enumerate(adapter.points):
             routes.setdefault(str(point), []).append(_Route(adapter, index, adapter.phases[index]))
     if not routes:
