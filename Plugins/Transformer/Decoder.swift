@@ -12,7 +12,7 @@ struct Decoder {
 
     init(_ weights: Weights, _ stack: Family.Stack, _ table: Parameter, _ family: Family) {
         let attendsToEncoder = family.encoder != nil
-        embedding = Embedding(weights, stack.names.embedding, table, family)
+        embedding = Embedding(weights, stack.names.embedding, table, family, of: .decoder)
         layers = (0..<stack.layers).map {
             Layer(weights, LayerPlace(stack: .decoder, index: $0), stack, attendsToEncoder: attendsToEncoder, family)
         }
@@ -26,16 +26,16 @@ struct Decoder {
     /// The last states [batch, target, d_model].
     func callAsFunction(_ target: Target, in context: Context) -> Tensor {
         let state = target.state.map { unsafeDowncast($0, to: DecoderState.self) }
-        let (seen, count) = (state?.position ?? 0, target.ids.size(1))
+        let (seen, length) = (state?.position ?? 0, target.ids.size(1))
         let lengths = PrefixLengths(target.prefix)
         if let problem = problem(
-            lengths.longest, seen + count, arePlaced: target.positions != nil, capacity: state?.capacity)
+            lengths.longest, seen + length, arePlaced: target.positions != nil, capacity: state?.capacity)
         {
             return context.fail(.shape, problem)
         }
         // By row, where they have seen different numbers of tokens.
         let starts = state?.starts
-        guard starts == nil || count == 1 && target.mask != nil && target.positions != nil else {
+        guard starts == nil || length == 1 && target.mask != nil && target.positions != nil else {
             return context.fail(
                 .shape,
                 "rows of a decoding state that have seen different numbers of tokens go on by one token, with their "
@@ -45,17 +45,30 @@ struct Decoder {
         guard !attendsToEncoder || sourceMask != nil else {
             return context.fail(.plugin, "decoding needs the source's mask")
         }
-        let places = Places(of: count, after: seen, behind: lengths, given: target.positions, in: context)
-        var x = embedding(target.ids, at: places, in: context)
+        let own = starts == nil ? target.mask?.slice(1, from: seen, length: length) : nil
+        let tokens = embedding.tokens(
+            target.ids, mask: own, positions: target.positions, target.visitor, in: context)
+        let places = Places(of: length, after: seen, behind: lengths, tokens, in: context)
+        if places.vectors > 0,
+            let problem = problem(
+                lengths.longest, seen + length, vectors: places.vectors, arePlaced: target.positions != nil,
+                capacity: state?.capacity)
+        {
+            return context.fail(.shape, problem)
+        }
+        let mask = places.vectors > 0 ? tokens.mask : target.mask
+        let count = places.count
+        var x = embedding(tokens, of: target.ids, at: places, in: context)
         let sight = Sight(
             bias: bias.map { bias in
                 starts.map { bias(after: $0, keys: seen + count, in: context) }
                     ?? bias(queries: seen..<seen + count, keys: seen + count, in: context)
             },
             prefixBiases: prefixBiases(lengths, seen: seen, starts: starts, count: count, in: context),
-            mask: target.mask, causal: true, rotation: rotary.map { $0(places, state?.angles ?? Angles(), in: context) })
+            mask: mask, causal: true, rotation: rotary.map { $0(places, state?.angles ?? Angles(), in: context) }
+        )
         let sourceContext = context.visitingSource(of: target)
-        let context = context.visiting(target, after: starts == nil ? seen : nil)
+        let context = context.visiting(target.visitor, tokens, at: places, from: seen)
         for (index, layer) in layers.enumerated() {
             x = context.scope {
                 let source = sourceMask.map {
@@ -100,14 +113,15 @@ struct Decoder {
         return memory
     }
 
-    /// Why a target of `length` tokens behind a prefix cannot be decoded, as a sentence; nil when it can. Tokens that
-    /// `arePlaced` have positions of their own, of which padding takes none.
-    private func problem(_ prefix: Int, _ length: Int, arePlaced: Bool, capacity: Int?) -> String? {
+    /// Why a target of `length` tokens behind a prefix and so many vectors cannot be decoded, as a sentence; nil when it
+    /// can. Tokens that `arePlaced` have positions of their own, of which padding takes none.
+    private func problem(_ prefix: Int, _ length: Int, vectors: Int = 0, arePlaced: Bool, capacity: Int?) -> String? {
         if length < 1 { return "there is no target token to decode" }
-        if let capacity, length > capacity {
-            return "the target has \(length) tokens and its decoding state was made for \(capacity)"
+        let own = vectors + length
+        if let capacity, own > capacity {
+            return "the target has \(own) tokens and its decoding state was made for \(capacity)"
         }
-        if limit > 0, !arePlaced, prefix + length > limit { return "the target \(tooLong(length, prefix, limit, "writes"))" }
-        return nil
+        guard limit > 0, !arePlaced, prefix + own > limit else { return nil }
+        return "the target \(tooLong(length, prefix, vectors: vectors, limit, "writes"))"
     }
 }

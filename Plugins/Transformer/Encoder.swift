@@ -11,7 +11,7 @@ struct Encoder {
     private let prefixTakesPositions: Bool
 
     init(_ weights: Weights, _ stack: Family.Stack, _ table: Parameter, _ family: Family) {
-        embedding = Embedding(weights, stack.names.embedding, table, family)
+        embedding = Embedding(weights, stack.names.embedding, table, family, of: .encoder)
         layers = (0..<stack.layers).map {
             Layer(weights, LayerPlace(stack: .encoder, index: $0), stack, attendsToEncoder: false, family)
         }
@@ -24,17 +24,19 @@ struct Encoder {
     func callAsFunction(_ source: Source, in context: Context) -> Tensor {
         guard let ids = source.ids else { return context.fail(.unsupported, "this model reads token ids") }
         let length = ids.size(1)
+        let tokens = embedding.tokens(ids, mask: source.mask, source.visitor, in: context)
         let prefix = PrefixLengths(prefixTakesPositions ? source.prefix : nil)
-        guard limit == 0 || prefix.longest + length <= limit else {
-            return context.fail(.shape, "the source \(tooLong(length, prefix.longest, limit, "reads"))")
+        let places = Places(of: length, after: 0, behind: prefix, tokens, in: context)
+        guard limit == 0 || prefix.longest + places.count <= limit else {
+            return context.fail(
+                .shape, "the source \(tooLong(length, prefix.longest, vectors: places.vectors, limit, "reads"))")
         }
-        let places = Places(of: length, after: 0, behind: prefix, in: context)
-        var x = embedding(ids, at: places, types: source.tokenTypes, in: context)
+        var x = embedding(tokens, of: ids, at: places, types: source.tokenTypes, in: context)
         // One bias for all layers: it depends on the positions only.
         let sight = Sight(
-            bias: bias.map { $0(queries: 0..<length, keys: length, in: context) }, mask: source.mask, causal: false,
-            rotation: nil)
-        let context = context.visiting(source)
+            bias: bias.map { $0(queries: 0..<places.count, keys: places.count, in: context) }, mask: tokens.mask,
+            causal: false, rotation: nil)
+        let context = context.visiting(source.visitor, tokens, at: places, from: 0)
         for (index, layer) in layers.enumerated() {
             x = context.scope { layer(x, sight, prefix: source.prefix?[index], in: context) }
         }

@@ -21,7 +21,8 @@ public func seam_session_release(_ session: OpaquePointer?) { release(session, S
 
 @c @implementation
 public func seam_session_attach(
-    _ session: OpaquePointer?, _ route: UnsafePointer<CChar>?, _ adapter: OpaquePointer?, _ position: Int32, _ error: ErrorSlot
+    _ session: OpaquePointer?, _ route: UnsafePointer<CChar>?, _ adapter: OpaquePointer?, _ position: Int32,
+    _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
@@ -33,7 +34,8 @@ public func seam_session_attach(
 
 @c @implementation
 public func seam_session_add(
-    _ session: OpaquePointer?, _ route: UnsafePointer<CChar>?, _ id: UnsafePointer<CChar>?, _ options: UnsafePointer<seam_adapter_options>?,
+    _ session: OpaquePointer?, _ route: UnsafePointer<CChar>?, _ id: UnsafePointer<CChar>?,
+    _ options: UnsafePointer<seam_adapter_options>?,
     _ out: UnsafeMutablePointer<OpaquePointer?>?, _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
@@ -48,7 +50,9 @@ public func seam_session_add(
 }
 
 @c @implementation
-public func seam_session_load(_ session: OpaquePointer?, _ route: UnsafePointer<CChar>?, _ path: UnsafePointer<CChar>?, _ error: ErrorSlot)
+public func seam_session_load(
+    _ session: OpaquePointer?, _ route: UnsafePointer<CChar>?, _ path: UnsafePointer<CChar>?, _ error: ErrorSlot
+)
     -> seam_status
 {
     attempt(error) {
@@ -61,7 +65,8 @@ public func seam_session_load(_ session: OpaquePointer?, _ route: UnsafePointer<
 
 @c @implementation
 public func seam_session_save(
-    _ session: OpaquePointer?, _ route: UnsafePointer<CChar>?, _ path: UnsafePointer<CChar>?, _ backbonePath: UnsafePointer<CChar>?,
+    _ session: OpaquePointer?, _ route: UnsafePointer<CChar>?, _ path: UnsafePointer<CChar>?,
+    _ backbonePath: UnsafePointer<CChar>?,
     _ notes: UnsafePointer<CChar>?, _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {

@@ -83,7 +83,8 @@ public final class Buffer {
         guard x.shape == expected, x.dtype == dtype else {
             throw SeamError(
                 .shape,
-                "\(operation): \(x.dtype.name) \(x.shape) along axis \(axis) does not fit buffer \(dtype.name) \(shape)")
+                "\(operation): \(x.dtype.name) \(x.shape) along axis \(axis) does not fit buffer \(dtype.name) \(shape)"
+            )
         }
         return axis
     }

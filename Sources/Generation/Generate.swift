@@ -87,10 +87,12 @@ public func generate(
     }
     let driver = StepDriver(stepper: stepper, batch: batch, options: options)
     if options.beams > 1 {
-        var search = try BeamSearch(prompts: prompts, limits: most, options: options, vocabulary: stepper.vocabularySize)
+        var search = try BeamSearch(
+            prompts: prompts, limits: most, options: options, vocabulary: stepper.vocabularySize)
         return try search.run(driver, progress)
     }
-    var search = try StepwiseSearch(prompts: prompts, limits: most, options: options, vocabulary: stepper.vocabularySize)
+    var search = try StepwiseSearch(
+        prompts: prompts, limits: most, options: options, vocabulary: stepper.vocabularySize)
     return try search.run(driver, progress)
 }
 

@@ -204,7 +204,8 @@ SK_INLINE void score_keys(float *scores, float scale, const float *bias, const i
   }
 }
 
-SK_INLINE const float *bias_row(const float *bias, const int64_t strides[3], int64_t batch, int64_t head, int64_t query) {
+SK_INLINE const float *bias_row(const float *bias, const int64_t strides[3], int64_t batch, int64_t head,
+                                int64_t query) {
   return bias ? bias + batch * strides[0] + head * strides[1] + query * strides[2] : NULL;
 }
 

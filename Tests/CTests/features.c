@@ -31,7 +31,7 @@ int main(int argc, char **argv) {
 
   float frames[FRAMES][FRAME], expected[POSITIONS][WIDTH];
   for (int i = 0; i < FRAMES * FRAME; i++) frames[i / FRAME][i % FRAME] = (float)(i % 7) / 3 - 1;
-  states(expected, (const float(*)[FRAME])frames);
+  states(expected, (const float (*)[FRAME])frames);
   const int32_t labels[] = {5, 6};
   seam_batch batch = {.struct_size = sizeof batch,
                       .batch = 1,

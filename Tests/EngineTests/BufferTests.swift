@@ -50,7 +50,8 @@ import Testing
                 0, 0, 1, 2, 0, 0, 3, 4, 5, 6, 0, 0, 7, 8, 0, 0, 0, 9, 10, 0, 0, 11, 12, 0,
             ])
         // A view with strides of its own.
-        let turned = try context.permute(try context.constant([1, 2, 3, 4, 5, 6] as [Float], [1, 2, 3, 1]), [2, 1, 0, 3])
+        let turned = try context.permute(
+            try context.constant([1, 2, 3, 4, 5, 6] as [Float], [1, 2, 3, 1]), [2, 1, 0, 3])
         try ([3, 3, 3] as [Int64]).withUnsafeBufferPointer {
             try buffer.write(turned, axis: 2, starts: $0, in: context)
         }
@@ -62,7 +63,9 @@ import Testing
 
     @Test func rowsAreAppended() throws {
         for (own, other) in [(2, 2), (3, 1), (1, 3)] {
-            let (first, second) = (try Buffer(.f32, [1, own, 2], pool: pool), try Buffer(.f32, [2, other, 2], pool: pool))
+            let (first, second) = (
+                try Buffer(.f32, [1, own, 2], pool: pool), try Buffer(.f32, [2, other, 2], pool: pool)
+            )
             let long = max(own, other)
             func row(_ first: Int, _ length: Int) -> [Float] { (0..<2 * length).map { Float(first + $0) } }
             func filled(_ x: [Float]) -> [Float] { x + [Float](repeating: 0, count: 2 * long - x.count) }
@@ -138,7 +141,9 @@ import Testing
             try write(buffer, [1, 2], [2, 1], [0, 3])
         }
         for start in [-1, .max, .min] as [Int64] {
-            expectError(.shape, "at \(start) along axis 1, in row 0") { try write(buffer, [1, 2], [2, 1], [start, 0]) }
+            expectError(.shape, "at \(start) along axis 1, in row 0") {
+                try write(buffer, [1, 2], [2, 1], [start, 0])
+            }
         }
         expectError(.shape, "buffer_write_rows: f32 [1, 1] along axis 1") { try write(buffer, [1], [1, 1], [0, 0]) }
         let other = try Buffer(.f32, [2, 3, 1], pool: pool)

@@ -61,7 +61,8 @@ import Testing
             biases: given.biased
                 ? try lengths.map { $0 == 0 ? nil : try leaf([biasRows, heads, given.queries, $0]) } : [],
             mask: given.masked
-                ? try context.constant((0..<batch * keys).map { Int32($0 % 3 == 1 || $0 < keys ? 0 : 1) }, [batch, keys])
+                ? try context.constant(
+                    (0..<batch * keys).map { Int32($0 % 3 == 1 || $0 < keys ? 0 : 1) }, [batch, keys])
                 : nil)
     }
 
@@ -165,8 +166,7 @@ import Testing
         let values = try context.contiguous(gradient).floats
         for index in stride(from: 0, to: values.count, by: 7) {
             let step: Float = 1e-2
-            let slope = try
-                (loss(shifting: (index, step)).0 - loss(shifting: (index, -step)).0) / Double(2 * step)
+            let slope = try (loss(shifting: (index, step)).0 - loss(shifting: (index, -step)).0) / Double(2 * step)
             // The error of a central difference, and of sums in f32 of about 100.
             #expect(abs(Double(values[index]) - slope) < 2e-2 * max(1, abs(slope)), "element \(index)")
         }
@@ -189,7 +189,8 @@ import Testing
         let x = try operands(Case(), in: context)
         func attend(_ prefix: AttentionPrefix) throws {
             _ = try context.attentionWithPrefix(
-                query: x.query, key: x.key, value: x.value, prefix: prefix, bias: nil, mask: nil, scale: 1, causal: false)
+                query: x.query, key: x.key, value: x.value, prefix: prefix, bias: nil, mask: nil, scale: 1,
+                causal: false)
         }
         func zeros(_ shape: Shape, _ type: DType = .f32) throws -> Tensor { try context.full(0, type, shape) }
         let good = try zeros([2, groups, 3, width])

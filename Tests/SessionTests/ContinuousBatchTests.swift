@@ -21,11 +21,15 @@ import Testing
         private(set) var rows: [ContinuousBatch.Row] = []
         private var sources: [ContinuousBatch.Row: [Int32]] = [:]
         private var targets: [ContinuousBatch.Row: [Int32]] = [:]
+        private var routes: [ContinuousBatch.Row: String] = [:]
+        /// Which the rows take in turn; nil: the default one.
+        private let known: [String?]
         private var random = SeededGenerator(seed: 3, stream: "script")
         /// The largest difference to a row alone, as a part of its largest logit.
         private(set) var worst: Float = 0
 
-        init(_ session: Session, capacity: Int = 20) throws {
+        init(_ session: Session, capacity: Int = 20, routes: [String?] = [nil]) throws {
+            known = routes
             batch = try ContinuousBatch(session: session, capacity: capacity)
         }
 
@@ -35,9 +39,11 @@ import Testing
 
         func add(_ lengths: Int...) throws {
             let texts = lengths.map { text($0) }
-            let added = try batch.add(texts)
-            for (row, text) in zip(added, texts) {
-                (sources[row], targets[row]) = (text, info.decoderStartToken.map { [$0] } ?? [])
+            let taken = lengths.indices.map { known[(rows.count + $0) % known.count] }
+            let added = try batch.add(texts, routes: taken)
+            for (index, row) in added.enumerated() {
+                (sources[row], targets[row]) = (texts[index], info.decoderStartToken.map { [$0] } ?? [])
+                routes[row] = taken[index]
             }
             rows += added
             try compare()
@@ -63,7 +69,7 @@ import Testing
         private func compare() throws {
             #expect(batch.rows == rows)
             for row in rows {
-                let expected = try alone(sources[row]!, targets[row]!)
+                let expected = try alone(sources[row]!, targets[row]!, routes[row])
                 let largest = expected.map(abs).max() ?? 0
                 worst = max(worst, distance(try batch.logits(of: row), expected) / largest)
                 let isContinuation = info.architecture == .decoderOnly
@@ -72,12 +78,12 @@ import Testing
             }
         }
 
-        private func alone(_ source: [Int32], _ target: [Int32]) throws -> [Float] {
+        private func alone(_ source: [Int32], _ target: [Int32], _ route: String?) throws -> [Float] {
             let isContinuation = info.architecture == .decoderOnly
             let text = isContinuation ? source + target : source
             let batch = try Batch(
                 count: 1, sourceLength: text.count, inputIDs: text, targetLength: isContinuation ? 0 : target.count,
-                decoderInputIDs: isContinuation ? nil : target, info: info)
+                decoderInputIDs: isContinuation ? nil : target, routes: [route], info: info)
             let context = session.makeContext(recordsGradients: false)
             let logits = try context.contiguous(try session.forward(context, batch).logits).floats
             return logits.suffix(info.vocabSize)
@@ -145,6 +151,41 @@ import Testing
         #expect(script.worst < 1e-5)
     }
 
+    /// Rows of three routes, that join in any order: LoRA and a long prefix, another LoRA and a short prefix, and nothing.
+    @Test(arguments: [TinyModel.Family.t5, .bart, .gpt2, .llama].map { TinyModel($0) })
+    func rowsTakeTheirRoutes(_ family: TinyModel) throws {
+        let model = try OpenModel(family)
+        for (route, tokens) in [("long", 3), ("short", 1)] {
+            for (id, options) in [("lora", .null), ("prefix-tuning", ["length": .int(Int64(tokens))])]
+                as [(String, JSON)]
+            {
+                let adapter = try Adapter(backbone: model.backbone, id: id, options: options)
+                for entry in adapter.parameters.entries {
+                    randomise(entry.tensor, deviation: 0.4, seed: UInt64(tokens))
+                }
+                try model.session.attach(adapter, route: route)
+            }
+        }
+        let script = try Script(model.session, routes: ["long", nil, "short"])
+        try script.run()
+        #expect(script.worst < 1e-5)
+        // A route may come while rows are there, and none may go.
+        try script.add(3, 4)
+        let adapter = try Adapter(backbone: model.backbone, id: "lora")
+        for entry in adapter.parameters.entries { randomise(entry.tensor, deviation: 0.4) }
+        try model.session.attach(adapter, route: "new")
+        try script.add(2)
+        try script.step()
+        #expect(script.worst < 1e-5)
+        try model.session.removeRoute("short")
+        expectError(
+            .invalidArgument, "the session's routes have changed while rows that take some of them were decoded"
+        ) {
+            try script.step()
+        }
+        #expect(script.batch.rows.isEmpty)
+    }
+
     @Test func aBackboneInCDoesTheSame() throws {
         let scratch = try ScratchFolder()
         let runtime = try Runtime()
@@ -183,11 +224,11 @@ import Testing
         let model = try OpenModel(TinyModel(.gpt2))
         for capacity in [0, -1, 33] {
             expectError(
-                .invalidArgument, "must be 1 ... 32, the positions that the backbone has for a text, found \(capacity)"
+                .invalidArgument, "must be 1 ... 32, the backbone's positions, found \(capacity)"
             ) { try ContinuousBatch(session: model.session, capacity: capacity) }
         }
         let batch = try ContinuousBatch(session: model.session, capacity: 4)
-        expectError(.invalidArgument, "text 1 has 5 tokens, and a row of this batch has room for 4") {
+        expectError(.invalidArgument, "text 1 has 5 tokens, and a row on its route has room for 4") {
             try batch.add([[3], [3, 4, 5, 6, 7]])
         }
         expectError(.invalidArgument, "the batch is empty") { try batch.add([]) }
@@ -202,7 +243,7 @@ import Testing
         }
         #expect(try batch.logits(of: rows[0]) == before)
         try batch.step([rows[0]: 3, rows[1]: 3])
-        expectError(.invalidArgument, "row 1 has 4 tokens, as many as a row of this batch has room for: remove it") {
+        expectError(.invalidArgument, "row 1 has 4 tokens, as many as it has room for: remove it") {
             try batch.step([rows[0]: 3, rows[1]: 3])
         }
         try batch.remove([rows[1], rows[1]])
@@ -213,6 +254,20 @@ import Testing
         batch.removeAll()
         expectError(.invalidArgument, "row 0 is not in the batch") { try batch.length(of: rows[0]) }
         try batch.step([:])
+        // A prefix takes positions from the rows of its route.
+        let adapter = try Adapter(backbone: model.backbone, id: "prefix-tuning", options: ["length": 30])
+        try model.session.attach(adapter, route: "long")
+        expectError(.invalidArgument, "text 0 has 3 tokens, and a row on its route has room for 2") {
+            try batch.add([[3, 4, 5]], routes: ["long"])
+        }
+        let short = try batch.add([[3, 4], [3, 4]], routes: ["long", nil])
+        expectError(.invalidArgument, "row 2 has 2 tokens, as many as it has room for: remove it") {
+            try batch.step([short[0]: 3, short[1]: 3])
+        }
+        expectError(.notFound, "there is no route \"other\"") { try batch.add([[3]], routes: ["other"]) }
+        expectError(.shape, "routes must hold 1 names, one for each row, found 2") {
+            try batch.add([[3]], routes: [nil, nil])
+        }
         let encoder = try OpenModel(TinyModel(.bert))
         expectError(.unsupported, "no decoder to generate with") {
             try ContinuousBatch(session: encoder.session, capacity: 4)

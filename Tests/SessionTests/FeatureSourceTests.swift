@@ -43,7 +43,8 @@ import Testing
         // What the mask hides changes nothing.
         var changed = frames
         for index in 24..<30 { changed[index] = 9 }
-        let other = try Batch(count: 2, sourceLength: 5, inputFeatures: changed, attentionMask: mask, info: backbone.info)
+        let other = try Batch(
+            count: 2, sourceLength: 5, inputFeatures: changed, attentionMask: mask, info: backbone.info)
         let session = Session(backbone: backbone)
         let (first, second) = (try session.encode(context, batch), try session.encode(context, other))
         #expect(bitEqual(try context.contiguous(first).floats, try context.contiguous(second).floats))
@@ -78,7 +79,8 @@ import Testing
         #expect(tagged.targetLength == 3)
         expectError(.shape, "the labels are as long as the hidden states, 3, found 5") {
             try Batch(
-                count: 2, sourceLength: 5, inputFeatures: frames, targetLength: 5, labels: [Int32](repeating: 1, count: 10),
+                count: 2, sourceLength: 5, inputFeatures: frames, targetLength: 5,
+                labels: [Int32](repeating: 1, count: 10),
                 info: alone.info)
         }
     }

@@ -428,7 +428,8 @@ import Testing
         // A row of a decoder is the source, then the target; of an encoder-decoder the start token, then the target
         // without its end.
         let rows = try Batch(sources: sources, targets: targets, info: llama.info)
-        try expect(llama, rows, at: 2, "of 7 tokens 2 are generated, attention_mask known, position_ids known, padding 3")
+        try expect(
+            llama, rows, at: 2, "of 7 tokens 2 are generated, attention_mask known, position_ids known, padding 3")
         let pairs = try Batch(sources: sources, targets: targets, info: t5.info)
         try expect(t5, pairs, at: 2, "of 4 tokens 2 are generated, attention_mask known, position_ids known, padding 1")
         // Without labels padding is known, and what was generated is not.
@@ -437,7 +438,8 @@ import Testing
             count: 1, sourceLength: 2, inputIDs: [3, 4], targetLength: 4, decoderInputIDs: [pad, 8, pad, pad],
             info: t5.info)
         #expect(given.generatedMask == nil && given.decoderMask == [1, 1, 0, 0])
-        try expect(t5, given, at: -1, "of 0 tokens -1 are generated, attention_mask known, position_ids known, padding 2")
+        try expect(
+            t5, given, at: -1, "of 0 tokens -1 are generated, attention_mask known, position_ids known, padding 2")
         // What has a label is no padding.
         let labelled = try Batch(
             count: 1, sourceLength: 2, inputIDs: [3, 4], targetLength: 3, labels: [8, 9, 1],

@@ -495,5 +495,17 @@ def transfers() -> Iterator[Case]:
     yield case("stop_gradient", "", (normal(3, 5),), lambda x: x.detach())
 
 
-GROUPS = (elementwise, matrices, attention, prefixes, positions, normalisation, reductions, shapes, indices, losses, transfers)
+GROUPS = (
+    elementwise,
+    matrices,
+    attention,
+    prefixes,
+    positions,
+    normalisation,
+    reductions,
+    shapes,
+    indices,
+    losses,
+    transfers,
+)
 CASES = [each for group in GROUPS for each in group()]

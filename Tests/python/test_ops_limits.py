@@ -160,9 +160,7 @@ LIMITS: dict[str, tuple[Callable[[Pass, Any], Any], str]] = {
     "starts behind a buffer": (
         lambda p, x: in_buffer(
             p,
-            lambda buffer: p.op(
-                "buffer_write_rows", buffer, 1, sizes([0, (1 << 63) - 1]), 2, p.constant(normal(2, 1))
-            ),
+            lambda buffer: p.op("buffer_write_rows", buffer, 1, sizes([0, (1 << 63) - 1]), 2, p.constant(normal(2, 1))),
             *(2, 3),
         ),
         "9223372036854775807",

@@ -60,9 +60,12 @@ for round in 0...rounds {
 }
 func summary(_ values: [Double], _ decimals: Int) -> String {
     let sorted = values.sorted()
-    return "\(fixed(sorted[sorted.count / 2], decimals)) (\(fixed(sorted[0], decimals)) ... \(fixed(sorted.last!, decimals)))"
+    return
+        "\(fixed(sorted[sorted.count / 2], decimals)) (\(fixed(sorted[0], decimals)) ... \(fixed(sorted.last!, decimals)))"
 }
-print("\(rows) rows of \(prompt + apart) to \(prompt + rows * apart) tokens, median (least ... most) of \(rounds) rounds of \(steps) steps:")
+print(
+    "\(rows) rows of \(prompt + apart) to \(prompt + rows * apart) tokens, median (least ... most) of \(rounds) rounds of \(steps) steps:"
+)
 print("  joined at different times, tokens a second   \(summary(speeds.map(\.joined), 1))")
 print("  began together, tokens a second              \(summary(speeds.map(\.uniform), 1))")
 print("  ratio                                        \(summary(speeds.map { $0.joined / $0.uniform }, 3))")

@@ -466,11 +466,12 @@ typedef struct seam_decode {
   seam_tensor
       *position_ids; /* [batch, target] i32; NULL: counted from what the state has seen; given where its rows have
                                 * seen different numbers of tokens, and target is 1 then */
-  seam_tensor *encoder_hidden;         /* [batch, source, d_model]; NULL on later steps of a state, and
+  seam_tensor *encoder_hidden; /* [batch, source, d_model]; NULL on later steps of a state, and
                                         * without an encoder */
-  seam_tensor *encoder_attention_mask; /* [batch, source] i32; given in every call, with 0 behind a source that is shorter
+  seam_tensor
+      *encoder_attention_mask; /* [batch, source] i32; given in every call, with 0 behind a source that is shorter
                                         * than the longest that has joined the state; NULL without an encoder */
-  seam_state *state;                   /* nullable. Given: decoder_input_ids continue what the state has seen;
+  seam_state *state;           /* nullable. Given: decoder_input_ids continue what the state has seen;
                                         * the first call also stores what it needs of encoder_hidden */
   const seam_prefix *const
       *prefix; /* of attention.prefix, one for each decoder layer; NULL: none. With a state in every call:

@@ -198,7 +198,8 @@ extension Context {
         }
         for row in 0..<a.shape[0] {
             try multiply(
-                rows(a, row..<row + 1), rows(b, row..<row + 1), true, false, scale: scale, adding: row > 0, into: result)
+                rows(a, row..<row + 1), rows(b, row..<row + 1), true, false, scale: scale, adding: row > 0, into: result
+            )
         }
     }
 

@@ -34,7 +34,8 @@ extension Context {
     }
 
     /// Rows that are next to each other and take the same prefix.
-    private func segments(of prefix: AttentionPrefix, _ own: AttentionOperands) throws(SeamError) -> [AttentionSegment] {
+    private func segments(of prefix: AttentionPrefix, _ own: AttentionOperands) throws(SeamError) -> [AttentionSegment]
+    {
         let count = prefix.keysValues.count
         guard count > 0 else {
             throw SeamError(.invalidArgument, "\(own.name): a prefix needs one route or more, found 0")

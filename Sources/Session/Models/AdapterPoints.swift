@@ -56,28 +56,9 @@ extension Adapter {
         _ call: Visitor.Call, _ visit: Visit, inputs: UnsafeBufferPointer<OpaquePointer?>, pass: seam_pass
     ) throws -> OpaquePointer {
         var output: OpaquePointer?
-        var io = seam_forward()
-        io.struct_size = UInt32(MemoryLayout<seam_forward>.size)
-        io.phase = visit.phase
-        io.point = Int64(visit.point)
-        io.inputs = inputs.baseAddress
-        io.input_count = inputs.count
-        io.output_count = 1
-        call.context.withPass(parameters.handles(ofPoint: visit.point), training: call.training) { own in
-            var given = own.pointee
-            // What the session knows is about the call's own tokens.
-            let isOfSource = points[visit.point].isOfSource
-            let tokens = isOfSource ? nil : call.tokens
-            let generated = isOfSource ? nil : call.generated
-            given.attention_mask = tokens?.handle ?? pass.attention_mask
-            given.position_ids = pass.position_ids
-            given.generated_mask = pass.generated_mask ?? generated?.handle
-            withUnsafeMutablePointer(to: &output) { output in
-                io.outputs = output
-                table.forward(instance, &given, &io)
-            }
+        try withUnsafeMutablePointer(to: &output) {
+            try run(call, visit, inputs: inputs, outputs: UnsafeMutableBufferPointer(start: $0, count: 1), pass: pass)
         }
-        try call.context.check(origin: origin)
         let place = points[visit.point].path
         guard let output else {
             throw SeamError(
@@ -91,5 +72,33 @@ extension Adapter {
                 origin: origin)
         }
         return output
+    }
+
+    /// Calls the plugin at one of the points, with outputs that are not checked.
+    /// - Parameter pass: what the backbone says of the tokens there.
+    func run(
+        _ call: Visitor.Call, _ visit: Visit, inputs: UnsafeBufferPointer<OpaquePointer?>,
+        outputs: UnsafeMutableBufferPointer<OpaquePointer?>, pass: seam_pass
+    ) throws {
+        var io = seam_forward()
+        io.struct_size = UInt32(MemoryLayout<seam_forward>.size)
+        io.phase = visit.phase
+        io.point = Int64(visit.point)
+        io.inputs = inputs.baseAddress
+        io.input_count = inputs.count
+        io.outputs = outputs.baseAddress
+        io.output_count = outputs.count
+        call.context.withPass(parameters.handles(ofPoint: visit.point), training: call.training) { own in
+            var given = own.pointee
+            // What the session knows is about the call's own tokens.
+            let isOfSource = points[visit.point].isOfSource
+            let tokens = isOfSource ? nil : call.tokens
+            let generated = isOfSource ? nil : call.generated
+            given.attention_mask = tokens?.handle ?? pass.attention_mask
+            given.position_ids = pass.position_ids
+            given.generated_mask = pass.generated_mask ?? generated?.handle
+            table.forward(instance, &given, &io)
+        }
+        try call.context.check(origin: origin)
     }
 }

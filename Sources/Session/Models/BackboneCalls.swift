@@ -33,11 +33,28 @@ struct BackbonePass {
     let visitor: Visitor?
     /// Which rows take which route; empty in a call that visits no points.
     let slices: [RouteSlice]
+
+    /// Vectors that adapters put before the texts of a call, the most of any row: none where its state has seen them.
+    func promptLength(_ stack: Stack, _ state: DecodingState? = nil) -> Int {
+        guard let visitor, state?.isFresh ?? true else { return 0 }
+        return visitor.promptLength(stack, slices.map(\.route))
+    }
+
+    /// What the backbone gave for the text's own tokens, [batch, n, width], behind `length` vectors.
+    func text(of x: Tensor, behind length: Int) throws -> Tensor {
+        guard length > 0 else { return x }
+        let (batch, count, width) = (x.shape[0], x.shape[1] - length, x.shape[2])
+        // Row-major again, with its history.
+        let rows = try context.reshape(
+            try context.slice(x, axis: 1, start: length, length: count), [batch * count, width])
+        return context.retain(try context.reshape(rows, [batch, count, width]))
+    }
 }
 
 // The functions of a backbone's table, each with its outputs checked.
 extension Backbone {
-    /// Source tokens or features, one of them, to hidden states [batch, positions, d_model].
+    /// Source tokens or features, one of them, to hidden states [batch, positions, d_model], longer by what adapters
+    /// put before the source.
     func encode(
         _ pass: BackbonePass, inputIDs: Tensor?, features: Tensor? = nil, mask: Tensor, tokenTypes: Tensor? = nil,
         prefix: Prefix
@@ -56,18 +73,20 @@ extension Backbone {
             table.encode(instance, own, &io)
         }
         withExtendedLifetime(prefix) {}
-        let positions = info.positions(ofSource: mask.shape[1])
+        let positions = info.positions(ofSource: mask.shape[1]) + pass.promptLength(.encoder)
         return try output(io.hidden, "encode", "hidden", [mask.shape[0], positions, info.dModel])
     }
 
     /// Target tokens, over an encoder's hidden states where there is an encoder, to the hidden states
-    /// [batch, target, d_model] and to scores [batch, target, vocab_size].
+    /// [batch, target, d_model] and to scores [batch, target, vocab_size]; those of what adapters put before the target are
+    /// left out.
     func decode(_ pass: BackbonePass, _ input: DecoderInput, state: DecodingState? = nil) throws
         -> (logits: Tensor, hidden: Tensor)
     {
+        let length = pass.promptLength(.decoder, state)
         let (logits, hidden) = try decode(pass, input, state: state, hiddenOnly: false)
-        let shape: Shape = [input.ids.shape[0], input.ids.shape[1], info.vocabSize]
-        let scores = try output(logits, "decode", "logits", shape)
+        let shape: Shape = [input.ids.shape[0], length + input.ids.shape[1], info.vocabSize]
+        let scores = try pass.text(of: output(logits, "decode", "logits", shape), behind: length)
         guard info.isOpaque, let encoderHidden = input.encoderHidden, encoderHidden.requiresGradient else {
             return (scores, hidden)
         }
@@ -97,6 +116,7 @@ extension Backbone {
         io.state = state?.pointer
         // A state that has seen tokens has what the encoder gave, and the projections of that are not made again.
         let isComplete = state?.isFresh ?? true
+        let length = pass.promptLength(.decoder, state)
         try during(pass, .decoder, tokens: input.tokens, generated: input.generated, isComplete: isComplete) {
             own, visitor in
             io.visitor = visitor
@@ -105,8 +125,8 @@ extension Backbone {
         state?.isFresh = false
         withExtendedLifetime((given, input)) {}
         let hidden = try output(
-            io.hidden, "decode", "hidden", [input.ids.shape[0], input.ids.shape[1], info.dModel])
-        return (io.logits, hidden)
+            io.hidden, "decode", "hidden", [input.ids.shape[0], length + input.ids.shape[1], info.dModel])
+        return (io.logits, try pass.text(of: hidden, behind: length))
     }
 
     /// Calls one of the functions that visit points.
@@ -119,7 +139,7 @@ extension Backbone {
             try visitor.during(
                 Visitor.Call(
                     context: pass.context, training: pass.training, slices: pass.slices, tokens: tokens,
-                    generated: generated),
+                    generated: generated, beginsText: isComplete),
                 stack, isComplete: isComplete
             ) { body(own, $0) }
         }

@@ -35,7 +35,7 @@ extension Session {
         } else {
             let states =
                 try input.map { try backbone.decodeHidden(pass(context, rows: own.rows), $0) }
-                ?? encodeAdapted(context, own, training: false)
+                ?? textStates(context, own, training: false)
             found = try answers(context, states, places)
         }
         return Answers(
@@ -58,7 +58,8 @@ extension Session {
         // The rows are one while they run the tokens that they share.
         let shared = RowOrder(routes: own.rows.routes)
         let learned = try self.prefix(context, shared, training: false)
-        let capacity = prefix.count + batch.sourceLength
+        let vectors = promptLengths(shared, .decoder).first ?? 0
+        let capacity = vectors + prefix.count + batch.sourceLength
         guard sharesPrefixes, !prefix.isEmpty, !batch.hasPaddingBeforeTokens,
             let state = try backbone.makeState(pass(context), batch: 1, capacity: capacity)
         else {

@@ -47,7 +47,8 @@ public struct Batch: Sendable {
     ///   a token, token ids in the place of features or features in theirs, `.numeric` for features that are NaN or
     ///   infinite, and for targets where the backbone names no start token.
     public init(
-        count: Int, sourceLength: Int, inputIDs: [Int32]? = nil, inputFeatures: [Float]? = nil, attentionMask: [Int32]? = nil, targetLength: Int = 0,
+        count: Int, sourceLength: Int, inputIDs: [Int32]? = nil, inputFeatures: [Float]? = nil,
+        attentionMask: [Int32]? = nil, targetLength: Int = 0,
         labels: [Int32] = [], decoderInputIDs: [Int32]? = nil, tokenTypeIDs: [Int32]? = nil, classes: [Int32] = [],
         routes: [String?] = [], info: BackboneInfo
     ) throws {
@@ -96,7 +97,9 @@ public struct Batch: Sendable {
         if let tokenTypeIDs {
             try require(tokenTypeIDs, sourceLength, "token_type_ids")
             guard info.architecture == .encoderOnly, !info.readsFeatures else {
-                throw SeamError(.unsupported, "token_type_ids are for encoder-only backbones\(info.readsFeatures ? " of token ids" : "")")
+                throw SeamError(
+                    .unsupported,
+                    "token_type_ids are for encoder-only backbones\(info.readsFeatures ? " of token ids" : "")")
             }
         }
         self.tokenTypeIDs = tokenTypeIDs
@@ -246,7 +249,8 @@ public struct Batch: Sendable {
             ids.replaceSubrange(range, with: [Int32](repeating: info.padToken ?? 0, count: padding) + tokens)
             mask.replaceSubrange(range, with: [Int32](repeating: 0, count: padding) + tokens.map { _ in 1 })
         }
-        return try Batch(count: count, sourceLength: sourceLength, inputIDs: ids, attentionMask: mask, routes: routes, info: info)
+        return try Batch(
+            count: count, sourceLength: sourceLength, inputIDs: ids, attentionMask: mask, routes: routes, info: info)
     }
 
     /// The number of labels that count.

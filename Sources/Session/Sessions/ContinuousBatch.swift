@@ -21,11 +21,12 @@ public final class ContinuousBatch {
     public let session: Session
     /// The most tokens of a row: those of its prompt, or its start token, and those that it was given by `step`.
     public let capacity: Int
-    /// The rows that are there, in the order of the decoding state.
+    /// The rows that are there, in the order in which they were added.
     public private(set) var rows: [Row] = []
 
-    /// Tokens of each row.
+    /// Tokens of each row, and the most that it may have.
     private var lengths: [Int] = []
+    private var limits: [Int] = []
     /// Nil while there are no rows.
     private var stepper: SessionStepper?
     /// Tokens for which the decoding state has room, padding included.
@@ -44,9 +45,9 @@ public final class ContinuousBatch {
     public init(session: Session, capacity: Int) throws {
         try session.backbone.info.requireDecoder()
         guard session.backbone.canJoinRows else { throw session.backbone.cannotJoinRows }
-        let limit = session.textLimits.target
-        guard capacity > 0, capacity <= limit ?? capacity else {
-            let most = limit.map { "1 ... \($0), the positions that the backbone has for a text" } ?? "positive"
+        let positions = session.backbone.info.maxTargetPositions
+        guard capacity > 0, positions == 0 || capacity <= positions else {
+            let most = positions > 0 ? "1 ... \(positions), the backbone's positions" : "positive"
             throw SeamError(.invalidArgument, "the capacity of a row must be \(most), found \(capacity)")
         }
         (self.session, self.capacity) = (session, capacity)
@@ -57,21 +58,17 @@ public final class ContinuousBatch {
     /// Rows that are added at once are read together, padded to the longest; rows that were there are not computed anew.
     /// - Parameters:
     ///   - texts: token ids: prompts for a decoder-only backbone, else sources.
-    ///   - routes: the route of each row, nil for the default one; empty: that of all rows. The session's routes must stay
-    ///     as they are while rows take one with a name.
+    ///   - routes: the route of each row, nil for the default one; empty: that of all rows. While rows take one with a name,
+    ///     routes may come to the session and none may go.
     ///   - start: the first token of the targets in an encoder-decoder; nil: the backbone's own start token.
     /// - Returns: the new rows, in the order of the texts.
-    /// - Throws: `.invalidArgument` for no texts, an empty one, ids outside the vocabulary, and texts beyond the
-    ///   capacity or the backbone's positions, `.notFound` for a route that is not there, and what the computation throws: nothing has changed then, unless the
-    ///   backbone fails while the rows join, after which the batch has no rows any more.
+    /// - Throws: `.invalidArgument` for no texts, an empty one, ids outside the vocabulary, and texts beyond the capacity
+    ///   or the positions that the prefix of their route leaves, `.notFound` for a route that is not there, and what the
+    ///   computation throws: nothing has changed then, unless the backbone fails while the rows join, after which the
+    ///   batch has no rows any more.
     public func add(_ texts: [[Int32]], routes: [String?] = [], start: Int32? = nil) throws -> [Row] {
         let info = session.backbone.info
         let isContinuation = info.architecture == .decoderOnly
-        if isContinuation, let index = texts.firstIndex(where: { $0.count > capacity }) {
-            throw SeamError(
-                .invalidArgument,
-                "text \(index) has \(texts[index].count) tokens, and a row of this batch has room for \(capacity)")
-        }
         guard let first = start ?? info.decoderStartToken ?? (isContinuation ? 0 : nil) else {
             throw SeamError(
                 .invalidArgument, "the backbone names no decoder_start_token_id, so the start token must be given")
@@ -80,11 +77,17 @@ public final class ContinuousBatch {
             throw SeamError(.invalidArgument, "the start token \(first) is outside the vocabulary of \(vocabulary)")
         }
         let batch = try Batch(sources: texts, routes: routes, info: info)
-        for route in Set(routes) {
-            guard let limit = session.textLimits(of: route).target, capacity > limit else { continue }
-            throw SeamError(
-                .invalidArgument,
-                "a row of this batch has room for \(capacity) tokens, and the prefix of route \"\(route ?? "")\" leaves \(limit) positions")
+        let most = try texts.indices.map { index in
+            let route = routes.isEmpty ? nil : routes[index]
+            try session.requireRoute(route)
+            let limit = min(capacity, session.textLimits(of: route).target ?? capacity)
+            let length = isContinuation ? texts[index].count : 1
+            guard length <= limit else {
+                throw SeamError(
+                    .invalidArgument, "text \(index) has \(length) tokens, and a row on its route has room for \(limit)"
+                )
+            }
+            return limit
         }
         let added = texts.indices.map { Row(number: nextNumber + $0) }
         // Before a shorter prompt than the longest stands padding, which the row keeps.
@@ -107,6 +110,7 @@ public final class ContinuousBatch {
         nextNumber += texts.count
         rows += added
         lengths += isContinuation ? texts.map(\.count) : texts.map { _ in 1 }
+        limits += most
         return added
     }
 
@@ -117,7 +121,7 @@ public final class ContinuousBatch {
     ///   no rows any more.
     public func step(_ tokens: [Row: Int32]) throws {
         for row in tokens.keys { _ = try index(of: row) }
-        let given = try zip(rows, lengths).map { row, length in
+        let given = try rows.enumerated().map { index, row in
             guard let token = tokens[row] else {
                 throw SeamError(.invalidArgument, "\(row) was given no token: every row takes one in a step")
             }
@@ -125,10 +129,9 @@ public final class ContinuousBatch {
                 throw SeamError(
                     .invalidArgument, "the token \(token) of \(row) is outside the vocabulary of \(vocabulary)")
             }
-            guard length < capacity else {
+            guard lengths[index] < limits[index] else {
                 throw SeamError(
-                    .invalidArgument,
-                    "\(row) has \(length) tokens, as many as a row of this batch has room for: remove it")
+                    .invalidArgument, "\(row) has \(lengths[index]) tokens, as many as it has room for: remove it")
             }
             return token
         }
@@ -147,12 +150,12 @@ public final class ContinuousBatch {
         let kept = rows.indices.filter { !gone.contains($0) }
         try emptying { try stepper?.reorder(rows: kept.map { Int32($0) }) }
         scores = kept.flatMap { scores[places($0)] }
-        (rows, lengths) = (kept.map { rows[$0] }, kept.map { lengths[$0] })
+        (rows, lengths, limits) = (kept.map { rows[$0] }, kept.map { lengths[$0] }, kept.map { limits[$0] })
     }
 
     /// Lets all rows go.
     public func removeAll() {
-        (rows, lengths, scores, stepper, room) = ([], [], [], nil, 0)
+        (rows, lengths, limits, scores, stepper, room) = ([], [], [], [], nil, 0)
     }
 
     /// The scores of the token that follows in a row, as many as the vocabulary has tokens.

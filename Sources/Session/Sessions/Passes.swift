@@ -6,7 +6,7 @@ import Support
 // in the caller's.
 extension Session {
     /// What the backbone's encoder gives, with prefixes and before any adapter on encoder.output:
-    /// [batch, source, d_model].
+    /// [batch, source, d_model], where source counts what adapters on prompt.embedding put before the text.
     public func encode(_ context: Context, _ batch: Batch, training: Bool = false) throws -> Tensor {
         let own = try RoutedBatch(batch, in: self, training: training)
         let prefix = try prefix(context, own.rows, training: training)
@@ -40,6 +40,13 @@ extension Session {
         context.retain(try context.constant(batch.positionMask, [batch.count, batch.positionCount]))
     }
 
+    /// The mask of what the encoder gives, where vectors stand before the text.
+    func encodedMask(_ context: Context, _ own: RoutedBatch) throws -> Tensor {
+        let mask = try mask(context, own.batch)
+        guard let before = try promptMask(context, own.rows, .encoder) else { return mask }
+        return context.retain(try context.concat([before, mask], axis: 1))
+    }
+
     /// Runs the adapters of `encoder.output`, those of each route on its rows.
     func adapt(_ context: Context, _ rows: RowOrder, hidden: Tensor, mask: Tensor, training: Bool) throws -> Tensor {
         guard rows.routes.contains(where: { chains[$0].has(SEAM_ENCODER_OUTPUT) }) else { return hidden }
@@ -55,6 +62,7 @@ extension Session {
     }
 
     /// What leaves the `encoder.output` seam, adapters applied: [batch, source, d_model], alive as long as the context.
+    /// Source counts what adapters on prompt.embedding put before the text.
     public func encodeAdapted(_ context: Context, _ batch: Batch, training: Bool = false) throws -> Tensor {
         let own = try RoutedBatch(batch, in: self, training: training)
         return try own.rows.restored(try encodeAdapted(context, own, training: training), in: context)
@@ -64,7 +72,14 @@ extension Session {
         let prefix = try prefix(context, own.rows, training: training)
         let hidden = try encode(context, own, prefix: prefix, training: training)
         return try adapt(
-            context, own.rows, hidden: hidden, mask: try mask(context, own.batch), training: training)
+            context, own.rows, hidden: hidden, mask: try encodedMask(context, own), training: training)
+    }
+
+    /// The same of the text's own tokens alone.
+    func textStates(_ context: Context, _ own: RoutedBatch, training: Bool) throws -> Tensor {
+        let pass = pass(context, rows: own.rows, training: training)
+        return try pass.text(
+            of: encodeAdapted(context, own, training: training), behind: pass.promptLength(.encoder))
     }
 
     /// The scores of each class, [batch, classes], from the adapters on `decoder.output`: they start from the pooled
@@ -109,7 +124,7 @@ extension Session {
     private func pool(_ context: Context, _ own: RoutedBatch, training: Bool) throws -> Tensor {
         let hidden = try encodeAdapted(context, own, training: training)
         return try backbone.pool(
-            pass(context, training: training), hidden: hidden, mask: try mask(context, own.batch))
+            pass(context, training: training), hidden: hidden, mask: try encodedMask(context, own))
     }
 
     /// Teacher-forced scores of a batch with targets; for a backbone that is not an encoder-decoder, the scores at
@@ -136,7 +151,7 @@ extension Session {
         if let input = try decoderInput(context, own, encoded: encoded, training: training) {
             return try backbone.decode(pass(context, rows: own.rows, training: training), input)
         }
-        let hidden = try encodeAdapted(context, own, training: training)
+        let hidden = try textStates(context, own, training: training)
         return (try backbone.head(pass(context, training: training), hidden: hidden), hidden)
     }
 
@@ -150,7 +165,7 @@ extension Session {
         case .encoderDecoder:
             let prefix = try prefix(context, own.rows, training: training)
             let hidden = try encoded ?? encode(context, own, prefix: prefix, training: training)
-            let mask = try mask(context, batch)
+            let mask = try encodedMask(context, own)
             let adapted = try adapt(context, own.rows, hidden: hidden, mask: mask, training: training)
             let ids = context.retain(try context.constant(batch.decoderInputIDs, [batch.count, batch.targetLength]))
             var input = DecoderInput(ids: ids, encoderHidden: adapted, encoderMask: mask, prefix: prefix)

@@ -41,7 +41,7 @@ extension Session {
             let input = try decoderInput(context, own, encoded: encoded, training: training)
             let hidden =
                 try input.map { try backbone.decodeHidden(pass(context, rows: own.rows, training: training), $0) }
-                ?? encodeAdapted(context, own, training: training)
+                ?? textStates(context, own, training: training)
             scores = try backbone.head(pass(context, training: training), hidden: try picked(hidden))
         } else {
             scores = try picked(try forward(context, own, encoded: encoded, training: training).logits)

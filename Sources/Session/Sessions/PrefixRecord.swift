@@ -13,7 +13,9 @@ final class PrefixRecord {
     ///   - routes: for each route, by layer, keys and values [2, kv_heads, prefix, head_dim]; nil: none.
     ///   - rows: the route of each row; nil: all rows take the first.
     init?(routes: [[Tensor?]], rows: [Int32]?) {
-        guard let layers = routes.first?.count, routes.contains(where: { $0.contains { $0 != nil } }) else { return nil }
+        guard let layers = routes.first?.count, routes.contains(where: { $0.contains { $0 != nil } }) else {
+            return nil
+        }
         tensors = routes
         // The backbone goes on with them in other layers and steps: nothing may be written there.
         for tensor in routes.joined() { tensor?.keepValues() }

@@ -32,6 +32,12 @@ extension Session {
     /// Tokens of the prefixes of a route, by `PrefixAttention`; 0 for one that is not there.
     public func prefixLength(of route: String?) -> [Int] { chain(named: route)?.prefixLength ?? [0, 0, 0] }
 
+    /// Vectors that the adapters of a route put before a text, by `Stack`; 0 for one that is not there.
+    public func promptLength(of route: String?) -> [Int] {
+        guard let index = chains.firstIndex(where: { $0.name == route ?? "" }) else { return [0, 0] }
+        return promptLength(ofRoute: index)
+    }
+
     /// Detaches all adapters of a route at once.
     /// - Throws: `.notFound` where there is none of that name; `.invalidArgument` where one of them is merged.
     public func removeRoute(_ route: String?) throws {

@@ -33,7 +33,8 @@ public final class SeamCache {
         precondition(examples.count == batch.count)
         guard !batch.takesNamedRoutes else {
             throw SeamError(
-                .unsupported, "a batch whose encoder output is kept must be without routes: it is kept of the default one")
+                .unsupported,
+                "a batch whose encoder output is kept must be without routes: it is kept of the default one")
         }
         let width = session.backbone.info.dModel
         if !session.hasConstantEncoder { (rows, byteCount) = ([:], 0) }

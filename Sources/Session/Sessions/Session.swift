@@ -10,9 +10,11 @@ public final class Session {
     private(set) var chains = [AdapterChain(name: "")]
     /// Those of the default route, in the order in which they run, on each seam.
     public var adapters: [Adapter] { chains[0].adapters }
+    /// Vectors that the default route's adapters put before a text, by `Stack`.
+    public var promptLength: [Int] { promptLength(ofRoute: 0) }
     /// Tokens of the default route's prefixes, by `PrefixAttention`: what an adapter that is attached next is made for.
     public var prefixLength: [Int] { chains[0].prefixLength }
-    /// The adapters inside the backbone's layers; nil without one.
+    /// The adapters at the backbone's points; nil without one.
     private var visitor: Visitor?
     /// Adapters that are computed into the weights.
     private(set) var merged: Set<ObjectIdentifier> = []
@@ -103,8 +105,11 @@ public final class Session {
         all[index].prefixLength = try checkedPrefixLength(of: changed)
         all[index].adapters = changed
         if index > 0, changed.isEmpty { all.remove(at: index) }
-        visitor = try makeVisitor(all, merged: merged)
-        chains = all
+        let changedVisitor = try makeVisitor(all, merged: merged)
+        if let changedVisitor, index < all.count {
+            try checkPositions(prefix: all[index].prefixLength, prompt: changedVisitor.promptLength[index])
+        }
+        (chains, visitor) = (all, changedVisitor)
     }
 
     private func makeVisitor(_ chains: [AdapterChain], merged: Set<ObjectIdentifier>) throws -> Visitor? {
@@ -196,6 +201,27 @@ public final class Session {
         for (index, tensor) in replaced { weights[index] = tensor.handle }
         return BackbonePass(
             context: context, training: training, weights: weights, visitor: visitor, slices: rows?.slices ?? [])
+    }
+
+    /// Vectors that the adapters of a route, by its index in `chains`, put before a text, by `Stack`.
+    func promptLength(ofRoute index: Int) -> [Int] {
+        visitor?.promptLength[index] ?? Stack.allCases.map { _ in 0 }
+    }
+
+    /// The same of one stack for each row of a pass.
+    func promptLengths(_ rows: RowOrder, _ stack: Stack) -> [Int] {
+        rows.slices.flatMap { slice in
+            slice.rows.map { _ in promptLength(ofRoute: slice.route)[Int(stack.rawValue)] }
+        }
+    }
+
+    /// The mask of what stands before the texts of a pass, [rows, the most vectors of any row] i32: padding comes before
+    /// the vectors of rows that have fewer. Nil where nothing does.
+    func promptMask(_ context: Context, _ rows: RowOrder, _ stack: Stack) throws -> Tensor? {
+        let counts = promptLengths(rows, stack)
+        guard let length = counts.max(), length > 0 else { return nil }
+        let mask = counts.flatMap { count in (0..<length).map { Int32($0 < length - count ? 0 : 1) } }
+        return try context.constant(mask, [counts.count, length])
     }
 
     /// Whether an adapter of a route sits inside the layers of one of the backbone's stacks.

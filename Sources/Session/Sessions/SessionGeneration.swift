@@ -63,10 +63,12 @@ extension Session {
 
     /// The positions that a row has for its text.
     private struct Room {
-        /// Those that the prefix of its route leaves.
+        /// Those that the prefix of its route and the vectors before its texts leave.
         let positions: Int
         /// Those of that prefix.
         let prefix: Int
+        /// Those of the vectors.
+        let vectors: Int
         /// Those of the longest prompt on its route; 0 without prompts.
         let prompt: Int
         /// Those for new tokens.
@@ -79,8 +81,10 @@ extension Session {
         let attention = PrefixAttention.decoder.rawValue
         return routes.map { route in
             let prefix = backbone.info.maxPrefixLength[attention] > 0 ? chains[route].prefixLength[attention] : 0
+            let vectors = promptLength(ofRoute: route)[Int(Stack.decoder.rawValue)]
             return Room(
-                positions: backbone.info.maxTargetPositions - prefix, prefix: prefix, prompt: longest[route] ?? 0)
+                positions: backbone.info.maxTargetPositions - prefix - vectors, prefix: prefix, vectors: vectors,
+                prompt: longest[route] ?? 0)
         }
     }
 
@@ -91,6 +95,7 @@ extension Session {
         guard positions > prompt else {
             let taken = [
                 prompt > 0 ? "the longest prompt takes \(prompt)" : nil, prefix > 0 ? "the prefix \(prefix)" : nil,
+                room.vectors > 0 ? "the learned prompt \(room.vectors)" : nil,
             ]
             throw SeamError(
                 .invalidArgument,
@@ -99,11 +104,14 @@ extension Session {
         }
         guard options.maxLength == nil, !options.fitsRoom, options.maxNewTokens > positions - prompt else { return }
         let limit = positions - prompt
-        let taken = [prefix > 0 ? "the prefix" : nil, prompt > 0 ? "the prompts" : nil].compactMap { $0 }
+        let taken = [
+            prefix > 0 ? "the prefix" : nil, room.vectors > 0 ? "the learned prompt" : nil,
+            prompt > 0 ? "the prompts" : nil,
+        ].compactMap { $0 }
         let room =
             taken.isEmpty
             ? "the backbone's \(limit) target positions"
-            : "\(limit) positions, which \(taken.joined(separator: " and ")) leave\(taken.count == 1 && prefix > 0 ? "s" : "") of the backbone's \(total)"
+            : "\(limit) positions, which \(taken.joined(separator: " and ")) leave\(taken.count == 1 && prompt == 0 ? "s" : "") of the backbone's \(total)"
         throw SeamError(.invalidArgument, "max_new_tokens must be at most \(room), found \(options.maxNewTokens)")
     }
 }

@@ -28,19 +28,27 @@ final class SessionStepper: DecoderStepper {
     /// The route of each row of the search, and how the rows stand here.
     private var routes: [Int]
     /// The session's routes, which `routes` counts on.
-    private let routeNames: [String]
+    private var routeNames: [String]
     private var order: RowOrder
     /// Tokens that stand before the generated ones in every row: the prompt's, padding included, or the start token.
     private var givenLength = 1
 
     /// How far a row is.
     private struct Row {
+        /// What a state holds before its padding and tokens: vectors, and padding before these.
+        var before = 0
+        var vectors = 0
         /// Before its tokens.
         let padding: Int
         /// Tokens that the decoder has been given.
         var seen = 0
         /// Where its next token stands.
-        var end: Int { padding + seen }
+        var end: Int { before + padding + seen }
+
+        /// Whether a token, or a vector before them, is there, and not padding.
+        func isToken(at place: Int) -> Bool {
+            place < before ? place >= before - vectors : place >= before + padding && place < end
+        }
     }
 
     var vocabularySize: Int { session.backbone.info.vocabSize }
@@ -63,13 +71,14 @@ final class SessionStepper: DecoderStepper {
             rows = batch.texts.map { Row(padding: promptLength - $0.count) }
         } else {
             let hidden = try session.encode(context, own, prefix: prefix, training: false)
-            let mask = try session.mask(context, batch)
+            let mask = try session.encodedMask(context, own)
             encoderHidden = try session.adapt(context, own.rows, hidden: hidden, mask: mask, training: false)
             encoderMask = mask
             rows = [Row](repeating: Row(padding: 0), count: batch.count)
         }
+        let vectors = session.promptLengths(order, .decoder).max() ?? 0
         state = try session.backbone.makeState(
-            session.pass(context), batch: batch.count, capacity: promptLength + capacity)
+            session.pass(context), batch: batch.count, capacity: vectors + promptLength + capacity)
         histories = state == nil ? [[Int32]](repeating: [], count: batch.count) : []
     }
 
@@ -101,6 +110,7 @@ final class SessionStepper: DecoderStepper {
         if state == nil || isFirst { input.encoderHidden = encoderHidden }
         try place(&input, length: length)
         let scores = try lastLogits(input, length: length)
+        if isFirst, state != nil { rememberPrompts() }
         isFirst = false
         if state != nil { encoderHidden = nil }
         let ownScores = try context.contiguous(scores)
@@ -112,9 +122,16 @@ final class SessionStepper: DecoderStepper {
         }
     }
 
-    /// Throws `.invalidArgument` where the session has other routes than when the rows began.
+    /// A state that has read a first step has seen what adapters put before each row's tokens, too.
+    private func rememberPrompts() {
+        let vectors = session.promptLengths(order, .decoder)
+        let most = vectors.max() ?? 0
+        for row in rows.indices { (rows[row].before, rows[row].vectors) = (most, vectors[row]) }
+    }
+
+    /// Throws `.invalidArgument` where routes have left the session since the rows began. Those that have come stand behind.
     private func requireRoutes() throws {
-        guard routeNames == session.routes || order.routes == [0] else {
+        guard session.routes.starts(with: routeNames) || order.routes == [0] else {
             throw SeamError(
                 .invalidArgument, "the session's routes have changed while rows that take some of them were decoded")
         }
@@ -124,9 +141,9 @@ final class SessionStepper: DecoderStepper {
     /// than another.
     private func place(_ input: inout DecoderInput, length: Int) throws {
         let end = rows.map(\.end).max() ?? 0
-        guard rows.contains(where: { $0.padding > 0 || $0.end < end }) else { return }
-        let mask = rows.flatMap { row in (0..<end).map { Int32($0 >= row.padding && $0 < row.end ? 1 : 0) } }
-        let positions = rows.flatMap { row in (0..<length).map { Int32(max(row.seen - length + $0, 0)) } }
+        guard rows.contains(where: { $0.padding > 0 || $0.vectors < $0.before || $0.end < end }) else { return }
+        let mask = rows.flatMap { row in (0..<end).map { Int32(row.isToken(at: $0) ? 1 : 0) } }
+        let positions = rows.flatMap { row in (0..<length).map { Int32(max(row.vectors + row.seen - length + $0, 0)) } }
         input.mask = context.retain(try context.constant(mask, [rows.count, end]))
         input.positions = context.retain(try context.constant(positions, [rows.count, length]))
     }
@@ -180,6 +197,7 @@ final class SessionStepper: DecoderStepper {
         defer { context.reset() }
         guard let state, let joining = other.state else { throw session.backbone.cannotJoinRows }
         try requireRoutes()
+        routeNames = session.routes
         try state.append(session.pass(context), joining)
         let (count, old) = (rows.count, order)
         rows += other.rows

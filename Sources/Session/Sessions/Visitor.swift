@@ -8,20 +8,24 @@ enum Phase {
     static let after = seam_phases(SEAM_PHASE_AFTER)
 }
 
-/// The adapters of a session that sit on points inside its backbone's layers, and the host's side of their visits
+/// The adapters of a session that sit on points inside its backbone, and the host's side of their visits
 /// (`seam_visitor`). Made once for each change of the attached adapters; one thread at a time.
 final class Visitor {
     /// An adapter at a point.
-    private struct Stop {
+    struct Stop {
         let adapter: Adapter
         /// Index in the adapter's own points.
         let point: Int
         let phases: seam_phases
+        /// Vectors that it puts before a text, at a point of embedded tokens.
+        let promptLength: Int
     }
 
-    private let backbone: Backbone
+    let backbone: Backbone
     /// By route and by point of the backbone, in the order in which they run.
-    private let stops: [[[Stop]]]
+    let stops: [[[Stop]]]
+    /// By route and `Stack`, vectors that are put before a text.
+    let promptLength: [[Int]]
     /// By route and by point, when its adapters want it.
     private let phases: [[UInt8]]
     /// By route, those with a point that one of its adapters wants.
@@ -31,7 +35,7 @@ final class Visitor {
     private let record: UnsafeMutablePointer<seam_visitor>
     /// Phases of each point that were visited in this call.
     private var visited: [UInt8]
-    private var current: Call?
+    var current: Call?
     /// What an adapter is given, filled anew at each point.
     private let inputs: UnsafeMutableBufferPointer<OpaquePointer?>
 
@@ -42,14 +46,18 @@ final class Visitor {
         /// Which rows take which route.
         let slices: [RouteSlice]
         /// Which are tokens and which padding, [batch, n] i32; nil: as the backbone says.
-        let tokens: Tensor?
+        var tokens: Tensor?
         /// Which tokens the model generated itself, [batch, n] i32; nil: not known.
-        let generated: Tensor?
+        var generated: Tensor?
+        /// Whether the tokens are the first of their text, which vectors are put before; those of a decoding state's later
+        /// steps are not.
+        let beginsText: Bool
     }
 
     /// Nil where none of the adapters is on a point.
     /// - Parameter chains: the adapters of each route.
-    /// - Throws: `.incompatible` for an adapter at a point that the backbone does not have.
+    /// - Throws: `.incompatible` for an adapter at a point that the backbone does not have, and what one fails with that
+    ///   puts vectors before a text.
     init?(_ chains: [[Adapter]], backbone: Backbone) throws {
         guard chains.joined().contains(where: { !$0.points.isEmpty }) else { return nil }
         let points = backbone.info.points
@@ -57,12 +65,22 @@ final class Visitor {
             var stops = [[Stop]](repeating: [], count: points.count)
             for adapter in adapters where !adapter.points.isEmpty {
                 for (own, index) in try adapter.pointIndices(in: backbone.info).enumerated() {
-                    stops[index].append(Stop(adapter: adapter, point: own, phases: adapter.phases[own]))
+                    stops[index].append(
+                        Stop(
+                            adapter: adapter, point: own, phases: adapter.phases[own],
+                            promptLength: points[index].isEmbedding ? try adapter.promptLength(at: own) : 0))
                 }
             }
             return stops
         }
         self.backbone = backbone
+        promptLength = stops.map { stops in
+            Stack.allCases.map { stack in
+                zip(points, stops).reduce(0) { sum, pair in
+                    pair.0.stack == stack ? pair.1.reduce(sum) { $0 + $1.promptLength } : sum
+                }
+            }
+        }
         phases = stops.map { $0.map { $0.reduce(0) { $0 | UInt8($1.phases) } } }
         stacks = phases.map { wanted in
             Stack.allCases.filter { stack in zip(points, wanted).contains { $0.stack == stack && $1 != 0 } }
@@ -88,6 +106,11 @@ final class Visitor {
         inputs.deallocate()
         wanted.deallocate()
         record.deallocate()
+    }
+
+    /// Vectors that are put before the texts of a stack, the most of any of the routes.
+    func promptLength(_ stack: Stack, _ routes: [Int]) -> Int {
+        routes.reduce(0) { max($0, promptLength[$1][Int(stack.rawValue)]) }
     }
 
     /// Whether an adapter of some routes sits on a point of a stack.
@@ -151,6 +174,7 @@ final class Visitor {
             throw failure("NULL for a tensor of \"\(point.path)\"")
         }
         visited[index] |= UInt8(given.phase)
+        if point.isEmbedding { return try put(before: Tensor.from(first), current, given, pass, io) }
         if point.isProjection {
             // The backbone goes on with all but the value behind its product: x is also that of other projections, and
             // what a layer adds to its result. An adapter may hand any input to linear_low_rank.
@@ -221,13 +245,14 @@ final class Visitor {
             let call = Call(
                 context: context, training: current.training, slices: [slice],
                 tokens: try current.tokens.map { try slice.rows(of: $0, in: context, outOf: count) },
-                generated: try current.generated.map { try slice.rows(of: $0, in: context, outOf: count) })
+                generated: try current.generated.map { try slice.rows(of: $0, in: context, outOf: count) },
+                beginsText: current.beginsText)
             return Tensor.from(try run(call, slice.route, own, known))
         }
         return try context.joined(parts, as: results).handle
     }
 
-    private func failure(_ what: String) -> SeamError {
+    func failure(_ what: String) -> SeamError {
         SeamError(.plugin, "backbone \"\(backbone.factory.id)\" visits with \(what)", origin: backbone.origin)
     }
 }

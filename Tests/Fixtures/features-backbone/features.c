@@ -72,7 +72,8 @@ static void parameter(void *self, size_t index, seam_parameter *out) {
 static void encode(void *self, const seam_pass *pass, seam_encode *io) {
   (void)self;
   const seam_ops *ops = pass->ops;
-  const int64_t batch = ops->size(pass->ctx, io->input_features, 0), frames = ops->size(pass->ctx, io->input_features, 1);
+  const int64_t batch = ops->size(pass->ctx, io->input_features, 0),
+                frames = ops->size(pass->ctx, io->input_features, 1);
   const int64_t column[] = {batch, frames, 1}, rest[] = {batch, (STRIDE - frames % STRIDE) % STRIDE, FRAME};
   const int64_t groups[] = {batch, (frames + rest[1]) / STRIDE, STRIDE * FRAME};
   seam_tensor *mask = ops->reshape(pass->ctx, ops->cast(pass->ctx, io->attention_mask, SEAM_F32), column, 3);
@@ -88,9 +89,11 @@ static void encode(void *self, const seam_pass *pass, seam_encode *io) {
 static void decode(void *self, const seam_pass *pass, seam_decode *io) {
   (void)self;
   const seam_ops *ops = pass->ops;
-  const int64_t batch = ops->size(pass->ctx, io->decoder_input_ids, 0), target = ops->size(pass->ctx, io->decoder_input_ids, 1);
+  const int64_t batch = ops->size(pass->ctx, io->decoder_input_ids, 0),
+                target = ops->size(pass->ctx, io->decoder_input_ids, 1);
   const int64_t source = ops->size(pass->ctx, io->encoder_hidden, 1);
-  const int64_t queries[] = {batch, 1, target, WIDTH}, keys[] = {batch, 1, source, WIDTH}, flat[] = {batch, target, WIDTH};
+  const int64_t queries[] = {batch, 1, target, WIDTH}, keys[] = {batch, 1, source, WIDTH},
+                flat[] = {batch, target, WIDTH};
   seam_tensor *own = ops->embedding(pass->ctx, pass->parameters[1], io->decoder_input_ids);
   seam_tensor *states = ops->reshape(pass->ctx, io->encoder_hidden, keys, 4);
   seam_tensor *found = ops->attention(pass->ctx, ops->reshape(pass->ctx, own, queries, 4), states, states, NULL,

@@ -42,8 +42,9 @@ static void forward(void *self, const seam_pass *pass, seam_forward *io) {
   }
   if (marked == *(const int64_t *)self) {
     char message[160];
-    snprintf(message, sizeof message, "of %lld tokens %lld are generated, attention_mask %s, position_ids %s, padding %lld",
-             (long long)length, (long long)marked, pass->attention_mask != NULL ? "known" : "not known",
+    snprintf(message, sizeof message,
+             "of %lld tokens %lld are generated, attention_mask %s, position_ids %s, padding %lld", (long long)length,
+             (long long)marked, pass->attention_mask != NULL ? "known" : "not known",
              pass->position_ids != NULL ? "known" : "not known", (long long)padding(pass));
     ops->fail(pass->ctx, SEAM_UNSUPPORTED, message);
     return;

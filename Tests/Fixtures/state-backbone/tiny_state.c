@@ -168,29 +168,30 @@ static void decode(void *self, const seam_pass *pass, seam_decode *io) {
                             ops->embedding(pass->ctx, pass->parameters[PLACES], places));
   seam_tensor *query = ops->reshape(pass->ctx, x, heads, 4);
   seam_tensor *keys = state != NULL ? remembered(state, pass, query, count) : query;
-  seam_tensor *seen = ops->attention(pass->ctx, query, keys, keys, NULL, io->attention_mask, 1 / sqrt((double)WIDTH), 1);
+  seam_tensor *seen =
+      ops->attention(pass->ctx, query, keys, keys, NULL, io->attention_mask, 1 / sqrt((double)WIDTH), 1);
   io->hidden = ops->add(pass->ctx, x, ops->reshape(pass->ctx, seen, flat, 3));
   if (!io->hidden_only) io->logits = ops->linear(pass->ctx, io->hidden, pass->parameters[EMBEDDING], NULL);
 }
 
 /* ---- The tables */
 
-#define FACTORY(variable, name, append)                                         \
-  static const seam_backbone_factory variable = {                               \
-      .struct_size = sizeof(seam_backbone_factory),                             \
-      .id = name,                                                               \
+#define FACTORY(variable, name, append)                                            \
+  static const seam_backbone_factory variable = {                                  \
+      .struct_size = sizeof(seam_backbone_factory),                                \
+      .id = name,                                                                  \
       .summary = "A decoder of 16 tokens and 8 features with a state, for tests.", \
-      .create = create,                                                         \
-      .destroy = free,                                                          \
-      .info = info,                                                             \
-      .parameter_count = parameter_count,                                       \
-      .parameter = parameter,                                                   \
-      .decode = decode,                                                         \
-      .state_create = state_create,                                             \
-      .state_destroy = state_destroy,                                           \
-      .state_select = state_select,                                             \
-      .state_append = append,                                                   \
-      .head = head,                                                             \
+      .create = create,                                                            \
+      .destroy = free,                                                             \
+      .info = info,                                                                \
+      .parameter_count = parameter_count,                                          \
+      .parameter = parameter,                                                      \
+      .decode = decode,                                                            \
+      .state_create = state_create,                                                \
+      .state_destroy = state_destroy,                                              \
+      .state_select = state_select,                                                \
+      .state_append = append,                                                      \
+      .head = head,                                                                \
   }
 FACTORY(joining, "tiny-state", state_append);
 FACTORY(closed, "tiny-closed-state", NULL); /* the same, and no row can join others */

@@ -10,7 +10,7 @@ import numpy as np
 
 from seamkit import _declarations as c
 from seamkit._native.dlpack import Array, floats, integers, pointer
-from seamkit._native.library import sized
+from seamkit._native.library import sized, utf8
 from seamkit.errors import InvalidArgumentError, ShapeError
 
 # What labels hold where there is nothing to learn.
@@ -24,7 +24,8 @@ class Batch:
     input_ids, attention_mask, token_type_ids [batch, source]; input_features [batch, frames, width] of float32, in the
     place of input_ids for a model whose sources are features (`info.feature_width`), attention_mask then [batch, frames];
     labels, decoder_input_ids [batch, target], -100 counts
-    nothing in labels; classes [batch], for a classification.
+    nothing in labels; classes [batch], for a classification; routes: for each row the name of the session's route that it
+    takes, None for the default one (`Session.attach`).
 
     Raises ShapeError for arrays that do not fit each other and rows of several lengths, InvalidArgumentError for what is no
     integer of 32 bits, or no number in input_features, and unless one of input_ids and input_features is given. What is borrowed must not change while a call runs.
@@ -40,6 +41,7 @@ class Batch:
         classes: Any = None,
         *,
         input_features: Any = None,
+        routes: Sequence[str | None] | None = None,
     ):
         if (input_ids is None) == (input_features is None):
             found = "neither" if input_ids is None else "both"
@@ -49,9 +51,7 @@ class Batch:
         if self.input_ids is not None and self.input_ids.ndim != 2:
             raise ShapeError(f"input_ids must be [batch, source], found {list(self.input_ids.shape)}")
         if self.input_features is not None and self.input_features.ndim != 3:
-            raise ShapeError(
-                f"input_features must be [batch, frames, width], found {list(self.input_features.shape)}"
-            )
+            raise ShapeError(f"input_features must be [batch, frames, width], found {list(self.input_features.shape)}")
         given = self.input_features if self.input_ids is None else self.input_ids
         assert given is not None
         self.count, source = given.shape[:2]
@@ -67,11 +67,16 @@ class Batch:
             name: getattr(self, name)
             for name in ("input_ids", "attention_mask", "labels", "decoder_input_ids", "token_type_ids", "classes")
         }
+        self.routes = None if routes is None else list(routes)
+        if self.routes is not None and len(self.routes) != self.count:
+            raise ShapeError(f"routes must be {self.count} names, one for each row, found {len(self.routes)}")
+        names = None if self.routes is None else (ctypes.c_char_p * self.count)(*map(utf8, self.routes))
         self._struct = sized(
             c.seam_batch(
                 batch=self.count,
                 source_length=source,
                 target_length=target or 0,
+                routes=names,
                 input_features=pointer(self.input_features, ctypes.c_float),
                 **{name: pointer(each, ctypes.c_int32) for name, each in arrays.items()},
             )
@@ -80,7 +85,11 @@ class Batch:
 
     @staticmethod
     def padded(
-        sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]] | None = None, *, pad_token_id: int
+        sources: Sequence[Sequence[int]],
+        targets: Sequence[Sequence[int]] | None = None,
+        *,
+        pad_token_id: int,
+        routes: Sequence[str | None] | None = None,
     ) -> Batch:
         """Rows of several lengths, filled up on the right: the sources with pad_token_id, which attention_mask leaves
         out, the targets as labels with -100. Raises ShapeError for another number of targets than of sources,
@@ -91,6 +100,7 @@ class Batch:
             _rectangle(sources, pad_token_id, "sources"),
             _rectangle([[1] * len(each) for each in sources], 0, "mask"),
             None if targets is None else _rectangle(targets, IGNORED, "targets"),
+            routes=routes,
         )
 
     @staticmethod

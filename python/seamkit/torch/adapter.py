@@ -150,6 +150,15 @@ class Adapter(torch.nn.Module):
         assert found is not None and value is not None  # seams.check_visit and seams.check_visited have seen to it
         return found.to(value.dtype)
 
+    def prompt(self, visit: Visit, x: Tensor, mask: Tensor) -> tuple[Tensor | None, Tensor]:
+        """What goes on at a point of prompt.embedding, for embedded tokens x [batch, n, d_model] and their mask [batch, n]:
+        the vectors [1 or batch, prompt, d_model] that are put before them, None for none, and x itself, changed or as it is.
+
+        Raises as `forward` does.
+        """
+        vectors, changed = self._run((x, mask), visit)
+        return None if vectors is None else vectors.to(x.dtype), x if changed is None else changed.to(x.dtype)
+
     def _run(self, inputs: Sequence[Tensor | None], visit: Visit | None = None) -> Sequence[Tensor | None]:
         seams.check_tensors(self.id, self.seam, self.site, inputs, self.factory.plugin.id)
         places = self._places if visit is None else self._of_point[visit.point]
@@ -160,7 +169,7 @@ class Adapter(torch.nn.Module):
             None
             if each is None
             else each
-            if visit is not None and index in (1, 2) and each.dtype in HALF
+            if self.seam == c.SEAM_PROJECTION and index in (1, 2) and each.dtype in HALF
             else _operand(each, real)
             for index, each in enumerate(inputs)
         ]
@@ -169,7 +178,10 @@ class Adapter(torch.nn.Module):
         tokens = (
             []
             if visit is None
-            else [None if each is None else _operand(each, real) for each in (visit.mask, visit.positions)]
+            else [
+                None if each is None else _operand(each, real)
+                for each in (visit.mask, visit.positions, visit.generated)
+            ]
         )
         flowing = [*values, *tokens]
         place = None if visit is None else (visit.point, visit.phase)
@@ -228,6 +240,7 @@ class Adapter(torch.nn.Module):
             count = seams.check_inputs(self.id, self.seam, values, self.site, self.classes)
         else:
             place = seams.check_visit(self, visit, values)
+            count = 2 if self.seam == c.SEAM_PROMPT_EMBEDDING else 1
         pass_ = Pass(device, real, self.factory.plugin.id, record=True)
         try:
             frame = self._frame(
@@ -236,7 +249,7 @@ class Adapter(torch.nn.Module):
             frame.training = int(self.training)
             inputs = _placed(pass_, "input", values)
             if visit is not None:
-                frame.attention_mask, frame.position_ids = _placed(pass_, "tokens", tokens)
+                frame.attention_mask, frame.position_ids, frame.generated_mask = _placed(pass_, "tokens", tokens)
             io = c.seam_forward(
                 struct_size=ctypes.sizeof(c.seam_forward),
                 point=-1 if visit is None else visit.point,
@@ -253,6 +266,8 @@ class Adapter(torch.nn.Module):
             outputs = [None if each is None else pass_.tensor(each) for each in handles]
             if visit is None:
                 seams.check_outputs(self, values, outputs)
+            elif self.seam == c.SEAM_PROMPT_EMBEDDING:
+                seams.check_prompted(self, visit, values[place], outputs)
             else:
                 seams.check_visited(self, visit, values[place], outputs[0])
             return outputs, pass_.trace(handles)

@@ -154,7 +154,7 @@ def located_points(model: Any, site: Site | None = None) -> list[Located]:
     entry, width = _family_of(model), (site or site_of(model.config)).d_model
     encoder = None if entry.encoder is None else _found_or_none(model, entry.encoder, "encoder")
     decoder = None if not _has_decoder(entry) else _found_or_none(model, entry.past, "past")
-    return halves(encoder, decoder, width)
+    return halves({ENCODER_STACK: encoder, DECODER_STACK: decoder}, stack_modules(model), width)
 
 
 def stack_modules(model: Any) -> dict[str, torch.nn.Module]:

@@ -13,14 +13,14 @@ from seamkit.errors import IncompatibleError, InvalidArgumentError, NotFoundErro
 from seamkit.torch.point import DECODER, ENCODER, Point
 
 OPTIONS = ("layers", "targets", "stack")
-SEAMS = (c.SEAM_LAYER_OUTPUT, c.SEAM_PROJECTION)
+SEAMS = (c.SEAM_LAYER_OUTPUT, c.SEAM_PROJECTION, c.SEAM_PROMPT_EMBEDDING)
 _MOST_LAYERS = 1 << 16
 _MOST_LISTED = 10
 
 
 @dataclass(frozen=True)
 class PointChoice:
-    """layers, stack: None for all. targets: None for the adapter's own."""
+    """layers, stack: None for all; stack "both" for all where None is the first. targets: None for the adapter's own."""
 
     layers: list[int] | None = None
     targets: list[str] | None = None
@@ -49,8 +49,6 @@ class PointChoice:
                 )
             if found[name] is None:
                 raise InvalidArgumentError(f'{owner}: option "{name}" must be {wanted}, found {_shown(value)}')
-        if found.get("stack") == "both":
-            del found["stack"]
         return PointChoice(**found), {name: value for name, value in options.items() if name not in OPTIONS}
 
     def among(self, points: Sequence[Point], seam: str, id: str, default_targets: Sequence[str]) -> tuple[Point, ...]:
@@ -61,7 +59,17 @@ class PointChoice:
 
         Raises NotFoundError, in one sentence with all that does not exist, and what there is.
         """
-        there = [each for each in points if each.seam == seam and self.stack in (None, each.stack)]
+        stack = self.stack
+        if seam == c.SEAM_PROMPT_EMBEDDING:
+            for option in ("layers", "targets"):
+                if getattr(self, option) is not None:
+                    raise InvalidArgumentError(
+                        f'adapter "{id}": option "{option}" chooses among layers, and {seam} is before the first: choose '
+                        'with "stack"'
+                    )
+            # Before a text of an encoder-decoder vectors are put in its encoder where nothing is asked for.
+            stack = stack or next((each.stack for each in points if each.seam == seam), None)
+        there = [each for each in points if each.seam == seam and stack in (None, "both", each.stack)]
         self._check(there, points, seam, id)
         targets = default_targets if self.targets is None else self.targets
 
@@ -83,7 +91,7 @@ class PointChoice:
     def _check(self, there: Sequence[Point], points: Sequence[Point], seam: str, id: str) -> None:
         missing, proposals = [], []
         if not there:
-            missing = [f"no points of {seam} in the {self.stack}"] if self.stack else []
+            missing = [f"no points of {seam} in the {self.stack}"] if self.stack in (ENCODER, DECODER) else []
         else:
             missing = [
                 f"no layer {layer}"
@@ -139,6 +147,9 @@ def summary(points: Sequence[Point], seam: str) -> str:
     for stack in (ENCODER, DECODER):
         there = [each for each in points if each.seam == seam and each.stack == stack]
         if not there:
+            continue
+        if seam == c.SEAM_PROMPT_EMBEDDING:
+            parts.append(f"the {stack}'s embedded tokens")
             continue
         layers, names = [each.layer for each in there], list(dict.fromkeys(each.name for each in there if each.name))
         named_so = f" with {listed(names)}" if names else ""

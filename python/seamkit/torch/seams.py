@@ -41,7 +41,9 @@ def input_names(seam: str, site: Site) -> tuple[str, ...]:
             for layer in range(layers)
         )
     if seam in point_choice.SEAMS:
-        return ("hidden",) if seam == c.SEAM_LAYER_OUTPUT else ("x", "weight", "bias", "y")
+        return {c.SEAM_LAYER_OUTPUT: ("hidden",), c.SEAM_PROMPT_EMBEDDING: ("x", "mask")}.get(
+            seam, ("x", "weight", "bias", "y")
+        )
     return ("hidden", "mask") if seam == c.SEAM_ENCODER_OUTPUT else ("scores", "hidden")
 
 
@@ -68,6 +70,9 @@ def check_visit(adapter: Adapter, visit: Visit, inputs: Sequence[Tensor | None])
     if adapter.seam == c.SEAM_LAYER_OUTPUT:
         wanted, place = f"hidden [batch, n, {out}]", 0
         fits = len(shapes) == 1 and x is not None and len(x) == 3 and x[2] == out
+    elif adapter.seam == c.SEAM_PROMPT_EMBEDDING:
+        wanted, place = f"x [batch, n, {out}] and mask [batch, n]", 0
+        fits = len(shapes) == 2 and x is not None and len(x) == 3 and x[2] == out and shapes[1] == x[:2]
     else:
         wanted = f"x [batch, n, {wide}], weight [{out}, {wide}] and bias [{out}] or None"
         fits = (
@@ -99,6 +104,27 @@ def check_visited(adapter: Adapter, visit: Visit, before: Tensor | None, after: 
             f"{dtype_name(after)} {shown(after.shape)}",
             origin,
         )
+
+
+def check_prompted(adapter: Adapter, visit: Visit, x: Tensor | None, outputs: Sequence[Tensor | None]) -> None:
+    """Raises PluginError for outputs that are not those of embedded tokens x."""
+    assert x is not None  # `check_visit` has seen to it
+    vectors, changed = outputs
+    batch, _, width = x.shape
+
+    def check(what: str, fits: bool, expected: str, found: Tensor) -> None:
+        if not fits or found.dtype != x.dtype:
+            raise PluginError(
+                f'adapter "{adapter.id}" must return {what} at the point "{adapter.points[visit.point]}" as f32 '
+                f"{expected}, found {dtype_name(found)} {shown(found.shape)}",
+                adapter.factory.plugin.id,
+            )
+
+    if vectors is not None:
+        fits = vectors.dim() == 3 and vectors.shape[0] in (1, batch) and vectors.shape[1] > 0
+        check("the vectors", fits and vectors.shape[2] == width, f"[1 or {batch}, prompt, {width}]", vectors)
+    if changed is not None:
+        check("x", changed.shape == x.shape, shown(x.shape), changed)
 
 
 def check_inputs(id: str, seam: str, inputs: Sequence[Tensor | None], site: Site, classes: int) -> int:

@@ -113,7 +113,7 @@ class Site:
         encoder = (c.SEAM_ENCODER_OUTPUT,) if self.encoder_layers else ()
         prefixes = (c.SEAM_ATTENTION_PREFIX, c.SEAM_PREFIX_TOKENS) if any(self.prefix_layers) else ()
         there = {each.seam for each in self.points}
-        inside = (each for each in (c.SEAM_LAYER_OUTPUT, c.SEAM_PROJECTION) if each in there)
+        inside = (each for each in (c.SEAM_LAYER_OUTPUT, c.SEAM_PROJECTION, c.SEAM_PROMPT_EMBEDDING) if each in there)
         return (*encoder, *inside, *prefixes, c.SEAM_DECODER_OUTPUT)
 
     @staticmethod

@@ -216,7 +216,9 @@ def _attention_with_prefix(
         raise PluginError(f"{name}: the prefix is NULL")
     given, size = prefix.contents, ctypes.sizeof(c.seam_prefix)
     if given.struct_size < size:
-        raise PluginError(f"struct_size of the seam_prefix of {name} must be at least {size}, found {given.struct_size}")
+        raise PluginError(
+            f"struct_size of the seam_prefix of {name} must be at least {size}, found {given.struct_size}"
+        )
     count = checks.count(given.route_count, f"{name}: the number of routes")
     if count and not given.keys_values:
         raise PluginError(f"{name}: the prefix has {count} routes and gives NULL for keys_values")
