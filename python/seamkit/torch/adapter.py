@@ -177,7 +177,10 @@ class Adapter(torch.nn.Module):
         tokens = (
             []
             if visit is None
-            else [None if each is None else _operand(each, real) for each in (visit.mask, visit.positions)]
+            else [
+                None if each is None else _operand(each, real)
+                for each in (visit.mask, visit.positions, visit.generated)
+            ]
         )
         flowing = [*values, *tokens]
         place = None if visit is None else (visit.point, visit.phase)
@@ -245,7 +248,7 @@ class Adapter(torch.nn.Module):
             frame.training = int(self.training)
             inputs = _placed(pass_, "input", values)
             if visit is not None:
-                frame.attention_mask, frame.position_ids = _placed(pass_, "tokens", tokens)
+                frame.attention_mask, frame.position_ids, frame.generated_mask = _placed(pass_, "tokens", tokens)
             io = c.seam_forward(
                 struct_size=ctypes.sizeof(c.seam_forward),
                 point=-1 if visit is None else visit.point,

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.hooks import RemovableHandle
-
 from seamkit import _declarations as c
 from seamkit.errors import AlreadyExistsError, IncompatibleError, InvalidArgumentError, NotFoundError, UnsupportedError
 from seamkit.torch import encoder_output, point_hooks, prefixes, prompts
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.connection import NOT_COPIED, Connection
 from seamkit.torch.families import check_seam
+from seamkit.torch.marks import Removable
 from seamkit.torch.plugins import factory
 from seamkit.torch.point_choice import check_same_points
 from seamkit.torch.seams import is_prefix
@@ -30,7 +29,7 @@ class Attached(torch.nn.ModuleList):
     def __init__(self, model: torch.nn.Module, frozen: bool):
         super().__init__()
         self.frozen = frozen
-        self._handles: list[RemovableHandle] = []
+        self._handles: list[Removable] = []
         self._connection = Connection(model)
         self._trained = [each for each in model.parameters() if each.requires_grad] if frozen else []
         for each in self._trained:

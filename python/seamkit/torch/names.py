@@ -45,6 +45,12 @@ EMBEDDED = Name("inputs_embeds")
 POSITIONS = Name("position_ids")
 TOKEN_TYPES = Name("token_type_ids")
 LABELS = Name("labels")
+# Of an encoder-decoder.
+DECODER_IDS = Name("decoder_input_ids")
+DECODER_EMBEDDED = Name("decoder_inputs_embeds")
+DECODER_MASK = Name("decoder_attention_mask")
+# Arguments of `generate`; the first is its first one.
+GIVEN_IDS = Name("inputs", *IDS.spellings)
 # What cross-attention reads.
 ENCODED = Name("encoder_hidden_states")
 ENCODED_MASK = Name("encoder_attention_mask")

@@ -11,13 +11,14 @@ from seamkit import _declarations as c
 
 @dataclass(frozen=True)
 class Visit:
-    """point: index in the adapter's own points. phase: before a projection or after it; elsewhere after. mask, positions:
-    of the tokens there, [batch, n]; None where they are not known."""
+    """point: index in the adapter's own points. phase: before a projection or after it; elsewhere after. mask, positions,
+    generated: of the tokens there, [batch, n]; None where they are not known (include/seam/plugin.h, seam_pass)."""
 
     point: int
     phase: int = c.SEAM_PHASE_AFTER
     mask: Tensor | None = None
     positions: Tensor | None = None
+    generated: Tensor | None = None
 
     @property
     def is_before(self) -> bool:
