@@ -164,12 +164,10 @@ def check_outputs(adapter: Adapter, inputs: Sequence[Tensor | None], outputs: Se
     """Raises PluginError for outputs that are not those of the seam."""
     origin = adapter.factory.plugin.id
     if is_prefix(adapter.seam):
-        site = adapter.site
-        for index, (before, after) in enumerate(
-            zip(by_attention(site, inputs), by_attention(site, outputs), strict=True)
-        ):
-            for layer in range(len(after)):
-                _check_prefix(adapter, index, layer, before[layer], after)
+        given, made = by_attention(adapter.site, inputs), by_attention(adapter.site, outputs)
+        for index, layers in enumerate(made):
+            for layer in range(len(layers)):
+                _check_prefix(adapter, index, layer, given[index][layer], layers)
         return
     before, after = inputs[0], outputs[0]
     if after is None:
