@@ -11,8 +11,8 @@ import torch
 
 import seamkit
 import seamkit.torch as engine
-from family_models import FAMILIES, save
 from plugins_in_c import built
+from prefix_reference import FAMILIES, save
 from seamkit import locations
 
 # The first row is the shorter one.
