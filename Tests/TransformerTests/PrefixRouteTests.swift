@@ -137,6 +137,8 @@ import Testing
         let batch = try Batch(sources: [[3, 4, 5]], routes: ["long"], info: model.info)
         #expect(try session.generate(batch, options: options)[0][0].tokens.count == 24)
         options.maxNewTokens = 25
-        expectError(.invalidArgument, "max_new_tokens must be at most") { try session.generate(batch, options: options) }
+        expectError(.invalidArgument, "max_new_tokens must be at most") {
+            try session.generate(batch, options: options)
+        }
     }
 }

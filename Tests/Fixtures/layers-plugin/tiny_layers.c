@@ -60,9 +60,9 @@ static void encode(void *self, const seam_pass *pass, seam_encode *io) {
     const int64_t split[] = {batch, source, kv_heads[layer], head_dim[layer]};
     const double scale = 1 / sqrt((double)head_dim[layer]);
     x = ops->permute(pass->ctx, ops->reshape(pass->ctx, x, split, 4), exchanged, 4);
-    x = io->prefix == NULL
-            ? ops->attention(pass->ctx, x, x, x, NULL, io->attention_mask, scale, 0)
-            : ops->attention_with_prefix(pass->ctx, x, x, x, io->prefix[layer], NULL, NULL, io->attention_mask, scale, 0);
+    x = io->prefix == NULL ? ops->attention(pass->ctx, x, x, x, NULL, io->attention_mask, scale, 0)
+                           : ops->attention_with_prefix(pass->ctx, x, x, x, io->prefix[layer], NULL, NULL,
+                                                        io->attention_mask, scale, 0);
     x = ops->reshape(pass->ctx, ops->permute(pass->ctx, x, exchanged, 4), flat, 3);
   }
   io->hidden = x;
@@ -96,14 +96,14 @@ static seam_status create(const seam_host *host, seam_config *options, const sea
   prefix *made = calloc(1, sizeof *made);
   if (made == NULL) return host->set_error(error, SEAM_OUT_OF_MEMORY, "no memory for the adapter");
   made->layers = layers;
-  const int64_t *heads = info->prefix_kv_heads[SEAM_PREFIX_ENCODER], *width = info->prefix_head_dim[SEAM_PREFIX_ENCODER];
+  const int64_t *heads = info->prefix_kv_heads[SEAM_PREFIX_ENCODER],
+                *width = info->prefix_head_dim[SEAM_PREFIX_ENCODER];
   for (int64_t i = 0; i < layers; i++) {
     made->heads[i] = heads != NULL ? heads[i] : info->kv_heads;
     made->width[i] = width != NULL ? width[i] : info->head_dim;
   }
   const char *fault = NULL;
-  if (host->config_string(options, "fault", &fault) == SEAM_OK)
-    strncpy(made->fault, fault, sizeof made->fault - 1);
+  if (host->config_string(options, "fault", &fault) == SEAM_OK) strncpy(made->fault, fault, sizeof made->fault - 1);
   *self = made;
   return SEAM_OK;
 }
