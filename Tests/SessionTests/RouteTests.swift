@@ -97,7 +97,8 @@ import Testing
                 #expect(distance(found, wanted) < 1e-5 * largest(wanted), "\(name) of row \(row), \(route ?? "-")")
             }
             let plain = try Session(backbone: routed.model.backbone).forward(context, one).logits
-            let difference = distance(try values(plain, row: 0, in: context), try values(expected.logits, row: 0, in: context))
+            let difference = distance(
+                try values(plain, row: 0, in: context), try values(expected.logits, row: 0, in: context))
             if difference > 1e-3 { differences += 1 }
             if let encoded {
                 let wanted = try alone.encodeAdapted(context, one)
