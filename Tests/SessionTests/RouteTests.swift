@@ -45,7 +45,7 @@ import Testing
         /// A route for each row: every one twice or more, apart from each other, and the default one between them.
         func routes(_ count: Int) -> [String?] {
             let names: [String?] = session.routes + [nil]
-            return (0..<count).map { names[($0 * 5 + $0 / names.count) % names.count] }
+            return (0..<count).map { names[($0 * (names.count - 1) + $0 / names.count) % names.count] }
         }
 
         func alone(_ route: String?) throws -> Session {
@@ -97,7 +97,8 @@ import Testing
                 #expect(distance(found, wanted) < 1e-5 * largest(wanted), "\(name) of row \(row), \(route ?? "-")")
             }
             let plain = try Session(backbone: routed.model.backbone).forward(context, one).logits
-            let difference = distance(try values(plain, row: 0, in: context), try values(expected.logits, row: 0, in: context))
+            let difference = distance(
+                try values(plain, row: 0, in: context), try values(expected.logits, row: 0, in: context))
             if difference > 1e-3 { differences += 1 }
             if let encoded {
                 let wanted = try alone.encodeAdapted(context, one)
@@ -216,11 +217,17 @@ import Testing
         let batch = try Batch(sources: sources, routes: ["long", nil], info: model.info)
         let found = try model.session.generate(batch, options: options)
         #expect(found.map { $0[0].tokens.count } == [positions - 20 - 3, positions - 3])
+        // One that has ended may stand beside eight others for some steps, beyond its own positions.
+        let nine = try Batch(
+            sources: [[Int32]](repeating: [3, 4, 5], count: 9), routes: ["long"] + [String?](repeating: nil, count: 8),
+            info: model.info)
+        #expect(try model.session.generate(nine, options: options)[8][0].tokens == found[1][0].tokens)
         options.maxNewTokens = positions - 20 - 3 + 1
         expectError(.invalidArgument, "max_new_tokens must be at most \(positions - 23) positions") {
             try model.session.generate(batch, options: options)
         }
         let alone = try Batch(sources: [[3, 4, 5]], info: model.info)
+        // Of the default route there is more room.
         #expect(try model.session.generate(alone, options: options)[0][0].tokens.count == positions - 22)
     }
 
@@ -254,7 +261,8 @@ import Testing
             let one = try Batch(sources: [sources[row]], classes: [classes[row]], info: model.info)
             let wanted = try values(try alone.classify(context, one), row: 0, in: context)
             #expect(distance(try values(found, row: row, in: context), wanted) < 1e-5 * largest(wanted))
-            #expect(abs(scores[row].logProbability - (try alone.score(one)[0].logProbability)) < 1e-5)
+            let expected = try alone.score(one)[0].logProbability
+            #expect(abs(scores[row].logProbability - expected) < 1e-5)
         }
         for (route, words) in [("two", "one of 2 classes"), ("none", "has no adapter on decoder.output")] {
             let other = try Batch(
