@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # Fields of a site beside its sizes.
-OTHERS = ("family", "points", "vocabulary")
+OTHERS = ("family", "points", "vocabulary", "prefix_kv_heads", "prefix_head_dim")
 
 
 def native_site(backbone: seamkit.Backbone) -> dict[str, Any]:
@@ -62,10 +62,12 @@ def test_sites_are_those_of_the_native_host(runtime: seamkit.Runtime, family: st
     sizes = {name: each for name, each in vars(found).items() if name not in OTHERS}
     assert sizes | {"family": found.family} == native_site(backbone)
     info = backbone.info
+    for name in ("prefix_kv_heads", "prefix_head_dim"):
+        assert not any(getattr(found, name)) and not any(map(bool, getattr(info, name))), "alike in all layers"
     for name in ("decoder_start_token_id", "pad_token_id", "bos_token_id", "mask_token_id"):
         assert getattr(found.vocabulary, name) == getattr(info, name), name
     assert list(found.vocabulary.eos_token_ids) == info.eos_token_ids[: info.eos_token_count]
-    assert {*found.seams, "layer.output", "projection"} >= set(backbone.seams)
+    assert {*found.seams, "layer.output", "projection", "prompt.embedding"} >= set(backbone.seams)
 
 
 def made(folder: Path, name: str, seed: int = 5) -> engine.Adapter:
