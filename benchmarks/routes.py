@@ -96,9 +96,7 @@ class Case:
         mixed = self.batches["four routes, mixed"]
         found = self.generate(mixed)
         assert mixed.routes is not None
-        return sum(
-            found[row] == self.generate(self.batch([route], [row]))[0] for row, route in enumerate(mixed.routes)
-        )
+        return sum(found[row] == self.generate(self.batch([route], [row]))[0] for row, route in enumerate(mixed.routes))
 
     def measure(self, rounds: int, clock: Callable[[], float]) -> dict[str, list[float]]:
         seconds: dict[str, list[float]] = {name: [] for name in self.batches}

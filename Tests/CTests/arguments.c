@@ -159,7 +159,8 @@ static void adapters(seam_backbone *backbone) {
   seam_session *session = NULL;
   OK(seam_session_create(backbone, &session, &error));
   FAILS(seam_session_attach(session, NULL, NULL, -1, &error), SEAM_INVALID_ARGUMENT, "argument adapter is NULL");
-  FAILS(seam_session_attach(session, NULL, adapter, 5, &error), SEAM_INVALID_ARGUMENT, "position must be 0 ... 0, found 5");
+  FAILS(seam_session_attach(session, NULL, adapter, 5, &error), SEAM_INVALID_ARGUMENT,
+        "position must be 0 ... 0, found 5");
   FAILS(seam_session_detach(session, NULL, adapter, &error), SEAM_NOT_FOUND, "is not attached");
   OK(seam_session_attach(session, NULL, adapter, -1, &error));
   FAILS(seam_session_attach(session, NULL, adapter, -1, &error), SEAM_ALREADY_EXISTS, "is already attached");

@@ -85,7 +85,8 @@ static void come_and_go(seam_backbone *backbone, const char *path) {
   batch = rows(0, 1, (const char *const[]){"\xff"});
   FAILS(seam_session_forward(session, &batch, &logits, NULL, &error), SEAM_INVALID_ARGUMENT,
         "argument batch.routes[0] is not valid UTF-8");
-  FAILS(seam_session_attach(session, "\xff", a, -1, &error), SEAM_INVALID_ARGUMENT, "argument route is not valid UTF-8");
+  FAILS(seam_session_attach(session, "\xff", a, -1, &error), SEAM_INVALID_ARGUMENT,
+        "argument route is not valid UTF-8");
   char name[102];
   memset(name, 'x', sizeof name - 1);
   name[sizeof name - 1] = 0;

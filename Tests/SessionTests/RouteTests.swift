@@ -97,7 +97,8 @@ import Testing
                 #expect(distance(found, wanted) < 1e-5 * largest(wanted), "\(name) of row \(row), \(route ?? "-")")
             }
             let plain = try Session(backbone: routed.model.backbone).forward(context, one).logits
-            let difference = distance(try values(plain, row: 0, in: context), try values(expected.logits, row: 0, in: context))
+            let difference = distance(
+                try values(plain, row: 0, in: context), try values(expected.logits, row: 0, in: context))
             if difference > 1e-3 { differences += 1 }
             if let encoded {
                 let wanted = try alone.encodeAdapted(context, one)
@@ -216,11 +217,17 @@ import Testing
         let batch = try Batch(sources: sources, routes: ["long", nil], info: model.info)
         let found = try model.session.generate(batch, options: options)
         #expect(found.map { $0[0].tokens.count } == [positions - 20 - 3, positions - 3])
+        // One that has ended may stand beside eight others for some steps, beyond its own positions.
+        let nine = try Batch(
+            sources: [[Int32]](repeating: [3, 4, 5], count: 9), routes: ["long"] + [String?](repeating: nil, count: 8),
+            info: model.info)
+        #expect(try model.session.generate(nine, options: options)[8][0].tokens == found[1][0].tokens)
         options.maxNewTokens = positions - 20 - 3 + 1
         expectError(.invalidArgument, "max_new_tokens must be at most \(positions - 23) positions") {
             try model.session.generate(batch, options: options)
         }
         let alone = try Batch(sources: [[3, 4, 5]], info: model.info)
+        // Of the default route there is more room.
         #expect(try model.session.generate(alone, options: options)[0][0].tokens.count == positions - 22)
     }
 
