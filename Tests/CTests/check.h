@@ -129,7 +129,8 @@ static inline void disturb_all(seam_adapter *adapter) {
   }
 }
 
-static inline void check_logits_near(const DLManagedTensorVersioned *a, const DLManagedTensorVersioned *b, float tolerance) {
+static inline void check_logits_near(const DLManagedTensorVersioned *a, const DLManagedTensorVersioned *b,
+                                     float tolerance) {
   CHECK(count_of(a) == count_of(b));
   for (int64_t i = 0; i < count_of(a); i++) {
     const float one = ((const float *)a->dl_tensor.data)[i], two = ((const float *)b->dl_tensor.data)[i];

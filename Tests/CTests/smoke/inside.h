@@ -1,4 +1,4 @@
-/* What the smoke tests of methods inside the layers share: a method on "tiny-points", from its start to a saved folder. */
+/* What the smoke tests of methods inside the layers share: a method on "tiny-points", from start to saved folder. */
 #ifndef SMOKE_INSIDE_H
 #define SMOKE_INSIDE_H
 
@@ -8,7 +8,7 @@ typedef struct {
   const char *library, *id;
   const char *options;   /* JSON, nullable */
   const char *parameter; /* a name that its description has */
-  const char *refused;   /* the option that is a mistake of `options`'s kind, JSON, and a part of the sentence about it */
+  const char *refused; /* the option that is a mistake of `options`'s kind, JSON, and a part of the sentence about it */
   const char *sentence;
   float start; /* how far the logits may be moved at the start; 0: not by a bit */
   int merges;  /* 1: it becomes weights; 0: it stays beside them */
