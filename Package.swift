@@ -30,6 +30,7 @@ let plugins: [[Target]] = [
     plugin("Gate", needs: ["CMath"]),
     plugin("LinearHead"),
     plugin("LoRA"),
+    plugin("IA3"),
     plugin("Transformer", needs: ["CMath"]),
     plugin("Remote", needs: ["CCurl", "CJansson"]),
 ]
