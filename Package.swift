@@ -31,6 +31,7 @@ let plugins: [[Target]] = [
     plugin("LinearHead"),
     plugin("LoRA"),
     plugin("IA3"),
+    plugin("Bias"),
     plugin("Transformer", needs: ["CMath"]),
     plugin("Remote", needs: ["CCurl", "CJansson"]),
 ]
