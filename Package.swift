@@ -32,6 +32,7 @@ let plugins: [[Target]] = [
     plugin("LoRA"),
     plugin("IA3"),
     plugin("Bias"),
+    plugin("BottleneckAdapter"),
     plugin("Transformer", needs: ["CMath"]),
     plugin("Remote", needs: ["CCurl", "CJansson"]),
 ]
