@@ -33,6 +33,7 @@ let plugins: [[Target]] = [
     plugin("IA3"),
     plugin("Bias"),
     plugin("BottleneckAdapter"),
+    plugin("BatchCalibration"),
     plugin("Transformer", needs: ["CMath"]),
     plugin("Remote", needs: ["CCurl", "CJansson"]),
 ]
