@@ -34,6 +34,7 @@ let plugins: [[Target]] = [
     plugin("Bias"),
     plugin("BottleneckAdapter"),
     plugin("BatchCalibration"),
+    plugin("ReFT"),
     plugin("Transformer", needs: ["CMath"]),
     plugin("Remote", needs: ["CCurl", "CJansson"]),
 ]
