@@ -77,10 +77,10 @@ def test_training(pair: Any) -> None:
     assert message.startswith(expected) and message.endswith(f"padding {padding}")
 
 
+@pytest.mark.parametrize("pair", ["t5", "bart"], indirect=True)
 def test_tokens_without_labels(pair: Any) -> None:
-    backbone, model, is_pair = pair
-    if not is_pair:
-        pytest.skip("a decoder alone is given its padding")
+    """A decoder alone is given its padding."""
+    backbone, model, _ = pair
     filler = model.config.pad_token_id
     given = {"input_ids": [[5, 6]], "decoder_input_ids": [[filler, 8, filler, filler]]}
     tensors = {name: torch.tensor(each) for name, each in given.items()}
