@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+import seamkit
 from seamkit import _declarations as c
 from seamkit import scores
 from seamkit.errors import InvalidArgumentError, NotFoundError, PluginError, ShapeError
@@ -27,6 +28,7 @@ from seamkit.torch.plugins import FOLDED, factory
 from seamkit.torch.site import NO_PREFIX, Site
 from seamkit.torch.table import OPS
 from seamkit.torch.visit import Visit
+from seamkit.torch.writing import save
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -420,15 +422,11 @@ class Adapter(torch.nn.Module):
 
         Raises NumericError for values that are not finite, AlreadyExistsError for a folder that holds something else.
         """
-        from seamkit.torch.folder import save
-
         save([self], path, model, notes=notes, backbone_path=backbone_path)
 
     def export_onnx(self, path: str | Path, *, opset: int = 18) -> None:
         """Writes what the adapter computes in inference as an ONNX file: see `seamkit.export_onnx`."""
-        from seamkit.onnx import export_onnx
-
-        export_onnx(self, path, opset=opset)
+        seamkit.export_onnx(self, path, opset=opset)
 
     def __reduce__(self) -> tuple[Any, ...]:
         trained = {name: each.requires_grad for name, each in self.named_parameters()}
