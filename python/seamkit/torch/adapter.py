@@ -140,7 +140,7 @@ class Adapter(torch.nn.Module):
 
     def visit(self, visit: Visit, *inputs: Tensor | None) -> Tensor:
         """What goes on at a point inside the layers, for what flows there: at layer.output hidden [batch, n, d_model]; at
-        projection x [batch, n, in], weight [out, in], bias [out] or None and, after the product, y [batch, n, out]. Of the
+        projection x [batch, n, in], weight [out, in] (None with `Visit.quantised`), bias [out] or None and, after the product, y [batch, n, out]. Of the
         shape of the last one that flows: hidden, x before the product, y after it.
 
         Raises as `forward` does.
@@ -185,7 +185,7 @@ class Adapter(torch.nn.Module):
             ]
         )
         flowing = [*values, *tokens]
-        place = None if visit is None else (visit.point, visit.phase)
+        place = None if visit is None else (visit.point, visit.phase, visit.quantised)
         key = (
             self.training,
             real,
@@ -249,6 +249,10 @@ class Adapter(torch.nn.Module):
             )
             frame.training = int(self.training)
             inputs = _placed(pass_, "input", values)
+            if visit is not None and visit.quantised is not None:
+                point = str(self.points[visit.point])
+                refusal = visit.quantised.refusal(self.id, point, self.factory.plugin.id)
+                inputs[c.SEAM_PROJECTION_WEIGHT] = pass_.refused(refusal)
             if visit is not None:
                 frame.attention_mask, frame.position_ids, frame.generated_mask = _placed(pass_, "tokens", tokens)
             io = c.seam_forward(
