@@ -66,7 +66,8 @@ def save_attached(
         if not heads:
             raise InvalidArgumentError("labels are for heads, and none is given")
         for each in heads:
-            each.task = {"labels": list(labels)}
+            # Labels are the keys of an object in every task; here no words answer a prompt.
+            each.task = {"schema": 1, "labels": {label: [] for label in labels}}
     save([*attached(model), *heads], path, model, notes=notes, backbone_path=backbone_path)
 
 

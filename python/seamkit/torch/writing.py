@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from seamkit.errors import InvalidArgumentError, NumericError, SeamError, UnsupportedError
 from seamkit.torch.atomic import atomic_folder
 from seamkit.torch.checks import shown
-from seamkit.torch.configuration import CONFIG, SCHEMA, read_list
+from seamkit.torch.configuration import CONFIG, LIST_SCHEMA, SCHEMA, read_list
 from seamkit.torch.fingerprint import fingerprint, source_folder
 from seamkit.torch.point_choice import listed
 
@@ -40,7 +40,7 @@ def save(
         for name, each in zip(names, adapters, strict=True):
             (folder / name).mkdir()
             _write(each, folder / name, weights, notes)
-        _write_json(folder / CONFIG, {"schema": SCHEMA, "adapters": names})
+        _write_json(folder / CONFIG, {"schema": LIST_SCHEMA, "adapters": names})
         (folder / _CARD).write_text(_list_card(list(zip(names, adapters, strict=True)), notes))
 
 
@@ -66,8 +66,9 @@ def _write(adapter: Adapter, folder: Path, weights: Path | None, notes: str) -> 
     weights = weights or adapter.backbone_path
     values = checked_values(adapter, "saved")
     plugin, site = adapter.factory.plugin, adapter.site
+    is_of_first = not adapter.points and adapter.score_kind == "unknown" and adapter.task is None
     config: dict[str, Any] = {
-        "schema": SCHEMA,
+        "schema": 1 if is_of_first else SCHEMA,
         "abi": f"{plugin.abi[0]}.{plugin.abi[1]}",
         "plugin": {"id": plugin.id, "version": plugin.version},
         "adapter": adapter.id,
