@@ -126,13 +126,14 @@ class Adapter(torch.nn.Module):
         [batch, source, d_model] and a mask [batch, source] and gives the hidden states; decoder.output takes scores
         [batch, classes] and hidden [batch, d_model] and gives the scores; the seams of prefixes take and give one
         prefix for each layer of the encoder's attention, of the decoder's and of cross-attention, as many as the site's
-        prefix_layers say, [2, kv_heads, prefix, head_dim] or None. Masks are integers.
+        prefix_layers say, [2, kv_heads, prefix, head_dim] or None; without inputs nothing is before theirs. Masks are
+        integers.
 
         Raises ShapeError for inputs that are not those of the seam, PluginError and what else the plugin fails with.
         """
         if self.points:
             raise ShapeError(f'adapter "{self.id}" is on {self.seam}, at several points: it is run with visit')
-        outputs = self._run(inputs)
+        outputs = self._run(inputs or (None,) * seams.prefix_count(self.seam, self.site))
         wanted = next((each.dtype for each in inputs if each is not None and each.is_floating_point()), None)
         if wanted is not None:
             outputs = [None if each is None else each.to(wanted) for each in outputs]
