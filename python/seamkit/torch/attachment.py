@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from seamkit import _declarations as c
 from seamkit.errors import AlreadyExistsError, IncompatibleError, InvalidArgumentError, NotFoundError, UnsupportedError
 from seamkit.torch import encoder_output, point_hooks, prefixes, prompts
