@@ -71,9 +71,9 @@ def texts(name: str, seed: int = 0, lengths: tuple[int, ...] = (7, 3, 5)) -> tup
     given = {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
     labels = random.integers(4, VOCABULARY, (rows, 5)) if name in PAIRS else np.where(mask, ids, -100)
     given["labels"] = torch.tensor(labels)
-    if name in DECODERS:  # transformers shifts them itself; PEFT has the last vector tell the first token, which nobody else does
-        given["labels"][:, 0] = -100
-        labels = np.concatenate([labels[:, 1:], np.full((rows, 1), -100)], 1)
+    if name in DECODERS:  # in PEFT's loss the last vector tells the first token, which nobody else does
+        labels[:, 0] = -100
+        given["labels"] = torch.tensor(labels)
     if name == "bert":
         given["token_type_ids"] = torch.tensor(random.integers(0, 2, ids.shape))
     types = given.get("token_type_ids")
@@ -145,6 +145,8 @@ def test_scores_are_those_of_peft(folders: dict[str, Path], runtime: seamkit.Run
     mine, wanted, labels = scores(ours, given), scores(theirs, given), given["labels"]
     counted = torch.ones_like(labels, dtype=torch.bool) if name in PAIRS else given["attention_mask"] == 1
     assert_same(mine[counted], wanted[counted])
+    plain = scores(opened(name, folders[name]), given)
+    assert (plain - mine)[counted].abs().max() > 0.01 * mine[counted].abs().max()
     session = native(folders[name], runtime, network, adapter.state_dict())
     assert_same(session.forward(batch)[counted], wanted[counted])
     if name not in ENCODERS:
