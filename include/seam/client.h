@@ -302,8 +302,9 @@ typedef struct seam_batch {
                                      * counts frames; else NULL */
 } seam_batch;
 
-/* What leaves the encoder.output seam, adapters applied: *hidden [batch, source_length, d_model] f32, owned by the
- * caller. SEAM_UNSUPPORTED for a backbone without an encoder. */
+/* What leaves the encoder.output seam, adapters applied: *hidden [batch, source_length, d_model] f32, longer by what the
+ * adapters of prompt.embedding put before the source, the most of any row; rows with fewer have padding before theirs. Owned
+ * by the caller. SEAM_UNSUPPORTED for a backbone without an encoder. */
 SEAM_API seam_status seam_session_encode(seam_session *session, const seam_batch *batch,
                                          DLManagedTensorVersioned **hidden, seam_error **error);
 /* Teacher-forced: *logits [batch, target_length, vocab_size], *hidden (nullable) [batch, target_length, d_model];
