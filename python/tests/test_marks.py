@@ -68,7 +68,9 @@ def test_training(pair: Any) -> None:
         width = max(map(len, rows))
         mask = [[1] * len(row) + [0] * (width - len(row)) for row in rows]
         batch = seamkit.Batch(
-            [row + [0] * (width - len(row)) for row in rows], mask, [row + [-100] * (width - len(row)) for row in labels]
+            [row + [0] * (width - len(row)) for row in rows],
+            mask,
+            [row + [-100] * (width - len(row)) for row in labels],
         )
         expected, padding = "of 7 tokens 2 are generated", 3
     names = ("input_ids", "attention_mask", "labels")
