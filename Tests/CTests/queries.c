@@ -183,7 +183,6 @@ static int32_t call_others(void *user, const seam_progress *progress) {
 }
 
 static void several_at_once(seam_runtime *runtime) {
-  ERROR_SLOT;
   crowd all = {.backbone = open_text(runtime, NULL)};
   answer found;
   OK(ask(all.backbone, prompts, call_others, &all, &found, &error));
