@@ -53,6 +53,7 @@ static void null_objects(void) {
   NULL_FAILS(seam_session_load(NULL, NULL, "x", &error));
   NULL_FAILS(seam_session_save(NULL, NULL, "x", NULL, NULL, &error));
   NULL_FAILS(seam_session_adapter(NULL, NULL, 0, &adapter, &error));
+  NULL_FAILS(seam_session_remove_route(NULL, NULL, &error));
   NULL_FAILS(seam_session_merge(NULL, NULL, &error));
   NULL_FAILS(seam_session_unmerge(NULL, NULL, &error));
   NULL_FAILS(seam_session_encode(NULL, &batch, &tensor, &error));
@@ -78,6 +79,7 @@ static void null_objects(void) {
   CHECK(seam_context_leaf(NULL, NULL) == NULL && seam_context_gradient(NULL, NULL) == NULL);
   CHECK(seam_runtime_plugin_count(NULL) == 0 && seam_adapter_parameter_count(NULL) == 0 &&
         seam_session_adapter_count(NULL, NULL) == 0);
+  CHECK(seam_session_route_count(NULL) == 0 && seam_session_route(NULL, 0) == NULL);
   CHECK(seam_sequences_count(NULL, 0) == 0 && seam_sequences_tokens(NULL, 0, 0, &count, NULL) == NULL && count == 0);
   CHECK(seam_error_code(NULL) == SEAM_OK && seam_error_message(NULL)[0] == 0 && seam_error_origin(NULL)[0] == 0);
   seam_backbone_get_info(NULL, NULL);
@@ -157,7 +159,8 @@ static void adapters(seam_backbone *backbone) {
   seam_session *session = NULL;
   OK(seam_session_create(backbone, &session, &error));
   FAILS(seam_session_attach(session, NULL, NULL, -1, &error), SEAM_INVALID_ARGUMENT, "argument adapter is NULL");
-  FAILS(seam_session_attach(session, NULL, adapter, 5, &error), SEAM_INVALID_ARGUMENT, "position must be 0 ... 0, found 5");
+  FAILS(seam_session_attach(session, NULL, adapter, 5, &error), SEAM_INVALID_ARGUMENT,
+        "position must be 0 ... 0, found 5");
   FAILS(seam_session_detach(session, NULL, adapter, &error), SEAM_NOT_FOUND, "is not attached");
   OK(seam_session_attach(session, NULL, adapter, -1, &error));
   FAILS(seam_session_attach(session, NULL, adapter, -1, &error), SEAM_ALREADY_EXISTS, "is already attached");

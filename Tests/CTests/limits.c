@@ -186,8 +186,10 @@ static void session_sizes(seam_backbone *backbone) {
   seam_sequences_release(sequences);
 
   OK(seam_adapter_create(backbone, "repcali", NULL, &adapter, &error));
-  FAILS(seam_session_attach(session, NULL, adapter, INT32_MAX, &error), SEAM_INVALID_ARGUMENT, "position must be 0 ... 0");
-  FAILS(seam_session_attach(session, NULL, adapter, INT32_MIN, &error), SEAM_INVALID_ARGUMENT, "position must be 0 ... 0");
+  FAILS(seam_session_attach(session, NULL, adapter, INT32_MAX, &error), SEAM_INVALID_ARGUMENT,
+        "position must be 0 ... 0");
+  FAILS(seam_session_attach(session, NULL, adapter, INT32_MIN, &error), SEAM_INVALID_ARGUMENT,
+        "position must be 0 ... 0");
   FAILS(seam_adapter_set_learning_rate(adapter, NAN, &error), SEAM_INVALID_ARGUMENT, "learning_rate");
   OK(seam_session_attach(session, NULL, adapter, -1, &error));
   seam_train_options train = {.struct_size = sizeof train};

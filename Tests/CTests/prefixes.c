@@ -31,23 +31,27 @@ static void check_refusals(seam_backbone *backbone) {
   OK(seam_session_create(backbone, &session, &error));
   ERROR_SLOT;
   FAILS(seam_session_add(session, NULL, "gate", NULL, &gate, &error), SEAM_INVALID_ARGUMENT, "prefix");
-  FAILS(
-      seam_session_add(session, NULL, "residual-prefix", OPTIONS(.options_json = "{\"prefix_length\": 5}"), &prefix, &error),
-      SEAM_INVALID_ARGUMENT, "5");
+  FAILS(seam_session_add(session, NULL, "residual-prefix", OPTIONS(.options_json = "{\"prefix_length\": 5}"), &prefix,
+                         &error),
+        SEAM_INVALID_ARGUMENT, "5");
   FAILS(seam_session_add(session, NULL, "linear-head", OPTIONS(.classes = 1), &other, &error), SEAM_INVALID_ARGUMENT,
         "2 classes");
   CHECK(prefix == NULL && gate == NULL && other == NULL);
 
-  OK(seam_session_add(session, NULL, "residual-prefix", OPTIONS(.options_json = "{\"prefix_length\": 3}"), &prefix, &error));
+  OK(seam_session_add(session, NULL, "residual-prefix", OPTIONS(.options_json = "{\"prefix_length\": 3}"), &prefix,
+                      &error));
   OK(seam_session_add(session, NULL, "gate", NULL, &gate, &error));
   FAILS(seam_session_detach(session, NULL, prefix, &error), SEAM_INVALID_ARGUMENT, "gate");
-  FAILS(seam_session_add(session, NULL, "prefix-tuning", OPTIONS(.options_json = "{\"prefix_length\": 1}"), NULL, &error),
-        SEAM_INCOMPATIBLE, "3 tokens, the one attached has 4 tokens");
+  FAILS(
+      seam_session_add(session, NULL, "prefix-tuning", OPTIONS(.options_json = "{\"prefix_length\": 1}"), NULL, &error),
+      SEAM_INCOMPATIBLE, "3 tokens, the one attached has 4 tokens");
   OK(seam_session_detach(session, NULL, gate, &error));
   OK(seam_session_detach(session, NULL, prefix, &error));
 
-  OK(seam_session_add(session, NULL, "residual-prefix", OPTIONS(.options_json = "{\"prefix_length\": 2}"), &other, &error));
-  FAILS(seam_session_attach(session, NULL, gate, -1, &error), SEAM_INCOMPATIBLE, "3 tokens, the one attached has 2 tokens");
+  OK(seam_session_add(session, NULL, "residual-prefix", OPTIONS(.options_json = "{\"prefix_length\": 2}"), &other,
+                      &error));
+  FAILS(seam_session_attach(session, NULL, gate, -1, &error), SEAM_INCOMPATIBLE,
+        "3 tokens, the one attached has 2 tokens");
 
   seam_batch batch = labelled_texts();
   float scores[EXAMPLES * CLASSES];

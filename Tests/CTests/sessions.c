@@ -64,9 +64,11 @@ static void save_together(seam_backbone *backbone, const char *path, float score
   seam_session *session = NULL;
   OK(seam_session_create(backbone, &session, &error));
   CHECK(seam_session_adapter_count(session, NULL) == 0);
-  FAILS(seam_session_save(session, NULL, path, NULL, NULL, &error), SEAM_INVALID_ARGUMENT, "there is no adapter to save");
+  FAILS(seam_session_save(session, NULL, path, NULL, NULL, &error), SEAM_INVALID_ARGUMENT,
+        "there is no adapter to save");
   OK(seam_session_add(session, NULL, "linear-head", OPTIONS(.classes = CLASSES), NULL, &error));
-  OK(seam_session_add(session, NULL, "residual-prefix", OPTIONS(.options_json = "{\"prefix_length\": 3}"), NULL, &error));
+  OK(seam_session_add(session, NULL, "residual-prefix", OPTIONS(.options_json = "{\"prefix_length\": 3}"), NULL,
+                      &error));
   OK(seam_session_add(session, NULL, "gate", OPTIONS(.options_json = "{\"scope\": \"token\"}"), NULL, &error));
   check_ids(session, together, 3);
   for (size_t i = 0; i < 3; i++) {
@@ -166,8 +168,9 @@ static void points(seam_backbone *backbone, const char *path) {
   seam_batch batch = texts();
   OK(seam_session_create(backbone, &session, &error));
   DLManagedTensorVersioned *plain = logits_of(session, &batch);
-  FAILS(seam_session_add(session, NULL, "low-rank", OPTIONS(.options_json = "{\"targets\": [\"up\"]}"), &absent, &error),
-        SEAM_NOT_FOUND, "has no projection \"up\"; it has decoder layers 0 ... 1 with q, k, v, o");
+  FAILS(
+      seam_session_add(session, NULL, "low-rank", OPTIONS(.options_json = "{\"targets\": [\"up\"]}"), &absent, &error),
+      SEAM_NOT_FOUND, "has no projection \"up\"; it has decoder layers 0 ... 1 with q, k, v, o");
   CHECK(absent == NULL);
   OK(seam_session_add(session, NULL, "low-rank", OPTIONS(.options_json = "{\"rank\": 2, \"layers\": [1]}"), &adapter,
                       &error));

@@ -106,8 +106,10 @@ static seam_adapter *train(seam_backbone *backbone, seam_session *session) {
   options.learning_rate = 0.05;
   OK(seam_session_begin_training(session, &options, &error));
   FAILS(seam_session_begin_training(session, &options, &error), SEAM_INVALID_ARGUMENT, "has begun already");
-  FAILS(seam_session_attach(session, NULL, other, -1, &error), SEAM_INVALID_ARGUMENT, "cannot be attached during training");
-  FAILS(seam_session_detach(session, NULL, adapter, &error), SEAM_INVALID_ARGUMENT, "cannot be detached during training");
+  FAILS(seam_session_attach(session, NULL, other, -1, &error), SEAM_INVALID_ARGUMENT,
+        "cannot be attached during training");
+  FAILS(seam_session_detach(session, NULL, adapter, &error), SEAM_INVALID_ARGUMENT,
+        "cannot be detached during training");
   FAILS(seam_session_move(session, NULL, adapter, 0, &error), SEAM_INVALID_ARGUMENT, "cannot be moved during training");
   double first = 0;
   for (int i = 1; i <= 60; i++) {

@@ -160,6 +160,8 @@ SEAM_API seam_status seam_backbone_save(seam_backbone *backbone, const char *pat
  * *answered (nullable) is how many prompts have their rows, the first ones; *requests (nullable) how many requests
  * were sent, repeated ones included. Strings are UTF-8 and borrowed, arrays row-major and the caller's.
  * answers: words that may continue a prompt, with the space before them where there is one; at least one, none empty.
+ * [thread-safe]: one query of a backbone runs at a time, and others wait, which `progress` is told and can stop; one that is
+ * made in `progress` of another is SEAM_INVALID_ARGUMENT.
  * progress: nullable.
  * scores: [prompt_count, answer_count], natural logarithms; hidden: nullable, [prompt_count, d_model]; the capacities are
  * the floats that there is room for, at least that many. Rows that are not answered are left alone. SEAM_NUMERIC, with the rows before, when the backbone gave NaN or infinity. */

@@ -322,44 +322,6 @@ def test_classes_of_a_session_are_those_of_its_head(encoder: seamkit.Backbone, t
             session.classify(Batch([[4, 5, 6]]), 2)
 
 
-def test_routes(backbone: seamkit.Backbone) -> None:
-    """Each row is what it is alone with its adapter, in the caller's order; SAMPLE has rows of several lengths."""
-    given = tokens(1)
-    session = backbone.session()
-    names = ["b", None, "a", "b", "a", None][: given.input_ids.shape[0]]
-    adapters = {}
-    for seed, name in enumerate(["a", "b"], 1):
-        adapters[name] = session.add("lora", {"r": 2}, route=name)
-        for parameter in adapters[name].parameters.values():
-            parameter[:] = np.random.default_rng(seed).normal(0, 0.2, parameter.shape)
-    assert session.routes == ["a", "b"] and session.adapters == [] and len(session.adapters_of("b")) == 1
-
-    def part(rows: list[int], routes: list[str | None] | None = None) -> Batch:
-        return Batch(given.input_ids[rows], given.attention_mask[rows], given.labels[rows], routes=routes)
-
-    mixed = session.forward(part(list(range(len(names))), names))
-    options = backbone.generate_options(max_new_tokens=6)
-    written = session.generate(part(list(range(len(names))), names), options)
-    for row, name in enumerate(names):
-        alone = backbone.session(*([adapters[name]] if name else []))
-        expected = alone.forward(part([row]))
-        np.testing.assert_allclose(mixed[row], expected[0], rtol=0, atol=1e-5 * np.abs(expected).max())
-        assert [each.tokens for each in written[row]] == [
-            each.tokens for each in alone.generate(part([row]), options)[0]
-        ]
-    with pytest.raises(seamkit.NotFoundError, match='no route "c": the session has "a", "b" and the default one'):
-        session.forward(part([0], ["c"]))
-    with pytest.raises(seamkit.ShapeError, match="routes must be 1 names, one for each row, found 2"):
-        part([0], ["a", "b"])
-    with pytest.raises(seamkit.InvalidArgumentError, match="has route"):
-        session.attach(adapters["a"])
-        session.merge(adapters["a"])
-    session.remove_route("a")
-    assert session.routes == ["b"]
-    with pytest.raises(seamkit.NotFoundError):
-        session.remove_route("a")
-
-
 def test_calls_release_the_lock(backbone: seamkit.Backbone) -> None:
     """Another Python thread goes on while a generation runs."""
     session, given = backbone.session(), tokens(5, count=16, source=30)

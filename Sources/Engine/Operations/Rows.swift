@@ -22,7 +22,7 @@ extension Context {
         guard x.rank > 0, rows.allSatisfy({ $0 > 0 }), rows.reduce(0, +) == x.shape[0] else {
             throw SeamError(.shape, "rows: parts of \(rows) rows do not make up the shape \(x.shape)")
         }
-        let areInPlace = x.isContiguous && isScratch(x)
+        let areInPlace = x.dtype == .f32 && x.isContiguous && isScratch(x)
         var parts: [Tensor] = []
         var start = 0
         for count in rows {

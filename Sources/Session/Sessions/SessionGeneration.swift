@@ -61,6 +61,13 @@ extension Session {
         return (options, limits)
     }
 
+    /// The positions of a decoder that the prefix of a route leaves; nil where there is no limit.
+    func positions(besidePrefixOf route: Int) -> Int? {
+        let (limit, attention) = (backbone.info.maxTargetPositions, PrefixAttention.decoder.rawValue)
+        guard limit > 0 else { return nil }
+        return limit - (backbone.info.maxPrefixLength[attention] > 0 ? chains[route].prefixLength[attention] : 0)
+    }
+
     /// The positions that a row has for its text.
     private struct Room {
         /// Those that the prefix of its route and the vectors before its texts leave.
@@ -78,12 +85,11 @@ extension Session {
     private func rooms(_ routes: [Int], prompts: [[Int32]]?) -> [Room] {
         var longest: [Int: Int] = [:]
         for (route, prompt) in zip(routes, prompts ?? []) { longest[route] = max(longest[route] ?? 0, prompt.count) }
-        let attention = PrefixAttention.decoder.rawValue
         return routes.map { route in
-            let prefix = backbone.info.maxPrefixLength[attention] > 0 ? chains[route].prefixLength[attention] : 0
+            let left = positions(besidePrefixOf: route) ?? 0
             let vectors = promptLength(ofRoute: route)[Int(Stack.decoder.rawValue)]
             return Room(
-                positions: backbone.info.maxTargetPositions - prefix - vectors, prefix: prefix, vectors: vectors,
+                positions: left - vectors, prefix: backbone.info.maxTargetPositions - left, vectors: vectors,
                 prompt: longest[route] ?? 0)
         }
     }

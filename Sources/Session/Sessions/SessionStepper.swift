@@ -139,13 +139,28 @@ final class SessionStepper: DecoderStepper {
 
     /// Gives the mask and the positions of the newest `length` tokens, where a row has padding or has seen fewer tokens
     /// than another.
+    ///
+    /// A row that has ended may stand for some steps beside others with more room than it had: its positions stay at the
+    /// last that there is.
     private func place(_ input: inout DecoderInput, length: Int) throws {
-        let end = rows.map(\.end).max() ?? 0
-        guard rows.contains(where: { $0.padding > 0 || $0.vectors < $0.before || $0.end < end }) else { return }
+        let (end, rooms) = (rows.map(\.end).max() ?? 0, roomOfRows())
+        let isBeyond = zip(rows, rooms).contains { $0.vectors + $0.seen > $1 }
+        guard isBeyond || rows.contains(where: { $0.padding > 0 || $0.vectors < $0.before || $0.end < end }) else {
+            return
+        }
         let mask = rows.flatMap { row in (0..<end).map { Int32(row.isToken(at: $0) ? 1 : 0) } }
-        let positions = rows.flatMap { row in (0..<length).map { Int32(max(row.vectors + row.seen - length + $0, 0)) } }
+        let positions = zip(rows, rooms).flatMap { row, room in
+            (0..<length).map { Int32(max(min(row.vectors + row.seen - length + $0, room - 1), 0)) }
+        }
         input.mask = context.retain(try context.constant(mask, [rows.count, end]))
         input.positions = context.retain(try context.constant(positions, [rows.count, length]))
+    }
+
+    /// The positions that the prefix of each row's route leaves.
+    private func roomOfRows() -> [Int] {
+        order.slices.flatMap { slice in
+            [Int](repeating: session.positions(besidePrefixOf: slice.route) ?? .max, count: slice.rows.count)
+        }
     }
 
     /// The scores after the last of `length` tokens, [rows, 1, vocab_size]. The product with the whole vocabulary is

@@ -188,18 +188,16 @@ def _attention(
 
 
 def attention_with_prefix(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
+    operands: Sequence[Any],
     prefixes: Sequence[Tensor | None],
     biases: Sequence[Tensor | None],
     routes: Sequence[int] | None,
-    bias: Tensor | None,
-    mask: Tensor | None,
 ) -> None:
-    """Throws the sentence for operands that the operation is not for."""
+    """Throws the sentence for operands that the operation is not for: query, key, value, bias and mask, of which the
+    last two may be None."""
     name = "attention_with_prefix"
-    _attention(name, query, key, value, bias, mask)
+    _attention(name, *operands)
+    query, key, value = operands[:3]
     if not prefixes:
         raise InvalidArgumentError(f"{name}: a prefix needs one route or more, found 0")
     rows = query.shape[0]

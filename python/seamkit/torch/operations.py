@@ -140,13 +140,14 @@ def _over_both(
 ) -> Tensor:
     """One softmax over the keys of a prefix [2, kv_heads, prefix, head_dim], which all rows share, and their own."""
     groups, length = prefix.shape[1:3]
-    grouped = query.unflatten(1, (groups, query.shape[1] // groups))
+    shape = [len(query), groups, query.shape[1] // groups, query.shape[2]]
+    grouped = query.reshape(*shape, query.shape[3])
     before = torch.einsum("bgsqd,gpd->bgsqp", grouped, prefix[0]).flatten(1, 2).to(query.dtype) * scale
     if prefix_bias is not None:
         before = before + prefix_bias
     scores, _ = _scores(query, key, bias, mask, scale, causal)
     weights = torch.softmax(torch.cat([before, scores], -1), -1)
-    shared = weights[..., :length].unflatten(1, grouped.shape[1:3])
+    shared = weights[..., :length].reshape(*shape, length)
     first = torch.einsum("bgsqp,gpd->bgsqd", shared, prefix[1]).flatten(1, 2)
     return (first + torch.matmul(weights[..., length:], _repeated(value, query))).to(query.dtype)
 

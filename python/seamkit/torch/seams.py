@@ -27,6 +27,11 @@ def is_prefix(seam: str) -> bool:
     return seam in _PREFIX_SEAMS
 
 
+def prefix_count(seam: str, site: Site) -> int:
+    """The inputs and outputs of a seam of prefixes; 0 for others."""
+    return sum(site.prefix_layers) if is_prefix(seam) else 0
+
+
 def input_names(seam: str, site: Site) -> tuple[str, ...]:
     """As errors call what flows into a seam, in order."""
     if is_prefix(seam):
@@ -75,7 +80,8 @@ def check_visit(adapter: Adapter, visit: Visit, inputs: Sequence[Tensor | None])
             and x is not None
             and len(x) == 3
             and x[2] == wide
-            and (shapes[1] == [out, wide] and shapes[2] in (None, [out]))
+            and shapes[1] == (None if visit.quantised else [out, wide])
+            and shapes[2] in (None, [out])
         )
         place = 0
         if not visit.is_before:
@@ -129,7 +135,7 @@ def check_inputs(id: str, seam: str, inputs: Sequence[Tensor | None], site: Site
         c.SEAM_DECODER_OUTPUT: f"scores [batch, {classes}] and hidden [batch, {site.d_model}]",
     }.get(
         seam,
-        f"{sum(site.prefix_layers)} prefixes, for each layer of each attention [2, kv_heads, prefix, head_dim] or None",
+        f"{prefix_count(seam, site)} prefixes, for each layer of each attention [2, kv_heads, prefix, head_dim] or None",
     )
     shapes = [None if each is None else list(each.shape) for each in inputs]
     if seam == c.SEAM_ENCODER_OUTPUT:
@@ -147,11 +153,11 @@ def check_inputs(id: str, seam: str, inputs: Sequence[Tensor | None], site: Site
             and (shapes[0][1] == classes and shapes[1] == [shapes[0][0], site.d_model])
         )
     else:
-        fits = len(shapes) == sum(site.prefix_layers) and all(each is None or len(each) == 4 for each in shapes)
+        fits = len(shapes) == prefix_count(seam, site) and all(each is None or len(each) == 4 for each in shapes)
     if not fits:
         found = ", ".join("None" if each is None else shown(each) for each in shapes) or "nothing"
         raise ShapeError(f'adapter "{id}" on {seam} takes {wanted}, found {found}')
-    return sum(site.prefix_layers) if is_prefix(seam) else 1
+    return prefix_count(seam, site) or 1
 
 
 def by_attention(site: Site, values: Sequence[Tensor | None]) -> tuple[tuple[Tensor | None, ...], ...]:
@@ -164,12 +170,10 @@ def check_outputs(adapter: Adapter, inputs: Sequence[Tensor | None], outputs: Se
     """Raises PluginError for outputs that are not those of the seam."""
     origin = adapter.factory.plugin.id
     if is_prefix(adapter.seam):
-        site = adapter.site
-        for index, (before, after) in enumerate(
-            zip(by_attention(site, inputs), by_attention(site, outputs), strict=True)
-        ):
-            for layer in range(len(after)):
-                _check_prefix(adapter, index, layer, before[layer], after)
+        given, made = by_attention(adapter.site, inputs), by_attention(adapter.site, outputs)
+        for index, layers in enumerate(made):
+            for layer in range(len(layers)):
+                _check_prefix(adapter, index, layer, given[index][layer], layers)
         return
     before, after = inputs[0], outputs[0]
     if after is None:

@@ -211,7 +211,7 @@ def _attention_with_prefix(
 ) -> int:
     name = "attention_with_prefix"
     operands = [operand(pass_, each) for each in (query, key, value)]
-    own, visible = (None if each is None else operand(pass_, each) for each in (bias, mask))
+    optional = [None if each is None else operand(pass_, each) for each in (bias, mask)]
     if not prefix:
         raise PluginError(f"{name}: the prefix is NULL")
     given, size = prefix.contents, ctypes.sizeof(c.seam_prefix)
@@ -234,15 +234,14 @@ def _attention_with_prefix(
 
     found = [at(prefixes, place) for place in places]
     checks.attention_with_prefix(
-        *[pass_.tensor(each) for each in operands],
+        [pass_.resolved(each) for each in (*operands, *optional)],
         found,
         [at(added, place) for place in bias_places],
         routes,
-        *[pass_.resolved(each) for each in (own, visible)],
     )
     # A prefix without tokens is none.
     places = [-1 if each is None or not each.shape[2] else place for each, place in zip(found, places, strict=True)]
-    arguments = [*operands, prefixes, places, added, bias_places, routes, own, visible, scale, causal != 0]
+    arguments = [*operands, prefixes, places, added, bias_places, routes, *optional, scale, causal != 0]
     return pass_.compute(attention_with_prefix, arguments)
 
 

@@ -227,6 +227,16 @@ static checker check_products(checker check) {
   EXPECT("linear_low_rank", ops->linear_low_rank(ctx, ops->affine(ctx, x, 1, 0), x, x, column, 2), 11, 32);
   seam_tensor *one = ops->reshape(ctx, x, heads, 4);
   EXPECT("attention", ops->attention(ctx, one, one, one, NULL, NULL, 1, 1), 1, 2);
+  /* A prefix with the same key, and so the same weight, and a value of its own. */
+  const int64_t both[] = {2, 1, 1, 2};
+  seam_tensor *given = ops->constant_f32(ctx, (const float[]){1, 2, 11, 12}, both, 4);
+  const seam_prefix prefix = {.struct_size = sizeof prefix,
+                              .route_count = 2,
+                              .keys_values = (seam_tensor *const[]){NULL, given},
+                              .routes = (const int32_t[]){1},
+                              .row_count = 1};
+  EXPECT("attention_with_prefix",
+         ops->attention_with_prefix(ctx, one, one, one, &prefix, NULL, NULL, NULL, 1, 1), 6, 7);
   seam_tensor *cosine = ops->full(ctx, 0, SEAM_F32, half, 3), *sine = ops->full(ctx, 1, SEAM_F32, half, 3);
   EXPECT("rotary", ops->rotary(ctx, one, cosine, sine), -2, 1);
   EXPECT("softmax", ops->softmax(ctx, x, -1), 1 / (1 + exp(1)), 1 / (1 + exp(-1)));
