@@ -86,7 +86,7 @@ import Testing
                 decoderInputIDs: isContinuation ? nil : target, routes: [route], info: info)
             let context = session.makeContext(recordsGradients: false)
             let logits = try context.contiguous(try session.forward(context, batch).logits).floats
-            return logits.suffix(info.vocabSize)
+            return Array(logits.suffix(info.vocabSize))
         }
 
         /// Rows join alone and together, in the middle of others and before them, with shorter and longer texts than
@@ -144,7 +144,7 @@ import Testing
     @Test(arguments: [TinyModel.Family.t5, .bart, .gpt2, .llama].map { TinyModel($0) })
     func prefixesStandBeforeEachRow(_ family: TinyModel) throws {
         let model = try OpenModel(family)
-        let adapter = try model.attach("prefix-tuning", ["length": 3])
+        let adapter = try model.attach("prefix-tuning", ["prefix_length": 3])
         for entry in adapter.parameters.entries { randomise(entry.tensor, deviation: 0.5) }
         let script = try Script(model.session)
         try script.run()
@@ -156,7 +156,7 @@ import Testing
     func rowsTakeTheirRoutes(_ family: TinyModel) throws {
         let model = try OpenModel(family)
         for (route, tokens) in [("long", 3), ("short", 1)] {
-            for (id, options) in [("lora", .null), ("prefix-tuning", ["length": .int(Int64(tokens))])]
+            for (id, options) in [("lora", .null), ("prefix-tuning", ["prefix_length": .int(Int64(tokens))])]
                 as [(String, JSON)]
             {
                 let adapter = try Adapter(backbone: model.backbone, id: id, options: options)
@@ -184,6 +184,21 @@ import Testing
             try script.step()
         }
         #expect(script.batch.rows.isEmpty)
+    }
+
+    /// Rows with one vector before them, four and none, that join in any order.
+    @Test(arguments: [TinyModel.Family.t5, .bart, .gpt2, .llama].map { TinyModel($0) })
+    func vectorsStandBeforeEachRow(_ family: TinyModel) throws {
+        let model = try OpenModel(family)
+        for (route, length) in [("one", 1), ("four", 4)] {
+            let options: JSON = ["prompt_length": .int(Int64(length)), "stack": "both"]
+            let adapter = try Adapter(backbone: model.backbone, id: "prompt-tuning", options: options)
+            for entry in adapter.parameters.entries { randomise(entry.tensor, deviation: 0.5, seed: UInt64(length)) }
+            try model.session.attach(adapter, route: route)
+        }
+        let script = try Script(model.session, routes: ["one", nil, "four"])
+        try script.run()
+        #expect(script.worst < 1e-5)
     }
 
     @Test func aBackboneInCDoesTheSame() throws {
@@ -255,7 +270,7 @@ import Testing
         expectError(.invalidArgument, "row 0 is not in the batch") { try batch.length(of: rows[0]) }
         try batch.step([:])
         // A prefix takes positions from the rows of its route.
-        let adapter = try Adapter(backbone: model.backbone, id: "prefix-tuning", options: ["length": 30])
+        let adapter = try Adapter(backbone: model.backbone, id: "prefix-tuning", options: ["prefix_length": 30])
         try model.session.attach(adapter, route: "long")
         expectError(.invalidArgument, "text 0 has 3 tokens, and a row on its route has room for 2") {
             try batch.add([[3, 4, 5]], routes: ["long"])
@@ -323,6 +338,7 @@ import Testing
         let generation = try ContinuousGeneration(session: model.session, capacity: 8)
         var options = try model.session.defaultGenerationOptions()
         options.maxNewTokens = 6
+        options.eosTokens = []
         expectError(.invalidArgument, "a prompt of 4 tokens and 6 new ones do not fit into the 8 tokens") {
             try generation.add([[3, 4, 5, 6]], options: options)
         }

@@ -99,7 +99,7 @@ import Testing
         #expect(try session.score(batch, encoded: try cache.encoded(batch, examples: [4, 2])) == found)
         #expect(try session.score(batch, encoded: try cache.encoded(batch, examples: [4, 2])) == found)
         #expect(cache.encodedCount == 2 && cache.byteCount == (3 + 2) * 8 * 4)
-        var options = GenerationOptions()
+        var options = try session.defaultGenerationOptions()
         options.maxNewTokens = 4
         options.beams = 2
         let texts = try session.generate(batch, options: options)
