@@ -95,9 +95,8 @@ public struct SweepFolder: Sendable {
     func losses(of run: SweepRun) throws -> [Double] {
         let path = FileSystem.join(folder(of: run), "log.jsonl")
         guard FileSystem.exists(path) else { return [] }
-        return try FileSystem.readText(path).split(separator: "\n").compactMap { line in
-            let entry = try JSON.parse(String(line), name: path)
-            return entry["event"] == "step" ? try entry.requireDouble("loss", in: path) : nil
+        return try RunFolder.logEntries(in: folder(of: run)).compactMap { entry in
+            entry["event"] == "step" ? try entry.requireDouble("loss", in: path) : nil
         }
     }
 }

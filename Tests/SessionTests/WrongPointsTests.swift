@@ -38,7 +38,7 @@ import Testing
                 "skip",
                 "backbone \"wrong-visits\" did not visit the point \"decoder.1.q\", where adapter \"low-rank\" is attached"
             ),
-            ("point", "visits with point 99, and there are 10"),
+            ("point", "visits with point 99, and there are 11"),
             ("phase", "visits with the phase 3 of \"decoder.1.q\""),
             ("value", "visits with NULL for a tensor of \"decoder.1.q\""),
             ("weight", "visits with NULL for a tensor of \"decoder.1.q\""),

@@ -74,10 +74,10 @@ static inline int inside_main(int argc, char **argv, const inside_method *method
   const seam_batch batch = tiny_texts();
   DLManagedTensorVersioned *plain = logits_of(session, &batch);
 
-  FAILS(seam_session_add(session, method->id, OPTIONS(.options_json = method->refused), &absent, &error),
+  FAILS(seam_session_add(session, NULL, method->id, OPTIONS(.options_json = method->refused), &absent, &error),
         SEAM_INVALID_ARGUMENT, method->sentence);
   CHECK(absent == NULL);
-  OK(seam_session_add(session, method->id, OPTIONS(.options_json = method->options), &adapter, &error));
+  OK(seam_session_add(session, NULL, method->id, OPTIONS(.options_json = method->options), &adapter, &error));
   char *description = NULL;
   OK(seam_adapter_describe(adapter, &description, &error));
   CHECK(strstr(description, method->parameter) != NULL);
@@ -92,11 +92,11 @@ static inline int inside_main(int argc, char **argv, const inside_method *method
   CHECK(!same_bits(plain, adapted));
   inside_merging(session, adapter, method, &batch, adapted);
 
-  OK(seam_session_save(session, path_in(path, argv[2], method->id), NULL, NULL, &error));
-  OK(seam_session_load(fresh, path, &error));
+  OK(seam_session_save(session, NULL, path_in(path, argv[2], method->id), NULL, NULL, &error));
+  OK(seam_session_load(fresh, NULL, path, &error));
   DLManagedTensorVersioned *loaded = logits_of(fresh, &batch);
   CHECK(same_bits(adapted, loaded));
-  OK(seam_session_detach(session, adapter, &error));
+  OK(seam_session_detach(session, NULL, adapter, &error));
   DLManagedTensorVersioned *without = logits_of(session, &batch);
   CHECK(same_bits(plain, without));
 
