@@ -10,7 +10,18 @@ import torch
 from seam_abi import library_path
 from seam_objects import Runtime
 
-PLUGINS = ("DecT", "PrefixTuning", "ResidualPrefix", "Gate", "LinearHead", "LoRA", "Remote", "RepCali", "Transformer")
+PLUGINS = (
+    "DecT",
+    "PrefixTuning",
+    "PromptTuning",
+    "ResidualPrefix",
+    "Gate",
+    "LinearHead",
+    "LoRA",
+    "Remote",
+    "RepCali",
+    "Transformer",
+)
 
 # The models are tiny: more threads would only wait for each other, and for those of the engine.
 torch.set_num_threads(1)
