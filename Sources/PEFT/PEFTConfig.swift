@@ -103,7 +103,8 @@ struct PEFTConfig {
                 throw SeamError(
                     .unsupported,
                     "\(name): \(key) is no key of PEFT's \(method.name) that is known, and could change what the"
-                        + " \(method.product) does: expected none, found \(try value.serialized()); take it out if it does not")
+                        + " \(method.product) does: expected none, found \(try value.serialized()); take it out if it does not"
+                )
             }
         }
     }

@@ -134,6 +134,7 @@ public enum PEFTFolder {
         }
         runtime.log?(
             .warning,
-            "\(file.path): the head trained with the \(config.method.product) (\(first) ...) is left out, train one in its place")
+            "\(file.path): the head trained with the \(config.method.product) (\(first) ...) is left out, train one in its place"
+        )
     }
 }

@@ -83,7 +83,8 @@ import Testing
         randomise(adapter, deviation: 0.5)
         let expected = try logits(model, try texts(model.info))
         let folded = try adapter.folded(for: model.backbone)
-        #expect(folded.parameters.entries.map(\.name) == ["encoder", "decoder"].map { "\($0).embedding.prompt_embeddings" })
+        #expect(
+            folded.parameters.entries.map(\.name) == ["encoder", "decoder"].map { "\($0).embedding.prompt_embeddings" })
         let path = model.scratch["adapter"]
         try AdapterFolder.save(folded, backbone: model.backbone, isBackboneTrained: false, notes: "", to: path)
         try model.session.detach(adapter)
@@ -98,7 +99,9 @@ import Testing
             backbone: model.backbone, id: "prompt-tuning",
             options: ["prompt_length": 2, "reparameterization": "mlp", "mlp_hidden_size": 5], seed: 3)
         randomise(adapter, deviation: 0.5)
-        func values(_ name: String) -> [Double] { adapter.parameters["encoder.embedding.\(name)"]!.floats.map(Double.init) }
+        func values(_ name: String) -> [Double] {
+            adapter.parameters["encoder.embedding.\(name)"]!.floats.map(Double.init)
+        }
         let folded = try adapter.folded(for: model.backbone).parameters.entries[0].tensor
         let width = folded.shape[1]
         var expected: [Float] = []

@@ -20,7 +20,10 @@ import Testing
 
     @Test(
         arguments: [
-            ("wide", "must return the vectors at the point \"decoder.embedding\" as f32 [1 or 1, prompt, 16], found f32 [1, 2, 17]"),
+            (
+                "wide",
+                "must return the vectors at the point \"decoder.embedding\" as f32 [1 or 1, prompt, 16], found f32 [1, 2, 17]"
+            ),
             ("rows", "found f32 [2, 2, 16]"), ("empty", "found f32 [1, 0, 16]"),
             ("the-mask", "found i32 [1, 1]"),
             ("other-x", "must return x at the point \"decoder.embedding\" as f32 [1, 1, 16], found f32 [1, 1, 1]"),
@@ -41,7 +44,8 @@ import Testing
         #expect(error.code == .plugin && error.origin == "org.seamkit.test.wrong-prompts")
         #expect(
             error.message.contains(
-                "must put as many vectors before every text at the point \"decoder.embedding\", 1 as when it was attached, found 3"),
+                "must put as many vectors before every text at the point \"decoder.embedding\", 1 as when it was attached, found 3"
+            ),
             "\(error.message)")
     }
 

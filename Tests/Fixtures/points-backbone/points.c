@@ -37,9 +37,9 @@ enum { EMBEDDING = 0, O_BIAS = 4, LAYER_WEIGHTS = 5 };
       POINT(n, SEAM_PROJECTION, "o", NAME(n, "o.weight"), NAME(n, "o.bias")),                             \
       POINT(n, SEAM_LAYER_OUTPUT, "", NULL, NULL)
 static const seam_point points[EMBEDDED + 1] = {LAYER(0), LAYER(1), POINT(0, SEAM_PROMPT_EMBEDDING, "", NULL, NULL)};
-static const seam_point *const point_list[EMBEDDED + 1] = {&points[0], &points[1], &points[2], &points[3],
-                                                                    &points[4], &points[5], &points[6], &points[7],
-                                                                    &points[8], &points[9], &points[EMBEDDED]};
+static const seam_point *const point_list[EMBEDDED + 1] = {&points[0], &points[1], &points[2],       &points[3],
+                                                           &points[4], &points[5], &points[6],       &points[7],
+                                                           &points[8], &points[9], &points[EMBEDDED]};
 
 /* What goes on behind a point: what the visitor gives, where somebody wants it. */
 static seam_tensor *visited(const seam_visitor *visitor, const seam_pass *pass, seam_visit io) {

@@ -21,14 +21,16 @@ static void parameter(void *self, size_t index, seam_parameter *out) { (void)sel
 static void forward(void *self, const seam_pass *pass, seam_forward *io) {
   const seam_ops *ops = pass->ops;
   seam_tensor *x = io->inputs[SEAM_PROMPT_EMBEDDING_X], *mask = io->inputs[SEAM_PROMPT_EMBEDDING_MASK];
-  const int64_t batch = ops->size(pass->ctx, x, 0), count = ops->size(pass->ctx, x, 1), width = ops->size(pass->ctx, x, 2);
+  const int64_t batch = ops->size(pass->ctx, x, 0), count = ops->size(pass->ctx, x, 1),
+                width = ops->size(pass->ctx, x, 2);
   int64_t shape[] = {1, 2, width};
   if (strcmp(self, "grows") == 0) shape[1] = count;
   if (strcmp(self, "wide") == 0) shape[2] = width + 1;
   if (strcmp(self, "rows") == 0) shape[0] = batch + 1;
   if (strcmp(self, "empty") == 0) shape[1] = 0;
   if (strcmp(self, "own") == 0) shape[0] = batch;
-  if (strcmp(self, "changes") != 0) io->outputs[SEAM_PROMPT_EMBEDDING_PROMPT] = ops->full(pass->ctx, 0.5, SEAM_F32, shape, 3);
+  if (strcmp(self, "changes") != 0)
+    io->outputs[SEAM_PROMPT_EMBEDDING_PROMPT] = ops->full(pass->ctx, 0.5, SEAM_F32, shape, 3);
   if (strcmp(self, "changes") == 0) io->outputs[SEAM_PROMPT_EMBEDDING_CHANGED] = ops->affine(pass->ctx, x, 2, 0);
   if (strcmp(self, "other-x") == 0) io->outputs[SEAM_PROMPT_EMBEDDING_CHANGED] = ops->sum(pass->ctx, x, 2, 1);
   if (strcmp(self, "the-mask") == 0) io->outputs[SEAM_PROMPT_EMBEDDING_PROMPT] = mask;
