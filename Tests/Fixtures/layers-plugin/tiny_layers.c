@@ -68,6 +68,14 @@ static void encode(void *self, const seam_pass *pass, seam_encode *io) {
   io->hidden = x;
 }
 
+/* The first token's vector. */
+static void pool(void *self, const seam_pass *pass, seam_pool *io) {
+  (void)self;
+  const seam_ops *ops = pass->ops;
+  const int64_t sizes[] = {ops->size(pass->ctx, io->hidden, 0), WIDTH};
+  io->pooled = ops->reshape(pass->ctx, ops->slice(pass->ctx, io->hidden, 1, 0, 1), sizes, 2);
+}
+
 static const seam_backbone_factory backbone = {
     .struct_size = sizeof(seam_backbone_factory),
     .id = "tiny-layers",
@@ -78,6 +86,7 @@ static const seam_backbone_factory backbone = {
     .parameter_count = one,
     .parameter = embedding,
     .encode = encode,
+    .pool = pool,
 };
 
 /* ---- The adapter */
