@@ -92,7 +92,7 @@ static void sessions(seam_backbone *backbone) {
   seam_batch batch = tiny_batch();
   TOO_SHORT(brief_batch, batch, SEAM_BATCH_SIZE_1_0);
   FAILS(seam_session_forward(session, brief_batch, &logits, NULL, &error), SEAM_INVALID_ARGUMENT,
-        "struct_size of argument batch must be at least 80, found 76");
+        "struct_size of argument batch must be at least 96, found 92");
   free(brief_batch);
   LATER_OF(seam_batch) wide = {.known = batch};
   FILL_LATER(wide);

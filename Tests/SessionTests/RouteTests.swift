@@ -45,7 +45,7 @@ import Testing
         /// A route for each row: every one twice or more, apart from each other, and the default one between them.
         func routes(_ count: Int) -> [String?] {
             let names: [String?] = session.routes + [nil]
-            return (0..<count).map { names[($0 * 5 + $0 / names.count) % names.count] }
+            return (0..<count).map { names[($0 * (names.count - 1) + $0 / names.count) % names.count] }
         }
 
         func alone(_ route: String?) throws -> Session {

@@ -15,8 +15,9 @@ from seamkit import _declarations as c
 from single_stack import gpt2
 from tiny_models import save, tokens
 
-# Of the largest logit: a batch adds the same numbers in another order.
-TOLERANCE = 1e-5
+# Of the largest logit: a batch adds the same numbers in another order. In 30 layers that grows: without any adapter the rows
+# of a batch of SmolLM2-135M are 1.5e-5 from each row alone, with one adapter for all of them 4e-5.
+TOLERANCE, DEEP_TOLERANCE = 1e-5, 1e-4
 NAMES = ["b", None, "a", "prefix", "b", None, "a", "prefix"]
 
 
@@ -53,7 +54,13 @@ def routed(backbone: seamkit.Backbone, deviation: float) -> tuple[seamkit.Sessio
     return session, {None: None, **adapters}
 
 
-def check(backbone: seamkit.Backbone, deviation: float, sources: list[list[int]], targets: list[list[int]]) -> None:
+def check(
+    backbone: seamkit.Backbone,
+    deviation: float,
+    sources: list[list[int]],
+    targets: list[list[int]],
+    tolerance: float = TOLERANCE,
+) -> None:
     session, adapters = routed(backbone, deviation)
     names = [NAMES[row % len(NAMES)] for row in range(len(sources))]
     writes_on = backbone.info.architecture == c.SEAM_DECODER_ONLY
@@ -72,7 +79,7 @@ def check(backbone: seamkit.Backbone, deviation: float, sources: list[list[int]]
         alone = backbone.session(*([adapters[name]] if name else []))
         expected = np.asarray(alone.forward(batch([row])))[0]
         difference = np.abs(mixed[row, : len(expected)] - expected).max()
-        assert difference <= TOLERANCE * np.abs(expected).max(), f"row {row}, {name}"
+        assert difference <= tolerance * np.abs(expected).max(), f"row {row}, {name}"
         if name:
             plain = np.asarray(backbone.session().forward(batch([row])))[0]
             assert np.abs(plain - expected).max() > 1e-3 * np.abs(plain).max(), f"{name} does something"
@@ -99,7 +106,7 @@ def test_a_published_model(runtime: seamkit.Runtime, name: str) -> None:
     backbone = published(runtime, name)
     numbers = np.random.default_rng(3)
     texts = [numbers.integers(10, backbone.info.vocab_size, 4 + 3 * (row % 3)).tolist() for row in range(8)]
-    check(backbone, 0.05, texts, texts[::-1])
+    check(backbone, 0.05, texts, texts[::-1], DEEP_TOLERANCE)
 
 
 def test_routes_come_and_go(marian: seamkit.Backbone, tmp_path: Path) -> None:
