@@ -1,5 +1,6 @@
 import Files
 import Support
+import Trainer
 
 /// A sweep's folder: sweep.json (what is trained), runs/ with a folder for each run, and the report.
 public struct SweepFolder: Sendable {

@@ -43,8 +43,8 @@ public struct ClassificationTask: Sendable {
     /// As it is saved with an adapter.
     public var json: JSON {
         [
-            "schema": .int(Int64(Self.schema)), "template": .string(template.source), "multi_token": .string(multiToken.rawValue),
-            "scores": .string(scoreKind.rawValue),
+            "schema": .int(Int64(Self.schema)), "template": .string(template.source),
+            "multi_token": .string(multiToken.rawValue), "scores": .string(scoreKind.rawValue),
             "labels": .object(
                 zip(verbalizer.labels, verbalizer.words).map { label, words in
                     (key: label, value: .array(words.map { .string($0) }))
