@@ -30,11 +30,11 @@ import peft
 import torch
 import transformers
 from peft import PrefixTuningConfig, get_peft_model
+from prefix import LEARNING_RATE, TOKENS, llama
 
 # Chooses the BLAS kernels and finds the library, which has to come before what uses it.
 from t5_small import processor
 
-from prefix import LEARNING_RATE, TOKENS, llama
 from seam_abi import library
 from seam_objects import Batch, Runtime
 
@@ -124,7 +124,16 @@ def main() -> None:
         for length in map(int, arguments.lengths.split(",")):
             found = {}
             for side in SIDES:
-                command = [sys.executable, __file__, "--steps", str(arguments.steps), "--one", side, folder, str(length)]
+                command = [
+                    sys.executable,
+                    __file__,
+                    "--steps",
+                    str(arguments.steps),
+                    "--one",
+                    side,
+                    folder,
+                    str(length),
+                ]
                 found[side] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
             ours, theirs = (found[side] for side in SIDES)
             cells = "".join(f"{found[side]['seconds']:12.2f}{found[side]['peak_gib']:8.2f}" for side in SIDES)

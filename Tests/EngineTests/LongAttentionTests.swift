@@ -54,7 +54,8 @@ import Testing
             var bias = leaves.bias
             let hasPrefix = Self.routes[row] == 1
             if hasPrefix {
-                keys = try context.concat([try context.slice(leaves.prefix, axis: 0, start: 0, length: 1), keys], axis: 2)
+                keys = try context.concat(
+                    [try context.slice(leaves.prefix, axis: 0, start: 0, length: 1), keys], axis: 2)
                 values = try context.concat(
                     [try context.slice(leaves.prefix, axis: 0, start: 1, length: 1), values], axis: 2)
                 let before = try context.expand(leaves.prefixBias, to: [1, Self.heads, length, prefix])

@@ -220,7 +220,8 @@ extension Context {
                 upstream, shared: prefix.values, transposed: true, into: columns(weighted, 0..<prefix.tokens))
         }
         try multiply(
-            upstream, part(attention.value, block.rows, 0..<block.keys), false, true, into: columns(weighted, block.own))
+            upstream, part(attention.value, block.rows, 0..<block.keys), false, true, into: columns(weighted, block.own)
+        )
         let scores = try full(0, .f32, probabilities.shape)
         sk_softmax_gradient(
             scores.f32, weighted.f32, probabilities.f32, Int64(probabilities.shape.dropLast().reduce(1, *)),

@@ -235,8 +235,8 @@ static checker check_products(checker check) {
                               .keys_values = (seam_tensor *const[]){NULL, given},
                               .routes = (const int32_t[]){1},
                               .row_count = 1};
-  EXPECT("attention_with_prefix",
-         ops->attention_with_prefix(ctx, one, one, one, &prefix, NULL, NULL, NULL, 1, 1), 6, 7);
+  EXPECT("attention_with_prefix", ops->attention_with_prefix(ctx, one, one, one, &prefix, NULL, NULL, NULL, 1, 1), 6,
+         7);
   seam_tensor *cosine = ops->full(ctx, 0, SEAM_F32, half, 3), *sine = ops->full(ctx, 1, SEAM_F32, half, 3);
   EXPECT("rotary", ops->rotary(ctx, one, cosine, sine), -2, 1);
   EXPECT("softmax", ops->softmax(ctx, x, -1), 1 / (1 + exp(1)), 1 / (1 + exp(-1)));
