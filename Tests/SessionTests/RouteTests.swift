@@ -261,7 +261,8 @@ import Testing
             let one = try Batch(sources: [sources[row]], classes: [classes[row]], info: model.info)
             let wanted = try values(try alone.classify(context, one), row: 0, in: context)
             #expect(distance(try values(found, row: row, in: context), wanted) < 1e-5 * largest(wanted))
-            #expect(abs(scores[row].logProbability - (try alone.score(one)[0].logProbability)) < 1e-5)
+            let expected = try alone.score(one)[0].logProbability
+            #expect(abs(scores[row].logProbability - expected) < 1e-5)
         }
         for (route, words) in [("two", "one of 2 classes"), ("none", "has no adapter on decoder.output")] {
             let other = try Batch(

@@ -334,7 +334,7 @@ def test_saving_is_atomic(folders: dict[str, Path], tmp_path: Path, monkeypatch:
         def full(*_: Any, **__: Any) -> None:
             raise OSError(28, "No space left on device")
 
-        patch.setattr("seamkit.torch.folder.save_file", full)
+        patch.setattr("seamkit.torch.writing.save_file", full)
         with pytest.raises(seamkit.FileError, match="No space left"):
             adapter.save(tmp_path / "adapter")
     assert sorted((each.name, each.read_bytes()) for each in (tmp_path / "adapter").iterdir()) == before
