@@ -59,7 +59,8 @@ extension Session {
         -> Predictions
     {
         if !batch.classes.isEmpty {
-            return try classPredictions(context, try RoutedBatch(batch, in: self, training: training), training: training)
+            return try classPredictions(
+                context, try RoutedBatch(batch, in: self, training: training), training: training)
         }
         let (scores, targets, examples): (Tensor, [Int32], [Int])
         if let states = try labelledStates(context, batch, encoded: encoded, training: training) {
@@ -78,7 +79,8 @@ extension Session {
     }
 
     /// What the head reads where the batch has labels; nil for a backbone whose head is not apart.
-    func labelledStates(_ context: Context, _ batch: Batch, encoded: Tensor?, training: Bool) throws -> LabelledStates? {
+    func labelledStates(_ context: Context, _ batch: Batch, encoded: Tensor?, training: Bool) throws -> LabelledStates?
+    {
         guard backbone.hasSeparateHead, !backbone.info.isOpaque else { return nil }
         let own = try RoutedBatch(batch, in: self, training: training)
         let labels = try LabelPlaces(own)
