@@ -1,9 +1,10 @@
 import Engine
 import Files
-import Session
 import Support
 import TestSupport
 import Testing
+
+@testable import Session
 
 /// Prompt tuning on every family: vectors that are those of tokens are those tokens.
 @Suite struct PromptTuningTests {

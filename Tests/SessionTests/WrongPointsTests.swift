@@ -184,7 +184,7 @@ import Testing
                     ("struct_size of a point of the backbone must be at least 96, found 95", { $0.struct_size = 95 }),
                     ("in the unknown stack 2", { $0.stack = 2 }),
                     (
-                        "is of the seam \"encoder.output\": it must be layer.output or projection",
+                        "is of the seam \"encoder.output\": it must be layer.output, projection or prompt.embedding",
                         { $0.seam = self.text("encoder.output") }
                     ),
                     ("the seam of a point must not be empty", { $0.seam = nil }),
