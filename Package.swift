@@ -31,6 +31,11 @@ let plugins: [[Target]] = [
     plugin("Gate", needs: ["CMath"]),
     plugin("LinearHead"),
     plugin("LoRA"),
+    plugin("IA3"),
+    plugin("Bias"),
+    plugin("BottleneckAdapter"),
+    plugin("BatchCalibration"),
+    plugin("ReFT"),
     plugin("Transformer", needs: ["CMath"]),
     plugin("Remote", needs: ["CCurl", "CJansson"]),
 ]

@@ -221,7 +221,7 @@ SK_CLONES static void attention_body(void *context, int64_t begin, int64_t end) 
       score_keys(scores, a->scale, bias_row(a->prefix_bias, a->prefix_bias_strides, batch, head, query), NULL,
                  a->prefix);
     score_keys(own, a->scale, bias_row(a->bias, a->bias_strides, batch, head, query),
-               a->mask ? a->mask + batch * a->keys : NULL, seen);
+               a->mask ? a->mask + batch * a->mask_stride : NULL, seen);
     // With every key hidden the maximum is -inf: against zero all terms vanish, and a NaN still shows.
     int64_t all = a->prefix + seen;
     float highest = sk_row_max(scores, all);

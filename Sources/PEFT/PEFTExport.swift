@@ -25,22 +25,9 @@ public enum PEFTPrefix {
             layers: layers, storedLayers: isPair && layers.isMultiple(of: 2) ? layers + 1 : layers,
             submodules: isPair ? 2 : 1, heads: prefix[0].shape[1], tokens: tokens, headDim: prefix[0].shape[3])
         let config = PEFTConfig(layout, for: info)
-        let rows = layout.rows(from: prefix.flatMap(\.floats))
-        let file = FileSystem.join(path, PEFTConfig.fileName)
-        if FileSystem.exists(file), try JSON.read(file)["peft_type"] == nil {
-            throw SeamError(
-                .alreadyExists, "cannot replace the folder \"\(path)\", it holds an adapter that is not one of PEFT's")
-        }
-        try AtomicFolder.write(path, PEFTConfig.kind, replaces: replaces) { folder in
-            try FileSystem.atomicWriteFile(
-                FileSystem.join(folder, PEFTConfig.fileName),
-                text: try config.json(baseModel: baseModel).serialized(indent: 2) + "\n")
-            let tensor = SafetensorsWriter.Tensor(
-                name: PEFTConfig.tensorName, type: .float32, shape: [tokens, config.layers * 2 * config.tokenDim]
-            ) { body in try rows.withUnsafeBytes { try body($0) } }
-            try SafetensorsWriter.write(
-                [tensor], metadata: ["format": "pt"], to: FileSystem.join(folder, PEFTConfig.weightsName))
-        }
+        try config.write(
+            layout.rows(from: prefix.flatMap(\.floats)), [tokens, config.layers * 2 * config.tokenDim],
+            baseModel: baseModel, replaces: replaces, to: path)
     }
 
     /// The one prefix of the session's adapters that PEFT has a place for: for each layer [2, kv_heads, prefix, head_dim].
@@ -79,5 +66,26 @@ public enum PEFTPrefix {
                     + " \(layer * values.elementCount + Int(position))")
         }
         return prefix
+    }
+}
+
+extension PEFTConfig {
+    /// Writes a folder with this config and the tensor of a prefix or a prompt, replaced as a whole or not at all.
+    func write(_ rows: [Float], _ shape: [Int], baseModel: String?, replaces: Bool, to path: String) throws {
+        let file = FileSystem.join(path, PEFTConfig.fileName)
+        if FileSystem.exists(file), try JSON.read(file)["peft_type"] == nil {
+            throw SeamError(
+                .alreadyExists, "cannot replace the folder \"\(path)\", it holds an adapter that is not one of PEFT's")
+        }
+        try AtomicFolder.write(path, PEFTConfig.kind, replaces: replaces) { folder in
+            try FileSystem.atomicWriteFile(
+                FileSystem.join(folder, PEFTConfig.fileName),
+                text: try json(baseModel: baseModel).serialized(indent: 2) + "\n")
+            let tensor = SafetensorsWriter.Tensor(
+                name: PEFTConfig.tensorName, type: .float32, shape: shape
+            ) { body in try rows.withUnsafeBytes { try body($0) } }
+            try SafetensorsWriter.write(
+                [tensor], metadata: ["format": "pt"], to: FileSystem.join(folder, PEFTConfig.weightsName))
+        }
     }
 }

@@ -2,29 +2,11 @@
  * Arguments: the folder of the plugins, a folder to write to. */
 #include "check.h"
 
-enum { EXAMPLES = 2, LENGTH = 3, CLASSES = 2, VALUES = EXAMPLES * CLASSES };
-
-static seam_batch texts(void) {
-  static const int32_t ids[EXAMPLES * LENGTH] = {1, 2, 3, 4, 5, 0}, mask[EXAMPLES * LENGTH] = {1, 1, 1, 1, 1, 0};
-  seam_batch batch = {.struct_size = sizeof batch, .batch = EXAMPLES, .source_length = LENGTH};
-  batch.input_ids = ids;
-  batch.attention_mask = mask;
-  return batch;
-}
+enum { CLASSES = 2, VALUES = BATCH * CLASSES };
 
 static void scores_of(seam_session *session, float scores[VALUES]) {
-  seam_batch batch = texts();
+  seam_batch batch = tiny_texts();
   OK(seam_session_classify(session, &batch, scores, VALUES, &error));
-}
-
-/* Adds numbers of its own to every parameter. */
-static void disturb(seam_adapter *adapter) {
-  for (size_t p = 0; p < seam_adapter_parameter_count(adapter); p++) {
-    DLManagedTensorVersioned *view = NULL;
-    OK(seam_adapter_parameter(adapter, p, NULL, &view, &error));
-    for (int64_t i = 0; i < count_of(view); i++) data_of(view)[i] += 0.3f * (float)sin(1.7 * (double)i + (double)p + 1);
-    give_back(view);
-  }
 }
 
 static seam_adapter *adapter_at(seam_session *session, size_t index) {
@@ -73,7 +55,7 @@ static void save_together(seam_backbone *backbone, const char *path, float score
   check_ids(session, together, 3);
   for (size_t i = 0; i < 3; i++) {
     seam_adapter *adapter = adapter_at(session, i);
-    disturb(adapter);
+    disturb_all(adapter);
     seam_adapter_release(adapter);
   }
   scores_of(session, scores);
@@ -149,23 +131,11 @@ static void load_together(seam_backbone *backbone, const char *path, const float
 
 /* ---- Inside the layers */
 
-static void check_near(const DLManagedTensorVersioned *a, const DLManagedTensorVersioned *b, float tolerance) {
-  CHECK(count_of(a) == count_of(b));
-  for (int64_t i = 0; i < count_of(a); i++) {
-    const float one = ((const float *)a->dl_tensor.data)[i], two = ((const float *)b->dl_tensor.data)[i];
-    if (fabsf(one - two) > tolerance) {
-      check_failures++;
-      fprintf(stderr, "%s:%d: %g and %g differ at %d\n", __FILE__, __LINE__, one, two, (int)i);
-      return;
-    }
-  }
-}
-
 static void points(seam_backbone *backbone, const char *path) {
   ERROR_SLOT;
   seam_session *session = NULL, *fresh = NULL;
   seam_adapter *adapter = NULL, *steer = NULL, *absent = NULL;
-  seam_batch batch = texts();
+  seam_batch batch = tiny_texts();
   OK(seam_session_create(backbone, &session, &error));
   DLManagedTensorVersioned *plain = logits_of(session, &batch);
   FAILS(
@@ -176,7 +146,7 @@ static void points(seam_backbone *backbone, const char *path) {
                       &error));
   check_description(adapter, (const char *const[]){"\"seam\": \"projection\"", "\"decoder.1.q\"", "\"decoder.1.v\"",
                                                    "\"name\": \"decoder.1.q.a\"", "\"name\": \"decoder.1.v.b\"", NULL});
-  disturb(adapter);
+  disturb_all(adapter);
   DLManagedTensorVersioned *adapted = logits_of(session, &batch);
   CHECK(!same_bits(plain, adapted));
 
@@ -184,7 +154,7 @@ static void points(seam_backbone *backbone, const char *path) {
   OK(seam_session_create(backbone, &fresh, &error));
   OK(seam_session_merge(session, adapter, &error));
   DLManagedTensorVersioned *merged = logits_of(session, &batch), *others = logits_of(fresh, &batch);
-  check_near(adapted, merged, 1e-4f);
+  check_logits_near(adapted, merged, 1e-4f);
   CHECK(same_bits(plain, others));
   FAILS(seam_session_detach(session, NULL, adapter, &error), SEAM_INVALID_ARGUMENT, "merged");
   FAILS(seam_session_merge(session, adapter, &error), SEAM_INVALID_ARGUMENT, "merged");

@@ -152,6 +152,7 @@ private func attentionSoftmax(
                     attention.prefix_bias_strides = (0, Int64(queries * prefix), Int64(prefix))
                     attention.causal = causalOffset == nil ? 0 : 1
                     attention.causal_offset = Int64(causalOffset ?? 0)
+                    attention.mask_stride = Int64(keys)
                     (attention.batch, attention.heads) = (Int64(batch), Int64(heads))
                     (attention.queries, attention.prefix, attention.keys) = (Int64(queries), Int64(prefix), Int64(keys))
                     sk_attention_softmax(&attention)

@@ -186,6 +186,21 @@ import Testing
         #expect(script.batch.rows.isEmpty)
     }
 
+    /// Rows with one vector before them, four and none, that join in any order.
+    @Test(arguments: [TinyModel.Family.t5, .bart, .gpt2, .llama].map { TinyModel($0) })
+    func vectorsStandBeforeEachRow(_ family: TinyModel) throws {
+        let model = try OpenModel(family)
+        for (route, length) in [("one", 1), ("four", 4)] {
+            let options: JSON = ["prompt_length": .int(Int64(length)), "stack": "both"]
+            let adapter = try Adapter(backbone: model.backbone, id: "prompt-tuning", options: options)
+            for entry in adapter.parameters.entries { randomise(entry.tensor, deviation: 0.5, seed: UInt64(length)) }
+            try model.session.attach(adapter, route: route)
+        }
+        let script = try Script(model.session, routes: ["one", nil, "four"])
+        try script.run()
+        #expect(script.worst < 1e-5)
+    }
+
     @Test func aBackboneInCDoesTheSame() throws {
         let scratch = try ScratchFolder()
         let runtime = try Runtime()

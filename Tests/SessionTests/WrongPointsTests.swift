@@ -38,7 +38,7 @@ import Testing
                 "skip",
                 "backbone \"wrong-visits\" did not visit the point \"decoder.1.q\", where adapter \"low-rank\" is attached"
             ),
-            ("point", "visits with point 99, and there are 10"),
+            ("point", "visits with point 99, and there are 11"),
             ("phase", "visits with the phase 3 of \"decoder.1.q\""),
             ("value", "visits with NULL for a tensor of \"decoder.1.q\""),
             ("weight", "visits with NULL for a tensor of \"decoder.1.q\""),
@@ -184,7 +184,7 @@ import Testing
                     ("struct_size of a point of the backbone must be at least 96, found 95", { $0.struct_size = 95 }),
                     ("in the unknown stack 2", { $0.stack = 2 }),
                     (
-                        "is of the seam \"encoder.output\": it must be layer.output or projection",
+                        "is of the seam \"encoder.output\": it must be layer.output, projection or prompt.embedding",
                         { $0.seam = self.text("encoder.output") }
                     ),
                     ("the seam of a point must not be empty", { $0.seam = nil }),

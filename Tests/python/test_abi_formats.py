@@ -105,8 +105,9 @@ def test_kept_answers(saved: Path, tmp_path: Path) -> None:
 
 def test_a_later_revision_is_refused_with_a_sentence(saved: Path) -> None:
     """Every format says its revision, which a version that does not know it names."""
-    for path in [saved / "one/adapter/adapter_config.json", saved / "pair/adapter/adapter_config.json"]:
+    for name, newest in [("one", "1 ... 2"), ("pair", "1")]:
+        path = saved / name / "adapter/adapter_config.json"
         path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
         done = run("evaluate", "--model", saved / "model", "--adapter", path.parent, "--data", saved / "pairs.jsonl")
-        sentence = "schema must be 1, which this version reads, found 99"
+        sentence = f"schema must be {newest}, which this version reads, found 99"
         assert done.returncode != 0 and sentence in done.stderr, done.stderr

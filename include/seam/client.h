@@ -160,6 +160,8 @@ SEAM_API seam_status seam_backbone_save(seam_backbone *backbone, const char *pat
  * *answered (nullable) is how many prompts have their rows, the first ones; *requests (nullable) how many requests
  * were sent, repeated ones included. Strings are UTF-8 and borrowed, arrays row-major and the caller's.
  * answers: words that may continue a prompt, with the space before them where there is one; at least one, none empty.
+ * [thread-safe]: one query of a backbone runs at a time, and others wait, which `progress` is told and can stop; one that is
+ * made in `progress` of another is SEAM_INVALID_ARGUMENT.
  * progress: nullable.
  * scores: [prompt_count, answer_count], natural logarithms; hidden: nullable, [prompt_count, d_model]; the capacities are
  * the floats that there is room for, at least that many. Rows that are not answered are left alone. SEAM_NUMERIC, with the rows before, when the backbone gave NaN or infinity. */
@@ -300,8 +302,9 @@ typedef struct seam_batch {
                                      * counts frames; else NULL */
 } seam_batch;
 
-/* What leaves the encoder.output seam, adapters applied: *hidden [batch, source_length, d_model] f32, owned by the
- * caller. SEAM_UNSUPPORTED for a backbone without an encoder. */
+/* What leaves the encoder.output seam, adapters applied: *hidden [batch, source_length, d_model] f32, longer by what the
+ * adapters of prompt.embedding put before the source, the most of any row; rows with fewer have padding before theirs. Owned
+ * by the caller. SEAM_UNSUPPORTED for a backbone without an encoder. */
 SEAM_API seam_status seam_session_encode(seam_session *session, const seam_batch *batch,
                                          DLManagedTensorVersioned **hidden, seam_error **error);
 /* Teacher-forced: *logits [batch, target_length, vocab_size], *hidden (nullable) [batch, target_length, d_model];

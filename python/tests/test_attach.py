@@ -277,7 +277,7 @@ def test_models_without_a_head_or_a_decoder(folders: dict[str, Path]) -> None:
 
 
 DAMAGES: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
-    "schema": ({"schema": 2}, seamkit.IncompatibleError, "schema must be 1"),
+    "schema": ({"schema": 3}, seamkit.IncompatibleError, "schema must be 1 ... 2"),
     "stranger": ({"colour": 1}, seamkit.FormatError, 'unknown key "colour"'),
     "option": ({"options": {"lamda": 1}}, seamkit.InvalidArgumentError, "adapter_config.json: .*unknown option"),
     "adapter": ({"adapter": "nothing"}, seamkit.NotFoundError, 'offers an adapter "nothing"'),
@@ -334,7 +334,7 @@ def test_saving_is_atomic(folders: dict[str, Path], tmp_path: Path, monkeypatch:
         def full(*_: Any, **__: Any) -> None:
             raise OSError(28, "No space left on device")
 
-        patch.setattr("seamkit.torch.folder.save_file", full)
+        patch.setattr("seamkit.torch.writing.save_file", full)
         with pytest.raises(seamkit.FileError, match="No space left"):
             adapter.save(tmp_path / "adapter")
     assert sorted((each.name, each.read_bytes()) for each in (tmp_path / "adapter").iterdir()) == before

@@ -68,7 +68,9 @@ def test_training(pair: Any) -> None:
         width = max(map(len, rows))
         mask = [[1] * len(row) + [0] * (width - len(row)) for row in rows]
         batch = seamkit.Batch(
-            [row + [0] * (width - len(row)) for row in rows], mask, [row + [-100] * (width - len(row)) for row in labels]
+            [row + [0] * (width - len(row)) for row in rows],
+            mask,
+            [row + [-100] * (width - len(row)) for row in labels],
         )
         expected, padding = "of 7 tokens 2 are generated", 3
     names = ("input_ids", "attention_mask", "labels")
@@ -77,10 +79,10 @@ def test_training(pair: Any) -> None:
     assert message.startswith(expected) and message.endswith(f"padding {padding}")
 
 
+@pytest.mark.parametrize("pair", ["t5", "bart"], indirect=True)
 def test_tokens_without_labels(pair: Any) -> None:
-    backbone, model, is_pair = pair
-    if not is_pair:
-        pytest.skip("a decoder alone is given its padding")
+    """A decoder alone is given its padding."""
+    backbone, model, _ = pair
     filler = model.config.pad_token_id
     given = {"input_ids": [[5, 6]], "decoder_input_ids": [[filler, 8, filler, filler]]}
     tensors = {name: torch.tensor(each) for name, each in given.items()}

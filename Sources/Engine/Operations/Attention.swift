@@ -49,9 +49,12 @@ struct AttentionBias {
         (given, values, strides) = (bias, read, broadcastStrides(read, to: scores))
     }
 
-    /// From a row of the batch on.
-    func start(at row: Int) -> (UnsafeMutablePointer<Float>, (Int64, Int64, Int64)) {
-        (values.f32 + row * strides[0], (Int64(strides[0]), Int64(strides[1]), Int64(strides[2])))
+    /// From a row of the batch and a query on.
+    func start(row: Int, query: Int) -> (UnsafeMutablePointer<Float>, (Int64, Int64, Int64)) {
+        (
+            values.f32 + row * strides[0] + query * strides[2],
+            (Int64(strides[0]), Int64(strides[1]), Int64(strides[2]))
+        )
     }
 }
 

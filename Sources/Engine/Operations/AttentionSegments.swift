@@ -20,8 +20,63 @@ struct AttentionSegment {
     let prefix: SegmentPrefix?
 }
 
+/// What is computed at once of a segment: some of its rows and of their queries.
+private struct AttentionBlock {
+    let rows, queries: Range<Int>
+    let prefix: SegmentPrefix?
+    /// Of the tokens' own, the first ones: those that a query of the block may see.
+    let keys: Int
+
+    /// Columns of the scores of the tokens' own keys.
+    var own: Range<Int> { (prefix?.tokens ?? 0)..<(prefix?.tokens ?? 0) + keys }
+
+    /// Whether the prefix is trained.
+    var wantsGradient: Bool { prefix?.keysValues.gradient != nil || prefix?.bias?.given.gradient != nil }
+
+    /// The most scores that are computed at once: 8 MiB, which stay near the processor from one product to the next.
+    private static let scores = 1 << 21
+    /// The most scores of one attention that are kept for its gradient: 64 MiB. Beyond that they are computed again, so
+    /// that memory grows with the length of a text and not with its square.
+    static let keptScores = 1 << 24
+
+    /// The blocks of a segment, the last queries first: they see every key, so that what is summed over blocks begins
+    /// with all of it.
+    static func blocks(of segment: AttentionSegment, _ own: AttentionOperands, causal: Bool) -> [AttentionBlock] {
+        let row = own.heads * ((segment.prefix?.tokens ?? 0) + own.keys)
+        let queries = min(own.queries, max(16, Self.scores / max(row, 1) / 16 * 16))
+        let rows = queries < own.queries ? 1 : max(1, Self.scores / max(row * own.queries, 1))
+        var blocks: [AttentionBlock] = []
+        for first in stride(from: segment.rows.lowerBound, to: segment.rows.upperBound, by: rows) {
+            var end = own.queries
+            while end > 0 {
+                let start = max(0, end - queries)
+                // A block of queries that see no key has one, which is hidden.
+                let seen = causal ? max(min(1, own.keys), own.keys - own.queries + end) : own.keys
+                blocks.append(
+                    AttentionBlock(
+                        rows: first..<min(first + rows, segment.rows.upperBound), queries: start..<end,
+                        prefix: segment.prefix, keys: seen))
+                end = start
+            }
+        }
+        return blocks
+    }
+
+    /// The whole segment at once.
+    init(_ segment: AttentionSegment, _ own: AttentionOperands) {
+        self.init(rows: segment.rows, queries: 0..<own.queries, prefix: segment.prefix, keys: own.keys)
+    }
+
+    private init(rows: Range<Int>, queries: Range<Int>, prefix: SegmentPrefix?, keys: Int) {
+        (self.rows, self.queries, self.prefix, self.keys) = (rows, queries, prefix, keys)
+    }
+}
+
 extension Context {
     /// Attention, segment by segment: [b, h, q, dv], laid out as [b, q, h, dv] in memory.
+    ///
+    /// The scores of short texts are computed at once and kept for the gradient. Those of long ones are computed block by
+    /// block and dropped, and once more in the backward pass.
     func attend(_ own: AttentionOperands, _ segments: [AttentionSegment], scale: Double, causal: Bool)
         throws(SeamError) -> Tensor
     {
@@ -34,149 +89,177 @@ extension Context {
             shape: shape,
             strides: [packed.strides[0], packed.strides[2], packed.strides[1], packed.strides[3]], offset: 0,
             dtype: .f32, storage: packed.storage, gradient: isRecorded ? GradientSlot(shape: shape) : nil)
-        let values = AttentionValues(own)
-        var probabilities: [Tensor] = []
-        for segment in segments {
-            let scores = try probabilitiesOf(segment, own, values, scale: scale, causal: causal)
-            try weigh(scores, segment, values, into: rows(result, segment.rows))
-            if isRecorded { probabilities.append(scores) }
+        let attention = AttentionValues(own, scale: Float(scale), causal: causal)
+        let count = segments.reduce(0) {
+            $0 + $1.rows.count * own.heads * own.queries * (($1.prefix?.tokens ?? 0) + own.keys)
+        }
+        let areKept = count <= AttentionBlock.keptScores
+        let blocks = segments.flatMap { (segment) -> [AttentionBlock] in
+            areKept
+                ? [AttentionBlock(segment, own)] : AttentionBlock.blocks(of: segment, own, causal: causal)
+        }
+        var probabilities: [Tensor?] = []
+        for block in blocks {
+            let scores = try self.probabilities(of: block, attention)
+            try weigh(scores, block, attention, into: part(result, block.rows, block.queries))
+            if isRecorded { probabilities.append(areKept ? scores : nil) }
         }
         let slots = AttentionSlots(own)
-        let steps = zip(segments, probabilities).map { AttentionStep(segment: $0, probabilities: $1) }
         record(result) { [unowned self] (gradient) throws(SeamError) in
-            try self.differentiate(steps, values, slots, gradient, scale: Float(scale))
+            try self.differentiate(Array(zip(blocks, probabilities)), attention, slots, gradient)
         }
         return result
     }
 
-    /// softmax(scale q k^T + bias) of a segment, [rows, h, q, prefix + k].
-    private func probabilitiesOf(
-        _ segment: AttentionSegment, _ own: AttentionOperands, _ values: AttentionValues, scale: Double, causal: Bool
-    ) throws(SeamError) -> Tensor {
-        let prefix = segment.prefix?.tokens ?? 0
-        let (count, first) = (segment.rows.count, segment.rows.lowerBound)
-        let scores = try makeTensor([count, own.heads, own.queries, prefix + own.keys])
-        let query = rows(values.query, segment.rows)
-        if let given = segment.prefix {
+    /// softmax(scale q k^T + bias) of a block, [rows, h, queries, prefix + keys].
+    private func probabilities(of block: AttentionBlock, _ attention: AttentionValues) throws(SeamError) -> Tensor {
+        let prefix = block.prefix?.tokens ?? 0
+        let (rows, queries) = (block.rows.count, block.queries.count)
+        let scores = try makeTensor([rows, attention.query.shape[1], queries, prefix + block.keys])
+        let query = part(attention.query, block.rows, block.queries)
+        if let given = block.prefix {
             try multiply(query, shared: given.keys, transposed: true, into: columns(scores, 0..<prefix))
         }
         try multiply(
-            query, rows(values.key, segment.rows), false, true, into: columns(scores, prefix..<prefix + own.keys))
+            query, part(attention.key, block.rows, 0..<block.keys), false, true, into: columns(scores, block.own))
         var kernel = sk_attention()
         kernel.scores = scores.f32
-        kernel.scale = Float(scale)
-        if let (start, strides) = own.bias?.start(at: first) {
+        kernel.scale = attention.scale
+        if let (start, strides) = attention.bias?.start(block) {
             (kernel.bias, kernel.bias_strides) = (UnsafePointer(start), strides)
         }
-        if let (start, strides) = segment.prefix?.bias?.start(at: first) {
+        if let (start, strides) = block.prefix?.bias?.start(block) {
             (kernel.prefix_bias, kernel.prefix_bias_strides) = (UnsafePointer(start), strides)
         }
-        if let mask = own.mask { kernel.mask = UnsafePointer(mask.i32 + first * own.keys) }
-        kernel.causal = causal ? 1 : 0
-        kernel.causal_offset = Int64(own.keys - own.queries)
-        (kernel.batch, kernel.heads, kernel.queries) = (Int64(count), Int64(own.heads), Int64(own.queries))
-        (kernel.prefix, kernel.keys) = (Int64(prefix), Int64(own.keys))
-        withExtendedLifetime((own, segment)) { sk_attention_softmax(&kernel) }
+        let keys = attention.key.shape[2]
+        if let mask = attention.mask {
+            kernel.mask = UnsafePointer(mask.i32 + block.rows.lowerBound * keys)
+            kernel.mask_stride = Int64(keys)
+        }
+        kernel.causal = attention.causal ? 1 : 0
+        kernel.causal_offset = Int64(keys - attention.query.shape[2] + block.queries.lowerBound)
+        (kernel.batch, kernel.heads, kernel.queries) = (Int64(rows), Int64(scores.shape[1]), Int64(queries))
+        (kernel.prefix, kernel.keys) = (Int64(prefix), Int64(block.keys))
+        withExtendedLifetime((attention, block)) { sk_attention_softmax(&kernel) }
         return scores
     }
 
     /// The values, weighted: of the prefix, and then of the tokens.
     private func weigh(
-        _ probabilities: Tensor, _ segment: AttentionSegment, _ values: AttentionValues, into result: Tensor
+        _ probabilities: Tensor, _ block: AttentionBlock, _ attention: AttentionValues, into result: Tensor
     ) throws(SeamError) {
-        let prefix = segment.prefix?.tokens ?? 0
-        if let given = segment.prefix {
-            try multiply(columns(probabilities, 0..<prefix), shared: given.values, transposed: false, into: result)
+        if let given = block.prefix {
+            try multiply(
+                columns(probabilities, 0..<given.tokens), shared: given.values, transposed: false, into: result)
         }
         try multiply(
-            columns(probabilities, prefix..<probabilities.shape[3]), rows(values.value, segment.rows), false, false,
-            adding: prefix > 0, into: result)
+            columns(probabilities, block.own), part(attention.value, block.rows, 0..<block.keys), false, false,
+            adding: block.prefix != nil, into: result)
     }
 
     // MARK: Gradients
 
     private func differentiate(
-        _ steps: [AttentionStep], _ values: AttentionValues, _ slots: AttentionSlots, _ gradient: Tensor, scale: Float
+        _ blocks: [(AttentionBlock, Tensor?)], _ attention: AttentionValues, _ slots: AttentionSlots,
+        _ gradient: Tensor
     ) throws(SeamError) {
-        let heads = values.query.shape[1]
-        let query = slots.query == nil ? nil : try makeLike(values.query.shape, heads: heads)
-        let key = slots.key == nil ? nil : try makeLike(values.key.shape, heads: heads)
-        let value = slots.value == nil ? nil : try makeLike(values.value.shape, heads: heads)
-        var bias: Tensor?
-        if slots.bias != nil {
-            bias = try makeTensor([values.query.shape[0], heads, values.query.shape[2], values.key.shape[2]])
+        let (heads, scale) = (attention.query.shape[1], attention.scale)
+        func target(_ slot: GradientSlot?, _ x: Tensor) throws(SeamError) -> Tensor? {
+            slot == nil ? nil : try makeLike([x.shape[0], heads, x.shape[2], x.shape[3]], heads: heads)
         }
-        for step in steps {
-            let (segment, probabilities) = (step.segment, step.probabilities)
-            let (own, upstream) = (step.own, rows(gradient, segment.rows))
+        let query = try target(slots.query, attention.query)
+        let key = try target(slots.key, attention.key)
+        let value = try target(slots.value, attention.value)
+        // Rows whose keys and values have been given a sum, of which later blocks add to a part.
+        var begun = 0
+        for (block, kept) in blocks {
+            var again: Tensor?
+            if kept == nil { again = try self.probabilities(of: block, attention) }
+            guard let probabilities = kept ?? again else { continue }
+            let upstream = part(gradient, block.rows, block.queries)
+            let isFirst = block.rows.upperBound > begun
+            begun = block.rows.upperBound
             if let value {
                 try multiply(
-                    columns(probabilities, own), upstream, true, false, into: rows(value, segment.rows))
+                    columns(probabilities, block.own), upstream, true, false, adding: !isFirst,
+                    into: part(value, block.rows, 0..<block.keys))
             }
-            guard query != nil || key != nil || bias != nil || step.wantsGradient else { continue }
-            let scores = try scoreGradient(step, values, upstream)
-            if let bias { try copy(columns(scores, own), intoPart: rows(bias, segment.rows)) }
+            guard query != nil || key != nil || slots.bias != nil || block.wantsGradient else { continue }
+            let scores = try scoreGradient(block, probabilities, attention, upstream)
+            if let slot = slots.bias { try add(columns(scores, block.own), of: block, to: slot) }
             if let query {
-                let target = rows(query, segment.rows)
-                if let prefix = segment.prefix {
+                let target = part(query, block.rows, block.queries)
+                if let prefix = block.prefix {
                     try multiply(
                         columns(scores, 0..<prefix.tokens), shared: prefix.keys, transposed: false, scale: scale,
                         into: target)
                 }
                 try multiply(
-                    columns(scores, own), rows(values.key, segment.rows), false, false, scale: scale,
-                    adding: segment.prefix != nil, into: target)
+                    columns(scores, block.own), part(attention.key, block.rows, 0..<block.keys), false, false,
+                    scale: scale, adding: block.prefix != nil, into: target)
             }
             if let key {
                 try multiply(
-                    columns(scores, own), rows(values.query, segment.rows), true, false, scale: scale,
-                    into: rows(key, segment.rows))
+                    columns(scores, block.own), part(attention.query, block.rows, block.queries), true, false,
+                    scale: scale, adding: !isFirst, into: part(key, block.rows, 0..<block.keys))
             }
-            try differentiatePrefix(step, values, scores, upstream, scale: scale)
+            try differentiatePrefix(block, probabilities, attention, scores, upstream)
         }
         if let query { try slots.query?.add(shared: query, in: self) }
         if let key, let slot = slots.key { try slot.add(shared: try ungrouped(key, to: slot.shape), in: self) }
         if let value, let slot = slots.value { try slot.add(shared: try ungrouped(value, to: slot.shape), in: self) }
-        if let bias, let slot = slots.bias { try slot.add(shared: try unbroadcast(bias, to: slot.shape), in: self) }
     }
 
-    /// With respect to the scores before the softmax, [rows, h, q, prefix + k].
-    private func scoreGradient(_ step: AttentionStep, _ values: AttentionValues, _ upstream: Tensor) throws(SeamError)
-        -> Tensor
-    {
-        let probabilities = step.probabilities
+    /// With respect to the scores before the softmax, [rows, h, queries, prefix + keys].
+    private func scoreGradient(
+        _ block: AttentionBlock, _ probabilities: Tensor, _ attention: AttentionValues, _ upstream: Tensor
+    ) throws(SeamError) -> Tensor {
         let weighted = try makeTensor(probabilities.shape)
-        if let prefix = step.segment.prefix {
+        if let prefix = block.prefix {
             try multiply(
                 upstream, shared: prefix.values, transposed: true, into: columns(weighted, 0..<prefix.tokens))
         }
         try multiply(
-            upstream, rows(values.value, step.segment.rows), false, true, into: columns(weighted, step.own))
+            upstream, part(attention.value, block.rows, 0..<block.keys), false, true, into: columns(weighted, block.own)
+        )
         let scores = try full(0, .f32, probabilities.shape)
-        let width = probabilities.shape[3]
         sk_softmax_gradient(
             scores.f32, weighted.f32, probabilities.f32, Int64(probabilities.shape.dropLast().reduce(1, *)),
-            Int64(width))
+            Int64(probabilities.shape[3]))
         return scores
+    }
+
+    /// Adds the gradient of a block's scores [rows, h, queries, keys] to that of a bias, which broadcasts to the scores
+    /// of all rows and queries.
+    private func add(_ scores: Tensor, of block: AttentionBlock, to slot: GradientSlot) throws(SeamError) {
+        let whole = try slot.zeroedAccumulator(in: self)
+        let lead = 4 - whole.rank
+        var (shape, strides, offset) = (scores.shape, scores.strides, whole.offset)
+        for axis in 0..<4 {
+            let size = axis < lead ? 1 : whole.shape[axis - lead]
+            strides[axis] = axis < lead ? 0 : whole.strides[axis - lead]
+            guard size > 1 else {
+                shape[axis] = 1
+                continue
+            }
+            if axis == 0 { offset += block.rows.lowerBound * strides[0] }
+            if axis == 2 { offset += block.queries.lowerBound * strides[2] }
+        }
+        let sum = try contiguous(try unbroadcast(scores, to: shape))
+        let target = whole.view(shape: shape, strides: strides, offset: offset)
+        strides.withInt64 { strides in
+            shape.withInt64 { sk_accumulate_strided(target.f32, strides, sum.f32, $0, 4) }
+        }
     }
 
     /// Sums over the rows that share a prefix.
     private func differentiatePrefix(
-        _ step: AttentionStep, _ values: AttentionValues, _ scores: Tensor, _ upstream: Tensor, scale: Float
+        _ block: AttentionBlock, _ probabilities: Tensor, _ attention: AttentionValues, _ scores: Tensor,
+        _ upstream: Tensor
     ) throws(SeamError) {
-        guard let prefix = step.segment.prefix else { return }
-        let part = columns(scores, 0..<prefix.tokens)
-        if let slot = prefix.bias?.given.gradient {
-            // A bias that has rows of its own for the batch gets them at their places.
-            var whole = part
-            if slot.shape.count == 4, slot.shape[0] > 1 {
-                var shape = part.shape
-                shape[0] = values.query.shape[0]
-                whole = try full(0, .f32, shape)
-                try copy(part, intoPart: rows(whole, step.segment.rows))
-            }
-            try slot.add(shared: try unbroadcast(whole, to: slot.shape), in: self)
-        }
+        guard let prefix = block.prefix else { return }
+        let own = columns(scores, 0..<prefix.tokens)
+        if let slot = prefix.bias?.given.gradient { try add(own, of: block, to: slot) }
         guard let slot = prefix.keysValues.gradient else { return }
         let (heads, groups, width) = (scores.shape[1], slot.shape[1], slot.shape[3])
         let both = try makeTensor([2, heads, prefix.tokens, width])
@@ -184,8 +267,9 @@ extension Context {
             both.view(
                 shape: [1, heads, prefix.tokens, width], strides: both.strides, offset: index * both.strides[0])
         }
-        try sumOfProducts(part, rows(values.query, step.segment.rows), scale: scale, into: half(0))
-        try sumOfProducts(columns(step.probabilities, 0..<prefix.tokens), upstream, scale: 1, into: half(1))
+        let query = part(attention.query, block.rows, block.queries)
+        try sumOfProducts(own, query, scale: attention.scale, into: half(0))
+        try sumOfProducts(columns(probabilities, 0..<prefix.tokens), upstream, scale: 1, into: half(1))
         guard groups != heads else { return try slot.add(shared: both, in: self) }
         let split = try reshape(both, [2, groups, heads / groups, prefix.tokens, width])
         try slot.add(shared: try reshape(try reduceRaw(SK_SUM, split, axis: 2), slot.shape), in: self)
@@ -198,8 +282,8 @@ extension Context {
         }
         for row in 0..<a.shape[0] {
             try multiply(
-                rows(a, row..<row + 1), rows(b, row..<row + 1), true, false, scale: scale, adding: row > 0, into: result
-            )
+                part(a, row..<row + 1, 0..<a.shape[2]), part(b, row..<row + 1, 0..<b.shape[2]), true, false,
+                scale: scale, adding: row > 0, into: result)
         }
     }
 
@@ -224,11 +308,13 @@ extension Context {
             strides: [x.strides[2], x.strides[1], x.strides[0], x.strides[3]], offset: x.offset)
     }
 
-    /// Some rows of the batch, without history.
-    private func rows(_ x: Tensor, _ rows: Range<Int>) -> Tensor {
+    /// Some rows of the batch and some positions of x [b, h, n, d], without history.
+    private func part(_ x: Tensor, _ rows: Range<Int>, _ positions: Range<Int>) -> Tensor {
         var shape = x.shape
-        shape[0] = rows.count
-        return x.view(shape: shape, strides: x.strides, offset: x.offset + rows.lowerBound * x.strides[0])
+        (shape[0], shape[2]) = (rows.count, positions.count)
+        return x.view(
+            shape: shape, strides: x.strides,
+            offset: x.offset + rows.lowerBound * x.strides[0] + positions.lowerBound * x.strides[2])
     }
 
     /// The scores of some keys, without history.
@@ -236,12 +322,6 @@ extension Context {
         var shape = scores.shape
         shape[3] = keys.count
         return scores.view(shape: shape, strides: scores.strides, offset: scores.offset + keys.lowerBound)
-    }
-
-    /// Copies into a part of a tensor that lies in one piece.
-    private func copy(_ source: Tensor, intoPart target: Tensor) throws(SeamError) {
-        let values = try contiguous(source)
-        target.f32.update(from: values.f32, count: values.elementCount)
     }
 
     /// A tensor [b, heads, t, d] for a gradient, in memory as [b, t, heads, d]: the layout of projections split
@@ -262,11 +342,25 @@ extension Context {
     }
 }
 
-/// The operands' values, which the products read.
+/// An attention without its history: what the products and the softmax read.
 private struct AttentionValues {
     let query, key, value: Tensor
+    let bias: AttentionBias?
+    let mask: Tensor?
+    let scale: Float
+    let causal: Bool
 
-    init(_ own: AttentionOperands) { (query, key, value) = (own.query.detached, own.key.detached, own.value.detached) }
+    init(_ own: AttentionOperands, scale: Float, causal: Bool) {
+        (query, key, value) = (own.query.detached, own.key.detached, own.value.detached)
+        (bias, mask, self.scale, self.causal) = (own.bias, own.mask, scale, causal)
+    }
+}
+
+extension AttentionBias {
+    /// From the first row and query of a block on.
+    fileprivate func start(_ block: AttentionBlock) -> (UnsafeMutablePointer<Float>, (Int64, Int64, Int64)) {
+        start(row: block.rows.lowerBound, query: block.queries.lowerBound)
+    }
 }
 
 /// Where the gradients of the operands go.
@@ -276,19 +370,5 @@ private struct AttentionSlots {
     init(_ own: AttentionOperands) {
         (query, key, value) = (own.query.gradient, own.key.gradient, own.value.gradient)
         bias = own.bias?.given.gradient
-    }
-}
-
-/// What the gradient of a segment needs.
-private struct AttentionStep {
-    let segment: AttentionSegment
-    let probabilities: Tensor
-
-    /// Columns of the scores of the tokens' own keys.
-    var own: Range<Int> { (segment.prefix?.tokens ?? 0)..<probabilities.shape[3] }
-
-    /// Whether the prefix is trained.
-    var wantsGradient: Bool {
-        segment.prefix?.keysValues.gradient != nil || segment.prefix?.bias?.given.gradient != nil
     }
 }

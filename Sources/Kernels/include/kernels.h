@@ -165,8 +165,10 @@ typedef struct {
   /// Nullable. Read through strides for (batch, head, query); its key stride is 1.
   const float *bias;
   int64_t bias_strides[3];
-  /// Nullable, [batch, keys]: 0 hides a key. Neither it nor `causal` is about the prefix.
+  /// Nullable, [batch, keys] with mask_stride elements from row to row: 0 hides a key. Neither it nor `causal` is about
+  /// the prefix.
   const int32_t *mask;
+  int64_t mask_stride;
   /// Query q sees keys <= q + causal_offset.
   int causal;
   int64_t causal_offset;

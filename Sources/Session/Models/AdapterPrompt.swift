@@ -57,4 +57,47 @@ extension Adapter {
         let mask = context.retain(try context.full(1, .i32, [1, 1]))
         return try prompt(call, at: point, x: x, mask: mask, pass: seam_pass()).vectors?.shape[1] ?? 0
     }
+
+    /// The vectors that it puts before every text at one of its points, [prompt, d_model]; nil for none. Alive as long as
+    /// the context.
+    /// - Throws: `.unsupported` for vectors that depend on the text, and for an adapter that changes the text.
+    fileprivate func constantPrompt(at point: Int, in context: Context) throws -> Tensor? {
+        let call = Visitor.Call(
+            context: context, training: false, slices: [], tokens: nil, generated: nil, beginsText: true)
+        // Two rows that differ: one set of vectors for both depends on neither.
+        let width = points[point].outputWidth
+        let x = context.retain(
+            try context.constant((0..<2 * width).map { Float($0 / width) }, [2, 1, width]))
+        let mask = context.retain(try context.full(1, .i32, [2, 1]))
+        let (vectors, changed) = try prompt(call, at: point, x: x, mask: mask, pass: seam_pass())
+        guard changed === x, vectors?.shape[0] ?? 1 == 1 else {
+            throw SeamError(
+                .unsupported,
+                "adapter \"\(factory.id)\" does not put the same vectors before every text, so they are not its prompt")
+        }
+        return try vectors.map { try context.reshape($0, [$0.shape[1], $0.shape[2]]) }
+    }
+}
+
+extension Adapter {
+    /// Whether it is on embedded tokens.
+    public var isPrompt: Bool { seam == SEAM_PROMPT_EMBEDDING }
+}
+
+extension Session {
+    /// The vectors that the adapters of the default route put before every text, by `Stack`: f32 [prompt, d_model], copies
+    /// that the caller owns; nil for none.
+    /// - Throws: `.unsupported` for an adapter whose vectors depend on the text, or that changes the text.
+    public func computedPrompts() throws -> [Tensor?] {
+        let context = makeContext(recordsGradients: false)
+        return try Stack.allCases.map { stack in
+            var parts: [Tensor] = []
+            for adapter in adapters where adapter.isPrompt {
+                for (index, point) in adapter.points.enumerated() where point.stack == stack {
+                    if let vectors = try adapter.constantPrompt(at: index, in: context) { parts.append(vectors) }
+                }
+            }
+            return parts.isEmpty ? nil : try context.copied(try context.concat(parts, axis: 0))
+        }
+    }
 }

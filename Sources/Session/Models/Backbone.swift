@@ -18,6 +18,8 @@ public final class Backbone {
     /// Whether its weights were ever made trainable, so that they may differ from those of its folder.
     public private(set) var isTrained = false
     let instance: UnsafeMutableRawPointer?
+    /// Of a backbone that reads text by itself.
+    let queries = QueryLock()
 
     var table: seam_backbone_factory { factory.table }
     var origin: String { factory.plugin.id }

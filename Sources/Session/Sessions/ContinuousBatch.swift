@@ -93,11 +93,15 @@ public final class ContinuousBatch {
         // Before a shorter prompt than the longest stands padding, which the row keeps.
         let longest = isContinuation ? batch.sourceLength : 1
         let padding = isContinuation ? longest - (texts.map(\.count).min() ?? 0) : 0
-        let needed = capacity + padding
+        // Adapters put them before a row's text, which has as much room behind them.
+        let before = (routes.isEmpty ? [nil] : routes).map { session.promptLength(of: $0)[Int(Stack.decoder.rawValue)] }
+        let vectors = before.max() ?? 0
+        let needed = capacity + padding + vectors
         // Who joins a state that has room takes that one's.
         let isRoomy = stepper != nil && room >= needed
         let joining = try SessionStepper(
-            session: session, batch: batch, capacity: (isRoomy ? longest : needed) - (isContinuation ? longest : 0))
+            session: session, batch: batch,
+            capacity: (isRoomy ? longest : needed - vectors) - (isContinuation ? longest : 0))
         var logits = [Float](repeating: 0, count: texts.count * vocabulary)
         try joining.step(tokens: [Int32](repeating: first, count: texts.count), into: &logits)
         if let stepper {

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+import seamkit
 from seamkit import _declarations as c
 from seamkit import scores
 from seamkit.errors import InvalidArgumentError, NotFoundError, PluginError, ShapeError
@@ -27,6 +28,7 @@ from seamkit.torch.plugins import FOLDED, factory
 from seamkit.torch.site import NO_PREFIX, Site
 from seamkit.torch.table import OPS
 from seamkit.torch.visit import Visit
+from seamkit.torch.writing import save
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,7 +141,7 @@ class Adapter(torch.nn.Module):
 
     def visit(self, visit: Visit, *inputs: Tensor | None) -> Tensor:
         """What goes on at a point inside the layers, for what flows there: at layer.output hidden [batch, n, d_model]; at
-        projection x [batch, n, in], weight [out, in], bias [out] or None and, after the product, y [batch, n, out]. Of the
+        projection x [batch, n, in], weight [out, in] (None with `Visit.quantised`), bias [out] or None and, after the product, y [batch, n, out]. Of the
         shape of the last one that flows: hidden, x before the product, y after it.
 
         Raises as `forward` does.
@@ -184,7 +186,7 @@ class Adapter(torch.nn.Module):
             ]
         )
         flowing = [*values, *tokens]
-        place = None if visit is None else (visit.point, visit.phase)
+        place = None if visit is None else (visit.point, visit.phase, visit.quantised)
         key = (
             self.training,
             real,
@@ -248,6 +250,10 @@ class Adapter(torch.nn.Module):
             )
             frame.training = int(self.training)
             inputs = _placed(pass_, "input", values)
+            if visit is not None and visit.quantised is not None:
+                point = str(self.points[visit.point])
+                refusal = visit.quantised.refusal(self.id, point, self.factory.plugin.id)
+                inputs[c.SEAM_PROJECTION_WEIGHT] = pass_.refused(refusal)
             if visit is not None:
                 frame.attention_mask, frame.position_ids, frame.generated_mask = _placed(pass_, "tokens", tokens)
             io = c.seam_forward(
@@ -421,15 +427,11 @@ class Adapter(torch.nn.Module):
 
         Raises NumericError for values that are not finite, AlreadyExistsError for a folder that holds something else.
         """
-        from seamkit.torch.folder import save
-
         save([self], path, model, notes=notes, backbone_path=backbone_path)
 
     def export_onnx(self, path: str | Path, *, opset: int = 18) -> None:
         """Writes what the adapter computes in inference as an ONNX file: see `seamkit.export_onnx`."""
-        from seamkit.onnx import export_onnx
-
-        export_onnx(self, path, opset=opset)
+        seamkit.export_onnx(self, path, opset=opset)
 
     def __reduce__(self) -> tuple[Any, ...]:
         trained = {name: each.requires_grad for name, each in self.named_parameters()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from seamkit.torch import encoder_output, point_hooks, prefixes, prompts
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.connection import NOT_COPIED, Connection
 from seamkit.torch.families import check_seam
+from seamkit.torch.fingerprint import source_folder
 from seamkit.torch.marks import Removable
 from seamkit.torch.plugins import factory
 from seamkit.torch.point_choice import check_same_points
@@ -236,9 +236,3 @@ def _check_equal(adapter: Adapter, site: Site, names: Sequence[str]) -> None:
             raise IncompatibleError(
                 f'adapter "{adapter.id}" was made for a model with {name} {made}, this one has {own}'
             )
-
-
-def source_folder(model: Any) -> Path | None:
-    """The folder that a model was loaded from, if it was one."""
-    name = getattr(getattr(model, "config", None), "_name_or_path", "")
-    return Path(name).resolve() if name and (Path(name) / "config.json").is_file() else None

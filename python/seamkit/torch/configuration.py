@@ -12,8 +12,9 @@ from seamkit.errors import FormatError, IncompatibleError, InvalidArgumentError,
 from seamkit.torch.site import Site
 
 CONFIG = "adapter_config.json"
-# The revision of adapter_config.json; a newer one is refused.
-SCHEMA = 1
+# The newest revision of adapter_config.json that is read, see AdapterFolder.swift, and that of a list.
+SCHEMA = 2
+LIST_SCHEMA = 1
 _MOST_POINTS = 1 << 16
 _KINDS = {str: "a string", int: "an integer", dict: "an object", bool: "true or false", list: "an array"}
 _SIZES = ("d_model", "encoder_layers", "decoder_layers", "kv_heads", "head_dim", "vocab_size")
@@ -84,7 +85,9 @@ def read_list(folder: Path) -> list[str] | None:
         return None
     path = folder / CONFIG
     _refuse_strangers(path, "", found, ("schema", "adapters"))
-    _check_schema(path, found)
+    revision = _required(path, found, "", "schema", int)
+    if revision != LIST_SCHEMA:
+        raise IncompatibleError(f"{path}: schema must be {LIST_SCHEMA}, which this version reads, found {revision}")
     names = _required(path, found, "", "adapters", list)
     # A name that leads out of the folder would load something that was not saved with it.
     for name in names:
@@ -145,8 +148,8 @@ def _read(folder: Path) -> dict[str, Any]:
 
 def _check_schema(path: Path, found: dict[str, Any]) -> None:
     revision = _required(path, found, "", "schema", int)
-    if revision != SCHEMA:
-        raise IncompatibleError(f"{path}: schema must be {SCHEMA}, which this version reads, found {revision}")
+    if not 1 <= revision <= SCHEMA:
+        raise IncompatibleError(f"{path}: schema must be 1 ... {SCHEMA}, which this version reads, found {revision}")
 
 
 def _refuse_strangers(path: Path, section: str, part: dict[str, Any], known: tuple[str, ...]) -> None:

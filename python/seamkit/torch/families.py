@@ -20,7 +20,7 @@ from seamkit.torch.point import DECODER as DECODER_STACK
 from seamkit.torch.point import ENCODER as ENCODER_STACK
 from seamkit.torch.points import Located, halves
 from seamkit.torch.seams import is_prefix
-from seamkit.torch.site import NO_PREFIX, Site
+from seamkit.torch.site import NO_PREFIX, Site, found_by
 from seamkit.torch.sizes import vocabulary
 
 
@@ -116,6 +116,7 @@ def attention_of(site: Site) -> str:
     return "decoder" if site.decoder_layers else "encoder"
 
 
+@found_by
 def site_of(model: Any) -> Site:
     config = getattr(model, "config", model)
     family = getattr(config, "model_type", None)

@@ -57,3 +57,9 @@ def _weight_files(folder: Path) -> list[Path]:
     if not index.is_file():
         return []
     return [folder / each for each in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+
+
+def source_folder(model: Any) -> Path | None:
+    """The folder that a model was loaded from, if it was one."""
+    name = getattr(getattr(model, "config", None), "_name_or_path", "")
+    return Path(name).resolve() if name and (Path(name) / "config.json").is_file() else None

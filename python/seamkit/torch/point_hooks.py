@@ -23,6 +23,7 @@ from seamkit.torch.names import EMBEDDED, ENCODED_MASK, IDS, MASK, PAST, POSITIO
 from seamkit.torch.point import DECODER
 from seamkit.torch.points import Located
 from seamkit.torch.prefixes import held_length
+from seamkit.torch.quantised import Quantised
 from seamkit.torch.visit import Visit
 
 # Of a decoder's attention over the encoder's tokens: their keys and values may be those of an earlier call.
@@ -166,16 +167,19 @@ def _at(place: Located, stack: _Stack, routes: Sequence[_Route]) -> list[Removab
         if states.dim() != 3:
             raise UnsupportedError(f'at the point "{name}" states [batch, n, width] are expected, found {list(flat)}')
         mask, positions, generated = tokens.at(states)
+        weight = place.weight if place.point.seam == c.SEAM_PROJECTION else None
+        quantised = weight if isinstance(weight, Quantised) else None
+        weight = None if isinstance(weight, Quantised) else weight
         for each in routes:
             if not each.phases & phase:
                 continue
-            visit = Visit(each.point, phase, mask, positions, generated)
+            visit = Visit(each.point, phase, mask, positions, generated, quantised)
             if place.point.seam == c.SEAM_LAYER_OUTPUT:
                 states = each.adapter.visit(visit, states)
             elif x is None:
-                states = each.adapter.visit(visit, states, place.weight, place.bias)
+                states = each.adapter.visit(visit, states, weight, place.bias)
             else:
-                states = each.adapter.visit(visit, x, place.weight, place.bias, states)
+                states = each.adapter.visit(visit, x, weight, place.bias, states)
         return states.reshape(flat)
 
     def before(_: torch.nn.Module, args: Any) -> Any:

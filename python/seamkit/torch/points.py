@@ -16,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from seamkit import _declarations as c
 from seamkit.torch.point import Point
+from seamkit.torch.quantised import Quantised, matrix, sizes
 
 # What holds the layers of a stack.
 _LAYERS = ("layers", "layer", "block", "h")
@@ -64,14 +65,13 @@ class Located:
     module: torch.nn.Module
 
     @property
-    def weight(self) -> torch.Tensor:
+    def weight(self) -> torch.Tensor | Quantised:
         """[out, in]"""
-        found: torch.Tensor = getattr(self.module, "weight")  # noqa: B009, of a Linear or a Conv1D
-        return found.T if isinstance(self.module, Conv1D) else found
+        return self.module.weight.T if isinstance(self.module, Conv1D) else matrix(self.module)
 
     @property
     def bias(self) -> torch.Tensor | None:
-        found: torch.Tensor | None = getattr(self.module, "bias")  # noqa: B009, likewise
+        found: torch.Tensor | None = getattr(self.module, "bias", None)
         return found
 
 
@@ -97,8 +97,9 @@ def _layers(module: torch.nn.Module) -> Sequence[torch.nn.Module]:
 
 
 def _projection(stack: str, layer: int, name: str, module: Any) -> Point:
-    shape = module.weight.shape
-    wide, out = shape if isinstance(module, Conv1D) else (shape[1], shape[0])
+    found = module.weight.shape if isinstance(module, Conv1D) else sizes(module)
+    assert found is not None  # _matrix has seen to it
+    wide, out = found
     parts = _PARTS.get(name, ()) if isinstance(module, Conv1D) else ()
     return Point(stack, c.SEAM_PROJECTION, layer, name, wide, out, tuple((each, out // len(parts)) for each in parts))
 
@@ -112,7 +113,8 @@ def _matrix(layer: torch.nn.Module, path: str) -> torch.nn.Module | None:
             module = getattr(module, part, None)
         if module is None:
             return None
-    return module if isinstance(module, torch.nn.Linear | Conv1D) else None
+    is_one = isinstance(module, Conv1D) or isinstance(module, torch.nn.Module) and sizes(module) is not None
+    return module if is_one else None
 
 
 def _embedded(stack: str, module: Any, width: int) -> Iterator[Located]:

@@ -37,7 +37,8 @@ from seamkit.torch.names import (
     TOKEN_TYPES,
 )
 from seamkit.torch.point import DECODER, ENCODER
-from seamkit.torch.prefixes import held_length, lengths as prefix_lengths
+from seamkit.torch.prefixes import held_length
+from seamkit.torch.prefixes import lengths as prefix_lengths
 from seamkit.torch.site import Site
 from seamkit.torch.visit import Visit
 
@@ -242,11 +243,12 @@ def _cut(output: Any, length: int, tokens: int) -> Any:
 
     if not isinstance(output, Mapping):
         return states(output)
-    for name, part in list(output.items()):
+    fields: Any = output  # a mapping that can be written
+    for name, part in list(fields.items()):
         if any(name in each.spellings for each in ATTENTIONS) and isinstance(part, tuple):
-            output[name] = tuple(each if each is None else each[:, :, length:] for each in part)
+            fields[name] = tuple(each if each is None else each[:, :, length:] for each in part)
         else:
-            output[name] = states(part)
+            fields[name] = states(part)
     return output
 
 
@@ -306,8 +308,5 @@ def hooks(model: Any, adapters: _Adapters) -> list[RemovableHandle]:
             handles.append(modules[DECODER].register_forward_pre_hook(_of_source(prompt), with_kwargs=True))
         elif stack == ENCODER and module is not model:
             before, after = _of_head(prompt)
-            handles += [
-                model.register_forward_pre_hook(before, with_kwargs=True),
-                model.register_forward_hook(after),
-            ]
+            handles += [model.register_forward_pre_hook(before, with_kwargs=True), model.register_forward_hook(after)]
     return handles

@@ -80,7 +80,8 @@ def check_visit(adapter: Adapter, visit: Visit, inputs: Sequence[Tensor | None])
             and x is not None
             and len(x) == 3
             and x[2] == wide
-            and (shapes[1] == [out, wide] and shapes[2] in (None, [out]))
+            and shapes[1] == (None if visit.quantised else [out, wide])
+            and shapes[2] in (None, [out])
         )
         place = 0
         if not visit.is_before:
