@@ -12,7 +12,8 @@ import Testing
         return try Batch(sources: pairs.sources, targets: pairs.targets, info: model.info)
     }
 
-    /// The same sums in another order: 1e-6 of the loss, and of the largest gradient of each parameter.
+    /// The same sums in another order: 1e-6 of the loss, and of the largest gradient of all parameters, since some are only
+    /// rounding (a softmax cancels what the bias of its keys adds).
     @Test(arguments: [0.0, 0.1]) func piecesGiveTheLossAndItsGradients(smoothing: Double) throws {
         let model = try OpenModel()
         let adapter = try model.attach()
@@ -35,10 +36,11 @@ import Testing
             clearGradients(variables)
         }
         #expect(abs(results[0].loss - results[1].loss) < 1e-6 * results[0].loss)
+        let largest = results[0].gradients.joined().reduce(0) { max($0, abs($1)) }
+        #expect(largest > 0)
         for (index, variable) in variables.enumerated() {
             let (whole, pieces) = (results[0].gradients[index], results[1].gradients[index])
-            let largest = whole.reduce(0) { max($0, abs($1)) }
-            #expect(largest > 0 && distance(whole, pieces) <= 1e-6 * largest + 1e-9, "\(variable.name)")
+            #expect(distance(whole, pieces) <= 1e-6 * largest, "\(variable.name)")
         }
     }
 
