@@ -155,7 +155,7 @@ def test_sizes_stay_those_of_the_first_version(copy: Copy) -> None:
 
 
 def test_sizes_must_be_current(copy: Copy) -> None:
-    copy.change("sizes.h", "SEAM_BATCH_SIZE_1_0 80u", "SEAM_BATCH_SIZE_1_0 72u")
+    copy.change("sizes.h", "SEAM_BATCH_SIZE_1_0 96u", "SEAM_BATCH_SIZE_1_0 88u")
     result = copy.check()
     assert result.returncode == 1 and "sizes.h is not what the descriptions give" in result.stderr, result
     assert copy.check("--update").returncode == 0
