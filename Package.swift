@@ -26,10 +26,16 @@ let plugins: [[Target]] = [
     plugin("RepCali"),
     plugin("DecT"),
     plugin("PrefixTuning"),
+    plugin("PromptTuning"),
     plugin("ResidualPrefix"),
     plugin("Gate", needs: ["CMath"]),
     plugin("LinearHead"),
     plugin("LoRA"),
+    plugin("IA3"),
+    plugin("Bias"),
+    plugin("BottleneckAdapter"),
+    plugin("BatchCalibration"),
+    plugin("ReFT"),
     plugin("Transformer", needs: ["CMath"]),
     plugin("Remote", needs: ["CCurl", "CJansson"]),
 ]
@@ -116,6 +122,8 @@ let package = Package(
         .executableTarget(
             name: "border-benchmark", dependencies: ["Session", "Engine", "Support", "CSeam"],
             path: "benchmarks/border"),
+        .executableTarget(
+            name: "continuous-benchmark", dependencies: ["Session", "Support"], path: "benchmarks/continuous"),
 
         // Tests: one target a module; those of the plugins stand with them above.
         .target(

@@ -20,6 +20,8 @@ final class Gate: Adapter {
     }
 
     private let weights: [Weights]
+    /// Which inputs and outputs of the seam are the layers of each attention.
+    private let places: [Range<Int>]
     private let perLayer, valuesOnly: Bool
 
     var parameters: [Parameter] { weights.map { $0.logits } }
@@ -43,32 +45,42 @@ final class Gate: Adapter {
                 .invalidArgument,
                 "it weighs the tokens of prefixes, and there are none here: attach a prefix adapter before it")
         }
-        self.init(weights, perLayer: perLayer, valuesOnly: try options.string("applied_to") == "v")
+        self.init(
+            weights, PrefixAttention.allCases.map { site.prefixPlaces(of: $0) }, perLayer: perLayer,
+            valuesOnly: try options.string("applied_to") == "v")
     }
 
-    private init(_ weights: [Weights], perLayer: Bool, valuesOnly: Bool) {
-        (self.weights, self.perLayer, self.valuesOnly) = (weights, perLayer, valuesOnly)
+    private init(_ weights: [Weights], _ places: [Range<Int>], perLayer: Bool, valuesOnly: Bool) {
+        (self.weights, self.places, self.perLayer, self.valuesOnly) = (weights, places, perLayer, valuesOnly)
     }
 
     func forward(_ inputs: [Tensor], in context: Context) -> [Tensor] {
-        PrefixAttention.allCases.map { attention in
-            let prefix = inputs[attention.rawValue]
+        var outputs = inputs
+        for attention in PrefixAttention.allCases {
             let own = weights.first { $0.attention == attention }
-            let (expected, found) = (own?.tokens ?? 0, prefix.isNull ? 0 : prefix.size(3))
-            guard expected == found else {
-                return context.fail(
-                    .shape,
-                    "it was made for \(expected) prefix tokens of the \(attention.name) attention, found \(found)")
+            let all = own.map { context[$0.logits].sigmoid() }
+            for (layer, place) in places[attention.rawValue].enumerated() {
+                let prefix = inputs[place]
+                let (expected, found) = (own?.tokens ?? 0, prefix.isNull ? 0 : prefix.size(2))
+                guard expected == found else {
+                    outputs[place] = context.fail(
+                        .shape,
+                        "it was made for \(expected) prefix tokens of the \(attention.name) attention, found \(found)")
+                    return outputs
+                }
+                guard let all else { continue }
+                let g = perLayer ? all.slice(0, from: layer, length: 1) : all
+                outputs[place] = weigh(prefix, g.reshape([1, 1, expected, 1]))
             }
-            return if let own { weigh(prefix, own, in: context) } else { prefix }
         }
+        return outputs
     }
 
-    private func weigh(_ prefix: Tensor, _ own: Weights, in context: Context) -> Tensor {
-        let g = context[own.logits].sigmoid().reshape([perLayer ? own.layers : 1, 1, 1, own.tokens, 1])
+    /// `g`: [1, 1, tokens, 1].
+    private func weigh(_ prefix: Tensor, _ g: Tensor) -> Tensor {
         if !valuesOnly { return prefix * g }
-        let (keys, values) = (prefix.slice(1, from: 0, length: 1), prefix.slice(1, from: 1, length: 1))
-        return keys.concat([values * g], axis: 1)
+        let (keys, values) = (prefix.slice(0, from: 0, length: 1), prefix.slice(0, from: 1, length: 1))
+        return keys.concat([values * g], axis: 0)
     }
 
     /// g of all prefixes side by side: [1 or layers, tokens]; 0 in layers that a shallower stack has not.

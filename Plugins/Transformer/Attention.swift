@@ -77,13 +77,15 @@ struct Attention {
         return (rotation(query), KeysValues(keys: rotation(memory.keys), values: memory.values))
     }
 
-    /// The states that queries gather from a memory. `bias` is added to the scores, `mask` hides keys.
+    /// The states that queries gather from a memory and the prefix before it. `bias` is added to the scores of the memory,
+    /// of which `mask` hides keys, and `prefixBiases`, by route, to those of the prefix.
     func callAsFunction(
-        _ query: Tensor, over memory: KeysValues, bias: Tensor? = nil, mask: Tensor? = nil, causal: Bool = false,
-        in context: Context
+        _ query: Tensor, over memory: KeysValues, behind prefix: LayerPrefix?, prefixBiases: [Tensor] = [],
+        bias: Tensor? = nil, mask: Tensor? = nil, causal: Bool = false, in context: Context
     ) -> Tensor {
         let attended = query.attention(
-            key: memory.keys, value: memory.values, bias: bias, mask: mask, scale: scale, causal: causal)
+            key: memory.keys, value: memory.values, prefix: prefix, prefixBiases: prefixBiases, bias: bias, mask: mask,
+            scale: scale, causal: causal)
         return output(join(attended), in: context)
     }
 

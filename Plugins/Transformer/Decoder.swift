@@ -12,7 +12,7 @@ struct Decoder {
 
     init(_ weights: Weights, _ stack: Family.Stack, _ table: Parameter, _ family: Family) {
         let attendsToEncoder = family.encoder != nil
-        embedding = Embedding(weights, stack.names.embedding, table, family)
+        embedding = Embedding(weights, stack.names.embedding, table, family, of: .decoder)
         layers = (0..<stack.layers).map {
             Layer(weights, LayerPlace(stack: .decoder, index: $0), stack, attendsToEncoder: attendsToEncoder, family)
         }
@@ -26,77 +26,102 @@ struct Decoder {
     /// The last states [batch, target, d_model].
     func callAsFunction(_ target: Target, in context: Context) -> Tensor {
         let state = target.state.map { unsafeDowncast($0, to: DecoderState.self) }
-        let batch = target.ids.size(0)
-        let prefix = Prefix(target.prefix, batch: batch)
-        let prefixLength = state?.prefixLength ?? prefix?.length ?? 0
-        // A state holds the prefix only from its first step on, which stands behind it all the same.
-        let seen = state.flatMap { $0.hasBegun ? $0.position : nil }
-        let (start, count) = (seen ?? prefixLength, target.ids.size(1))
-        if let problem = problem(prefixLength, start - prefixLength + count, capacity: state?.capacity) {
+        let (seen, length) = (state?.position ?? 0, target.ids.size(1))
+        let lengths = PrefixLengths(target.prefix)
+        if let problem = problem(
+            lengths.longest, seen + length, arePlaced: target.positions != nil, capacity: state?.capacity)
+        {
             return context.fail(.shape, problem)
         }
-        let crossPrefix = Prefix(target.crossPrefix, batch: batch)
-        var sourceMask: Tensor?
-        if attendsToEncoder {
-            guard let mask = target.encoderMask else {
-                return context.fail(.plugin, "decoding needs the source's mask")
-            }
-            sourceMask =
-                state?.mask(in: context)
-                ?? Prefix.extend(mask, by: crossPrefix?.length ?? 0, in: context)
+        // By row, where they have seen different numbers of tokens.
+        let starts = state?.starts
+        guard starts == nil || length == 1 && target.mask != nil && target.positions != nil else {
+            return context.fail(
+                .shape,
+                "rows of a decoding state that have seen different numbers of tokens go on by one token, with their "
+                    + "positions and a mask")
         }
-        if let state, !state.hasBegun { state.begin(prefix, sourceMask: sourceMask, in: context) }
-        // The target's own positions follow the prefix's.
-        let given = target.positions.map {
-            prefixLength == 0 ? $0 : ($0.cast(to: .f32) + Double(prefixLength)).cast(to: .i32)
+        let sourceMask = attendsToEncoder ? target.encoderMask : nil
+        guard !attendsToEncoder || sourceMask != nil else {
+            return context.fail(.plugin, "decoding needs the source's mask")
         }
-        let places = Places(start: start, count: count, given: given)
-        var x = embedding(target.ids, at: places, in: context)
+        let own = starts == nil ? target.mask?.slice(1, from: seen, length: length) : nil
+        let tokens = embedding.tokens(
+            target.ids, mask: own, positions: target.positions, target.visitor, in: context)
+        let places = Places(of: length, after: seen, behind: lengths, tokens, in: context)
+        if places.vectors > 0,
+            let problem = problem(
+                lengths.longest, seen + length, vectors: places.vectors, arePlaced: target.positions != nil,
+                capacity: state?.capacity)
+        {
+            return context.fail(.shape, problem)
+        }
+        let mask = places.vectors > 0 ? tokens.mask : target.mask
+        let count = places.count
+        var x = embedding(tokens, of: target.ids, at: places, in: context)
         let sight = Sight(
-            bias: bias.map { $0(queries: count, keys: start + count, in: context) },
-            mask: Prefix.extend(target.mask, by: prefixLength, in: context), causal: true,
-            rotation: rotary.map { $0(places, state?.angles ?? Angles(), in: context) })
+            bias: bias.map { bias in
+                starts.map { bias(after: $0, keys: seen + count, in: context) }
+                    ?? bias(queries: seen..<seen + count, keys: seen + count, in: context)
+            },
+            prefixBiases: prefixBiases(lengths, seen: seen, starts: starts, count: count, in: context),
+            mask: mask, causal: true, rotation: rotary.map { $0(places, state?.angles ?? Angles(), in: context) }
+        )
         let sourceContext = context.visitingSource(of: target)
-        let context = context.visiting(target, after: start - prefixLength)
+        let context = context.visiting(target.visitor, tokens, at: places, from: seen)
         for (index, layer) in layers.enumerated() {
             x = context.scope {
                 let source = sourceMask.map {
-                    (memory(index, layer, target.encoder, crossPrefix, state, in: sourceContext), $0)
+                    Layer.SourceMemory(
+                        memory: memory(index, layer, target.encoder, state, in: sourceContext), mask: $0,
+                        prefix: target.crossPrefix?[index])
                 }
                 return layer(
-                    x, sight,
-                    past: {
-                        state?.extend(index, by: $0, count: count, in: context) ?? prefix?.before($0, layer: index)
-                            ?? $0
-                    }, source: source, in: context)
+                    x, sight, prefix: target.prefix?[index],
+                    past: { state?.extend(index, by: $0, count: count, in: context) ?? $0 },
+                    source: source, in: context)
             }
         }
         state?.advance(by: count)
         return norm.map { $0(x, in: context) } ?? x
     }
 
-    /// What a layer looks up in the source: remembered, or computed from the encoder's output, behind a prefix, and
-    /// remembered for the next step.
+    /// Of each route: the text stands behind the prefix of its row, for relative positions as for any others.
+    private func prefixBiases(
+        _ prefix: PrefixLengths, seen: Int, starts: [Int64]?, count: Int, in context: Context
+    ) -> [Tensor] {
+        guard let bias else { return [] }
+        return prefix.byRoute.map { length in
+            if length == 0 { return context.none }
+            if let starts { return bias(after: starts.map { $0 + Int64(length) }, keys: length, in: context) }
+            let first = length + seen
+            return bias(queries: first..<first + count, keys: length, in: context)
+        }
+    }
+
+    /// What a layer looks up in the source: remembered, or computed from the encoder's output and remembered for the next
+    /// step.
     private func memory(
-        _ index: Int, _ layer: Layer, _ encoder: Tensor?, _ prefix: Prefix?, _ state: DecoderState?, in context: Context
+        _ index: Int, _ layer: Layer, _ encoder: Tensor?, _ state: DecoderState?, in context: Context
     ) -> KeysValues {
         if let memory = state?.memory(index, in: context) { return memory }
-        guard let encoder, let own = layer.memory(of: encoder, in: context) else {
+        guard let encoder, let memory = layer.memory(of: encoder, in: context) else {
             let failed = context.fail(.plugin, "the first decoding step needs the encoder's output")
             return KeysValues(keys: failed, values: failed)
         }
-        let memory = prefix?.before(own, layer: index) ?? own
         state?.remember(memory, in: context)
         return memory
     }
 
-    /// Why a target of `length` tokens behind a prefix cannot be decoded, as a sentence; nil when it can.
-    private func problem(_ prefix: Int, _ length: Int, capacity: Int?) -> String? {
+    /// Why a target of `length` tokens behind a prefix and so many vectors cannot be decoded, as a sentence; nil when it
+    /// can. Tokens that `arePlaced` have positions of their own, of which padding takes none.
+    private func problem(_ prefix: Int, _ length: Int, vectors: Int = 0, arePlaced: Bool, capacity: Int?) -> String? {
         if length < 1 { return "there is no target token to decode" }
-        if let capacity, prefix + length > capacity {
-            return "the target has \(prefix + length) tokens and its decoding state was made for \(capacity)"
+        let own = vectors + length
+        if let capacity, own > capacity {
+            return "the target has \(own) tokens and its decoding state was made for \(capacity)"
         }
-        if limit > 0, prefix + length > limit { return "the target \(tooLong(length, prefix, limit, "writes"))" }
-        return nil
+        guard limit > 0, !arePlaced, prefix + own > limit else { return nil }
+        return "the target \(tooLong(length, prefix, vectors: vectors, limit, "writes"))"
     }
 }

@@ -1,26 +1,25 @@
 import SeamPlugin
 
 /// What the decoder remembers between steps: for every layer the keys and values of the target so far,
-/// and, with an encoder, those of the source, computed at the first step. The target's mask is the host's.
+/// and, with an encoder, those of the source, computed at the first step. Masks and prefixes are the host's.
 final class DecoderState: DecodingState {
-    /// Tokens held: those of a prefix and the target's.
+    /// The most tokens that a row holds.
     private(set) var position = 0
-    /// Of a prefix; nil before the first step.
-    private(set) var prefixLength: Int?
-    let capacity: Int
+    /// The same of each row, where they differ: the row's next token stands behind its own. Nil where all rows agree.
+    private(set) var starts: [Int64]?
+    private(set) var capacity: Int
     let angles = Angles()
     private let layers: [Cache]
-    /// Of the source, with its mask; empty before the first step.
+    /// Of the source; empty before the first step. Shorter sources than the longest are padded.
     private var sources: [Cache] = []
-    private var sourceMask: Buffer?
     private var sourceLength = 0
-    /// Which row of the first step's source each row now decodes.
-    private var origins: [Int32]
+    /// Which of the sources that were given each row decodes.
+    private var origins: [Int]
 
     /// Nil when the host could not give the memory.
     init?(batch: Int, capacity: Int, _ stack: Family.Stack, headDim: Int, in context: Context) {
         self.capacity = capacity
-        origins = (0..<Int32(batch)).map { $0 }
+        origins = Array(0..<batch)
         var layers: [Cache] = []
         for _ in 0..<stack.layers {
             guard let cache = Cache([batch, stack.keyValueHeads, capacity, headDim], in: context) else { return nil }
@@ -29,34 +28,22 @@ final class DecoderState: DecodingState {
         self.layers = layers
     }
 
-    /// Adds a step's keys and values of one layer; gives those of the whole prefix.
+    /// Adds a step's keys and values of one layer, each row's behind its own; gives all of them up to the longest row's.
     func extend(_ layer: Int, by new: KeysValues, count: Int, in context: Context) -> KeysValues {
-        layers[layer].write(new, at: position)
+        if let starts { layers[layer].write(new, at: starts) } else { layers[layer].write(new, at: position) }
         return layers[layer].read(position + count, in: context)
     }
 
     /// Ends a step of `count` tokens.
-    func advance(by count: Int) { position += count }
-
-    /// Whether it has seen the first step.
-    var hasBegun: Bool { prefixLength != nil }
-
-    /// Keeps a prefix and the source's mask, at the first step.
-    func begin(_ prefix: Prefix?, sourceMask mask: Tensor?, in context: Context) {
-        if let prefix {
-            for (index, cache) in layers.enumerated() { cache.write(prefix.layer(index), at: 0) }
-        }
-        position = prefix?.length ?? 0
-        prefixLength = position
-        guard let mask else { return }
-        sourceLength = mask.size(1)
-        sourceMask = context.buffer(mask.shape, .i32)
-        sourceMask?.write(mask, axis: 0, at: 0)
+    func advance(by count: Int) {
+        position += count
+        starts = starts?.map { $0 + Int64(count) }
     }
 
     /// Keeps the source's keys and values of the next layer, at the first step.
     func remember(_ memory: KeysValues, in context: Context) {
         guard let cache = Cache(memory.keys.shape, in: context) else { return }
+        sourceLength = memory.keys.size(2)
         cache.write(memory, at: 0)
         sources.append(cache)
     }
@@ -66,11 +53,6 @@ final class DecoderState: DecodingState {
         layer < sources.count ? sources[layer].read(sourceLength, in: context) : nil
     }
 
-    /// The source's mask, at later steps; nil at the first.
-    func mask(in context: Context) -> Tensor? {
-        sourceMask?.read(axis: 1, length: sourceLength, in: context)
-    }
-
     func select(_ rows: UnsafeBufferPointer<Int32>, in context: Context) {
         guard rows.allSatisfy({ origins.indices.contains(Int($0)) }) else {
             _ = context.fail(
@@ -78,14 +60,39 @@ final class DecoderState: DecodingState {
             return
         }
         for cache in layers { cache.select(rows, in: context) }
+        if let starts { hold(rows.map { starts[Int($0)] }) }
         // Beams of one sentence share their source: when a step only exchanges them, the source's keys and
         // values, the larger part of the memory, stay where they are.
         let selected = rows.map { origins[Int($0)] }
         if selected != origins {
             for cache in sources { cache.select(rows, in: context) }
-            sourceMask?.select(rows, in: context)
             origins = selected
         }
+    }
+
+    func append(_ other: any DecodingState, in context: Context) {
+        let other = unsafeDowncast(other, to: DecoderState.self)
+        guard position > 0, other.position > 0 else {
+            _ = context.fail(.plugin, "rows of a decoding state were to join others before both have seen tokens")
+            return
+        }
+        hold(counts + other.counts)
+        capacity = max(capacity, other.capacity)
+        sourceLength = max(sourceLength, other.sourceLength)
+        for (cache, joining) in zip(layers + sources, other.layers + other.sources) {
+            cache.append(joining, in: context)
+        }
+        let first = (origins.max() ?? -1) + 1
+        origins += other.origins.map { first + $0 }
+    }
+
+    /// The tokens that each row holds.
+    private var counts: [Int64] { starts ?? [Int64](repeating: Int64(position), count: origins.count) }
+
+    /// Takes over how many tokens each row holds.
+    private func hold(_ counts: [Int64]) {
+        position = Int(counts.max() ?? Int64(position))
+        starts = counts.allSatisfy { $0 == Int64(position) } ? nil : counts
     }
 
     /// Keys and values that outlive a step, positions along axis 2.
@@ -102,6 +109,11 @@ final class DecoderState: DecodingState {
             values.write(new.values, axis: 2, at: position)
         }
 
+        func write(_ new: KeysValues, at starts: [Int64]) {
+            keys.write(new.keys, axis: 2, at: starts)
+            values.write(new.values, axis: 2, at: starts)
+        }
+
         func read(_ length: Int, in context: Context) -> KeysValues {
             KeysValues(
                 keys: keys.read(axis: 2, length: length, in: context),
@@ -111,6 +123,11 @@ final class DecoderState: DecodingState {
         func select(_ rows: UnsafeBufferPointer<Int32>, in context: Context) {
             keys.select(rows, in: context)
             values.select(rows, in: context)
+        }
+
+        func append(_ other: Cache, in context: Context) {
+            keys.append(other.keys, axis: 2, in: context)
+            values.append(other.values, axis: 2, in: context)
         }
     }
 }

@@ -7,10 +7,18 @@ struct Embedding {
     private let positions: PositionTable?
     private let tokenTypes: Parameter?
     private let norm: Norm?
+    /// The point of what flows into the first layer, before anything but the tokens' own vectors is in it.
+    private let point: Int
+    /// In an encoder positions are the family's to count; in a decoder they come with the tokens.
+    private let countsPositions: Bool
 
     /// `table`: vectors of all tokens.
-    init(_ weights: Weights, _ names: EmbeddingNames, _ table: Parameter, _ family: Family) {
+    init(
+        _ weights: Weights, _ names: EmbeddingNames, _ table: Parameter, _ family: Family, of stack: Point.Stack
+    ) {
         self.table = table
+        point = weights.point(Point(embeddingOf: stack, width: family.dModel))
+        countsPositions = stack == .encoder
         scale = family.embeddingScale
         positions = PositionTable(weights, names.positions, family)
         tokenTypes =
@@ -40,12 +48,30 @@ struct Embedding {
         return (table, table)
     }
 
-    /// `types`: which of two texts each token is of; nil: all of the first.
-    func callAsFunction(_ ids: Tensor, at places: Places, types: Tensor? = nil, in context: Context) -> Tensor {
-        var x = context[table].embedding(ids)
-        if scale != 1 { x = x * scale }
+    /// The vectors of the tokens alone, scaled where the family does, behind what adapters put before them: what
+    /// transformers takes as inputs_embeds. `mask`, `positions`: as of `EmbeddedTokens`.
+    func tokens(
+        _ ids: Tensor, mask: Tensor?, positions: Tensor? = nil, _ visitor: Visitor?, in context: Context
+    ) -> EmbeddedTokens {
+        let x = context[table].embedding(ids)
+        var tokens = EmbeddedTokens(x: scale == 1 ? x : x * scale, mask: mask, positions: positions)
+        guard let visitor, visitor.wants(point) else { return tokens }
+        if countsPositions { tokens.positions = self.positions.map { $0.numbers(of: ids, in: context) } }
+        return visitor.embedded(tokens, at: point)
+    }
+
+    /// What flows into the first layer. `types`: which of two texts each token is of; nil: all of the first, as are
+    /// vectors before the tokens.
+    func callAsFunction(
+        _ tokens: EmbeddedTokens, of ids: Tensor, at places: Places, types: Tensor? = nil, in context: Context
+    ) -> Tensor {
+        var x = tokens.x
         var place = positions.map { $0(ids, at: places, in: context) }
         if let tokenTypes {
+            var types = types
+            if let own = types, places.vectors > 0 {
+                types = context.full(0, [own.size(0), places.vectors], .i32).concat([own], axis: 1)
+            }
             let type = context[tokenTypes].embedding(types ?? context.constant([Int32(0)], [1]))
             // Together they are smaller than x, where all tokens are of one text.
             place = place.map { $0 + type } ?? type

@@ -11,7 +11,7 @@ struct Encoder {
     private let prefixTakesPositions: Bool
 
     init(_ weights: Weights, _ stack: Family.Stack, _ table: Parameter, _ family: Family) {
-        embedding = Embedding(weights, stack.names.embedding, table, family)
+        embedding = Embedding(weights, stack.names.embedding, table, family, of: .encoder)
         layers = (0..<stack.layers).map {
             Layer(weights, LayerPlace(stack: .encoder, index: $0), stack, attendsToEncoder: false, family)
         }
@@ -22,20 +22,23 @@ struct Encoder {
     }
 
     func callAsFunction(_ source: Source, in context: Context) -> Tensor {
-        let length = source.ids.size(1)
-        let prefix = Prefix(source.prefix, batch: source.ids.size(0))
-        let start = prefixTakesPositions ? prefix?.length ?? 0 : 0
-        guard limit == 0 || start + length <= limit else {
-            return context.fail(.shape, "the source \(tooLong(length, start, limit, "reads"))")
+        guard let ids = source.ids else { return context.fail(.unsupported, "this model reads token ids") }
+        let length = ids.size(1)
+        let tokens = embedding.tokens(ids, mask: source.mask, source.visitor, in: context)
+        let prefix = PrefixLengths(prefixTakesPositions ? source.prefix : nil)
+        let places = Places(of: length, after: 0, behind: prefix, tokens, in: context)
+        guard limit == 0 || prefix.longest + places.count <= limit else {
+            return context.fail(
+                .shape, "the source \(tooLong(length, prefix.longest, vectors: places.vectors, limit, "reads"))")
         }
-        var x = embedding(source.ids, at: Places(start: start, count: length), types: source.tokenTypes, in: context)
+        var x = embedding(tokens, of: ids, at: places, types: source.tokenTypes, in: context)
         // One bias for all layers: it depends on the positions only.
         let sight = Sight(
-            bias: bias.map { $0(queries: length, keys: length, unplaced: prefix?.length ?? 0, in: context) },
-            mask: Prefix.extend(source.mask, by: prefix?.length ?? 0, in: context), causal: false, rotation: nil)
-        let context = context.visiting(source)
+            bias: bias.map { $0(queries: 0..<places.count, keys: places.count, in: context) }, mask: tokens.mask,
+            causal: false, rotation: nil)
+        let context = context.visiting(source.visitor, tokens, at: places, from: 0)
         for (index, layer) in layers.enumerated() {
-            x = context.scope { layer(x, sight, past: { prefix?.before($0, layer: index) ?? $0 }, in: context) }
+            x = context.scope { layer(x, sight, prefix: source.prefix?[index], in: context) }
         }
         return norm.map { $0(x, in: context) } ?? x
     }

@@ -28,8 +28,10 @@ struct FeedForward {
 
 /// How the tokens of a pass see each other: the same in every layer.
 struct Sight {
-    /// Added to the scores, [1, heads, queries, keys].
+    /// Added to the scores, [1 or batch, heads, queries, keys].
     let bias: Tensor?
+    /// The same for the tokens of a prefix, by route; empty: nothing.
+    var prefixBiases: [Tensor] = []
     /// [batch, keys], 0 hides a key.
     let mask: Tensor?
     /// Later tokens are hidden.
@@ -65,21 +67,30 @@ struct Layer {
         output = weights.point(Point(outputOf: place.index, place.stack, width: family.dModel))
     }
 
-    /// `past`: turns this layer's new keys and values into those of the whole prefix.
-    /// `source`: what the layer looks up in the encoder's output, with the source's mask.
+    /// What a layer looks up in the encoder's output, with the source's mask and what stands before it.
+    struct SourceMemory {
+        let memory: KeysValues
+        let mask: Tensor
+        let prefix: LayerPrefix?
+    }
+
+    /// `prefix`: what stands before the layer's own keys and values.
+    /// `past`: turns the new ones into those of the whole text.
     func callAsFunction(
-        _ x: Tensor, _ sight: Sight, past: (KeysValues) -> KeysValues = { $0 },
-        source: (memory: KeysValues, mask: Tensor)? = nil, in context: Context
+        _ x: Tensor, _ sight: Sight, prefix: LayerPrefix? = nil, past: (KeysValues) -> KeysValues = { $0 },
+        source: SourceMemory? = nil, in context: Context
     ) -> Tensor {
         var x = attentionResidual(x, in: context) {
             let (query, memory) = attention.project($0, rotation: sight.rotation, in: context)
             return attention(
-                query, over: past(memory), bias: sight.bias, mask: sight.mask, causal: sight.causal, in: context)
+                query, over: past(memory), behind: prefix, prefixBiases: sight.prefixBiases, bias: sight.bias,
+                mask: sight.mask, causal: sight.causal, in: context)
         }
         if let cross, let source {
             x = cross.residual(x, in: context) {
                 let query = cross.attention.query(of: $0, in: context)
-                return cross.attention(query, over: source.memory, mask: source.mask, in: context)
+                return cross.attention(
+                    query, over: source.memory, behind: source.prefix, mask: source.mask, in: context)
             }
         }
         x = feedForwardResidual(x, in: context) { feedForward($0, in: context) }

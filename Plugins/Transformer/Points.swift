@@ -33,30 +33,25 @@ struct AttentionPoints {
 // What flows through the points of a pass: the tokens of a source or of a target. Where nobody wants a point, the
 // context stays as it is and nothing is made.
 extension Context {
-    /// For what an encoder computes.
-    func visiting(_ source: Source) -> Context {
-        guard let visitor = source.visitor else { return self }
-        return visiting(visitor, mask: source.mask, positions: positions(like: source.ids, from: 0))
-    }
-
-    /// For what a decoder computes of its own tokens, behind `seen` others of the target.
-    func visiting(_ target: Target, after seen: Int) -> Context {
-        guard let visitor = target.visitor else { return self }
-        let (batch, count) = (target.ids.size(0), target.ids.size(1))
-        let mask = target.mask.map { $0.slice(1, from: seen, length: count) } ?? full(1, [batch, count], .i32)
-        return visiting(visitor, mask: mask, positions: target.positions ?? positions(like: target.ids, from: seen))
+    /// For what a stack computes of its own tokens, the first of which is token `first` of the text.
+    func visiting(_ visitor: Visitor?, _ tokens: EmbeddedTokens, at places: Places, from first: Int) -> Context {
+        guard let visitor else { return self }
+        let batch = tokens.x.size(0)
+        return visiting(
+            visitor, mask: tokens.mask ?? full(1, [batch, places.count], .i32),
+            positions: tokens.positions ?? positions(batch, places.count, from: first))
     }
 
     /// For what a decoder computes of the encoder's output: the keys and values of cross-attention. A decoding state's
     /// later steps have them already.
     func visitingSource(of target: Target) -> Context {
         guard let visitor = target.visitor, let mask = target.encoderMask, target.encoder != nil else { return self }
-        return visiting(visitor, mask: mask, positions: positions(like: mask, from: 0))
+        return visiting(visitor, mask: mask, positions: positions(mask.size(0), mask.size(1), from: 0))
     }
 
-    /// `first`, `first` + 1 ... in every row of a tensor [batch, n].
-    private func positions(like rows: Tensor, from first: Int) -> Tensor {
-        let (batch, count) = (rows.size(0), max(rows.size(1), 0))
+    /// `first`, `first` + 1 ... in every row, [batch, count].
+    private func positions(_ batch: Int, _ count: Int, from first: Int) -> Tensor {
+        let count = max(count, 0)
         return constant((first..<first + count).map { Int32($0) }, [1, count]).expand([batch, count])
     }
 }

@@ -3,17 +3,43 @@ import SeamPlugin
 
 /// Where the tokens of a pass stand in their sequences.
 struct Places {
-    /// Of the first.
+    /// Of the first; where rows differ the largest.
     let start: Int
+    /// The same of each row, where they differ.
+    let starts: [Int]?
     let count: Int
-    /// [batch, count] i32; nil: `start`, `start` + 1 ...
-    var given: Tensor?
+    /// How many of them no token has: vectors that adapters put before the text.
+    let vectors: Int
+    /// [batch, count] i32; nil: `start`, `start` + 1 ... in every row.
+    let given: Tensor?
+
+    /// A text's `length` tokens, with the vectors before them, that follow `seen` others behind the prefix of their row.
+    init(
+        of length: Int, after seen: Int, behind prefix: PrefixLengths, _ tokens: EmbeddedTokens, in context: Context
+    ) {
+        vectors = max(tokens.x.size(1) - length, 0)
+        let (count, given) = (length + vectors, tokens.positions)
+        self.count = count
+        start = prefix.longest + seen
+        starts = prefix.byRow?.map { $0 + seen }
+        if let lengths = prefix.byRow {
+            let own =
+                given?.cast(to: .f32) ?? context.constant((seen..<seen + count).map { Float($0) }, [1, count])
+            let before = context.constant(lengths.map { Float($0) }, [lengths.count, 1])
+            self.given = (own + before).cast(to: .i32)
+        } else if let given, prefix.longest > 0 {
+            self.given = (given.cast(to: .f32) + Double(prefix.longest)).cast(to: .i32)
+        } else {
+            self.given = given
+        }
+    }
 }
 
-/// Why a text of `length` tokens behind a prefix of `start` is refused: the end of a sentence.
-func tooLong(_ length: Int, _ start: Int, _ limit: Int, _ verb: StaticString) -> String {
+/// Why a text of `length` tokens behind a prefix of `start` and so many vectors is refused: the end of a sentence.
+func tooLong(_ length: Int, _ start: Int, vectors: Int, _ limit: Int, _ verb: StaticString) -> String {
     let prefix = start > 0 ? " behind a prefix of \(start)" : ""
-    return "has \(length) tokens\(prefix) and this model \(verb) at most \(limit)"
+    let prompt = vectors > 0 ? "\(start > 0 ? " and" : " behind") a learned prompt of \(vectors)" : ""
+    return "has \(length) tokens\(prefix)\(prompt) and this model \(verb) at most \(limit)"
 }
 
 /// Vectors by position that are added to the embeddings of one stack.
@@ -46,10 +72,12 @@ struct PositionTable {
         }
     }
 
-    /// [count, d_model] or [batch, count, d_model] for the tokens `ids` [batch, count].
+    /// [count, d_model] or [batch, count, d_model] for the tokens `ids` [batch, n] and the vectors before them.
     func callAsFunction(_ ids: Tensor, at places: Places, in context: Context) -> Tensor {
         let table = context[table]
-        if let padding { return table.embedding(counted(ids, padding, from: places.start, in: context)) }
+        if let padding, places.vectors == 0 {
+            return table.embedding(counted(ids, padding, from: places.starts ?? [places.start], in: context))
+        }
         if let given = places.given {
             return table.embedding(offset == 0 ? given : (given.cast(to: .f32) + Double(offset)).cast(to: .i32))
         }
@@ -57,14 +85,26 @@ struct PositionTable {
         return table.embedding(context.constant((first..<first + places.count).map { Int32($0) }, [places.count]))
     }
 
-    /// For each token how many before it and including it are not `padding`, plus `start` and `padding`; for padding
-    /// `padding`.
-    private func counted(_ ids: Tensor, _ padding: Int, from start: Int, in context: Context) -> Tensor {
+    /// The positions of a text's tokens `ids` [batch, n] as the family counts them, from 0, [batch, n] i32.
+    func numbers(of ids: Tensor, in context: Context) -> Tensor {
+        if let padding {
+            return (counted(ids, padding, from: [0], in: context).cast(to: .f32) - Double(offset)).cast(to: .i32)
+        }
+        let count = ids.size(1)
+        return context.constant((0..<max(count, 0)).map { Int32($0) }, [1, count]).expand([ids.size(0), count])
+    }
+
+    /// For each token how many before it and including it are not `padding`, plus the row's start, or that of all, and
+    /// `padding`; for padding `padding`.
+    private func counted(_ ids: Tensor, _ padding: Int, from starts: [Int], in context: Context) -> Tensor {
         let length = ids.size(1)
         // Ids and counts are far below 2^24, so f32 holds them exactly.
         let isToken = (ids.cast(to: .f32) - Double(padding)).abs().minimum(context.full(1, []))
         let before: [Float] = (0..<length * length).map { $0 / length <= $0 % length ? 1 : 0 }
-        let count = isToken.matmul(context.constant(before, [length, length])) + Double(start)
+        let within = isToken.matmul(context.constant(before, [length, length]))
+        let count =
+            starts.count == 1
+            ? within + Double(starts[0]) : within + context.constant(starts.map { Float($0) }, [starts.count, 1])
         return (count * isToken + Double(padding)).cast(to: .i32)
     }
 }

@@ -19,23 +19,30 @@ struct RelativeBias {
         buckets = Self.buckets(bidirectional ? count / 2 : count, maxDistance)
     }
 
-    /// [1, heads, queries, unplaced + keys] for queries that are the last of the keys; the first `unplaced` keys have no
-    /// position and no bias.
-    func callAsFunction(queries: Int, keys: Int, unplaced: Int = 0, in context: Context) -> Tensor {
+    /// [1, heads, queries, keys] for the positions of the queries and for keys from position 0 on.
+    func callAsFunction(queries: Range<Int>, keys: Int, in context: Context) -> Tensor {
         let last = buckets.count - 1
         let later = bidirectional ? buckets[last] + 1 : 0
         var ids: [Int32] = []
-        ids.reserveCapacity(queries * keys)
-        for query in keys - queries..<keys {
+        ids.reserveCapacity(queries.count * keys)
+        for query in queries {
             for key in 0..<keys {
                 // A decoder's later keys are hidden by the causal mask; they take the bucket of distance 0.
                 let distance = bidirectional ? abs(query - key) : max(query - key, 0)
                 ids.append(buckets[min(distance, last)] + (key > query ? later : 0))
             }
         }
-        let bias = context[table].embedding(context.constant(ids, [queries, keys]))
-            .permute([2, 0, 1]).reshape([1, heads, queries, keys])
-        return unplaced == 0 ? bias : context.full(0, [1, heads, queries, unplaced]).concat([bias], axis: 3)
+        return context[table].embedding(context.constant(ids, [queries.count, keys]))
+            .permute([2, 0, 1]).reshape([1, heads, queries.count, keys])
+    }
+
+    /// [batch, heads, 1, keys] for one query in each row of a decoder, which stands behind `seen` keys of its own; the mask
+    /// hides those after it.
+    func callAsFunction(after seen: [Int64], keys: Int, in context: Context) -> Tensor {
+        let last = buckets.count - 1
+        let ids = seen.flatMap { seen in (0..<keys).map { buckets[min(max(Int(seen) - $0, 0), last)] } }
+        return context[table].embedding(context.constant(ids, [seen.count, keys]))
+            .permute([0, 2, 1]).reshape([seen.count, heads, 1, keys])
     }
 
     /// The first half of the buckets holds one distance each; distance r of the rest goes to bucket

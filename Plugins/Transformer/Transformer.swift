@@ -97,6 +97,9 @@ final class Transformer: Backbone {
         let isAlone = family.decoder == nil
         info.prefixLayers = [info.encoderLayers, info.decoderLayers, family.encoder == nil ? 0 : info.decoderLayers]
         info.maxPrefixLength = [isAlone ? room : 0, room, 0]
+        if let encoder = family.encoder, encoder.keyValueHeads != info.keyValueHeads {
+            info.prefixKeyValueHeads[0] = [Int](repeating: encoder.keyValueHeads, count: encoder.layers)
+        }
         info.vocabSize = family.targetVocabulary
         info.sourceVocabSize = family.sourceVocabulary
         info.hasHead = hasHead

@@ -56,6 +56,7 @@ final class AdapterHandle {
 final class SessionHandle {
     let owner: BackboneHandle
     let session: Session
+    let strings = LentStrings()
     /// Present from begin_training to end_training.
     var training: Optimisation?
 

@@ -22,95 +22,112 @@ public func seam_session_release(_ session: OpaquePointer?) { release(session, S
 
 @c @implementation
 public func seam_session_attach(
-    _ session: OpaquePointer?, _ adapter: OpaquePointer?, _ position: Int32, _ error: ErrorSlot
+    _ session: OpaquePointer?, _ route: UnsafePointer<CChar>?, _ adapter: OpaquePointer?, _ position: Int32,
+    _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
         let adapter = try object(adapter, "adapter", as: AdapterHandle.self).adapter
         try handle.refuseWhileTraining("attached")
-        try handle.session.attach(adapter, at: position == -1 ? nil : Int(position))
+        try handle.session.attach(adapter, at: position == -1 ? nil : Int(position), route: try routeName(route))
     }
 }
 
 @c @implementation
 public func seam_session_add(
-    _ session: OpaquePointer?, _ id: UnsafePointer<CChar>?, _ options: UnsafePointer<seam_adapter_options>?,
+    _ session: OpaquePointer?, _ route: UnsafePointer<CChar>?, _ id: UnsafePointer<CChar>?,
+    _ options: UnsafePointer<seam_adapter_options>?,
     _ out: UnsafeMutablePointer<OpaquePointer?>?, _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
         try handle.refuseWhileTraining("attached")
+        let route = try routeName(route)
         let adapter = try AdapterRequest(options).make(
-            try text(id, "id"), for: handle.owner.backbone, prefixLength: handle.session.prefixLength)
-        try handle.session.attach(adapter)
+            try text(id, "id"), for: handle.owner.backbone, prefixLength: handle.session.prefixLength(of: route))
+        try handle.session.attach(adapter, route: route)
         out?.pointee = handOver(AdapterHandle(adapter, owner: handle.owner))
     }
 }
 
 @c @implementation
-public func seam_session_load(_ session: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ error: ErrorSlot)
+public func seam_session_load(
+    _ session: OpaquePointer?, _ route: UnsafePointer<CChar>?, _ path: UnsafePointer<CChar>?, _ error: ErrorSlot
+)
     -> seam_status
 {
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
         try handle.refuseWhileTraining("attached")
         let adapters = try AdapterFolder.loadAll(try text(path, "path"), backbone: handle.owner.backbone)
-        try handle.session.attach(all: adapters)
+        try handle.session.attach(all: adapters, route: try routeName(route))
     }
 }
 
 @c @implementation
 public func seam_session_save(
-    _ session: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ backbonePath: UnsafePointer<CChar>?,
+    _ session: OpaquePointer?, _ route: UnsafePointer<CChar>?, _ path: UnsafePointer<CChar>?,
+    _ backbonePath: UnsafePointer<CChar>?,
     _ notes: UnsafePointer<CChar>?, _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
         let session = try object(session, "session", as: SessionHandle.self).session
         try session.requireUnmerged(toBe: "saved")
+        let route = try routeName(route)
+        try session.requireRoute(route)
         try AdapterFolder.saveAll(
-            session.adapters, backbone: session.backbone, isBackboneTrained: session.backbone.isTrained,
+            session.adapters(of: route), backbone: session.backbone, isBackboneTrained: session.backbone.isTrained,
             weights: try optionalText(backbonePath, "backbone_path").map { try ModelFiles($0) },
             notes: try optionalText(notes, "notes") ?? "", to: try text(path, "path"))
     }
 }
 
 @c @implementation
-public func seam_session_adapter_count(_ session: OpaquePointer?) -> Int {
-    (try? object(session, "session", as: SessionHandle.self))?.session.adapters.count ?? 0
+public func seam_session_adapter_count(_ session: OpaquePointer?, _ route: UnsafePointer<CChar>?) -> Int {
+    guard let handle = try? object(session, "session", as: SessionHandle.self), let route = try? routeName(route) else {
+        return 0
+    }
+    return handle.session.adapters(of: route).count
 }
 
 @c @implementation
 public func seam_session_adapter(
-    _ session: OpaquePointer?, _ index: Int, _ out: UnsafeMutablePointer<OpaquePointer?>?, _ error: ErrorSlot
+    _ session: OpaquePointer?, _ route: UnsafePointer<CChar>?, _ index: Int,
+    _ out: UnsafeMutablePointer<OpaquePointer?>?, _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
-        let out = try required(out, "out")
-        let adapter = try entry(handle.session.adapters, at: index, "attached adapters")
+        let (route, out) = (try routeName(route), try required(out, "out"))
+        try handle.session.requireRoute(route)
+        let adapter = try entry(handle.session.adapters(of: route), at: index, "attached adapters")
         out.pointee = handOver(AdapterHandle(adapter, owner: handle.owner))
     }
 }
 
 @c @implementation
-public func seam_session_detach(_ session: OpaquePointer?, _ adapter: OpaquePointer?, _ error: ErrorSlot) -> seam_status
-{
+public func seam_session_detach(
+    _ session: OpaquePointer?, _ route: UnsafePointer<CChar>?, _ adapter: OpaquePointer?, _ error: ErrorSlot
+) -> seam_status {
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
         let adapter = try object(adapter, "adapter", as: AdapterHandle.self).adapter
         try handle.refuseWhileTraining("detached")
-        try handle.session.detach(adapter)
+        try handle.session.detach(adapter, route: try routeName(route))
     }
 }
 
 @c @implementation
 public func seam_session_move(
-    _ session: OpaquePointer?, _ adapter: OpaquePointer?, _ position: Int32, _ error: ErrorSlot
+    _ session: OpaquePointer?, _ route: UnsafePointer<CChar>?, _ adapter: OpaquePointer?, _ position: Int32,
+    _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
         let adapter = try object(adapter, "adapter", as: AdapterHandle.self).adapter
+        let route = try routeName(route)
         try handle.refuseWhileTraining("moved")
-        try handle.session.move(adapter, to: position == -1 ? handle.session.adapters.count - 1 : Int(position))
+        let last = handle.session.adapters(of: route).count - 1
+        try handle.session.move(adapter, to: position == -1 ? last : Int(position), route: route)
     }
 }
 
@@ -135,6 +152,35 @@ public func seam_session_unmerge(_ session: OpaquePointer?, _ adapter: OpaquePoi
         let adapter = try object(adapter, "adapter", as: AdapterHandle.self).adapter
         try handle.session.unmerge(adapter)
     }
+}
+
+// MARK: Routes
+
+/// The name of a route; empty for the default one, which callers give as NULL.
+private func routeName(_ route: UnsafePointer<CChar>?) throws -> String { try optionalText(route, "route") ?? "" }
+
+@c @implementation
+public func seam_session_remove_route(_ session: OpaquePointer?, _ route: UnsafePointer<CChar>?, _ error: ErrorSlot)
+    -> seam_status
+{
+    attempt(error) {
+        let handle = try object(session, "session", as: SessionHandle.self)
+        try handle.refuseWhileTraining("detached")
+        try handle.session.removeRoute(try routeName(route))
+    }
+}
+
+@c @implementation
+public func seam_session_route_count(_ session: OpaquePointer?) -> Int {
+    (try? object(session, "session", as: SessionHandle.self))?.session.routes.count ?? 0
+}
+
+@c @implementation
+public func seam_session_route(_ session: OpaquePointer?, _ index: Int) -> UnsafePointer<CChar>? {
+    guard let handle = try? object(session, "session", as: SessionHandle.self),
+        handle.session.routes.indices.contains(index)
+    else { return nil }
+    return handle.strings.lend(handle.session.routes[index])
 }
 
 // MARK: Running
@@ -190,7 +236,7 @@ public func seam_session_classify(
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
         let (source, out) = (try handle.batch(batch), try required(classScores, "class_scores"))
-        let classes = handle.session.classes
+        let classes = try handle.session.classes(of: source)
         try requireRoom(
             capacity, "capacity", for: source.count * classes, "\(classes) scores of each of \(source.count) texts")
         let context = handle.session.makeContext(recordsGradients: false)
@@ -239,6 +285,19 @@ extension SessionHandle {
         func values(_ pointer: UnsafePointer<Int32>?, _ length: Int64) -> [Int32]? {
             pointer.map { Array(UnsafeBufferPointer(start: $0, count: count * Int(length))) }
         }
+        let info = session.backbone.info
+        if raw.input_ids == nil, raw.input_features == nil {
+            let name = info.readsFeatures ? "batch.input_features" : "batch.input_ids"
+            _ = try required(raw.input_ids, name)
+        }
+        let numbers = count * Int(raw.source_length) * info.featureWidth
+        guard raw.input_features == nil || numbers <= most else {
+            throw SeamError(
+                .invalidArgument,
+                "a batch must have at most \(most) numbers of features, found \(sizes[0]) rows of \(sizes[1]) frames of \(info.featureWidth)"
+            )
+        }
+        let features = raw.input_features.map { Array(UnsafeBufferPointer(start: $0, count: numbers)) }
         let hasTargets = raw.target_length > 0
         let classes = values(raw.classes, 1)
         guard classes == nil || !hasTargets else {
@@ -246,13 +305,16 @@ extension SessionHandle {
                 .invalidArgument,
                 "batch.target_length must be 0 where batch.classes is given, found \(raw.target_length)")
         }
+        let routes = try raw.routes.map { names in
+            try (0..<count).map { try optionalText(names[$0], "batch.routes[\($0)]") }
+        }
         return try Batch(
             count: count, sourceLength: Int(raw.source_length),
-            inputIDs: values(try required(raw.input_ids, "batch.input_ids"), raw.source_length)!,
+            inputIDs: values(raw.input_ids, raw.source_length), inputFeatures: features,
             attentionMask: values(raw.attention_mask, raw.source_length), targetLength: Int(raw.target_length),
             labels: (hasTargets ? values(raw.labels, raw.target_length) : nil) ?? [],
             decoderInputIDs: hasTargets ? values(raw.decoder_input_ids, raw.target_length) : nil,
             tokenTypeIDs: values(raw.token_type_ids, raw.source_length), classes: classes ?? [],
-            info: session.backbone.info)
+            routes: routes ?? [], info: info)
     }
 }

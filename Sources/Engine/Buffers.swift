@@ -25,13 +25,8 @@ public final class Buffer {
 
     /// self[..., start ..< start + n, ...] = x along `axis`.
     public func write(_ x: Tensor, axis requested: Int, start: Int, in context: Context) throws(SeamError) {
-        var expected = shape
-        let axis = requested < 0 ? requested + shape.count : requested
-        guard axis >= 0, axis < shape.count, x.rank == shape.count else {
-            throw SeamError(.shape, "buffer_write: axis \(requested) of \(x.shape) does not fit buffer \(shape)")
-        }
-        expected[axis] = x.shape[axis]
-        guard x.shape == expected, x.dtype == dtype, start >= 0, start <= shape[axis] - x.shape[axis] else {
+        let axis = try self.axis(requested, of: x, "buffer_write")
+        guard start >= 0, start <= shape[axis] - x.shape[axis] else {
             throw SeamError(
                 .shape,
                 "buffer_write: \(x.dtype.name) \(x.shape) at \(start) along axis \(axis) does not fit buffer \(dtype.name) \(shape)"
@@ -44,6 +39,54 @@ public final class Buffer {
         for outer in 0..<shape.prefix(axis).reduce(1, *) {
             (target + (outer * shape[axis] + start) * inner).update(from: source.i32 + outer * run, count: run)
         }
+    }
+
+    /// self[i, ..., starts[i] ..< starts[i] + n, ...] = x[i] along `axis`, which is not 0: each row has a start of its own.
+    public func write(
+        _ x: Tensor, axis requested: Int, starts: UnsafeBufferPointer<Int64>, in context: Context
+    ) throws(SeamError) {
+        let axis = try self.axis(requested, of: x, "buffer_write_rows")
+        guard axis > 0, starts.count == shape[0] else {
+            throw SeamError(
+                .shape,
+                axis > 0
+                    ? "buffer_write_rows: \(starts.count) starts do not fit buffer \(shape), which has \(shape[0]) rows"
+                    : "buffer_write_rows: the axis must not be 0, that of the rows")
+        }
+        let room = shape[axis] - x.shape[axis]
+        if let row = starts.firstIndex(where: { $0 < 0 || $0 > Int64(room) }) {
+            throw SeamError(
+                .shape,
+                "buffer_write_rows: \(x.shape) at \(starts[row]) along axis \(axis), in row \(row), does not fit buffer \(shape)"
+            )
+        }
+        let source = try context.contiguous(x)
+        let inner = shape.dropFirst(axis + 1).reduce(1, *)
+        let run = x.shape[axis] * inner
+        let outer = shape[1..<axis].reduce(1, *)
+        let target = storage.pointer.assumingMemoryBound(to: Int32.self)
+        for (row, start) in starts.enumerated() {
+            for block in row * outer..<(row + 1) * outer {
+                (target + (block * shape[axis] + Int(start)) * inner).update(from: source.i32 + block * run, count: run)
+            }
+        }
+    }
+
+    /// The axis along which `x` is written, where all other sizes of it are the buffer's.
+    private func axis(_ requested: Int, of x: Tensor, _ operation: String) throws(SeamError) -> Int {
+        let axis = requested < 0 ? requested + shape.count : requested
+        guard axis >= 0, axis < shape.count, x.rank == shape.count else {
+            throw SeamError(.shape, "\(operation): axis \(requested) of \(x.shape) does not fit buffer \(shape)")
+        }
+        var expected = shape
+        expected[axis] = x.shape[axis]
+        guard x.shape == expected, x.dtype == dtype else {
+            throw SeamError(
+                .shape,
+                "\(operation): \(x.dtype.name) \(x.shape) along axis \(axis) does not fit buffer \(dtype.name) \(shape)"
+            )
+        }
+        return axis
     }
 
     /// The first `length` elements along `axis`: a view, valid until the next write or selection.
@@ -70,6 +113,15 @@ public final class Buffer {
             throw SeamError(.shape, "buffer_select: \(rows.count) rows of buffer \(shape) are too many elements")
         }
         let rowSize = shape.dropFirst().reduce(1, *)
+        // Rows that only leave: the others move up in place, and the room stays for those that come.
+        if zip(rows, rows.dropFirst()).allSatisfy({ $0 < $1 }) {
+            let memory = storage.pointer.assumingMemoryBound(to: Int32.self)
+            for (index, row) in rows.enumerated() where index != Int(row) {
+                (memory + index * rowSize).update(from: memory + Int(row) * rowSize, count: rowSize)
+            }
+            shape = selected
+            return
+        }
         let needed = Swift.max(1, rows.count * rowSize) * 4
         let target: Storage
         if let spare, spare.byteCount >= needed {
@@ -85,5 +137,57 @@ public final class Buffer {
         spare = storage
         storage = target
         shape = selected
+    }
+
+    /// The rows of `other` come behind those of the buffer, along axis 0. Along `axis`, which is not 0, the shorter of the
+    /// two has 0 where it ends; their other sizes and types are equal. `other` is left as it is.
+    public func append(_ other: Buffer, axis requested: Int) throws(SeamError) {
+        let axis = requested < 0 ? requested + shape.count : requested
+        guard axis > 0, axis < shape.count else {
+            throw SeamError(
+                .shape, "buffer_append: axis \(requested) of buffer \(shape) is not one behind that of the rows")
+        }
+        let length = Swift.max(shape[axis], other.shape.count == shape.count ? other.shape[axis] : 0)
+        var (joined, fitting) = (shape, other.shape)
+        joined[axis] = length
+        if fitting.count == shape.count { (fitting[0], fitting[axis]) = (shape[0], length) }
+        guard fitting == joined, other.dtype == dtype else {
+            throw SeamError(
+                .shape,
+                "buffer_append: buffer \(other.dtype.name) \(other.shape) does not fit behind buffer \(dtype.name) \(shape) along axis \(axis)"
+            )
+        }
+        // Before anything changes: `other` may be this buffer.
+        let (rows, count) = (shape[0], other.shape[0])
+        let source = (storage: other.storage, length: other.shape[axis])
+        let (total, overflows) = rows.addingReportingOverflow(count)
+        joined[0] = total
+        guard !overflows, joined.isAddressable else {
+            throw SeamError(.shape, "buffer_append: \(count) more rows of buffer \(shape) are too many elements")
+        }
+        let outer = shape[1..<axis].reduce(1, *)
+        let inner = shape.dropFirst(axis + 1).reduce(1, *)
+        /// Copies rows into `target`, whose rows have the new length, from row `first` on.
+        func copy(_ rows: Int, of length: Int, from: Storage, to target: Storage, at first: Int) {
+            let from = from.pointer.assumingMemoryBound(to: Int32.self)
+            let to = target.pointer.assumingMemoryBound(to: Int32.self) + first * outer * joined[axis] * inner
+            let (run, whole) = (length * inner, joined[axis] * inner)
+            if run == whole { return to.update(from: from, count: rows * outer * run) }
+            for block in 0..<rows * outer {
+                (to + block * whole).update(from: from + block * run, count: run)
+                (to + block * whole + run).update(repeating: 0, count: whole - run)
+            }
+        }
+        let rowBytes = outer * length * inner * 4
+        if shape[axis] != length || storage.byteCount < total * rowBytes {
+            // Room for half as many again where rows come one by one: then few of them have the others copied.
+            let room = rows == 0 ? total : Swift.max(total, rows + (rows + 1) / 2)
+            let grown = try Storage(byteCount: Swift.max(1, room * rowBytes), pool: pool)
+            copy(rows, of: shape[axis], from: storage, to: grown, at: 0)
+            storage = grown
+            spare = nil
+        }
+        copy(count, of: source.length, from: source.storage, to: storage, at: rows)
+        shape = joined
     }
 }

@@ -20,6 +20,8 @@ public final class Context {
     private var tape: [Step] = []
     private var handles: [Tensor] = []
     private var scopes: [Int] = []
+    /// Scopes that were open when the plugin's function that runs was called: it can end none of them.
+    private var scopeFloor = 0
     /// The recorded pass has been walked back and is gone.
     private var isSpent = false
 
@@ -203,14 +205,28 @@ public final class Context {
 
     public func beginScope() { scopes.append(handles.count) }
 
-    /// Releases what was retained since the matching `beginScope`, but for `kept`.
+    /// Releases what was retained since the matching `beginScope`, but for `kept`. A scope that was begun outside the
+    /// plugin's function that runs is not ended: that is a failure.
     public func endScope(keeping kept: [Tensor]) {
-        guard let mark = scopes.popLast() else {
-            failure = failure ?? SeamError(.plugin, "scope_end: there is no open scope")
+        guard scopes.count > scopeFloor, let mark = scopes.popLast() else {
+            let what = scopes.isEmpty ? "there is no open scope" : "this call has begun no scope that is open"
+            failure = failure ?? SeamError(.plugin, "scope_end: \(what)")
             return
         }
         handles.removeLast(handles.count - mark)
         handles.append(contentsOf: kept)
+    }
+
+    /// Runs a function of a plugin, which can end only the scopes that it begins. What it leaves open is closed; tensors
+    /// made in it live on until the scope around the call or the pass ends, since the function may have given them back.
+    public func withOwnScopes<Result>(_ body: () throws -> Result) rethrows -> Result {
+        let outer = scopeFloor
+        scopeFloor = scopes.count
+        defer {
+            scopes.removeLast(Swift.max(scopes.count - scopeFloor, 0))
+            scopeFloor = outer
+        }
+        return try body()
     }
 
     /// Ends the pass: releases every handle and all that was recorded. The context can be used for a new pass.

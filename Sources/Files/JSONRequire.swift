@@ -8,6 +8,17 @@ import Support
 /// of another kind. The `optional` forms return nil for a missing value or null and throw only for
 /// another kind, so that a misspelled type never silently becomes a default.
 extension JSON {
+    /// Throws `.incompatible` for an object whose "schema" is newer than the revision that is read; without one it is of
+    /// the first.
+    public func requireSchema(_ newest: Int, in name: String) throws {
+        let revision = try optionalInt("schema", in: name) ?? 1
+        guard (1...newest).contains(revision) else {
+            let known = newest == 1 ? "1" : "1 ... \(newest)"
+            throw SeamError(
+                .incompatible, "\(name): schema must be \(known), which this version reads, found \(revision)")
+        }
+    }
+
     public func requireInt(_ path: String, in name: String) throws -> Int {
         try require(path, name, "an integer", \.intValue)
     }

@@ -47,9 +47,9 @@ struct BeamSearch {
     private var logProbabilities: [Float]
     private var newRunning: [Float]
 
-    init(prompts: [[Int32]], options: GenerationOptions, vocabulary: Int) throws {
+    init(prompts: [[Int32]], limits: [Int], options: GenerationOptions, vocabulary: Int) throws {
         let batch = prompts.count
-        limits = try prompts.map { try options.limit(behind: $0.count) }
+        self.limits = limits
         self.options = options
         self.vocabulary = vocabulary
         beams = options.beams

@@ -51,6 +51,7 @@ public struct GenerationProgress: Sendable, Equatable {
 ///   - prompts: of each item, what the decoder has been given to continue, one token or more; nil: the start token of
 ///     the options. The rules look at it; the stepper knows it.
 ///   - options: how to search.
+///   - limits: the most new tokens of each item, 1 or more, where that is less than the options allow; nil: no such limit.
 ///   - progress: called before each step and after the last; `false` ends the call with `cancelled`.
 /// - Returns: for each item its sequences, best first for beam search and in drawing order for
 ///   sampling. There are `numReturnSequences`, or fewer if beam search found fewer.
@@ -61,7 +62,7 @@ public struct GenerationProgress: Sendable, Equatable {
 /// Runs on the calling thread and keeps no state between calls.
 public func generate(
     stepper: some DecoderStepper, batch: Int, options: GenerationOptions, prompts: [[Int32]]? = nil,
-    progress: (GenerationProgress) -> Bool = { _ in true }
+    limits: [Int]? = nil, progress: (GenerationProgress) -> Bool = { _ in true }
 ) throws -> [[GeneratedSequence]] {
     guard batch >= 1 else {
         throw SeamError(.invalidArgument, "argument batch: expected 1 or more, found \(batch)")
@@ -76,12 +77,22 @@ public func generate(
             .invalidArgument,
             "argument prompts: expected \(batch) of one token or more, all in 0..<\(stepper.vocabularySize)")
     }
+    var most = try prompts.map { try options.limit(behind: $0.count) }
+    if let limits {
+        guard limits.count == batch, limits.allSatisfy({ $0 >= 1 }) else {
+            throw SeamError(
+                .invalidArgument, "argument limits: expected \(batch) numbers of 1 or more, found \(limits)")
+        }
+        most = zip(most, limits).map { min($0, $1) }
+    }
     let driver = StepDriver(stepper: stepper, batch: batch, options: options)
     if options.beams > 1 {
-        var search = try BeamSearch(prompts: prompts, options: options, vocabulary: stepper.vocabularySize)
+        var search = try BeamSearch(
+            prompts: prompts, limits: most, options: options, vocabulary: stepper.vocabularySize)
         return try search.run(driver, progress)
     }
-    var search = try StepwiseSearch(prompts: prompts, options: options, vocabulary: stepper.vocabularySize)
+    var search = try StepwiseSearch(
+        prompts: prompts, limits: most, options: options, vocabulary: stepper.vocabularySize)
     return try search.run(driver, progress)
 }
 

@@ -72,4 +72,15 @@ struct Histories {
         return GeneratedSequence(
             tokens: Array(tokens[range]), score: score, tokenLogProbabilities: Array(logProbabilities[range]))
     }
+
+    /// The generated part of a row, with the sum of its log-probabilities as its score, or without them.
+    func sequence(_ row: Int, withLogProbabilities: Bool) -> GeneratedSequence {
+        var result = sequence(row, score: 0)
+        if withLogProbabilities {
+            result.score = Float(result.tokenLogProbabilities.reduce(0.0) { $0 + Double($1) })
+        } else {
+            result.tokenLogProbabilities = []
+        }
+        return result
+    }
 }

@@ -23,6 +23,17 @@ package struct Sampler {
         best = TopCandidates(capacity: min(max(1, options.topK), Self.largestList))
     }
 
+    /// Chooses one token: draws it, or takes the best where the options do not sample.
+    ///
+    /// - Parameter row: logits after the rules, `[vocabulary]`.
+    /// - Throws: `SeamError(.numeric)` for a row without a largest number, and as `draw` does.
+    mutating func choose(_ row: Span<Float>, sequence: Int, step: Int) throws -> (token: Int32, logProbability: Float) {
+        let largest = try RowMath.largest(row)
+        if options.sample { return try draw(row, largest: largest.value, sequence: sequence, step: step) }
+        let logProbability = options.wantsLogProbabilities ? -RowMath.logSumExp(row, largest: largest.value) : 0
+        return (Int32(largest.index), logProbability)
+    }
+
     /// Draws one token: the first whose sum of weights, in the order of `kept`, exceeds `u` times the
     /// sum of all, with `u = Philox.uniform(sequence, step)`.
     ///
@@ -30,7 +41,7 @@ package struct Sampler {
     ///   - row: logits after the rules, `[vocabulary]`.
     ///   - largest: the largest of them, finite.
     /// - Throws: `SeamError(.numeric)` where the temperature makes the largest one infinite.
-    mutating func draw(
+    private mutating func draw(
         _ row: Span<Float>, largest: Float, sequence: Int, step: Int
     ) throws -> (token: Int32, logProbability: Float) {
         try filter(row, largest: largest)

@@ -16,9 +16,9 @@ struct StepwiseSearch {
     private var tokens: [Int32]
     private var logProbabilities: [Float]
 
-    init(prompts: [[Int32]], options: GenerationOptions, vocabulary: Int) throws {
+    init(prompts: [[Int32]], limits: [Int], options: GenerationOptions, vocabulary: Int) throws {
         let batch = prompts.count
-        limits = try prompts.map { try options.limit(behind: $0.count) }
+        self.limits = limits
         self.options = options
         self.vocabulary = vocabulary
         self.batch = batch
@@ -91,17 +91,9 @@ struct StepwiseSearch {
             }
             let row = rowOf(index)
             let scores = logits.span.extracting(row * vocabulary..<(row + 1) * vocabulary)
-            let largest = try RowMath.largest(scores)
-            if options.sample {
-                let draw = try sampler.draw(
-                    scores, largest: largest.value, sequence: sequence, step: histories.generated)
-                tokens.append(draw.token)
-                logProbabilities.append(draw.logProbability)
-            } else {
-                tokens.append(Int32(largest.index))
-                logProbabilities.append(
-                    options.wantsLogProbabilities ? -RowMath.logSumExp(scores, largest: largest.value) : 0)
-            }
+            let choice = try sampler.choose(scores, sequence: sequence, step: histories.generated)
+            tokens.append(choice.token)
+            logProbabilities.append(choice.logProbability)
         }
     }
 
@@ -115,13 +107,7 @@ struct StepwiseSearch {
                 running += 1
                 continue
             }
-            var result = histories.sequence(row, score: 0)
-            if options.wantsLogProbabilities {
-                result.score = Float(result.tokenLogProbabilities.reduce(0.0) { $0 + Double($1) })
-            } else {
-                result.tokenLogProbabilities = []
-            }
-            results[sequence] = result
+            results[sequence] = histories.sequence(row, withLogProbabilities: options.wantsLogProbabilities)
             sequences[row] = nil
         }
         return running

@@ -185,64 +185,53 @@ void sk_cross_entropy_gradient(float *dlogits, const float *dloss, const float *
 
 // ---- Attention probabilities
 
-typedef struct {
-  float *scores;
-  float scale;
-  const float *bias;
-  int64_t bias_strides[3];
-  const int32_t *mask;
-  int causal;
-  int64_t causal_offset;
-  int64_t heads, queries, keys;
-} Attention;
-
-// The range counts rows: batch, head, query.
-SK_CLONES static void attention_body(void *context, int64_t begin, int64_t end) {
-  const Attention *a = context;
-  for (int64_t row = begin; row < end; row++) {
-    int64_t query = row % a->queries, head = row / a->queries % a->heads, batch = row / a->queries / a->heads;
-    float *scores = a->scores + row * a->keys;
-    int64_t seen = a->causal ? sk_min64(a->keys, query + a->causal_offset + 1) : a->keys;
-    if (seen < 0) seen = 0;
-    float scale = a->scale;
-    const int64_t *strides = a->bias_strides;
-    const float *bias = a->bias ? a->bias + batch * strides[0] + head * strides[1] + query * strides[2] : NULL;
-    const int32_t *mask = a->mask ? a->mask + batch * a->keys : NULL;
-    if (bias && mask) {
-      SK_VECTORIZE_SHORT for (int64_t i = 0; i < seen; i++) {
-        float score = scores[i] * scale + bias[i];
-        scores[i] = mask[i] != 0 ? score : -INFINITY;
-      }
-    } else if (bias) {
-      SK_VECTORIZE_SHORT for (int64_t i = 0; i < seen; i++) scores[i] = scores[i] * scale + bias[i];
-    } else if (mask) {
-      SK_VECTORIZE_SHORT for (int64_t i = 0; i < seen; i++) {
-        float score = scores[i] * scale;
-        scores[i] = mask[i] != 0 ? score : -INFINITY;
-      }
-    } else {
-      SK_VECTORIZE_SHORT for (int64_t i = 0; i < seen; i++) scores[i] *= scale;
+// scores * scale + bias, -inf where the mask hides a key; bias and mask are nullable.
+SK_INLINE void score_keys(float *scores, float scale, const float *bias, const int32_t *mask, int64_t keys) {
+  if (bias && mask) {
+    SK_VECTORIZE_SHORT for (int64_t i = 0; i < keys; i++) {
+      float score = scores[i] * scale + bias[i];
+      scores[i] = mask[i] != 0 ? score : -INFINITY;
     }
-    // With every key hidden the maximum is -inf: against zero all terms vanish, and a NaN still shows.
-    float highest = sk_row_max(scores, seen);
-    float sum = exp_row(scores, scores, highest == -INFINITY ? 0.0f : highest, seen);
-    scale_row(scores, sum == 0.0f ? 0.0f : 1.0f / sum, seen);
-    memset(scores + seen, 0, (size_t)(a->keys - seen) * sizeof *scores);
+  } else if (bias) {
+    SK_VECTORIZE_SHORT for (int64_t i = 0; i < keys; i++) scores[i] = scores[i] * scale + bias[i];
+  } else if (mask) {
+    SK_VECTORIZE_SHORT for (int64_t i = 0; i < keys; i++) {
+      float score = scores[i] * scale;
+      scores[i] = mask[i] != 0 ? score : -INFINITY;
+    }
+  } else {
+    SK_VECTORIZE_SHORT for (int64_t i = 0; i < keys; i++) scores[i] *= scale;
   }
 }
 
-void sk_attention_softmax(float *scores, float scale, const float *bias, const int64_t bias_strides[3],
-                          const int32_t *mask, int causal, int64_t causal_offset, int64_t batch, int64_t heads,
-                          int64_t queries, int64_t keys) {
-  Attention a = {.scores = scores,
-                 .scale = scale,
-                 .bias = bias,
-                 .mask = mask,
-                 .causal = causal,
-                 .causal_offset = causal_offset,
-                 .heads = heads,
-                 .queries = queries,
-                 .keys = keys};
-  if (bias) memcpy(a.bias_strides, bias_strides, sizeof a.bias_strides);
-  sk_parallel_for(batch * heads * queries, sk_row_grain(keys), attention_body, &a);
+SK_INLINE const float *bias_row(const float *bias, const int64_t strides[3], int64_t batch, int64_t head,
+                                int64_t query) {
+  return bias ? bias + batch * strides[0] + head * strides[1] + query * strides[2] : NULL;
+}
+
+// The range counts rows: batch, head, query.
+SK_CLONES static void attention_body(void *context, int64_t begin, int64_t end) {
+  const sk_attention *a = context;
+  for (int64_t row = begin; row < end; row++) {
+    int64_t query = row % a->queries, head = row / a->queries % a->heads, batch = row / a->queries / a->heads;
+    float *scores = a->scores + row * (a->prefix + a->keys), *own = scores + a->prefix;
+    int64_t seen = a->causal ? sk_min64(a->keys, query + a->causal_offset + 1) : a->keys;
+    if (seen < 0) seen = 0;
+    if (a->prefix > 0)
+      score_keys(scores, a->scale, bias_row(a->prefix_bias, a->prefix_bias_strides, batch, head, query), NULL,
+                 a->prefix);
+    score_keys(own, a->scale, bias_row(a->bias, a->bias_strides, batch, head, query),
+               a->mask ? a->mask + batch * a->mask_stride : NULL, seen);
+    // With every key hidden the maximum is -inf: against zero all terms vanish, and a NaN still shows.
+    int64_t all = a->prefix + seen;
+    float highest = sk_row_max(scores, all);
+    float sum = exp_row(scores, scores, highest == -INFINITY ? 0.0f : highest, all);
+    scale_row(scores, sum == 0.0f ? 0.0f : 1.0f / sum, all);
+    memset(own + seen, 0, (size_t)(a->keys - seen) * sizeof *own);
+  }
+}
+
+void sk_attention_softmax(const sk_attention *attention) {
+  sk_attention a = *attention;
+  sk_parallel_for(a.batch * a.heads * a.queries, sk_row_grain(a.prefix + a.keys), attention_body, &a);
 }

@@ -19,32 +19,19 @@ public enum PEFTPrefix {
     ) throws {
         let info = session.backbone.info
         let prefix = try exportable(session)
-        let (tokens, layers) = (prefix.shape[3], prefix.shape[0])
+        let (tokens, layers) = (prefix[0].shape[2], prefix.count)
         let isPair = info.architecture == .encoderDecoder
         let layout = PEFTLayout(
             layers: layers, storedLayers: isPair && layers.isMultiple(of: 2) ? layers + 1 : layers,
-            submodules: isPair ? 2 : 1, heads: info.kvHeads, tokens: tokens, headDim: info.headDim)
+            submodules: isPair ? 2 : 1, heads: prefix[0].shape[1], tokens: tokens, headDim: prefix[0].shape[3])
         let config = PEFTConfig(layout, for: info)
-        let rows = layout.rows(from: prefix.floats)
-        let file = FileSystem.join(path, PEFTConfig.fileName)
-        if FileSystem.exists(file), try JSON.read(file)["peft_type"] == nil {
-            throw SeamError(
-                .alreadyExists, "cannot replace the folder \"\(path)\", it holds an adapter that is not one of PEFT's")
-        }
-        try AtomicFolder.write(path, PEFTConfig.kind, replaces: replaces) { folder in
-            try FileSystem.atomicWriteFile(
-                FileSystem.join(folder, PEFTConfig.fileName),
-                text: try config.json(baseModel: baseModel).serialized(indent: 2) + "\n")
-            let tensor = SafetensorsWriter.Tensor(
-                name: PEFTConfig.tensorName, type: .float32, shape: [tokens, config.layers * 2 * config.tokenDim]
-            ) { body in try rows.withUnsafeBytes { try body($0) } }
-            try SafetensorsWriter.write(
-                [tensor], metadata: ["format": "pt"], to: FileSystem.join(folder, PEFTConfig.weightsName))
-        }
+        try config.write(
+            layout.rows(from: prefix.flatMap(\.floats)), [tokens, config.layers * 2 * config.tokenDim],
+            baseModel: baseModel, replaces: replaces, to: path)
     }
 
-    /// The one prefix of the session's adapters that PEFT has a place for.
-    private static func exportable(_ session: Session) throws -> Tensor {
+    /// The one prefix of the session's adapters that PEFT has a place for: for each layer [2, kv_heads, prefix, head_dim].
+    private static func exportable(_ session: Session) throws -> [Tensor] {
         if let other = session.adapters.first(where: { !$0.isPrefix }) {
             throw SeamError(
                 .unsupported,
@@ -53,19 +40,52 @@ public enum PEFTPrefix {
         }
         let prefixes = try session.computedPrefix()
         let attention = PEFTLayout.attention(of: session.backbone.info)
-        let found = PrefixAttention.allCases.filter { prefixes[$0.rawValue] != nil }
+        let found = PrefixAttention.allCases.filter { !prefixes[$0.rawValue].isEmpty }
         if let other = found.first(where: { $0 != attention }) {
             throw SeamError(
                 .unsupported,
                 "these adapters put a prefix before the keys of \(other) attention: PEFT's prefix tuning has one for the"
                     + " decoder's own attention only, train with attention=decoder")
         }
-        guard let prefix = prefixes[attention.rawValue] else {
+        let prefix = prefixes[attention.rawValue]
+        guard let first = prefix.first else {
             throw SeamError(.invalidArgument, "there is no prefix to write: give the adapters that make one")
         }
-        if let position = NativeEngine.firstNonFinite(prefix.baseAddress, .f32, count: prefix.elementCount) {
-            throw SeamError(.numeric, "the prefix is not written: it holds NaN or infinity at element \(position)")
+        guard prefix.allSatisfy({ $0.shape == first.shape }) else {
+            throw SeamError(
+                .unsupported,
+                "the layers of this backbone have keys and values of different widths: PEFT's prefix tuning has one width"
+                    + " for all")
+        }
+        for (layer, values) in prefix.enumerated() {
+            let position = NativeEngine.firstNonFinite(values.baseAddress, .f32, count: values.elementCount)
+            guard let position else { continue }
+            throw SeamError(
+                .numeric,
+                "the prefix is not written: it holds NaN or infinity at element"
+                    + " \(layer * values.elementCount + Int(position))")
         }
         return prefix
+    }
+}
+
+extension PEFTConfig {
+    /// Writes a folder with this config and the tensor of a prefix or a prompt, replaced as a whole or not at all.
+    func write(_ rows: [Float], _ shape: [Int], baseModel: String?, replaces: Bool, to path: String) throws {
+        let file = FileSystem.join(path, PEFTConfig.fileName)
+        if FileSystem.exists(file), try JSON.read(file)["peft_type"] == nil {
+            throw SeamError(
+                .alreadyExists, "cannot replace the folder \"\(path)\", it holds an adapter that is not one of PEFT's")
+        }
+        try AtomicFolder.write(path, PEFTConfig.kind, replaces: replaces) { folder in
+            try FileSystem.atomicWriteFile(
+                FileSystem.join(folder, PEFTConfig.fileName),
+                text: try json(baseModel: baseModel).serialized(indent: 2) + "\n")
+            let tensor = SafetensorsWriter.Tensor(
+                name: PEFTConfig.tensorName, type: .float32, shape: shape
+            ) { body in try rows.withUnsafeBytes { try body($0) } }
+            try SafetensorsWriter.write(
+                [tensor], metadata: ["format": "pt"], to: FileSystem.join(folder, PEFTConfig.weightsName))
+        }
     }
 }

@@ -20,7 +20,7 @@ public protocol Backbone: AnyObject {
     /// The weights, mostly `.model` ones, which the host maps from the file. Read once, after `init`.
     var parameters: [Parameter] { get }
 
-    /// Source tokens to hidden states [batch, source, d_model]. Not called for a decoder-only backbone.
+    /// Source tokens or features to hidden states [batch, positions, d_model]. Not called for a decoder-only backbone.
     func encode(_ source: Source, in context: Context) -> Tensor
 
     /// Target tokens, and what left the encoder.output seam, to what the head reads [batch, target, d_model] and
@@ -41,14 +41,16 @@ public protocol Backbone: AnyObject {
 
 /// What an encoder reads.
 public struct Source {
-    /// [batch, source] i32.
-    public let ids: Tensor
-    /// [batch, source] i32, 1 a token, 0 padding.
+    /// [batch, source] i32; nil where sources are features.
+    public let ids: Tensor?
+    /// [batch, frames, `BackboneInfo.featureWidth`]; nil where sources are tokens.
+    public let features: Tensor?
+    /// [batch, source] i32, 1 a token or a frame, 0 padding.
     public let mask: Tensor
     /// [batch, source] i32: which of two texts a token is of; nil: all of the first.
     public let tokenTypes: Tensor?
-    /// Of `Seam.attentionPrefix`, [layers, 2, kv heads, prefix, head_dim]; nil: none.
-    public let prefix: Tensor?
+    /// Of `Seam.attentionPrefix`; nil: none.
+    public let prefix: LayerPrefixes?
     /// Whom to tell what flows through the points; nil: nobody wants one.
     public let visitor: Visitor?
 }
@@ -69,11 +71,11 @@ public struct Target {
     public let state: (any DecodingState)?
     /// The logits are not wanted.
     public let hiddenOnly: Bool
-    /// Of `Seam.attentionPrefix`, before the target's own keys and values and before the encoder's: [layers, 2,
-    /// kv heads, prefix, head_dim]; nil: none. With a state on its first call only; its tokens count to the state's
-    /// capacity, and not to `mask` and `positions`.
-    public let prefix: Tensor?
-    public let crossPrefix: Tensor?
+    /// Of `Seam.attentionPrefix`, before the target's own keys and values and before the encoder's; nil: none. Given in
+    /// every call, also with a state, which keeps none of it: its tokens count neither to the state's capacity nor to
+    /// `mask` and `positions`.
+    public let prefix: LayerPrefixes?
+    public let crossPrefix: LayerPrefixes?
     /// Whom to tell what flows through the points; nil: nobody wants one.
     public let visitor: Visitor?
 }
@@ -82,6 +84,11 @@ public struct Target {
 public protocol DecodingState: AnyObject {
     /// New row i continues old row rows[i]: beam search, or finished rows that leave.
     func select(_ rows: UnsafeBufferPointer<Int32>, in context: Context)
+
+    /// The rows of another state of the same backbone come behind those of this one, which can hold the greater of both
+    /// capacities then. Both have seen tokens, not always as many: a row's next token stands behind its own. The other
+    /// state is let go afterwards.
+    func append(_ other: any DecodingState, in context: Context)
 }
 
 /// What an opened model is. Zero: none or unlimited; token ids: -1 for none.
@@ -104,6 +111,11 @@ public struct BackboneInfo {
     /// By `PrefixAttention`: layers that take a prefix, and how many tokens it may have where it takes positions that
     /// the text then has not.
     public var prefixLayers = [0, 0, 0], maxPrefixLength = [0, 0, 0]
+    /// By `PrefixAttention` and layer: heads of the keys and values of a prefix, and their width. An empty list:
+    /// `keyValueHeads`, or `headDim`, in all layers.
+    public var prefixKeyValueHeads: [[Int]] = [[], [], []], prefixHeadDim: [[Int]] = [[], [], []]
+    /// Where sources are features: the numbers of a frame, and how many frames are one position of the hidden states.
+    public var featureWidth = 0, featureStride = 0
     /// The seams inside the layers, of which `Source.visitor` and `Target.visitor` are told.
     public var points: [Point] = []
 
@@ -173,6 +185,7 @@ public struct BackboneFactory {
         factory.state_create = { BackboneInstance.at($0).makeState($1, batch: Int($2), capacity: Int($3)) }
         factory.state_destroy = { StateInstance.release($1) }
         factory.state_select = { StateInstance.select($1, $2, $3, Int($4)) }
+        factory.state_append = { StateInstance.append($1, $2, $3) }
         table = permanent(factory)
     }
 }

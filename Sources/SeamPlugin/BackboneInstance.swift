@@ -26,8 +26,9 @@ final class BackboneInstance {
         guard let io, let given = bounded(io, SEAM_ENCODE_SIZE_1_0), let context = Context(pass) else { return }
         let tensor = context.pass.tensor
         let source = Source(
-            ids: tensor(given.input_ids), mask: tensor(given.attention_mask),
-            tokenTypes: given.token_type_ids.map(tensor), prefix: given.prefix.map(tensor),
+            ids: given.input_ids.map(tensor), features: given.input_features.map(tensor),
+            mask: tensor(given.attention_mask), tokenTypes: given.token_type_ids.map(tensor),
+            prefix: LayerPrefixes(given.prefix, context.pass),
             visitor: Visitor(given.visitor, pass))
         io.pointee.hidden = backbone.encode(source, in: context).handle
     }
@@ -39,8 +40,8 @@ final class BackboneInstance {
             ids: tensor(given.decoder_input_ids), encoder: given.encoder_hidden.map(tensor),
             encoderMask: given.encoder_attention_mask.map(tensor), mask: given.attention_mask.map(tensor),
             positions: given.position_ids.map(tensor), state: StateInstance.at(given.state)?.state,
-            hiddenOnly: given.hidden_only != 0, prefix: given.prefix.map(tensor),
-            crossPrefix: given.cross_prefix.map(tensor), visitor: Visitor(given.visitor, pass))
+            hiddenOnly: given.hidden_only != 0, prefix: LayerPrefixes(given.prefix, context.pass),
+            crossPrefix: LayerPrefixes(given.cross_prefix, context.pass), visitor: Visitor(given.visitor, pass))
         let (logits, hidden) = backbone.decode(target, in: context)
         io.pointee.logits = logits?.handle
         io.pointee.hidden = hidden.handle
@@ -87,5 +88,10 @@ final class StateInstance {
     ) {
         guard let instance = at(pointer), let context = Context(pass) else { return }
         instance.state.select(UnsafeBufferPointer(start: rows, count: count), in: context)
+    }
+
+    static func append(_ pass: UnsafePointer<seam_pass>?, _ pointer: OpaquePointer?, _ other: OpaquePointer?) {
+        guard let instance = at(pointer), let other = at(other), let context = Context(pass) else { return }
+        instance.state.append(other.state, in: context)
     }
 }

@@ -5,6 +5,8 @@ final class BackboneTable {
     let info: BackboneInfo
     private let seams: UnsafeMutableBufferPointer<UnsafePointer<CChar>?>
     private let endTokens: UnsafeMutableBufferPointer<Int64>
+    /// By attention: of the layers that take a prefix.
+    private let prefixHeads, prefixWidths: [UnsafeMutableBufferPointer<Int64>]
     private let points: UnsafeMutableBufferPointer<seam_point>
     private let pointList: UnsafeMutableBufferPointer<UnsafePointer<seam_point>?>
     private var parts: [(UnsafeMutableBufferPointer<UnsafePointer<CChar>?>, UnsafeMutableBufferPointer<Int64>)] = []
@@ -14,6 +16,8 @@ final class BackboneTable {
         self.info = info
         seams = array(info.seams.map { $0.cString })
         endTokens = array(info.endTokens.map { Int64($0) })
+        prefixHeads = info.prefixKeyValueHeads.map { array($0.map { Int64($0) }) }
+        prefixWidths = info.prefixHeadDim.map { array($0.map { Int64($0) }) }
         points = array(
             info.points.map { point in
                 var value = seam_point()
@@ -46,6 +50,7 @@ final class BackboneTable {
     deinit {
         seams.deallocate()
         endTokens.deallocate()
+        for list in prefixHeads + prefixWidths { list.deallocate() }
         points.deallocate()
         pointList.deallocate()
         for (names, widths) in parts {
@@ -84,6 +89,20 @@ final class BackboneTable {
         value.eos_token_count = endTokens.count
         store(info.prefixLayers, in: &value.prefix_layers)
         store(info.maxPrefixLength, in: &value.max_prefix_length)
+        func lists(_ given: [UnsafeMutableBufferPointer<Int64>]) -> [UnsafePointer<Int64>?] {
+            info.prefixLayers.indices.map { attention in
+                // A list that is not of all layers would be read beyond its end.
+                guard attention < given.count, info.prefixLayers[attention] > 0,
+                    given[attention].count >= info.prefixLayers[attention]
+                else { return nil }
+                return UnsafePointer(given[attention].baseAddress)
+            }
+        }
+        let (heads, widths) = (lists(prefixHeads), lists(prefixWidths))
+        value.prefix_kv_heads = (heads[0], heads[1], heads[2])
+        value.prefix_head_dim = (widths[0], widths[1], widths[2])
+        value.feature_width = Int64(info.featureWidth)
+        value.feature_stride = Int64(info.featureStride)
         value.points = points.isEmpty ? nil : UnsafePointer(pointList.baseAddress)
         value.point_count = points.count
         fill(out, out.pointee.struct_size, with: &value)

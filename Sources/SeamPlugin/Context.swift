@@ -100,6 +100,11 @@ public final class Buffer {
     public func write(_ x: Tensor, axis: Int, at start: Int) {
         _ = x.pass.ops.pointee.buffer_write(x.pass.raw, raw, Int32(axis), Int64(start), x.handle)
     }
+    /// The same with a start for each row of axis 0, which `axis` is not.
+    public func write(_ x: Tensor, axis: Int, at starts: [Int64]) {
+        _ = x.pass.ops.pointee.buffer_write_rows(
+            x.pass.raw, raw, Int32(axis), starts, Int64(starts.count), x.handle)
+    }
     /// The first `length` elements along `axis`, without a copy: valid in this pass, until the next write.
     public func read(axis: Int, length: Int, in context: Context) -> Tensor {
         let pass = context.pass
@@ -109,5 +114,11 @@ public final class Buffer {
     public func select(_ rows: UnsafeBufferPointer<Int32>, in context: Context) {
         let pass = context.pass
         _ = pass.ops.pointee.buffer_select(pass.raw, raw, rows.baseAddress, Int64(rows.count))
+    }
+    /// The rows of another buffer come behind those of this one, along axis 0. Along `axis`, which is not 0, the shorter of
+    /// the two has 0 where it ends. The other is left as it is.
+    public func append(_ other: Buffer, axis: Int, in context: Context) {
+        let pass = context.pass
+        _ = pass.ops.pointee.buffer_append(pass.raw, raw, Int32(axis), other.raw)
     }
 }

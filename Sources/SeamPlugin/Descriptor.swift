@@ -116,6 +116,10 @@ public enum Seam {
     /// weight [out, in] and bias [out] or none; one output, what is projected instead of x. Inputs after it: the same
     /// and y [batch, n, out]; one output, what goes on instead of y.
     public static let projection: StaticString = "projection"
+    /// At points, one for each stack: its embedded tokens, before its first layer. Inputs: x [batch, n, d_model] and mask
+    /// [batch, n] (i32; 1 a token, 0 padding). Outputs: vectors [1 or batch, prompt, d_model] that are put before those of
+    /// the text, or none, and x changed, or none for x as it is. The number of vectors is the same in every call.
+    public static let promptEmbedding: StaticString = "prompt.embedding"
 }
 
 /// The attentions that can be given a prefix, in the order of the seams' inputs and outputs.

@@ -8,13 +8,13 @@ public struct Point {
     }
 
     public let stack: Stack
-    /// `Seam.layerOutput` or `Seam.projection`.
+    /// `Seam.layerOutput`, `Seam.projection` or `Seam.promptEmbedding`.
     public let seam: Text
     /// Of a projection "q", "k", "v" and "o", of attention over the encoder "cross_q" and so on, of the feed-forward
     /// network "gate", "up" and "down"; one matrix that does the work of several has their names joined. "" for a whole
-    /// layer.
+    /// layer and for embedded tokens.
     public let name: Text
-    /// From 0.
+    /// From 0; 0 for embedded tokens.
     public let layer: Int
     public let inputWidth, outputWidth: Int
     /// Of the output of a matrix that does the work of several, in order; empty: it is one.
@@ -47,7 +47,16 @@ public struct Point {
 
     /// A place of `Seam.layerOutput`, `width` wide.
     public init(outputOf layer: Int, _ stack: Stack, width: Int) {
-        (seam, name, self.stack, self.layer) = (Text(Seam.layerOutput), Text(""), stack, layer)
+        self.init(Seam.layerOutput, stack, layer: layer, width: width)
+    }
+
+    /// The place of `Seam.promptEmbedding` in a stack, `width` wide.
+    public init(embeddingOf stack: Stack, width: Int) {
+        self.init(Seam.promptEmbedding, stack, layer: 0, width: width)
+    }
+
+    private init(_ seam: StaticString, _ stack: Stack, layer: Int, width: Int) {
+        (self.seam, name, self.stack, self.layer) = (Text(seam), Text(""), stack, layer)
         (inputWidth, outputWidth, parts) = (width, width, [])
         (weight, isTransposed, bias) = (nil, false, nil)
     }
@@ -134,19 +143,53 @@ public struct Visitor {
         return wants(point, .after) ? call(point, .after, y, x, weight, bias) : y
     }
 
+    /// What goes on instead of a stack's embedded tokens at a point of `Seam.promptEmbedding`: with vectors before them,
+    /// and with the mask and the positions of all of these where those of the tokens were given.
+    public func embedded(_ tokens: EmbeddedTokens, at point: Int) -> EmbeddedTokens {
+        guard wants(point) else { return tokens }
+        var io = seam_visit()
+        (io.phase, io.point, io.value) = (Phases.after.rawValue, point, tokens.x.handle)
+        (io.attention_mask, io.position_ids) = (tokens.mask?.handle, tokens.positions?.handle)
+        call(&io, mask: tokens.mask?.handle, positions: tokens.positions?.handle)
+        let tensor = tokens.x.pass.tensor
+        return EmbeddedTokens(
+            x: tensor(io.value), mask: io.attention_mask.map(tensor), positions: io.position_ids.map(tensor))
+    }
+
     private func call(
         _ point: Int, _ phase: Phases, _ value: Tensor, _ x: Tensor? = nil, _ weight: Tensor? = nil,
         _ bias: Tensor? = nil
     ) -> Tensor {
-        guard var given = bounded(pass, SEAM_PASS_SIZE_1_0) else { return value }
-        given.struct_size = UInt32(MemoryLayout<seam_pass>.size)
-        (given.attention_mask, given.position_ids, given.generated_mask) = (mask, positions, generated)
         var io = seam_visit()
-        io.struct_size = UInt32(MemoryLayout<seam_visit>.size)
         (io.phase, io.point, io.value) = (phase.rawValue, point, value.handle)
         (io.x, io.weight, io.bias) = (x?.handle, weight?.handle, bias?.handle)
-        visit(raw, &given, &io)
+        call(&io, mask: mask, positions: positions, generated: generated)
         return value.pass.tensor(io.value)
+    }
+
+    /// Calls the host, which is told of the tokens that flow by.
+    private func call(
+        _ io: inout seam_visit, mask: OpaquePointer?, positions: OpaquePointer?, generated: OpaquePointer? = nil
+    ) {
+        guard var given = bounded(pass, SEAM_PASS_SIZE_1_0) else { return }
+        given.struct_size = UInt32(MemoryLayout<seam_pass>.size)
+        (given.attention_mask, given.position_ids, given.generated_mask) = (mask, positions, generated)
+        io.struct_size = UInt32(MemoryLayout<seam_visit>.size)
+        visit(raw, &given, &io)
+    }
+}
+
+/// A stack's embedded tokens, as they go to a point of `Seam.promptEmbedding` and come from it.
+public struct EmbeddedTokens {
+    /// [batch, n, d_model].
+    public var x: Tensor
+    /// [batch, n] i32: which are tokens (1) and which padding (0); nil: all are tokens.
+    public var mask: Tensor?
+    /// [batch, n] i32; nil: counted from what came before.
+    public var positions: Tensor?
+
+    public init(x: Tensor, mask: Tensor?, positions: Tensor?) {
+        (self.x, self.mask, self.positions) = (x, mask, positions)
     }
 }
 

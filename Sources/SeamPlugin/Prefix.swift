@@ -9,7 +9,7 @@ public protocol PrefixSource: AnyObject {
     /// What the host stores, trains and saves, with names from `PrefixShape.name`.
     var parameters: [Parameter] { get }
 
-    /// Of the shape's `sizes`, from the parameters alone.
+    /// Of all layers, of the shape's `sizes`, from the parameters alone.
     func keysAndValues(in context: Context) -> Tensor
 }
 
@@ -56,8 +56,11 @@ public struct Prefixes {
     public func appended(to inputs: [Tensor], in context: Context) -> [Tensor] {
         var outputs = inputs
         for source in sources {
-            let (place, own) = (source.shape.attention.rawValue, source.keysAndValues(in: context))
-            outputs[place] = inputs[place].isNull ? own : inputs[place].concat([own], axis: 3)
+            let (shape, all) = (source.shape, source.keysAndValues(in: context))
+            for (layer, place) in shape.places.enumerated() {
+                let own = all.slice(0, from: layer, length: 1).reshape([2, shape.heads, shape.tokens, shape.headDim])
+                outputs[place] = inputs[place].isNull ? own : inputs[place].concat([own], axis: 2)
+            }
         }
         return outputs
     }

@@ -1,12 +1,14 @@
 /// Which attention a prefix is for, and its sizes.
 public struct PrefixShape {
     public let attention: PrefixAttention
-    /// heads: of keys and values.
+    /// heads: of keys and values. The same in all layers.
     public let layers, heads, tokens, headDim: Int
+    /// Which inputs and outputs of the seam are its layers.
+    let places: Range<Int>
 
     /// Of the keys, or of the values, of one token: all heads together.
     public var width: Int { heads * headDim }
-    /// Of keys and values as the seam has them: [layers, 2, kv heads, tokens, head_dim].
+    /// Of keys and values of all layers: [layers, 2, kv heads, tokens, head_dim].
     public var sizes: [Int] { [layers, 2, heads, tokens, headDim] }
 
     /// What a parameter of this prefix is called: "decoder." and the part.
@@ -21,7 +23,8 @@ public struct PrefixShape {
     /// Those that the options "attention" and "prefix_length" ask for, in the order of the seam.
     static func all(options: Options, site: Site) throws(PluginError) -> [PrefixShape] {
         let (asked, tokens) = (try options.string("attention"), try options.int("prefix_length"))
-        guard site.keyValueHeads > 0, site.headDim > 0 else {
+        let widths = (site.prefixKeyValueHeads + site.prefixHeadDim).flatMap { $0 }
+        guard site.prefixLayers.reduce(0, +) == 0 || widths.allSatisfy({ $0 > 0 }) else {
             throw PluginError(
                 .unsupported, "it makes keys and values, and this backbone does not say how wide they are")
         }
@@ -43,11 +46,29 @@ public struct PrefixShape {
                         + "prefix_length \(tokens)" + (before == 0 ? "" : " behind \(before) of other adapters"))
             }
         }
-        return chosen.map {
-            PrefixShape(
-                attention: $0, layers: site.prefixLayers[$0.rawValue], heads: site.keyValueHeads, tokens: tokens,
-                headDim: site.headDim)
+        var shapes: [PrefixShape] = []
+        for attention in chosen {
+            let heads = try alike(site.prefixKeyValueHeads[attention.rawValue], "kv_heads", attention)
+            let headDim = try alike(site.prefixHeadDim[attention.rawValue], "head_dim", attention)
+            shapes.append(
+                PrefixShape(
+                    attention: attention, layers: site.prefixLayers[attention.rawValue], heads: heads, tokens: tokens,
+                    headDim: headDim, places: site.prefixPlaces(of: attention)))
         }
+        return shapes
+    }
+
+    /// The number that all layers have.
+    private static func alike(
+        _ numbers: [Int], _ name: StaticString, _ attention: PrefixAttention
+    ) throws(PluginError) -> Int {
+        if let layer = numbers.indices.first(where: { numbers[$0] != numbers[0] }) {
+            throw PluginError(
+                .unsupported,
+                "it gives all layers of an attention keys and values of one size, and the \(attention.name) attention of "
+                    + "this backbone has \(name) \(numbers[0]) in layer 0 and \(numbers[layer]) in layer \(layer)")
+        }
+        return numbers[0]
     }
 
     /// 'encoder', 'decoder'

@@ -15,6 +15,8 @@ public struct Site {
     /// By `PrefixAttention`: layers that take a prefix (0: none), how many tokens it may have (0: any number), and how
     /// many what enters the seam has.
     public let prefixLayers, maxPrefixLength, prefixLength: [Int]
+    /// By `PrefixAttention` and layer: heads of the keys and values of a prefix, and their width.
+    public let prefixKeyValueHeads, prefixHeadDim: [[Int]]
     /// At `Seam.decoderOutput`: what the backbone's scores are.
     public let scoreKind: ScoreKind
     /// At a seam inside the layers: the points that the adapter is attached to, one or more, in the backbone's order.
@@ -38,11 +40,20 @@ public struct Site {
         vocabSize = Int(backbone.vocab_size)
         classes = Int(site.classes)
         prefixLayers = sizes(backbone.prefix_layers)
+        let layers = sizes(backbone.prefix_layers)
+        prefixKeyValueHeads = byLayer(backbone.prefix_kv_heads, layers, usual: Int(backbone.kv_heads))
+        prefixHeadDim = byLayer(backbone.prefix_head_dim, layers, usual: Int(backbone.head_dim))
         maxPrefixLength = sizes(backbone.max_prefix_length)
         prefixLength = sizes(site.prefix_length)
         scoreKind = ScoreKind(rawValue: site.score_kind) ?? .unknown
         guard let points = Point.list(site.points, count: site.point_count) else { return nil }
         self.points = points
+    }
+
+    /// Which inputs and outputs of the seams of prefixes are the layers of an attention.
+    public func prefixPlaces(of attention: PrefixAttention) -> Range<Int> {
+        let first = prefixLayers[..<attention.rawValue].reduce(0, +)
+        return first..<first + prefixLayers[attention.rawValue]
     }
 
     /// For a classifier over hidden states: the number of classes, and d_model. Throws a sentence where either is
@@ -55,6 +66,16 @@ public struct Site {
             throw PluginError(.unsupported, "it reads hidden states, and this backbone does not say how wide they are")
         }
         return (classes, dModel)
+    }
+}
+
+/// Numbers of each layer, by attention.
+private func byLayer(
+    _ lists: (UnsafePointer<Int64>?, UnsafePointer<Int64>?, UnsafePointer<Int64>?), _ layers: [Int], usual: Int
+) -> [[Int]] {
+    let lists = [lists.0, lists.1, lists.2]
+    return layers.indices.map { attention in
+        (0..<layers[attention]).map { layer in lists[attention].map { Int($0[layer]) } ?? usual }
     }
 }
 

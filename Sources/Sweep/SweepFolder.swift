@@ -1,5 +1,6 @@
 import Files
 import Support
+import Trainer
 
 /// A sweep's folder: sweep.json (what is trained), runs/ with a folder for each run, and the report.
 public struct SweepFolder: Sendable {
@@ -95,9 +96,8 @@ public struct SweepFolder: Sendable {
     func losses(of run: SweepRun) throws -> [Double] {
         let path = FileSystem.join(folder(of: run), "log.jsonl")
         guard FileSystem.exists(path) else { return [] }
-        return try FileSystem.readText(path).split(separator: "\n").compactMap { line in
-            let entry = try JSON.parse(String(line), name: path)
-            return entry["event"] == "step" ? try entry.requireDouble("loss", in: path) : nil
+        return try RunFolder.logEntries(in: folder(of: run)).compactMap { entry in
+            entry["event"] == "step" ? try entry.requireDouble("loss", in: path) : nil
         }
     }
 }

@@ -100,12 +100,16 @@ public struct SweepResult: Equatable, Sendable {
         if case .failed(let sentence) = outcome { sentence } else { nil }
     }
 
+    /// The revision of result.json; a newer one is refused.
+    private static let schema = 1
+
     var json: JSON {
-        switch outcome {
-        case .failed(let sentence): ["failed": .string(sentence), "settings": settings]
+        let revision = JSON.int(Int64(Self.schema))
+        return switch outcome {
+        case .failed(let sentence): ["schema": revision, "failed": .string(sentence), "settings": settings]
         case .finished(let result):
             [
-                "development": result.development.json, "test": result.test?.json ?? .null,
+                "schema": revision, "development": result.development.json, "test": result.test?.json ?? .null,
                 "last_loss": .double(result.lastLoss), "mean_loss": .double(result.meanLoss),
                 "mean_loss_window": .int(Int64(result.window)), "seconds": .double(result.seconds),
                 "trained_parameters": .int(Int64(result.trainedParameters)), "settings": settings,
@@ -115,6 +119,7 @@ public struct SweepResult: Equatable, Sendable {
 
     /// Reads what `json` gave; errors name `place`.
     init(_ json: JSON, in place: String) throws {
+        try json.requireSchema(Self.schema, in: place)
         settings = .object(try json.requireObject("settings", in: place))
         if let sentence = try json.optionalString("failed", in: place) {
             outcome = .failed(sentence)

@@ -31,8 +31,13 @@ extension Session {
     }
 
     /// The names in the task of an adapter; nil where it holds none, or those of a classification by prompts.
+    ///
+    /// Labels are the keys of an object in every task, in the order of the classes; their values are the words that
+    /// answer a prompt, none where there is no prompt. A list of names is what was saved before.
     public static func classLabels(in task: JSON?) throws -> [String]? {
-        guard let names = task?["labels"]?.arrayValue else { return nil }
+        guard let task, task["template"] == nil else { return nil }
+        if let words = task["labels"]?.objectValue { return words.map(\.key) }
+        guard let names = task["labels"]?.arrayValue else { return nil }
         return try names.map { name in
             guard let text = name.stringValue else {
                 throw SeamError(.format, "the labels of an adapter's task must be strings, found \(name.kind)")
@@ -50,7 +55,7 @@ extension Session {
                 "the classes must have \(classes) names, each another, found \(labels.joined(separator: ", "))")
         }
         for adapter in adapters where adapter.classes > 0 {
-            adapter.task = ["labels": .array(labels.map { .string($0) })]
+            adapter.task = ["schema": 1, "labels": .object(labels.map { (key: $0, value: .array([])) })]
         }
     }
 }

@@ -56,14 +56,16 @@ public func score(
 /// The best generated target of every source, in order.
 /// - Parameter progress: called after every batch with the number of sources done; false throws `.cancelled`.
 public func generateAll(
-    _ session: Session, sources: [[Int32]], batchSize: Int, options: GenerationOptions,
+    _ session: Session, sources: [[Int32]], routes: [String?] = [], batchSize: Int, options: GenerationOptions,
     progress: (Int) -> Bool = { _ in true }
 ) throws -> [[Int32]] {
     var results = [[Int32]](repeating: [], count: sources.count)
     let pairs = TokenPairs(sources: sources, targets: sources)
     var done = 0
     for indices in try pairs.batchesByLength(size: batchSize) {
-        let batch = try Batch(sources: indices.map { sources[$0] }, info: session.backbone.info)
+        let batch = try Batch(
+            sources: indices.map { sources[$0] }, routes: routes.isEmpty ? [] : indices.map { routes[$0] },
+            info: session.backbone.info)
         let generated = try session.generate(batch, options: options)
         for (row, index) in indices.enumerated() { results[index] = generated[row][0].tokens }
         done += indices.count

@@ -75,16 +75,14 @@ public final class Optimisation {
         let context = session.makeContext(recordsGradients: true)
         let variables = self.variables
         defer { clearGradients(variables) }
-        let predictions = try session.predictions(context, batch, encoded: encoded, training: true)
-        let loss = try context.crossEntropy(
-            predictions.scores, targets: predictions.targets, ignoreIndex: Batch.ignoredLabel,
-            labelSmoothing: options.labelSmoothing, reduction: .mean)
-        let value = Double(loss.floats[0])
+        let loss = try session.loss(
+            context, batch, encoded: encoded, labelSmoothing: options.labelSmoothing, training: true)
+        let value = Double(loss.value.floats[0])
         guard value.isFinite else {
             throw SeamError(.numeric, "the loss of step \(step + 1) is \(value); the learning rate may be too high")
         }
-        try Session.requireReached(session.adapters, by: loss, "the loss of step \(step + 1)")
-        try context.backward(loss)
+        try Session.requireReached(session.adapters, by: loss.value, "the loss of step \(step + 1)")
+        try context.backward(loss.value)
         if isFirstUpdate {
             isFirstUpdate = false
             Session.warnOfUnreached(session.adapters, backbone: session.backbone, in: "step \(step + 1)")
@@ -107,7 +105,7 @@ public final class Optimisation {
             pool: pool)
         return StepReport(
             step: step, loss: value, gradientNorm: norm, learningRate: options.learningRate * factor,
-            tokenCount: predictions.targets.elementCount)
+            tokenCount: loss.tokenCount)
     }
 
     /// Freezes what was trained, keeping its values.

@@ -104,6 +104,12 @@ public enum RunFolder {
             "--overwrite does not replace \"\(path)\", \(reason): move it away, or give another --output")
     }
 
+    /// The entries of a run's log, those of a run that goes on included.
+    /// - Throws: `.incompatible` for those of a later version, `.format` for what is no entry.
+    public static func logEntries(in folder: String) throws -> [JSON] {
+        try RunLog.entries(of: FileSystem.join(folder, logName))
+    }
+
     // MARK: The mark of a saved model
 
     /// The entry of a log that tells which model the run saved, for a later run to know it again.

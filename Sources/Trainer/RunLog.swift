@@ -16,5 +16,20 @@ final class RunLog {
     /// Writes an entry at once. Throws `.numeric` for one with NaN or infinity, and `.io`.
     func append(_ entry: JSON) throws { try file.write(try Self.line(entry)) }
 
-    private static func line(_ entry: JSON) throws -> String { try entry.serialized() + "\n" }
+    /// The revision of an entry. Each has it, since a later version may go on with the file.
+    private static let schema = 1
+
+    private static func line(_ entry: JSON) throws -> String {
+        let members = (entry.objectValue ?? []).filter { $0.key != "schema" }
+        return try JSON.object([(key: "schema", value: .int(Int64(schema)))] + members).serialized() + "\n"
+    }
+
+    /// The entries of a log. Throws `.incompatible` for a newer revision and `.format` for what is no entry.
+    static func entries(of path: String) throws -> [JSON] {
+        try FileSystem.readText(path).split(separator: "\n").map { line in
+            let entry = try JSON.parse(String(line), name: path)
+            try entry.requireSchema(schema, in: path)
+            return entry
+        }
+    }
 }

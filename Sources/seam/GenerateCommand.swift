@@ -106,13 +106,29 @@ struct GenerateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "generate",
         abstract: "Generate a target for every source text.",
-        discussion: "Example: seam generate --model model --adapter run/adapter \"CCO\" \"c1ccccc1O\"")
+        discussion: """
+            Texts may take different adapters: one that is given as NAME=FOLDER is for those whose route is NAME. They \
+            are generated together, in batches.
+
+            Example: seam generate --model model --adapter run/adapter "CCO" "c1ccccc1O"
+            Example: seam generate --model model --adapter fr=french --adapter de=german --data texts.jsonl
+            """)
 
     @OptionGroup(title: "Model") var model: ModelOptions
-    @OptionGroup(title: "Adapters") var adapters: SavedAdapterOptions
+    @OptionGroup(title: "Adapters") var adapters: RoutedAdapterOptions
 
-    @Argument(help: "Source texts. None: one a line from standard input.")
+    @Argument(help: "Source texts. None, and no --data: one a line from standard input.")
     var texts: [String] = []
+
+    @Option(
+        help: """
+            Source texts from a .jsonl, .csv or .tsv file: the column source, and in the column route, where there is \
+            one, the NAME of the adapters that a text takes; empty or null: those without a name.
+            """)
+    var data: String?
+
+    @Option(help: "The NAME of the adapters that all texts take which are no --data.")
+    var route: String?
 
     @OptionGroup(title: "Generation") var generation: GenerationFlags
 
@@ -125,15 +141,31 @@ struct GenerateCommand: ParsableCommand {
         guard batchSize > 0 else {
             throw SeamError(.invalidArgument, "--batch-size must be positive, found \(batchSize)")
         }
-        let (session, tokenizer) = try model.openSession(try common.makeRuntime(), adapters)
+        let (backbone, tokenizer) = try model.open(try common.makeRuntime())
+        let session = Session(backbone: backbone)
+        try adapters.attach(to: session)
+        let sources = try sources(session)
+        Interruption.watch()
+        let generated = try generateAll(
+            session, sources: try sources.tokens(tokenizer, session), routes: sources.routes, batchSize: batchSize,
+            options: try generation.options(for: session), progress: { _ in !Interruption.isRequested })
+        for tokens in generated { print(try tokenizer.decode(tokens)) }
+    }
+    private func sources(_ session: Session) throws -> RoutedTexts {
+        if let data {
+            if let stray = texts.first {
+                throw SeamError(
+                    .invalidArgument, "with --data there is no other text to continue, found \(stray.debugDescription)")
+            }
+            guard route == nil else {
+                throw SeamError(.invalidArgument, "--route is for texts that are no --data, which names routes itself")
+            }
+            return try RoutedTexts(file: data, in: session)
+        }
         var sources = texts
         if sources.isEmpty { sources = try StandardInput.lines() }
         guard !sources.isEmpty else { throw SeamError(.invalidArgument, "there is no source text") }
-        let given = GivenTexts(texts: sources, isStandardInput: texts.isEmpty)
-        Interruption.watch()
-        let generated = try generateAll(
-            session, sources: try given.tokens(tokenizer, session), batchSize: batchSize,
-            options: try generation.options(for: session), progress: { _ in !Interruption.isRequested })
-        for tokens in generated { print(try tokenizer.decode(tokens)) }
+        return try RoutedTexts(
+            GivenTexts(texts: sources, isStandardInput: texts.isEmpty), route: route, in: session)
     }
 }

@@ -15,18 +15,21 @@ struct GivenTexts {
     /// Their token ids, none longer than what the session's model reads beside the prefixes that are attached.
     func tokens(_ tokenizer: Tokenizer, _ session: Session) throws -> [[Int32]] {
         let limit = session.textLimits.source
-        return try texts.enumerated().map { index, text in
-            let ids = try tokenizer.encode(text)
-            guard !ids.isEmpty else {
-                throw SeamError(.invalidArgument, "\(place(index)): the source must have at least 1 token, found none")
-            }
-            if let limit, ids.count > limit {
-                throw SeamError(
-                    .invalidArgument,
-                    "\(place(index)): the source has \(ids.count) tokens, the backbone takes at most \(limit) positions"
-                )
-            }
-            return ids
+        return try texts.enumerated().map { try Self.tokens($1, tokenizer, limit: limit, place: place($0)) }
+    }
+
+    /// The token ids of one text, 1 or more.
+    static func tokens(_ text: String, _ tokenizer: Tokenizer, limit: Int?, place: String) throws -> [Int32] {
+        let ids = try tokenizer.encode(text)
+        guard !ids.isEmpty else {
+            throw SeamError(.invalidArgument, "\(place): the source must have at least 1 token, found none")
         }
+        if let limit, ids.count > limit {
+            throw SeamError(
+                .invalidArgument,
+                "\(place): the source has \(ids.count) tokens, the backbone takes at most \(limit) positions"
+            )
+        }
+        return ids
     }
 }

@@ -37,7 +37,7 @@ static float distance(const DLManagedTensorVersioned *a, const DLManagedTensorVe
 static DLManagedTensorVersioned *logits_with(seam_backbone *backbone, seam_adapter *adapter) {
   seam_session *session = NULL;
   OK(seam_session_create(backbone, &session, &error));
-  if (adapter != NULL) OK(seam_session_attach(session, adapter, -1, &error));
+  if (adapter != NULL) OK(seam_session_attach(session, NULL, adapter, -1, &error));
   const seam_batch batch = tiny_batch();
   DLManagedTensorVersioned *logits = logits_of(session, &batch);
   seam_session_release(session);
@@ -47,7 +47,7 @@ static DLManagedTensorVersioned *logits_with(seam_backbone *backbone, seam_adapt
 static void train(seam_backbone *backbone, seam_adapter *adapter) {
   seam_session *session = NULL;
   OK(seam_session_create(backbone, &session, &error));
-  OK(seam_session_attach(session, adapter, -1, &error));
+  OK(seam_session_attach(session, NULL, adapter, -1, &error));
   seam_train_options options = {.struct_size = sizeof options};
   seam_train_options_init(&options);
   OK(seam_session_begin_training(session, &options, &error));

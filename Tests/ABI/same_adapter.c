@@ -14,7 +14,7 @@ static outcome trained(seam_backbone *backbone, const char *id) {
   seam_adapter *adapter = NULL;
   seam_batch batch = tiny_batch();
   OK(seam_session_create(backbone, &session, &error));
-  OK(seam_session_add(session, id, NULL, &adapter, &error));
+  OK(seam_session_add(session, NULL, id, NULL, &adapter, &error));
   found.parameter_count = seam_adapter_parameter_count(adapter);
   seam_train_options options = {.struct_size = sizeof options};
   seam_train_options_init(&options);

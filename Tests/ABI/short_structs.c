@@ -46,7 +46,7 @@ static seam_adapter *attached(seam_session *session) {
   seam_adapter *adapter = NULL;
   seam_adapter_options *options = SHORT(seam_adapter_options, SEAM_ADAPTER_OPTIONS_SIZE_1_0);
   options->seed = 5;
-  OK(seam_session_add(session, "repcali", options, &adapter, &error));
+  OK(seam_session_add(session, NULL, "repcali", options, &adapter, &error));
   return adapter;
 }
 

@@ -46,13 +46,14 @@ static void null_objects(void) {
   NULL_FAILS(seam_adapter_parameter(NULL, 0, NULL, &tensor, &error));
   NULL_FAILS(seam_adapter_call(NULL, "shift", NULL, 0, &value, &error));
   NULL_FAILS(seam_session_create(NULL, &session, &error));
-  NULL_FAILS(seam_session_attach(NULL, NULL, -1, &error));
-  NULL_FAILS(seam_session_detach(NULL, NULL, &error));
-  NULL_FAILS(seam_session_move(NULL, NULL, 0, &error));
-  NULL_FAILS(seam_session_add(NULL, "x", NULL, &adapter, &error));
-  NULL_FAILS(seam_session_load(NULL, "x", &error));
-  NULL_FAILS(seam_session_save(NULL, "x", NULL, NULL, &error));
-  NULL_FAILS(seam_session_adapter(NULL, 0, &adapter, &error));
+  NULL_FAILS(seam_session_attach(NULL, NULL, NULL, -1, &error));
+  NULL_FAILS(seam_session_detach(NULL, NULL, NULL, &error));
+  NULL_FAILS(seam_session_move(NULL, NULL, NULL, 0, &error));
+  NULL_FAILS(seam_session_add(NULL, NULL, "x", NULL, &adapter, &error));
+  NULL_FAILS(seam_session_load(NULL, NULL, "x", &error));
+  NULL_FAILS(seam_session_save(NULL, NULL, "x", NULL, NULL, &error));
+  NULL_FAILS(seam_session_adapter(NULL, NULL, 0, &adapter, &error));
+  NULL_FAILS(seam_session_remove_route(NULL, NULL, &error));
   NULL_FAILS(seam_session_merge(NULL, NULL, &error));
   NULL_FAILS(seam_session_unmerge(NULL, NULL, &error));
   NULL_FAILS(seam_session_encode(NULL, &batch, &tensor, &error));
@@ -77,7 +78,8 @@ static void null_objects(void) {
   NULL_FAILS(seam_context_backward(NULL, NULL, NULL, &error));
   CHECK(seam_context_leaf(NULL, NULL) == NULL && seam_context_gradient(NULL, NULL) == NULL);
   CHECK(seam_runtime_plugin_count(NULL) == 0 && seam_adapter_parameter_count(NULL) == 0 &&
-        seam_session_adapter_count(NULL) == 0);
+        seam_session_adapter_count(NULL, NULL) == 0);
+  CHECK(seam_session_route_count(NULL) == 0 && seam_session_route(NULL, 0) == NULL);
   CHECK(seam_sequences_count(NULL, 0) == 0 && seam_sequences_tokens(NULL, 0, 0, &count, NULL) == NULL && count == 0);
   CHECK(seam_error_code(NULL) == SEAM_OK && seam_error_message(NULL)[0] == 0 && seam_error_origin(NULL)[0] == 0);
   seam_backbone_get_info(NULL, NULL);
@@ -156,12 +158,13 @@ static void adapters(seam_backbone *backbone) {
 
   seam_session *session = NULL;
   OK(seam_session_create(backbone, &session, &error));
-  FAILS(seam_session_attach(session, NULL, -1, &error), SEAM_INVALID_ARGUMENT, "argument adapter is NULL");
-  FAILS(seam_session_attach(session, adapter, 5, &error), SEAM_INVALID_ARGUMENT, "position must be 0 ... 0, found 5");
-  FAILS(seam_session_detach(session, adapter, &error), SEAM_NOT_FOUND, "is not attached");
-  OK(seam_session_attach(session, adapter, -1, &error));
-  FAILS(seam_session_attach(session, adapter, -1, &error), SEAM_ALREADY_EXISTS, "is already attached");
-  FAILS(seam_session_move(session, adapter, 3, &error), SEAM_INVALID_ARGUMENT, "position must be 0 ... 0");
+  FAILS(seam_session_attach(session, NULL, NULL, -1, &error), SEAM_INVALID_ARGUMENT, "argument adapter is NULL");
+  FAILS(seam_session_attach(session, NULL, adapter, 5, &error), SEAM_INVALID_ARGUMENT,
+        "position must be 0 ... 0, found 5");
+  FAILS(seam_session_detach(session, NULL, adapter, &error), SEAM_NOT_FOUND, "is not attached");
+  OK(seam_session_attach(session, NULL, adapter, -1, &error));
+  FAILS(seam_session_attach(session, NULL, adapter, -1, &error), SEAM_ALREADY_EXISTS, "is already attached");
+  FAILS(seam_session_move(session, NULL, adapter, 3, &error), SEAM_INVALID_ARGUMENT, "position must be 0 ... 0");
   seam_session_release(session);
   seam_adapter_release(adapter);
 }

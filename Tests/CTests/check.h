@@ -85,6 +85,15 @@ static inline seam_batch tiny_batch(void) {
   return batch;
 }
 
+/* Two texts for a backbone of one stack; the second is shorter. */
+static inline seam_batch tiny_texts(void) {
+  static const int32_t ids[BATCH * SOURCE] = {1, 2, 3, 4, 5, 0}, mask[BATCH * SOURCE] = {1, 1, 1, 1, 1, 0};
+  seam_batch batch = {.struct_size = sizeof batch, .batch = BATCH, .source_length = SOURCE};
+  batch.input_ids = ids;
+  batch.attention_mask = mask;
+  return batch;
+}
+
 static inline void give_back(DLManagedTensorVersioned *tensor) {
   if (tensor != NULL && tensor->deleter != NULL) tensor->deleter(tensor);
 }
@@ -108,6 +117,29 @@ static inline DLManagedTensorVersioned *logits_of(seam_session *session, const s
 
 static inline int same_bits(const DLManagedTensorVersioned *a, const DLManagedTensorVersioned *b) {
   return count_of(a) == count_of(b) && memcmp(a->dl_tensor.data, b->dl_tensor.data, (size_t)count_of(a) * 4) == 0;
+}
+
+/* Adds numbers of its own to every parameter. */
+static inline void disturb_all(seam_adapter *adapter) {
+  for (size_t p = 0; p < seam_adapter_parameter_count(adapter); p++) {
+    DLManagedTensorVersioned *view = NULL;
+    OK(seam_adapter_parameter(adapter, p, NULL, &view, &error));
+    for (int64_t i = 0; i < count_of(view); i++) data_of(view)[i] += 0.3f * (float)sin(1.7 * (double)i + (double)p + 1);
+    give_back(view);
+  }
+}
+
+static inline void check_logits_near(const DLManagedTensorVersioned *a, const DLManagedTensorVersioned *b,
+                                     float tolerance) {
+  CHECK(count_of(a) == count_of(b));
+  for (int64_t i = 0; i < count_of(a); i++) {
+    const float one = ((const float *)a->dl_tensor.data)[i], two = ((const float *)b->dl_tensor.data)[i];
+    if (fabsf(one - two) > tolerance) {
+      check_failures++;
+      fprintf(stderr, "%g and %g differ at %d\n", one, two, (int)i);
+      return;
+    }
+  }
 }
 
 static inline int finish(const char *name) {

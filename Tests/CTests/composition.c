@@ -30,8 +30,8 @@ int main(int argc, char **argv) {
   CHECK(plain_hidden->dl_tensor.shape[1] == SOURCE && plain_hidden->dl_tensor.shape[2] == WIDTH);
 
   /* Both start as the identity, to the last bit. */
-  OK(seam_session_attach(session, calibration, -1, &error));
-  OK(seam_session_attach(session, scale, -1, &error));
+  OK(seam_session_attach(session, NULL, calibration, -1, &error));
+  OK(seam_session_attach(session, NULL, scale, -1, &error));
   DLManagedTensorVersioned *identity = logits_of(session, &batch);
   CHECK(same_bits(plain, identity));
 
@@ -42,21 +42,21 @@ int main(int argc, char **argv) {
   OK(seam_session_encode(session, &batch, &hidden, &error));
   CHECK(!same_bits(plain_hidden, hidden));
 
-  OK(seam_session_move(session, scale, 0, &error));
+  OK(seam_session_move(session, NULL, scale, 0, &error));
   DLManagedTensorVersioned *second = logits_of(session, &batch);
   CHECK(!same_bits(first, second));
-  OK(seam_session_move(session, scale, -1, &error));
+  OK(seam_session_move(session, NULL, scale, -1, &error));
   DLManagedTensorVersioned *third = logits_of(session, &batch);
   CHECK(same_bits(first, third));
 
   /* Attached at the front is what moving there gives. */
-  OK(seam_session_detach(session, scale, &error));
-  OK(seam_session_attach(session, scale, 0, &error));
+  OK(seam_session_detach(session, NULL, scale, &error));
+  OK(seam_session_attach(session, NULL, scale, 0, &error));
   DLManagedTensorVersioned *fourth = logits_of(session, &batch);
   CHECK(same_bits(second, fourth));
 
-  OK(seam_session_detach(session, calibration, &error));
-  OK(seam_session_detach(session, scale, &error));
+  OK(seam_session_detach(session, NULL, calibration, &error));
+  OK(seam_session_detach(session, NULL, scale, &error));
   DLManagedTensorVersioned *restored = logits_of(session, &batch);
   CHECK(same_bits(plain, restored));
 

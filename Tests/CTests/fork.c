@@ -24,7 +24,7 @@ static seam_session *make_session(seam_runtime *runtime) {
   seam_session *session = NULL;
   OK(seam_adapter_create(backbone, "repcali", OPTIONS(.seed = 7), &adapter, &error));
   OK(seam_session_create(backbone, &session, &error));
-  OK(seam_session_attach(session, adapter, -1, &error));
+  OK(seam_session_attach(session, NULL, adapter, -1, &error));
   seam_adapter_release(adapter);
   seam_backbone_release(backbone);
   return session;

@@ -186,10 +186,12 @@ static void session_sizes(seam_backbone *backbone) {
   seam_sequences_release(sequences);
 
   OK(seam_adapter_create(backbone, "repcali", NULL, &adapter, &error));
-  FAILS(seam_session_attach(session, adapter, INT32_MAX, &error), SEAM_INVALID_ARGUMENT, "position must be 0 ... 0");
-  FAILS(seam_session_attach(session, adapter, INT32_MIN, &error), SEAM_INVALID_ARGUMENT, "position must be 0 ... 0");
+  FAILS(seam_session_attach(session, NULL, adapter, INT32_MAX, &error), SEAM_INVALID_ARGUMENT,
+        "position must be 0 ... 0");
+  FAILS(seam_session_attach(session, NULL, adapter, INT32_MIN, &error), SEAM_INVALID_ARGUMENT,
+        "position must be 0 ... 0");
   FAILS(seam_adapter_set_learning_rate(adapter, NAN, &error), SEAM_INVALID_ARGUMENT, "learning_rate");
-  OK(seam_session_attach(session, adapter, -1, &error));
+  OK(seam_session_attach(session, NULL, adapter, -1, &error));
   seam_train_options train = {.struct_size = sizeof train};
 #define TRAINS_NOT(member, value, part)                                                       \
   do {                                                                                        \
@@ -246,6 +248,13 @@ static void operations(seam_runtime *runtime) {
   LATCHES(SEAM_SHAPE, "buffer_read", ops->buffer_read(ctx, buffer, 0, INT64_MAX));
   LATCHES(SEAM_INVALID_ARGUMENT, "buffer_select: the number of rows", ops->buffer_select(ctx, buffer, rows, INT64_MAX));
   LATCHES(SEAM_INVALID_ARGUMENT, "buffer_select: the number of rows", ops->buffer_select(ctx, buffer, rows, INT64_MIN));
+  LATCHES(SEAM_INVALID_ARGUMENT, "buffer_write_rows: the number of rows",
+          ops->buffer_write_rows(ctx, buffer, 1, four, INT64_MAX, x));
+  LATCHES(SEAM_PLUGIN, "buffer_write_rows: the buffer or the starts are NULL",
+          ops->buffer_write_rows(ctx, buffer, 1, NULL, 1, x));
+  LATCHES(SEAM_SHAPE, "buffer_write_rows", ops->buffer_write_rows(ctx, buffer, INT32_MAX, four, 1, x));
+  LATCHES(SEAM_SHAPE, "buffer_append", ops->buffer_append(ctx, buffer, INT32_MIN, buffer));
+  LATCHES(SEAM_PLUGIN, "buffer_append: one of the buffers is NULL", ops->buffer_append(ctx, buffer, 0, NULL));
   LATCHES(SEAM_SHAPE, "slice", ops->slice(ctx, x, 0, INT64_MAX, INT64_MAX));
   LATCHES(SEAM_SHAPE, "softmax", ops->softmax(ctx, x, INT32_MIN));
   LATCHES(SEAM_INVALID_ARGUMENT, "does not fit i32", ops->full(ctx, NAN, SEAM_I32, four, 1));

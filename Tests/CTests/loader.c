@@ -56,7 +56,7 @@ static void bad_passes(seam_runtime *runtime, seam_backbone *backbone, const cha
     OK(seam_runtime_load_plugin(runtime, path_in(path, folder, cases[i].file), &error));
     OK(seam_adapter_create(backbone, cases[i].id, NULL, &adapter, &error));
     OK(seam_session_create(backbone, &session, &error));
-    OK(seam_session_attach(session, adapter, -1, &error));
+    OK(seam_session_attach(session, NULL, adapter, -1, &error));
     seam_status status = seam_session_forward(session, &batch, &logits, NULL, &error);
     CHECK(strstr(seam_error_origin(error), "test-") != NULL);
     FAILS(status, SEAM_PLUGIN, cases[i].part);

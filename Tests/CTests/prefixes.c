@@ -30,24 +30,28 @@ static void check_refusals(seam_backbone *backbone) {
   seam_adapter *prefix = NULL, *gate = NULL, *other = NULL;
   OK(seam_session_create(backbone, &session, &error));
   ERROR_SLOT;
-  FAILS(seam_session_add(session, "gate", NULL, &gate, &error), SEAM_INVALID_ARGUMENT, "prefix");
-  FAILS(
-      seam_session_add(session, "residual-prefix", OPTIONS(.options_json = "{\"prefix_length\": 5}"), &prefix, &error),
-      SEAM_INVALID_ARGUMENT, "5");
-  FAILS(seam_session_add(session, "linear-head", OPTIONS(.classes = 1), &other, &error), SEAM_INVALID_ARGUMENT,
+  FAILS(seam_session_add(session, NULL, "gate", NULL, &gate, &error), SEAM_INVALID_ARGUMENT, "prefix");
+  FAILS(seam_session_add(session, NULL, "residual-prefix", OPTIONS(.options_json = "{\"prefix_length\": 5}"), &prefix,
+                         &error),
+        SEAM_INVALID_ARGUMENT, "5");
+  FAILS(seam_session_add(session, NULL, "linear-head", OPTIONS(.classes = 1), &other, &error), SEAM_INVALID_ARGUMENT,
         "2 classes");
   CHECK(prefix == NULL && gate == NULL && other == NULL);
 
-  OK(seam_session_add(session, "residual-prefix", OPTIONS(.options_json = "{\"prefix_length\": 3}"), &prefix, &error));
-  OK(seam_session_add(session, "gate", NULL, &gate, &error));
-  FAILS(seam_session_detach(session, prefix, &error), SEAM_INVALID_ARGUMENT, "gate");
-  FAILS(seam_session_add(session, "prefix-tuning", OPTIONS(.options_json = "{\"prefix_length\": 1}"), NULL, &error),
-        SEAM_INCOMPATIBLE, "3 tokens, the one attached has 4 tokens");
-  OK(seam_session_detach(session, gate, &error));
-  OK(seam_session_detach(session, prefix, &error));
+  OK(seam_session_add(session, NULL, "residual-prefix", OPTIONS(.options_json = "{\"prefix_length\": 3}"), &prefix,
+                      &error));
+  OK(seam_session_add(session, NULL, "gate", NULL, &gate, &error));
+  FAILS(seam_session_detach(session, NULL, prefix, &error), SEAM_INVALID_ARGUMENT, "gate");
+  FAILS(
+      seam_session_add(session, NULL, "prefix-tuning", OPTIONS(.options_json = "{\"prefix_length\": 1}"), NULL, &error),
+      SEAM_INCOMPATIBLE, "3 tokens, the one attached has 4 tokens");
+  OK(seam_session_detach(session, NULL, gate, &error));
+  OK(seam_session_detach(session, NULL, prefix, &error));
 
-  OK(seam_session_add(session, "residual-prefix", OPTIONS(.options_json = "{\"prefix_length\": 2}"), &other, &error));
-  FAILS(seam_session_attach(session, gate, -1, &error), SEAM_INCOMPATIBLE, "3 tokens, the one attached has 2 tokens");
+  OK(seam_session_add(session, NULL, "residual-prefix", OPTIONS(.options_json = "{\"prefix_length\": 2}"), &other,
+                      &error));
+  FAILS(seam_session_attach(session, NULL, gate, -1, &error), SEAM_INCOMPATIBLE,
+        "3 tokens, the one attached has 2 tokens");
 
   seam_batch batch = labelled_texts();
   float scores[EXAMPLES * CLASSES];
@@ -79,11 +83,11 @@ int main(int argc, char **argv) {
   check_refusals(backbone);
 
   OK(seam_session_create(backbone, &session, &error));
-  OK(seam_session_add(session, "linear-head", OPTIONS(.classes = CLASSES), &head, &error));
+  OK(seam_session_add(session, NULL, "linear-head", OPTIONS(.classes = CLASSES), &head, &error));
   float trained[EXAMPLES * CLASSES], again[EXAMPLES * CLASSES];
-  OK(seam_session_add(session, "residual-prefix",
+  OK(seam_session_add(session, NULL, "residual-prefix",
                       OPTIONS(.options_json = "{\"prefix_length\": 3, \"mlp_hidden_size\": 4}"), &prefix, &error));
-  OK(seam_session_add(session, "gate", OPTIONS(.options_json = "{\"scope\": \"token-layer\"}"), &gate, &error));
+  OK(seam_session_add(session, NULL, "gate", OPTIONS(.options_json = "{\"scope\": \"token-layer\"}"), &gate, &error));
 
   seam_batch batch = labelled_texts();
   seam_train_options options = {.struct_size = sizeof options};
@@ -131,17 +135,17 @@ int main(int argc, char **argv) {
   OK(seam_adapter_save(head, path_in(path, argv[2], "head"), NULL, NULL, &error));
   OK(seam_session_create(backbone, &loaded, &error));
   ERROR_SLOT;
-  FAILS(seam_session_load(loaded, path_in(path, argv[2], "gate"), &error), SEAM_INVALID_ARGUMENT, "prefix");
-  OK(seam_session_load(loaded, path_in(path, argv[2], "prefix"), &error));
-  OK(seam_session_load(loaded, path_in(path, argv[2], "gate"), &error));
-  OK(seam_session_load(loaded, path_in(path, argv[2], "head"), &error));
+  FAILS(seam_session_load(loaded, NULL, path_in(path, argv[2], "gate"), &error), SEAM_INVALID_ARGUMENT, "prefix");
+  OK(seam_session_load(loaded, NULL, path_in(path, argv[2], "prefix"), &error));
+  OK(seam_session_load(loaded, NULL, path_in(path, argv[2], "gate"), &error));
+  OK(seam_session_load(loaded, NULL, path_in(path, argv[2], "head"), &error));
   scores_of(loaded, again);
   /* The same operations on the same numbers, but for the order of a sum in the network. */
   check_near(trained, again, 1e-5f);
 
   /* Without prefix and gate, the head alone: what the backbone gives is untouched. */
-  OK(seam_session_detach(session, gate, &error));
-  OK(seam_session_detach(session, prefix, &error));
+  OK(seam_session_detach(session, NULL, gate, &error));
+  OK(seam_session_detach(session, NULL, prefix, &error));
   scores_of(session, again);
   int differs = 0;
   for (int i = 0; i < EXAMPLES * CLASSES; i++) differs += again[i] != trained[i];

@@ -2,6 +2,8 @@
  * Arguments: the folder of the plugins. */
 #include "check.h"
 
+#include <pthread.h>
+
 enum { PROMPTS = 3, ANSWERS = 2, FEATURES = 2 };
 
 static const char *const prompts[PROMPTS] = {"a", "bcd", "ef"};
@@ -138,6 +140,59 @@ static void defects(seam_runtime *runtime) {
   seam_backbone_release(backbone);
 }
 
+/* Two queries of other threads, the second of which does not wait, and one from within: all while a first one runs. */
+typedef struct {
+  seam_backbone *backbone;
+  pthread_t threads[2];
+  answer found[2];
+  int begun;
+} crowd;
+
+static int32_t impatient(void *user, const seam_progress *progress) {
+  (void)user;
+  CHECK(progress->done == 0 && progress->total == PROMPTS);
+  return 0;
+}
+
+static void *wait_for_it(void *user) {
+  crowd *own = user;
+  OK(ask(own->backbone, prompts, NULL, NULL, &own->found[0], &error));
+  return NULL;
+}
+
+static void *give_up(void *user) {
+  crowd *own = user;
+  ERROR_SLOT;
+  FAILS(ask(own->backbone, prompts, impatient, NULL, &own->found[1], &error), SEAM_CANCELLED,
+        "cancelled while another one was answered");
+  return NULL;
+}
+
+static int32_t call_others(void *user, const seam_progress *progress) {
+  crowd *own = user;
+  (void)progress;
+  if (own->begun++ > 0) return 1;
+  answer found;
+  ERROR_SLOT;
+  FAILS(ask(own->backbone, prompts, NULL, NULL, &found, &error), SEAM_INVALID_ARGUMENT,
+        "asked again in its own progress");
+  CHECK(pthread_create(&own->threads[0], NULL, wait_for_it, own) == 0);
+  CHECK(pthread_create(&own->threads[1], NULL, give_up, own) == 0);
+  CHECK(pthread_join(own->threads[1], NULL) == 0);
+  return 1;
+}
+
+static void several_at_once(seam_runtime *runtime) {
+  crowd all = {.backbone = open_text(runtime, NULL)};
+  answer found;
+  OK(ask(all.backbone, prompts, call_others, &all, &found, &error));
+  CHECK(pthread_join(all.threads[0], NULL) == 0);
+  check_rows(&found, prompts, PROMPTS);
+  check_rows(&all.found[0], prompts, PROMPTS);
+  check_rows(&all.found[1], prompts, 0);
+  seam_backbone_release(all.backbone);
+}
+
 int main(int argc, char **argv) {
   if (argc < 2) return 2;
   char path[1000];
@@ -146,6 +201,7 @@ int main(int argc, char **argv) {
   answers_in_rows(runtime);
   arguments(runtime);
   defects(runtime);
+  several_at_once(runtime);
   seam_runtime_release(runtime);
   return finish("queries");
 }

@@ -2,34 +2,16 @@
  * Arguments: the folder of the plugins, a folder to write to. */
 #include "check.h"
 
-enum { EXAMPLES = 2, LENGTH = 3, CLASSES = 2, VALUES = EXAMPLES * CLASSES };
-
-static seam_batch texts(void) {
-  static const int32_t ids[EXAMPLES * LENGTH] = {1, 2, 3, 4, 5, 0}, mask[EXAMPLES * LENGTH] = {1, 1, 1, 1, 1, 0};
-  seam_batch batch = {.struct_size = sizeof batch, .batch = EXAMPLES, .source_length = LENGTH};
-  batch.input_ids = ids;
-  batch.attention_mask = mask;
-  return batch;
-}
+enum { CLASSES = 2, VALUES = BATCH * CLASSES };
 
 static void scores_of(seam_session *session, float scores[VALUES]) {
-  seam_batch batch = texts();
+  seam_batch batch = tiny_texts();
   OK(seam_session_classify(session, &batch, scores, VALUES, &error));
-}
-
-/* Adds numbers of its own to every parameter. */
-static void disturb(seam_adapter *adapter) {
-  for (size_t p = 0; p < seam_adapter_parameter_count(adapter); p++) {
-    DLManagedTensorVersioned *view = NULL;
-    OK(seam_adapter_parameter(adapter, p, NULL, &view, &error));
-    for (int64_t i = 0; i < count_of(view); i++) data_of(view)[i] += 0.3f * (float)sin(1.7 * (double)i + (double)p + 1);
-    give_back(view);
-  }
 }
 
 static seam_adapter *adapter_at(seam_session *session, size_t index) {
   seam_adapter *found = NULL;
-  OK(seam_session_adapter(session, index, &found, &error));
+  OK(seam_session_adapter(session, NULL, index, &found, &error));
   return found;
 }
 
@@ -46,7 +28,7 @@ static void check_description(seam_adapter *adapter, const char *const *parts) {
 }
 
 static void check_ids(seam_session *session, const char *const *ids, size_t count) {
-  CHECK(seam_session_adapter_count(session) == count);
+  CHECK(seam_session_adapter_count(session, NULL) == count);
   for (size_t i = 0; i < count; i++) {
     char part[100];
     snprintf(part, sizeof part, "\"id\": \"%s\"", ids[i]);
@@ -63,28 +45,30 @@ static void save_together(seam_backbone *backbone, const char *path, float score
   ERROR_SLOT;
   seam_session *session = NULL;
   OK(seam_session_create(backbone, &session, &error));
-  CHECK(seam_session_adapter_count(session) == 0);
-  FAILS(seam_session_save(session, path, NULL, NULL, &error), SEAM_INVALID_ARGUMENT, "there is no adapter to save");
-  OK(seam_session_add(session, "linear-head", OPTIONS(.classes = CLASSES), NULL, &error));
-  OK(seam_session_add(session, "residual-prefix", OPTIONS(.options_json = "{\"prefix_length\": 3}"), NULL, &error));
-  OK(seam_session_add(session, "gate", OPTIONS(.options_json = "{\"scope\": \"token\"}"), NULL, &error));
+  CHECK(seam_session_adapter_count(session, NULL) == 0);
+  FAILS(seam_session_save(session, NULL, path, NULL, NULL, &error), SEAM_INVALID_ARGUMENT,
+        "there is no adapter to save");
+  OK(seam_session_add(session, NULL, "linear-head", OPTIONS(.classes = CLASSES), NULL, &error));
+  OK(seam_session_add(session, NULL, "residual-prefix", OPTIONS(.options_json = "{\"prefix_length\": 3}"), NULL,
+                      &error));
+  OK(seam_session_add(session, NULL, "gate", OPTIONS(.options_json = "{\"scope\": \"token\"}"), NULL, &error));
   check_ids(session, together, 3);
   for (size_t i = 0; i < 3; i++) {
     seam_adapter *adapter = adapter_at(session, i);
-    disturb(adapter);
+    disturb_all(adapter);
     seam_adapter_release(adapter);
   }
   scores_of(session, scores);
-  OK(seam_session_save(session, path, NULL, "- made by a test", &error));
+  OK(seam_session_save(session, NULL, path, NULL, "- made by a test", &error));
   /* Once more in its place, and never over anything else. */
-  OK(seam_session_save(session, path, NULL, NULL, &error));
+  OK(seam_session_save(session, NULL, path, NULL, NULL, &error));
   char other[1100];
   snprintf(other, sizeof other, "%s-other", path);
   FILE *file = fopen(other, "w");
   CHECK(file != NULL && fclose(file) == 0);
-  FAILS(seam_session_save(session, other, NULL, NULL, &error), SEAM_ALREADY_EXISTS, other);
-  FAILS(seam_session_save(session, NULL, NULL, NULL, &error), SEAM_INVALID_ARGUMENT, "argument path is NULL");
-  FAILS(seam_session_save(session, path, "/nowhere/at/all", NULL, &error), SEAM_NOT_FOUND, "/nowhere/at/all");
+  FAILS(seam_session_save(session, NULL, other, NULL, NULL, &error), SEAM_ALREADY_EXISTS, other);
+  FAILS(seam_session_save(session, NULL, NULL, NULL, NULL, &error), SEAM_INVALID_ARGUMENT, "argument path is NULL");
+  FAILS(seam_session_save(session, NULL, path, "/nowhere/at/all", NULL, &error), SEAM_NOT_FOUND, "/nowhere/at/all");
   seam_session_release(session);
 }
 
@@ -94,14 +78,14 @@ static void load_together(seam_backbone *backbone, const char *path, const float
   seam_session *session = NULL;
   seam_adapter *absent = NULL;
   OK(seam_session_create(backbone, &session, &error));
-  OK(seam_session_load(session, path, &error));
+  OK(seam_session_load(session, NULL, path, &error));
   check_ids(session, together, 3);
   scores_of(session, scores);
   CHECK(memcmp(scores, expected, sizeof scores) == 0);
-  FAILS(seam_session_adapter(session, 3, &absent, &error), SEAM_NOT_FOUND,
+  FAILS(seam_session_adapter(session, NULL, 3, &absent, &error), SEAM_NOT_FOUND,
         "argument index must be below 3, the number of attached adapters, found 3");
-  FAILS(seam_session_adapter(session, SIZE_MAX, &absent, &error), SEAM_NOT_FOUND, "found 18446744073709551615");
-  FAILS(seam_session_adapter(session, 0, NULL, &error), SEAM_INVALID_ARGUMENT, "argument out is NULL");
+  FAILS(seam_session_adapter(session, NULL, SIZE_MAX, &absent, &error), SEAM_NOT_FOUND, "found 18446744073709551615");
+  FAILS(seam_session_adapter(session, NULL, 0, NULL, &error), SEAM_INVALID_ARGUMENT, "argument out is NULL");
   CHECK(absent == NULL);
 
   seam_adapter *head = adapter_at(session, 0), *prefix = adapter_at(session, 1), *gate = adapter_at(session, 2);
@@ -110,23 +94,23 @@ static void load_together(seam_backbone *backbone, const char *path, const float
   check_description(
       gate, (const char *const[]){"\"seam\": \"prefix.tokens\"", "\"classes\": 0", "\"scope\": \"token\"", NULL});
   /* What was loaded is taken away and put back. */
-  FAILS(seam_session_detach(session, prefix, &error), SEAM_INVALID_ARGUMENT, "gate");
-  OK(seam_session_detach(session, gate, &error));
-  OK(seam_session_detach(session, prefix, &error));
+  FAILS(seam_session_detach(session, NULL, prefix, &error), SEAM_INVALID_ARGUMENT, "gate");
+  OK(seam_session_detach(session, NULL, gate, &error));
+  OK(seam_session_detach(session, NULL, prefix, &error));
   check_ids(session, together, 1);
   scores_of(session, without);
   CHECK(memcmp(without, expected, sizeof without) != 0);
-  OK(seam_session_attach(session, prefix, -1, &error));
-  OK(seam_session_attach(session, gate, -1, &error));
+  OK(seam_session_attach(session, NULL, prefix, -1, &error));
+  OK(seam_session_attach(session, NULL, gate, -1, &error));
   scores_of(session, scores);
   CHECK(memcmp(scores, expected, sizeof scores) == 0);
 
   /* One alone is saved as an adapter; it outlives its session. */
-  OK(seam_session_detach(session, gate, &error));
-  OK(seam_session_detach(session, prefix, &error));
+  OK(seam_session_detach(session, NULL, gate, &error));
+  OK(seam_session_detach(session, NULL, prefix, &error));
   char alone[1100];
   snprintf(alone, sizeof alone, "%s-alone", path);
-  OK(seam_session_save(session, alone, NULL, NULL, &error));
+  OK(seam_session_save(session, NULL, alone, NULL, NULL, &error));
   seam_session_release(session);
   seam_adapter_release(prefix);
   seam_adapter_release(gate);
@@ -147,33 +131,22 @@ static void load_together(seam_backbone *backbone, const char *path, const float
 
 /* ---- Inside the layers */
 
-static void check_near(const DLManagedTensorVersioned *a, const DLManagedTensorVersioned *b, float tolerance) {
-  CHECK(count_of(a) == count_of(b));
-  for (int64_t i = 0; i < count_of(a); i++) {
-    const float one = ((const float *)a->dl_tensor.data)[i], two = ((const float *)b->dl_tensor.data)[i];
-    if (fabsf(one - two) > tolerance) {
-      check_failures++;
-      fprintf(stderr, "%s:%d: %g and %g differ at %d\n", __FILE__, __LINE__, one, two, (int)i);
-      return;
-    }
-  }
-}
-
 static void points(seam_backbone *backbone, const char *path) {
   ERROR_SLOT;
   seam_session *session = NULL, *fresh = NULL;
   seam_adapter *adapter = NULL, *steer = NULL, *absent = NULL;
-  seam_batch batch = texts();
+  seam_batch batch = tiny_texts();
   OK(seam_session_create(backbone, &session, &error));
   DLManagedTensorVersioned *plain = logits_of(session, &batch);
-  FAILS(seam_session_add(session, "low-rank", OPTIONS(.options_json = "{\"targets\": [\"up\"]}"), &absent, &error),
-        SEAM_NOT_FOUND, "has no projection \"up\"; it has decoder layers 0 ... 1 with q, k, v, o");
+  FAILS(
+      seam_session_add(session, NULL, "low-rank", OPTIONS(.options_json = "{\"targets\": [\"up\"]}"), &absent, &error),
+      SEAM_NOT_FOUND, "has no projection \"up\"; it has decoder layers 0 ... 1 with q, k, v, o");
   CHECK(absent == NULL);
-  OK(seam_session_add(session, "low-rank", OPTIONS(.options_json = "{\"rank\": 2, \"layers\": [1]}"), &adapter,
+  OK(seam_session_add(session, NULL, "low-rank", OPTIONS(.options_json = "{\"rank\": 2, \"layers\": [1]}"), &adapter,
                       &error));
   check_description(adapter, (const char *const[]){"\"seam\": \"projection\"", "\"decoder.1.q\"", "\"decoder.1.v\"",
                                                    "\"name\": \"decoder.1.q.a\"", "\"name\": \"decoder.1.v.b\"", NULL});
-  disturb(adapter);
+  disturb_all(adapter);
   DLManagedTensorVersioned *adapted = logits_of(session, &batch);
   CHECK(!same_bits(plain, adapted));
 
@@ -181,11 +154,11 @@ static void points(seam_backbone *backbone, const char *path) {
   OK(seam_session_create(backbone, &fresh, &error));
   OK(seam_session_merge(session, adapter, &error));
   DLManagedTensorVersioned *merged = logits_of(session, &batch), *others = logits_of(fresh, &batch);
-  check_near(adapted, merged, 1e-4f);
+  check_logits_near(adapted, merged, 1e-4f);
   CHECK(same_bits(plain, others));
-  FAILS(seam_session_detach(session, adapter, &error), SEAM_INVALID_ARGUMENT, "merged");
+  FAILS(seam_session_detach(session, NULL, adapter, &error), SEAM_INVALID_ARGUMENT, "merged");
   FAILS(seam_session_merge(session, adapter, &error), SEAM_INVALID_ARGUMENT, "merged");
-  FAILS(seam_session_save(session, path, NULL, NULL, &error), SEAM_INVALID_ARGUMENT, "merged");
+  FAILS(seam_session_save(session, NULL, path, NULL, NULL, &error), SEAM_INVALID_ARGUMENT, "merged");
   seam_train_options options = {.struct_size = sizeof options};
   seam_train_options_init(&options);
   FAILS(seam_session_begin_training(session, &options, &error), SEAM_INVALID_ARGUMENT, "merged");
@@ -195,14 +168,14 @@ static void points(seam_backbone *backbone, const char *path) {
   FAILS(seam_session_unmerge(session, adapter, &error), SEAM_INVALID_ARGUMENT, "not merged");
 
   /* What is not linear in the weights stays beside them. */
-  OK(seam_session_add(session, "steer", NULL, &steer, &error));
+  OK(seam_session_add(session, NULL, "steer", NULL, &steer, &error));
   check_description(steer, (const char *const[]){"\"seam\": \"layer.output\"", "\"decoder.0\"", "\"decoder.1\"",
                                                  "\"name\": \"decoder.0.vector\"", NULL});
   FAILS(seam_session_merge(session, steer, &error), SEAM_UNSUPPORTED, "steer");
   FAILS(seam_session_merge(fresh, adapter, &error), SEAM_NOT_FOUND, "is not attached");
-  OK(seam_session_detach(session, steer, &error));
-  OK(seam_session_save(session, path, NULL, NULL, &error));
-  OK(seam_session_load(fresh, path, &error));
+  OK(seam_session_detach(session, NULL, steer, &error));
+  OK(seam_session_save(session, NULL, path, NULL, NULL, &error));
+  OK(seam_session_load(fresh, NULL, path, &error));
   DLManagedTensorVersioned *loaded = logits_of(fresh, &batch);
   CHECK(same_bits(adapted, loaded));
 

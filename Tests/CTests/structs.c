@@ -47,12 +47,12 @@ static void adapter_options(seam_backbone *backbone) {
   TOO_SHORT(brief, zero, SEAM_ADAPTER_OPTIONS_SIZE_1_0);
   FAILS(seam_adapter_create(backbone, "repcali", brief, &adapter, &error), SEAM_INVALID_ARGUMENT,
         "struct_size of argument options must be at least 48, found 44");
-  FAILS(seam_session_add(session, "repcali", brief, &adapter, &error), SEAM_INVALID_ARGUMENT,
+  FAILS(seam_session_add(session, NULL, "repcali", brief, &adapter, &error), SEAM_INVALID_ARGUMENT,
         "struct_size of argument options must be at least 48, found 44");
   free(brief);
   zero.struct_size = 0;
   FAILS(seam_adapter_create(backbone, "repcali", &zero, &adapter, &error), SEAM_INVALID_ARGUMENT, "found 0");
-  CHECK(adapter == NULL && seam_session_adapter_count(session) == 0);
+  CHECK(adapter == NULL && seam_session_adapter_count(session, NULL) == 0);
 
   LATER_OF(seam_adapter_options) wide = {.known = {.options_json = "{\"lambda\": 2.5}"}};
   FILL_LATER(wide);
@@ -62,8 +62,8 @@ static void adapter_options(seam_backbone *backbone) {
   CHECK(value.number == 2.5);
   seam_adapter_release(adapter);
   adapter = NULL;
-  OK(seam_session_add(session, "repcali", &wide.known, &adapter, &error));
-  CHECK(seam_session_adapter_count(session) == 1);
+  OK(seam_session_add(session, NULL, "repcali", &wide.known, &adapter, &error));
+  CHECK(seam_session_adapter_count(session, NULL) == 1);
   CHECK_LATER(wide);
   seam_adapter_release(adapter);
   seam_session_release(session);
@@ -87,12 +87,12 @@ static void sessions(seam_backbone *backbone) {
   seam_sequences *sequences = NULL;
   DLManagedTensorVersioned *logits = NULL;
   OK(seam_session_create(backbone, &session, &error));
-  OK(seam_session_attach(session, adapter, -1, &error));
+  OK(seam_session_attach(session, NULL, adapter, -1, &error));
 
   seam_batch batch = tiny_batch();
   TOO_SHORT(brief_batch, batch, SEAM_BATCH_SIZE_1_0);
   FAILS(seam_session_forward(session, brief_batch, &logits, NULL, &error), SEAM_INVALID_ARGUMENT,
-        "struct_size of argument batch must be at least 80, found 76");
+        "struct_size of argument batch must be at least 96, found 92");
   free(brief_batch);
   LATER_OF(seam_batch) wide = {.known = batch};
   FILL_LATER(wide);
@@ -235,7 +235,7 @@ static void session_arrays(seam_backbone *opaque, seam_backbone *attention) {
   seam_session_release(session);
 
   OK(seam_session_create(attention, &session, &error));
-  OK(seam_session_add(session, "linear-head", OPTIONS(.classes = CLASSES), NULL, &error));
+  OK(seam_session_add(session, NULL, "linear-head", OPTIONS(.classes = CLASSES), NULL, &error));
   batch.target_length = 0;
   FAILS(seam_session_classify(session, &batch, found, BATCH * CLASSES - 1, &error), SEAM_INVALID_ARGUMENT,
         "argument capacity must be at least 4, for 2 scores of each of 2 texts, found 3");

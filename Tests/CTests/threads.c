@@ -18,7 +18,7 @@ typedef struct {
 static seam_session *session_of(const share *given) {
   seam_session *made = NULL;
   OK(seam_session_create(given->backbone, &made, &error));
-  OK(seam_session_attach(made, given->adapter, -1, &error));
+  OK(seam_session_attach(made, NULL, given->adapter, -1, &error));
   return made;
 }
 

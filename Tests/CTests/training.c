@@ -35,7 +35,7 @@ static void gradient_is_right(seam_backbone *backbone, const char *id, const cha
   DLManagedTensorVersioned *views[8];
   OK(seam_adapter_create(backbone, id, OPTIONS(.options_json = given), &adapter, &error));
   OK(seam_session_create(backbone, &session, &error));
-  OK(seam_session_attach(session, adapter, -1, &error));
+  OK(seam_session_attach(session, NULL, adapter, -1, &error));
 
   double expected[MAXIMUM], before[MAXIMUM];
   size_t total = 0, count = views_of(adapter, views);
@@ -101,14 +101,16 @@ static seam_adapter *train(seam_backbone *backbone, seam_session *session) {
                          OPTIONS(.options_json = "{\"seed\": \"positions\", \"max_positions\": 5}", .seed = 7),
                          &adapter, &error));
   OK(seam_adapter_create(backbone, "repcali", OPTIONS(.seed = 7), &other, &error));
-  OK(seam_session_attach(session, adapter, -1, &error));
+  OK(seam_session_attach(session, NULL, adapter, -1, &error));
   seam_train_options_init(&options);
   options.learning_rate = 0.05;
   OK(seam_session_begin_training(session, &options, &error));
   FAILS(seam_session_begin_training(session, &options, &error), SEAM_INVALID_ARGUMENT, "has begun already");
-  FAILS(seam_session_attach(session, other, -1, &error), SEAM_INVALID_ARGUMENT, "cannot be attached during training");
-  FAILS(seam_session_detach(session, adapter, &error), SEAM_INVALID_ARGUMENT, "cannot be detached during training");
-  FAILS(seam_session_move(session, adapter, 0, &error), SEAM_INVALID_ARGUMENT, "cannot be moved during training");
+  FAILS(seam_session_attach(session, NULL, other, -1, &error), SEAM_INVALID_ARGUMENT,
+        "cannot be attached during training");
+  FAILS(seam_session_detach(session, NULL, adapter, &error), SEAM_INVALID_ARGUMENT,
+        "cannot be detached during training");
+  FAILS(seam_session_move(session, NULL, adapter, 0, &error), SEAM_INVALID_ARGUMENT, "cannot be moved during training");
   double first = 0;
   for (int i = 1; i <= 60; i++) {
     OK(seam_session_train_step(session, &batch, &step, &error));
@@ -142,7 +144,7 @@ static void saved_is_the_same(seam_backbone *backbone, seam_session *session, se
     seam_session *fresh = NULL;
     OK(seam_adapter_load(backbone, path, &loaded, &error));
     OK(seam_session_create(backbone, &fresh, &error));
-    OK(seam_session_attach(fresh, loaded, -1, &error));
+    OK(seam_session_attach(fresh, NULL, loaded, -1, &error));
     /* The session keeps its adapter. */
     seam_adapter_release(loaded);
     DLManagedTensorVersioned *found = logits_of(fresh, &batch);

@@ -34,6 +34,18 @@ import Testing
         }
     }
 
+    @Test func aTaskSaysItsRevision() throws {
+        func task(_ schema: String) throws -> ClassificationTask {
+            let text = "{\(schema)\"template\": \"{text} [MASK]\", \"labels\": {\"a\": \"x\", \"b\": \"z\"}}"
+            return try ClassificationTask(try JSON.parse(text, name: "task"), name: "task")
+        }
+        #expect(try task("").json["schema"] == 1)
+        #expect(try task("\"schema\": 1, ").classes == 2)
+        expectError(.incompatible, "schema of a task must be 1, which this version reads, found 2") {
+            try task("\"schema\": 2, ")
+        }
+    }
+
     @Test func mistakesAreExplained() {
         expectError(.format, "words", "an array") { try read("[1]") }
         expectError(.format, "2 labels", "1") { try read("{\"a\": \"x\"}") }

@@ -131,6 +131,37 @@ func expectGradient(
     }
 }
 
+/// Calls the kernel; causalOffset nil: not causal. A bias, and one of a prefix, are shared by the batch.
+private func attentionSoftmax(
+    _ scores: inout [Float], scale: Float = 1, bias: [Float]? = nil, mask: [Int32]?, causalOffset: Int? = nil,
+    prefix: Int = 0, prefixBias: [Float]? = nil, batch: Int = 1, heads: Int = 1, queries: Int = 1, keys: Int
+) {
+    func withPointer<Element>(_ values: [Element]?, _ body: (UnsafePointer<Element>?) -> Void) {
+        guard let values else { return body(nil) }
+        values.withUnsafeBufferPointer { body($0.baseAddress) }
+    }
+    scores.withUnsafeMutableBufferPointer { scores in
+        withPointer(bias) { bias in
+            withPointer(mask) { mask in
+                withPointer(prefixBias) { prefixBias in
+                    var attention = sk_attention()
+                    attention.scores = scores.baseAddress
+                    attention.scale = scale
+                    (attention.bias, attention.mask, attention.prefix_bias) = (bias, mask, prefixBias)
+                    attention.bias_strides = (0, Int64(queries * keys), Int64(keys))
+                    attention.prefix_bias_strides = (0, Int64(queries * prefix), Int64(prefix))
+                    attention.causal = causalOffset == nil ? 0 : 1
+                    attention.causal_offset = Int64(causalOffset ?? 0)
+                    attention.mask_stride = Int64(keys)
+                    (attention.batch, attention.heads) = (Int64(batch), Int64(heads))
+                    (attention.queries, attention.prefix, attention.keys) = (Int64(queries), Int64(prefix), Int64(keys))
+                    sk_attention_softmax(&attention)
+                }
+            }
+        }
+    }
+}
+
 @Suite struct AttentionSoftmaxTests {
     @Test(arguments: [false, true], [false, true]) func againstPlainSoftmax(biased: Bool, causal: Bool) {
         for (batch, heads, queries, keys, offset) in [
@@ -142,10 +173,9 @@ func expectGradient(
             // The last batch hides everything.
             let mask = (0..<batch * keys).map { Int32($0 / keys == batch - 1 && batch > 1 ? 0 : ($0 % 5 == 1 ? 0 : 2)) }
             var actual = scores
-            sk_attention_softmax(
-                &actual, 0.125, biased ? bias : nil, [0, Int64(queries * keys), Int64(keys)], mask, causal ? 1 : 0,
-                Int64(offset),
-                Int64(batch), Int64(heads), Int64(queries), Int64(keys))
+            attentionSoftmax(
+                &actual, scale: 0.125, bias: biased ? bias : nil, mask: mask, causalOffset: causal ? offset : nil,
+                batch: batch, heads: heads, queries: queries, keys: keys)
             var expected: [Double] = []
             for row in 0..<batch * heads * queries {
                 let query = row % queries
@@ -162,15 +192,43 @@ func expectGradient(
         }
     }
 
+    /// The prefix is seen by every query, whatever mask and causality say of the keys behind it.
+    @Test(arguments: [false, true]) func aPrefixIsSeenByAll(biased: Bool) {
+        let (batch, heads, queries, prefix, keys) = (2, 3, 5, 21, 7)
+        let width = prefix + keys
+        let scores = noise(batch * heads * queries * width, from: -30, to: 30)
+        let bias = noise(heads * queries * keys, seed: 2)
+        let prefixBias = noise(heads * queries * prefix, seed: 3)
+        let mask = (0..<batch * keys).map { Int32($0 / keys == 1 ? 0 : 1) }
+        var actual = scores
+        attentionSoftmax(
+            &actual, scale: 0.25, bias: biased ? bias : nil, mask: mask, causalOffset: keys - queries, prefix: prefix,
+            prefixBias: biased ? prefixBias : nil, batch: batch, heads: heads, queries: queries, keys: keys)
+        var expected: [Double] = []
+        for row in 0..<batch * heads * queries {
+            let (query, item) = (row % queries, row / queries / heads)
+            let place = row % (heads * queries)
+            expected += softmax(
+                (0..<width).map { column in
+                    let score = Double(scores[row * width + column]) * 0.25
+                    if column < prefix { return score + (biased ? Double(prefixBias[place * prefix + column]) : 0) }
+                    let key = column - prefix
+                    if mask[item * keys + key] == 0 || key > query + keys - queries { return -.infinity }
+                    return score + (biased ? Double(bias[place * keys + key]) : 0)
+                })
+        }
+        expectClose(actual, expected, absolute: 1e-9, relative: 4e-6)
+    }
+
     @Test func hiddenNaNStaysHidden() {
         var scores: [Float] = [1, .nan, 1, 1]
-        sk_attention_softmax(&scores, 1, nil, nil, [1, 0, 1, 0], 0, 0, 1, 1, 1, 4)
+        attentionSoftmax(&scores, mask: [1, 0, 1, 0], keys: 4)
         #expect(scores == [0.5, 0, 0.5, 0])
         scores = [1, .nan, 1, 1]
-        sk_attention_softmax(&scores, 1, nil, nil, [1, 1, 1, 0], 0, 0, 1, 1, 1, 4)
+        attentionSoftmax(&scores, mask: [1, 1, 1, 0], keys: 4)
         #expect(scores[0].isNaN && scores[1].isNaN && scores[2].isNaN)
         scores = [.nan, .nan]
-        sk_attention_softmax(&scores, 1, nil, nil, nil, 0, 0, 1, 1, 1, 2)
+        attentionSoftmax(&scores, mask: nil, keys: 2)
         #expect(scores.every(\.isNaN))
     }
 }

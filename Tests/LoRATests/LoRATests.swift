@@ -9,20 +9,8 @@ import Testing
 @Suite struct LoRATests {
     static let families = TinyModel.Family.allCases.map { TinyModel($0) }
 
-    private func batch(_ model: OpenModel) throws -> Batch {
-        let pairs = makePairs(4)
-        guard model.info.architecture == .encoderDecoder else {
-            return try Batch(sources: pairs.sources, info: model.info)
-        }
-        return try Batch(sources: pairs.sources, targets: pairs.targets, info: model.info)
-    }
-
     private func attach(_ model: OpenModel, _ options: JSON = .null) throws -> Adapter {
         try model.attach("lora", options)
-    }
-
-    private func all(_ model: OpenModel) -> JSON {
-        .array(Set(model.info.points.map(\.name)).subtracting([""]).sorted().map { .string($0) })
     }
 
     /// Replaces each matrix that has an update by W + scale B A, computed here in f64.
@@ -53,7 +41,7 @@ import Testing
 
     @Test(arguments: families) func itStartsAsTheIdentity(_ family: TinyModel) throws {
         let model = try OpenModel(family)
-        let batch = try batch(model)
+        let batch = try model.batch()
         let plain = try model.logits(batch)
         let adapter = try attach(model)
         #expect(distance(try model.logits(batch), plain) == 0)
@@ -78,9 +66,9 @@ import Testing
         ]
         for (choice, scale) in options {
             let model = try OpenModel(family)
-            let batch = try batch(model)
+            let batch = try model.batch()
             let plain = try model.logits(batch)
-            let adapter = try attach(model, .object(choice.objectValue! + [("targets", all(model))]))
+            let adapter = try attach(model, .object(choice.objectValue! + [("targets", model.projections)]))
             #expect(adapter.parameters.entries.count == 2 * model.info.points.filter { !$0.name.isEmpty }.count)
             randomise(adapter, deviation: 0.2)
             let updated = try model.logits(batch)
@@ -96,8 +84,8 @@ import Testing
 
     @Test(arguments: families) func itIsMergedAndTakenOutAgain(_ family: TinyModel) throws {
         let model = try OpenModel(family)
-        let batch = try batch(model)
-        let adapter = try attach(model, ["r": 3, "targets": all(model)])
+        let batch = try model.batch()
+        let adapter = try attach(model, ["r": 3, "targets": model.projections])
         randomise(adapter, deviation: 0.2)
         let updated = try model.logits(batch)
         try model.session.merge(adapter)
@@ -119,7 +107,7 @@ import Testing
 
     @Test func aSavedAdapterComesBackAtItsPoints() throws {
         let model = try OpenModel(TinyModel(.llama))
-        let batch = try batch(model)
+        let batch = try model.batch()
         let plain = try model.logits(batch)
         let adapter = try attach(model, ["r": 2, "layers": [1], "targets": ["down", "q"]])
         #expect(
@@ -145,7 +133,7 @@ import Testing
         var options = try model.session.defaultGenerationOptions()
         options.maxNewTokens = 8
         let plain = try model.session.generate(batch, options: options).map { $0[0].tokens }
-        let adapter = try attach(model, ["r": 4, "lora_alpha": 4, "targets": all(model)])
+        let adapter = try attach(model, ["r": 4, "lora_alpha": 4, "targets": model.projections])
         randomise(adapter, deviation: 0.2)
         let found = try model.session.generate(batch, options: options).map { $0[0].tokens }
         #expect(found != plain)

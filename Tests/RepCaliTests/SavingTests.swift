@@ -83,8 +83,8 @@ import Trainer
             let members = config.objectValue!.filter { $0.key != key } + [(key: key, value: value)]
             try FileSystem.atomicWriteFile(configPath, text: JSON.object(members).serialized())
         }
-        try replace("schema", 2)
-        expectError(.incompatible, "schema must be 1, which this version reads, found 2") { try load() }
+        try replace("schema", 3)
+        expectError(.incompatible, "schema must be 1 ... 2, which this version reads, found 3") { try load() }
         try replace("colour", "blue")
         expectError(.format, "unknown key \"colour\"") { try load() }
         try replace("adapter", "nothing")

@@ -405,6 +405,48 @@ import Testing
         #expect(try message(t5, ragged, at: -1, stack: "encoder").contains("of 0 tokens -1 are generated"))
     }
 
+    /// In teacher forcing the tokens that are labels stand for generated ones.
+    @Test func labelsAreMarkedAsGenerated() throws {
+        let scratch = try ScratchFolder()
+        let runtime = try makeRuntime()
+        try runtime.loadPlugin(try compilePlugin("marking-plugin/marking.c", into: scratch.path))
+        try TinyModel(.t5).write(to: scratch["t5"])
+        try TinyModel(.llama).write(to: scratch["llama"])
+        let llama = try Backbone(runtime: runtime, path: scratch["llama"])
+        let t5 = try Backbone(runtime: runtime, path: scratch["t5"])
+        func expect(_ backbone: Backbone, _ batch: Batch, at: Int64, _ words: String) throws {
+            let session = Session(backbone: backbone)
+            try session.attach(
+                try Adapter(backbone: backbone, id: "marking", options: ["at": .int(at), "stack": "decoder"]))
+            let context = session.makeContext(recordsGradients: true)
+            let error = try #require(throws: SeamError.self) {
+                _ = try session.forward(context, batch, training: true)
+            }
+            #expect(error.message.contains(words), "\(error.message)")
+        }
+        let (sources, targets): ([[Int32]], [[Int32]]) = ([[3, 4], [5, 6, 7]], [[8, 1], [9, 10, 11, 1]])
+        // A row of a decoder is the source, then the target; of an encoder-decoder the start token, then the target
+        // without its end.
+        let rows = try Batch(sources: sources, targets: targets, info: llama.info)
+        try expect(
+            llama, rows, at: 2, "of 7 tokens 2 are generated, attention_mask known, position_ids known, padding 3")
+        let pairs = try Batch(sources: sources, targets: targets, info: t5.info)
+        try expect(t5, pairs, at: 2, "of 4 tokens 2 are generated, attention_mask known, position_ids known, padding 1")
+        // Without labels padding is known, and what was generated is not.
+        let pad = t5.info.padToken!
+        let given = try Batch(
+            count: 1, sourceLength: 2, inputIDs: [3, 4], targetLength: 4, decoderInputIDs: [pad, 8, pad, pad],
+            info: t5.info)
+        #expect(given.generatedMask == nil && given.decoderMask == [1, 1, 0, 0])
+        try expect(
+            t5, given, at: -1, "of 0 tokens -1 are generated, attention_mask known, position_ids known, padding 2")
+        // What has a label is no padding.
+        let labelled = try Batch(
+            count: 1, sourceLength: 2, inputIDs: [3, 4], targetLength: 3, labels: [8, 9, 1],
+            decoderInputIDs: [pad, 8, pad], info: t5.info)
+        #expect(labelled.decoderMask == nil && labelled.generatedMask == [0, 1, 1])
+    }
+
     /// What flows into the encoder.output seam depends on adapters inside the encoder, so that nothing is kept of it.
     @Test func encodersWithAdaptersInsideAreNotConstant() throws {
         let model = try open(TinyModel(.t5))

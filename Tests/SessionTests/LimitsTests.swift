@@ -34,6 +34,15 @@ import Testing
             ("the unknown architecture -1", { $0.architecture = -1 }),
             ("the number of seams of the backbone must be at most 1000", { $0.seam_count = -1 }),
             ("seam 0 of the backbone is NULL", { $0.seam_count = 1 }),
+            ("feature_width 3 and feature_stride 0; both must be positive, or both 0", { $0.feature_width = 3 }),
+            ("feature_stride -1", { ($0.feature_width, $0.feature_stride) = (3, -1) }),
+            (
+                "feature_width 3 and has no encoder",
+                {
+                    ($0.feature_width, $0.feature_stride) = (3, 1)
+                    $0.architecture = Int32(SEAM_DECODER_ONLY)
+                }
+            ),
         ]
         for (words, change) in wrong { expectError(.plugin, words) { try info(change) } }
     }

@@ -30,6 +30,9 @@ import Testing
             source: "missing_function", code: .plugin,
             words: ["\"test-missing-function\" lacks the required function create"]),
         Refusal(
+            source: "joins_no_state", code: .plugin,
+            words: ["\"test-joins-no-state\" has state_append and none of the functions that make a state"]),
+        Refusal(
             source: "duplicate_id", code: .alreadyExists,
             words: ["adapter \"repcali\" of plugin org.seamkit.test.repcali is already offered by org.seamkit.repcali"]),
     ]

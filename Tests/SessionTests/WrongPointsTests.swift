@@ -38,7 +38,7 @@ import Testing
                 "skip",
                 "backbone \"wrong-visits\" did not visit the point \"decoder.1.q\", where adapter \"low-rank\" is attached"
             ),
-            ("point", "visits with point 99, and there are 10"),
+            ("point", "visits with point 99, and there are 11"),
             ("phase", "visits with the phase 3 of \"decoder.1.q\""),
             ("value", "visits with NULL for a tensor of \"decoder.1.q\""),
             ("weight", "visits with NULL for a tensor of \"decoder.1.q\""),
@@ -94,6 +94,35 @@ import Testing
             try session.detach(adapter)
         }
         #expect(bitEqual(try logits(session), plain))
+    }
+
+    /// The backbone runs each layer in a scope: one that an adapter ends there would free the layer's tensors, and one that
+    /// it leaves open would be ended in the place of the layer's.
+    @Test func scopesOfAnAdapter() throws {
+        let model = try OpenModel(TinyModel(.llama))
+        try model.runtime.loadPlugin(try compilePlugin("low-rank-plugin/wrong_points.c", into: scratch.path))
+        let batch = try Batch(sources: [[3, 4, 5, 6]], info: model.info)
+        let plain = try model.logits(batch)
+        func attach(_ mode: String) throws -> Adapter {
+            let adapter = try adapter(mode, model.backbone)
+            try model.session.attach(adapter)
+            return adapter
+        }
+        let ending = try attach("others-scope")
+        let error = try #require(throws: SeamError.self) { _ = try model.logits(batch) }
+        #expect(error.code == .plugin && error.origin == "org.seamkit.test.wrong-points")
+        #expect(error.message == "scope_end: this call has begun no scope that is open")
+        try model.session.detach(ending)
+
+        let leaving = try attach("open-scope")
+        let context = model.session.makeContext(recordsGradients: false)
+        let doubled = try context.contiguous(try model.session.forward(context, batch).logits).floats
+        #expect(distance(doubled, plain) > 1e-6)
+        #expect(bitEqual(try model.logits(batch), doubled))
+        context.endScope(keeping: [])
+        #expect(context.failure?.message == "scope_end: there is no open scope", "the host has closed it")
+        try model.session.detach(leaving)
+        #expect(bitEqual(try model.logits(batch), plain))
     }
 
     @Test func foldedWeightsOfAnAdapter() throws {
@@ -155,7 +184,7 @@ import Testing
                     ("struct_size of a point of the backbone must be at least 96, found 95", { $0.struct_size = 95 }),
                     ("in the unknown stack 2", { $0.stack = 2 }),
                     (
-                        "is of the seam \"encoder.output\": it must be layer.output or projection",
+                        "is of the seam \"encoder.output\": it must be layer.output, projection or prompt.embedding",
                         { $0.seam = self.text("encoder.output") }
                     ),
                     ("the seam of a point must not be empty", { $0.seam = nil }),

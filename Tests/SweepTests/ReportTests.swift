@@ -108,6 +108,9 @@ import Testing
         expectError(.format, "result.json: \"development\" is missing") {
             try SweepResult(["settings": [:]], in: "result.json")
         }
+        expectError(.incompatible, "result.json: schema must be 1, which this version reads, found 2") {
+            try SweepResult(["schema": 2, "settings": [:]], in: "result.json")
+        }
     }
 
     @Test func plots() throws {

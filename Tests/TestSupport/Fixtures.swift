@@ -52,6 +52,18 @@ public struct OpenModel {
         return adapter
     }
 
+    /// Random pairs or, for a model of one stack, texts.
+    public func batch(_ count: Int = 4) throws -> Batch {
+        let pairs = makePairs(count)
+        guard info.architecture == .encoderDecoder else { return try Batch(sources: pairs.sources, info: info) }
+        return try Batch(sources: pairs.sources, targets: pairs.targets, info: info)
+    }
+
+    /// The names of all projections, as an adapter's targets.
+    public var projections: JSON {
+        .array(Set(info.points.map(\.name)).subtracting([""]).sorted().map { .string($0) })
+    }
+
     /// Scores of a batch with targets: [batch x target x vocabulary].
     public func logits(_ batch: Batch) throws -> [Float] {
         let context = session.makeContext(recordsGradients: false)

@@ -2,8 +2,10 @@ import Engine
 import Glibc
 import Session
 
-/// Prefixes of random numbers on all attentions of an encoder-decoder, as they flow into the seams of prefixes.
+/// Prefixes of random numbers on all attentions of an encoder-decoder, which flow into the seams of prefixes layer by
+/// layer.
 public struct GivenPrefixes {
+    /// [layers, 2, kv heads, tokens, head_dim], by attention.
     public let shapes: [Shape]
     public let values: [[Float]]
 
@@ -17,10 +19,20 @@ public struct GivenPrefixes {
     /// What an adapter makes of them, by attention, when it adds so many tokens to each.
     public func through(_ adapter: Adapter, _ session: Session, adding: [Int] = [0, 0, 0]) throws -> [[Float]] {
         let context = session.makeContext(recordsGradients: false)
-        let inputs = try zip(values, shapes).map { try context.constant($0, $1) }
-        let expected: [Shape] = zip(shapes, adding).map { [$0[0], 2, $0[2], $0[3] + $1, $0[4]] }
-        return try adapter.forward(context, inputs: inputs, expected: expected, training: false)
-            .map { try context.contiguous($0).floats }
+        var (inputs, expected) = ([Tensor](), [Shape]())
+        for (attention, shape) in shapes.enumerated() {
+            let size = values[attention].count / shape[0]
+            for layer in 0..<shape[0] {
+                let own = Array(values[attention][layer * size..<(layer + 1) * size])
+                inputs.append(try context.constant(own, [2, shape[2], shape[3], shape[4]]))
+                expected.append([2, shape[2], shape[3] + adding[attention], shape[4]])
+            }
+        }
+        var outputs = try adapter.forward(context, inputs: inputs, expected: expected, training: false)[...]
+        return try shapes.map { shape in
+            defer { outputs.removeFirst(shape[0]) }
+            return try outputs.prefix(shape[0]).flatMap { try context.contiguous($0).floats }
+        }
     }
 
     /// The given numbers of an attention with those of `own` tokens behind them.

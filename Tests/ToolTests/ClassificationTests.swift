@@ -67,7 +67,7 @@ import Testing
         let saved = try JSON.parse(succeeded(try Tool.run(["describe", "--json", tool.adapter])), name: "describe")
         let parts = try #require(saved["adapters"]?.arrayValue)
         #expect(parts.compactMap { $0["folder"]?.stringValue } == ["1-residual-prefix", "2-gate", "3-linear-head"])
-        #expect(parts.last?["task"] == ["labels": ["bad", "good"]])
+        #expect(parts.last?["task"] == ["schema": 1, "labels": ["bad": [], "good": []]])
         #expect(succeeded(try Tool.run(["describe", tool.adapter])).contains("2-gate"))
 
         // Trained further, with its head and its labels.

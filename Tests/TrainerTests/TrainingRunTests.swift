@@ -126,6 +126,19 @@ struct RunFixture {
         #expect(!svg.contains("nan") && !svg.contains("inf"))
     }
 
+    /// Every line says the revision that it is of: a later version may go on with the file.
+    @Test func aLogIsReadAsItWasWritten() throws {
+        let fixture = try RunFixture()
+        _ = try fixture.run()
+        let entries = try RunFolder.logEntries(in: fixture.output)
+        #expect(!entries.isEmpty && entries.allSatisfy { $0["schema"] == 1 })
+        let path = FileSystem.join(fixture.output, "log.jsonl")
+        try FileSystem.atomicWriteFile(path, text: "{\"event\":\"step\"}\n{\"schema\":2}\n")
+        expectError(.incompatible, "log.jsonl: schema must be 1, which this version reads, found 2") {
+            try RunFolder.logEntries(in: fixture.output)
+        }
+    }
+
     @Test func plotsOfAnythingAreWellFormed() throws {
         var plot = LossPlot(title: "a < b & \"c\" > d")
         try expectWellFormed(plot.svg)

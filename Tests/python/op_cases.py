@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from seam_abi import Array, Half, constant, handles
+from seam_abi import Array, Half, c, constant, handles
 from seam_objects import Pass, integers, sizes
 
 random = np.random.default_rng(7)
@@ -192,6 +193,93 @@ def attention_case(detail: str, heads: tuple[Array, ...], bias: Array | None, ma
         return attend(query, key, value, *unpack(rest), 0.3, causal)
 
     return Case("attention", detail, (*heads, *given), run, reference)
+
+
+def prefixes() -> Iterator[Case]:
+    """Attention over a prefix of each row's route and the tokens' own keys."""
+    b, h, k, d = 4, 4, 5, 6
+    mask = np.array([[1, 1, 1, 1, 1], [1, 0, 1, 0, 0], [0, 0, 0, 0, 0], [0, 1, 1, 1, 1]], np.int32)
+    for groups in (4, 2):
+        for q in (1, 3):
+            heads = (normal(b, h, q, d), normal(b, groups, k, d), normal(b, groups, k, d))
+            for lengths, routes in (([3], None), ([3, 0, 2], [2, 0, 0, 1]), ([2, 4], [1, 0, 1, 0])):
+                given = [None if length == 0 else normal(2, groups, length, d) for length in lengths]
+                for biased in ("", "shared", "own"):
+                    rows = b if biased == "own" else 1
+                    bias = normal(rows, h, q, k) if biased else None
+                    biases = [normal(rows, h, 1, length) if biased and length else None for length in lengths]
+                    for visible, causal in ((None, 0), (mask, 1)):
+                        # A row without a prefix whose keys are all hidden is a case of attention's own.
+                        detail = f"{groups} {q} {lengths} {routes} {biased} {'mask' if causal else ''}"
+                        yield prefix_case(detail, heads, given, routes, biases, bias, visible, causal)
+
+
+def prefix_case(
+    detail: str,
+    heads: tuple[Array, ...],
+    prefixes: list[Array | None],
+    routes: list[int] | None,
+    biases: list[Array | None],
+    bias: Array | None,
+    mask: Array | None,
+    causal: int,
+) -> Case:
+    optional = [*prefixes, *biases, bias, mask]
+
+    def unpack(rest: tuple[Any, ...]) -> tuple[list[Any], list[Any], Any, Any]:
+        left = list(rest)
+        found = [None if each is None else left.pop(0) for each in optional]
+        return found[: len(prefixes)], found[len(prefixes) : -2], found[-2], found[-1]
+
+    def run(p: Pass, query: Any, key: Any, value: Any, *rest: Any) -> Any:
+        keys_values, of_prefixes, own, visible = unpack(rest)
+        given = prefix(keys_values, routes)
+        added = None if all(each is None for each in of_prefixes) else handles(of_prefixes)
+        return p.op("attention_with_prefix", query, key, value, given, added, own, visible, 0.3, causal)
+
+    def reference(query: Any, key: Any, value: Any, *rest: Any) -> torch.Tensor:
+        """Row by row, each with its prefix before its own keys."""
+        keys_values, of_prefixes, own, visible = unpack(rest)
+
+        def row(x: Any, index: int) -> Any:
+            return None if x is None else x if len(x) == 1 else x[index : index + 1]
+
+        results = []
+        for index in range(len(query)):
+            route = 0 if routes is None else routes[index]
+            before, added = keys_values[route], of_prefixes[route]
+            both = [row(each, index) for each in (key, value)]
+            length = 0 if before is None else before.shape[2]
+            if before is not None:
+                both = [torch.cat([part[None], each], 2) for part, each in zip(before, both, strict=True)]
+            scores = row(query, index) @ both[0].repeat_interleave(query.shape[1] // key.shape[1], 1).mT * 0.3
+            if own is not None:
+                own_part = scores[..., length:] + row(own, index)
+                first = scores[..., :length] if added is None else scores[..., :length] + row(added, index)
+                scores = torch.cat([first, own_part], -1)
+            queries, keys = query.shape[2], key.shape[2]
+            seen = torch.ones(queries, keys, dtype=torch.bool)
+            if causal:
+                seen = seen.tril(keys - queries)
+            if visible is not None:
+                seen = seen & (visible[index] != 0)
+            seen = torch.cat([torch.ones(queries, length, dtype=torch.bool), seen], 1)
+            weights = torch.softmax(scores.masked_fill(~seen, -torch.inf), -1)
+            results.append(weights @ both[1].repeat_interleave(query.shape[1] // key.shape[1], 1))
+        return torch.cat(results)
+
+    return Case(
+        "attention_with_prefix", detail, (*heads, *(each for each in optional if each is not None)), run, reference
+    )
+
+
+def prefix(keys_values: list[Any], routes: list[int] | None = None) -> Any:
+    """As the table reads it."""
+    struct = c.seam_prefix(struct_size=ctypes.sizeof(c.seam_prefix), route_count=len(keys_values))
+    struct.keys_values = handles(keys_values)
+    if routes is not None:
+        struct.routes, struct.row_count = integers(routes), len(routes)
+    return ctypes.pointer(struct)
 
 
 def attend(query: Any, key: Any, value: Any, bias: Any, mask: Any, scale: float, causal: int) -> torch.Tensor:
@@ -407,5 +495,17 @@ def transfers() -> Iterator[Case]:
     yield case("stop_gradient", "", (normal(3, 5),), lambda x: x.detach())
 
 
-GROUPS = (elementwise, matrices, attention, positions, normalisation, reductions, shapes, indices, losses, transfers)
+GROUPS = (
+    elementwise,
+    matrices,
+    attention,
+    prefixes,
+    positions,
+    normalisation,
+    reductions,
+    shapes,
+    indices,
+    losses,
+    transfers,
+)
 CASES = [each for group in GROUPS for each in group()]

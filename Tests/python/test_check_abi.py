@@ -155,7 +155,7 @@ def test_sizes_stay_those_of_the_first_version(copy: Copy) -> None:
 
 
 def test_sizes_must_be_current(copy: Copy) -> None:
-    copy.change("sizes.h", "SEAM_BATCH_SIZE_1_0 80u", "SEAM_BATCH_SIZE_1_0 72u")
+    copy.change("sizes.h", "SEAM_BATCH_SIZE_1_0 96u", "SEAM_BATCH_SIZE_1_0 88u")
     result = copy.check()
     assert result.returncode == 1 and "sizes.h is not what the descriptions give" in result.stderr, result
     assert copy.check("--update").returncode == 0
@@ -168,7 +168,7 @@ def test_a_frozen_version_is_not_written_anew(copy: Copy) -> None:
     result = copy.check("--update")
     assert result.returncode == 1 and "version 1.0 is frozen" in result.stderr, result
     description = copy.descriptions / "1.0/abi.txt"
-    description.write_text(description.read_text().replace("struct seam_batch size 80", "struct seam_batch size 72"))
+    description.write_text(description.read_text().replace("struct seam_batch size 96", "struct seam_batch size 88"))
     result = copy.check()
     assert result.returncode == 1 and "is not what the frozen headers beside it give" in result.stderr, result
 

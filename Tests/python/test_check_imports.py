@@ -39,13 +39,6 @@ FILES = {
     "python/seamkit/inner/back.py": "from .face import Face\n",
     "python/seamkit/outer/__init__.py": "",
     "python/seamkit/outer/top.py": "from seamkit.inner import back\n",
-    # The imports that are known to close circles, without what would close them.
-    "python/seamkit/torch/__init__.py": "",
-    "python/seamkit/torch/adapter.py": "def f():\n    import seamkit.onnx\n    from seamkit.torch import folder\n",
-    "python/seamkit/torch/site.py": "def f():\n    from .families import site_of\n",
-    "python/seamkit/torch/folder.py": "",
-    "python/seamkit/torch/families.py": "",
-    "python/seamkit/onnx/__init__.py": "",
 }
 
 
@@ -90,10 +83,6 @@ MISTAKES = {
     "Python modules": (
         {"python/seamkit/inner/face.py": "from . import back\n"},
         "python/seamkit/inner/face.py:1: seamkit.inner.face imports seamkit.inner.back; these modules import each other",
-    ),
-    "a circle that is gone": (
-        {"python/seamkit/torch/site.py": ""},
-        "seamkit.torch.site imports seamkit.torch.families no more: take this off KNOWN",
     ),
 }
 

@@ -416,4 +416,10 @@ def test_pairs_of_texts(bert: Experiment, tmp_path: Path) -> None:
 def test_the_default_template(bert: Experiment) -> None:
     bert.run(shots="1")
     config = json.loads((bert.folder / "run/adapters/shots-1/seed-0/adapter_config.json").read_text())
-    assert config["task"] == {"template": MASKED, "multi_token": "first", "scores": "logit", "labels": WORDS}
+    assert config["task"] == {
+        "schema": 1,
+        "template": MASKED,
+        "multi_token": "first",
+        "scores": "logit",
+        "labels": WORDS,
+    }

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from op_cases import CASES, Case, Operand, normal
+from op_cases import CASES, Case, Operand, normal, prefix
 from seam_abi import Array, Half, SeamError, c, constant, handles, lend, lent_count
 from seam_objects import Pass, Runtime, integers, sizes
 
@@ -179,6 +179,42 @@ def test_buffers_outlive_a_pass(runtime: Runtime, kind: str) -> None:
     second.table.buffer_release(buffer)
 
 
+@covers("buffer_write_rows", "buffer_append")
+@pytest.mark.parametrize("kind", ["SEAM_F32", "SEAM_I32"])
+def test_rows_join_a_buffer(runtime: Runtime, kind: str) -> None:
+    """Each row is written at a start of its own; rows of a shorter and of a longer buffer come behind, filled up with 0."""
+    p = Pass(runtime, False)
+    numpy_kind = np.float32 if kind == "SEAM_F32" else np.int32
+
+    def made(rows: int, length: int) -> tuple[Any, np.ndarray]:
+        buffer = p.op("buffer_create", constant(kind), sizes([rows, 3, length, 2]), 4)
+        values = np.arange(1, 1 + rows * 3 * length * 2).reshape(rows, 3, length, 2).astype(numpy_kind)
+        assert p.op("buffer_write", buffer, 2, 0, p.constant(values)) == 0
+        return buffer, values
+
+    buffer, expected = made(2, 4)
+    written = -np.arange(1, 25).reshape(2, 3, 2, 2).astype(numpy_kind)
+    turned = p.op("permute", p.constant(written.transpose(2, 1, 0, 3).copy()), integers([2, 1, 0, 3]), 4)
+    assert p.op("buffer_write_rows", buffer, -2, sizes([2, 0]), 2, turned) == 0
+    expected[0, :, 2:4], expected[1, :, :2] = written[0], written[1]
+    assert p.numpy(p.op("buffer_read", buffer, 2, 4)).tolist() == expected.tolist()
+    for rows, length in [(1, 3), (3, 6), (1, 6)]:
+        other, values = made(rows, length)
+        assert p.op("buffer_append", buffer, 2, other) == 0
+        long = max(length, expected.shape[2])
+        filled = [np.pad(x, [(0, 0), (0, 0), (0, long - x.shape[2]), (0, 0)]) for x in (expected, values)]
+        expected = np.concatenate(filled)
+        assert p.numpy(p.op("buffer_read", buffer, 2, long)).tolist() == expected.tolist()
+        assert p.numpy(p.op("buffer_read", other, 2, length)).tolist() == values.tolist(), "left as it is"
+        p.table.buffer_release(other)
+    assert p.op("buffer_append", buffer, 2, buffer) == 0
+    assert p.numpy(p.op("buffer_read", buffer, 0, 14)).tolist() == [*expected.tolist(), *expected.tolist()]
+    p.op("buffer_append", buffer, 0, buffer)
+    with pytest.raises(SeamError, match="buffer_append"):
+        p.check()
+    p.table.buffer_release(buffer)
+
+
 @covers("status", "fail")
 def test_the_first_failure_is_kept(runtime: Runtime) -> None:
     p = Pass(runtime)
@@ -210,6 +246,14 @@ def failure(pass_: Pass) -> str:
     return caught.value.message
 
 
+def behind(p: Pass, given: Any, biases: Any = None, **members: Any) -> Any:
+    """Two rows of three queries of two heads of keys of one, behind a prefix whose struct has these members."""
+    for name, value in members.items():
+        setattr(given.contents, name, value)
+    query, own = p.constant(normal(2, 2, 3, 4)), p.constant(normal(2, 1, 5, 4))
+    return p.op("attention_with_prefix", query, own, own, given, biases, None, None, 1.0, 0)
+
+
 WRONG: dict[str, tuple[Callable[[Pass, Any, Any], Any], list[str]]] = {
     "add": (lambda p, x, i: p.op("add", x, p.constant(normal(4))), ["add", "[2, 3]", "[4]"]),
     "add dtypes": (lambda p, x, i: p.op("add", x, i), ["add", "i32"]),
@@ -239,6 +283,52 @@ WRONG: dict[str, tuple[Callable[[Pass, Any, Any], Any], list[str]]] = {
     "negative size": (lambda p, x, i: p.op("full", 0.0, 0, sizes([-2]), 1), ["full", "-2"]),
     "layer_norm": (lambda p, x, i: p.op("layer_norm", x, p.constant(normal(2)), None, 1e-5), ["layer_norm", "[2]"]),
     "attention": (lambda p, x, i: p.op("attention", x, x, x, None, None, 1.0, 0), ["attention"]),
+    "a prefix of another shape": (
+        lambda p, x, i: behind(p, prefix([p.constant(normal(2, 1, 3, 5))])),
+        ["attention_with_prefix: keys_values of route 0", "[2, 1, prefix, 4]", "[2, 1, 3, 5]"],
+    ),
+    "a prefix of another rank": (
+        lambda p, x, i: behind(p, prefix([x])),
+        ["attention_with_prefix: keys_values of route 0", "[2, 3]"],
+    ),
+    "no routes": (lambda p, x, i: behind(p, prefix([])), ["attention_with_prefix", "one route or more, found 0"]),
+    "routes of other rows": (
+        lambda p, x, i: behind(p, prefix([None], [0, 0, 0])),
+        ["attention_with_prefix", "each of the 2 rows, found 3"],
+    ),
+    "a route that is not there": (
+        lambda p, x, i: behind(p, prefix([None, None], [0, 2])),
+        ["attention_with_prefix", "the route of row 1 must be 0 ... 1, found 2"],
+    ),
+    "a negative route": (
+        lambda p, x, i: behind(p, prefix([None, None], [-1, 0])),
+        ["attention_with_prefix", "the route of row 0 must be 0 ... 1, found -1"],
+    ),
+    "a prefix that is NULL": (lambda p, x, i: behind(p, None), ["attention_with_prefix: the prefix is NULL"]),
+    "a short seam_prefix": (
+        lambda p, x, i: behind(p, prefix([None]), struct_size=24),
+        ["struct_size of the seam_prefix of attention_with_prefix must be at least 32, found 24"],
+    ),
+    "keys_values that are NULL": (
+        lambda p, x, i: behind(p, prefix([None]), keys_values=None),
+        ["attention_with_prefix: the prefix has 1 routes and gives NULL for keys_values"],
+    ),
+    "routes that are NULL": (
+        lambda p, x, i: behind(p, prefix([None]), row_count=2),
+        ["attention_with_prefix: the prefix has 2 rows and gives NULL for routes"],
+    ),
+    "too many routes": (
+        lambda p, x, i: behind(p, prefix([None]), route_count=(1 << 32) - 1),
+        ["attention_with_prefix: the number of routes must be at most 1048576, found 4294967295"],
+    ),
+    "too many rows": (
+        lambda p, x, i: behind(p, prefix([None], [0, 0]), row_count=(1 << 64) - 1),
+        ["attention_with_prefix: the number of rows must be at most 1048576, found 18446744073709551615"],
+    ),
+    "a bias of a prefix": (
+        lambda p, x, i: behind(p, prefix([p.constant(normal(2, 1, 3, 4))]), handles([x])),
+        ["attention_with_prefix: prefix_biases of route 0", "[2, 3]", "[2, 2, 3, 3]"],
+    ),
     "rotary": (lambda p, x, i: p.op("rotary", x, x, x), ["rotary", "[2, 3]"]),
     "rotary sine": (
         lambda p, x, i: p.op(

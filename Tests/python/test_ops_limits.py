@@ -99,8 +99,9 @@ def huge(p: Pass, *shape: int) -> Any:
     return p.op("expand", one, sizes(shape), len(shape))
 
 
-def in_buffer(p: Pass, use: Callable[[Any], Any]) -> None:
-    buffer = p.op("buffer_create", 0, sizes([4]), 1)
+def in_buffer(p: Pass, use: Callable[[Any], Any], *shape: int) -> None:
+    shape = shape or (4,)
+    buffer = p.op("buffer_create", 0, sizes(shape), len(shape))
     use(buffer)
     p.table.buffer_release(buffer)
 
@@ -155,6 +156,48 @@ LIMITS: dict[str, tuple[Callable[[Pass, Any], Any], str]] = {
     "rows beyond counting": (
         lambda p, x: in_buffer(p, lambda buffer: p.op("buffer_select", buffer, integers([0]), (1 << 63) - 1)),
         "buffer_select: the number of rows must be at most 1048576, found 9223372036854775807",
+    ),
+    "starts behind a buffer": (
+        lambda p, x: in_buffer(
+            p,
+            lambda buffer: p.op("buffer_write_rows", buffer, 1, sizes([0, (1 << 63) - 1]), 2, p.constant(normal(2, 1))),
+            *(2, 3),
+        ),
+        "9223372036854775807",
+    ),
+    "starts beyond counting": (
+        lambda p, x: in_buffer(
+            p,
+            lambda buffer: p.op("buffer_write_rows", buffer, 1, sizes([0]), (1 << 63) - 1, p.constant(normal(2, 1))),
+            *(2, 3),
+        ),
+        "buffer_write_rows: the number of rows must be at most 1048576, found 9223372036854775807",
+    ),
+    "starts for fewer rows": (
+        lambda p, x: in_buffer(
+            p, lambda buffer: p.op("buffer_write_rows", buffer, 1, sizes([0]), 1, p.constant(normal(2, 1))), *(2, 3)
+        ),
+        "which has 2 rows",
+    ),
+    "starts along the rows": (
+        lambda p, x: in_buffer(
+            p, lambda buffer: p.op("buffer_write_rows", buffer, 0, sizes([0, 0]), 2, p.constant(normal(1, 3))), *(2, 3)
+        ),
+        "buffer_write_rows: the axis must not be 0",
+    ),
+    "rows of another buffer along the rows": (
+        lambda p, x: in_buffer(p, lambda buffer: p.op("buffer_append", buffer, 0, buffer), *(2, 3)),
+        "buffer_append",
+    ),
+    "rows of another type": (
+        lambda p, x: in_buffer(
+            p, lambda buffer: p.op("buffer_append", buffer, 1, p.op("buffer_create", 3, sizes([2, 3]), 2)), *(2, 3)
+        ),
+        "does not fit behind",
+    ),
+    "rows of no buffer": (
+        lambda p, x: in_buffer(p, lambda buffer: p.op("buffer_append", buffer, 1, None), *(2, 3)),
+        "NULL",
     ),
     "low-rank matrices of two ranks": (
         lambda p, x: p.op("linear_low_rank", x, x, p.constant(normal(2, 1)), p.constant(normal(1, 3)), 1.0),

@@ -362,7 +362,6 @@ def only_pickle(path: Path) -> None:
 
 BAD_CONFIGS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "lora": ({"peft_type": "LORA"}, ["peft_type", "PREFIX_TUNING", "LORA"]),
-    "prompt-tuning": ({"peft_type": "PROMPT_TUNING"}, ["peft_type", "PROMPT_TUNING"]),
     "no-task": ({"task_type": None}, ["task_type", "none"]),
     "other-task": ({"task_type": "SEQ_2_SEQ_LM"}, ["task_type", "CAUSAL_LM", "SEQ_2_SEQ_LM"]),
     "layers": ({"num_layers": 4}, ["num_layers must be 3", "found 4"]),

@@ -215,7 +215,7 @@ int main(int argc, char **argv) {
   seam_adapter_options wanted = {.struct_size = sizeof wanted, .options_json = "{\"lambda\": 1.0}", .seed = 1};
   check(seam_adapter_create(backbone, "repcali", &wanted, &adapter, &error));
   check(seam_session_create(backbone, &session, &error));
-  check(seam_session_attach(session, adapter, -1, &error));
+  check(seam_session_attach(session, NULL, adapter, -1, &error));
   printf("before   dev loss %.6f\n", dev_loss(session, &dev, padding));
 
   seam_train_options options = {.struct_size = sizeof options};
@@ -235,9 +235,9 @@ int main(int argc, char **argv) {
 
   /* What was saved gives the same numbers. */
   seam_adapter *loaded = NULL;
-  check(seam_session_detach(session, adapter, &error));
+  check(seam_session_detach(session, NULL, adapter, &error));
   check(seam_adapter_load(backbone, argv[4], &loaded, &error));
-  check(seam_session_attach(session, loaded, -1, &error));
+  check(seam_session_attach(session, NULL, loaded, -1, &error));
   printf("reloaded dev loss %.6f\n", dev_loss(session, &dev, padding));
 
   /* In any order: an object keeps alive what it was made from. */

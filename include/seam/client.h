@@ -167,6 +167,8 @@ SEAM_API seam_status seam_backbone_save(seam_backbone *backbone, const char *pat
  * *answered (nullable) is how many prompts have their rows, the first ones; *requests (nullable) how many requests
  * were sent, repeated ones included. Strings are UTF-8 and borrowed, arrays row-major and the caller's.
  * answers: words that may continue a prompt, with the space before them where there is one; at least one, none empty.
+ * [thread-safe]: one query of a backbone runs at a time, and others wait, which `progress` is told and can stop; one that is
+ * made in `progress` of another is SEAM_INVALID_ARGUMENT.
  * progress: nullable.
  * scores: [prompt_count, answer_count], natural logarithms; hidden: nullable, [prompt_count, d_model]; the capacities are
  * the floats that there is room for, at least that many. Rows that are not answered are left alone. SEAM_NUMERIC, with the rows before, when the backbone gave NaN or infinity. */
@@ -262,13 +264,15 @@ SEAM_API seam_status seam_adapter_call(seam_adapter *adapter, const char *method
  * or, at a point, those shared by all and then the point's own.
  * io: inputs as the seam defines them, as many outputs, and at a point its index in the adapter's points and the phase. Each
  * outputs[i] is filled.
- * The table answers rank, size, dtype and status for what goes in and comes out. SEAM_SHAPE for inputs that are not those
- * of the seam, SEAM_PLUGIN for outputs that are not. After an operation that has failed, the code that `status` gives; the
- * sentence is then the caller's own. [thread-safe], with a pass for each thread. */
+ * The table answers rank, size, dtype and status for what goes in and comes out, and for a weight whose numbers no
+ * operation can read (a quantised one), too. SEAM_SHAPE for inputs that are not those of the seam, SEAM_PLUGIN for outputs
+ * that are not. After an operation that has failed, the code that `status` gives; the sentence is then the caller's own.
+ * [thread-safe], with a pass for each thread. */
 SEAM_API seam_status seam_adapter_forward(seam_adapter *adapter, const seam_pass *pass, seam_forward *io,
                                           seam_error **error);
 /* Lets an adapter start from all training examples, once, before the first step (seam_adapter_factory.prepare); nothing
  * happens to one that starts from nothing. Every value that the plugin gives is taken or, after an error, none.
+ * SEAM_UNSUPPORTED for an adapter inside the model, where what flows is not one batch of examples.
  * inputs: as the seam defines them, on the CPU. labels [examples] i32, nullable; empty_scores [1, classes], nullable. All
  * are taken over, also on failure. */
 SEAM_API seam_status seam_adapter_prepare(seam_adapter *adapter, DLManagedTensorVersioned *const *inputs,
@@ -280,32 +284,43 @@ SEAM_API seam_status seam_adapter_prepare(seam_adapter *adapter, DLManagedTensor
 SEAM_API seam_status seam_session_create(seam_backbone *backbone, seam_session **out, seam_error **error);
 SEAM_API void seam_session_release(seam_session *session);
 
-/* position: among the attached adapters, which run in that order; -1: last. */
-SEAM_API seam_status seam_session_attach(seam_session *session, seam_adapter *adapter, int32_t position,
-                                         seam_error **error);
-/* Makes an adapter for the place behind those attached and attaches it there: seam_adapter_create and
+/* Adapters are attached to a route of the session: a chain of adapters under a name, and each row of a batch takes one
+ * (seam_batch.routes). `route` is nullable, here and below: the default route, which rows take that name none. Names have 1
+ * to 100 characters. A route is there as long as an adapter is attached to it; one adapter may be attached to several.
+ * Training is that of the default route. */
+/* position: among the adapters of the route, which run in that order; -1: last. */
+SEAM_API seam_status seam_session_attach(seam_session *session, const char *route, seam_adapter *adapter,
+                                         int32_t position, seam_error **error);
+/* Makes an adapter for the place behind those of the route and attaches it there: seam_adapter_create and
  * seam_session_attach in one, and the way for an adapter that depends on those before it, such as a gate on the tokens
  * of a prefix. On decoder.output of an encoder-only backbone it is the head of a classification, with the text's pooled
  * vector as its hidden. options nullable. out nullable; *out is owned by the caller. */
-SEAM_API seam_status seam_session_add(seam_session *session, const char *id, const seam_adapter_options *options,
-                                      seam_adapter **out, seam_error **error);
-/* Reads a folder of saved adapters, one or several, and attaches them behind those attached, in the order in which they
+SEAM_API seam_status seam_session_add(seam_session *session, const char *route, const char *id,
+                                      const seam_adapter_options *options, seam_adapter **out, seam_error **error);
+/* Reads a folder of saved adapters, one or several, and attaches them behind those of the route, in the order in which they
  * were. All or none. seam_session_adapter gives them. */
-SEAM_API seam_status seam_session_load(seam_session *session, const char *path, seam_error **error);
-/* Writes the attached adapters as one folder, that seam_session_load reads; the rest is as for seam_adapter_save. */
-SEAM_API seam_status seam_session_save(seam_session *session, const char *path, const char *backbone_path,
-                                       const char *notes, seam_error **error);
-/* The attached adapters, in the order in which they run. *out is owned by the caller. */
-SEAM_API size_t seam_session_adapter_count(seam_session *session);
-SEAM_API seam_status seam_session_adapter(seam_session *session, size_t index, seam_adapter **out, seam_error **error);
+SEAM_API seam_status seam_session_load(seam_session *session, const char *route, const char *path, seam_error **error);
+/* Writes the adapters of the route as one folder, that seam_session_load reads; the rest is as for seam_adapter_save. */
+SEAM_API seam_status seam_session_save(seam_session *session, const char *route, const char *path,
+                                       const char *backbone_path, const char *notes, seam_error **error);
+/* The adapters of the route, in the order in which they run; 0 for a route that is not there. *out is owned by the caller. */
+SEAM_API size_t seam_session_adapter_count(seam_session *session, const char *route);
+SEAM_API seam_status seam_session_adapter(seam_session *session, const char *route, size_t index, seam_adapter **out,
+                                          seam_error **error);
 /* SEAM_INVALID_ARGUMENT while another adapter weights the tokens of its prefix: detach that one first. */
-SEAM_API seam_status seam_session_detach(seam_session *session, seam_adapter *adapter, seam_error **error);
-SEAM_API seam_status seam_session_move(seam_session *session, seam_adapter *adapter, int32_t position,
-                                       seam_error **error);
+SEAM_API seam_status seam_session_detach(seam_session *session, const char *route, seam_adapter *adapter,
+                                         seam_error **error);
+SEAM_API seam_status seam_session_move(seam_session *session, const char *route, seam_adapter *adapter,
+                                       int32_t position, seam_error **error);
+/* Detaches all adapters of a route at once. SEAM_NOT_FOUND where there is none of that name. */
+SEAM_API seam_status seam_session_remove_route(seam_session *session, const char *route, seam_error **error);
+/* The routes with a name, in the order in which they came. The name is borrowed until routes change. NULL out of range. */
+SEAM_API size_t seam_session_route_count(seam_session *session);
+SEAM_API const char *seam_session_route(seam_session *session, size_t index);
 /* Computes an attached adapter on projections into the backbone's weights, once, for this session alone: its passes then
  * cost what the backbone's cost. The weights that it changes are copied as f32. SEAM_UNSUPPORTED for an adapter that is not
  * linear in the weights, SEAM_INVALID_ARGUMENT where another adapter on the same points runs before it, or reads an
- * input that it changes. Training, saving and detaching need it unmerged. Values that the adapter or, in another session,
+ * input that it changes, or the session has routes with a name. Training, saving and detaching need it unmerged. Values that the adapter or, in another session,
  * the backbone gets afterwards are not seen until it is unmerged and merged again. */
 SEAM_API seam_status seam_session_merge(seam_session *session, seam_adapter *adapter, seam_error **error);
 /* The backbone's own weights again, bit for bit. */
@@ -317,19 +332,26 @@ typedef struct seam_batch {
   int64_t batch;
   int64_t source_length;
   int64_t target_length;            /* 0: no targets */
-  const int32_t *input_ids;         /* [batch, source_length] */
+  const int32_t *input_ids;         /* [batch, source_length]; NULL for features */
   const int32_t *attention_mask;    /* [batch, source_length] of 0 and 1; nullable: all 1 */
   const int32_t *labels;            /* [batch, target_length], -100 counts nothing; nullable for forward; for a backbone
-                                     * that is not an encoder-decoder target_length is source_length or 0 */
+                                     * that is not an encoder-decoder target_length is source_length (of features the
+                                     * number of hidden states) or 0 */
   const int32_t *decoder_input_ids; /* [batch, target_length]; nullable: labels shifted right; encoder-decoders only */
   const int32_t *token_type_ids;    /* [batch, source_length], which of two texts a token is of; nullable: all of the
                                      * first; encoder-only backbones */
   const int32_t *classes;           /* [batch], from 0: training and scoring are then those of a classification by the
                                      * attached adapters on decoder.output; nullable; target_length must be 0 */
+  const char *const *routes;        /* [batch], the route of each row; NULL, also for a row: the default route */
+  const float
+      *input_features; /* [batch, source_length, feature_width of the backbone], in the place of input_ids, for a
+                                     * backbone whose sources are features, finite (SEAM_NUMERIC); source_length then
+                                     * counts frames; else NULL */
 } seam_batch;
 
-/* What leaves the encoder.output seam, adapters applied: *hidden [batch, source_length, d_model] f32, owned by the
- * caller. SEAM_UNSUPPORTED for a backbone without an encoder. */
+/* What leaves the encoder.output seam, adapters applied: *hidden [batch, source_length, d_model] f32, longer by what the
+ * adapters of prompt.embedding put before the source, the most of any row; rows with fewer have padding before theirs. Owned
+ * by the caller. SEAM_UNSUPPORTED for a backbone without an encoder. */
 SEAM_API seam_status seam_session_encode(seam_session *session, const seam_batch *batch,
                                          DLManagedTensorVersioned **hidden, seam_error **error);
 /* Teacher-forced: *logits [batch, target_length, vocab_size], *hidden (nullable) [batch, target_length, d_model];

@@ -35,6 +35,17 @@ typedef struct seam_buffer seam_buffer;   /* memory that outlives a pass (a deco
 typedef int32_t seam_reduction;
 enum { SEAM_REDUCTION_NONE = 0, SEAM_REDUCTION_SUM = 1, SEAM_REDUCTION_MEAN = 2 };
 
+/* Keys and values that stand before those of the tokens in one layer's attention. Rows of a batch may have different ones:
+ * there is one for each route, and each row says which it takes. */
+typedef struct seam_prefix {
+  uint32_t struct_size;
+  uint32_t route_count;
+  /* For each route [2, kv_heads, prefix, head_dim] f32, keys at 0 and values at 1; NULL: its rows have none. */
+  seam_tensor *const *keys_values;
+  const int32_t *routes; /* the route of each row, from 0; NULL: all rows take the first */
+  size_t row_count;      /* of routes; 0 where that is NULL */
+} seam_prefix;
+
 typedef struct seam_ops {
   uint32_t struct_size;
   uint32_t abi_major; /* SEAM_ABI_MAJOR and SEAM_ABI_MINOR of the host that filled the table */
@@ -53,7 +64,8 @@ typedef struct seam_ops {
   seam_dtype (*dtype)(seam_context *ctx, const seam_tensor *x);
   /* Handles made between scope_begin and scope_end are released at scope_end, except those in `keep`
    * (NULL entries are skipped). Optional: it lets a long forward reuse memory early when no gradient
-   * needs it. Scopes nest. */
+   * needs it. Scopes nest. A function of a plugin ends only those that it has begun (else SEAM_PLUGIN is latched), and
+   * what it leaves open is closed when it returns. */
   void (*scope_begin)(seam_context *ctx);
   void (*scope_end)(seam_context *ctx, seam_tensor *const *keep, size_t count);
 
@@ -122,6 +134,13 @@ typedef struct seam_ops {
   seam_tensor *(*attention)(seam_context *ctx, seam_tensor *query, seam_tensor *key, seam_tensor *value,
                             seam_tensor *bias, seam_tensor *mask, double scale, int32_t causal);
 
+  /* The same with the keys and values of a prefix before those of key and value, seen by every query; neither `mask` nor
+   * `causal` is about them. prefix_biases (nullable): for each of the prefix's routes what is added to the scaled scores of
+   * its tokens, broadcast to [b, h, q, prefix], of which a row reads its own; NULL entries: nothing. */
+  seam_tensor *(*attention_with_prefix)(seam_context *ctx, seam_tensor *query, seam_tensor *key, seam_tensor *value,
+                                        const seam_prefix *prefix, seam_tensor *const *prefix_biases, seam_tensor *bias,
+                                        seam_tensor *mask, double scale, int32_t causal);
+
   /* ---- Positions */
 
   /* Rotary position embedding (Su et al. 2021), halves layout: x [batch, heads, n, d], cosine and sine
@@ -189,11 +208,17 @@ typedef struct seam_ops {
   /* buffer[..., start : start + n, ...] = x along axis, n = x's size there; other sizes equal. Returns SEAM_OK
    * or the latched code. */
   seam_status (*buffer_write)(seam_context *ctx, seam_buffer *buffer, int32_t axis, int64_t start, seam_tensor *x);
+  /* The same with a start for each row of axis 0: buffer[i, ..., starts[i] : starts[i] + n, ...] = x[i]; axis is not 0. */
+  seam_status (*buffer_write_rows)(seam_context *ctx, seam_buffer *buffer, int32_t axis, const int64_t *starts,
+                                   int64_t count, seam_tensor *x);
   /* The first `length` elements along `axis`, as a tensor that aliases the buffer: valid in this forward,
    * until the next write. */
   seam_tensor *(*buffer_read)(seam_context *ctx, seam_buffer *buffer, int32_t axis, int64_t length);
   /* Along axis 0: new row i is old row rows[i]. `count` rows; the buffer then has `count` rows. */
   seam_status (*buffer_select)(seam_context *ctx, seam_buffer *buffer, const int32_t *rows, int64_t count);
+  /* The rows of `other` come behind those of the buffer, along axis 0. Along `axis` (not 0) the shorter of the two has 0 where
+   * it ends; their other sizes and dtypes are equal. `other` is left as it is. */
+  seam_status (*buffer_append)(seam_context *ctx, seam_buffer *buffer, int32_t axis, seam_buffer *other);
 } seam_ops;
 
 #ifdef __cplusplus

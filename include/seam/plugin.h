@@ -82,8 +82,9 @@ typedef struct seam_pass {
   seam_tensor *const *parameters; /* the instance's, in declared order; at a point: the shared ones, then the point's */
   size_t parameter_count;
   /* Of the tokens whose states flow here, each NULL where it is not known: which are tokens (1) and which padding (0),
-   * their positions in the text, and which the model generated itself (1) after a prompt or a start token (0). Inside the
-   * layers of a backbone, and [batch, n] i32; of encode, decode and other seams NULL. */
+   * their positions in the text, and which the model generated itself (1) after a prompt or a start token (0); in teacher
+   * forcing the tokens that are a label that counts stand for generated ones, and without labels none is known. Inside
+   * the layers of a backbone, and [batch, n] i32; of encode, decode and other seams NULL. */
   seam_tensor *attention_mask;
   seam_tensor *position_ids;
   seam_tensor *generated_mask;
@@ -198,11 +199,12 @@ enum { SEAM_DECODER_OUTPUT_SCORES = 0, SEAM_DECODER_OUTPUT_HIDDEN = 1 };
 enum { SEAM_PREFIX_ENCODER = 0, SEAM_PREFIX_DECODER = 1, SEAM_PREFIX_CROSS = 2 };
 #define SEAM_PREFIX_ATTENTIONS 3
 
-/* "attention.prefix": keys and values that stand before those of the tokens, in every layer, seen by every token.
- * SEAM_PREFIX_ATTENTIONS inputs, what the adapter before gave, and as many outputs, what all have given up to here:
- * [layers, 2, kv_heads, prefix, head_dim] f32, keys at 0 and values at 1 of the second axis; NULL: no prefix on that
- * attention. Inputs may be NULL, and are for the first adapter. The same for every example; an output may not depend on
- * anything but inputs and parameters.
+/* "attention.prefix": keys and values that stand before those of the tokens, seen by every token. Layer by layer, since
+ * their widths may differ: one input for each layer of each of the SEAM_PREFIX_ATTENTIONS attentions in turn, as many as
+ * seam_backbone_info.prefix_layers says, what the adapter before gave, and as many outputs, what all have given up to here:
+ * [2, kv_heads, prefix, head_dim] f32, keys at 0 and values at 1; NULL: no prefix there. All layers of an attention have
+ * as many tokens. Inputs may be NULL, and are for the first adapter. The same for every example; an output may not depend
+ * on anything but inputs and parameters.
  * The keys are used as they are: no rotation and no projection is applied to them. In a decoder, and in a model with an
  * encoder alone, the prefix takes the first positions and the text follows it, as with past_key_values in transformers;
  * in the encoder of an encoder-decoder and in cross-attention it has no position and no bias. */
@@ -232,6 +234,14 @@ enum { SEAM_PROJECTION_X = 0, SEAM_PROJECTION_WEIGHT = 1, SEAM_PROJECTION_BIAS =
 typedef uint32_t seam_phases;
 enum { SEAM_PHASE_BEFORE = 1, SEAM_PHASE_AFTER = 2 };
 
+/* "prompt.embedding": the embedded tokens of a stack, before its first layer. Inputs x [batch, n, d_model] f32 and mask
+ * [batch, n] i32 (1: a token, 0: padding); outputs: vectors [1 or batch, prompt, d_model] that are put before those of the
+ * text (NULL: none), and x itself, changed, of its shape (NULL: as it is). The number of vectors is the same in every call,
+ * and the first positions are theirs. */
+#define SEAM_PROMPT_EMBEDDING "prompt.embedding"
+enum { SEAM_PROMPT_EMBEDDING_X = 0, SEAM_PROMPT_EMBEDDING_MASK = 1 };
+enum { SEAM_PROMPT_EMBEDDING_PROMPT = 0, SEAM_PROMPT_EMBEDDING_CHANGED = 1 };
+
 /* One place inside a backbone. Projections have the names "q", "k", "v" and "o" of attention over a stack's own tokens,
  * "cross_q" ... of a decoder's over the encoder's, "gate", "up" and "down" of the feed-forward network; one matrix that does
  * the work of several is one point whose name joins theirs ("qkv"), with the parts of its output in order. */
@@ -240,8 +250,8 @@ typedef struct seam_point {
   seam_stack stack;
   int32_t is_transposed; /* projection: how its parameter lies, see weight_parameter */
   const char *seam;
-  const char *name; /* "" for a whole layer */
-  int64_t layer;    /* from 0 */
+  const char *name; /* "" for a whole layer and for embedded tokens */
+  int64_t layer;    /* from 0; 0 for embedded tokens */
   int64_t input_width, output_width;
   const char *const *part_names; /* NULL: it is one */
   const int64_t *part_widths;
@@ -260,9 +270,15 @@ typedef struct seam_visit {
   seam_tensor *x;      /* projection: as the seam says; else NULL */
   seam_tensor *weight; /* likewise */
   seam_tensor *bias;   /* likewise, nullable */
-  seam_tensor *value; /* in: what flows, x before a projection and y after it, hidden at layer.output; out: what goes on
-                        * in its place. After a projection or a layer the handle that went in must not be used any more:
-                        * an adapter may have its memory written (seam_ops.linear_low_rank) */
+  seam_tensor *value;  /* in: what flows, x before a projection and y after it, hidden at layer.output, x at
+                        * prompt.embedding; out: what goes on in its place. After a projection or a layer the handle that
+                        * went in must not be used any more: an adapter may have its memory written
+                        * (seam_ops.linear_low_rank) */
+  /* prompt.embedding, else NULL. In: those of the tokens in value, NULL where all are tokens, and where positions are
+   * counted from what came before. Out: those of what goes on, which may have more positions, [batch, n] i32: the backbone
+   * goes on with these three in the place of its own. What came before, in a state, has been given in earlier calls. */
+  seam_tensor *attention_mask;
+  seam_tensor *position_ids;
 } seam_visit;
 
 /* The host's side of a pass with points that somebody wants. A backbone asks `wanted` at each of its points, so that the
@@ -406,12 +422,20 @@ typedef struct seam_backbone_info {
   int64_t decoder_start_token_id, pad_token_id, bos_token_id, mask_token_id;
   const int64_t *eos_token_ids; /* each ends a text */
   size_t eos_token_count;
-  int64_t prefix_layers[SEAM_PREFIX_ATTENTIONS];     /* layers whose attention takes a prefix; 0: none. A traced
+  int64_t prefix_layers[SEAM_PREFIX_ATTENTIONS];          /* layers whose attention takes a prefix; 0: none. A traced
                                                       * backbone where one is not */
+  const int64_t *prefix_kv_heads[SEAM_PREFIX_ATTENTIONS]; /* those of each such layer; NULL: kv_heads in all */
+  const int64_t *prefix_head_dim[SEAM_PREFIX_ATTENTIONS]; /* likewise; NULL: head_dim in all */
   int64_t max_prefix_length[SEAM_PREFIX_ATTENTIONS]; /* tokens that a prefix may have where it takes positions, which
                                                       * the text then has not; 0: it takes none, any length */
   const seam_point *const *points;                   /* at most 2^16; traced backbones */
   size_t point_count;
+  /* Where sources are not tokens but features (sound, patches of an image): the numbers of a frame, and how many frames are
+   * one position of the hidden states, 1 or more; 0 and 0: sources are token ids. Positions, also max_source_positions, are
+   * those of the hidden states; of the frames' mask the first of each group is theirs, at encoder.output, in
+   * cross-attention and for pool. */
+  int64_t feature_width;
+  int64_t feature_stride;
 } seam_backbone_info;
 
 /* Decoding state (past keys and values): the backbone's own. */
@@ -420,12 +444,14 @@ typedef struct seam_state seam_state;
 /* Source tokens to hidden states. Outputs are NULL on entry, here and in the structs that follow. */
 typedef struct seam_encode {
   uint32_t struct_size;
-  seam_tensor *input_ids;      /* [batch, source] i32, ids checked against the source's vocabulary */
-  seam_tensor *attention_mask; /* [batch, source] i32 */
+  seam_tensor *input_ids;      /* [batch, source] i32, ids checked against the source's vocabulary; NULL for features */
+  seam_tensor *input_features; /* [batch, frames, feature_width] f32; NULL for tokens */
+  seam_tensor *attention_mask; /* [batch, source] i32; of features [batch, frames] */
   seam_tensor *token_type_ids; /* [batch, source] i32: which of two texts a token is of; NULL: all of the first */
-  seam_tensor *prefix;         /* of attention.prefix, [encoder_layers, 2, kv_heads, prefix, head_dim]; NULL: none */
-  const seam_visitor *visitor; /* NULL: nobody wants a point */
-  seam_tensor *hidden;         /* out: [batch, source, d_model] */
+  const seam_prefix *const *prefix; /* of attention.prefix, one for each encoder layer; NULL: none */
+  const seam_visitor *visitor;      /* NULL: nobody wants a point */
+  seam_tensor *hidden;              /* out: [batch, source, d_model], longer by what was put before the source at
+                                * prompt.embedding; of features [batch, frames / feature_stride rounded up, d_model] */
 } seam_encode;
 
 /* Target tokens, given what left the encoder.output seam, to scores. In a decoder-only backbone the tokens are all
@@ -435,20 +461,27 @@ typedef struct seam_decode {
   int32_t hidden_only;            /* 1: leave logits NULL and save their product */
   seam_tensor *decoder_input_ids; /* [batch, target] i32 */
   seam_tensor *attention_mask;    /* [batch, seen + target] i32 over the target's own tokens, those the state has seen
-                                * first; NULL: all are tokens */
-  seam_tensor *position_ids;      /* [batch, target] i32; NULL: counted from what the state has seen */
-  seam_tensor *encoder_hidden;    /* [batch, source, d_model]; NULL on later steps of a state, and
+                                * first; NULL: all are tokens. seen: the most that a row of the state has seen; a row that
+                                * has seen fewer has its own tokens first, the new ones behind them, and then 0 */
+  seam_tensor
+      *position_ids; /* [batch, target] i32; NULL: counted from what the state has seen; given where its rows have
+                                * seen different numbers of tokens, and target is 1 then */
+  seam_tensor *encoder_hidden; /* [batch, source, d_model]; NULL on later steps of a state, and
                                         * without an encoder */
-  seam_tensor *encoder_attention_mask; /* [batch, source] i32; given in every call; NULL without an encoder */
-  seam_state *state;                   /* nullable. Given: decoder_input_ids continue what the state has seen;
+  seam_tensor
+      *encoder_attention_mask; /* [batch, source] i32; given in every call, with 0 behind a source that is shorter
+                                        * than the longest that has joined the state; NULL without an encoder */
+  seam_state *state;           /* nullable. Given: decoder_input_ids continue what the state has seen;
                                         * the first call also stores what it needs of encoder_hidden */
-  seam_tensor *prefix;       /* of attention.prefix, [decoder_layers, 2, kv_heads, prefix, head_dim]; NULL: none. With a
-                              * state on its first call only; its tokens count to the state's capacity, and not to
+  const seam_prefix *const
+      *prefix; /* of attention.prefix, one for each decoder layer; NULL: none. With a state in every call:
+                              * the state keeps none of it, and its tokens count neither to the state's capacity nor to
                               * attention_mask and position_ids, which are about the target's own tokens */
-  seam_tensor *cross_prefix; /* the same, before the keys and values of encoder_hidden */
-  const seam_visitor *visitor; /* NULL: nobody wants a point */
-  seam_tensor *logits;         /* out: [batch, target, vocab_size] */
-  seam_tensor *hidden;         /* out: [batch, target, d_model], what the head reads */
+  const seam_prefix *const *cross_prefix; /* the same, before the keys and values of encoder_hidden */
+  const seam_visitor *visitor;            /* NULL: nobody wants a point */
+  seam_tensor *logits; /* out: [batch, target, vocab_size], where target has what was put before the text at
+                                * prompt.embedding, too */
+  seam_tensor *hidden; /* out: [batch, target, d_model], what the head reads */
 } seam_decode;
 
 /* Hidden states, as encode (encoder-only) or decode give them, to scores of the vocabulary: position by position. */
@@ -522,12 +555,16 @@ typedef struct seam_backbone_factory {
   /* Opaque backbones; nullable: then no gradient passes. */
   void (*decode_vjp)(void *self, const seam_pass *pass, seam_decode_vjp *io);
 
-  /* Incremental decoding; all three or none. Without them the host runs whole prefixes. capacity: the most
-   * target tokens the state will see, those of a prefix included. Returns NULL after seam_ops.fail. */
+  /* Incremental decoding; the first three or none. Without them the host runs whole histories. capacity: the most
+   * target tokens the state will see, what is put before them at prompt.embedding included. Returns NULL after
+   * seam_ops.fail. */
   seam_state *(*state_create)(void *self, const seam_pass *pass, int64_t batch, int64_t capacity);
   void (*state_destroy)(void *self, seam_state *state);
   /* New row i continues old row rows[i] (beam search, finished rows). May come before the first decode. */
   void (*state_select)(void *self, const seam_pass *pass, seam_state *state, const int32_t *rows, int64_t count);
+  /* The rows of `other` come behind those of `state`; both have seen tokens, not always as many. The state can hold the
+   * greater of both capacities afterwards. `other` is only destroyed then. Nullable: no row can join others. */
+  void (*state_append)(void *self, const seam_pass *pass, seam_state *state, seam_state *other);
 
   /* Nullable: no backbone of this factory has a head by itself, or a pooled vector. */
   void (*head)(void *self, const seam_pass *pass, seam_head *io);

@@ -36,11 +36,11 @@ SEAM_ACTIVITY_QUERY = 0
 SEAM_ADAPTER_FACTORY_SIZE_1_0 = 152
 SEAM_ADAPTER_OPTIONS_SIZE_1_0 = 88
 SEAM_ALREADY_EXISTS = 3
-SEAM_BACKBONE_FACTORY_SIZE_1_0 = 160
-SEAM_BACKBONE_INFO_SIZE_1_0 = 240
+SEAM_BACKBONE_FACTORY_SIZE_1_0 = 168
+SEAM_BACKBONE_INFO_SIZE_1_0 = 304
 SEAM_BACKBONE_OPAQUE = 1
 SEAM_BACKBONE_TRACED = 0
-SEAM_BATCH_SIZE_1_0 = 80
+SEAM_BATCH_SIZE_1_0 = 96
 SEAM_BF16 = 1
 SEAM_CANCELLED = 11
 SEAM_DECODER_ONLY = 2
@@ -55,7 +55,7 @@ SEAM_ENCODER_DECODER = 0
 SEAM_ENCODER_ONLY = 1
 SEAM_ENCODER_OUTPUT_HIDDEN = 0
 SEAM_ENCODER_OUTPUT_MASK = 1
-SEAM_ENCODE_SIZE_1_0 = 56
+SEAM_ENCODE_SIZE_1_0 = 64
 SEAM_F16 = 2
 SEAM_F32 = 0
 SEAM_FIT_OPTIONS_SIZE_1_0 = 64
@@ -91,7 +91,7 @@ SEAM_METHOD_SIZE_1_0 = 40
 SEAM_NOT_FOUND = 2
 SEAM_NUMERIC = 9
 SEAM_OK = 0
-SEAM_OPS_SIZE_1_0 = 536
+SEAM_OPS_SIZE_1_0 = 560
 SEAM_OPTIMIZER_ADAM = 1
 SEAM_OPTIMIZER_ADAMW = 0
 SEAM_OPTION_BOOL = 0
@@ -114,12 +114,17 @@ SEAM_PREFIX_ATTENTIONS = 3
 SEAM_PREFIX_CROSS = 2
 SEAM_PREFIX_DECODER = 1
 SEAM_PREFIX_ENCODER = 0
+SEAM_PREFIX_SIZE_1_0 = 32
 SEAM_PREPARE_SIZE_1_0 = 56
 SEAM_PROGRESS_SIZE_1_0 = 48
 SEAM_PROJECTION_BIAS = 2
 SEAM_PROJECTION_WEIGHT = 1
 SEAM_PROJECTION_X = 0
 SEAM_PROJECTION_Y = 3
+SEAM_PROMPT_EMBEDDING_CHANGED = 1
+SEAM_PROMPT_EMBEDDING_MASK = 1
+SEAM_PROMPT_EMBEDDING_PROMPT = 0
+SEAM_PROMPT_EMBEDDING_X = 0
 SEAM_QUERY_SIZE_1_0 = 88
 SEAM_REDUCTION_MEAN = 2
 SEAM_REDUCTION_NONE = 0
@@ -147,7 +152,7 @@ SEAM_VALUE_NONE = 0
 SEAM_VALUE_STRING = 3
 SEAM_VALUE_TENSOR = 4
 SEAM_VISITOR_SIZE_1_0 = 40
-SEAM_VISIT_SIZE_1_0 = 48
+SEAM_VISIT_SIZE_1_0 = 64
 kDLBfloat = 4
 kDLBool = 6
 kDLCPU = 1
@@ -189,6 +194,7 @@ SEAM_LAYER_OUTPUT = "layer.output"
 SEAM_PLUGIN_ENTRY = "seam_plugin_entry"
 SEAM_PREFIX_TOKENS = "prefix.tokens"
 SEAM_PROJECTION = "projection"
+SEAM_PROMPT_EMBEDDING = "prompt.embedding"
 
 
 class DLPackVersion(ctypes.Structure):
@@ -223,6 +229,14 @@ class DLManagedTensorVersioned(ctypes.Structure):
     deleter: Any
     flags: int
     dl_tensor: Any
+
+
+class seam_prefix(ctypes.Structure):
+    struct_size: int
+    route_count: int
+    keys_values: Any
+    routes: Any
+    row_count: int
 
 
 class seam_ops(ctypes.Structure):
@@ -270,6 +284,7 @@ class seam_ops(ctypes.Structure):
     linear: Any
     linear_low_rank: Any
     attention: Any
+    attention_with_prefix: Any
     rotary: Any
     softmax: Any
     log_softmax: Any
@@ -292,8 +307,10 @@ class seam_ops(ctypes.Structure):
     buffer_create: Any
     buffer_release: Any
     buffer_write: Any
+    buffer_write_rows: Any
     buffer_read: Any
     buffer_select: Any
+    buffer_append: Any
 
 
 class seam_host(ctypes.Structure):
@@ -384,6 +401,8 @@ class seam_visit(ctypes.Structure):
     weight: Any
     bias: Any
     value: Any
+    attention_mask: Any
+    position_ids: Any
 
 
 class seam_visitor(ctypes.Structure):
@@ -489,14 +508,19 @@ class seam_backbone_info(ctypes.Structure):
     eos_token_ids: Any
     eos_token_count: int
     prefix_layers: Any
+    prefix_kv_heads: Any
+    prefix_head_dim: Any
     max_prefix_length: Any
     points: Any
     point_count: int
+    feature_width: int
+    feature_stride: int
 
 
 class seam_encode(ctypes.Structure):
     struct_size: int
     input_ids: Any
+    input_features: Any
     attention_mask: Any
     token_type_ids: Any
     prefix: Any
@@ -574,6 +598,7 @@ class seam_backbone_factory(ctypes.Structure):
     state_create: Any
     state_destroy: Any
     state_select: Any
+    state_append: Any
     head: Any
     pool: Any
     query: Any
@@ -657,6 +682,8 @@ class seam_batch(ctypes.Structure):
     decoder_input_ids: Any
     token_type_ids: Any
     classes: Any
+    routes: Any
+    input_features: Any
 
 
 class seam_score(ctypes.Structure):
@@ -739,6 +766,13 @@ DLManagedTensorVersioned._fields_ = [
     ("flags", c_uint64),
     ("dl_tensor", DLTensor),
 ]
+seam_prefix._fields_ = [
+    ("struct_size", c_uint32),
+    ("route_count", c_uint32),
+    ("keys_values", POINTER(c_void_p)),
+    ("routes", POINTER(c_int32)),
+    ("row_count", c_uint64),
+]
 seam_ops._fields_ = [
     ("struct_size", c_uint32),
     ("abi_major", c_uint32),
@@ -784,6 +818,8 @@ seam_ops._fields_ = [
     ("linear", CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_void_p, c_void_p)),
     ("linear_low_rank", CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_double)),
     ("attention", CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_double, c_int32)),
+    ("attention_with_prefix",
+     CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, POINTER(seam_prefix), POINTER(c_void_p), c_void_p, c_void_p, c_double, c_int32)),
     ("rotary", CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_void_p, c_void_p)),
     ("softmax", CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_int32)),
     ("log_softmax", CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_int32)),
@@ -806,8 +842,10 @@ seam_ops._fields_ = [
     ("buffer_create", CFUNCTYPE(c_void_p, c_void_p, c_int32, POINTER(c_int64), c_int32)),
     ("buffer_release", CFUNCTYPE(None, c_void_p)),
     ("buffer_write", CFUNCTYPE(c_int32, c_void_p, c_void_p, c_int32, c_int64, c_void_p)),
+    ("buffer_write_rows", CFUNCTYPE(c_int32, c_void_p, c_void_p, c_int32, POINTER(c_int64), c_int64, c_void_p)),
     ("buffer_read", CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_int32, c_int64)),
     ("buffer_select", CFUNCTYPE(c_int32, c_void_p, c_void_p, POINTER(c_int32), c_int64)),
+    ("buffer_append", CFUNCTYPE(c_int32, c_void_p, c_void_p, c_int32, c_void_p)),
 ]
 seam_host._fields_ = [
     ("struct_size", c_uint32),
@@ -891,6 +929,8 @@ seam_visit._fields_ = [
     ("weight", c_void_p),
     ("bias", c_void_p),
     ("value", c_void_p),
+    ("attention_mask", c_void_p),
+    ("position_ids", c_void_p),
 ]
 seam_visitor._fields_ = [
     ("struct_size", c_uint32),
@@ -985,16 +1025,21 @@ seam_backbone_info._fields_ = [
     ("eos_token_ids", POINTER(c_int64)),
     ("eos_token_count", c_uint64),
     ("prefix_layers", c_int64 * 3),
+    ("prefix_kv_heads", POINTER(c_int64) * 3),
+    ("prefix_head_dim", POINTER(c_int64) * 3),
     ("max_prefix_length", c_int64 * 3),
     ("points", POINTER(POINTER(seam_point))),
     ("point_count", c_uint64),
+    ("feature_width", c_int64),
+    ("feature_stride", c_int64),
 ]
 seam_encode._fields_ = [
     ("struct_size", c_uint32),
     ("input_ids", c_void_p),
+    ("input_features", c_void_p),
     ("attention_mask", c_void_p),
     ("token_type_ids", c_void_p),
-    ("prefix", c_void_p),
+    ("prefix", POINTER(POINTER(seam_prefix))),
     ("visitor", POINTER(seam_visitor)),
     ("hidden", c_void_p),
 ]
@@ -1007,8 +1052,8 @@ seam_decode._fields_ = [
     ("encoder_hidden", c_void_p),
     ("encoder_attention_mask", c_void_p),
     ("state", c_void_p),
-    ("prefix", c_void_p),
-    ("cross_prefix", c_void_p),
+    ("prefix", POINTER(POINTER(seam_prefix))),
+    ("cross_prefix", POINTER(POINTER(seam_prefix))),
     ("visitor", POINTER(seam_visitor)),
     ("logits", c_void_p),
     ("hidden", c_void_p),
@@ -1059,6 +1104,7 @@ seam_backbone_factory._fields_ = [
     ("state_create", CFUNCTYPE(c_void_p, c_void_p, POINTER(seam_pass), c_int64, c_int64)),
     ("state_destroy", CFUNCTYPE(None, c_void_p, c_void_p)),
     ("state_select", CFUNCTYPE(None, c_void_p, POINTER(seam_pass), c_void_p, POINTER(c_int32), c_int64)),
+    ("state_append", CFUNCTYPE(None, c_void_p, POINTER(seam_pass), c_void_p, c_void_p)),
     ("head", CFUNCTYPE(None, c_void_p, POINTER(seam_pass), POINTER(seam_head))),
     ("pool", CFUNCTYPE(None, c_void_p, POINTER(seam_pass), POINTER(seam_pool))),
     ("query", CFUNCTYPE(c_int32, c_void_p, POINTER(seam_query), POINTER(c_void_p))),
@@ -1135,6 +1181,8 @@ seam_batch._fields_ = [
     ("decoder_input_ids", POINTER(c_int32)),
     ("token_type_ids", POINTER(c_int32)),
     ("classes", POINTER(c_int32)),
+    ("routes", POINTER(c_char_p)),
+    ("input_features", POINTER(c_float)),
 ]
 seam_score._fields_ = [("log_probability", c_double), ("token_count", c_int64), ("correct_count", c_int64)]
 seam_generate_options._fields_ = [
@@ -1289,20 +1337,24 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     )),
     "seam_session_create": (c_int32, (c_void_p, POINTER(c_void_p), POINTER(c_void_p))),
     "seam_session_release": (None, (c_void_p,)),
-    "seam_session_attach": (c_int32, (c_void_p, c_void_p, c_int32, POINTER(c_void_p))),
+    "seam_session_attach": (c_int32, (c_void_p, c_char_p, c_void_p, c_int32, POINTER(c_void_p))),
     "seam_session_add": (c_int32, (
         c_void_p,
+        c_char_p,
         c_char_p,
         POINTER(seam_adapter_options),
         POINTER(c_void_p),
         POINTER(c_void_p),
     )),
-    "seam_session_load": (c_int32, (c_void_p, c_char_p, POINTER(c_void_p))),
-    "seam_session_save": (c_int32, (c_void_p, c_char_p, c_char_p, c_char_p, POINTER(c_void_p))),
-    "seam_session_adapter_count": (c_uint64, (c_void_p,)),
-    "seam_session_adapter": (c_int32, (c_void_p, c_uint64, POINTER(c_void_p), POINTER(c_void_p))),
-    "seam_session_detach": (c_int32, (c_void_p, c_void_p, POINTER(c_void_p))),
-    "seam_session_move": (c_int32, (c_void_p, c_void_p, c_int32, POINTER(c_void_p))),
+    "seam_session_load": (c_int32, (c_void_p, c_char_p, c_char_p, POINTER(c_void_p))),
+    "seam_session_save": (c_int32, (c_void_p, c_char_p, c_char_p, c_char_p, c_char_p, POINTER(c_void_p))),
+    "seam_session_adapter_count": (c_uint64, (c_void_p, c_char_p)),
+    "seam_session_adapter": (c_int32, (c_void_p, c_char_p, c_uint64, POINTER(c_void_p), POINTER(c_void_p))),
+    "seam_session_detach": (c_int32, (c_void_p, c_char_p, c_void_p, POINTER(c_void_p))),
+    "seam_session_move": (c_int32, (c_void_p, c_char_p, c_void_p, c_int32, POINTER(c_void_p))),
+    "seam_session_remove_route": (c_int32, (c_void_p, c_char_p, POINTER(c_void_p))),
+    "seam_session_route_count": (c_uint64, (c_void_p,)),
+    "seam_session_route": (c_char_p, (c_void_p, c_uint64)),
     "seam_session_merge": (c_int32, (c_void_p, c_void_p, POINTER(c_void_p))),
     "seam_session_unmerge": (c_int32, (c_void_p, c_void_p, POINTER(c_void_p))),
     "seam_session_encode": (c_int32, (

@@ -14,6 +14,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 import seamkit
 from prefix_reference import PAST, behind, cache
+from seamkit.torch.prefixes import computed
 from single_stack import bert, llama, padded, places
 from tiny_models import START, bart, randomise, t5, tokens
 
@@ -330,7 +331,8 @@ def calibrated(name: str, model: Any, adapter: seamkit.torch.Adapter, given: dic
 
 def prefixed(name: str, adapter: seamkit.torch.Adapter, given: dict[str, Any], beams: int = 1) -> dict[str, Any]:
     """The past, and what it does to mask and positions."""
-    numbers = adapter(None, None, None)[0 if name in ENCODERS else 1]
+    chosen = computed([adapter])[0 if name in ENCODERS else 1]
+    numbers = torch.stack([each for each in chosen if each is not None])
     length = numbers.shape[3]
     past: Any = cache(numbers, len(next(iter(given.values()))) * beams)
     if name in PAIRS:

@@ -159,10 +159,25 @@ def _handles(handles: Sequence[int | None]) -> Any:
 def run(
     adapter: Adapter, parameters: Sequence[Array], inputs: Sequence[Array | None], *, point: int = -1, phase: int = 0
 ) -> Array:
-    """What an adapter gives for one output. parameters: all, or those of the point.
+    """What an adapter gives for the one output of its seam. parameters: all, or those of the point.
 
     Raises ValueError with what an operation failed with, and the errors of `forward`.
     """
+    [found] = run_all(adapter, parameters, inputs, 1, point=point, phase=phase)
+    assert found is not None  # seam_adapter_forward has seen to it
+    return found
+
+
+def run_all(
+    adapter: Adapter,
+    parameters: Sequence[Array],
+    inputs: Sequence[Array | None],
+    count: int,
+    *,
+    point: int = -1,
+    phase: int = 0,
+) -> list[Array | None]:
+    """The same for a seam with `count` outputs, of which some may be None."""
     pass_ = Pass()
     try:
         given = _handles([pass_.add(each) for each in parameters])
@@ -173,7 +188,8 @@ def run(
             parameters=given,
             parameter_count=len(given),
         )
-        flowing, outputs = _handles([None if each is None else pass_.add(each) for each in inputs]), _handles([None])
+        flowing = _handles([None if each is None else pass_.add(each) for each in inputs])
+        outputs = _handles([None] * count)
         io = c.seam_forward(
             struct_size=ctypes.sizeof(c.seam_forward),
             point=point,
@@ -181,20 +197,20 @@ def run(
             inputs=flowing,
             input_count=len(flowing),
             outputs=outputs,
-            output_count=1,
+            output_count=count,
         )
         try:
             forward(adapter, own, io)
         finally:
             if pass_.failure is not None:
                 raise ValueError(pass_.failure)
-        return pass_.arrays[outputs[0]]
+        return [None if each is None else pass_.arrays[each] for each in outputs]
     finally:
         del _passes[pass_.handle]
 
 
-def described(width: int, points: Sequence[c.seam_point] = ()) -> c.seam_backbone_info:
-    """A model with an encoder of two layers."""
+def described(width: int, points: Sequence[c.seam_point] = (), kv_heads: Sequence[int] = ()) -> c.seam_backbone_info:
+    """A model with an encoder of two layers. kv_heads: of these, where they take prefixes, which are 4 wide a head."""
     info = c.seam_backbone_info(
         struct_size=ctypes.sizeof(c.seam_backbone_info),
         kind=c.SEAM_BACKBONE_TRACED,
@@ -209,6 +225,9 @@ def described(width: int, points: Sequence[c.seam_point] = ()) -> c.seam_backbon
         bos_token_id=-1,
         mask_token_id=-1,
     )
+    if kv_heads:
+        info.head_dim, info.prefix_layers[c.SEAM_PREFIX_ENCODER] = 4, len(kv_heads)
+        info.prefix_kv_heads[c.SEAM_PREFIX_ENCODER] = (ctypes.c_int64 * len(kv_heads))(*kv_heads)
     if points:
         info.points = (ctypes.POINTER(c.seam_point) * len(points))(*map(ctypes.pointer, points))
         info.point_count = len(points)

@@ -278,7 +278,7 @@ def test_models_without_a_head_or_a_decoder(folders: dict[str, Path]) -> None:
 
 
 DAMAGES: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
-    "schema": ({"schema": 2}, seamkit.IncompatibleError, "schema must be 1"),
+    "schema": ({"schema": 3}, seamkit.IncompatibleError, "schema must be 1 ... 2"),
     "stranger": ({"colour": 1}, seamkit.FormatError, 'unknown key "colour"'),
     "option": ({"options": {"lamda": 1}}, seamkit.InvalidArgumentError, "adapter_config.json: .*unknown option"),
     "adapter": ({"adapter": "nothing"}, seamkit.NotFoundError, 'offers an adapter "nothing"'),

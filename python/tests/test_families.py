@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from transformers.modeling_outputs import BaseModelOutput
 
 import seamkit
 from family_models import DECODERS, ENCODERS, MOVED_ENCODERS, PAIRS, calibrated, inputs, logits_by_hand, made, prefixed
+from prefix_reference import save
+from seamkit import locations
 from seamkit.torch import Site, attached
+from seamkit.torch.families import BUILT_IN
 from test_attach import disturb
 from tiny_models import START
 
@@ -226,3 +230,13 @@ def test_a_mask_of_frames() -> None:
     assert torch.equal(found, adapter(plain, halved))
     with pytest.raises(seamkit.UnsupportedError, match=r"first axes are \[3, 20\]; found \[3, 17\]"):
         encoder(given["input_features"], attention_mask=mask[:, :17])
+
+
+def test_what_is_built_in_is_what_the_native_engine_opens(tmp_path: Path) -> None:
+    """The native engine's list is in its sentence, Family.swift; Python's is `BUILT_IN`."""
+    path = save("llama", tmp_path) / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": "unheard-of"}))
+    with pytest.raises(seamkit.UnsupportedError) as caught:
+        seamkit.Runtime([locations.library("libTransformer.so")]).open(tmp_path, id="transformer")
+    listed = caught.value.message.rpartition("expected ")[2].replace(" or ", ", ").split(", ")
+    assert sorted(listed) == sorted(BUILT_IN)

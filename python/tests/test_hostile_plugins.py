@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 
 import seamkit
 import seamkit.torch
-from documents import ROOT
+from plugins_in_c import built
 from seamkit.torch import Adapter, Site
 from seamkit.torch.classification import FitOptions, class_scores, fit
 
@@ -94,26 +93,6 @@ INSTANCES = {
 }
 
 
-def built(source: str, library: Path) -> Path:
-    subprocess.run(
-        [
-            "cc",
-            "-std=c11",
-            "-shared",
-            "-fPIC",
-            "-fvisibility=hidden",
-            "-I",
-            ROOT / "include",
-            ROOT / "Tests/Fixtures" / source,
-            "-o",
-            library,
-            "-lm",
-        ],
-        check=True,
-    )
-    return library
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("plugins")
@@ -190,6 +169,25 @@ def test_numbers_of_a_site(backbone: seamkit.Backbone) -> None:
         with pytest.raises(seamkit.InvalidArgumentError) as torches:
             Adapter("test-hostile", site(backbone), classes=classes)
         assert str(torches.value) == str(native.value)
+
+
+# ---- Scopes of a pass
+
+
+def test_scopes_that_are_not_matched(backbone: seamkit.Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    native, other = backbone.classifier("test-hostile", 2), Adapter("test-hostile", site(backbone), classes=2)
+    features = torch.tensor(SCORES), torch.tensor(HIDDEN)
+    monkeypatch.setenv("SEAM_HOSTILE", "end of no scope")
+    with pytest.raises(seamkit.PluginError, match="scope_end: there is no open scope") as refused:
+        native.classify(SCORES, HIDDEN)
+    with pytest.raises(seamkit.PluginError) as torches:
+        class_scores([other], *features)
+    assert str(torches.value) == str(refused.value) and "org.seamkit.test.hostile" in str(refused.value)
+    with pytest.raises(seamkit.PluginError, match="scope_end: there is no open scope"):
+        native.call("first")
+    monkeypatch.setenv("SEAM_HOSTILE", "scope left open")
+    np.testing.assert_array_equal(native.classify(SCORES, HIDDEN), SCORES)
+    np.testing.assert_array_equal(class_scores([other], *features).numpy(), SCORES)
 
 
 # ---- Adapters that `prepare` alone fits

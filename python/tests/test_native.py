@@ -379,7 +379,7 @@ WRAPPED: dict[str, tuple[Any, type[Exception], str]] = {
     "a place": (
         lambda b, t: b.session().move(b.adapter("repcali"), 2**32),
         seamkit.InvalidArgumentError,
-        "argument 3 of seam_session_move must be an integer from -2147483648 to 2147483647, found 4294967296",
+        "argument 4 of seam_session_move must be an integer from -2147483648 to 2147483647, found 4294967296",
     ),
     "threads": (
         lambda b, t: seamkit.set_thread_count(2**32 + 1),

@@ -161,7 +161,8 @@ def test_prefixes(tmp_path: Path, name: str, gate: str) -> None:
                 else ["encoder_past_key_values.{}.{}", "past_key_values.{}.decoder.{}", "past_key_values.{}.encoder.{}"]
             )
             for attention, numbers in zip(names, expected, strict=True):
-                for layer, pair in enumerate([] if numbers is None else numbers):
+                for layer, pair in enumerate(numbers):
+                    assert pair is not None
                     for kind, values in zip(("key", "value"), pair, strict=True):
                         wanted = values.detach().expand(batch, -1, -1, -1).numpy()
                         # What libSeam folds is summed in another order than torch sums.

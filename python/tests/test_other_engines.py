@@ -16,7 +16,7 @@ import torch
 import numpy_engine
 import seamkit
 import seamkit.torch as engine
-from numpy_engine import described, run
+from numpy_engine import described, run, run_all
 from seamkit import _declarations as c
 from seamkit._native.described import DescribedModel
 from seamkit.torch.point import ENCODER, Point
@@ -81,6 +81,42 @@ def test_lora(runtime: seamkit.Runtime) -> None:
         given = [None if each is None else torch.from_numpy(each) for each in (H, weight, None, y)]
         expected = torches.visit(engine.Visit(index), *given).detach().numpy()
         assert close(found, expected) and not close(y, expected)
+
+
+def test_prompt_tuning(runtime: seamkit.Runtime) -> None:
+    """Two outputs, of which one may be left out."""
+    point = Point(ENCODER, c.SEAM_PROMPT_EMBEDDING, 0, "", WIDTH, WIDTH)
+    adapter = DescribedModel(runtime, described(WIDTH, [point.struct()])).adapter("prompt-tuning", {"prompt_length": 3})
+    site = engine.Site("numpy", WIDTH, 2, 0, 0, 0, 0, 0, 0, 0, points=(point,))
+    torches = engine.Adapter("prompt-tuning", site, {"prompt_length": 3})
+    values = disturbed(adapter, torches)
+    vectors, changed = run_all(adapter, values, [H, MASK], 2, point=0, phase=c.SEAM_PHASE_AFTER)
+    expected, same = torches.prompt(engine.Visit(0), torch.from_numpy(H), torch.from_numpy(MASK))
+    assert expected is not None and changed is None and np.array_equal(same, H)
+    assert close(vectors, expected.detach().numpy())
+    with pytest.raises(seamkit.ShapeError, match=r"encoder.embedding. takes x \[batch, n, 24\] and mask \[batch, n\]"):
+        run_all(adapter, values, [H, MASK[:1]], 2, point=0, phase=c.SEAM_PHASE_AFTER)
+    with pytest.raises(seamkit.InvalidArgumentError, match="takes 2 outputs, found 1"):
+        run(adapter, values, [H, MASK], point=0, phase=c.SEAM_PHASE_AFTER)
+
+
+def test_prefix_tuning(runtime: seamkit.Runtime) -> None:
+    """An output for each layer; what gives all layers one size is refused where they differ."""
+    options = {"prefix_length": 3}
+    adapter = DescribedModel(runtime, described(WIDTH, kv_heads=(2, 2))).adapter("prefix-tuning", options)
+    site = engine.Site("numpy", WIDTH, 2, 0, 0, 2, 4, 0, 0, 0, (2, 0, 0))
+    torches = engine.Adapter("prefix-tuning", site, options)
+    values = disturbed(adapter, torches)
+    found = run_all(adapter, values, [None, None], 2)
+    for mine, expected in zip(found, torches(), strict=True):
+        assert mine is not None and mine.shape == (2, 2, 3, 4) and close(mine, expected.detach().numpy())
+    for inputs in ([None], [None, np.ones((2, 2, 3), np.float32)]):
+        with pytest.raises(
+            seamkit.ShapeError, match=r"takes 2 prefixes, for each layer of each attention \[2, kv_heads"
+        ):
+            run_all(adapter, values, inputs, 2)
+    with pytest.raises(seamkit.UnsupportedError, match="has kv_heads 2 in layer 0 and 3 in layer 1"):
+        DescribedModel(runtime, described(WIDTH, kv_heads=(2, 3))).adapter("prefix-tuning", options)
 
 
 def test_mistakes_are_sentences(runtime: seamkit.Runtime, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,12 +16,10 @@ import family_models
 import seamkit
 import seamkit.torch as engine
 from documents import ROOT
-from prefix_reference import DECODERS, ENCODER_DECODERS, ENCODERS, FAMILIES, save, texts
+from layer_models import all_targets, assert_close, disturb, inputs, opened, places
+from prefix_reference import DECODERS, ENCODER_DECODERS, ENCODERS, FAMILIES, save
 from seamkit import locations
 from seamkit.torch.point_hooks import hooks as point_hooks
-
-# Of the largest logit: both compute in f32, with sums in another order.
-TOLERANCE = 1e-5
 
 
 @pytest.fixture(scope="module")
@@ -49,32 +47,6 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: save(name, tmp_path_factory.mktemp(name)) for name in FAMILIES}
 
 
-def opened(name: str, path: Path, **options: Any) -> Any:
-    return type(FAMILIES[name]()).from_pretrained(path, dtype=torch.float32, **options).eval()
-
-
-def inputs(name: str, seed: int = 1, labels: bool = True) -> tuple[seamkit.Batch, dict[str, torch.Tensor]]:
-    given = texts(name, seed, 3, "front" if name in DECODERS else "behind", labels)
-    batch = seamkit.Batch(given.input_ids, given.attention_mask, given.labels, given.decoder_input_ids)
-    names = ("input_ids", "attention_mask", "decoder_input_ids")
-    found = {each: torch.from_numpy(getattr(given, each)).long() for each in names if getattr(given, each) is not None}
-    if name in DECODERS:
-        found["position_ids"] = (found["attention_mask"].cumsum(1) - 1).clamp(min=0)
-    return batch, found
-
-
-def disturb(adapters: list[engine.Adapter], seed: int = 3) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for adapter in adapters:
-            for each in adapter.parameters():
-                each += 0.3 * torch.randn(each.shape, generator=generator)
-
-
-def all_targets(model: Any) -> list[str]:
-    return list(dict.fromkeys(each.name for each in engine.Site.of(model).points if each.name))
-
-
 def attach_all(model: Any) -> list[engine.Adapter]:
     """Low-rank updates behind every matrix, factors before some of them, and a vector behind the layers."""
     names = all_targets(model)
@@ -84,18 +56,6 @@ def attach_all(model: Any) -> list[engine.Adapter]:
         seamkit.attach(model, "scale-input", targets=factors),
         seamkit.attach(model, "steer"),
     ]
-
-
-def assert_close(found: torch.Tensor, expected: np.ndarray[Any, Any], mask: Any = None) -> None:
-    difference = np.abs(found.detach().numpy() - expected)
-    if mask is not None:
-        difference = difference[np.asarray(mask) == 1]
-    assert difference.max() <= TOLERANCE * np.abs(expected).max()
-
-
-def places(name: str, batch: seamkit.Batch) -> Any:
-    """Where logits count: not at padding."""
-    return None if name in ENCODER_DECODERS else batch.attention_mask
 
 
 @pytest.mark.parametrize("name", FAMILIES)

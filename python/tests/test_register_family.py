@@ -50,6 +50,10 @@ def attach(model: Any, id: str, **options: Any) -> seamkit.torch.Adapter:
     return adapter
 
 
+# Of an encoder without prefixes.
+SEAMS = ("encoder.output", "layer.output", "projection", "prompt.embedding", "decoder.output")
+
+
 @torch.no_grad()
 def test_a_registration_goes_before_what_is_found() -> None:
     """The same modules, named by the user; and a site of the user's own."""
@@ -60,7 +64,7 @@ def test_a_registration_goes_before_what_is_found() -> None:
     register_family("distilbert", "bert", encoder=lambda model: model.base_model.transformer, past=None)
     seamkit.attach(model, adapter)
     assert torch.equal(model(**given).logits, logits)
-    assert Site.of(model).seams == ("encoder.output", "layer.output", "projection", "decoder.output")
+    assert Site.of(model).seams == SEAMS
     led = made("led")
     assert Site.of(led) == led_site(led.config)
     register_family("led", "bart", site=lambda config: Site("led", 24, 1, 0, 4, 4, 6, 0, 0, 61))
@@ -79,7 +83,7 @@ def test_the_documentation() -> None:
         exec(compile(block, "python.md", "exec"), {})
     model = made("led")
     assert Site.of(model) == led_site(model.config)
-    assert Site.of(made("distilbert")).seams == ("encoder.output", "layer.output", "projection", "decoder.output")
+    assert Site.of(made("distilbert")).seams == SEAMS
 
 
 def test_a_model_of_the_users_own() -> None:

@@ -21,7 +21,7 @@ PIP = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
 CLEAN = {key: value for key, value in os.environ.items() if not key.startswith(("SEAM", "PYTHON"))}
 # What every Linux has that the wheel's tag names (PEP 600); all else must be in the wheel.
 SYSTEM = re.compile(r"(lib(c|m|dl|pthread|rt|util|gcc_s|stdc\+\+)|ld-linux-x86-64)\.so\.\d+")
-PLUGINS = {"RepCali", "Transformer", "DecT", "Gate", "LinearHead", "LoRA", "PrefixTuning", "ResidualPrefix"}
+PLUGINS = {folder.name for folder in (ROOT / "Plugins").iterdir() if folder.is_dir()} - {"Remote"}
 
 NATIVE = """
 import sys, numpy, seamkit

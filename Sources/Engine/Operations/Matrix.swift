@@ -93,9 +93,10 @@ extension Context {
         return shape
     }
 
-    /// result (any layout whose last axis has stride 1) = scale * op(a) op(b), no history.
+    /// result (any layout whose last axis has stride 1) = scale * op(a) op(b), `adding` to what it holds, no history.
     func multiply(
-        _ a: Tensor, _ b: Tensor, _ transposeA: Bool, _ transposeB: Bool, scale: Float = 1, into result: Tensor
+        _ a: Tensor, _ b: Tensor, _ transposeA: Bool, _ transposeB: Bool, scale: Float = 1, adding: Bool = false,
+        into result: Tensor
     ) throws(SeamError) {
         try NativeEngine.start()
         let left = MatrixLayout(a) == nil ? try contiguous(a) : a
@@ -112,12 +113,12 @@ extension Context {
         if batch.elementCount == 1 {
             sk_gemm(
                 flagA, flagB, m, n, k, scale, left.f32, Int64(layoutA.leadingDimension), right.f32,
-                Int64(layoutB.leadingDimension), 0, result.f32, ldc)
+                Int64(layoutB.leadingDimension), adding ? 1 : 0, result.f32, ldc)
             return
         }
         sk_gemm_batch(
             flagA, flagB, m, n, k, scale, left.f32, batchOffsets(left, batch), Int64(layoutA.leadingDimension),
-            right.f32, batchOffsets(right, batch), Int64(layoutB.leadingDimension), 0, result.f32,
+            right.f32, batchOffsets(right, batch), Int64(layoutB.leadingDimension), adding ? 1 : 0, result.f32,
             batchOffsets(result, batch), ldc, Int64(batch.elementCount))
     }
 

@@ -118,7 +118,7 @@ public struct Report: Sendable {
                 }
             }
         }
-        return ["title": .string(title), "results": .array(results)]
+        return ["schema": 1, "title": .string(title), "results": .array(results)]
     }
 
     // MARK: Picture

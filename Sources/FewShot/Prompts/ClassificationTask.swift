@@ -37,11 +37,14 @@ public struct ClassificationTask: Sendable {
         return info.architecture == .text ? .logProbabilities : .logits
     }
 
+    /// The revision of `json`; a newer one is refused.
+    private static let schema = 1
+
     /// As it is saved with an adapter.
     public var json: JSON {
         [
-            "template": .string(template.source), "multi_token": .string(multiToken.rawValue),
-            "scores": .string(scoreKind.rawValue),
+            "schema": .int(Int64(Self.schema)), "template": .string(template.source),
+            "multi_token": .string(multiToken.rawValue), "scores": .string(scoreKind.rawValue),
             "labels": .object(
                 zip(verbalizer.labels, verbalizer.words).map { label, words in
                     (key: label, value: .array(words.map { .string($0) }))
@@ -50,10 +53,16 @@ public struct ClassificationTask: Sendable {
     }
 
     /// Reads what `json` gives. `name` is the file or argument it came from.
-    /// - Throws: `SeamError(.format)` for an unknown key, a value that is not one of the choices, and as `Template` and
+    /// - Throws: `SeamError(.incompatible)` for a newer revision, `.format` for an unknown key, a value that is not one of the choices, and as `Template` and
     ///   `Verbalizer`.
     public init(_ json: JSON, name: String) throws {
-        let known = ["template", "labels", "multi_token", "scores"]
+        let known = ["schema", "template", "labels", "multi_token", "scores"]
+        let revision = try json.optionalInt("schema", in: name) ?? Self.schema
+        guard revision == Self.schema else {
+            throw SeamError(
+                .incompatible,
+                "\(name): schema of a task must be \(Self.schema), which this version reads, found \(revision)")
+        }
         if let stranger = json.objectValue?.first(where: { !known.containsExactly($0.key) }) {
             throw SeamError(
                 .format, "\(name): unknown key \"\(stranger.key)\"; known are \(known.joined(separator: ", "))")

@@ -157,13 +157,29 @@ void sk_cross_entropy_gradient(float *dlogits, const float *dloss, const float *
                                const int32_t *targets, int32_t ignore_index, float smoothing, int64_t rows,
                                int64_t cols);
 
-/// In place over scores[batch, heads, queries, keys]: scores*scale + bias, masked, softmax over keys.
-/// bias (nullable) is read through strides for (batch, head, query), its key stride is 1.
-/// mask (nullable) int32 [batch, keys]: 0 hides the key. causal: query q sees keys <= q + causal_offset.
-/// A row with every key hidden becomes all zeros.
-void sk_attention_softmax(float *scores, float scale, const float *bias, const int64_t bias_strides[3],
-                          const int32_t *mask, int causal, int64_t causal_offset, int64_t batch, int64_t heads,
-                          int64_t queries, int64_t keys);
+/// An attention whose scores become probabilities in place: scores[batch, heads, queries, prefix + keys], over two
+/// segments of keys, those of a prefix and the tokens' own.
+typedef struct {
+  float *scores;
+  float scale;
+  /// Nullable. Read through strides for (batch, head, query); its key stride is 1.
+  const float *bias;
+  int64_t bias_strides[3];
+  /// Nullable, [batch, keys] with mask_stride elements from row to row: 0 hides a key. Neither it nor `causal` is about
+  /// the prefix.
+  const int32_t *mask;
+  int64_t mask_stride;
+  /// Query q sees keys <= q + causal_offset.
+  int causal;
+  int64_t causal_offset;
+  /// As `bias`, for the keys of the prefix.
+  const float *prefix_bias;
+  int64_t prefix_bias_strides[3];
+  int64_t batch, heads, queries, prefix, keys;
+} sk_attention;
+
+/// scores * scale + bias, masked, softmax over all keys. A row with every key hidden becomes all zeros.
+void sk_attention_softmax(const sk_attention *attention);
 
 // ---- Rotary positions (rotary.c)
 

@@ -3,7 +3,7 @@ import Engine
 import Support
 
 /// Tensors in one call of a plugin, and rows that it selects: more cannot be meant, and would be read from anywhere.
-private let mostHandles = 1 << 20
+let mostHandles = 1 << 20
 
 /// The native engine as the ABI's compute table (include/seam/ops.h).
 ///
@@ -184,6 +184,14 @@ public enum OpsTable {
                     mask: mask.map(Tensor.from), scale: scale, causal: causal != 0)
             }
         }
+        ops.attention_with_prefix = { context, query, key, value, prefix, biases, bias, mask, scale, causal in
+            binary(context, query, key, "attention_with_prefix") { (pass, query, key) throws(SeamError) in
+                try pass.attentionWithPrefix(
+                    query: query, key: key, value: try operand(value, "attention_with_prefix"),
+                    prefix: try AttentionPrefix(prefix, biases: biases), bias: bias.map(Tensor.from),
+                    mask: mask.map(Tensor.from), scale: scale, causal: causal != 0)
+            }
+        }
         ops.rotary = { context, x, cosine, sine in
             binary(context, x, cosine, "rotary") { (pass, x, cosine) throws(SeamError) in
                 try pass.rotary(x, cosine: cosine, sine: try operand(sine, "rotary"))
@@ -314,6 +322,17 @@ public enum OpsTable {
                     try operand(x, "buffer_write"), axis: Int(axis), start: Int(start), in: pass)
             }
         }
+        ops.buffer_write_rows = { context, buffer, axis, starts, count, x in
+            command(context) { (pass) throws(SeamError) in
+                guard let buffer, let starts else {
+                    throw SeamError(.plugin, "buffer_write_rows: the buffer or the starts are NULL")
+                }
+                let count = try checkedCount(Int(count), atMost: mostHandles, "buffer_write_rows: the number of rows")
+                try Buffer.from(buffer).write(
+                    try operand(x, "buffer_write_rows"), axis: Int(axis),
+                    starts: UnsafeBufferPointer(start: starts, count: count), in: pass)
+            }
+        }
         ops.buffer_read = { context, buffer, axis, length in
             run(context) { (_) throws(SeamError) in
                 guard let buffer else { throw SeamError(.plugin, "buffer_read: the buffer is NULL") }
@@ -327,6 +346,14 @@ public enum OpsTable {
                 }
                 let count = try checkedCount(Int(count), atMost: mostHandles, "buffer_select: the number of rows")
                 try Buffer.from(buffer).select(UnsafeBufferPointer(start: rows, count: count))
+            }
+        }
+        ops.buffer_append = { context, buffer, axis, other in
+            command(context) { (_) throws(SeamError) in
+                guard let buffer, let other else {
+                    throw SeamError(.plugin, "buffer_append: one of the buffers is NULL")
+                }
+                try Buffer.from(buffer).append(Buffer.from(other), axis: Int(axis))
             }
         }
     }

@@ -2,7 +2,7 @@ import CSeam
 import Engine
 
 extension Context {
-    /// Calls a function of a plugin with the pass that it is given.
+    /// Calls a function of a plugin with the pass that it is given, and with scopes of its own.
     /// - Parameter parameters: handles of the instance's parameters, in declared order.
     func withPass<Result>(
         _ parameters: [OpaquePointer?], training: Bool = false, _ body: (UnsafePointer<seam_pass>) throws -> Result
@@ -15,7 +15,7 @@ extension Context {
             pass.ops = OpsTable.native
             pass.parameters = handles.baseAddress
             pass.parameter_count = handles.count
-            return try body(&pass)
+            return try withOwnScopes { try body(&pass) }
         }
     }
 }

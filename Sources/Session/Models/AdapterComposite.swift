@@ -4,6 +4,9 @@ import Support
 /// A folder of several adapters that run together: one folder each, and an adapter_config.json that lists them in their
 /// order. It is replaced as a whole or not at all.
 extension AdapterFolder {
+    /// The revision of the list; a newer one is refused.
+    private static let listSchema = 1
+
     /// Writes adapters that are attached together: one as `save` does, several into one folder, "1-residual-prefix",
     /// "2-gate" and so on beside their list.
     /// - Parameters: as those of `save`; the notes go into every model card.
@@ -19,7 +22,7 @@ extension AdapterFolder {
                 to: path)
         }
         let names = adapters.enumerated().map { "\($0 + 1)-\($1.factory.id)" }
-        let list: JSON = ["schema": .int(Int64(schema)), "adapters": .array(names.map { .string($0) })]
+        let list: JSON = ["schema": .int(Int64(listSchema)), "adapters": .array(names.map { .string($0) })]
         try AtomicFolder.write(path, kind) { folder in
             for (name, adapter) in zip(names, adapters) {
                 try save(
@@ -63,9 +66,9 @@ extension AdapterFolder {
             throw SeamError(.format, "\(name): unknown key \"\(stranger.key)\"; known are schema, adapters")
         }
         let revision = try json.requireInt("schema", in: name)
-        guard revision == schema else {
+        guard revision == listSchema else {
             throw SeamError(
-                .incompatible, "\(name): schema must be \(schema), which this version reads, found \(revision)")
+                .incompatible, "\(name): schema must be \(listSchema), which this version reads, found \(revision)")
         }
         let names = try json.requireArray("adapters", in: name).map { entry -> String in
             // A name that leads out of the folder would load something that was not saved with it.

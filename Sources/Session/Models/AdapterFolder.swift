@@ -27,8 +27,9 @@ public enum AdapterFolder {
         return config["peft_type"] == nil && config["schema"]?.intValue != nil
     }
 
-    /// The revision of adapter_config.json; a newer one is refused.
-    static let schema = 1
+    /// The newest revision of adapter_config.json that is read. 2: with "points", "score_kind" or "task", which a reader of
+    /// the first one does not know or knows otherwise; what has none of these is written as 1.
+    static let schema = 2
 
     /// What an adapter_config.json says.
     public struct Config {
@@ -77,7 +78,7 @@ public enum AdapterFolder {
                 .invalidArgument, "the task of an adapter must be a JSON object, found \(adapter.task!.kind)")
         }
         let always: JSON = [
-            "schema": .int(Int64(schema)),
+            "schema": .int(isOfFirstSchema(adapter) ? 1 : Int64(schema)),
             "abi": .string("\(plugin.abi.major).\(plugin.abi.minor)"),
             "plugin": ["id": .string(plugin.id), "version": .string(plugin.version)],
             "adapter": .string(adapter.factory.id),
@@ -131,6 +132,10 @@ public enum AdapterFolder {
         }
     }
 
+    private static func isOfFirstSchema(_ adapter: Adapter) -> Bool {
+        adapter.points.isEmpty && adapter.scoreKind == .unknown && adapter.task == nil
+    }
+
     /// Reads and checks adapter_config.json.
     public static func readConfig(_ path: String) throws -> Config {
         if let names = try list(in: path) {
@@ -156,9 +161,9 @@ public enum AdapterFolder {
             ],
         ]
         let revision = try json.requireInt("schema", in: name)
-        guard revision == schema else {
+        guard (1...schema).contains(revision) else {
             throw SeamError(
-                .incompatible, "\(name): schema must be \(schema), which this version reads, found \(revision)")
+                .incompatible, "\(name): schema must be 1 ... \(schema), which this version reads, found \(revision)")
         }
         for (section, keys) in known {
             let object = section.isEmpty ? json.objectValue ?? [] : try json.requireObject(section, in: name)

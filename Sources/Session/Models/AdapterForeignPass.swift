@@ -2,14 +2,6 @@ import CSeam
 import Engine
 import Support
 
-/// What checks need to know of a tensor, whichever engine holds it.
-protocol Measured {
-    var shape: Shape { get }
-    var dtype: DType { get }
-}
-
-extension Tensor: Measured {}
-
 /// A tensor of an engine of the caller's, as its compute table describes it.
 private struct ForeignTensor: Measured {
     let shape: Shape
@@ -49,7 +41,7 @@ extension Adapter {
             found: pass.parameter_count)
         let inputs = try inputs(of: io, pass, ops)
         try checkInputs(inputs, at: point, phase: io.phase)
-        let count = isPrefix ? inputs.count : 1
+        let count = isPrefix ? inputs.count : isPrompt ? 2 : 1
         try require(
             UnsafeRawPointer(io.outputs), io.output_count == count, "outputs", count, found: io.output_count)
         for index in 0..<count { io.outputs[index] = nil }
@@ -123,6 +115,12 @@ extension Adapter {
         let first = shapes.first ?? nil
         if let point {
             let (wide, out) = (points[point].inputWidth, points[point].outputWidth)
+            if points[point].isEmbedding {
+                let fits = shapes.count == 2 && first?.count == 3 && first?[2] == out
+                return (
+                    "x [batch, n, \(out)] and mask [batch, n]", fits && shapes[1] == first.map { Shape($0.prefix(2)) }
+                )
+            }
             guard points[point].isProjection else {
                 return ("hidden [batch, n, \(out)]", shapes.count == 1 && first?.count == 3 && first?[2] == out)
             }
@@ -147,9 +145,10 @@ extension Adapter {
                     && shapes[1] == first.map { [$0[0], site.dModel] }
             )
         default:
+            let count = site.prefixLayers.reduce(0, +)
             return (
-                "three prefixes, [layers, 2, kv_heads, prefix, head_dim] or None",
-                shapes.count == PrefixAttention.allCases.count && shapes.allSatisfy { $0 == nil || $0!.count == 5 }
+                "\(count) prefixes, for each layer of each attention [2, kv_heads, prefix, head_dim] or None",
+                shapes.count == count && shapes.allSatisfy { $0 == nil || $0!.count == 4 }
             )
         }
     }
@@ -158,25 +157,24 @@ extension Adapter {
     private func checkOutputs(
         _ outputs: [ForeignTensor?], _ inputs: [ForeignTensor?], at point: Int?, phase: seam_phases
     ) throws {
-        guard !isPrefix else {
-            for (index, attention) in PrefixAttention.allCases.enumerated() {
-                try Prefix.check(outputs[index], on: attention, after: inputs[index], from: self)
-            }
-            return
+        if isPrefix { return try checkPrefixes(outputs[...], inputs[...]) }
+        if let point, isPrompt, let x = inputs[0]?.shape {
+            return try checkPrompt(outputs[0], outputs[1], x: x, at: point)
         }
         let isProjected = point.map { points[$0].isProjection && phase == Phase.after } ?? false
         guard let expected = inputs[isProjected ? 3 : 0]?.shape else { return }
-        let place = point.map { "at the point \"\(points[$0].path)\"" }
-        guard let found = outputs[0] else {
-            throw SeamError(
-                .plugin, "adapter \"\(factory.id)\" returned NULL \(place ?? "for output 0")", origin: origin)
-        }
-        guard found.shape == expected, found.dtype == .f32 else {
-            let wanted = place.map { "f32 \(expected) \($0)" } ?? "output 0 as f32 \(expected)"
-            throw SeamError(
-                .plugin,
-                "adapter \"\(factory.id)\" must return \(wanted), found \(found.dtype.name) \(found.shape)",
-                origin: origin)
+        _ = try checkedOutput(outputs[0], as: expected, at: point)
+    }
+
+    /// Of all layers of each attention.
+    private func checkPrefixes(_ outputs: ArraySlice<ForeignTensor?>, _ inputs: ArraySlice<ForeignTensor?>) throws {
+        var (outputs, inputs) = (outputs, inputs)
+        for (attention, count) in zip(PrefixAttention.allCases, site.prefixLayers) {
+            let (made, before) = (Array(outputs.prefix(count)), Array(inputs.prefix(count)))
+            (outputs, inputs) = (outputs.dropFirst(count), inputs.dropFirst(count))
+            for layer in made.indices {
+                try RoutePrefix.check(made, layer, on: attention, after: before[layer], from: self)
+            }
         }
     }
 }

@@ -56,13 +56,27 @@ extension Adapter {
         _ call: Visitor.Call, _ visit: Visit, inputs: UnsafeBufferPointer<OpaquePointer?>, pass: seam_pass
     ) throws -> OpaquePointer {
         var output: OpaquePointer?
+        try withUnsafeMutablePointer(to: &output) {
+            try run(call, visit, inputs: inputs, outputs: UnsafeMutableBufferPointer(start: $0, count: 1), pass: pass)
+        }
+        let expected = Tensor.from(visit.value).shape
+        return try checkedOutput(output.map { Tensor.from($0) }, as: expected, at: visit.point).handle
+    }
+
+    /// Calls the plugin at one of the points, with outputs that are not checked.
+    /// - Parameter pass: what the backbone says of the tokens there.
+    func run(
+        _ call: Visitor.Call, _ visit: Visit, inputs: UnsafeBufferPointer<OpaquePointer?>,
+        outputs: UnsafeMutableBufferPointer<OpaquePointer?>, pass: seam_pass
+    ) throws {
         var io = seam_forward()
         io.struct_size = UInt32(MemoryLayout<seam_forward>.size)
         io.phase = visit.phase
         io.point = Int64(visit.point)
         io.inputs = inputs.baseAddress
         io.input_count = inputs.count
-        io.output_count = 1
+        io.outputs = outputs.baseAddress
+        io.output_count = outputs.count
         call.context.withPass(parameters.handles(ofPoint: visit.point), training: call.training) { own in
             var given = own.pointee
             // What the session knows is about the call's own tokens.
@@ -72,24 +86,8 @@ extension Adapter {
             given.attention_mask = tokens?.handle ?? pass.attention_mask
             given.position_ids = pass.position_ids
             given.generated_mask = pass.generated_mask ?? generated?.handle
-            withUnsafeMutablePointer(to: &output) { output in
-                io.outputs = output
-                table.forward(instance, &given, &io)
-            }
+            table.forward(instance, &given, &io)
         }
         try call.context.check(origin: origin)
-        let place = points[visit.point].path
-        guard let output else {
-            throw SeamError(
-                .plugin, "adapter \"\(factory.id)\" returned NULL at the point \"\(place)\"", origin: origin)
-        }
-        let (found, expected) = (Tensor.from(output), Tensor.from(visit.value).shape)
-        guard found.shape == expected, found.dtype == .f32 else {
-            throw SeamError(
-                .plugin,
-                "adapter \"\(factory.id)\" must return f32 \(expected) at the point \"\(place)\", found \(found.dtype.name) \(found.shape)",
-                origin: origin)
-        }
-        return output
     }
 }

@@ -42,8 +42,16 @@ extension Adapter {
     }
 
     /// The same, for inputs that are not known to be those of the seam.
-    /// - Throws: `.shape` for inputs, labels or scores of other shapes.
+    /// - Throws: `.shape` for inputs, labels or scores of other shapes, `.unsupported` for an adapter inside its model, where
+    ///   what flows is not one batch of examples.
     public func prepare(checking inputs: [Tensor], labels: Tensor? = nil, emptyScores: Tensor? = nil) throws {
+        guard startsFromExamples else { return }
+        guard points.isEmpty, !isPrefix else {
+            throw SeamError(
+                .unsupported,
+                "adapter \"\(factory.id)\" is on \(seam): examples are given to adapters on \(SEAM_ENCODER_OUTPUT) and \(SEAM_DECODER_OUTPUT) alone",
+                origin: origin)
+        }
         try checkInputs(inputs.map(Optional.some))
         let examples = inputs[0].shape[0]
         let wrong =

@@ -19,6 +19,8 @@ public final class Backbone {
     /// Whether its weights were ever made trainable, so that they may differ from those of its folder.
     public private(set) var isTrained = false
     let instance: UnsafeMutableRawPointer?
+    /// Of a backbone that reads text by itself.
+    let queries = QueryLock()
 
     /// Without functions in a description.
     let table: seam_backbone_factory
@@ -195,4 +197,7 @@ public final class Backbone {
 
     /// Whether the backbone decodes incrementally.
     public var hasState: Bool { table.state_create != nil }
+
+    /// Whether rows can join others that are being decoded (`ContinuousBatch`).
+    public var canJoinRows: Bool { table.state_append != nil }
 }

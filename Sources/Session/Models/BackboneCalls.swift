@@ -14,7 +14,7 @@ struct DecoderInput {
     var mask: Tensor?
     /// [batch, target] i32; nil: counted from what the state has seen.
     var positions: Tensor?
-    /// With a state, on its first step.
+    /// Given in every call, also with a state.
     var prefix = Prefix()
     /// [batch, target] i32: which tokens the model generated itself; nil: not known.
     var generated: Tensor?
@@ -31,35 +31,62 @@ struct BackbonePass {
     let weights: [OpaquePointer?]
     /// Nil where no adapter sits inside the layers.
     let visitor: Visitor?
+    /// Which rows take which route; empty in a call that visits no points.
+    let slices: [RouteSlice]
+
+    /// Vectors that adapters put before the texts of a call, the most of any row: none where its state has seen them.
+    func promptLength(_ stack: Stack, _ state: DecodingState? = nil) -> Int {
+        guard let visitor, state?.isFresh ?? true else { return 0 }
+        return visitor.promptLength(stack, slices.map(\.route))
+    }
+
+    /// What the backbone gave for the text's own tokens, [batch, n, width], behind `length` vectors.
+    func text(of x: Tensor, behind length: Int) throws -> Tensor {
+        guard length > 0 else { return x }
+        let (batch, count, width) = (x.shape[0], x.shape[1] - length, x.shape[2])
+        // Row-major again, with its history.
+        let rows = try context.reshape(
+            try context.slice(x, axis: 1, start: length, length: count), [batch * count, width])
+        return context.retain(try context.reshape(rows, [batch, count, width]))
+    }
 }
 
 // The functions of a backbone's table, each with its outputs checked.
 extension Backbone {
-    /// Source tokens to hidden states [batch, source, d_model].
-    func encode(_ pass: BackbonePass, inputIDs: Tensor, mask: Tensor, tokenTypes: Tensor? = nil, prefix: Tensor?) throws
+    /// Source tokens or features, one of them, to hidden states [batch, positions, d_model], longer by what adapters
+    /// put before the source.
+    func encode(
+        _ pass: BackbonePass, inputIDs: Tensor?, features: Tensor? = nil, mask: Tensor, tokenTypes: Tensor? = nil,
+        prefix: Prefix
+    ) throws
         -> Tensor
     {
         var io = seam_encode()
         io.struct_size = UInt32(MemoryLayout<seam_encode>.size)
-        io.input_ids = inputIDs.handle
+        io.input_ids = inputIDs?.handle
+        io.input_features = features?.handle
         io.attention_mask = mask.handle
         io.token_type_ids = tokenTypes?.handle
-        io.prefix = prefix?.handle
+        io.prefix = prefix.pointer(.encoder)
         try during(pass, .encoder) { own, visitor in
             io.visitor = visitor
             table.encode(instance, own, &io)
         }
-        return try output(io.hidden, "encode", "hidden", [inputIDs.shape[0], inputIDs.shape[1], info.dModel])
+        withExtendedLifetime(prefix) {}
+        let positions = info.positions(ofSource: mask.shape[1]) + pass.promptLength(.encoder)
+        return try output(io.hidden, "encode", "hidden", [mask.shape[0], positions, info.dModel])
     }
 
     /// Target tokens, over an encoder's hidden states where there is an encoder, to the hidden states
-    /// [batch, target, d_model] and to scores [batch, target, vocab_size].
+    /// [batch, target, d_model] and to scores [batch, target, vocab_size]; those of what adapters put before the target are
+    /// left out.
     func decode(_ pass: BackbonePass, _ input: DecoderInput, state: DecodingState? = nil) throws
         -> (logits: Tensor, hidden: Tensor)
     {
+        let length = pass.promptLength(.decoder, state)
         let (logits, hidden) = try decode(pass, input, state: state, hiddenOnly: false)
-        let shape: Shape = [input.ids.shape[0], input.ids.shape[1], info.vocabSize]
-        let scores = try output(logits, "decode", "logits", shape)
+        let shape: Shape = [input.ids.shape[0], length + input.ids.shape[1], info.vocabSize]
+        let scores = try pass.text(of: output(logits, "decode", "logits", shape), behind: length)
         guard info.isOpaque, let encoderHidden = input.encoderHidden, encoderHidden.requiresGradient else {
             return (scores, hidden)
         }
@@ -83,22 +110,23 @@ extension Backbone {
         io.encoder_attention_mask = input.encoderMask?.handle
         io.attention_mask = input.mask?.handle
         io.position_ids = input.positions?.handle
-        io.prefix = input.prefix[.decoder]?.handle
-        io.cross_prefix = input.prefix[.cross]?.handle
+        io.prefix = input.prefix.pointer(.decoder)
+        io.cross_prefix = input.prefix.pointer(.cross)
         io.hidden_only = hiddenOnly ? 1 : 0
         io.state = state?.pointer
         // A state that has seen tokens has what the encoder gave, and the projections of that are not made again.
         let isComplete = state?.isFresh ?? true
+        let length = pass.promptLength(.decoder, state)
         try during(pass, .decoder, tokens: input.tokens, generated: input.generated, isComplete: isComplete) {
             own, visitor in
             io.visitor = visitor
             table.decode(instance, own, &io)
         }
         state?.isFresh = false
-        withExtendedLifetime(given) {}
+        withExtendedLifetime((given, input)) {}
         let hidden = try output(
-            io.hidden, "decode", "hidden", [input.ids.shape[0], input.ids.shape[1], info.dModel])
-        return (io.logits, hidden)
+            io.hidden, "decode", "hidden", [input.ids.shape[0], length + input.ids.shape[1], info.dModel])
+        return (io.logits, try pass.text(of: hidden, behind: length))
     }
 
     /// Calls one of the functions that visit points.
@@ -111,7 +139,8 @@ extension Backbone {
             guard let visitor = pass.visitor else { return body(own, nil) }
             try visitor.during(
                 Visitor.Call(
-                    context: pass.context, training: pass.training, tokens: tokens, generated: generated),
+                    context: pass.context, training: pass.training, slices: pass.slices, tokens: tokens,
+                    generated: generated, beginsText: isComplete),
                 stack, isComplete: isComplete
             ) { body(own, $0) }
         }

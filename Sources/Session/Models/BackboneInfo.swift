@@ -18,6 +18,9 @@ public enum PrefixAttention: Int, Sendable, CaseIterable {
     case cross = 2
 }
 
+/// A list for each attention, as C has them.
+typealias SizesByAttention = (UnsafePointer<Int64>?, UnsafePointer<Int64>?, UnsafePointer<Int64>?)
+
 /// What a backbone is (`seam_backbone_info`). Zero: none, unknown or unlimited; token ids: nil for none.
 public struct BackboneInfo: Sendable, Equatable {
     public let isOpaque: Bool
@@ -47,8 +50,14 @@ public struct BackboneInfo: Sendable, Equatable {
     public let identity: String?
     /// By `PrefixAttention`: layers whose attention takes a prefix; 0: none.
     public let prefixLayers: [Int]
+    /// By `PrefixAttention` and layer: heads of the keys and values that a prefix has there, and their width.
+    public let prefixKVHeads: [[Int]], prefixHeadDim: [[Int]]
     /// By `PrefixAttention`: tokens that a prefix may have where it takes positions; 0: it takes none, any length.
     public let maxPrefixLength: [Int]
+    /// Where sources are features, the numbers of a frame, and how many frames are one position of the hidden states; 0 and
+    /// 0: sources are token ids.
+    public let featureWidth: Int
+    public let featureStride: Int
     /// The places inside its layers where adapters attach, in the backbone's order.
     public let points: [Point]
 
@@ -128,10 +137,30 @@ public struct BackboneInfo: Sendable, Equatable {
         self.architecture = architecture
         hasHead = source.has_head != 0
         identity = source.identity.map { String(cString: $0) }
-        guard prefixSeams.isEmpty || (!isOpaque && kvHeads > 0 && headDim > 0) else {
+        prefixKVHeads = try Self.byLayer(
+            source.prefix_kv_heads, prefixLayers, usual: kvHeads, "prefix_kv_heads", origin: origin)
+        prefixHeadDim = try Self.byLayer(
+            source.prefix_head_dim, prefixLayers, usual: headDim, "prefix_head_dim", origin: origin)
+        guard
+            prefixSeams.isEmpty || !isOpaque && (prefixKVHeads + prefixHeadDim).joined().allSatisfy({ $0 > 0 })
+        else {
             throw SeamError(
                 .plugin,
                 "a backbone that takes prefixes must be traced and name kv_heads and head_dim, found \(isOpaque ? "an opaque one" : "kv_heads \(kvHeads), head_dim \(headDim)")",
+                origin: origin)
+        }
+        featureWidth = try number(source.feature_width, "feature_width")
+        featureStride = try number(source.feature_stride, "feature_stride")
+        guard (featureWidth > 0) == (featureStride > 0) else {
+            throw SeamError(
+                .plugin,
+                "the backbone describes itself with feature_width \(featureWidth) and feature_stride \(featureStride); both must be positive, or both 0",
+                origin: origin)
+        }
+        guard featureWidth == 0 || architecture == .encoderDecoder || architecture == .encoderOnly else {
+            throw SeamError(
+                .plugin,
+                "the backbone describes itself with feature_width \(featureWidth) and has no encoder, which features are for",
                 origin: origin)
         }
         guard vocabSize > 0 || architecture == .text || mayLackVocabulary, dModel > 0 else {
@@ -139,6 +168,24 @@ public struct BackboneInfo: Sendable, Equatable {
                 .plugin,
                 "the backbone describes itself with d_model \(dModel) and vocab_size \(vocabSize); both must be positive",
                 origin: origin)
+        }
+    }
+
+    /// A size of each layer that takes a prefix, by attention.
+    private static func byLayer(
+        _ lists: SizesByAttention, _ layers: [Int], usual: Int, _ name: String, origin: String
+    ) throws -> [[Int]] {
+        try zip([lists.0, lists.1, lists.2], layers).map { list, count in
+            guard let list else { return [Int](repeating: usual, count: count) }
+            return try UnsafeBufferPointer(start: list, count: count).map { value in
+                guard (1...1 << 20).contains(value) else {
+                    throw SeamError(
+                        .plugin,
+                        "the backbone describes itself with \(name) \(value), which must be 1 ... \(1 << 20)",
+                        origin: origin)
+                }
+                return Int(value)
+            }
         }
     }
 

@@ -37,6 +37,15 @@ public final class BackboneInfoRecord {
         record.eos_token_count = info.eosTokens.count
         store(info.prefixLayers, in: &record.prefix_layers)
         store(info.maxPrefixLength, in: &record.max_prefix_length)
+        record.feature_width = Int64(info.featureWidth)
+        record.feature_stride = Int64(info.featureStride)
+        // Where all layers are as kv_heads and head_dim say, no list is needed.
+        func lists(_ numbers: [[Int]], unless usual: Int) -> SizesByAttention {
+            let lists = numbers.map { $0.allSatisfy { $0 == usual } ? nil : memory.copy($0.map(Int64.init)) }
+            return (lists[0], lists[1], lists[2])
+        }
+        record.prefix_kv_heads = lists(info.prefixKVHeads, unless: info.kvHeads)
+        record.prefix_head_dim = lists(info.prefixHeadDim, unless: info.headDim)
         record.points = memory.copy(
             info.points.map { UnsafePointer<seam_point>?(memory.copy([Self.point($0, memory)])!) })
         record.point_count = info.points.count
@@ -60,27 +69,5 @@ public final class BackboneInfoRecord {
         record.weight_parameter = point.weightParameter.map { memory.copy($0) }
         record.bias_parameter = point.biasParameter.map { memory.copy($0) }
         return record
-    }
-}
-
-/// Copies that live as long as this object.
-private final class Arena {
-    private var blocks: [UnsafeMutableRawPointer] = []
-
-    deinit { for block in blocks { block.deallocate() } }
-
-    /// Nil for an empty array.
-    func copy<Element: BitwiseCopyable>(_ values: [Element]) -> UnsafePointer<Element>? {
-        guard !values.isEmpty else { return nil }
-        let block = UnsafeMutablePointer<Element>.allocate(capacity: values.count)
-        block.initialize(from: values, count: values.count)
-        blocks.append(UnsafeMutableRawPointer(block))
-        return UnsafePointer(block)
-    }
-
-    func copy(_ text: String) -> UnsafePointer<CChar> {
-        let block = copyCString(text)
-        blocks.append(UnsafeMutableRawPointer(block))
-        return UnsafePointer(block)
     }
 }

@@ -18,14 +18,15 @@ public struct QueryAnswer: Sendable {
 extension Backbone {
     /// Asks a text backbone how probable each answer is after each prompt, and for its hidden state there.
     ///
-    /// Requests may cost money: what was answered before a failure is returned with it, not thrown away.
+    /// Requests may cost money: what was answered before a failure is returned with it, not thrown away. Any thread may
+    /// ask; one query runs at a time, and the others wait.
     /// - Parameters:
     ///   - answers: words that may continue a prompt, with the space before them where there is one.
     ///   - progress: asked between requests, with how many prompts are answered of how many; false stops with a failure
     ///     `.cancelled`.
     /// - Returns: the rows before the first failure; a row with NaN or infinity is one, `.numeric`.
     /// - Throws: `.unsupported` for a backbone that reads tokens, `.invalidArgument` for no answer, an empty one or
-    ///   text with a NUL, and `.plugin` for a count that cannot be.
+    ///   text with a NUL, and where `progress` of a query asks the same backbone, and `.plugin` for a count that cannot be.
     public func query(
         prompts: [String], answers: [String], progress: (_ done: Int, _ total: Int) -> Bool = { _, _ in true }
     ) throws -> QueryAnswer {
@@ -42,6 +43,11 @@ extension Backbone {
         try Memory.require(
             prompts.count, answers.count + info.dModel, 4,
             for: "a query of \(prompts.count) prompts and \(answers.count) answers")
+        guard try queries.take(goesOn: { progress(0, prompts.count) }) else {
+            let stopped = SeamError(.cancelled, "a query was cancelled while another one was answered")
+            return QueryAnswer(scores: [], hidden: [], answered: 0, requests: 0, failure: stopped)
+        }
+        defer { queries.giveBack() }
         var scores = [Float](repeating: 0, count: prompts.count * answers.count)
         var hidden = [Float](repeating: 0, count: prompts.count * info.dModel)
         var io = seam_query()

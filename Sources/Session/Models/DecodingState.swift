@@ -21,6 +21,20 @@ extension Backbone {
         }
         try pass.context.check(origin: origin)
     }
+
+    fileprivate func append(_ pass: BackbonePass, _ state: OpaquePointer, _ other: OpaquePointer) throws {
+        guard let append = table.state_append else { throw cannotJoinRows }
+        pass.context.withPass(pass.weights) { append(instance, $0, state, other) }
+        try pass.context.check(origin: origin)
+    }
+
+    /// Why rows cannot join others, where `canJoinRows` says so.
+    var cannotJoinRows: SeamError {
+        SeamError(
+            .unsupported,
+            "\(name) lets no row join others that are being decoded (it has no state_append): generate whole batches",
+            origin: origin)
+    }
 }
 
 /// A backbone's decoding state; destroyed with this object.
@@ -39,4 +53,10 @@ final class DecodingState {
 
     /// New row i continues old row `rows[i]`.
     func select(_ pass: BackbonePass, rows: [Int32]) throws { try backbone.select(pass, pointer, rows) }
+
+    /// The rows of `other` come behind those of this state, which can hold the greater of both capacities then. Both have
+    /// seen tokens; `other` is only to be let go afterwards.
+    func append(_ pass: BackbonePass, _ other: DecodingState) throws {
+        try backbone.append(pass, pointer, other.pointer)
+    }
 }

@@ -10,7 +10,7 @@ public enum Stack: Int32, Sendable, CaseIterable {
     public var name: String { self == .encoder ? "encoder" : "decoder" }
 }
 
-/// One place inside a backbone's layers where adapters attach (`seam_point`).
+/// One place inside a backbone where adapters attach (`seam_point`): a layer, a matrix in one, or what flows into the first.
 public struct Point: Sendable, Equatable {
     /// One of the matrices that a fused one does the work of.
     public struct Part: Sendable, Equatable {
@@ -20,9 +20,9 @@ public struct Point: Sendable, Equatable {
 
     public let stack: Stack
     public let seam: String
-    /// Of a projection ("q"); empty for a whole layer.
+    /// Of a projection ("q"); empty for a whole layer and for embedded tokens.
     public let name: String
-    /// From 0.
+    /// From 0; 0 for embedded tokens.
     public let layer: Int
     public let inputWidth: Int
     public let outputWidth: Int
@@ -34,17 +34,25 @@ public struct Point: Sendable, Equatable {
     /// Whether the matrix lies as [in, out].
     public let isTransposed: Bool
 
-    /// As saved adapters name it: "decoder.0.q", "encoder.3".
-    public var path: String { "\(stack.name).\(layer)\(name.isEmpty ? "" : "." + name)" }
+    /// As saved adapters name it: "decoder.0.q", "encoder.3", "encoder.embedding".
+    public var path: String { Self.path(stack, seam, layer, name) }
+
+    private static func path(_ stack: Stack, _ seam: String, _ layer: some BinaryInteger, _ name: String) -> String {
+        if seam == SEAM_PROMPT_EMBEDDING { return "\(stack.name).embedding" }
+        return "\(stack.name).\(layer)\(name.isEmpty ? "" : "." + name)"
+    }
 
     /// Whether it is a matrix, not a whole layer.
     public var isProjection: Bool { seam == SEAM_PROJECTION }
+
+    /// Whether it is what flows into the first layer of a stack.
+    public var isEmbedding: Bool { seam == SEAM_PROMPT_EMBEDDING }
 
     /// Whether the encoder's tokens flow there, in a decoder: the keys and values of attention over them ("cross_k").
     var isOfSource: Bool { name.hasPrefix("cross_k") || name.hasPrefix("cross_v") }
 
     /// The seams that have points.
-    public static let seams = [SEAM_LAYER_OUTPUT, SEAM_PROJECTION]
+    public static let seams = [SEAM_LAYER_OUTPUT, SEAM_PROJECTION, SEAM_PROMPT_EMBEDDING]
 
     /// Reads and checks one of a backbone's.
     /// - Parameters:
@@ -60,16 +68,21 @@ public struct Point: Sendable, Equatable {
         guard Self.seams.contains(seam) else {
             throw SeamError(
                 .plugin,
-                "a point of the backbone is of the seam \"\(seam)\": it must be \(Self.seams.joined(separator: " or "))",
+                "a point of the backbone is of the seam \"\(seam)\": it must be \(Self.seams.dropLast().joined(separator: ", ")) or \(Self.seams.last!)",
                 origin: origin)
         }
         let isProjection = seam == SEAM_PROJECTION
         name = isProjection ? try checkedName(source.name, "the name of a point", origin: origin) : ""
         let count = stack == .encoder ? layers.encoder : layers.decoder
-        let label = "the point \"\(stack.name).\(source.layer)\(isProjection ? "." + name : "")\""
+        let isEmbedding = seam == SEAM_PROMPT_EMBEDDING
+        let label = "the point \"\(Self.path(stack, seam, source.layer, name))\""
+        let what = isEmbedding ? "is of embedded tokens" : "is a whole layer"
         func wrong(_ what: String) -> SeamError { SeamError(.plugin, "\(label) \(what)", origin: origin) }
         guard isProjection || source.name.map({ $0.pointee == 0 }) ?? true else {
-            throw wrong("is a whole layer and must have the name \"\", found \"\(String(cString: source.name))\"")
+            throw wrong("\(what) and must have the name \"\", found \"\(String(cString: source.name))\"")
+        }
+        guard !isEmbedding || source.layer == 0 else {
+            throw wrong("is of embedded tokens and must have the layer 0, found \(source.layer)")
         }
         guard source.layer >= 0, source.layer < Int64(count) else {
             throw wrong("is in layer \(source.layer), and the \(stack.name) has \(count)")
@@ -82,7 +95,7 @@ public struct Point: Sendable, Equatable {
         (inputWidth, outputWidth) = (Int(source.input_width), Int(source.output_width))
         guard isProjection || inputWidth == dModel && outputWidth == dModel else {
             throw wrong(
-                "is a whole layer and must have the widths of d_model, \(dModel), found \(inputWidth) and \(outputWidth)"
+                "\(what) and must have the widths of d_model, \(dModel), found \(inputWidth) and \(outputWidth)"
             )
         }
         parts = try Self.parts(of: source, label, origin: origin)

@@ -16,7 +16,10 @@ struct PointChoice {
                 "targets", own.isEmpty ? "all" : own.joined(separator: ","),
                 "Projections where it sits: a list of names, or a text such as q,v."
             ),
-            ("stack", "both", "Which stack of an encoder-decoder: encoder, decoder or both."),
+            (
+                "stack", factory.seams[0] == SEAM_PROMPT_EMBEDDING ? "encoder" : "both",
+                "Which stack of an encoder-decoder: encoder, decoder or both."
+            ),
         ]
         return known.map { ["name": .string($0), "default": .string($1), "doc": .string($2)] }
     }
@@ -26,6 +29,8 @@ struct PointChoice {
     /// Nil: the factory's own.
     private var targets: [String]?
     private var stack: Stack?
+    /// Whether "both" was asked for: before a text of an encoder-decoder vectors are put in its encoder where nothing is.
+    private var takesBoth = false
 
     /// Takes the host's options out of those given.
     /// - Returns: the plugin's own.
@@ -55,7 +60,10 @@ struct PointChoice {
                 choice.targets = names.compactMap(\.self)
             case "stack":
                 guard let stack = Stack.allCases.first(where: { .string($0.name) == value }) else {
-                    if value == "both" { continue }
+                    if value == "both" {
+                        choice.takesBoth = true
+                        continue
+                    }
                     throw try wrong("\"encoder\", \"decoder\" or \"both\"")
                 }
                 choice.stack = stack
@@ -97,10 +105,18 @@ struct PointChoice {
     /// only among a factory's default targets does a part stand for the whole.
     /// - Throws: one sentence with all that does not exist, and what there is.
     func indices(on seam: String, for factory: AdapterFactory, in info: BackboneInfo) throws -> [Int] {
+        let isEmbedding = seam == SEAM_PROMPT_EMBEDDING
+        let first = isEmbedding && !takesBoth ? info.points.first { $0.isEmbedding }?.stack : nil
         let all = info.points.indices.filter {
-            info.points[$0].seam == seam && (stack ?? info.points[$0].stack) == info.points[$0].stack
+            info.points[$0].seam == seam && (stack ?? first ?? info.points[$0].stack) == info.points[$0].stack
         }
         let points = all.map { info.points[$0] }
+        if isEmbedding, let option = layers != nil ? "layers" : targets != nil ? "targets" : nil {
+            throw SeamError(
+                .invalidArgument,
+                "adapter \"\(factory.id)\": option \"\(option)\" chooses among layers, and \(seam) is before the first: choose with \"stack\""
+            )
+        }
         var missing: [String] = []
         if points.isEmpty, let stack { missing.append("no points of \(seam) in the \(stack.name)") }
         for layer in Set(layers ?? []).sorted() where !points.isEmpty && !points.contains(where: { $0.layer == layer })
@@ -163,6 +179,7 @@ struct PointChoice {
         let parts = Stack.allCases.compactMap { stack -> String? in
             let points = info.points.filter { $0.seam == seam && $0.stack == stack }
             guard let first = points.map(\.layer).min(), let last = points.map(\.layer).max() else { return nil }
+            if seam == SEAM_PROMPT_EMBEDDING { return "the \(stack.name)'s embedded tokens" }
             var names: [String] = []
             for point in points where point.isProjection && !names.contains(point.name) { names.append(point.name) }
             return "\(stack.name) layers \(first) ... \(last)\(names.isEmpty ? "" : " with \(listed(names, ", "))")"

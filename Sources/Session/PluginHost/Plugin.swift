@@ -179,6 +179,10 @@ public final class BackboneFactory {
                 .plugin, "\(name) must have all of state_create, state_destroy and state_select, or none",
                 origin: origin)
         }
+        guard source.state_append == nil || source.state_create != nil else {
+            throw SeamError(
+                .plugin, "\(name) has state_append and none of the functions that make a state", origin: origin)
+        }
         summary = source.summary.map { String(cString: $0) } ?? ""
         options = try declaredOptions(source.options, source.option_count, of: name, origin)
         table = source

@@ -1,13 +1,16 @@
 import Engine
 import Support
 
-/// Token ids of sources, and of targets when there are any, padded to rectangles.
+/// Sources, token ids or features, and token ids of targets when there are any, padded to rectangles.
 public struct Batch: Sendable {
-    /// [batch, sourceLength]
+    /// [batch, sourceLength]; empty for features.
     public let inputIDs: [Int32]
-    /// [batch, sourceLength], 1 for a token and 0 for padding.
+    /// [batch, sourceLength, features of a frame]; empty for token ids.
+    public let inputFeatures: [Float]
+    /// [batch, sourceLength], 1 for a token or a frame and 0 for padding.
     public let attentionMask: [Int32]
     public let count: Int
+    /// Tokens or frames of a source.
     public let sourceLength: Int
     /// [batch, targetLength], `ignoredLabel` for padding; empty without targets. For a decoder-only backbone label i
     /// is the token after position i, so that it stands where its logits do.
@@ -20,24 +23,34 @@ public struct Batch: Sendable {
     public let tokenTypeIDs: [Int32]?
     /// [batch]: the class of each source, from 0, where the batch is one of a classification; else empty.
     public let classes: [Int32]
+    /// [batch]: the route of each row, nil or empty for the session's default one; empty: that of all rows.
+    public let routes: [String?]
+    /// Of the backbone that it is for.
+    let info: BackboneInfo
 
     /// The label that counts nothing, as in PyTorch and transformers.
     public static let ignoredLabel: Int32 = -100
 
     /// Rectangles as a client gives them.
     /// - Parameters:
+    ///   - inputIDs: nil for features.
+    ///   - inputFeatures: frames of numbers, for a backbone that reads them in the place of token ids.
     ///   - attentionMask: nil for all ones.
-    ///   - labels: for a backbone that is not an encoder-decoder as long as the source; those of a decoder-only one are
-    ///     the tokens at their own positions, as transformers takes them.
+    ///   - labels: for a backbone that is not an encoder-decoder as long as the source, of features as its hidden states;
+    ///     those of a decoder-only one are the tokens at their own positions, as transformers takes them.
     ///   - decoderInputIDs: nil for the labels shifted right behind the start token, as transformers does.
     ///   - tokenTypeIDs: nil for a single text.
     ///   - classes: the class of each source, from 0; empty where there is none.
+    ///   - routes: the route of each row in the session that will run it (`Session.routes`), nil for the default one;
+    ///     empty: that of all rows.
     /// - Throws: for an empty batch, arrays of other sizes than said, mask values other than 0 and 1, a source without
-    ///   a token, and targets where the backbone names no start token.
+    ///   a token, token ids in the place of features or features in theirs, `.numeric` for features that are NaN or
+    ///   infinite, and for targets where the backbone names no start token.
     public init(
-        count: Int, sourceLength: Int, inputIDs: [Int32], attentionMask: [Int32]? = nil, targetLength: Int = 0,
+        count: Int, sourceLength: Int, inputIDs: [Int32]? = nil, inputFeatures: [Float]? = nil,
+        attentionMask: [Int32]? = nil, targetLength: Int = 0,
         labels: [Int32] = [], decoderInputIDs: [Int32]? = nil, tokenTypeIDs: [Int32]? = nil, classes: [Int32] = [],
-        info: BackboneInfo
+        routes: [String?] = [], info: BackboneInfo
     ) throws {
         guard info.architecture != .text else {
             throw SeamError(.unsupported, "the backbone reads text, not token ids")
@@ -52,8 +65,9 @@ public struct Batch: Sendable {
                 throw SeamError(.shape, "\(name) must hold \(count) x \(length) values, found \(array.count)")
             }
         }
-        try require(inputIDs, sourceLength, "input_ids")
-        let mask = attentionMask ?? [Int32](repeating: 1, count: inputIDs.count)
+        try info.requireSource(hasTokens: inputIDs != nil, hasFeatures: inputFeatures != nil)
+        if let inputIDs { try require(inputIDs, sourceLength, "input_ids") }
+        let mask = attentionMask ?? [Int32](repeating: 1, count: count * sourceLength)
         try require(mask, sourceLength, "attention_mask")
         for row in 0..<count {
             var hasToken = false
@@ -68,29 +82,41 @@ public struct Batch: Sendable {
                 throw SeamError(.invalidArgument, "attention_mask hides every token of row \(row)")
             }
         }
-        try Self.checkTokens(inputIDs, "input_ids", sourceLength, info.sourceVocabSize)
-        try Self.checkLength(sourceLength, info.maxSourcePositions, "source")
+        if let inputIDs { try Self.checkTokens(inputIDs, "input_ids", sourceLength, info.sourceVocabSize) }
+        if let inputFeatures {
+            try info.checkFeatures(inputFeatures, mask: mask, rows: count, length: sourceLength)
+        }
+        let positions = info.positions(ofSource: sourceLength)
+        try Self.checkLength(positions, info.maxSourcePositions, "source", info.readsFeatures ? "positions" : "tokens")
+        self.info = info
         self.count = count
         self.sourceLength = sourceLength
-        self.inputIDs = inputIDs
+        self.inputIDs = inputIDs ?? []
+        self.inputFeatures = inputFeatures ?? []
         self.attentionMask = mask
         if let tokenTypeIDs {
             try require(tokenTypeIDs, sourceLength, "token_type_ids")
-            guard info.architecture == .encoderOnly else {
-                throw SeamError(.unsupported, "token_type_ids are for encoder-only backbones")
+            guard info.architecture == .encoderOnly, !info.readsFeatures else {
+                throw SeamError(
+                    .unsupported,
+                    "token_type_ids are for encoder-only backbones\(info.readsFeatures ? " of token ids" : "")")
             }
         }
         self.tokenTypeIDs = tokenTypeIDs
         if !classes.isEmpty { try require(classes, 1, "classes") }
         self.classes = classes
+        guard routes.isEmpty || routes.count == count else {
+            throw SeamError(.shape, "routes must hold \(count) names, one for each row, found \(routes.count)")
+        }
+        self.routes = routes
         guard info.architecture == .encoderDecoder else {
             guard decoderInputIDs == nil else {
                 throw SeamError(.unsupported, "decoder_input_ids are for encoder-decoder backbones")
             }
-            guard targetLength == 0 || targetLength == sourceLength else {
+            guard targetLength == 0 || targetLength == positions else {
                 throw SeamError(
                     .shape,
-                    "without an encoder and a decoder the labels are as long as input_ids, \(sourceLength), found \(targetLength)"
+                    "without an encoder and a decoder the labels are as long as \(info.readsFeatures ? "the hidden states" : "input_ids"), \(positions), found \(targetLength)"
                 )
             }
             try require(labels, targetLength, "labels")
@@ -118,14 +144,15 @@ public struct Batch: Sendable {
         }
     }
 
-    /// Ragged sequences, padded. For a decoder-only backbone a row is its source followed by its target, whose tokens
+    /// Ragged sequences of token ids, padded. For a decoder-only backbone a row is its source followed by its target, whose tokens
     /// alone are labels.
     /// - Parameters:
     ///   - decoderInputs: what the decoder is given, in place of targets; for encoder-decoders.
     ///   - classes: the class of each source, from 0; empty where there is none.
+    ///   - routes: the route of each row, nil for the default one; empty: that of all rows.
     public init(
         sources: [[Int32]], targets: [[Int32]]? = nil, decoderInputs: [[Int32]]? = nil, classes: [Int32] = [],
-        info: BackboneInfo
+        routes: [String?] = [], info: BackboneInfo
     ) throws {
         let pad = info.padToken ?? 0
         let sourceLength = sources.map(\.count).max() ?? 0
@@ -149,15 +176,41 @@ public struct Batch: Sendable {
             try self.init(
                 count: rows.count, sourceLength: length, inputIDs: padded(rows, length, pad),
                 attentionMask: padded(rows.map { $0.map { _ in 1 } }, length, 0), targetLength: length,
-                labels: padded(labels, length, Self.ignoredLabel), info: info)
+                labels: padded(labels, length, Self.ignoredLabel), routes: routes, info: info)
             return
         }
         try self.init(
             count: sources.count, sourceLength: sourceLength, inputIDs: padded(sources, sourceLength, pad),
             attentionMask: padded(sources.map { $0.map { _ in 1 } }, sourceLength, 0), targetLength: targetLength,
             labels: targets.map { padded($0, targetLength, Self.ignoredLabel) } ?? [],
-            decoderInputIDs: decoderInputs.map { padded($0, targetLength, pad) }, classes: classes, info: info)
+            decoderInputIDs: decoderInputs.map { padded($0, targetLength, pad) }, classes: classes, routes: routes,
+            info: info)
     }
+
+    /// Some rows of another batch, in any order.
+    private init(_ other: Batch, rows: [Int]) {
+        func pick<Value>(_ values: [Value], _ width: Int) -> [Value] {
+            values.isEmpty ? [] : rows.flatMap { values[$0 * width..<($0 + 1) * width] }
+        }
+        count = rows.count
+        sourceLength = other.sourceLength
+        targetLength = other.targetLength
+        info = other.info
+        inputIDs = pick(other.inputIDs, sourceLength)
+        inputFeatures = pick(other.inputFeatures, sourceLength * other.info.featureWidth)
+        attentionMask = pick(other.attentionMask, sourceLength)
+        tokenTypeIDs = other.tokenTypeIDs.map { pick($0, other.sourceLength) }
+        labels = pick(other.labels, targetLength)
+        decoderInputIDs = pick(other.decoderInputIDs, targetLength)
+        classes = pick(other.classes, 1)
+        routes = pick(other.routes, 1)
+    }
+
+    /// Some of its rows, in the order given.
+    func taking(rows: [Int]) -> Batch { Batch(self, rows: rows) }
+
+    /// Whether a row takes another route than the default one.
+    var takesNamedRoutes: Bool { routes.contains { !($0 ?? "").isEmpty } }
 
     var hasPadding: Bool { attentionMask.contains(0) }
 
@@ -196,7 +249,8 @@ public struct Batch: Sendable {
             ids.replaceSubrange(range, with: [Int32](repeating: info.padToken ?? 0, count: padding) + tokens)
             mask.replaceSubrange(range, with: [Int32](repeating: 0, count: padding) + tokens.map { _ in 1 })
         }
-        return try Batch(count: count, sourceLength: sourceLength, inputIDs: ids, attentionMask: mask, info: info)
+        return try Batch(
+            count: count, sourceLength: sourceLength, inputIDs: ids, attentionMask: mask, routes: routes, info: info)
     }
 
     /// The number of labels that count.
@@ -237,10 +291,10 @@ public struct Batch: Sendable {
         }
     }
 
-    private static func checkLength(_ length: Int, _ limit: Int, _ what: String) throws {
+    private static func checkLength(_ length: Int, _ limit: Int, _ what: String, _ unit: String = "tokens") throws {
         guard limit == 0 || length <= limit else {
             throw SeamError(
-                .invalidArgument, "the \(what) has \(length) tokens, the backbone takes at most \(limit) positions")
+                .invalidArgument, "the \(what) has \(length) \(unit), the backbone takes at most \(limit) positions")
         }
     }
 }

@@ -11,10 +11,10 @@ extension Session {
     /// What is merged stays in `adapters`, at its position.
     /// - Throws: `.unsupported` for an adapter that is not linear in the weights, or whose points name no parameter, or
     ///   one that several points share; `.invalidArgument` for one that is merged already or in training, and where
-    ///   another adapter on the same points runs before it, or reads an input that this one changes; and what the
-    ///   plugin failed with. Nothing has changed then.
+    ///   another adapter on the same points runs before it, or reads an input that this one changes, or the session has
+    ///   routes with a name; and what the plugin failed with. Nothing has changed then.
     public func merge(_ adapter: Adapter) throws {
-        _ = try index(of: adapter)
+        _ = try index(of: adapter, in: chains[0])
         guard !isMerged(adapter) else {
             throw SeamError(.invalidArgument, "adapter \"\(adapter.factory.id)\" is merged already")
         }
@@ -24,6 +24,12 @@ extension Session {
                 "adapter \"\(adapter.factory.id)\" is not linear in the weights of projections: it cannot be merged",
                 origin: adapter.origin)
         }
+        if let route = routes.first {
+            throw SeamError(
+                .invalidArgument,
+                "adapter \"\(adapter.factory.id)\" cannot be merged into the weights, which all routes have, while the session has route \"\(route)\": remove its routes first"
+            )
+        }
         try setMerged(merged.union([ObjectIdentifier(adapter)]))
     }
 
@@ -31,7 +37,7 @@ extension Session {
     /// - Throws: `.invalidArgument` for one that is not merged, and where another that is merged runs behind it on the
     ///   same points.
     public func unmerge(_ adapter: Adapter) throws {
-        _ = try index(of: adapter)
+        _ = try index(of: adapter, in: chains[0])
         guard isMerged(adapter) else {
             throw SeamError(.invalidArgument, "adapter \"\(adapter.factory.id)\" is not merged")
         }

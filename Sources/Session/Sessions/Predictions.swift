@@ -11,6 +11,43 @@ public struct Predictions {
     let examples: [Int]
 }
 
+/// What the head reads, and what its scores should be, one row for each label that counts.
+struct LabelledStates {
+    /// [rows, d_model]. Alive as long as the context.
+    let hidden: Tensor
+    let targets: [Int32]
+    /// For each row its example in the caller's batch.
+    let examples: [Int]
+}
+
+/// The labels of a batch that count.
+private struct LabelPlaces {
+    /// In the rows of all examples behind each other.
+    let places: [Int]
+    let targets: [Int32]
+    let examples: [Int]
+
+    /// - Throws: `.invalidArgument` for a batch without labels.
+    init(_ own: RoutedBatch) throws {
+        let batch = own.batch
+        let places = batch.labels.indices.filter { batch.labels[$0] != Batch.ignoredLabel }
+        guard batch.labels.count == batch.count * batch.targetLength, !places.isEmpty else {
+            throw SeamError(.invalidArgument, "the batch has no targets: training and scoring need labels")
+        }
+        targets = places.map { batch.labels[$0] }
+        examples = places.map { own.rows.callersRow($0 / batch.targetLength) }
+        self.places = places
+    }
+
+    /// The rows of x [batch, target, width] that have a label.
+    func picked(_ x: Tensor, in context: Context) throws -> Tensor {
+        let rows = try context.reshape(x, [x.shape[0] * x.shape[1], x.shape[2]])
+        guard places.count < rows.shape[0] else { return context.retain(rows) }
+        let index = try context.constant(places.map(Int32.init), [places.count])
+        return context.retain(try context.indexSelect(rows, axis: 0, index: index))
+    }
+}
+
 extension Session {
     /// What the session says where the batch has labels, or of the classes of its sources.
     ///
@@ -21,33 +58,45 @@ extension Session {
     public func predictions(_ context: Context, _ batch: Batch, encoded: Tensor? = nil, training: Bool = false) throws
         -> Predictions
     {
-        if !batch.classes.isEmpty { return try classPredictions(context, batch, training: training) }
-        let places = batch.labels.indices.filter { batch.labels[$0] != Batch.ignoredLabel }
-        guard batch.labels.count == batch.count * batch.targetLength, !places.isEmpty else {
-            throw SeamError(.invalidArgument, "the batch has no targets: training and scoring need labels")
+        if !batch.classes.isEmpty {
+            return try classPredictions(
+                context, try RoutedBatch(batch, in: self, training: training), training: training)
         }
-        let targets = context.retain(try context.constant(places.map { batch.labels[$0] }, [places.count]))
-        let index = try context.constant(places.map(Int32.init), [places.count])
-        func picked(_ x: Tensor) throws -> Tensor {
-            let rows = try context.reshape(x, [x.shape[0] * x.shape[1], x.shape[2]])
-            return context.retain(
-                places.count == rows.shape[0] ? rows : try context.indexSelect(rows, axis: 0, index: index))
-        }
-        let scores: Tensor
-        if backbone.hasSeparateHead, !backbone.info.isOpaque {
-            let input = try decoderInput(context, batch, encoded: encoded, training: training)
-            let hidden =
-                try input.map { try backbone.decodeHidden(pass(context, training: training), $0) }
-                ?? encodeAdapted(context, batch, training: training)
-            scores = try backbone.head(pass(context, training: training), hidden: try picked(hidden))
+        let (scores, targets, examples): (Tensor, [Int32], [Int])
+        if let states = try labelledStates(context, batch, encoded: encoded, training: training) {
+            scores = try backbone.head(pass(context, training: training), hidden: states.hidden)
+            (targets, examples) = (states.targets, states.examples)
         } else {
-            scores = try picked(try forward(context, batch, encoded: encoded, training: training).logits)
+            let own = try RoutedBatch(batch, in: self, training: training)
+            let labels = try LabelPlaces(own)
+            let encoded = try encoded.map { try own.rows.ordered($0, in: context) }
+            scores = try labels.picked(
+                try forward(context, own, encoded: encoded, training: training).logits, in: context)
+            (targets, examples) = (labels.targets, labels.examples)
         }
-        return Predictions(scores: scores, targets: targets, examples: places.map { $0 / batch.targetLength })
+        return Predictions(
+            scores: scores, targets: context.retain(try context.constant(targets, [targets.count])), examples: examples)
     }
 
-    private func classPredictions(_ context: Context, _ batch: Batch, training: Bool) throws -> Predictions {
-        let scores = try classify(context, batch, training: training)
+    /// What the head reads where the batch has labels; nil for a backbone whose head is not apart.
+    func labelledStates(_ context: Context, _ batch: Batch, encoded: Tensor?, training: Bool) throws -> LabelledStates?
+    {
+        guard backbone.hasSeparateHead, !backbone.info.isOpaque else { return nil }
+        let own = try RoutedBatch(batch, in: self, training: training)
+        let labels = try LabelPlaces(own)
+        let encoded = try encoded.map { try own.rows.ordered($0, in: context) }
+        let input = try decoderInput(context, own, encoded: encoded, training: training)
+        let hidden =
+            try input.map { try backbone.decodeHidden(pass(context, rows: own.rows, training: training), $0) }
+            ?? textStates(context, own, training: training)
+        return LabelledStates(
+            hidden: try labels.picked(hidden, in: context), targets: labels.targets, examples: labels.examples)
+    }
+
+    private func classPredictions(_ context: Context, _ own: RoutedBatch, training: Bool) throws -> Predictions {
+        let batch = own.batch
+        let scores = try classify(context, own, training: training)
+        let classes = scores.shape[1]
         if let stranger = batch.classes.first(where: { $0 < 0 || $0 >= classes }) {
             throw SeamError(
                 .invalidArgument,
@@ -55,7 +104,7 @@ extension Session {
         }
         return Predictions(
             scores: scores, targets: context.retain(try context.constant(batch.classes, [batch.count])),
-            examples: Array(0..<batch.count))
+            examples: (0..<batch.count).map(own.rows.callersRow))
     }
 
     /// What scoring tells of one example.
@@ -71,23 +120,38 @@ extension Session {
     /// Teacher-forced scores of every example of a batch with labels, or the scores of its classes.
     /// - Throws: `.numeric` where one is not a number.
     public func score(_ batch: Batch, encoded: Tensor? = nil) throws -> [Score] {
-        let context = makeContext(recordsGradients: false)
-        let predictions = try predictions(context, batch, encoded: encoded)
-        let losses = try context.crossEntropy(
-            predictions.scores, targets: predictions.targets, ignoreIndex: Batch.ignoredLabel, labelSmoothing: 0,
-            reduction: .none
-        ).floats
-        let best = try context.argmax(predictions.scores, axis: -1, keep: false).integers
-        let targets = predictions.targets.integers
         var sums = [(logProbability: Double, count: Int, correct: Int)](repeating: (0, 0, 0), count: batch.count)
-        for (row, example) in predictions.examples.enumerated() {
-            guard !losses[row].isNaN else {
-                throw SeamError(
-                    .numeric, "logits of example \(example) to score: expected numbers, found NaN or infinity")
+        func add(_ scores: Tensor, _ targets: [Int32], _ examples: ArraySlice<Int>, in context: Context) throws {
+            let losses = try context.crossEntropy(
+                scores, targets: try context.constant(targets, [targets.count]), ignoreIndex: Batch.ignoredLabel,
+                labelSmoothing: 0, reduction: .none
+            ).floats
+            let best = try context.argmax(scores, axis: -1, keep: false).integers
+            for (row, example) in examples.enumerated() {
+                guard !losses[row].isNaN else {
+                    throw SeamError(
+                        .numeric, "logits of example \(example) to score: expected numbers, found NaN or infinity")
+                }
+                sums[example].logProbability -= Double(losses[row])
+                sums[example].count += 1
+                if best[row] == targets[row] { sums[example].correct += 1 }
             }
-            sums[example].logProbability -= Double(losses[row])
-            sums[example].count += 1
-            if best[row] == targets[row] { sums[example].correct += 1 }
+        }
+        let context = makeContext(recordsGradients: false)
+        if batch.classes.isEmpty,
+            let states = try labelledStates(context, batch, encoded: encoded, training: false)
+        {
+            for rows in headChunks(states.targets.count) {
+                let part = makeContext(recordsGradients: false)
+                let hidden = part.retain(
+                    try part.slice(states.hidden, axis: 0, start: rows.lowerBound, length: rows.count))
+                try add(
+                    try backbone.head(pass(part), hidden: hidden), Array(states.targets[rows]), states.examples[rows],
+                    in: part)
+            }
+        } else {
+            let predictions = try predictions(context, batch, encoded: encoded)
+            try add(predictions.scores, predictions.targets.integers, predictions.examples[...], in: context)
         }
         return sums.map { Score(logProbability: $0.logProbability, tokenCount: $0.count, correctCount: $0.correct) }
     }

@@ -28,19 +28,25 @@ public final class SeamCache {
     /// The encoder's output for a batch, [batch, source, d_model], zero at padding. Nothing is kept while an adapter
     /// has a part in it (`Session.hasConstantEncoder`).
     /// - Parameter examples: which example each row is.
+    /// - Throws: `.unsupported` for a batch with routes, whose rows another adapter may have a part in.
     public func encoded(_ batch: Batch, examples: [Int]) throws -> Tensor {
         precondition(examples.count == batch.count)
+        guard !batch.takesNamedRoutes else {
+            throw SeamError(
+                .unsupported,
+                "a batch whose encoder output is kept must be without routes: it is kept of the default one")
+        }
         let width = session.backbone.info.dModel
         if !session.hasConstantEncoder { (rows, byteCount) = ([:], 0) }
         let missing = examples.indices.filter { rows[examples[$0]] == nil }
         var fresh: [Int: Tensor] = [:]
         if !missing.isEmpty {
-            let part = try batch.selecting(rows: missing, info: session.backbone.info)
+            let part = batch.taking(rows: missing)
             let context = session.makeContext(recordsGradients: false)
             let hidden = try context.contiguous(try session.encode(context, part))
             encodedCount += missing.count
             for (index, row) in missing.enumerated() {
-                let length = batch.sourceLength(row: row)
+                let length = batch.positionCount(row: row)
                 let kept = try context.copied(
                     try context.slice(
                         try context.slice(hidden, axis: 0, start: index, length: 1), axis: 1, start: 0, length: length))
@@ -53,11 +59,12 @@ public final class SeamCache {
             }
         }
         let context = session.makeContext(recordsGradients: false)
-        let result = try context.full(0, .f32, [batch.count, batch.sourceLength, width])
+        let length = batch.positionCount
+        let result = try context.full(0, .f32, [batch.count, length, width])
         let target = result.baseAddress.assumingMemoryBound(to: Float.self)
         for (row, example) in examples.enumerated() {
             let source = fresh[row] ?? rows[example]!
-            (target + row * batch.sourceLength * width).update(
+            (target + row * length * width).update(
                 from: source.baseAddress.assumingMemoryBound(to: Float.self), count: source.elementCount)
         }
         return result
@@ -65,19 +72,9 @@ public final class SeamCache {
 }
 
 extension Batch {
-    /// The number of positions up to the last token of a row.
-    func sourceLength(row: Int) -> Int {
-        let mask = attentionMask[row * sourceLength..<(row + 1) * sourceLength]
+    /// The number of positions of hidden states up to the last one of a row that counts.
+    func positionCount(row: Int) -> Int {
+        let mask = positionMask[row * positionCount..<(row + 1) * positionCount]
         return (mask.lastIndex(of: 1) ?? mask.startIndex) - mask.startIndex + 1
-    }
-
-    /// The sources of some rows, without targets.
-    func selecting(rows: [Int], info: BackboneInfo) throws -> Batch {
-        func pick(_ values: [Int32]) -> [Int32] {
-            rows.flatMap { values[$0 * sourceLength..<($0 + 1) * sourceLength] }
-        }
-        return try Batch(
-            count: rows.count, sourceLength: sourceLength, inputIDs: pick(inputIDs), attentionMask: pick(attentionMask),
-            info: info)
     }
 }

@@ -4,27 +4,52 @@ import Support
 
 /// Steps a session's decoder for the search: with the backbone's decoding state where it has one, else by running
 /// whole histories. A decoder-only backbone reads the prompts, padded in front, in place of the search's start token.
+/// Rows of another stepper may join (`append`).
+///
+/// The search has its rows in the caller's order; here they stand in that of their routes (`RowOrder`), which changes with
+/// every gather of rows.
 final class SessionStepper: DecoderStepper {
     private let session: Session
     private let context: Context
     private let state: DecodingState?
-    /// What left the encoder.output seam, and its mask; given to the first step, and to all of them without a state.
-    /// Owned here, since the context is reset at every step. Nil without an encoder.
+    /// What left the encoder.output seam, and its mask; the first is given to the first step, and to all of them without a
+    /// state. Owned here, since the context is reset at every step. Nil without an encoder.
     private var encoderHidden: Tensor?
     private var encoderMask: Tensor?
-    /// What stands before the tokens; given as `encoderHidden` is.
-    private let prefix: Prefix
+    /// What stands before the tokens of each route, computed once, and before those of the rows, given to every step.
+    private var prefixes: RoutePrefixes
+    private var prefix: Prefix
     /// The prompts of a decoder-only backbone, until the first step has read them.
     private var prompts: Batch?
-    /// Of the target's own tokens, [rows, seen]; nil while no row has padding.
-    private var mask: Tensor?
-    /// Tokens of each row that are not padding, where `mask` is not nil.
-    private var counts: [Int32] = []
+    private var rows: [Row]
     /// The tokens so far of every row, for a backbone without a state.
     private var histories: [[Int32]]
     private var isFirst = true
+    /// The route of each row of the search, and how the rows stand here.
+    private var routes: [Int]
+    /// The session's routes, which `routes` counts on.
+    private var routeNames: [String]
+    private var order: RowOrder
     /// Tokens that stand before the generated ones in every row: the prompt's, padding included, or the start token.
     private var givenLength = 1
+
+    /// How far a row is.
+    private struct Row {
+        /// What a state holds before its padding and tokens: vectors, and padding before these.
+        var before = 0
+        var vectors = 0
+        /// Before its tokens.
+        let padding: Int
+        /// Tokens that the decoder has been given.
+        var seen = 0
+        /// Where its next token stands.
+        var end: Int { before + padding + seen }
+
+        /// Whether a token, or a vector before them, is there, and not padding.
+        func isToken(at place: Int) -> Bool {
+            place < before ? place >= before - vectors : place >= before + padding && place < end
+        }
+    }
 
     var vocabularySize: Int { session.backbone.info.vocabSize }
 
@@ -32,70 +57,116 @@ final class SessionStepper: DecoderStepper {
     init(session: Session, batch: Batch, capacity: Int) throws {
         self.session = session
         context = session.makeContext(recordsGradients: false)
-        prefix = try session.prefix(context, training: false)
+        routes = try session.routeIndices(of: batch)
+        let own = try RoutedBatch(batch, in: session)
+        let batch = own.batch
+        order = own.rows
+        routeNames = session.routes
+        prefixes = try RoutePrefixes(session, own.rows, in: context)
+        prefix = prefixes.of(own.rows)
         var promptLength = 0
         if session.backbone.info.architecture == .decoderOnly {
-            let prompts = batch.hasPadding ? try batch.paddedBefore(info: session.backbone.info) : batch
-            self.prompts = prompts
-            promptLength = prompts.sourceLength
-            if batch.hasPadding {
-                mask = try context.constant(prompts.attentionMask, [batch.count, promptLength])
-                counts = (0..<batch.count).map { row in
-                    prompts.attentionMask[row * promptLength..<(row + 1) * promptLength].reduce(0, +)
-                }
-            }
+            prompts = batch.hasPadding ? try batch.paddedBefore(info: session.backbone.info) : batch
+            promptLength = batch.sourceLength
+            rows = batch.texts.map { Row(padding: promptLength - $0.count) }
         } else {
-            let hidden = try session.encode(context, batch, prefix: prefix, training: false)
-            let mask = try context.constant(batch.attentionMask, [batch.count, batch.sourceLength])
-            encoderHidden = try session.adapt(context, hidden: hidden, mask: mask, training: false)
+            let hidden = try session.encode(context, own, prefix: prefix, training: false)
+            let mask = try session.encodedMask(context, own)
+            encoderHidden = try session.adapt(context, own.rows, hidden: hidden, mask: mask, training: false)
             encoderMask = mask
+            rows = [Row](repeating: Row(padding: 0), count: batch.count)
         }
-        let length = prefix.lengths[PrefixAttention.decoder.rawValue] + promptLength + capacity
-        state = try session.backbone.makeState(session.pass(context), batch: batch.count, capacity: length)
+        let vectors = session.promptLengths(order, .decoder).max() ?? 0
+        state = try session.backbone.makeState(
+            session.pass(context), batch: batch.count, capacity: vectors + promptLength + capacity)
         histories = state == nil ? [[Int32]](repeating: [], count: batch.count) : []
     }
 
     func step(tokens: [Int32], into logits: inout [Float]) throws {
         defer { context.reset() }
-        let rows = tokens.count
-        var ids = tokens
+        try requireRoutes()
+        let count = tokens.count
+        var ids = order.ordered(tokens)
         if isFirst { givenLength = prompts?.sourceLength ?? 1 }
         if let prompts {
             ids = prompts.inputIDs
             self.prompts = nil
-        } else if let old = mask {
-            let ones = try context.full(1, .i32, [rows, 1])
-            mask = try context.contiguous(try context.concat([old, ones], axis: 1))
-            for row in counts.indices { counts[row] += 1 }
         }
+        for row in rows.indices { rows[row].seen += isFirst ? givenLength - rows[row].padding : 1 }
         if state == nil {
-            let length = ids.count / rows
-            for row in 0..<rows { histories[row] += ids[row * length..<(row + 1) * length] }
+            let length = ids.count / count
+            for row in 0..<count { histories[row] += ids[row * length..<(row + 1) * length] }
             ids = histories.flatMap { $0 }
         }
-        let length = ids.count / rows
-        let shape: Shape = [rows, length]
+        let length = ids.count / count
+        let shape: Shape = [count, length]
         var input = DecoderInput(ids: context.retain(try context.constant(ids, shape)))
         // With a state a step is all given or all generated, else the whole row is read anew.
         let before = isFirst ? length : state == nil ? givenLength : 0
-        let marks = (0..<rows).flatMap { _ in (0..<length).map { Int32($0 < before ? 0 : 1) } }
+        let marks = (0..<count).flatMap { _ in (0..<length).map { Int32($0 < before ? 0 : 1) } }
         input.generated = context.retain(try context.constant(marks, shape))
         input.encoderMask = encoderMask
-        if state == nil || isFirst { (input.encoderHidden, input.prefix) = (encoderHidden, prefix) }
-        if let mask {
-            input.mask = mask
-            let positions = counts.flatMap { count in (0..<Int32(length)).map { max(count - Int32(length) + $0, 0) } }
-            input.positions = context.retain(try context.constant(positions, shape))
-        }
+        input.prefix = prefix
+        if state == nil || isFirst { input.encoderHidden = encoderHidden }
+        try place(&input, length: length)
         let scores = try lastLogits(input, length: length)
+        if isFirst, state != nil { rememberPrompts() }
         isFirst = false
-        try context.contiguous(scores).read(rows: 0..<rows, of: vocabularySize, into: &logits)
+        if state != nil { encoderHidden = nil }
+        let ownScores = try context.contiguous(scores)
+        guard let places = order.places else {
+            return try ownScores.read(rows: 0..<count, of: vocabularySize, into: &logits)
+        }
+        for (row, place) in places.enumerated() {
+            try ownScores.read(rows: place..<place + 1, of: vocabularySize, into: &logits, at: row)
+        }
+    }
+
+    /// A state that has read a first step has seen what adapters put before each row's tokens, too.
+    private func rememberPrompts() {
+        let vectors = session.promptLengths(order, .decoder)
+        let most = vectors.max() ?? 0
+        for row in rows.indices { (rows[row].before, rows[row].vectors) = (most, vectors[row]) }
+    }
+
+    /// Throws `.invalidArgument` where routes have left the session since the rows began. Those that have come stand behind.
+    private func requireRoutes() throws {
+        guard session.routes.starts(with: routeNames) || order.routes == [0] else {
+            throw SeamError(
+                .invalidArgument, "the session's routes have changed while rows that take some of them were decoded")
+        }
+    }
+
+    /// Gives the mask and the positions of the newest `length` tokens, where a row has padding or has seen fewer tokens
+    /// than another.
+    ///
+    /// A row that has ended may stand for some steps beside others with more room than it had: its positions stay at the
+    /// last that there is.
+    private func place(_ input: inout DecoderInput, length: Int) throws {
+        let (end, rooms) = (rows.map(\.end).max() ?? 0, roomOfRows())
+        let isBeyond = zip(rows, rooms).contains { $0.vectors + $0.seen > $1 }
+        guard isBeyond || rows.contains(where: { $0.padding > 0 || $0.vectors < $0.before || $0.end < end }) else {
+            return
+        }
+        let mask = rows.flatMap { row in (0..<end).map { Int32(row.isToken(at: $0) ? 1 : 0) } }
+        let positions = zip(rows, rooms).flatMap { row, room in
+            (0..<length).map { Int32(max(min(row.vectors + row.seen - length + $0, room - 1), 0)) }
+        }
+        input.mask = context.retain(try context.constant(mask, [rows.count, end]))
+        input.positions = context.retain(try context.constant(positions, [rows.count, length]))
+    }
+
+    /// The positions that the prefix of each row's route leaves.
+    private func roomOfRows() -> [Int] {
+        order.slices.flatMap { slice in
+            [Int](repeating: session.positions(besidePrefixOf: slice.route) ?? .max, count: slice.rows.count)
+        }
     }
 
     /// The scores after the last of `length` tokens, [rows, 1, vocab_size]. The product with the whole vocabulary is
     /// left out at the other positions.
     private func lastLogits(_ input: DecoderInput, length: Int) throws -> Tensor {
-        let (backbone, pass) = (session.backbone, session.pass(context))
+        let (backbone, pass) = (session.backbone, session.pass(context, rows: order))
         guard length > 1, backbone.hasSeparateHead else {
             let logits = try backbone.decode(pass, input, state: state).logits
             return try context.slice(logits, axis: 1, start: length - 1, length: 1)
@@ -105,33 +176,76 @@ final class SessionStepper: DecoderStepper {
         return try backbone.head(pass, hidden: last)
     }
 
-    func reorder(rows: [Int32]) throws {
+    func reorder(rows requested: [Int32]) throws {
         defer { context.reset() }
-        let index = try context.constant(rows, [rows.count])
+        let old = order
+        try stand(requested.map { routes[Int($0)] }) { Int32(old.row(ofCallers: Int(requested[$0]))) }
+    }
+
+    /// Lets the rows of the search stand in the order of their routes.
+    /// - Parameters:
+    ///   - new: the route of each row of the search.
+    ///   - source: for such a row the one that it continues, where it stands here now.
+    private func stand(_ new: [Int], source: (Int) -> Int32) throws {
+        (routes, order) = (new, RowOrder(routes: new))
+        let sources = new.indices.map { source(order.callersRow($0)) }
+        prefix = prefixes.of(order)
+        guard sources.count != rows.count || sources.enumerated().contains(where: { $0 != Int($1) }) else { return }
+        let index = try context.constant(sources, [sources.count])
         func selected(_ x: Tensor?) throws -> Tensor? {
             try x.map { try context.indexSelect($0, axis: 0, index: index) }
         }
         encoderMask = try selected(encoderMask)
-        mask = try selected(mask)
-        if !counts.isEmpty { counts = rows.map { counts[Int($0)] } }
-        if state == nil || isFirst { encoderHidden = try selected(encoderHidden) }
+        encoderHidden = try selected(encoderHidden)
+        rows = sources.map { rows[Int($0)] }
         if let state {
-            try state.select(session.pass(context), rows: rows)
+            try state.select(session.pass(context), rows: sources)
         } else {
-            histories = rows.map { histories[Int($0)] }
+            histories = sources.map { histories[Int($0)] }
         }
+    }
+
+    /// The rows of another stepper of the same session come behind those of this one. Both have taken a step; the other
+    /// must not be used any more.
+    /// - Throws: `.unsupported` for a backbone whose states take no rows in; after another error neither can be used.
+    func append(_ other: SessionStepper) throws {
+        defer { context.reset() }
+        guard let state, let joining = other.state else { throw session.backbone.cannotJoinRows }
+        try requireRoutes()
+        routeNames = session.routes
+        try state.append(session.pass(context), joining)
+        let (count, old) = (rows.count, order)
+        rows += other.rows
+        prefixes.formUnion(other.prefixes)
+        try appendMask(of: other)
+        try stand(routes + other.routes) { row in
+            Int32(row < count ? old.row(ofCallers: row) : count + other.order.row(ofCallers: row - count))
+        }
+    }
+
+    private func appendMask(of other: SessionStepper) throws {
+        guard let mask = encoderMask, let joiningMask = other.encoderMask else { return }
+        let length = max(mask.shape[1], joiningMask.shape[1])
+        /// Behind a shorter source than the longest stands padding.
+        func padded(_ mask: Tensor) throws -> Tensor {
+            let padding = try context.full(0, .i32, [mask.shape[0], length - mask.shape[1]])
+            return try context.concat([mask, padding], axis: 1)
+        }
+        encoderMask = try context.contiguous(try context.concat([try padded(mask), try padded(joiningMask)], axis: 0))
     }
 }
 
 extension Tensor {
-    /// Copies rows of `width` values into the front of `output`.
-    func read(rows: Range<Int>, of width: Int, into output: inout [Float]) throws {
-        guard output.count >= rows.count * width else {
-            throw SeamError(.shape, "the logits buffer holds \(output.count) values, \(rows.count * width) are needed")
+    /// Copies rows of `width` values into `output`, from its row `start` on.
+    func read(rows: Range<Int>, of width: Int, into output: inout [Float], at start: Int = 0) throws {
+        guard output.count >= (start + rows.count) * width else {
+            throw SeamError(
+                .shape,
+                "the logits buffer holds \(output.count) values, \((start + rows.count) * width) are needed")
         }
         let source = baseAddress.assumingMemoryBound(to: Float.self)
         output.withUnsafeMutableBufferPointer {
-            $0.baseAddress!.update(from: source + rows.lowerBound * width, count: rows.count * width)
+            ($0.baseAddress! + start * width).update(from: source + rows.lowerBound * width, count: rows.count * width)
         }
     }
 }

@@ -54,17 +54,6 @@ static void parameter(void *self, size_t index, seam_parameter *out) {
   out->b = 1;
 }
 
-/* Keys or values of the prefix, for every row, followed by those of the text. */
-static seam_tensor *behind_prefix(const seam_pass *pass, seam_encode *io, seam_tensor *own, int64_t part) {
-  const seam_ops *ops = pass->ops;
-  const int64_t batch = ops->size(pass->ctx, own, 0), tokens = ops->size(pass->ctx, io->prefix, 3);
-  const int64_t one[] = {1, 1, tokens, WIDTH}, all[] = {batch, 1, tokens, WIDTH};
-  seam_tensor *prefix = ops->slice(pass->ctx, io->prefix, 1, part, 1);
-  prefix = ops->expand(pass->ctx, ops->reshape(pass->ctx, prefix, one, 4), all, 4);
-  seam_tensor *parts[] = {prefix, own};
-  return ops->concat(pass->ctx, parts, 2, 2);
-}
-
 static void encode(void *self, const seam_pass *pass, seam_encode *io) {
   (void)self;
   const seam_ops *ops = pass->ops;
@@ -72,15 +61,11 @@ static void encode(void *self, const seam_pass *pass, seam_encode *io) {
   const int64_t heads[] = {batch, 1, source, WIDTH}, flat[] = {batch, source, WIDTH};
   seam_tensor *x = ops->embedding(pass->ctx, pass->parameters[0], io->input_ids);
   x = ops->reshape(pass->ctx, x, heads, 4);
-  seam_tensor *keys = x, *values = x, *mask = io->attention_mask;
-  if (io->prefix != NULL) {
-    keys = behind_prefix(pass, io, x, 0);
-    values = behind_prefix(pass, io, x, 1);
-    const int64_t seen[] = {batch, ops->size(pass->ctx, io->prefix, 3)};
-    seam_tensor *masks[] = {ops->full(pass->ctx, 1, SEAM_I32, seen, 2), mask};
-    mask = ops->concat(pass->ctx, masks, 2, 1);
-  }
-  x = ops->attention(pass->ctx, x, keys, values, NULL, mask, 1 / sqrt((double)WIDTH), 0);
+  const double scale = 1 / sqrt((double)WIDTH);
+  if (io->prefix != NULL) /* that of layer 0, the only one */
+    x = ops->attention_with_prefix(pass->ctx, x, x, x, io->prefix[0], NULL, NULL, io->attention_mask, scale, 0);
+  else
+    x = ops->attention(pass->ctx, x, x, x, NULL, io->attention_mask, scale, 0);
   io->hidden = ops->reshape(pass->ctx, x, flat, 3);
 }
 

@@ -2,7 +2,7 @@
 
   SEAM=.build/release/seam python Tests/Fixtures/formats/make_formats.py FOLDER
 
-FOLDER is a new folder, named after the version. A folder is written once and then kept: later versions must read it
+FOLDER is a new folder, named after the version, and what is new in its formats where none was released between. A folder is written once and then kept: later versions must read it
 (Tests/python/test_abi_formats.py). Needs transformers, for the model alone, which is in no format of ours.
 """
 
@@ -117,6 +117,24 @@ def main() -> None:
         "--output",
         "one",
     )
+    # One inside the layers, at points of its own.
+    seam(
+        "train",
+        "--model",
+        "model",
+        "--train",
+        "pairs.jsonl",
+        "--adapter",
+        "lora",
+        "--option",
+        "r=1",
+        "--learning-rate",
+        "0.1",
+        "--steps",
+        "20",
+        "--output",
+        "inside",
+    )
     # A classifier with its task, and the cache of the model's answers.
     seam(
         "fewshot",
@@ -152,6 +170,7 @@ def main() -> None:
     expected = {
         "one": answers("evaluate", "--model", "model", "--adapter", "one/adapter", "--data", "pairs.jsonl"),
         "pair": answers("evaluate", "--model", "model", "--adapter", "pair/adapter", "--data", "pairs.jsonl"),
+        "inside": answers("evaluate", "--model", "model", "--adapter", "inside/adapter", "--data", "pairs.jsonl"),
         "resumed": answers("evaluate", "--model", "model", "--adapter", "resumed/adapter", "--data", "pairs.jsonl"),
         "classes": answers("classify", "--model", "model", "--adapter", ADAPTER, "--data", "reviews.jsonl"),
     }

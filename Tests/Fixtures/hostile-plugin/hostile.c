@@ -75,12 +75,17 @@ static void parameter(void *self, size_t index, seam_parameter *out) {
 
 static void forward(void *self, const seam_pass *pass, seam_forward *io) {
   (void)self;
+  if (is("end of no scope")) pass->ops->scope_end(pass->ctx, NULL, 0);
+  if (is("scope left open")) pass->ops->scope_begin(pass->ctx);
   io->outputs[0] = pass->ops->add(pass->ctx, io->inputs[SEAM_DECODER_OUTPUT_SCORES], pass->parameters[0]);
 }
 
 static void fold(void *self, const seam_pass *pass, seam_fold *io) { (void)self, (void)pass, (void)io; }
 
-static void nothing(void *self, const seam_pass *pass) { (void)self, (void)pass; }
+static void nothing(void *self, const seam_pass *pass) {
+  (void)self;
+  if (is("end of no scope")) pass->ops->scope_end(pass->ctx, NULL, 0);
+}
 
 static seam_option strength, spare;
 static seam_method first, second;

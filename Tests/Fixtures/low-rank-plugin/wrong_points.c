@@ -37,6 +37,11 @@ static void forward(void *self, const seam_pass *pass, seam_forward *io) {
   if (is(self, "other-shape")) y = pass->ops->sum(pass->ctx, y, -1, 1);
   if (is(self, "other-type")) y = pass->ops->cast(pass->ctx, y, SEAM_I32);
   if (is(self, "failure")) y = pass->ops->fail(pass->ctx, SEAM_NUMERIC, "it does not want to");
+  if (is(self, "reads-weight"))
+    y = pass->ops->linear(pass->ctx, io->inputs[SEAM_PROJECTION_X], io->inputs[SEAM_PROJECTION_WEIGHT], NULL);
+  if (is(self, "open-scope")) pass->ops->scope_begin(pass->ctx);
+  if (is(self, "open-scope")) y = pass->ops->affine(pass->ctx, y, 2, 0);
+  if (is(self, "others-scope")) pass->ops->scope_end(pass->ctx, NULL, 0);
   io->outputs[0] = y;
 }
 

@@ -18,6 +18,17 @@ static size_t parameter_count(void *self) { return (void)self, 0; }
 
 static void parameter(void *self, size_t index, seam_parameter *out) { (void)self, (void)index, (void)out; }
 
+/* How many places of the first row are no tokens. */
+static int64_t padding(const seam_pass *pass) {
+  int64_t count = 0;
+  DLManagedTensorVersioned *mask = NULL;
+  if (pass->attention_mask != NULL) mask = pass->ops->to_dlpack(pass->ctx, pass->attention_mask);
+  if (mask == NULL) return 0;
+  for (int64_t i = 0; i < mask->dl_tensor.shape[1]; i++) count += ((const int32_t *)mask->dl_tensor.data)[i] == 0;
+  mask->deleter(mask);
+  return count;
+}
+
 static void forward(void *self, const seam_pass *pass, seam_forward *io) {
   const seam_ops *ops = pass->ops;
   int64_t length = 0, marked = -1;
@@ -30,10 +41,11 @@ static void forward(void *self, const seam_pass *pass, seam_forward *io) {
     mask->deleter(mask);
   }
   if (marked == *(const int64_t *)self) {
-    char message[100];
-    snprintf(message, sizeof message, "of %lld tokens %lld are generated, attention_mask %s, position_ids %s",
-             (long long)length, (long long)marked, pass->attention_mask != NULL ? "known" : "not known",
-             pass->position_ids != NULL ? "known" : "not known");
+    char message[160];
+    snprintf(message, sizeof message,
+             "of %lld tokens %lld are generated, attention_mask %s, position_ids %s, padding %lld", (long long)length,
+             (long long)marked, pass->attention_mask != NULL ? "known" : "not known",
+             pass->position_ids != NULL ? "known" : "not known", (long long)padding(pass));
     ops->fail(pass->ctx, SEAM_UNSUPPORTED, message);
     return;
   }

@@ -11,7 +11,7 @@
 
 enum { VOCAB = 16, WIDTH = 8, LAYERS = 2 };
 
-/* ---- The points: five in each layer, in the order in which the passes come by */
+/* ---- The points: five in each layer, in the order in which the passes come by, and the embedded tokens */
 
 enum { Q, K, V, O, OUTPUT, LAYER_POINTS };
 
@@ -19,6 +19,7 @@ enum { Q, K, V, O, OUTPUT, LAYER_POINTS };
 enum { EMBEDDING = 0, O_BIAS = 4, LAYER_WEIGHTS = 5 };
 #define WEIGHT(layer_number, which) (1 + (layer_number) * LAYER_WEIGHTS + (which))
 
+#define EMBEDDED (LAYERS * LAYER_POINTS)
 #define POINT(layer_number, seam_name, point_name, weight, bias) \
   {.struct_size = sizeof(seam_point),                            \
    .stack = SEAM_STACK_DECODER,                                  \
@@ -35,10 +36,10 @@ enum { EMBEDDING = 0, O_BIAS = 4, LAYER_WEIGHTS = 5 };
       POINT(n, SEAM_PROJECTION, "v", NAME(n, "v"), NULL),                                                 \
       POINT(n, SEAM_PROJECTION, "o", NAME(n, "o.weight"), NAME(n, "o.bias")),                             \
       POINT(n, SEAM_LAYER_OUTPUT, "", NULL, NULL)
-static const seam_point points[LAYERS * LAYER_POINTS] = {LAYER(0), LAYER(1)};
-static const seam_point *const point_list[LAYERS * LAYER_POINTS] = {&points[0], &points[1], &points[2], &points[3],
-                                                                    &points[4], &points[5], &points[6], &points[7],
-                                                                    &points[8], &points[9]};
+static const seam_point points[EMBEDDED + 1] = {LAYER(0), LAYER(1), POINT(0, SEAM_PROMPT_EMBEDDING, "", NULL, NULL)};
+static const seam_point *const point_list[EMBEDDED + 1] = {&points[0], &points[1], &points[2],       &points[3],
+                                                           &points[4], &points[5], &points[6],       &points[7],
+                                                           &points[8], &points[9], &points[EMBEDDED]};
 
 /* What goes on behind a point: what the visitor gives, where somebody wants it. */
 static seam_tensor *visited(const seam_visitor *visitor, const seam_pass *pass, seam_visit io) {
@@ -94,7 +95,7 @@ static void info(void *self, seam_backbone_info *out) {
   out->eos_token_ids = &end_of_text;
   out->eos_token_count = 1;
   out->points = point_list;
-  out->point_count = LAYERS * LAYER_POINTS;
+  out->point_count = EMBEDDED + 1;
 }
 
 static const char *const weights[] = {
@@ -125,10 +126,24 @@ static seam_tensor *layer(const seam_pass *pass, const seam_decode *io, size_t n
     x[i] = project(io->visitor, pass, first + i, hidden, own[i], NULL);
     x[i] = ops->reshape(pass->ctx, x[i], heads, 4);
   }
-  seam_tensor *seen = ops->attention(pass->ctx, x[Q], x[K], x[V], NULL, io->attention_mask, 1 / sqrt((double)WIDTH), 1);
+  seam_tensor *seen =
+      ops->attention(pass->ctx, x[Q], x[K], x[V], NULL, pass->attention_mask, 1 / sqrt((double)WIDTH), 1);
   seen = ops->reshape(pass->ctx, seen, flat, 3);
   hidden = ops->add(pass->ctx, hidden, project(io->visitor, pass, first + O, seen, own[O], own[O_BIAS]));
   return visited(io->visitor, pass, (seam_visit){.phase = SEAM_PHASE_AFTER, .point = first + OUTPUT, .value = hidden});
+}
+
+/* The embedded tokens, with what the visitor puts before them: `known` is told of all of these. */
+static seam_tensor *embedded(seam_pass *known, const seam_decode *io) {
+  seam_visit visit = {.struct_size = sizeof visit, .phase = SEAM_PHASE_AFTER, .point = EMBEDDED};
+  visit.value = known->ops->embedding(known->ctx, known->parameters[EMBEDDING], io->decoder_input_ids);
+  visit.attention_mask = io->attention_mask;
+  visit.position_ids = io->position_ids;
+  const seam_visitor *visitor = io->visitor;
+  if (visitor != NULL && visitor->wanted[EMBEDDED]) visitor->visit(visitor, known, &visit);
+  known->attention_mask = visit.attention_mask;
+  known->position_ids = visit.position_ids;
+  return visit.value;
 }
 
 static void head(void *self, const seam_pass *pass, seam_head *io) {
@@ -138,8 +153,8 @@ static void head(void *self, const seam_pass *pass, seam_head *io) {
 
 static void decode(void *self, const seam_pass *pass, seam_decode *io) {
   (void)self;
-  const seam_pass known = inside(pass, io);
-  io->hidden = pass->ops->embedding(pass->ctx, pass->parameters[EMBEDDING], io->decoder_input_ids);
+  seam_pass known = inside(pass, io);
+  io->hidden = embedded(&known, io);
   for (size_t i = 0; i < LAYERS; i++) io->hidden = layer(&known, io, i, io->hidden);
   if (!io->hidden_only) io->logits = pass->ops->linear(pass->ctx, io->hidden, pass->parameters[EMBEDDING], NULL);
 }

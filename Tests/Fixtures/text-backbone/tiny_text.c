@@ -10,6 +10,7 @@ enum { FEATURES = 2 };
 typedef struct {
   const seam_host *host;
   char defect[16];
+  int active; /* queries that run */
 } text_backbone;
 
 static seam_status create(const seam_host *host, seam_config *options, const seam_model *model, void **self,
@@ -19,6 +20,7 @@ static seam_status create(const seam_host *host, seam_config *options, const sea
   text_backbone *made = calloc(1, sizeof *made);
   if (made == NULL) return host->set_error(error, SEAM_OUT_OF_MEMORY, "no memory");
   made->host = host;
+  made->active = 0;
   host->config_string(options, "defect", &defect);
   strncpy(made->defect, defect, sizeof made->defect - 1);
   *self = made;
@@ -47,7 +49,7 @@ static void parameter(void *self, size_t index, seam_parameter *out) {
 
 /* The score of an answer: minus the sum of its length and the prompt's. The hidden state: the prompt's length and its
  * first byte. */
-static seam_status query(void *self, seam_query *io, seam_error **error) {
+static seam_status answer(void *self, seam_query *io, seam_error **error) {
   const text_backbone *backbone = self;
   const char *defect = backbone->defect;
   for (size_t row = 0; row < io->prompt_count; row++) {
@@ -75,6 +77,18 @@ static seam_status query(void *self, seam_query *io, seam_error **error) {
     return SEAM_IO;
   }
   return SEAM_OK;
+}
+
+/* The contract: queries of one instance never overlap. */
+static seam_status query(void *self, seam_query *io, seam_error **error) {
+  text_backbone *backbone = self;
+  if (backbone->active++ > 0) {
+    backbone->active--;
+    return backbone->host->set_error(error, SEAM_INTERNAL, "two queries at once");
+  }
+  const seam_status status = answer(self, io, error);
+  backbone->active--;
+  return status;
 }
 
 static const seam_option defect_option = {

@@ -56,6 +56,15 @@ type Reduction = unsafe extern "C" fn(Ctx, Tensor, i32, i32) -> Tensor;
 type Shape = unsafe extern "C" fn(Ctx, Tensor, *const i64, i32) -> Tensor;
 
 #[repr(C)]
+pub struct seam_prefix {
+    pub struct_size: u32,
+    pub route_count: u32,
+    pub keys_values: *const Tensor,
+    pub routes: *const i32,
+    pub row_count: usize,
+}
+
+#[repr(C)]
 pub struct seam_ops {
     pub struct_size: u32,
     pub abi_major: u32,
@@ -105,6 +114,9 @@ pub struct seam_ops {
     pub linear: Ternary,
     pub linear_low_rank: unsafe extern "C" fn(Ctx, Tensor, Tensor, Tensor, Tensor, f64) -> Tensor,
     pub attention: unsafe extern "C" fn(Ctx, Tensor, Tensor, Tensor, Tensor, Tensor, f64, i32) -> Tensor,
+    pub attention_with_prefix: unsafe extern "C" fn(
+        Ctx, Tensor, Tensor, Tensor, *const seam_prefix, *const Tensor, Tensor, Tensor, f64, i32,
+    ) -> Tensor,
     pub rotary: Ternary,
 
     pub softmax: unsafe extern "C" fn(Ctx, Tensor, i32) -> Tensor,
@@ -133,8 +145,11 @@ pub struct seam_ops {
     pub buffer_create: unsafe extern "C" fn(Ctx, i32, *const i64, i32) -> *mut seam_buffer,
     pub buffer_release: unsafe extern "C" fn(*mut seam_buffer),
     pub buffer_write: unsafe extern "C" fn(Ctx, *mut seam_buffer, i32, i64, Tensor) -> seam_status,
+    pub buffer_write_rows:
+        unsafe extern "C" fn(Ctx, *mut seam_buffer, i32, *const i64, i64, Tensor) -> seam_status,
     pub buffer_read: unsafe extern "C" fn(Ctx, *mut seam_buffer, i32, i64) -> Tensor,
     pub buffer_select: unsafe extern "C" fn(Ctx, *mut seam_buffer, *const i32, i64) -> seam_status,
+    pub buffer_append: unsafe extern "C" fn(Ctx, *mut seam_buffer, i32, *mut seam_buffer) -> seam_status,
 }
 
 // ---- plugin.h: what the host gives
@@ -202,9 +217,13 @@ pub struct seam_backbone_info {
     pub eos_token_ids: *const i64,
     pub eos_token_count: usize,
     pub prefix_layers: [i64; SEAM_PREFIX_ATTENTIONS],
+    pub prefix_kv_heads: [*const i64; SEAM_PREFIX_ATTENTIONS],
+    pub prefix_head_dim: [*const i64; SEAM_PREFIX_ATTENTIONS],
     pub max_prefix_length: [i64; SEAM_PREFIX_ATTENTIONS],
     pub points: *const *const seam_point,
     pub point_count: usize,
+    pub feature_width: i64,
+    pub feature_stride: i64,
 }
 
 #[repr(C)]

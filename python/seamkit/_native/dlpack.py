@@ -58,6 +58,20 @@ def array(values: Any, dtype: Any = None) -> Array:
     return np.ascontiguousarray(values, dtype) if dtype is not None else np.asarray(values)
 
 
+def floats(values: Any, name: str) -> Array:
+    """A contiguous float32 array as `array` makes it, of numbers; copied where it is another.
+
+    Raises InvalidArgumentError, with `name`, for other values, and ShapeError for rows of several lengths.
+    """
+    try:
+        found = array(values)
+    except ValueError:
+        raise ShapeError(f"{name} must be a rectangle of numbers, found rows of several lengths or depths") from None
+    if found.dtype.kind not in "fiub":
+        raise InvalidArgumentError(f"{name} must be numbers, found {found.dtype}")
+    return np.ascontiguousarray(found, np.float32)
+
+
 def integers(values: Any, name: str, ndim: int | None = None) -> Array:
     """An int32 array as `array` makes it, of integers that fit it.
 

@@ -215,7 +215,8 @@ class Backbone(Handle):
 
         Raises what `Session.attach` raises.
         """
-        session = Session(self.handle, self.info.d_model)
+        info = self.info
+        session = Session(self.handle, info.d_model, info.feature_width)
         for adapter in adapters:
             session.attach(adapter)
         return session

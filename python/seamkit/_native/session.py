@@ -53,26 +53,31 @@ class Session(Handle):
 
     Calls on one session must not overlap; sessions, also those of one backbone, may run on different threads, as long
     as none of them trains what another uses. Calls release the interpreter's lock.
+
+    Adapters are attached to routes: chains of adapters under a name, and each row of a `Batch` takes one. Where a method
+    has `route`, None is the default one, which rows take that name none.
     """
 
     _kind = "seam_session"
 
-    def __init__(self, backbone: int, width: int):
+    def __init__(self, backbone: int, width: int, feature_width: int = 0):
         super().__init__(made("seam_session_create", backbone))
         self._width = width
-        # Classes of the heads that are attached; the library fills as many scores for each row.
-        self._classes: int | None = None
+        self._feature_width = feature_width
+        # Classes of the heads that are attached, by route; the library fills as many scores for each row.
+        self._classes: dict[str | None, int] = {}
 
     # ---- Adapters, which run in the order attached
 
-    def attach(self, adapter: Adapter, position: int = -1) -> None:
-        """Attaches an adapter. position: among those attached; -1: last.
+    def attach(self, adapter: Adapter, position: int = -1, *, route: str | None = None) -> None:
+        """Attaches an adapter. position: among those of the route; -1: last. route: a name of 1 to 100 characters; one
+        that is not there yet is new, and one adapter may be on several.
 
         Raises AlreadyExistsError for one that is attached, IncompatibleError for one that does not fit those before it,
-        InvalidArgumentError during a training.
+        InvalidArgumentError during a training, and for a named route while an adapter is merged.
         """
-        checked("seam_session_attach", self.handle, adapter.handle, position)
-        self._head(adapter._sizes)
+        checked("seam_session_attach", self.handle, utf8(route), adapter.handle, position)
+        self._head(adapter._sizes, route)
 
     def add(
         self,
@@ -84,66 +89,98 @@ class Session(Handle):
         seed: int = 0,
         seam: str | None = None,
         score_kind: str = "unknown",
+        route: str | None = None,
     ) -> Adapter:
-        """Makes an adapter for the place behind those attached and attaches it: the way for one that depends on those
+        """Makes an adapter for the place behind those of the route and attaches it: the way for one that depends on those
         before it, such as a gate on the tokens of a prefix. classes: for a head of a classification; the rest, and what
         is raised, as for `Backbone.adapter` and `Backbone.classifier`."""
         wanted = adapter_options(
             options, seam or (c.SEAM_DECODER_OUTPUT if classes else None), frozen, classes, seed, score_kind
         )
-        made_here = made("seam_session_add", self.handle, utf8(id), ctypes.byref(wanted))
+        made_here = made("seam_session_add", self.handle, utf8(route), utf8(id), ctypes.byref(wanted))
         adapter = Adapter(made_here, (classes, self._width) if classes else None)
-        self._head(adapter._sizes)
+        self._head(adapter._sizes, route)
         return adapter
 
-    def load(self, path: str | Path) -> None:
-        """Attaches the saved adapters of a folder, one or several, in their order: all or none. `adapters` gives them.
+    def load(self, path: str | Path, *, route: str | None = None) -> None:
+        """Attaches the saved adapters of a folder, one or several, behind those of the route in their order: all or none.
+        `adapters` and `adapters_of` give them.
 
         Raises NotFoundError, FormatError, IncompatibleError for adapters of another model.
         """
-        checked("seam_session_load", self.handle, utf8(path))
-        for each in self.adapters:
-            self._head(each._sizes)
+        checked("seam_session_load", self.handle, utf8(route), utf8(path))
+        for each in self.adapters_of(route):
+            self._head(each._sizes, route)
 
-    def save(self, path: str | Path, backbone_path: str | Path | None = None, notes: str | None = None) -> None:
-        """Writes the attached adapters as one folder, which `load` reads; the rest is as for `Adapter.save`.
+    def save(
+        self,
+        path: str | Path,
+        backbone_path: str | Path | None = None,
+        notes: str | None = None,
+        *,
+        route: str | None = None,
+    ) -> None:
+        """Writes the adapters of the route as one folder, which `load` reads; the rest is as for `Adapter.save`.
 
-        Raises InvalidArgumentError where none is attached, and what `Adapter.save` raises.
+        Raises InvalidArgumentError where none is attached, NotFoundError for a route that is not there, and what
+        `Adapter.save` raises.
         """
-        checked("seam_session_save", self.handle, utf8(path), utf8(backbone_path), utf8(notes))
+        checked("seam_session_save", self.handle, utf8(route), utf8(path), utf8(backbone_path), utf8(notes))
 
     @property
     def adapters(self) -> list[Adapter]:
-        """The attached adapters, in the order in which they run: objects of their own for the same adapters."""
+        """Those of the default route, in the order in which they run: objects of their own for the same adapters."""
+        return self.adapters_of(None)
+
+    def adapters_of(self, route: str | None) -> list[Adapter]:
+        """The adapters of a route, in the order in which they run; none for one that is not there."""
+        name = utf8(route)
         return [
-            of_backbone(made("seam_session_adapter", self.handle, index), self._width)
-            for index in range(library().seam_session_adapter_count(self.handle))
+            of_backbone(made("seam_session_adapter", self.handle, name, index), self._width)
+            for index in range(library().seam_session_adapter_count(self.handle, name))
         ]
 
-    def _head(self, sizes: tuple[int, int] | None) -> None:
-        if sizes:
-            self._classes = sizes[0]
+    @property
+    def routes(self) -> list[str]:
+        """The routes with a name, in the order in which they came."""
+        found = library()
+        return [
+            found.seam_session_route(self.handle, index).decode()
+            for index in range(found.seam_session_route_count(self.handle))
+        ]
 
-    def detach(self, adapter: Adapter) -> None:
-        """Takes an adapter off; the outputs are what they were without it, to the last bit.
+    def remove_route(self, route: str | None) -> None:
+        """Takes all adapters of a route off at once.
+
+        Raises NotFoundError where there is none of that name, InvalidArgumentError during a training.
+        """
+        checked("seam_session_remove_route", self.handle, utf8(route))
+        self._classes.pop(route or None, None)
+
+    def _head(self, sizes: tuple[int, int] | None, route: str | None) -> None:
+        if sizes:
+            self._classes[route or None] = sizes[0]
+
+    def detach(self, adapter: Adapter, *, route: str | None = None) -> None:
+        """Takes an adapter off its route; the outputs are what they were without it, to the last bit.
 
         Raises NotFoundError for one that is not attached, InvalidArgumentError during a training.
         """
-        checked("seam_session_detach", self.handle, adapter.handle)
+        checked("seam_session_detach", self.handle, utf8(route), adapter.handle)
 
-    def move(self, adapter: Adapter, position: int) -> None:
+    def move(self, adapter: Adapter, position: int, *, route: str | None = None) -> None:
         """Gives an attached adapter another place in the order in which they run; -1: the last.
 
         Raises as `detach` does.
         """
-        checked("seam_session_move", self.handle, adapter.handle, position)
+        checked("seam_session_move", self.handle, utf8(route), adapter.handle, position)
 
     def merge(self, adapter: Adapter) -> None:
         """Computes an attached adapter on projections into the backbone's weights, for this session alone: its passes
         then cost what the backbone's cost. Training, saving and detaching need it unmerged.
 
         Raises UnsupportedError for an adapter that is not linear in the weights, InvalidArgumentError where another one
-        on the same points runs before it.
+        on the same points runs before it, or the session has routes with a name.
         """
         checked("seam_session_merge", self.handle, adapter.handle)
 
@@ -156,13 +193,23 @@ class Session(Handle):
 
     # ---- Running
 
+    def _given(self, batch: Batch) -> Any:
+        """The batch as the library reads it, features by the width of the model's."""
+        features = batch.input_features
+        if features is not None and self._feature_width not in (0, features.shape[2]):
+            raise ShapeError(
+                f"input_features must be [batch, frames, {self._feature_width}] for this model, "
+                f"found {list(features.shape)}"
+            )
+        return batch.pointer
+
     def encode(self, batch: Batch) -> Array:
         """What leaves encoder.output: float32 [batch, source, d_model].
 
         Raises UnsupportedError for a model without an encoder, InvalidArgumentError for ids outside the vocabulary.
         """
         hidden = output()
-        checked("seam_session_encode", self.handle, batch.pointer, ctypes.byref(hidden))
+        checked("seam_session_encode", self.handle, self._given(batch), ctypes.byref(hidden))
         return received(hidden)
 
     def forward(self, batch: Batch) -> Array:
@@ -172,13 +219,13 @@ class Session(Handle):
         tokens than the model has positions.
         """
         logits = output()
-        checked("seam_session_forward", self.handle, batch.pointer, ctypes.byref(logits), None)
+        checked("seam_session_forward", self.handle, self._given(batch), ctypes.byref(logits), None)
         return received(logits)
 
     def forward_with_hidden(self, batch: Batch) -> tuple[Array, Array]:
         """The same as `forward`, and the hidden states, float32 [batch, target, d_model], that the head reads."""
         logits, hidden = output(), output()
-        checked("seam_session_forward", self.handle, batch.pointer, ctypes.byref(logits), ctypes.byref(hidden))
+        checked("seam_session_forward", self.handle, self._given(batch), ctypes.byref(logits), ctypes.byref(hidden))
         return received(logits), received(hidden)
 
     def pool(self, batch: Batch) -> Array:
@@ -187,25 +234,27 @@ class Session(Handle):
         Raises UnsupportedError for a model that has a decoder.
         """
         pooled = output()
-        checked("seam_session_pool", self.handle, batch.pointer, ctypes.byref(pooled))
+        checked("seam_session_pool", self.handle, self._given(batch), ctypes.byref(pooled))
         return received(pooled)
 
     def classify(self, batch: Batch, classes: int) -> Array:
         """Scores, float32 [batch, classes], of the adapters on decoder.output, which were made for that many
         classes.
 
-        Raises ShapeError for another number, InvalidArgumentError without such an adapter.
+        Raises ShapeError for another number, InvalidArgumentError without such an adapter, and for rows of routes with
+        different numbers.
         """
-        if self._classes not in (None, classes):
-            raise ShapeError(f"classes must be {self._classes}, as the attached head has, found {classes}")
+        known = {self._classes.get(route or None) for route in batch.routes or [None]} - {None}
+        if len(known) == 1 and known != {classes}:
+            raise ShapeError(f"classes must be {known.pop()}, as the attached head has, found {classes}")
         scores = np.empty((batch.count, classes), np.float32)
-        checked("seam_session_classify", self.handle, batch.pointer, pointer(scores, ctypes.c_float), scores.size)
+        checked("seam_session_classify", self.handle, self._given(batch), pointer(scores, ctypes.c_float), scores.size)
         return scores
 
     def score(self, batch: Batch) -> list[Score]:
         """How probable the labels of each row are: the batch needs labels."""
         scores = (c.seam_score * batch.count)()
-        checked("seam_session_score", self.handle, batch.pointer, scores, batch.count)
+        checked("seam_session_score", self.handle, self._given(batch), scores, batch.count)
         return [Score(each.log_probability, each.token_count, each.correct_count) for each in scores]
 
     def generate(
@@ -229,7 +278,7 @@ class Session(Handle):
             return goes_on and (progress is None or progress(state) is not False)
 
         out, chosen = ctypes.c_void_p(), None if options is None else ctypes.byref(options)
-        watched(ask, "seam_session_generate", self.handle, batch.pointer, chosen, CALLBACK, ctypes.byref(out))
+        watched(ask, "seam_session_generate", self.handle, self._given(batch), chosen, CALLBACK, ctypes.byref(out))
         try:
             return [_sequences(out, item) for item in range(batch.count)]
         finally:
@@ -251,7 +300,7 @@ class Session(Handle):
     def train_step(self, batch: Batch) -> Step:
         """One forward, backward and update. Raises NumericError, without an update, where the loss is not finite."""
         step = sized(c.seam_step())
-        checked("seam_session_train_step", self.handle, batch.pointer, ctypes.byref(step))
+        checked("seam_session_train_step", self.handle, self._given(batch), ctypes.byref(step))
         return Step(step.step, step.loss, step.gradient_norm, step.learning_rate)
 
     def end_training(self) -> None:

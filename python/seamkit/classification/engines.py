@@ -167,7 +167,7 @@ class TorchEngine:
 
     def _adapter(self, head: Head, seed: int = 0) -> Any:
         from seamkit.torch import Adapter, Site
-        from seamkit.torch.attachment import source_folder
+        from seamkit.torch.model_folder import source_folder
 
         adapter = Adapter(
             head.id, Site.of(self._model), head.options, classes=head.classes, seed=seed, score_kind=head.score_kind()

@@ -18,8 +18,9 @@ from seamkit.onnx import seams
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.atomic import atomic_file
 from seamkit.torch.attachment import attached
-from seamkit.torch.folder import checked_values, read_adapters
+from seamkit.torch.folder import read_adapters
 from seamkit.torch.seams import is_prefix
+from seamkit.torch.writing import checked_values
 
 _LOG = logging.getLogger("seamkit")
 # The first that has the operations which are used, and what exported encoders and decoders commonly have.

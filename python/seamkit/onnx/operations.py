@@ -10,6 +10,7 @@ from typing import Any
 from seamkit import _declarations as c
 from seamkit.onnx.graph import TYPES, Graph
 from seamkit.onnx.sizes import Size
+from seamkit.torch.operations import runs
 
 # The least f32, in place of minus infinity, as in the torch engine.
 _HIDDEN = -3.4028234663852886e38
@@ -98,12 +99,8 @@ def linear_low_rank(g: Graph, y: Value, x: Value, a: Value, b: Value, scale: Any
 def attention(
     g: Graph, query: Value, key: Value, value: Value, bias: Value | None, mask: Value | None, scale: Any, causal: bool
 ) -> str:
-    share = query.shape[1].constant // key.shape[1].constant
-    keys, values = (_repeated(g, each, share) for each in (key, value))
-    turned = g.add("Transpose", keys, perm=(0, 1, 3, 2))
-    scores = g.add("Mul", g.add("MatMul", query.name, turned), g.number(scale, "f32"))
-    if bias is not None:
-        scores = g.add("Add", scores, bias.name)
+    values = _repeated(g, value, query)
+    scores = _scores(g, query, key, bias, scale)
     seen = _seen(g, query, key, mask, causal)
     if seen is None:
         return g.add("MatMul", g.add("Softmax", scores, axis=-1), values)
@@ -112,8 +109,70 @@ def attention(
     return g.add("MatMul", g.add("Mul", weights, g.add("Cast", seen, to=TYPES["f32"])), values)
 
 
-def _repeated(g: Graph, x: Value, share: int) -> str:
+def _scores(g: Graph, query: Value, key: Value, bias: Value | None, scale: Any) -> str:
+    turned = g.add("Transpose", _repeated(g, key, query), perm=(0, 1, 3, 2))
+    scores = g.add("Mul", g.add("MatMul", query.name, turned), g.number(scale, "f32"))
+    return scores if bias is None else g.add("Add", scores, bias.name)
+
+
+def attention_with_prefix(
+    g: Graph,
+    query: Value,
+    key: Value,
+    value: Value,
+    prefixes: tuple[Value, ...],
+    places: tuple[Size, ...],
+    biases: tuple[Value, ...],
+    bias_places: tuple[Size, ...],
+    routes: tuple[Size, ...] | None,
+    bias: Value | None,
+    mask: Value | None,
+    scale: Any,
+    causal: bool,
+) -> str:
+    def attended(route: int, rows: slice | None) -> str:
+        def own(x: Value) -> Value:
+            if rows is None:
+                return x
+            count = Size(rows.stop - rows.start)
+            return Value(slice_(g, x, Size(0), Size(rows.start), count), (count, *x.shape[1:]), x.kind)
+
+        def own_bias(x: Value | None) -> Value | None:
+            """It may be one for all rows."""
+            return x if x is None or x.rank < 4 or x.shape[0] == Size(1) else own(x)
+
+        of_query, of_key, of_value = (own(each) for each in (query, key, value))
+        of_bias, of_mask = own_bias(bias), None if mask is None else own(mask)
+        if places[route].constant < 0:
+            return attention(g, of_query, of_key, of_value, of_bias, of_mask, scale, causal)
+        prefix, place = prefixes[places[route].constant], bias_places[route].constant
+        keys, values = (_of_all_rows(g, prefix, part, of_query) for part in (0, 1))
+        before = _scores(g, of_query, keys, None if place < 0 else own_bias(biases[place]), scale)
+        scores = _scores(g, of_query, of_key, of_bias, scale)
+        seen = _seen(g, of_query, of_key, of_mask, causal)
+        if seen is not None:
+            # The prefix is seen, so that what is hidden gets a weight of 0.
+            scores = g.add("Where", seen, scores, g.constant(_HIDDEN, "f32"))
+        weights = g.add("Softmax", g.add("Concat", before, scores, axis=-1), axis=-1)
+        both = g.add("Concat", *(_repeated(g, each, of_query) for each in (values, of_value)), axis=2)
+        return g.add("MatMul", weights, both)
+
+    if routes is None:
+        return attended(0, None)
+    numbers = [each.constant for each in routes]
+    return g.add("Concat", *(attended(numbers[rows.start], rows) for rows in runs(numbers)), axis=0)
+
+
+def _of_all_rows(g: Graph, prefix: Value, part: int, query: Value) -> Value:
+    """The keys, part 0, or the values of a prefix, before those of every row."""
+    shape = (query.shape[0], *prefix.shape[1:])
+    own = g.add("Slice", prefix.name, g.axes(part), g.axes(part + 1), g.axes(0))
+    return Value(g.add("Expand", own, g.sizes(shape)), shape)
+
+
+def _repeated(g: Graph, x: Value, query: Value) -> str:
     """Each head as often as there are queries for it."""
+    share = query.shape[1].constant // x.shape[1].constant
     if share == 1:
         return x.name
     one = Size(1)
@@ -286,6 +345,7 @@ LOWERED: dict[str, Callable[..., str]] = {
     "linear": linear,
     "linear_low_rank": linear_low_rank,
     "attention": attention,
+    "attention_with_prefix": attention_with_prefix,
     "softmax": along("Softmax"),
     "log_softmax": along("LogSoftmax"),
     "layer_norm": layer_norm,

@@ -18,10 +18,11 @@ from torch import Tensor, fx
 from seamkit.errors import UnsupportedError
 from seamkit.onnx.sizes import NotGeneral, Point, Size, generalised, predicts
 from seamkit.torch.adapter import Adapter
-from seamkit.torch.operations import OPERATIONS, embedding, to_dtype
+from seamkit.torch.operations import OPERATIONS, attention_with_prefix, embedding, to_dtype
 
 # Functions of torch in a trace, by the operation of the compute table that they are.
 _NAMES: dict[Any, str] = {function: name for name, (function, _) in OPERATIONS.items()} | {
+    attention_with_prefix: "attention_with_prefix",
     embedding: "embedding",
     to_dtype: "cast",
 }

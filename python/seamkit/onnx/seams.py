@@ -28,7 +28,7 @@ def check(adapters: Sequence[Adapter]) -> None:
     first = adapters[0]
     if inside := next((each for each in adapters if each.points), None):
         raise UnsupportedError(
-            f'adapter "{inside.id}" cannot be exported: it is on {inside.seam}, inside the layers of its model, so that it '
+            f'adapter "{inside.id}" cannot be exported: it is on {inside.seam}, {_place(inside)} of its model, so that it '
             "has no file of its own beside that of the model"
         )
     for each in adapters:
@@ -53,6 +53,10 @@ def check(adapters: Sequence[Adapter]) -> None:
             f'adapter "{first.id}" weights the tokens of a prefix and none is exported with it: give the prefix and it '
             "as a list"
         )
+
+
+def _place(adapter: Adapter) -> str:
+    return "before the layers" if adapter.seam == c.SEAM_PROMPT_EMBEDDING else "inside the layers"
 
 
 def graph(adapters: Sequence[Adapter]) -> onnx.GraphProto:
@@ -116,11 +120,11 @@ def _prefix(adapters: Sequence[Adapter]) -> onnx.GraphProto:
     g.scope = "seamkit"
     outputs = []
     for attention, numbers in zip(ATTENTIONS, computed(adapters), strict=True):
-        if numbers is None:
-            continue
-        _, _, heads, length, width = numbers.shape
         shape = g.sizes([_BATCH, Size(1), Size(1), Size(1)])
         for layer, pair in enumerate(numbers):
+            if pair is None:
+                continue
+            _, heads, length, width = pair.shape
             for kind, values in zip(("key", "value"), pair, strict=True):
                 own = g.initializer(f"{attention}.prefix.{layer}.{kind}", values[None].numpy())
                 name = _past(adapters[0], attention).format(layer=layer, kind=kind)

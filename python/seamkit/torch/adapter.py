@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+import seamkit
 from seamkit import _declarations as c
 from seamkit._native import Adapter as NativeAdapter
 from seamkit._native.described import DescribedModel, forward
@@ -25,6 +26,7 @@ from seamkit.torch.plugins import factory
 from seamkit.torch.site import NO_PREFIX, Site
 from seamkit.torch.table import OPS
 from seamkit.torch.visit import Visit
+from seamkit.torch.writing import save
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,14 +136,16 @@ class Adapter(torch.nn.Module):
     def forward(self, *inputs: Tensor | None) -> Any:
         """What leaves the seam, for what flows into it (include/seam/plugin.h): encoder.output takes hidden
         [batch, source, d_model] and a mask [batch, source] and gives the hidden states; decoder.output takes scores
-        [batch, classes] and hidden [batch, d_model] and gives the scores; the seams of prefixes take and give three
-        prefixes, [layers, 2, kv_heads, prefix, head_dim] or None. Masks are integers.
+        [batch, classes] and hidden [batch, d_model] and gives the scores; the seams of prefixes take and give one
+        prefix for each layer of the encoder's attention, of the decoder's and of cross-attention, as many as the site's
+        prefix_layers say, [2, kv_heads, prefix, head_dim] or None; without inputs nothing is before theirs. Masks are
+        integers.
 
         Raises ShapeError for inputs that are not those of the seam, PluginError and what else the plugin fails with.
         """
         if self.points:
             raise ShapeError(f'adapter "{self.id}" is on {self.seam}, at several points: it is run with visit')
-        outputs = self._run(inputs)
+        outputs = self._run(inputs or (None,) * seams.prefix_count(self.seam, self.site))
         wanted = next((each.dtype for each in inputs if each is not None and each.is_floating_point()), None)
         if wanted is not None:
             outputs = [None if each is None else each.to(wanted) for each in outputs]
@@ -149,7 +153,7 @@ class Adapter(torch.nn.Module):
 
     def visit(self, visit: Visit, *inputs: Tensor | None) -> Tensor:
         """What goes on at a point inside the layers, for what flows there: at layer.output hidden [batch, n, d_model]; at
-        projection x [batch, n, in], weight [out, in], bias [out] or None and, after the product, y [batch, n, out]. Of the
+        projection x [batch, n, in], weight [out, in] (None with `Visit.quantised`), bias [out] or None and, after the product, y [batch, n, out]. Of the
         shape of the last one that flows: hidden, x before the product, y after it.
 
         Raises as `forward` does.
@@ -160,8 +164,17 @@ class Adapter(torch.nn.Module):
         assert found is not None and value is not None  # seam_adapter_forward has seen to it
         return found.to(value.dtype)
 
+    def prompt(self, visit: Visit, x: Tensor, mask: Tensor) -> tuple[Tensor | None, Tensor]:
+        """What goes on at a point of prompt.embedding, for embedded tokens x [batch, n, d_model] and their mask [batch, n]:
+        the vectors [1 or batch, prompt, d_model] that are put before them, None for none, and x itself, changed or as it is.
+
+        Raises as `forward` does.
+        """
+        vectors, changed = self._run((x, mask), visit)
+        return None if vectors is None else vectors.to(x.dtype), x if changed is None else changed.to(x.dtype)
+
     def _run(self, inputs: Sequence[Tensor | None], visit: Visit | None = None) -> Sequence[Tensor | None]:
-        seams.check_tensors(self.id, self.seam, inputs, self.factory.plugin.id)
+        seams.check_tensors(self.id, self.seam, self.site, inputs, self.factory.plugin.id)
         places = self._places if visit is None else self._of_point[visit.point]
         parameters = [each.tensor for each in places]
         real = _real(inputs, parameters)
@@ -170,7 +183,7 @@ class Adapter(torch.nn.Module):
             None
             if each is None
             else each
-            if visit is not None and index in (1, 2) and each.dtype in HALF
+            if self.seam == c.SEAM_PROJECTION and index in (1, 2) and each.dtype in HALF
             else _operand(each, real)
             for index, each in enumerate(inputs)
         ]
@@ -179,10 +192,13 @@ class Adapter(torch.nn.Module):
         tokens = (
             []
             if visit is None
-            else [None if each is None else _operand(each, real) for each in (visit.mask, visit.positions)]
+            else [
+                None if each is None else _operand(each, real)
+                for each in (visit.mask, visit.positions, visit.generated)
+            ]
         )
         flowing = [*values, *tokens]
-        place = None if visit is None else (visit.point, visit.phase)
+        place = None if visit is None else (visit.point, visit.phase, visit.quantised)
         key = (
             self.training,
             real,
@@ -210,7 +226,7 @@ class Adapter(torch.nn.Module):
         if not devices:
             return torch.device("cpu")
         if any(each != devices[0] for each in devices):
-            names = [*seams.input_names(self.seam)[: len(values)], *(each.name for each in places)]
+            names = [*seams.input_names(self.seam, self.site)[: len(values)], *(each.name for each in places)]
             given = [
                 (name, each.device) for name, each in zip(names, [*values, *weights], strict=True) if each is not None
             ]
@@ -233,7 +249,7 @@ class Adapter(torch.nn.Module):
         tokens: Sequence[Tensor | None] = (),
     ) -> tuple[list[Tensor | None], Trace | None]:
         """Runs the plugin, and keeps what it computed."""
-        count = len(values) if seams.is_prefix(self.seam) else 1
+        count = seams.output_count(self.seam, self.site)
         pass_ = Pass(device, real, self.factory.plugin.id, record=True)
         try:
             frame = self._frame(
@@ -241,8 +257,12 @@ class Adapter(torch.nn.Module):
             )
             frame.training = int(self.training)
             inputs = _placed(pass_, "input", values)
+            if visit is not None and visit.quantised is not None:
+                point = self.points[visit.point]
+                refusal = visit.quantised.refusal(self.id, str(point), self.factory.plugin.id)
+                inputs[c.SEAM_PROJECTION_WEIGHT] = pass_.refused(refusal, [point.output_width, point.input_width])
             if visit is not None:
-                frame.attention_mask, frame.position_ids = _placed(pass_, "tokens", tokens)
+                frame.attention_mask, frame.position_ids, frame.generated_mask = _placed(pass_, "tokens", tokens)
             io = c.seam_forward(
                 struct_size=ctypes.sizeof(c.seam_forward),
                 point=-1 if visit is None else visit.point,
@@ -374,15 +394,11 @@ class Adapter(torch.nn.Module):
 
         Raises NumericError for values that are not finite, AlreadyExistsError for a folder that holds something else.
         """
-        from seamkit.torch.folder import save
-
         save([self], path, model, notes=notes, backbone_path=backbone_path)
 
     def export_onnx(self, path: str | Path, *, opset: int = 18) -> None:
         """Writes what the adapter computes in inference as an ONNX file: see `seamkit.export_onnx`."""
-        from seamkit.onnx import export_onnx
-
-        export_onnx(self, path, opset=opset)
+        seamkit.export_onnx(self, path, opset=opset)
 
     def __reduce__(self) -> tuple[Any, ...]:
         trained = {name: each.requires_grad for name, each in self.named_parameters()}

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.hooks import RemovableHandle
 
 from seamkit import _declarations as c
 from seamkit.errors import AlreadyExistsError, IncompatibleError, InvalidArgumentError, NotFoundError, UnsupportedError
-from seamkit.torch import encoder_output, point_hooks, prefixes
+from seamkit.torch import encoder_output, point_hooks, prefixes, prompts
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.connection import NOT_COPIED, Connection
 from seamkit.torch.families import check_seam
+from seamkit.torch.marks import Removable
+from seamkit.torch.model_folder import source_folder
 from seamkit.torch.plugins import factory
 from seamkit.torch.point import check_same_points
 from seamkit.torch.seams import is_prefix
@@ -30,7 +30,7 @@ class Attached(torch.nn.ModuleList):
     def __init__(self, model: torch.nn.Module, frozen: bool):
         super().__init__()
         self.frozen = frozen
-        self._handles: list[RemovableHandle] = []
+        self._handles: list[Removable] = []
         self._connection = Connection(model)
         self._trained = [each for each in model.parameters() if each.requires_grad] if frozen else []
         for each in self._trained:
@@ -46,7 +46,10 @@ class Attached(torch.nn.ModuleList):
     def hook(self, model: torch.nn.Module) -> None:
         """The hooks that the attached adapters need, and no others."""
         self.unhook()
-        # They read masks and positions as they were given, before those of a prefix are added.
+        # Masks and positions grow by vectors before a text first: they are of the text for all that follow, also for a prefix.
+        if self.on(c.SEAM_PROMPT_EMBEDDING):
+            self._handles += prompts.hooks(model, self)
+        # They read masks and positions before those of a prefix are added.
         self._handles += point_hooks.hooks(model, self)
         self._handles += self._connection.begin()
         if self.on(c.SEAM_ENCODER_OUTPUT):
@@ -140,6 +143,7 @@ def _attach(model: torch.nn.Module, site: Site, new: Sequence[Adapter], frozen: 
         _check_attachable(each.id, each.seam)
         check_same_shape(each, site)
     prefixes.check(site, [*present, *new])
+    prompts.check(site, [*present, *new])
     # What is on "meta" has no values yet, or lies on a disk.
     device = next((each.device for each in model.parameters() if each.device.type != "meta"), None)
     for each in new:
@@ -215,20 +219,20 @@ def check_same_shape(adapter: Adapter, site: Site) -> None:
     names = ["d_model"]
     if is_prefix(adapter.seam):
         names += ["encoder_layers", "decoder_layers", "kv_heads", "head_dim"]
+    _check_equal(adapter, site, names)
+    check_same_points(adapter.points, site.points, adapter.id)
+    if adapter.seam not in site.seams:
+        raise UnsupportedError(
+            f'the model ({site.family}) has no seam "{adapter.seam}"; it has {", ".join(site.seams)}'
+        )
+    if is_prefix(adapter.seam):
+        _check_equal(adapter, site, ["prefix_layers", "prefix_kv_heads", "prefix_head_dim"])
+
+
+def _check_equal(adapter: Adapter, site: Site, names: Sequence[str]) -> None:
     for name in names:
         made, own = getattr(adapter.site, name), getattr(site, name)
         if made != own:
             raise IncompatibleError(
                 f'adapter "{adapter.id}" was made for a model with {name} {made}, this one has {own}'
             )
-    check_same_points(adapter.points, site.points, adapter.id)
-    if adapter.seam not in site.seams:
-        raise UnsupportedError(
-            f'the model ({site.family}) has no seam "{adapter.seam}"; it has {", ".join(site.seams)}'
-        )
-
-
-def source_folder(model: Any) -> Path | None:
-    """The folder that a model was loaded from, if it was one."""
-    name = getattr(getattr(model, "config", None), "_name_or_path", "")
-    return Path(name).resolve() if name and (Path(name) / "config.json").is_file() else None

@@ -187,6 +187,45 @@ def _attention(
         raise ShapeError(f"{name}: mask must be [{scores[0]}, {scores[3]}], found {shown(mask.shape)}")
 
 
+def attention_with_prefix(
+    operands: Sequence[Any],
+    prefixes: Sequence[Tensor | None],
+    biases: Sequence[Tensor | None],
+    routes: Sequence[int] | None,
+) -> None:
+    """Throws the sentence for operands that the operation is not for: query, key, value, bias and mask, of which the
+    last two may be None."""
+    name = "attention_with_prefix"
+    _attention(name, *operands)
+    query, key, value = operands[:3]
+    if not prefixes:
+        raise InvalidArgumentError(f"{name}: a prefix needs one route or more, found 0")
+    rows = query.shape[0]
+    if routes is not None and len(routes) != rows:
+        raise InvalidArgumentError(
+            f"{name}: the prefix must name the route of each of the {rows} rows, found {len(routes)}"
+        )
+    for row, route in enumerate(routes or ()):
+        if not 0 <= route < len(prefixes):
+            raise InvalidArgumentError(
+                f"{name}: the route of row {row} must be 0 ... {len(prefixes) - 1}, found {route}"
+            )
+    groups, width = key.shape[1], key.shape[3]
+    for route, each in enumerate(prefixes):
+        if each is None:
+            continue
+        fits = each.dim() == 4 and list(each.shape) == [2, groups, each.shape[2], width] and each.dtype in REAL
+        if not fits or value.shape[3] != width:
+            raise ShapeError(
+                f"{name}: keys_values of route {route} must be f32 [2, {groups}, prefix, {width}] for key "
+                f"{shown(key.shape)} and value {shown(value.shape)}, found {dtype_name(each)} {shown(each.shape)}"
+            )
+        added = biases[route] if route < len(biases) else None
+        if added is not None and each.shape[2]:
+            _check_dtype(name, added, "r")
+            _broadcastable(name, f"prefix_biases of route {route}", added, [*query.shape[:3], each.shape[2]])
+
+
 def _broadcastable(name: str, what: str, x: Tensor, shape: list[int]) -> None:
     ends = list(zip(reversed(x.shape), reversed(shape), strict=False))
     if x.dim() > len(shape) or any(mine not in (1, wanted) for mine, wanted in ends):

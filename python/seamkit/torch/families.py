@@ -20,7 +20,7 @@ from seamkit.torch.point import DECODER as DECODER_STACK
 from seamkit.torch.point import ENCODER as ENCODER_STACK
 from seamkit.torch.points import Located, halves
 from seamkit.torch.seams import is_prefix
-from seamkit.torch.site import NO_PREFIX, Site
+from seamkit.torch.site import NO_PREFIX, Site, found_by
 from seamkit.torch.sizes import vocabulary
 
 
@@ -116,6 +116,7 @@ def attention_of(site: Site) -> str:
     return "decoder" if site.decoder_layers else "encoder"
 
 
+@found_by
 def site_of(model: Any) -> Site:
     config = getattr(model, "config", model)
     family = getattr(config, "model_type", None)
@@ -154,7 +155,7 @@ def located_points(model: Any, site: Site | None = None) -> list[Located]:
     entry, width = _family_of(model), (site or site_of(model.config)).d_model
     encoder = None if entry.encoder is None else _found_or_none(model, entry.encoder, "encoder")
     decoder = None if not _has_decoder(entry) else _found_or_none(model, entry.past, "past")
-    return halves(encoder, decoder, width)
+    return halves({ENCODER_STACK: encoder, DECODER_STACK: decoder}, stack_modules(model), width)
 
 
 def stack_modules(model: Any) -> dict[str, torch.nn.Module]:

@@ -1,4 +1,4 @@
-"""The folder of a saved adapter, which libSeam reads and writes."""
+"""Reading the folder of saved adapters, which libSeam reads, and saving those of a model."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import torch
 from transformers import AutoConfig
 
 from seamkit import _declarations as c
-from seamkit._native.described import DescribedModel, save_all
-from seamkit.errors import FormatError, InvalidArgumentError, NotFoundError, NumericError, SeamError
+from seamkit._native.described import DescribedModel
+from seamkit.errors import FormatError, InvalidArgumentError, NotFoundError, SeamError
 from seamkit.torch import plugins
 from seamkit.torch.adapter import Adapter
-from seamkit.torch.attachment import attach_all, attached, check_same_shape, source_folder
+from seamkit.torch.attachment import attach_all, attached, check_same_shape
+from seamkit.torch.model_folder import has_weights, source_folder
 from seamkit.torch.site import Site
+from seamkit.torch.writing import save
 
 _CONFIG = "adapter_config.json"
 _SIZES = ("d_model", "encoder_layers", "decoder_layers", "kv_heads", "head_dim", "vocab_size")
@@ -56,39 +58,9 @@ def save_attached(
         if not heads:
             raise InvalidArgumentError("labels are for heads, and none is given")
         for each in heads:
-            each.task = {"labels": list(labels)}
+            # Labels are the keys of an object in every task; here no words answer a prompt.
+            each.task = {"schema": 1, "labels": {label: [] for label in labels}}
     save([*attached(model), *heads], path, model, notes=notes, backbone_path=backbone_path)
-
-
-def save(
-    adapters: Sequence[Adapter], path: str | Path, model: Any, *, notes: str, backbone_path: str | Path | None
-) -> None:
-    if not adapters:
-        raise InvalidArgumentError("there is no adapter to save: none is attached")
-    for each in adapters:
-        checked_values(each, "saved")
-        each._write_back("saved")
-        each._native.task = each.task
-    known = [None if model is None else source_folder(model), *(each.backbone_path for each in adapters)]
-    weights = backbone_path or next((each for each in known if each is not None and _has_weights(each)), None)
-    save_all([each._native for each in adapters], path, weights, notes)
-
-
-def _has_weights(folder: Path) -> bool:
-    """Whether a model's folder has weights that tell it from others."""
-    return any((folder / f"model.safetensors{end}").is_file() for end in ("", ".index.json"))
-
-
-def checked_values(adapter: Adapter, done: str) -> None:
-    """Raises NumericError for a parameter that is not finite, UnsupportedError for one that this process does not have.
-    done: what is to be done with them, in a refusal."""
-    owner = f'adapter "{adapter.id}"'
-    for place in adapter._places:
-        bad = (~torch.isfinite(place.value(owner, done))).reshape(-1).nonzero()
-        if len(bad):
-            raise NumericError(
-                f'{owner} is not {done}: parameter "{place.name}" holds NaN or infinity at element {int(bad[0])}'
-            )
 
 
 def load(path: str | Path, model: torch.nn.Module) -> Adapter | list[Adapter]:
@@ -114,7 +86,7 @@ def read_adapters(path: str | Path, model: Any = None) -> list[Adapter]:
     site, source = (_told(folder), None) if model is None else (Site.of(model), source_folder(model))
     plugins.scan()
     try:
-        weights = source if source is not None and _has_weights(source) else None
+        weights = source if source is not None and has_weights(source) else None
         with plugins.lock, DescribedModel(plugins.runtime(), site.info(), weights) as described:
             found = [Adapter._of(each, site) for each in described.load(folder)]
     except SeamError as error:

@@ -43,11 +43,25 @@ MASK = Name("attention_mask")
 IDS = Name("input_ids")
 EMBEDDED = Name("inputs_embeds")
 POSITIONS = Name("position_ids")
+TOKEN_TYPES = Name("token_type_ids")
+LABELS = Name("labels")
+# Of an encoder-decoder.
+DECODER_IDS = Name("decoder_input_ids")
+DECODER_EMBEDDED = Name("decoder_inputs_embeds")
+DECODER_MASK = Name("decoder_attention_mask")
+# Arguments of `generate`; the first is its first one.
+GIVEN_IDS = Name("inputs", *IDS.spellings)
 # What cross-attention reads.
 ENCODED = Name("encoder_hidden_states")
 ENCODED_MASK = Name("encoder_attention_mask")
 # What the encoder gave to a caller who ran it alone.
 ENCODER_OUTPUTS = Name("encoder_outputs")
+# Fields of an output.
+LOGITS = Name("logits")
+STARTS = Name("start_logits")
+ATTENTIONS = (Name("attentions"), Name("cross_attentions"))
+# Of a stack that multiplies its embedded tokens by it.
+SCALE = Name("embed_scale")
 # Fields of a configuration; the first is an argument, too.
 USES_CACHE = Name("use_cache")
 IS_ENCODER_DECODER = Name("is_encoder_decoder")

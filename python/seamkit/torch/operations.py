@@ -54,23 +54,102 @@ def attention(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, mask: Tensor | None, scale: float, causal: bool
 ) -> Tensor:
     """Written out, since torch's fused attention leaves open what a query gives that sees no key."""
-    share = query.shape[1] // key.shape[1]
-    if share > 1:
-        key, value = key.repeat_interleave(share, 1), value.repeat_interleave(share, 1)
-    scores = torch.matmul(query, key.mT).to(query.dtype) * scale
+    value = _repeated(value, query)
+    scores, seen = _scores(query, key, bias, mask, scale, causal)
+    weights = torch.softmax(scores, -1)
+    # The factor makes the row of a query that sees no key zeros.
+    return torch.matmul(weights if seen is None else weights * seen, value).to(query.dtype)
+
+
+def _repeated(x: Tensor, query: Tensor) -> Tensor:
+    """Each head as often as there are queries for it."""
+    share = query.shape[1] // x.shape[1]
+    return x.repeat_interleave(share, 1) if share > 1 else x
+
+
+def _scores(
+    query: Tensor, key: Tensor, bias: Tensor | None, mask: Tensor | None, scale: float, causal: bool
+) -> tuple[Tensor, Tensor | None]:
+    """And which of them are seen; None: all."""
+    scores = torch.matmul(query, _repeated(key, query).mT).to(query.dtype) * scale
     if bias is not None:
         scores = scores + bias
     if mask is None and not causal:
-        return torch.matmul(torch.softmax(scores, -1), value).to(query.dtype)
+        return scores, None
     queries, keys = scores.shape[-2:]
     seen = torch.ones(queries, keys, dtype=torch.bool, device=scores.device)
     if causal:
         seen = seen.tril(keys - queries)
     if mask is not None:
         seen = seen & (mask != 0)[:, None, None, :]
-    # The least number in place of minus infinity keeps a row without any key free of NaN; the factor makes it zeros.
-    hidden = scores.masked_fill(~seen, torch.finfo(scores.dtype).min)
-    return torch.matmul(torch.softmax(hidden, -1) * seen, value).to(query.dtype)
+    # The least number in place of minus infinity keeps a row without any key free of NaN.
+    return scores.masked_fill(~seen, torch.finfo(scores.dtype).min), seen
+
+
+def attention_with_prefix(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    prefixes: list[Tensor],
+    places: list[int],
+    biases: list[Tensor],
+    bias_places: list[int],
+    routes: list[int] | None,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    scale: float,
+    causal: bool,
+) -> Tensor:
+    """places, bias_places: for each route where its prefix and its bias are, -1 for none. routes: of each row; None: all
+    rows take the first."""
+
+    def attended(route: int, rows: slice) -> Tensor:
+        def own(x: Tensor | None) -> Tensor | None:
+            """Of these rows; a bias may be one for all."""
+            return x if x is None or x.dim() < 4 or len(x) == 1 else x[rows]
+
+        visible = None if mask is None else mask[rows]
+        if places[route] < 0:
+            return attention(query[rows], key[rows], value[rows], own(bias), visible, scale, causal)
+        added = None if bias_places[route] < 0 else biases[bias_places[route]]
+        return _over_both(
+            query[rows], key[rows], value[rows], prefixes[places[route]], own(added), own(bias), visible, scale, causal
+        )
+
+    if routes is None:
+        return attended(0, slice(None))
+    return torch.cat([attended(routes[rows.start], rows) for rows in runs(routes)])
+
+
+def runs(routes: list[int]) -> list[slice]:
+    """The rows that stand next to each other and take the same route."""
+    starts = [row for row in range(len(routes)) if row == 0 or routes[row] != routes[row - 1]]
+    return [slice(start, end) for start, end in zip(starts, [*starts[1:], len(routes)], strict=True)]
+
+
+def _over_both(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    prefix: Tensor,
+    prefix_bias: Tensor | None,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    scale: float,
+    causal: bool,
+) -> Tensor:
+    """One softmax over the keys of a prefix [2, kv_heads, prefix, head_dim], which all rows share, and their own."""
+    groups, length = prefix.shape[1:3]
+    shape = [len(query), groups, query.shape[1] // groups, query.shape[2]]
+    grouped = query.reshape(*shape, query.shape[3])
+    before = torch.einsum("bgsqd,gpd->bgsqp", grouped, prefix[0]).flatten(1, 2).to(query.dtype) * scale
+    if prefix_bias is not None:
+        before = before + prefix_bias
+    scores, _ = _scores(query, key, bias, mask, scale, causal)
+    weights = torch.softmax(torch.cat([before, scores], -1), -1)
+    shared = weights[..., :length].reshape(*shape, length)
+    first = torch.einsum("bgsqp,gpd->bgsqd", shared, prefix[1]).flatten(1, 2)
+    return (first + torch.matmul(weights[..., length:], _repeated(value, query))).to(query.dtype)
 
 
 def layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, epsilon: float) -> Tensor:

@@ -32,6 +32,7 @@ class Pass:
         self.failure: SeamError | None = None
         self.interruption: BaseException | None = None
         self._tensors: dict[int, Tensor] = {}
+        self._refused: dict[int, tuple[SeamError, Tensor]] = {}
         self._scopes: list[list[int]] = []
         self._graph: fx.Graph | None = fx.Graph() if record else None
         self._nodes: dict[int, fx.Node] = {}
@@ -59,6 +60,8 @@ class Pass:
     def tensor(self, handle: int) -> Tensor:
         found = self._tensors.get(handle)
         if found is None:
+            if handle in self._refused:
+                raise self._refused[handle][0]
             raise PluginError(
                 "a tensor handle is not of this pass: handles end with the pass or the scope that they were made in",
                 self.origin,
@@ -68,6 +71,17 @@ class Pass:
     def placeholder(self, name: str, tensor: Tensor) -> int:
         """An input of the graph; all of them come before anything is computed."""
         return self.add(tensor, None if self._graph is None else self._graph.placeholder(name))
+
+    def refused(self, error: SeamError, shape: Sequence[int]) -> int:
+        """A handle of something of a shape that no operation can read: whoever does fails with the error."""
+        handle = next(new_handles)
+        self._refused[handle] = error, torch.empty(*shape, dtype=self.real, device="meta")
+        return handle
+
+    def measured(self, handle: int) -> Tensor:
+        """A tensor whose sizes and dtype alone are asked for."""
+        refused = self._refused.get(handle)
+        return self.tensor(handle) if refused is None else refused[1]
 
     def constant(self, tensor: Tensor) -> int:
         """A tensor that the graph keeps as it is."""

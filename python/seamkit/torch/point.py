@@ -1,4 +1,4 @@
-"""A place inside a model where an adapter can be attached: a layer's output, or one of its projections."""
+"""A place inside a model where an adapter can be attached: embedded tokens, a layer's output, or one of its projections."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from seamkit import _declarations as c
 from seamkit.errors import IncompatibleError
 
 ENCODER, DECODER = "encoder", "decoder"
-# Those inside the layers.
-SEAMS = (c.SEAM_LAYER_OUTPUT, c.SEAM_PROJECTION)
+# Those that have points.
+SEAMS = (c.SEAM_LAYER_OUTPUT, c.SEAM_PROJECTION, c.SEAM_PROMPT_EMBEDDING)
 _MOST_LISTED = 10
 _STACKS = {ENCODER: c.SEAM_STACK_ENCODER, DECODER: c.SEAM_STACK_DECODER}
 
 
 @dataclass(frozen=True)
 class Point:
-    """stack: "encoder" or "decoder". seam: "layer.output" or "projection". layer: from 0. name: "q", "k" ...; "" for a
-    whole layer. parts: of one matrix that does the work of several, their names and widths in order."""
+    """stack: "encoder" or "decoder". seam: "layer.output", "projection" or "prompt.embedding". layer: from 0. name: "q",
+    "k" ...; "" for a whole layer and for embedded tokens. parts: of one matrix that does the work of several, their names and widths in order."""
 
     stack: str
     seam: str
@@ -31,7 +31,9 @@ class Point:
     parts: tuple[tuple[str, int], ...] = ()
 
     def __str__(self) -> str:
-        """As in the names of parameters: "decoder.0.q"."""
+        """As in the names of parameters: "decoder.0.q", "encoder.embedding"."""
+        if self.seam == c.SEAM_PROMPT_EMBEDDING:
+            return f"{self.stack}.embedding"
         return ".".join([self.stack, str(self.layer), *([self.name] if self.name else [])])
 
     def struct(self) -> c.seam_point:

@@ -18,9 +18,12 @@ from seamkit.torch.calls import bound
 from seamkit.torch.connection import drops_layers
 from seamkit.torch.encoder_output import states_of, with_states
 from seamkit.torch.families import located_points, stack_modules
+from seamkit.torch.marks import Marking, Marks, Removable
 from seamkit.torch.names import EMBEDDED, ENCODED_MASK, IDS, MASK, PAST, POSITIONS
+from seamkit.torch.point import DECODER
 from seamkit.torch.points import Located
 from seamkit.torch.prefixes import held_length
+from seamkit.torch.quantised import Quantised
 from seamkit.torch.visit import Visit
 
 # Of a decoder's attention over the encoder's tokens: their keys and values may be those of an earlier call.
@@ -42,25 +45,31 @@ class _Route:
 @dataclass(eq=False)
 class _Tokens:
     """What a call of a stack says of its tokens. first: how many of the text came before. mask, positions: as they were
-    given; None for none."""
+    given; None for none. marks: what else is known of a decoder's."""
 
     batch: int = 0
     first: int = 0
     mask: Any = None
     positions: Any = None
-    _found: dict[Any, tuple[Tensor | None, Tensor]] = field(default_factory=dict)
+    marks: Marks | None = None
+    _found: dict[Any, tuple[Tensor | None, Tensor, Tensor | None]] = field(default_factory=dict)
 
-    def at(self, states: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Mask and positions of the tokens whose states [batch, n, width] these are; None for a mask of another form."""
+    def at(self, states: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None]:
+        """Of the tokens whose states [batch, n, width] these are: the mask, None for one of another form, the positions,
+        and which are generated, None where it is not known."""
         batch, count = states.shape[:2]
         key = (batch, count, states.device)
         if key not in self._found:
-            self._found[key] = self._mask(batch, count, states.device), self._positions(batch, count, states.device)
+            place = batch, count, states.device
+            marks = self.marks or Marks()
+            self._found[key] = self._mask(*place), self._positions(*place), marks.at(marks.generated, *place)
         return self._found[key]
 
     def _mask(self, batch: int, count: int, device: torch.device) -> Tensor | None:
         if self.mask is None:
-            return torch.ones(batch, count, dtype=torch.int32, device=device)
+            marks = self.marks or Marks()
+            known = marks.at(marks.tokens, batch, count, device)
+            return known if known is not None else torch.ones(batch, count, dtype=torch.int32, device=device)
         fits = isinstance(self.mask, Tensor) and self.mask.dim() == 2 and len(self.mask) == batch
         if not fits or self.mask.shape[1] < count:
             return None
@@ -81,6 +90,7 @@ class _Stack:
     name: str
     module: torch.nn.Module
     wanted: list[str]
+    marking: Marking | None = None
     is_known: bool = False
     calls: Any = field(default_factory=threading.local)
     # The newest of any thread: autograd runs a checkpointed layer again in one of its own.
@@ -91,6 +101,7 @@ class _Stack:
         given = IDS.value(call) if IDS.value(call) is not None else EMBEDDED.value(call)
         batch = len(given) if isinstance(given, Tensor) else 0
         own = _Tokens(batch, held_length(PAST.value(call)), MASK.value(call), POSITIONS.value(call))
+        own.marks = None if self.marking is None else self.marking.now
         self.newest = self.calls.now = own, _Tokens(batch, 0, ENCODED_MASK.value(call))
         self.calls.seen = None if self.is_known else set()
 
@@ -114,21 +125,26 @@ class _Stack:
         return getattr(self.calls, "now", self.newest)[is_of_source]
 
 
-def hooks(model: Any, attached: _Adapters) -> list[RemovableHandle]:
+def hooks(model: Any, attached: _Adapters) -> list[Removable]:
     """Those of all adapters on points, which run in the order in which they are attached."""
     routes: dict[str, list[_Route]] = {}
     for adapter in attached.adapters:
+        if adapter.seam == c.SEAM_PROMPT_EMBEDDING:
+            continue  # `prompts`
         for index, point in enumerate(adapter.points):
             routes.setdefault(str(point), []).append(_Route(adapter, index, adapter.phases[index]))
     if not routes:
         return []
     places = [each for each in located_points(model) if str(each.point) in routes]
-    handles: list[RemovableHandle] = []
+    handles: list[Removable] = []
     for name, module in stack_modules(model).items():
         there = [each for each in places if each.point.stack == name]
         if not there:
             continue
         stack = _Stack(name, module, [str(each.point) for each in there if each.point.name not in _OF_SOURCE])
+        if name == DECODER:
+            stack.marking = Marking(model)
+            handles += stack.marking.hooks()
         handles += [
             module.register_forward_pre_hook(stack.begin, with_kwargs=True),
             module.register_forward_hook(stack.end),
@@ -150,17 +166,20 @@ def _at(place: Located, stack: _Stack, routes: Sequence[_Route]) -> list[Removab
             states, x = _in_rows(states, tokens.batch), None if x is None else _in_rows(x, tokens.batch)
         if states.dim() != 3:
             raise UnsupportedError(f'at the point "{name}" states [batch, n, width] are expected, found {list(flat)}')
-        mask, positions = tokens.at(states)
+        mask, positions, generated = tokens.at(states)
+        weight = place.weight if place.point.seam == c.SEAM_PROJECTION else None
+        quantised = weight if isinstance(weight, Quantised) else None
+        weight = None if isinstance(weight, Quantised) else weight
         for each in routes:
             if not each.phases & phase:
                 continue
-            visit = Visit(each.point, phase, mask, positions)
+            visit = Visit(each.point, phase, mask, positions, generated, quantised)
             if place.point.seam == c.SEAM_LAYER_OUTPUT:
                 states = each.adapter.visit(visit, states)
             elif x is None:
-                states = each.adapter.visit(visit, states, place.weight, place.bias)
+                states = each.adapter.visit(visit, states, weight, place.bias)
             else:
-                states = each.adapter.visit(visit, x, place.weight, place.bias, states)
+                states = each.adapter.visit(visit, x, weight, place.bias, states)
         return states.reshape(flat)
 
     def before(_: torch.nn.Module, args: Any) -> Any:

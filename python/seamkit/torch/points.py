@@ -1,4 +1,5 @@
-"""The points of a model of transformers: its layers, and the matrices in them by the names that transformers gives them.
+"""The points of a model of transformers: its embedded tokens, its layers, and the matrices in these by the names that
+transformers gives them.
 
 What a module is called tells what it does alike in all families of a lineage, so families that nobody has described have
 points, too; a layer in which a name is missing has no point of it.
@@ -6,7 +7,7 @@ points, too; a layer in which a name is missing has no point of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,8 @@ import torch
 from transformers.pytorch_utils import Conv1D
 
 from seamkit import _declarations as c
-from seamkit.torch.point import DECODER, ENCODER, Point
+from seamkit.torch.point import Point
+from seamkit.torch.quantised import Quantised, matrix, sizes
 
 # What holds the layers of a stack.
 _LAYERS = ("layers", "layer", "block", "h")
@@ -56,20 +58,20 @@ _PARTS = {"qkv": ("q", "k", "v")}
 
 @dataclass(frozen=True)
 class Located:
-    """A point and its module: a layer, or a matrix, which transformers keeps as [out, in] or as [in, out] (Conv1D)."""
+    """A point and its module: the embedding of tokens, a layer, or a matrix, which transformers keeps as [out, in] or as
+    [in, out] (Conv1D)."""
 
     point: Point
     module: torch.nn.Module
 
     @property
-    def weight(self) -> torch.Tensor:
+    def weight(self) -> torch.Tensor | Quantised:
         """[out, in]"""
-        found: torch.Tensor = getattr(self.module, "weight")  # noqa: B009, of a Linear or a Conv1D
-        return found.T if isinstance(self.module, Conv1D) else found
+        return self.module.weight.T if isinstance(self.module, Conv1D) else matrix(self.module)
 
     @property
     def bias(self) -> torch.Tensor | None:
-        found: torch.Tensor | None = getattr(self.module, "bias")  # noqa: B009, likewise
+        found: torch.Tensor | None = getattr(self.module, "bias", None)
         return found
 
 
@@ -95,8 +97,9 @@ def _layers(module: torch.nn.Module) -> Sequence[torch.nn.Module]:
 
 
 def _projection(stack: str, layer: int, name: str, module: Any) -> Point:
-    shape = module.weight.shape
-    wide, out = shape if isinstance(module, Conv1D) else (shape[1], shape[0])
+    found = module.weight.shape if isinstance(module, Conv1D) else sizes(module)
+    assert found is not None  # _matrix has seen to it
+    wide, out = found
     parts = _PARTS.get(name, ()) if isinstance(module, Conv1D) else ()
     return Point(stack, c.SEAM_PROJECTION, layer, name, wide, out, tuple((each, out // len(parts)) for each in parts))
 
@@ -110,14 +113,31 @@ def _matrix(layer: torch.nn.Module, path: str) -> torch.nn.Module | None:
             module = getattr(module, part, None)
         if module is None:
             return None
-    return module if isinstance(module, torch.nn.Linear | Conv1D) else None
+    is_one = isinstance(module, Conv1D) or isinstance(module, torch.nn.Module) and sizes(module) is not None
+    return module if is_one else None
 
 
-def halves(encoder: torch.nn.Module | None, decoder: torch.nn.Module | None, width: int) -> list[Located]:
-    """The points of a model, the encoder's first."""
+def _embedded(stack: str, module: Any, width: int) -> Iterator[Located]:
+    """The point before the first layer of a stack, where its tokens are embedded as wide as its hidden states are.
+
+    module: the one that is called with the tokens; None where there is none."""
+    try:
+        found = None if module is None else module.get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        return
+    weight = getattr(found, "weight", None)
+    if isinstance(found, torch.nn.Module) and isinstance(weight, torch.Tensor) and weight.shape[1:] == (width,):
+        yield Located(Point(stack, c.SEAM_PROMPT_EMBEDDING, 0, "", width, width), found)
+
+
+def halves(
+    layers: Mapping[str, torch.nn.Module | None], callers: Mapping[str, torch.nn.Module], width: int
+) -> list[Located]:
+    """The points of a model, the encoder's first. By stack, layers: the module that holds them; callers: the one that is
+    called with the tokens."""
     return [
         each
-        for stack, module in ((ENCODER, encoder), (DECODER, decoder))
+        for stack, module in layers.items()
         if module is not None
-        for each in located(stack, module, width)
+        for each in (*_embedded(stack, callers.get(stack), width), *located(stack, module, width))
     ]

@@ -22,10 +22,11 @@ from seamkit.torch.calls import bound, replace, spelled
 from seamkit.torch.connection import PREFIX, Connection, drops_layers
 from seamkit.torch.families import attention_of, past_module
 from seamkit.torch.names import EMBEDDED, ENCODED, IDS, IS_ENCODER_DECODER, MASK, PAST, POSITIONS, USES_CACHE
-from seamkit.torch.seams import ATTENTIONS, is_prefix
+from seamkit.torch.seams import ATTENTIONS, by_attention, is_prefix
 from seamkit.torch.site import Site
 
-Prefix = tuple[Tensor | None, Tensor | None, Tensor | None]
+# By attention, the layers of each.
+Prefix = tuple[tuple[Tensor | None, ...], ...]
 # Set on a cache that holds the prefix: how many tokens of it are not the text's.
 _MARK = "_seamkit_prefix_length"
 # Set on a cache that was made to hold a prefix alone, in a call that asked for none.
@@ -37,19 +38,23 @@ class _Adapters(Protocol):
 
 
 def computed(adapters: Sequence[Adapter]) -> Prefix:
-    """What adapters put before the tokens: first all on attention.prefix, then those on prefix.tokens."""
-    prefix: Prefix = (None, None, None)
+    """What adapters put before the tokens: first all on attention.prefix, then those on prefix.tokens. Each layer has
+    [2, kv_heads, prefix, head_dim]."""
+    if not (chain := [each for each in adapters if is_prefix(each.seam)]):
+        return (), (), ()
+    site = chain[0].site
+    layers: Sequence[Tensor | None] = [None] * sum(site.prefix_layers)
     for seam in (c.SEAM_ATTENTION_PREFIX, c.SEAM_PREFIX_TOKENS):
-        for adapter in adapters:
+        for adapter in chain:
             if adapter.seam == seam:
-                prefix = adapter(*prefix)
-    return prefix
+                layers = adapter(*layers)
+    return by_attention(site, layers)
 
 
 @torch.no_grad()
 def lengths(adapters: Sequence[Adapter]) -> tuple[int, int, int]:
     """Tokens by attention of what the adapters give."""
-    found = [0 if each is None else each.shape[3] for each in computed(adapters)]
+    found = [layers[0].shape[2] if layers and layers[0] is not None else 0 for layers in computed(adapters)]
     return found[0], found[1], found[2]
 
 
@@ -225,11 +230,12 @@ def _begin(model: Any, module: torch.nn.Module, call: dict[str, Any], adapters: 
             "transformers would let them see each other, so give each text a row of its own, padded"
         )
     numbers = computed([*adapters.on(c.SEAM_ATTENTION_PREFIX), *adapters.on(c.SEAM_PREFIX_TOKENS)])[attention]
-    assert numbers is not None  # `check` has seen to it
-    if numbers.device != given.device:
+    first_layer = numbers[0]
+    assert first_layer is not None  # `check` has seen to it
+    if first_layer.device != given.device:
         first = adapters.on(c.SEAM_ATTENTION_PREFIX)[0]
         raise InvalidArgumentError(
-            f'adapter "{first.id}" gives a prefix on {numbers.device}, but the tokens are on {given.device}',
+            f'adapter "{first.id}" gives a prefix on {first_layer.device}, but the tokens are on {given.device}',
             first.factory.plugin.id,
         )
     if past is None:
@@ -242,9 +248,11 @@ def _begin(model: Any, module: torch.nn.Module, call: dict[str, Any], adapters: 
         setattr(past, _TEMPORARY, not (usual if wanted is None else wanted))
         replace(module, call, PAST, past)
     own = _own(past)
-    dtype = next((each.dtype for each in module.parameters() if each.is_floating_point()), numbers.dtype)
-    for layer, (keys, values) in enumerate(numbers.to(dtype)):
+    dtype = next((each.dtype for each in module.parameters() if each.is_floating_point()), first_layer.dtype)
+    for layer, both in enumerate(numbers):
+        assert both is not None  # all layers have one, or none
+        keys, values = both.to(dtype)
         own.update(keys.expand(len(given), -1, -1, -1), values.expand(len(given), -1, -1, -1), layer)
-    length = int(numbers.shape[3])
+    length = int(first_layer.shape[2])
     setattr(past, _MARK, length)
     return length

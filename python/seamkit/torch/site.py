@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +66,10 @@ class Site:
     vocab_size: int
     prefix_layers: tuple[int, int, int] = NO_PREFIX
     max_prefix_length: tuple[int, int, int] = NO_PREFIX
+    # By attention and layer, where layers differ: heads of the keys and values of a prefix, and their width. Empty:
+    # kv_heads, or head_dim, in all layers.
+    prefix_kv_heads: tuple[tuple[int, ...], ...] = ((), (), ())
+    prefix_head_dim: tuple[tuple[int, ...], ...] = ((), (), ())
     # Places inside the layers, and ids of tokens. Two sites are equal where their sizes are.
     points: tuple[Point, ...] = field(default=(), compare=False, repr=False)
     vocabulary: Vocabulary = field(default=Vocabulary(), compare=False, repr=False)
@@ -83,13 +88,32 @@ class Site:
                     f"site: {name} must be three numbers of 0 ... {_most(name)}, found {found!r}"
                 )
 
+        for name in ("prefix_kv_heads", "prefix_head_dim"):
+            lists = getattr(self, name)
+            fits = len(lists) == 3 and all(
+                len(each) in (0, layers) and all(isinstance(size, int) and 1 <= size <= 1 << 20 for size in each)
+                for each, layers in zip(lists, self.prefix_layers, strict=True)
+            )
+            if not fits:
+                raise InvalidArgumentError(
+                    f"site: {name} must be three lists, each empty or of a number of 1 ... {1 << 20} for each of the "
+                    f"{list(self.prefix_layers)} layers, found {lists!r}"
+                )
+
+    def prefix_sizes(self, attention: int) -> list[tuple[int, int]]:
+        """Heads of the keys and values of a prefix, and their width, in each layer of an attention."""
+        layers = self.prefix_layers[attention]
+        heads = self.prefix_kv_heads[attention] or (self.kv_heads,) * layers
+        widths = self.prefix_head_dim[attention] or (self.head_dim,) * layers
+        return list(zip(heads, widths, strict=True))
+
     @property
     def seams(self) -> tuple[str, ...]:
         """Where adapters can be attached or, for decoder.output, called."""
         encoder = (c.SEAM_ENCODER_OUTPUT,) if self.encoder_layers else ()
         prefixes = (c.SEAM_ATTENTION_PREFIX, c.SEAM_PREFIX_TOKENS) if any(self.prefix_layers) else ()
         there = {each.seam for each in self.points}
-        inside = (each for each in (c.SEAM_LAYER_OUTPUT, c.SEAM_PROJECTION) if each in there)
+        inside = (each for each in (c.SEAM_LAYER_OUTPUT, c.SEAM_PROJECTION, c.SEAM_PROMPT_EMBEDDING) if each in there)
         return (*encoder, *inside, *prefixes, c.SEAM_DECODER_OUTPUT)
 
     @staticmethod
@@ -99,9 +123,8 @@ class Site:
         Raises UnsupportedError for a family that is not registered and whose kind transformers does not tell, in a
         sentence with the call to make; InvalidArgumentError for what is no model.
         """
-        from seamkit.torch.families import site_of
-
-        return site_of(model)
+        assert _find is not None  # the package imports what finds it
+        return _find(model)
 
     def info(self) -> c.seam_backbone_info:
         """As libSeam and plugins read it."""
@@ -126,6 +149,20 @@ class Site:
         for name in _SIZES:
             setattr(info, name, getattr(self, name))
         info.prefix_layers, info.max_prefix_length = _THREE(*self.prefix_layers), _THREE(*self.max_prefix_length)
+        for name in ("prefix_kv_heads", "prefix_head_dim"):
+            for attention, sizes in enumerate(getattr(self, name)):
+                if sizes:
+                    getattr(info, name)[attention] = (ctypes.c_int64 * len(sizes))(*sizes)
         if self.points:
             info.points, info.point_count = pointers(self.points), len(self.points)
         return info
+
+
+_find: Callable[[Any], Site] | None = None
+
+
+def found_by(find: Callable[[Any], Site]) -> Callable[[Any], Site]:
+    """Decorates the function that `Site.of` calls. It knows the families of models, which this module does not."""
+    global _find
+    _find = find
+    return find

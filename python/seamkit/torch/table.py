@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from seamkit import _declarations as c
 from seamkit.errors import InvalidArgumentError, PluginError, SeamError, ShapeError, UnsupportedError
 from seamkit.torch import buffers, checks, memory
 from seamkit.torch.machine import require_memory
-from seamkit.torch.operations import OPERATIONS, embedding, to_dtype
+from seamkit.torch.operations import OPERATIONS, attention_with_prefix, embedding, to_dtype
 from seamkit.torch.passes import Handle, Handles, Pass, find
 
 Body = Callable[..., Any]
@@ -197,17 +198,81 @@ def _embedding(pass_: Pass, weight: int | None, ids: int | None) -> int:
     return pass_.compute(embedding, [table, index, real if real in checks.REAL else pass_.real])
 
 
+def _attention_with_prefix(
+    pass_: Pass,
+    query: int | None,
+    key: int | None,
+    value: int | None,
+    prefix: Any,
+    biases: Any,
+    bias: int | None,
+    mask: int | None,
+    scale: float,
+    causal: int,
+) -> int:
+    name = "attention_with_prefix"
+    operands = [operand(pass_, each) for each in (query, key, value)]
+    optional = [None if each is None else operand(pass_, each) for each in (bias, mask)]
+    if not prefix:
+        raise PluginError(f"{name}: the prefix is NULL")
+    given, size = prefix.contents, ctypes.sizeof(c.seam_prefix)
+    if given.struct_size < size:
+        raise PluginError(
+            f"struct_size of the seam_prefix of {name} must be at least {size}, found {given.struct_size}"
+        )
+    count = checks.count(given.route_count, f"{name}: the number of routes")
+    if count and not given.keys_values:
+        raise PluginError(f"{name}: the prefix has {count} routes and gives NULL for keys_values")
+    rows = checks.count(given.row_count, f"{name}: the number of rows")
+    if rows and not given.routes:
+        raise PluginError(f"{name}: the prefix has {rows} rows and gives NULL for routes")
+    prefixes, places = _given(pass_, given.keys_values, count)
+    added, bias_places = _given(pass_, biases, count)
+    routes = list(given.routes[:rows]) if given.routes else None
+
+    def at(handles: Handles, place: int) -> Any:
+        return None if place < 0 else pass_.tensor(handles[place])
+
+    found = [at(prefixes, place) for place in places]
+    checks.attention_with_prefix(
+        [pass_.resolved(each) for each in (*operands, *optional)],
+        found,
+        [at(added, place) for place in bias_places],
+        routes,
+    )
+    # A prefix without tokens is none.
+    places = [-1 if each is None or not each.shape[2] else place for each, place in zip(found, places, strict=True)]
+    arguments = [*operands, prefixes, places, added, bias_places, routes, *optional, scale, causal != 0]
+    return pass_.compute(attention_with_prefix, arguments)
+
+
+def _given(pass_: Pass, pointer: Any, count: int) -> tuple[Handles, list[int]]:
+    """Those of `count` handles that are not NULL, and for each where it is among them, -1 for NULL."""
+    found, places = Handles(), []
+    for index in range(count if pointer else 0):
+        places.append(len(found) if pointer[index] else -1)
+        if pointer[index]:
+            found.append(operand(pass_, pointer[index]))
+    return found, places or [-1] * count
+
+
+def _measured(pass_: Pass, handle: int | None) -> Tensor:
+    if handle is None:
+        raise _Null
+    return pass_.measured(handle)
+
+
 def _rank(pass_: Pass, handle: int | None) -> int:
-    return pass_.tensor(operand(pass_, handle)).dim()
+    return _measured(pass_, handle).dim()
 
 
 def _size(pass_: Pass, handle: int | None, axis: int) -> int:
-    shape = pass_.tensor(operand(pass_, handle)).shape
+    shape = _measured(pass_, handle).shape
     return shape[axis] if -len(shape) <= axis < len(shape) else -1
 
 
 def _dtype(pass_: Pass, handle: int | None) -> int:
-    code = checks.CODES.get(pass_.tensor(operand(pass_, handle)).dtype)
+    code = checks.CODES.get(_measured(pass_, handle).dtype)
     if code is None:
         raise UnsupportedError("a tensor has a dtype that the ABI does not know")
     return code
@@ -234,10 +299,13 @@ _BODIES: dict[str, _Entry] = _COMMON | {
     "to_dlpack": (_to_dlpack, _null),
     "cast": (_cast, _null),
     "embedding": (_embedding, _null),
+    "attention_with_prefix": (_attention_with_prefix, _null),
     "buffer_create": (buffers.create, _null),
     "buffer_write": (buffers.write, _code),
+    "buffer_write_rows": (buffers.write_rows, _code),
     "buffer_read": (buffers.read, _null),
     "buffer_select": (buffers.select, _code),
+    "buffer_append": (buffers.append, _code),
 }
 
 

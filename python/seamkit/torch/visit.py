@@ -7,17 +7,22 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from seamkit import _declarations as c
+from seamkit.torch.quantised import Quantised
 
 
 @dataclass(frozen=True)
 class Visit:
-    """point: index in the adapter's own points. phase: before a projection or after it; elsewhere after. mask, positions:
-    of the tokens there, [batch, n]; None where they are not known."""
+    """point: index in the adapter's own points. phase: before a projection or after it; elsewhere after. mask, positions,
+    generated: of the tokens there, [batch, n]; None where they are not known (include/seam/plugin.h, seam_pass).
+    quantised: what stands for the matrix of a projection that no operation can read, in the place of a weight; else
+    None."""
 
     point: int
     phase: int = c.SEAM_PHASE_AFTER
     mask: Tensor | None = None
     positions: Tensor | None = None
+    generated: Tensor | None = None
+    quantised: Quantised | None = None
 
     @property
     def is_before(self) -> bool:

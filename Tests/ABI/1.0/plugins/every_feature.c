@@ -227,6 +227,16 @@ static checker check_products(checker check) {
   EXPECT("linear_low_rank", ops->linear_low_rank(ctx, ops->affine(ctx, x, 1, 0), x, x, column, 2), 11, 32);
   seam_tensor *one = ops->reshape(ctx, x, heads, 4);
   EXPECT("attention", ops->attention(ctx, one, one, one, NULL, NULL, 1, 1), 1, 2);
+  /* A prefix with the same key, and so the same weight, and a value of its own. */
+  const int64_t both[] = {2, 1, 1, 2};
+  seam_tensor *given = ops->constant_f32(ctx, (const float[]){1, 2, 11, 12}, both, 4);
+  const seam_prefix prefix = {.struct_size = sizeof prefix,
+                              .route_count = 2,
+                              .keys_values = (seam_tensor *const[]){NULL, given},
+                              .routes = (const int32_t[]){1},
+                              .row_count = 1};
+  EXPECT("attention_with_prefix", ops->attention_with_prefix(ctx, one, one, one, &prefix, NULL, NULL, NULL, 1, 1), 6,
+         7);
   seam_tensor *cosine = ops->full(ctx, 0, SEAM_F32, half, 3), *sine = ops->full(ctx, 1, SEAM_F32, half, 3);
   EXPECT("rotary", ops->rotary(ctx, one, cosine, sine), -2, 1);
   EXPECT("softmax", ops->softmax(ctx, x, -1), 1 / (1 + exp(1)), 1 / (1 + exp(-1)));
@@ -266,7 +276,7 @@ static checker check_shapes(checker check) {
 static checker check_buffers(checker check) {
   const seam_ops *ops = check.ops;
   seam_context *ctx = check.ctx;
-  const int64_t room[] = {2, 3}, column[] = {2, 1};
+  const int64_t room[] = {2, 3}, column[] = {2, 1}, rows[] = {3, 1};
   seam_buffer *buffer = ops->buffer_create(ctx, SEAM_F32, room, 2);
   TRUE("buffer_create", buffer != NULL);
   if (buffer == NULL) return check;
@@ -275,6 +285,13 @@ static checker check_buffers(checker check) {
   EXPECT("buffer_read", ops->buffer_read(ctx, buffer, 1, 2), 0, 4, 0, 5);
   TRUE("buffer_select", ops->buffer_select(ctx, buffer, (const int32_t[]){1, 1, 0}, 3) == SEAM_OK);
   EXPECT("buffer_select", ops->buffer_read(ctx, buffer, 1, 2), 0, 5, 0, 5, 0, 4);
+  x = ops->constant_f32(ctx, (const float[]){6, 7, 8}, rows, 2);
+  TRUE("buffer_write_rows", ops->buffer_write_rows(ctx, buffer, 1, (const int64_t[]){0, 1, 2}, 3, x) == SEAM_OK);
+  EXPECT("buffer_write_rows", ops->buffer_read(ctx, buffer, 1, 3), 6, 5, 0, 0, 7, 0, 0, 4, 8);
+  seam_buffer *other = ops->buffer_create(ctx, SEAM_F32, column, 2);
+  TRUE("buffer_append", ops->buffer_append(ctx, other, 1, buffer) == SEAM_OK);
+  EXPECT("buffer_append", ops->buffer_read(ctx, other, 1, 2), 0, 0, 0, 0, 6, 5, 0, 7, 0, 4);
+  ops->buffer_release(other);
   ops->buffer_release(buffer);
   return check;
 }

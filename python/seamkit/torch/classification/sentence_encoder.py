@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seamkit.errors import FormatError, UnsupportedError
-from seamkit.torch.attachment import source_folder
+from seamkit.torch.model_folder import source_folder
 
 _POOLINGS = {
     "pooling_mode_cls_token": "cls",

@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seamkit.errors import FormatError
+from seamkit.errors import FormatError, IncompatibleError
 from seamkit.torch.classification.template import Template
 
 _CHOICES = {"multi_token": ("first", "mean"), "scores": ("logit", "probability")}
-_KNOWN = ("template", "labels", *_CHOICES)
+# The revision of a task; a newer one is refused.
+SCHEMA = 1
+_KNOWN = ("schema", "template", "labels", *_CHOICES)
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,15 @@ class ClassificationTask:
     def of(task: Mapping[str, Any]) -> ClassificationTask:
         """Reads {"template", "labels": {label: word or words}, "multi_token", "scores"}; the last two may be missing.
 
-        Raises FormatError, which names the key, for anything else.
+        Raises IncompatibleError for a "schema" that is newer, FormatError, which names the key, for anything else.
         """
+        revision = task.get("schema", SCHEMA)
+        if not isinstance(revision, int) or isinstance(revision, bool):
+            raise FormatError(f'task: "schema" must be an integer, found {_shown(revision)}')
+        if revision != SCHEMA:
+            raise IncompatibleError(
+                f"task: schema of a task must be {SCHEMA}, which this version reads, found {revision}"
+            )
         if stranger := [each for each in task if each not in _KNOWN]:
             raise FormatError(f'task: unknown key "{stranger[0]}"; known are {", ".join(_KNOWN)}')
         template, given = task.get("template"), task.get("labels")
@@ -62,6 +71,7 @@ class ClassificationTask:
     def json(self) -> dict[str, Any]:
         """As it is saved with an adapter."""
         return {
+            "schema": SCHEMA,
             "template": self.template.source,
             "multi_token": self.multi_token,
             "scores": self.scores,

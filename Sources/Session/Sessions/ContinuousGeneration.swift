@@ -1,0 +1,116 @@
+import Engine
+import Generation
+import Support
+
+/// Generation for requests that come and go: each row of a `ContinuousBatch` has options of its own, gets one token in
+/// every step, and leaves with its last one.
+///
+/// A row has the tokens that it would have alone, up to the rounding of sums in another order. One thread at a time, which
+/// is the one of the session, as for `ContinuousBatch`.
+public final class ContinuousGeneration {
+    /// What a row got in a step.
+    public struct Step: Sendable {
+        public let row: ContinuousBatch.Row
+        /// The chosen token, an end token among them; nil where none could be chosen.
+        public let token: Int32?
+        /// The whole of what was generated, with the row's last token; nil before it. The row has left then.
+        public let sequence: GeneratedSequence?
+        /// Why no token could be chosen, of logits without a largest number or by rules that forbid every token. The row
+        /// has left then, and the others go on.
+        public let failure: SeamError?
+    }
+
+    private let batch: ContinuousBatch
+    private var searches: [ContinuousBatch.Row: RowSearch] = [:]
+
+    /// The rows that are there.
+    public var rows: [ContinuousBatch.Row] { batch.rows }
+
+    /// A generation without rows.
+    /// - Parameter capacity: the most tokens of a row, prompt included.
+    /// - Throws: as `ContinuousBatch` does.
+    public init(session: Session, capacity: Int) throws {
+        batch = try ContinuousBatch(session: session, capacity: capacity)
+    }
+
+    /// Adds rows that are generated from the next step on.
+    /// - Parameters:
+    ///   - texts: token ids: prompts for a decoder-only backbone, else sources.
+    ///   - options: those of these rows, without beams and with one sequence for each. The new tokens must fit behind the
+    ///     longest prompt, into the batch's capacity and the backbone's positions.
+    ///   - routes: the route of each row, as `ContinuousBatch.add` takes them.
+    /// - Returns: the new rows, in the order of the texts.
+    /// - Throws: `.invalidArgument` for options and texts that do not fit, `.unsupported` for beams and several sequences;
+    ///   and as `ContinuousBatch.add` does.
+    public func add(_ texts: [[Int32]], routes: [String?] = [], options: GenerationOptions) throws
+        -> [ContinuousBatch.Row]
+    {
+        let session = batch.session
+        let info = session.backbone.info
+        let isContinuation = info.architecture == .decoderOnly
+        let taken = try session.routeIndices(of: try Batch(sources: texts, routes: routes, info: info))
+        let (options, limits) = try session.fitted(options, routes: taken, prompts: isContinuation ? texts : nil)
+        let new = try texts.enumerated().map { index, text in
+            let prompt = isContinuation ? text : [options.decoderStartToken]
+            // The last token that is generated is given to nobody.
+            let most = min(try options.limit(behind: prompt.count), limits?[index] ?? .max)
+            let length = prompt.count + most - 1
+            guard length <= batch.capacity else {
+                throw SeamError(
+                    .invalidArgument,
+                    "a prompt of \(prompt.count) tokens and \(length + 1 - prompt.count) new ones do not fit into the \(batch.capacity) tokens that a row of this batch has room for"
+                )
+            }
+            return try RowSearch(prompt: prompt, options: options, limit: most, vocabularySize: info.vocabSize)
+        }
+        let added = try clearing {
+            try batch.add(texts, routes: routes, start: isContinuation ? nil : options.decoderStartToken)
+        }
+        for (row, search) in zip(added, new) { searches[row] = search }
+        return added
+    }
+
+    /// Chooses the next token of every row, and gives it to those that go on; those that have ended leave.
+    /// - Returns: what each row got, in the order of `rows` before the step; nothing without rows.
+    /// - Throws: an error of the decoder, after which no row is there any more.
+    public func step() throws -> [Step] {
+        try clearing {
+            var given: [ContinuousBatch.Row: Int32] = [:]
+            let steps = try batch.rows.map { row in
+                do {
+                    let token = try batch.withLogits(of: row) { try searches[row]!.next(&$0, in: $1) }
+                    let isLast = searches[row]!.isFinished
+                    if !isLast { given[row] = token }
+                    return Step(
+                        row: row, token: token, sequence: isLast ? searches[row]!.sequence : nil, failure: nil)
+                } catch let failure as SeamError {
+                    return Step(row: row, token: nil, sequence: nil, failure: failure)
+                }
+            }
+            try drop(steps.map(\.row).filter { given[$0] == nil })
+            try batch.step(given)
+            return steps
+        }
+    }
+
+    /// Lets a row go before its end.
+    /// - Returns: what was generated of it.
+    /// - Throws: `.invalidArgument` for a row that is not there.
+    @discardableResult
+    public func remove(_ row: ContinuousBatch.Row) throws -> GeneratedSequence? {
+        let sequence = searches[row]?.sequence
+        try clearing { try drop([row]) }
+        return sequence
+    }
+
+    private func drop(_ rows: [ContinuousBatch.Row]) throws {
+        try batch.remove(rows)
+        for row in rows { searches[row] = nil }
+    }
+
+    /// Runs `body`; where it leaves the batch without rows, their searches go, too.
+    private func clearing<Result>(_ body: () throws -> Result) throws -> Result {
+        defer { if batch.rows.isEmpty { searches = [:] } }
+        return try body()
+    }
+}
