@@ -22,7 +22,7 @@ class Batch:
     is copied.
 
     input_ids, attention_mask, token_type_ids [batch, source]; input_features [batch, frames, width] of float32, in the
-    place of input_ids for a model whose sources are features (`info.feature_width`), attention_mask then [batch, frames];
+    place of input_ids for a model whose sources are features (feature_width of its info), attention_mask then [batch, frames];
     labels, decoder_input_ids [batch, target], -100 counts
     nothing in labels; classes [batch], for a classification; routes: for each row the name of the session's route that it
     takes, None for the default one (`Session.attach`).

@@ -54,8 +54,8 @@ class Session(Handle):
     Calls on one session must not overlap; sessions, also those of one backbone, may run on different threads, as long
     as none of them trains what another uses. Calls release the interpreter's lock.
 
-    Adapters are attached to routes: chains of adapters under a name, and each row of a `Batch` takes one. Where a method
-    has `route`, None is the default one, which rows take that name none.
+    Adapters are attached to routes: chains of adapters under a name, of which each row of a `Batch` takes one. Methods that
+    have a route as an argument take its name; None is the default route, which rows that name none take.
     """
 
     _kind = "seam_session"
