@@ -105,14 +105,14 @@ import Testing
         try model.write(to: scratch["model"])
         let runtime = Runtime()
         try runtime.loadPlugin(try compilePlugin("reading-backbone/reader.c", into: scratch.path))
-        #expect(try Backbone(runtime: runtime, path: scratch["model"]).factory.id == "test-reader")
+        #expect(try Backbone(runtime: runtime, path: scratch["model"]).factory?.id == "test-reader")
         try runtime.loadPlugin(try compilePlugin("reading-backbone/rival.c", into: scratch.path))
         expectError(
             .invalidArgument, "backbone \"test-reader\" of ",
             " and backbone \"test-rival\" of org.seamkit.test.rival open this model equally well (100 of 100)",
             "name the id"
         ) { try Backbone(runtime: runtime, path: scratch["model"]) }
-        #expect(try Backbone(runtime: runtime, id: "test-rival", path: scratch["model"]).factory.id == "test-rival")
+        #expect(try Backbone(runtime: runtime, id: "test-rival", path: scratch["model"]).factory?.id == "test-rival")
     }
 
     // MARK: Search path
