@@ -17,6 +17,7 @@ import numpy_engine
 import seamkit
 import seamkit.torch as engine
 from numpy_engine import described, run, run_all
+from plugins_in_c import built
 from seamkit import _declarations as c
 from seamkit._native.described import DescribedModel
 from seamkit.torch.point import ENCODER, Point
@@ -27,6 +28,14 @@ SITE = engine.Site("numpy", WIDTH, 2, 0, 0, 0, 0, 0, 0, 0)
 TOLERANCE = 1e-6
 H = np.random.default_rng(1).standard_normal((2, 5, WIDTH)).astype(np.float32)
 MASK = np.ones((2, 5), np.int32)
+
+
+@pytest.fixture(scope="module")
+def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("plugins")
+    built("layers-plugin/tiny_layers.c", folder / "libTinyLayers.so")
+    built("prompt-plugin/wrong_prompts.c", folder / "libWrongPrompts.so")
+    return folder
 
 
 def disturbed(adapter: seamkit.Adapter, torches: engine.Adapter) -> list[np.ndarray[Any, Any]]:
@@ -117,6 +126,52 @@ def test_prefix_tuning(runtime: seamkit.Runtime) -> None:
             run_all(adapter, values, inputs, 2)
     with pytest.raises(seamkit.UnsupportedError, match="has kv_heads 2 in layer 0 and 3 in layer 1"):
         DescribedModel(runtime, described(WIDTH, kv_heads=(2, 3))).adapter("prefix-tuning", options)
+
+
+@pytest.mark.parametrize(
+    "fault, sentence",
+    [
+        ("first", "in layer 1 as NULL, as in layer 0, found f32 [2, 2, 3, 4]"),
+        ("last", "in layer 1 as f32 [2, 2, 3, 4], found NULL"),
+        ("length", "in layer 1 as f32 [2, 2, 3, 4], found f32 [2, 2, 2, 4]"),
+        ("heads", "in layer 1 as f32 [2, 2, 3, 4], found f32 [2, 1, 3, 4]"),
+    ],
+)
+def test_what_is_no_prefix(libraries: Path, fault: str, sentence: str) -> None:
+    """Where layers differ; the sentences are those of the native engine (LayerPrefixTests)."""
+    engine.load_plugin(libraries / "libTinyLayers.so")
+    sizes: Any = {"prefix_kv_heads": ((1, 2), (), ()), "prefix_head_dim": ((8, 4), (), ())}
+    site = engine.Site("numpy", 8, 2, 0, 0, 0, 0, 0, 0, 0, (2, 0, 0), **sizes)
+    assert [None if each is None else list(each.shape) for each in engine.Adapter("layer-prefix", site)()] == [
+        [2, 1, 3, 8],
+        [2, 2, 3, 4],
+    ]
+    with pytest.raises(seamkit.PluginError) as found:
+        engine.Adapter("layer-prefix", site, {"fault": fault})()
+    assert found.value.message == f'adapter "layer-prefix" must return the prefix of encoder attention {sentence}'
+    assert found.value.origin == "org.seamkit.test.tiny-layers"
+
+
+@pytest.mark.parametrize(
+    "mode, sentence",
+    [
+        ("wide", "the vectors at the point {} as f32 [1 or 2, prompt, 24], found f32 [1, 2, 25]"),
+        ("empty", "the vectors at the point {} as f32 [1 or 2, prompt, 24], found f32 [1, 0, 24]"),
+        ("the-mask", "the vectors at the point {} as f32 [1 or 2, prompt, 24], found i32 [2, 5]"),
+        ("other-x", "x at the point {} as f32 [2, 5, 24], found f32 [2, 5, 1]"),
+    ],
+)
+def test_what_is_no_prompt(libraries: Path, mode: str, sentence: str) -> None:
+    """The sentences of the native engine (WrongPromptsTests)."""
+    engine.load_plugin(libraries / "libWrongPrompts.so")
+    point = Point(ENCODER, c.SEAM_PROMPT_EMBEDDING, 0, "", WIDTH, WIDTH)
+    site = engine.Site("numpy", WIDTH, 2, 0, 0, 0, 0, 0, 0, 0, points=(point,))
+    adapter = engine.Adapter("wrong-prompts", site, {"mode": mode})
+    with pytest.raises(seamkit.PluginError) as found:
+        adapter.prompt(engine.Visit(0), torch.from_numpy(H), torch.from_numpy(MASK))
+    wanted = sentence.format('"encoder.embedding"')
+    assert found.value.message == f'adapter "wrong-prompts" must return {wanted}'
+    assert found.value.origin == "org.seamkit.test.wrong-prompts"
 
 
 def test_mistakes_are_sentences(runtime: seamkit.Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
