@@ -17,6 +17,14 @@ enum PEFTMethod: String, CaseIterable {
         }
     }
 
+    /// The adapter that a folder of it becomes. The exchange is between two methods, so it names both sides of each.
+    var adapter: String {
+        switch self {
+        case .prefixTuning: "prefix-tuning"
+        case .promptTuning, .pTuning: "prompt-tuning"
+        }
+    }
+
     /// What it puts before a text.
     var product: String { self == .prefixTuning ? "prefix" : "prompt" }
 }

@@ -111,7 +111,7 @@ public struct TokenPairs: Sendable {
         guard session.classes > 0 else {
             throw SeamError(
                 .invalidArgument,
-                "a classification needs an adapter on decoder.output, for example linear-head: none is attached")
+                "a classification needs an adapter on decoder.output: none is attached")
         }
         if let row = classes.firstIndex(where: { $0 < 0 || $0 >= session.classes }) {
             throw SeamError(

@@ -95,7 +95,7 @@ extension Session {
         guard classes > 0 else {
             throw SeamError(
                 .invalidArgument,
-                "a classification needs an adapter on decoder.output, for example linear-head: none is attached")
+                "a classification needs an adapter on decoder.output: none is attached")
         }
         let hidden = try pool(context, own, training: training)
         let start = context.retain(try context.full(0, .f32, [own.rows.count, classes]))

@@ -154,7 +154,7 @@ extension Session {
         guard first.seam == SEAM_ATTENTION_PREFIX else {
             throw SeamError(
                 .invalidArgument,
-                "adapter \"\(first.factory.id)\" weights the tokens of a prefix and none is attached before it: attach a prefix first, for example prefix-tuning or residual-prefix"
+                "adapter \"\(first.factory.id)\" weights the tokens of a prefix and none is attached before it: attach a prefix first, an adapter on attention.prefix"
             )
         }
         let context = makeContext(recordsGradients: false)
