@@ -8,7 +8,7 @@ enum PEFTMethod: String, CaseIterable {
     case promptTuning = "PROMPT_TUNING"
     case pTuning = "P_TUNING"
 
-    /// As sentences name it.
+    /// The method as sentences name it.
     var name: String {
         switch self {
         case .prefixTuning: "prefix tuning"
@@ -43,9 +43,9 @@ struct PEFTConfig {
     let task: String
     let tokens: Int
     let tokenDim: Int
-    /// Of the keys; 0 for a prompt, which has none.
+    /// The heads of the keys; 0 for a prompt, which has none.
     let heads: Int
-    /// Likewise.
+    /// The layers of the prefix; 0 for a prompt.
     let layers: Int
     let submodules: Int
 
@@ -56,7 +56,7 @@ struct PEFTConfig {
         "peft_version",
         "prefix_projection", "revision",
     ]
-    /// The same of a prompt.
+    /// Keys of a prompt that do not change what the model computes.
     private static let harmlessOfPrompts = [
         "encoder_dropout", "encoder_num_layers", "encoder_reparameterization_type", "prompt_tuning_init",
         "prompt_tuning_init_text", "tokenizer_kwargs", "tokenizer_name_or_path",

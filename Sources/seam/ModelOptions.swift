@@ -54,7 +54,9 @@ struct ModelOptions: ParsableArguments {
         guard isRemote || !remote.isGiven else {
             throw SeamError(
                 .invalidArgument,
-                backbone.map { "a server is asked by the backbone \"\(DefaultPlugins.serverBackbone)\", found --backbone \($0)" }
+                backbone.map {
+                    "a server is asked by the backbone \"\(DefaultPlugins.serverBackbone)\", found --backbone \($0)"
+                }
                     ?? "--api-model, --api-key and --max-queries are for a server: give --base-url")
         }
         if isRemote, let model {

@@ -68,7 +68,8 @@ import Testing
         #expect(try batch([pad, 8, pad, 9, pad, 7, 1, pad]).decoderMask == [1, 1, 1, 1, 1, 1, 1, 0])
         #expect(try batch([pad, 8, 9, 1, pad, pad, pad, pad]).decoderMask == [1, 1, 1, 1, 1, 0, 0, 0])
         expectError(
-            .unsupported, "decoder_input_ids must have padding behind the tokens of a row, found 2 before those of row 1"
+            .unsupported,
+            "decoder_input_ids must have padding behind the tokens of a row, found 2 before those of row 1"
         ) { try batch([pad, 8, 9, 1, pad, pad, pad, 7]) }
     }
 }

@@ -9,7 +9,7 @@ public final class Backbone {
     public let runtime: Runtime
     public let factory: BackboneFactory
     public let info: BackboneInfo
-    /// The same as plugins and clients read it; as old as the backbone.
+    /// The description as plugins and clients read it; it lives as long as the backbone.
     public let record: BackboneInfoRecord
     public let options: Configuration
     /// Nil for a backbone opened without a folder.
@@ -18,7 +18,7 @@ public final class Backbone {
     /// Whether its weights were ever made trainable, so that they may differ from those of its folder.
     public private(set) var isTrained = false
     let instance: UnsafeMutableRawPointer?
-    /// Of a backbone that reads text by itself.
+    /// The lock of a backbone that reads text by itself.
     let queries = QueryLock()
 
     var table: seam_backbone_factory { factory.table }

@@ -19,7 +19,7 @@ public struct Batch: Sendable {
     public let decoderInputIDs: [Int32]
     /// Whether these are the labels, shifted right behind the start token.
     let shiftsLabels: Bool
-    /// Without an encoder and a decoder, the source's length.
+    /// The tokens of a target; without an encoder and a decoder, the source's length.
     public let targetLength: Int
     /// [batch, sourceLength]: which of two texts a token is of; nil: all of the first.
     public let tokenTypeIDs: [Int32]?
@@ -27,7 +27,7 @@ public struct Batch: Sendable {
     public let classes: [Int32]
     /// [batch]: the route of each row, nil or empty for the session's default one; empty: that of all rows.
     public let routes: [String?]
-    /// Of the backbone that it is for.
+    /// The description of the backbone that the batch is for.
     let info: BackboneInfo
 
     /// The label that counts nothing, as in PyTorch and transformers.

@@ -75,7 +75,7 @@ extension Session {
             context, own.rows, hidden: hidden, mask: try encodedMask(context, own), training: training)
     }
 
-    /// The same of the text's own tokens alone.
+    /// The states that `encodeAdapted` gives of the text's own tokens alone.
     func textStates(_ context: Context, _ own: RoutedBatch, training: Bool) throws -> Tensor {
         let pass = pass(context, rows: own.rows, training: training)
         return try pass.text(

@@ -5,7 +5,7 @@ import Support
 /// What one chain of adapters puts before the tokens: for each layer of each attention keys and values [2, kv_heads,
 /// prefix, head_dim]; nil for an attention without a prefix.
 struct RoutePrefix {
-    /// By `PrefixAttention` and layer.
+    /// Keys and values, by `PrefixAttention` and layer.
     private var layers: [[Tensor?]]
 
     /// No prefix, for a backbone.
@@ -66,7 +66,7 @@ struct Prefix {
     let routes: [RoutePrefix]
     /// Nil: all rows take the first.
     let rows: [Int32]?
-    /// By `PrefixAttention`; nil where no route has a prefix.
+    /// The records that a backbone reads, by `PrefixAttention`; nil where no route has a prefix.
     private let records: [PrefixRecord?]
 
     /// - Parameters:
@@ -79,7 +79,7 @@ struct Prefix {
         }
     }
 
-    /// Of one attention, as a backbone reads it: one for each layer; alive as long as this is.
+    /// The prefixes of one attention as a backbone reads them: one for each layer; alive as long as this is.
     func pointer(_ attention: PrefixAttention) -> UnsafePointer<UnsafePointer<seam_prefix>?>? {
         records[attention.rawValue]?.pointer
     }
@@ -87,7 +87,7 @@ struct Prefix {
 
 /// The prefixes of some routes of a session, each computed once for all rows that take it.
 struct RoutePrefixes {
-    /// By index in the session's chains; nothing for a route without a prefix.
+    /// The prefixes by index in the session's chains; nothing for a route without one.
     private var known: [Int: RoutePrefix] = [:]
     private let none: RoutePrefix
 

@@ -388,8 +388,7 @@ static void prompt_forward(void *self, const seam_pass *pass, seam_forward *io) 
   const int64_t vectors[] = {1, 2, ((prompt *)self)->width};
   const int64_t column[] = {ops->size(pass->ctx, x, 0), ops->size(pass->ctx, x, 1), 1};
   io->outputs[SEAM_PROMPT_EMBEDDING_PROMPT] = ops->reshape(pass->ctx, pass->parameters[0], vectors, 3);
-  io->outputs[SEAM_PROMPT_EMBEDDING_CHANGED] =
-      ops->mul(pass->ctx, x, ops->reshape(pass->ctx, mask, column, 3));
+  io->outputs[SEAM_PROMPT_EMBEDDING_CHANGED] = ops->mul(pass->ctx, x, ops->reshape(pass->ctx, mask, column, 3));
 }
 
 /* ---- The tables */
