@@ -284,20 +284,19 @@ typedef struct seam_batch {
   uint32_t struct_size; /* set by the caller */
   int64_t batch;
   int64_t source_length;
-  int64_t target_length;         /* 0: no targets */
-  const int32_t *input_ids;      /* [batch, source_length]; NULL for features */
-  const int32_t *attention_mask; /* [batch, source_length] of 0 and 1; nullable: all 1 */
-  const int32_t *labels;         /* [batch, target_length], -100 counts nothing; nullable for forward; for a backbone
+  int64_t target_length;            /* 0: no targets */
+  const int32_t *input_ids;         /* [batch, source_length]; NULL for features */
+  const int32_t *attention_mask;    /* [batch, source_length] of 0 and 1; nullable: all 1 */
+  const int32_t *labels;            /* [batch, target_length], -100 counts nothing; nullable for forward; for a backbone
                                      * that is not an encoder-decoder target_length is source_length (of features the
                                      * number of hidden states) or 0 */
-  const int32_t
-      *decoder_input_ids;        /* [batch, target_length], the backbone's padding token behind those of a row, and none
-                                     * before them; nullable: labels shifted right; encoder-decoders only */
-  const int32_t *token_type_ids; /* [batch, source_length], which of two texts a token is of; nullable: all of the
+  const int32_t *decoder_input_ids; /* [batch, target_length], padding tokens behind those of a row and none before;
+                                     * nullable: labels shifted right; encoder-decoders only */
+  const int32_t *token_type_ids;    /* [batch, source_length], which of two texts a token is of; nullable: all of the
                                      * first; encoder-only backbones */
-  const int32_t *classes;        /* [batch], from 0: training and scoring are then those of a classification by the
+  const int32_t *classes;           /* [batch], from 0: training and scoring are then those of a classification by the
                                      * attached adapters on decoder.output; nullable; target_length must be 0 */
-  const char *const *routes;     /* [batch], the route of each row; NULL, also for a row: the default route */
+  const char *const *routes;        /* [batch], the route of each row; NULL, also for a row: the default route */
   const float
       *input_features; /* [batch, source_length, feature_width of the backbone], in the place of input_ids, for a
                                      * backbone whose sources are features, finite (SEAM_NUMERIC); source_length then
