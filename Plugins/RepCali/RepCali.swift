@@ -6,13 +6,13 @@ import SeamPlugin
 ///
 ///     p = LayerNorm(h + lambda d)
 ///
-/// The paper trains the block together with the whole backbone, which adapts to the new scale of p. A
-/// frozen backbone cannot, so the block must then start as the identity, and a plain LayerNorm cannot:
-/// it forces every state to mean 0 and deviation 1, while an encoder's output has a mean and a deviation
-/// of its own at every position (T5 ends in an RMS norm, which does not centre; BART's and Marian's last
-/// LayerNorm has learned weights that differ by feature). No gain and bias, which are the same at every
-/// position, undo that. The `identity` form therefore gives each state its own mean mu(h) and deviation
-/// sigma(h) back. With N the LayerNorm without weights,
+/// What could be read of the paper gives h + lambda d and names a LayerNorm; that it is on the sum is our reading. The
+/// paper trains the block together with the whole backbone, which adapts to the new scale of p. A frozen
+/// backbone cannot, so the block must then start as the identity, and a plain LayerNorm cannot: it forces every
+/// state to mean 0 and deviation 1, while an encoder's output has its own at every position (T5 ends in an RMS
+/// norm, which does not centre; BART's and Marian's last LayerNorm has learned weights that differ by feature). No
+/// gain and bias, the same at every position, undo that. The `identity` form therefore gives each state its own
+/// mean mu(h) and deviation sigma(h) back. With N the LayerNorm without weights,
 ///
 ///     p = gamma N(h + lambda d) sigma(h) + mu(h) + beta
 ///       = h + sigma(h) (gamma N(h + lambda d) - N(h)) + beta        since h = sigma(h) N(h) + mu(h)

@@ -64,7 +64,8 @@ struct Decoder {
                 starts.map { bias(after: $0, keys: seen + count, in: context) }
                     ?? bias(queries: seen..<seen + count, keys: seen + count, in: context)
             },
-            prefixBiases: prefixBiases(lengths, seen: seen, starts: starts, count: count, in: context),
+            prefixBiases: prefixBiases(
+                lengths, at: tokens.positions == nil ? nil : places.given, seen: seen, count: count, in: context),
             mask: mask, causal: true, rotation: rotary.map { $0(places, state?.angles ?? Angles(), in: context) }
         )
         let sourceContext = context.visitingSource(of: target)
@@ -87,13 +88,15 @@ struct Decoder {
     }
 
     /// Of each route: the text stands behind the prefix of its row, for relative positions as for any others.
+    /// - Parameter given: the positions [batch, count] of the tokens behind the prefix of their row, where rows have
+    ///   padding before them or have seen different numbers of tokens.
     private func prefixBiases(
-        _ prefix: PrefixLengths, seen: Int, starts: [Int64]?, count: Int, in context: Context
+        _ prefix: PrefixLengths, at given: Tensor?, seen: Int, count: Int, in context: Context
     ) -> [Tensor] {
         guard let bias else { return [] }
         return prefix.byRoute.map { length in
             if length == 0 { return context.none }
-            if let starts { return bias(after: starts.map { $0 + Int64(length) }, keys: length, in: context) }
+            if let given { return bias(at: given, keys: length, in: context) }
             let first = length + seen
             return bias(queries: first..<first + count, keys: length, in: context)
         }

@@ -120,28 +120,38 @@ struct Family {
 }
 
 extension Family {
+    /// How a family is read from config.json.
+    private typealias Reader = (Options) throws(PluginError) -> Family
+
+    /// Every family there is, by its `model_type` in config.json. docs/model-families.md tells them to people.
+    private static var all: [(modelType: StaticString, read: Reader)] {
+        [
+            ("t5", { config throws(PluginError) in try .t5(config, multilingual: false) }),
+            ("mt5", { config throws(PluginError) in try .t5(config, multilingual: true) }),
+            ("bart", { config throws(PluginError) in try .bart(config) }),
+            ("mbart", { config throws(PluginError) in try .mbart(config) }),
+            ("marian", { config throws(PluginError) in try .marian(config) }),
+            ("pegasus", { config throws(PluginError) in try .pegasus(config) }),
+            ("bert", { config throws(PluginError) in try .bert(config) }),
+            ("roberta", { config throws(PluginError) in try .roberta(config, "roberta") }),
+            ("xlm-roberta", { config throws(PluginError) in try .roberta(config, "xlm-roberta") }),
+            ("gpt2", { config throws(PluginError) in try .gpt2(config) }),
+            ("llama", { config throws(PluginError) in try .llama(config) }),
+            ("mistral", { config throws(PluginError) in try .mistral(config) }),
+            ("qwen2", { config throws(PluginError) in try .qwen2(config) }),
+        ]
+    }
+
     /// Reads config.json, or throws a sentence that names the key, what was expected and what was found.
     init(_ config: Options) throws(PluginError) {
-        switch try config.string("model_type") {
-        case "t5": self = try .t5(config, multilingual: false)
-        case "mt5": self = try .t5(config, multilingual: true)
-        case "bart": self = try .bart(config)
-        case "mbart": self = try .mbart(config)
-        case "marian": self = try .marian(config)
-        case "pegasus": self = try .pegasus(config)
-        case "bert": self = try .bert(config)
-        case "roberta": self = try .roberta(config, "roberta")
-        case "xlm-roberta": self = try .roberta(config, "xlm-roberta")
-        case "gpt2": self = try .gpt2(config)
-        case "llama": self = try .llama(config)
-        case "mistral": self = try .mistral(config)
-        case "qwen2": self = try .qwen2(config)
-        case let other:
-            throw PluginError(
-                .unsupported,
-                "config.json: 'model_type' is '\(other)'; expected t5, mt5, bart, mbart, marian, pegasus, bert, "
-                    + "roberta, xlm-roberta, gpt2, llama, mistral or qwen2")
+        let all = Self.all
+        let modelType = try config.string("model_type")
+        guard let family = all.first(where: { modelType == $0.modelType }) else {
+            var known = "\(all[0].modelType)"
+            for index in 1..<all.count { known += (index < all.count - 1 ? ", " : " or ") + "\(all[index].modelType)" }
+            throw PluginError(.unsupported, "config.json: 'model_type' is '\(modelType)'; expected \(known)")
         }
+        self = try family.read(config)
         let both = architecture == .encoderDecoder
         guard try config.bool("is_encoder_decoder", default: both) == both else {
             throw PluginError(
@@ -154,12 +164,8 @@ extension Family {
 
     /// Whether config.json is of a family above, without a look at the rest of it.
     static func accepts(_ config: Options) -> Bool {
-        switch try? config.string("model_type") {
-        case "t5"?, "mt5"?, "bart"?, "mbart"?, "marian"?, "pegasus"?, "bert"?, "roberta"?, "xlm-roberta"?, "gpt2"?,
-            "llama"?, "mistral"?, "qwen2"?:
-            true
-        default: false
-        }
+        guard let modelType = try? config.string("model_type") else { return false }
+        return all.contains { modelType == $0.modelType }
     }
 }
 

@@ -45,6 +45,18 @@ struct RelativeBias {
             .permute([0, 2, 1]).reshape([seen.count, heads, 1, keys])
     }
 
+    /// [batch, heads, n, keys] for queries of a decoder at `positions` [batch, n] i32, which count from the first of the
+    /// keys. All keys stand before them.
+    func callAsFunction(at positions: Tensor, keys: Int, in context: Context) -> Tensor {
+        let last = buckets.count - 1
+        let byDistance = context[table].embedding(context.constant(buckets, [buckets.count]))
+        // Positions are far below 2^24, so f32 holds them exactly.
+        let places = positions.cast(to: .f32).reshape([positions.size(0), positions.size(1), 1])
+        let distances = (places - context.constant((0..<keys).map { Float($0) }, [1, 1, keys]))
+            .maximum(context.full(0, [])).minimum(context.full(Double(last), []))
+        return byDistance.embedding(distances.cast(to: .i32)).permute([0, 3, 1, 2])
+    }
+
     /// The first half of the buckets holds one distance each; distance r of the rest goes to bucket
     /// half + floor(log(r / half) / log(maxDistance / half) * rest). Comparing powers instead of logarithms
     /// is exact where a distance meets a bucket's edge.

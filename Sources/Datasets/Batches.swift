@@ -15,7 +15,7 @@ extension PairDataset {
         try Datasets.batches(shuffledOrder(count, by: &generator), size: size)
     }
 
-    /// As above with rows of like length in one batch, which leaves less padding.
+    /// Batches as above, with rows of like length in one batch, which leaves less padding.
     ///
     /// The rows are shuffled, each window of `window` batches is sorted by the length of source and then target,
     /// rows of equal lengths in shuffled order, and cut into batches; then all batches are shuffled.

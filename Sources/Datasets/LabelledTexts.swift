@@ -43,7 +43,7 @@ public struct LabelledTexts: Sendable {
         try self.init(Table.read(path), columns: columns, labelNames: labelNames)
     }
 
-    /// As above for a table that was read already.
+    /// Reads a table that is in memory, as above.
     public init(_ table: Table, columns: Columns = Columns(), labelNames: [String]? = nil) throws {
         let second = columns.textB ?? (table.columns.containsExactly("text_b") ? "text_b" : nil)
         try table.require(columns: [columns.text, columns.label] + (second.map { [$0] } ?? []))

@@ -43,7 +43,7 @@ public struct PairDataset: Sendable {
         try self.init(Table.read(path), tokenizer: tokenizer, options: options)
     }
 
-    /// As above for a table that was read already.
+    /// Reads a table that is in memory, as above.
     public init(_ table: Table, tokenizer: Tokenizer, options: Options = Options()) throws {
         var columns = TextPairs.Options()
         columns.sourceColumn = options.sourceColumn
@@ -51,7 +51,7 @@ public struct PairDataset: Sendable {
         try self.init(TextPairs(table, options: columns), tokenizer: tokenizer, options: options)
     }
 
-    /// As above for texts that were read already; their columns hold, not those of the options.
+    /// Encodes texts that are in memory, as above; their columns hold, not those of the options.
     public init(_ texts: TextPairs, tokenizer: Tokenizer, options: Options = Options()) throws {
         var targets = try texts.targets.map {
             try tokenizer.encode($0, addSpecialTokens: options.continuationEnd == nil)
@@ -75,7 +75,7 @@ public struct PairDataset: Sendable {
         try self.init(idsIn: Table.read(path), vocabularySize: vocabularySize, options: options)
     }
 
-    /// As above for a table that was read already.
+    /// Reads ids from a table that is in memory, as above.
     public init(idsIn table: Table, vocabularySize: Int, options: Options = Options()) throws {
         let plain = Options()
         let source = options.sourceColumn == plain.sourceColumn ? "input_ids" : options.sourceColumn

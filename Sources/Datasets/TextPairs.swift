@@ -40,7 +40,7 @@ public struct TextPairs: Sendable {
     public let name: String
     public let sourceColumn: String
     public let targetColumn: String
-    /// As a model is given them: linearised, with prefix and suffix.
+    /// The sources as a model is given them: linearised, with prefix and suffix.
     public let sources: [String]
     public let targets: [String]
     /// The line of the file on which each pair starts, counted from 1.
@@ -56,7 +56,7 @@ public struct TextPairs: Sendable {
         try self.init(Table.read(path), options: options)
     }
 
-    /// As above for a table that was read already.
+    /// Reads a table that is in memory, as above.
     public init(_ table: Table, options: Options = Options()) throws {
         try table.require(columns: [options.sourceColumn, options.targetColumn])
         func texts(_ column: String, _ convert: (String, _ place: String) throws -> String) throws -> [String] {

@@ -128,7 +128,7 @@ public final class Context {
         }
     }
 
-    /// The same for elements of two bytes: half-precision weights, which are hardly ever seen through a view.
+    /// Copies elements of two bytes: half-precision weights, which are hardly ever seen through a view.
     private func copyHalves(_ source: Tensor, into target: Tensor) {
         if source.isContiguous { return target.u16.update(from: source.u16, count: source.elementCount) }
         var index = Shape(repeating: 0, count: source.rank)

@@ -72,7 +72,7 @@ public final class GradientSlot {
         return (buffer, true)
     }
 
-    /// As `accumulator`, zero-filled when fresh.
+    /// The `accumulator`, zero-filled when fresh.
     func zeroedAccumulator(in context: Context) throws(SeamError) -> Tensor {
         let (tensor, isFresh) = try accumulator(in: context)
         if isFresh { sk_fill(tensor.f32, 0, Int64(shape.elementCount)) }
@@ -219,7 +219,7 @@ extension Array where Element == Float {
 }
 
 extension Array where Element == Int32 {
-    /// As for floats, as an i32 tensor.
+    /// Lends the integers as an i32 tensor, as the function above does floats.
     public func withTensor<R>(_ shape: Shape, _ body: (Tensor) throws -> R) rethrows -> R {
         try withUnsafeBufferPointer { try body(.borrowing($0.baseAddress, shape, .i32)) }
     }

@@ -48,6 +48,6 @@ extension FileSystem {
 }
 
 extension String {
-    /// Where a text stands last.
+    /// The last place where a text stands.
     fileprivate func lastRange(of text: String) -> Range<String.Index>? { ranges(of: text).last }
 }

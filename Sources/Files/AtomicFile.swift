@@ -19,7 +19,7 @@ extension FileSystem {
         }
     }
 
-    /// As above for a text, written as UTF-8.
+    /// Writes a text, as above, in UTF-8.
     /// - Parameter shouldContinue: asked again and again while a pipe has no reader; false throws `.cancelled`.
     public static func atomicWriteFile(
         _ path: String, text: String, shouldContinue: () -> Bool = { true }
@@ -30,7 +30,7 @@ extension FileSystem {
         }
     }
 
-    /// As above for content that is produced piece by piece; `body` writes it through the file.
+    /// Writes content that is produced piece by piece, as above; `body` writes it through the file.
     ///
     /// When `body` throws, nothing is at `path` that was not there before; a pipe has had what was written until then.
     public static func atomicWriteFile(

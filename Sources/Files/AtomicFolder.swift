@@ -80,7 +80,7 @@ public enum AtomicFolder {
         guard rename(setAside, path) == 0 else { throw fileError("cannot recover", path, errno) }
     }
 
-    /// As the public form; `exchange` swaps two folders in one step, or returns false where the disk
+    /// Writes as the public form does; `exchange` swaps two folders in one step, or returns false where the disk
     /// cannot.
     package static func write<Result>(
         _ path: String, _ kind: FolderKind, replaces: Bool = true, exchange: (String, String) throws -> Bool,

@@ -13,13 +13,13 @@ extension JSON {
         return try text.withUTF8 { try parse(UnsafeRawBufferPointer($0), name: name) }
     }
 
-    /// As above for bytes, which must be UTF-8 (a byte order mark is skipped). `bytes` is read only
+    /// Parses bytes, which must be UTF-8 (a byte order mark is skipped), as above. `bytes` is read only
     /// during the call.
     public static func parse(_ bytes: UnsafeRawBufferPointer, name: String) throws -> JSON {
         try parse(bytes, name: name, firstLine: 1)
     }
 
-    /// As above for a text that starts on line `firstLine` of a larger file.
+    /// Parses a text that starts on line `firstLine` of a larger file, as above.
     static func parse(_ bytes: UnsafeRawBufferPointer, name: String, firstLine: Int) throws -> JSON {
         let text = try UTF8Text(bytes, name: name)
         guard !text.isBlank else {

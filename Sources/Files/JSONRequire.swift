@@ -103,7 +103,7 @@ extension JSON {
         return converted
     }
 
-    /// As `kind`, but an array tells which of its elements differ from the first, since "found an
+    /// The `kind` for an error, but an array tells which of its elements differ from the first, since "found an
     /// array" would not explain why an array of integers was refused.
     private var wrongKind: String {
         guard case .array(let elements) = self else { return kind }

@@ -39,7 +39,7 @@ public final class MappedFile: @unchecked Sendable {
         try GitLFS.refusePointer(bytes, path: path)
     }
 
-    /// From now on a file that is mapped later is named on standard error before SIGBUS ends the process, since another
+    /// Makes a file that is mapped later be named on standard error before SIGBUS ends the process, since another
     /// program made it shorter. For programs only: it installs a signal handler.
     public static func watchForLostPages() { platform_watch_mappings() }
 

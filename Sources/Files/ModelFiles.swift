@@ -52,7 +52,7 @@ public final class ModelFiles: Sendable {
     /// The tensor of that name, or nil.
     public func tensor(_ name: String) -> ModelTensor? { tensors[TextKey(name)] }
 
-    /// As `tensor(_:)`, but throws `SeamError(.notFound)` naming the model and the tensor.
+    /// The tensor that `tensor(_:)` gives, but throws `SeamError(.notFound)` naming the model and the tensor.
     public func requireTensor(_ name: String) throws -> ModelTensor {
         guard let found = tensor(name) else {
             throw SeamError(.notFound, "the model \"\(path)\" has no tensor \"\(name)\"")

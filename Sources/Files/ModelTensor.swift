@@ -5,7 +5,7 @@ public enum TensorEncoding: Sendable, Equatable {
     /// Quantised blocks of a GGUF file.
     case blocks(GGMLType)
 
-    /// As error sentences name it: "F32", "Q4_1".
+    /// The type as error sentences name it: "F32", "Q4_1".
     public var name: String {
         switch self {
         case .plain(let type): type.rawValue

@@ -61,7 +61,7 @@ public struct Table: Sendable {
         return try text.withUTF8 { try parse(UnsafeRawBufferPointer($0), format: format, name: name) }
     }
 
-    /// As above for bytes, which are read only during the call.
+    /// Parses bytes as above, which are read only during the call.
     public static func parse(
         _ bytes: UnsafeRawBufferPointer, format: TableFormat, name: String
     ) throws -> Table {

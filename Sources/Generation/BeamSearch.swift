@@ -30,7 +30,7 @@ struct BeamSearch {
     private var histories: Histories
     /// Best continuations of one item; `group` is the beam.
     private var candidates: TopCandidates
-    /// Those of them that run on; `group` is the row.
+    /// The candidates that run on; `group` is the row.
     private var continuing: TopCandidates
     /// Items still searched, ascending: item `items[i]` has rows `i * beams ..< (i + 1) * beams`.
     private var items: [Int]

@@ -3,7 +3,7 @@
 struct LogitRules {
     private let options: GenerationOptions
     private let bannedWords: [SequenceBias]
-    /// For each token the number of the last row in which it was penalised, so that a token that
+    /// The number of the last row in which each token was penalised, so that a token that
     /// occurs several times in a row is penalised once without clearing a set per row.
     private var stampOf: [UInt32]
     private var stamp: UInt32 = 0

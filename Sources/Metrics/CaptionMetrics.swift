@@ -82,7 +82,7 @@ public func corpusCIDEr(hypotheses: [String], references: [[String]]) throws -> 
 private struct CIDErVector {
     static let orders = 4
     private let values: [Int: Double]
-    /// In the order of appearance, so that sums come out the same in every run.
+    /// The n-grams in the order of appearance, so that sums come out the same in every run.
     private let ngrams: [(node: Int, order: Int)]
     private var norms = [Double](repeating: 0, count: orders)
     private var bigrams = 0

@@ -13,7 +13,7 @@ public enum TextMetric: String, Sendable, CaseIterable {
     case rougeLCoco = "rouge-l-coco"
     case cider
 
-    /// Those of the E2E challenge but METEOR, which needs WordNet.
+    /// The metrics of the E2E challenge but METEOR, which needs WordNet.
     public static let e2e: [TextMetric] = [.bleuMteval, .nist, .rougeLCoco, .cider]
 
     /// The score of a corpus: 0...100, but NIST without an upper limit and CIDEr 0...10.

@@ -8,12 +8,20 @@ enum PEFTMethod: String, CaseIterable {
     case promptTuning = "PROMPT_TUNING"
     case pTuning = "P_TUNING"
 
-    /// As sentences name it.
+    /// The method as sentences name it.
     var name: String {
         switch self {
         case .prefixTuning: "prefix tuning"
         case .promptTuning: "prompt tuning"
         case .pTuning: "P-tuning"
+        }
+    }
+
+    /// The adapter that a folder of it becomes. The exchange is between two methods, so it names both sides of each.
+    var adapter: String {
+        switch self {
+        case .prefixTuning: "prefix-tuning"
+        case .promptTuning, .pTuning: "prompt-tuning"
         }
     }
 
@@ -35,9 +43,9 @@ struct PEFTConfig {
     let task: String
     let tokens: Int
     let tokenDim: Int
-    /// Of the keys; 0 for a prompt, which has none.
+    /// The heads of the keys; 0 for a prompt, which has none.
     let heads: Int
-    /// Likewise.
+    /// The layers of the prefix; 0 for a prompt.
     let layers: Int
     let submodules: Int
 
@@ -48,7 +56,7 @@ struct PEFTConfig {
         "peft_version",
         "prefix_projection", "revision",
     ]
-    /// The same of a prompt.
+    /// Keys of a prompt that do not change what the model computes.
     private static let harmlessOfPrompts = [
         "encoder_dropout", "encoder_num_layers", "encoder_reparameterization_type", "prompt_tuning_init",
         "prompt_tuning_init_text", "tokenizer_kwargs", "tokenizer_name_or_path",

@@ -4,7 +4,7 @@ import Session
 import Support
 
 extension PEFTPrefix {
-    /// A trained prefix that PEFT saved, as an adapter `prefix-tuning` whose numbers are trained themselves
+    /// A trained prefix that PEFT saved, as an adapter whose numbers are trained themselves
     /// (reparameterization none), not yet attached.
     ///
     /// PEFT saves the prefix that its network gives, not the network, so that there is nothing else to read. A
@@ -27,7 +27,7 @@ extension PEFTPrefix {
             layers: info.prefixLayers[attention.rawValue], storedLayers: config.layers, submodules: config.submodules,
             heads: info.kvHeads, tokens: config.tokens, headDim: info.headDim)
         let adapter = try Adapter(
-            backbone: backbone, id: "prefix-tuning",
+            backbone: backbone, id: config.method.adapter,
             options: [
                 "prefix_length": .int(Int64(config.tokens)), "attention": .string("\(attention)"),
                 "reparameterization": "none",

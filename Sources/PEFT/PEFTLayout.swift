@@ -10,7 +10,7 @@ import Support
 /// layer l has pair 2l mod num_layers. With an odd num_layers that is another pair for each layer; with an even one,
 /// layers l and l + num_layers / 2 share theirs and every second pair is nowhere.
 struct PEFTLayout {
-    /// Of the attention that gets the prefix.
+    /// The layers of the attention that gets the prefix.
     let layers: Int
     /// `num_layers`; what is beyond `layers` is not read.
     let storedLayers: Int
@@ -39,7 +39,7 @@ struct PEFTLayout {
         return values
     }
 
-    /// For each layer, key or value, head and token: its head_dim numbers in [layers, 2, heads, tokens, head_dim] and
+    /// Visits each layer, key or value, head and token: its numbers in [layers, 2, heads, tokens, head_dim] and
     /// in the rows.
     private func forEachVector(_ body: (_ place: Range<Int>, _ row: Range<Int>) -> Void) {
         var place = 0

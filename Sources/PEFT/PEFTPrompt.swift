@@ -43,7 +43,7 @@ public enum PEFTPrompt {
         try config.write(numbers, [config.tokens, config.tokenDim], baseModel: baseModel, replaces: replaces, to: path)
     }
 
-    /// A trained prompt that PEFT saved, as an adapter `prompt-tuning` whose vectors are trained themselves
+    /// A trained prompt that PEFT saved, as an adapter whose vectors are trained themselves
     /// (reparameterization none), not yet attached.
     ///
     /// For an encoder-decoder PEFT saves as many vectors for the decoder, which it never reads; they are left out, and so
@@ -62,7 +62,7 @@ public enum PEFTPrompt {
         try config.checkPrompt(for: backbone.info, in: name)
         let rows = try PEFTFolder.readRows(path, config, [config.tokenDim], backbone.runtime)
         let adapter = try Adapter(
-            backbone: backbone, id: "prompt-tuning",
+            backbone: backbone, id: config.method.adapter,
             options: ["prompt_length": .int(Int64(config.tokens)), "reparameterization": "none"])
         guard let parameter = adapter.parameters.entries.first, adapter.parameters.entries.count == 1,
             parameter.tensor.shape == [config.tokens, config.tokenDim]

@@ -122,7 +122,7 @@ extension LineChart {
         return chart
     }
 
-    /// Those of a logarithmic axis.
+    /// The values of a logarithmic axis.
     private var values: [Int]? {
         guard case .logarithmic(let values) = axis else { return nil }
         return values

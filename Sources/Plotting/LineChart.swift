@@ -6,7 +6,7 @@
 public struct LineChart: Sendable {
     /// One point of a line.
     public struct Point: Sendable {
-        /// Where it stands, in the units of the axes.
+        /// The place of the point, in the units of the axes.
         public let x, y: Double
         /// Ends of the point's spread, in the units of `y` (not distances from it): a confidence interval, quantiles,
         /// or mean ± standard deviation over seeds. Both equal to `y` for no spread; not finite where it is unknown.
@@ -78,7 +78,7 @@ public struct LineChart: Sendable {
 
     /// What the horizontal axis shows.
     public enum Axis: Sendable {
-        /// From 0 on in equal steps, labelled at round whole numbers.
+        /// Numbers from 0 on in equal steps, labelled at round whole numbers.
         case counts
         /// Each of these values, above 0 and rising, at the logarithm of its place, labelled as it is. Where two stand
         /// too close for their labels, only the first has one.

@@ -14,7 +14,7 @@ public protocol Adapter: AnyObject {
     /// What the host stores, trains and saves. Read once, after `init`.
     var parameters: [Parameter] { get }
 
-    /// From what flows into the seam to what flows out of it; the seam's description says how many
+    /// Computes what flows out of the seam from what flows into it; the seam's description says how many
     /// tensors of which shapes (`Seam`). At a seam inside the layers the context says at which point.
     func forward(_ inputs: [Tensor], in context: Context) -> [Tensor]
 
@@ -36,7 +36,7 @@ public protocol Adapter: AnyObject {
 
 /// All training examples at once, as they flow into a seam.
 public struct Examples {
-    /// As the seam defines, all examples along the batch axis.
+    /// The seam's inputs, all examples along the batch axis.
     public let inputs: [Tensor]
     /// [examples] i32, the class of each; nil where there are no classes.
     public let labels: Tensor?

@@ -49,7 +49,7 @@ public struct Source {
     public let mask: Tensor
     /// [batch, source] i32: which of two texts a token is of; nil: all of the first.
     public let tokenTypes: Tensor?
-    /// Of `Seam.attentionPrefix`; nil: none.
+    /// The prefixes of `Seam.attentionPrefix`; nil: none.
     public let prefix: LayerPrefixes?
     /// Whom to tell what flows through the points; nil: nobody wants one.
     public let visitor: Visitor?
@@ -71,7 +71,7 @@ public struct Target {
     public let state: (any DecodingState)?
     /// The logits are not wanted.
     public let hiddenOnly: Bool
-    /// Of `Seam.attentionPrefix`, before the target's own keys and values and before the encoder's; nil: none. Given in
+    /// The prefixes of `Seam.attentionPrefix`, before the target's own keys and the encoder's; nil: none. Given in
     /// every call, also with a state, which keeps none of it: its tokens count neither to the state's capacity nor to
     /// `mask` and `positions`.
     public let prefix: LayerPrefixes?
@@ -100,7 +100,7 @@ public struct BackboneInfo {
     public var heads = 0, keyValueHeads = 0, headDim = 0
     public var maxSourcePositions = 0, maxTargetPositions = 0
     public var vocabSize = 0
-    /// Where sources have a vocabulary of their own; 0: `vocabSize` serves both.
+    /// The vocabulary of sources that have one of their own; 0: `vocabSize` serves both.
     public var sourceVocabSize = 0
     public var decoderStartToken = -1, padToken = -1, beginToken = -1, maskToken = -1
     /// Each ends a text.
@@ -108,13 +108,13 @@ public struct BackboneInfo {
     public var architecture = Architecture.encoderDecoder
     /// Whether scores of the vocabulary can be had; a sentence encoder has hidden states only.
     public var hasHead = true
-    /// By `PrefixAttention`: layers that take a prefix, and how many tokens it may have where it takes positions that
+    /// Layers that take a prefix, by `PrefixAttention`, and how many tokens it may have where it takes positions that
     /// the text then has not.
     public var prefixLayers = [0, 0, 0], maxPrefixLength = [0, 0, 0]
-    /// By `PrefixAttention` and layer: heads of the keys and values of a prefix, and their width. An empty list:
+    /// Heads of the keys and values of a prefix, by `PrefixAttention` and layer, and their width. An empty list:
     /// `keyValueHeads`, or `headDim`, in all layers.
     public var prefixKeyValueHeads: [[Int]] = [[], [], []], prefixHeadDim: [[Int]] = [[], [], []]
-    /// Where sources are features: the numbers of a frame, and how many frames are one position of the hidden states.
+    /// The numbers of a frame, where sources are features, and how many frames are one position of the hidden states.
     public var featureWidth = 0, featureStride = 0
     /// The seams inside the layers, of which `Source.visitor` and `Target.visitor` are told.
     public var points: [Point] = []

@@ -5,7 +5,7 @@ final class BackboneTable {
     let info: BackboneInfo
     private let seams: UnsafeMutableBufferPointer<UnsafePointer<CChar>?>
     private let endTokens: UnsafeMutableBufferPointer<Int64>
-    /// By attention: of the layers that take a prefix.
+    /// Heads and widths of the layers that take a prefix, by attention.
     private let prefixHeads, prefixWidths: [UnsafeMutableBufferPointer<Int64>]
     private let points: UnsafeMutableBufferPointer<seam_point>
     private let pointList: UnsafeMutableBufferPointer<UnsafePointer<seam_point>?>

@@ -5,7 +5,7 @@ import CSeam
 public struct Context {
     let pass: Pass
     let given: seam_pass
-    /// Where an adapter on points is asked: the index of the point in `Site.points`; -1 elsewhere.
+    /// The index in `Site.points` of the point at which an adapter is asked; -1 elsewhere.
     public let point: Int
     /// At a projection: before its product, or after it.
     public let phase: Phases
@@ -21,7 +21,7 @@ public struct Context {
     /// Whether this pass will be differentiated. Inference may take short cuts that training may not.
     public var training: Bool { given.training != 0 }
 
-    /// Of the tokens whose states flow through a point, [batch, n] i32: which are tokens (1) and which padding (0). Nil
+    /// The mask of the tokens whose states flow through a point, [batch, n] i32: tokens (1) and padding (0). Nil
     /// where it is not known, and at other seams, as are the two that follow.
     public var attentionMask: Tensor? { given.attention_mask.map(pass.tensor) }
     /// Their positions in the text.
@@ -100,7 +100,7 @@ public final class Buffer {
     public func write(_ x: Tensor, axis: Int, at start: Int) {
         _ = x.pass.ops.pointee.buffer_write(x.pass.raw, raw, Int32(axis), Int64(start), x.handle)
     }
-    /// The same with a start for each row of axis 0, which `axis` is not.
+    /// Writes as above with a start for each row of axis 0, which `axis` is not.
     public func write(_ x: Tensor, axis: Int, at starts: [Int64]) {
         _ = x.pass.ops.pointee.buffer_write_rows(
             x.pass.raw, raw, Int32(axis), starts, Int64(starts.count), x.handle)

@@ -12,7 +12,7 @@ public struct LayerPrefixes {
         (self.layers, self.pass) = (layers, pass)
     }
 
-    /// Of a layer, one of `BackboneInfo.prefixLayers`.
+    /// The prefix of a layer, one of `BackboneInfo.prefixLayers`.
     public subscript(layer: Int) -> LayerPrefix? { LayerPrefix(layers[layer], pass) }
 }
 
@@ -48,7 +48,7 @@ public struct LayerPrefix {
 }
 
 extension Tensor {
-    /// The same as `attention(key:value:bias:mask:scale:causal:)` with the keys and values of a prefix before those of
+    /// `attention(key:value:bias:mask:scale:causal:)` with the keys and values of a prefix before those of
     /// `key` and `value`, seen by every query; neither `mask` nor `causal` is about them. The prefix is not copied for the
     /// rows that read it. Nil: no prefix.
     ///

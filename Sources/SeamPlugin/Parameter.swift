@@ -12,7 +12,7 @@ public final class Parameter {
         /// Glorot and Bengio 2010, from the last two sizes.
         case xavierUniform(gain: Double)
         case xavierNormal(gain: Double)
-        /// As [first size, the others together] with orthonormal rows or, where there are more rows than columns,
+        /// A matrix [first size, the others together] with orthonormal rows or, where there are more rows than columns,
         /// columns, times the gain (Saxe et al. 2014); rank 2 or more.
         case orthogonal(gain: Double)
         /// These values, row-major.
@@ -25,7 +25,7 @@ public final class Parameter {
     public let shape: [Int]
     /// A constant that is saved with the others but never trained.
     public let frozen: Bool
-    /// Of an adapter at a seam inside the layers: the index in `Site.points` of the point that it belongs to; nil:
+    /// The index in `Site.points` of the point that an adapter's parameter inside the layers belongs to; nil:
     /// shared by all of them.
     public let point: Int?
     /// Place in the list of parameters; set when the instance is made.

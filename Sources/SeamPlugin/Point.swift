@@ -10,16 +10,16 @@ public struct Point {
     public let stack: Stack
     /// `Seam.layerOutput`, `Seam.projection` or `Seam.promptEmbedding`.
     public let seam: Text
-    /// Of a projection "q", "k", "v" and "o", of attention over the encoder "cross_q" and so on, of the feed-forward
+    /// The name of a projection: "q", "k", "v", "o", of attention over the encoder "cross_q" ..., of the feed-forward
     /// network "gate", "up" and "down"; one matrix that does the work of several has their names joined. "" for a whole
     /// layer and for embedded tokens.
     public let name: Text
-    /// From 0; 0 for embedded tokens.
+    /// The layer, from 0; 0 for embedded tokens.
     public let layer: Int
     public let inputWidth, outputWidth: Int
-    /// Of the output of a matrix that does the work of several, in order; empty: it is one.
+    /// The parts of the output of a matrix that does the work of several, in order; empty: it is one.
     public let parts: [Part]
-    /// Of a backbone's own points: the parameter that is the projection's matrix, [out, in] or, transposed, [in, out],
+    /// The parameter that is a backbone's own projection matrix, [out, in] or, transposed, [in, out],
     /// and that of its bias. An adapter's `Site` does not say.
     let weight, bias: Parameter?
     let isTransposed: Bool
@@ -111,7 +111,7 @@ public struct Visitor {
         @convention(c) (
             UnsafePointer<seam_visitor>?, UnsafePointer<seam_pass>?, UnsafeMutablePointer<seam_visit>?
         ) -> Void
-    /// Of the tokens that flow by; see `Context.attentionMask`.
+    /// Marks of the tokens that flow by; see `Context.attentionMask`.
     fileprivate var mask, positions, generated: OpaquePointer?
 
     /// Nil where nobody wants a point.

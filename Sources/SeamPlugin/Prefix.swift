@@ -9,7 +9,7 @@ public protocol PrefixSource: AnyObject {
     /// What the host stores, trains and saves, with names from `PrefixShape.name`.
     var parameters: [Parameter] { get }
 
-    /// Of all layers, of the shape's `sizes`, from the parameters alone.
+    /// The keys and values of all layers, of the shape's `sizes`, from the parameters alone.
     func keysAndValues(in context: Context) -> Tensor
 }
 

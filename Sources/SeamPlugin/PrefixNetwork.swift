@@ -32,7 +32,7 @@ public struct PrefixNetwork {
         hidden.linear(context[second.weight], context[second.bias])
     }
 
-    /// As torch.nn.Linear starts: weight and bias uniform within 1 / sqrt(inputs).
+    /// A layer that starts as torch.nn.Linear does: weight and bias uniform within 1 / sqrt(inputs).
     private static func linear(
         _ weight: String, _ bias: String, _ inputs: Int, _ outputs: Int
     ) -> (weight: Parameter, bias: Parameter) {

@@ -6,9 +6,9 @@ public struct PrefixShape {
     /// Which inputs and outputs of the seam are its layers.
     let places: Range<Int>
 
-    /// Of the keys, or of the values, of one token: all heads together.
+    /// The width of the keys, or of the values, of one token: all heads together.
     public var width: Int { heads * headDim }
-    /// Of keys and values of all layers: [layers, 2, kv heads, tokens, head_dim].
+    /// The shape of keys and values of all layers: [layers, 2, kv heads, tokens, head_dim].
     public var sizes: [Int] { [layers, 2, heads, tokens, headDim] }
 
     /// What a parameter of this prefix is called: "decoder." and the part.
@@ -20,7 +20,7 @@ public struct PrefixShape {
         rows.reshape([tokens, layers, 2, heads, headDim]).permute([1, 2, 3, 0, 4])
     }
 
-    /// Those that the options "attention" and "prefix_length" ask for, in the order of the seam.
+    /// The shapes that the options "attention" and "prefix_length" ask for, in the order of the seam.
     static func all(options: Options, site: Site) throws(PluginError) -> [PrefixShape] {
         let (asked, tokens) = (try options.string("attention"), try options.int("prefix_length"))
         let widths = (site.prefixKeyValueHeads + site.prefixHeadDim).flatMap { $0 }
@@ -78,7 +78,7 @@ public struct PrefixShape {
 }
 
 extension PrefixAttention {
-    /// As options and parameters name it.
+    /// The attention as options and parameters name it.
     public var name: StaticString {
         switch self {
         case .encoder: "encoder"

@@ -1,6 +1,6 @@
 import CSeam
 
-/// Where an adapter is attached, valid during `init`. Zero: unknown or unlimited.
+/// The place where an adapter is attached, valid during `init`. Zero: unknown or unlimited.
 public struct Site {
     public let seam: Text
     /// Only adapters are trained; false: the backbone is trained with them.
@@ -10,12 +10,12 @@ public struct Site {
     public let heads, keyValueHeads, headDim: Int
     public let maxSourcePositions, maxTargetPositions: Int
     public let vocabSize: Int
-    /// Of the classification that the adapter is part of; 0: none.
+    /// The classes of the classification that the adapter is part of; 0: none.
     public let classes: Int
-    /// By `PrefixAttention`: layers that take a prefix (0: none), how many tokens it may have (0: any number), and how
+    /// Layers that take a prefix (0: none), by `PrefixAttention`, how many tokens it may have (0: any number), and how
     /// many what enters the seam has.
     public let prefixLayers, maxPrefixLength, prefixLength: [Int]
-    /// By `PrefixAttention` and layer: heads of the keys and values of a prefix, and their width.
+    /// Heads of the keys and values of a prefix, by `PrefixAttention` and layer, and their width.
     public let prefixKeyValueHeads, prefixHeadDim: [[Int]]
     /// At `Seam.decoderOutput`: what the backbone's scores are.
     public let scoreKind: ScoreKind
@@ -56,7 +56,7 @@ public struct Site {
         return first..<first + prefixLayers[attention.rawValue]
     }
 
-    /// For a classifier over hidden states: the number of classes, and d_model. Throws a sentence where either is
+    /// The number of classes, and d_model, for a classifier over hidden states. Throws a sentence where either is
     /// missing.
     public func head() throws(PluginError) -> (classes: Int, dModel: Int) {
         guard classes > 0 else {
@@ -86,7 +86,7 @@ public enum ScoreKind: Int32 {
     case logits = 1
     /// Natural logarithms; over other words than the classes', so their sum is below 1.
     case logProbabilities = 2
-    /// Likewise, from 0 to 1.
+    /// Numbers from 0 to 1; over other words than the classes', so their sum is below 1.
     case probabilities = 3
     /// Cosines, from -1 to 1.
     case similarities = 4

@@ -36,7 +36,7 @@ public struct Text: CustomStringConvertible {
         return copy
     }
 
-    /// As C libraries read it; lives as long as the text.
+    /// The bytes as C libraries read them; they live as long as the text.
     public var cString: UnsafePointer<CChar> { bytes }
 
     public var description: String { String(cString: bytes) }

@@ -25,7 +25,7 @@ public protocol TextBackbone: AnyObject {
 /// Prompts, the words that may continue them, and the host's arrays for what is found. Valid during `answer`.
 public final class Query {
     public let prompts: [Text]
-    /// With the space before them where there is one.
+    /// The words that may answer, with the space before them where there is one.
     public let answers: [Text]
     /// Rows that are filled, the first ones.
     public var answered = 0
@@ -55,7 +55,7 @@ public final class Query {
     }
 }
 
-/// Where a plugin reports what it does.
+/// The log in which a plugin reports what it does.
 public struct HostLog {
     let host: UnsafePointer<seam_host>
 

@@ -32,7 +32,7 @@ extension Sequence<String> {
     /// Whether one of these is of the scalars of `text`.
     public func containsExactly(_ text: String) -> Bool { contains { TextKey($0) == TextKey(text) } }
 
-    /// In the order of their scalars.
+    /// The texts in the order of their scalars.
     public func sortedExactly() -> [String] { sorted { TextKey($0) < TextKey($1) } }
 
     /// Whether each is of other scalars than the rest.

@@ -1,6 +1,6 @@
 /// The training loss of a run with the running mean that runs are compared by.
 public struct LossCurve: Sendable {
-    /// Of each step, from the first.
+    /// The loss of each step, from the first.
     public let losses: [Double]
     /// Steps in a mean: a tenth of all, at least one.
     public let window: Int

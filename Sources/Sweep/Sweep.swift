@@ -75,7 +75,7 @@ public struct Sweep {
         }
     }
 
-    /// As the task makes it, with errors that name the run, and data that are known to fit.
+    /// The run as the task makes it, with errors that name it, and data that are known to fit.
     private func prepared(_ run: SweepRun) throws -> (session: Session, options: RunOptions) {
         do {
             var (session, options) = try task.prepared(run)
@@ -164,7 +164,7 @@ public struct Sweep {
         }
     }
 
-    /// Not stopped in between: the checkpoint is gone, and the training would be lost.
+    /// Measures a finished run. It is not stopped in between: the checkpoint is gone, and the training would be lost.
     private func measured(
         _ run: SweepRun, _ session: Session, _ result: RunResult, _ options: RunOptions, seconds: Double
     ) throws -> SweepResult.Finished {

@@ -94,11 +94,8 @@ public struct SweepFolder: Sendable {
 
     /// The training loss of every step, from the run's log.
     func losses(of run: SweepRun) throws -> [Double] {
-        let path = FileSystem.join(folder(of: run), "log.jsonl")
-        guard FileSystem.exists(path) else { return [] }
-        return try RunFolder.logEntries(in: folder(of: run)).compactMap { entry in
-            entry["event"] == "step" ? try entry.requireDouble("loss", in: path) : nil
-        }
+        guard RunFolder.hasLog(folder(of: run)) else { return [] }
+        return try RunFolder.logEntries(in: folder(of: run)).compactMap(\.trainingLoss)
     }
 }
 

@@ -3,7 +3,7 @@ import Support
 import Trainer
 
 extension SweepReport {
-    /// Those that every report has.
+    /// The files that every report has.
     static let fileNames = ["results.md", "results.jsonl", "metric.svg", "loss.svg"]
 
     /// Writes results.jsonl, results.md, metric.svg, loss.svg and, for what adapters recorded, ADAPTER-VARIANT-VALUE.svg

@@ -3,14 +3,14 @@ import Support
 
 /// One value of every axis.
 public struct SweepPoint: Hashable, Sendable {
-    /// In the order of the axes.
+    /// The settings in the order of the axes.
     public let settings: [SweepSetting]
 
     /// "prefix_length 20, learning_rate 0.01".
     public var title: String { settings.map(\.title).joined(separator: ", ") }
     /// The value of the first axis.
     var first: String { settings[0].value }
-    /// Those of all other axes.
+    /// The settings of all other axes.
     var rest: [SweepSetting] { Array(settings.dropFirst()) }
 }
 
@@ -67,7 +67,7 @@ public struct SweepPlan: Equatable, Sendable {
         }.map { SweepPoint(settings: $0) }
     }
 
-    /// In the order in which they are trained: the whole grid with the first seed, then with the next, so that there is
+    /// The runs in the order in which they are trained: the grid with the first seed, then with the next, so that there is
     /// something to look at early.
     public var runs: [SweepRun] {
         seeds.flatMap { seed in
@@ -75,7 +75,7 @@ public struct SweepPlan: Equatable, Sendable {
         }
     }
 
-    /// As it is kept in the sweep's folder.
+    /// The plan as it is kept in the sweep's folder.
     var json: JSON {
         [
             "variants": .array(variants.map { .string($0.text) }), "vary": .array(axes.map { .string($0.text) }),

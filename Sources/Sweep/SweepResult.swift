@@ -24,7 +24,7 @@ public struct SweepMetric: Hashable, Sendable {
     /// A value as tables and plots show it: shares as percents.
     public func shown(_ value: Double) -> Double { isShare ? 100 * value : value }
 
-    /// That in words.
+    /// The value in words.
     public func text(_ value: Double) -> String {
         fixed(shown(value), ["loss", "nist", "cider"].contains(name) ? 4 : 2)
     }
@@ -64,7 +64,7 @@ public struct SweepResult: Equatable, Sendable {
         /// Training loss of the last step, and the mean of the last `window` steps.
         public var lastLoss, meanLoss: Double
         public var window: Int
-        /// That training took; of a resumed run, its last part's pace for all steps.
+        /// The time that training took; of a resumed run, its last part's pace for all steps.
         public var seconds: Double
         public var trainedParameters: Int
 
@@ -79,7 +79,7 @@ public struct SweepResult: Equatable, Sendable {
 
     public enum Outcome: Equatable, Sendable {
         case finished(Finished)
-        /// In one sentence why: its numbers did not stay finite.
+        /// The run ended early, with one sentence why: its numbers did not stay finite.
         case failed(String)
     }
 

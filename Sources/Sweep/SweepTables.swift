@@ -29,7 +29,7 @@ extension SweepReport {
         return parts.joined(separator: "\n\n") + "\n"
     }
 
-    /// For a terminal: the metric on the development examples.
+    /// The table for a terminal: the metric on the development examples.
     public var text: String {
         let rows = table(metric) { $0.development[metric] }
         return (["\(metric.title) on the development examples"] + alignedColumns(rows, between: "  "))

@@ -11,7 +11,7 @@ public struct SweepTask {
     public let development: TokenPairs
     /// Only measured; nothing is chosen by it.
     public let test: TokenPairs?
-    /// Of every run, but its seed and folder and what is varied.
+    /// The options of every run, but its seed and folder and what is varied.
     public var options = RunOptions(output: "")
     /// Options of adapters in all variants that have them; one that a variant sets itself is that variant's.
     public var adapterSettings: [SweepSetting] = []

@@ -17,9 +17,9 @@ public struct SweepSetting: Hashable, Sendable {
         self.init(name: String(text[..<equals]), value: String(text[text.index(after: equals)...]))
     }
 
-    /// As an option on the command line.
+    /// The setting as an option on the command line.
     public var text: String { "\(name)=\(value)" }
-    /// As people read it.
+    /// The setting as people read it.
     var title: String { "\(name) \(value)" }
     /// The name without the adapter's in front, and that adapter, if it is named.
     var option: Substring { name.split(separator: ".").last ?? "" }
@@ -43,7 +43,7 @@ public struct SweepVariant: Hashable, Sendable {
     public let adapters: [String]
     /// Options that only this variant has, each behind its adapter's id: `residual-prefix.residual=hidden`.
     public let settings: [SweepSetting]
-    /// As it was given.
+    /// The variant as it was given.
     public let text: String
 
     private static let form = "NAME=ADAPTER[:OPTION=VALUE...][+ADAPTER...]"
@@ -85,7 +85,7 @@ public struct SweepVariant: Hashable, Sendable {
 /// A setting and the values that it takes in turn.
 public struct SweepAxis: Hashable, Sendable {
     public let name: String
-    /// As they were given, none twice.
+    /// The values as they were given, none twice.
     public let values: [String]
 
     public var text: String { "\(name)=\(values.joined(separator: ","))" }

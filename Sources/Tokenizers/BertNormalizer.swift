@@ -72,7 +72,7 @@ struct BertNormalizer: CharacterNormalizer {
 }
 
 extension Unicode.Scalar {
-    /// In a block of ideographs, as BERT lists them: the sixth starts at 2B920 there, 256 behind its true start.
+    /// Whether this is in a block of ideographs as BERT lists them: the sixth starts at 2B920, 256 behind its true start.
     fileprivate var isChinese: Bool {
         switch value {
         case 0x4E00...0x9FFF, 0x3400...0x4DBF, 0x20000...0x2A6DF, 0x2A700...0x2B73F, 0x2B740...0x2B81F,

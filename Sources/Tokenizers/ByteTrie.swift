@@ -1,7 +1,7 @@
 /// A set of byte strings with a number each, to find them in texts.
 struct ByteTrie: Sendable {
     private var children = PairTable()
-    /// By node; -1 where no string ends.
+    /// The string that ends at each node; -1 where none does.
     private var numbers: [Int32] = [-1]
     private var startsSome = [Bool](repeating: false, count: 256)
 

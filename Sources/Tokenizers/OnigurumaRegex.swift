@@ -88,7 +88,7 @@ struct SearchBudget {
     private let total: Int
     private var left: Int
 
-    /// For a text of so many bytes. A search that goes over a whole text for one match takes a few attempts a byte.
+    /// A budget for a text of so many bytes. A search of a whole text for one match takes a few attempts a byte.
     init(byteCount: Int) {
         total = 100_000 + 1000 * byteCount
         left = total

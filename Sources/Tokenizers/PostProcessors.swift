@@ -33,7 +33,7 @@ struct PostProcessorSequence: PostProcessor {
     }
 }
 
-/// That of byte-level tokenizers changes offsets only, which are not given here.
+/// The processor of byte-level tokenizers, which changes offsets only, and these are not given here.
 private func offsetsOnly(_ part: TokenizerPart) throws -> TemplateProcessing {
     try part.allow("type", "add_prefix_space", "trim_offsets", "use_regex")
     return TemplateProcessing(before: [], after: [])

@@ -2,7 +2,7 @@
 enum TextPattern: Sendable {
     case regex(OnigurumaRegex)
     case words(BytePattern)
-    /// Not empty.
+    /// A literal, which is not empty.
     case literal([UInt8])
 
     init(_ part: TokenizerPart) throws {
@@ -46,7 +46,7 @@ enum TextPattern: Sendable {
         return try replacing(text, with: content, lead: &lead)
     }
 
-    /// As above; `lead` is that of `Normalizer`. What replaces a match comes from its last character.
+    /// Replaces as above; `lead` is that of `Normalizer`. What replaces a match comes from its last character.
     func replacing(_ text: [UInt8], with content: [UInt8], lead: inout Int) throws -> [UInt8] {
         var result: [UInt8] = []
         result.reserveCapacity(text.count)

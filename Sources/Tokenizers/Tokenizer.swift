@@ -26,7 +26,7 @@ public final class Tokenizer: Sendable {
     public var eosToken: Int32? { named.eos }
     public var padToken: Int32? { named.pad }
     public var unknownToken: Int32? { named.unknown ?? model.unknownID }
-    /// As above: the tokens that stand in front of and behind a text in models of the BERT family.
+    /// The tokens that stand in front of and behind a text in models of the BERT family, as above.
     public var clsToken: Int32? { named.cls }
     public var sepToken: Int32? { named.sep }
     /// The id of the token that stands for a hidden word: as above, or else of an added token "[MASK]" or "<mask>".
@@ -34,7 +34,7 @@ public final class Tokenizer: Sendable {
         named.mask ?? addedTokens.id(of: "[MASK]") ?? addedTokens.id(of: "<mask>")
     }
 
-    /// To how many ids, special tokens included, the file itself makes `encode` cut a text; nil where it does not.
+    /// The number of ids, special tokens included, that the file makes `encode` cut a text to; nil where it does not.
     public var truncationLength: Int? { truncation?.maxLength }
 
     private let model: any TokenizerModel

@@ -187,7 +187,7 @@ struct TokenizerSettings {
 
     // MARK: Sentence encoders
 
-    /// Where sentence-transformers cuts a text; nil where it is not said, so that the model's positions decide.
+    /// The length to which sentence-transformers cuts a text; nil where it is not said, so that the positions decide.
     func longestText(addedCount: Int) throws -> Int? {
         func length(_ key: String, of part: TokenizerPart?) throws -> Int? {
             // Where no length is set, transformers writes one of 10^30.

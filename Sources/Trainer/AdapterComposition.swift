@@ -7,9 +7,9 @@ import Support
 public struct AdapterComposition {
     public struct Part {
         public let factory: AdapterFactory
-        /// Those given, as a JSON object; the rest are defaults.
+        /// The options that were given, as a JSON object; the rest are defaults.
         public let options: JSON
-        /// Of its own; nil: the training's.
+        /// The learning rate of this adapter; nil: the training's.
         public let learningRate: Double?
     }
 

@@ -13,10 +13,10 @@ enum Checkpoint {
 
     /// Replaces the checkpoint at `path` as a whole.
     /// - Parameter settings: of the run; a resumed run must have the same.
-    static func save(_ optimisation: Optimisation, settings: JSON, history: [JSON], to path: String) throws {
+    static func save(_ optimisation: Optimisation, settings: JSON, history: [RunEntry], to path: String) throws {
         let state: JSON = [
             "schema": .int(Int64(schema)), "step": .int(Int64(optimisation.step)), "settings": settings,
-            "history": .array(history),
+            "history": .array(history.map(\.json)),
         ]
         let tensors = named(optimisation).flatMap { name, variable -> [SafetensorsWriter.Tensor] in
             var parts = [tensor("value." + name, variable.tensor)]
@@ -36,9 +36,9 @@ enum Checkpoint {
     static func exists(at path: String) -> Bool { FileSystem.exists(FileSystem.join(path, stateName)) }
 
     /// Restores a checkpoint into a fresh optimisation.
-    /// - Returns: the log entries up to it.
+    /// - Returns: the run's history up to it.
     /// - Throws: naming the first setting that differs from the checkpoint's.
-    static func load(_ path: String, into optimisation: Optimisation, settings: JSON) throws -> [JSON] {
+    static func load(_ path: String, into optimisation: Optimisation, settings: JSON) throws -> [RunEntry] {
         try AtomicFolder.recover(path)
         let name = FileSystem.join(path, stateName)
         let state = try JSON.read(name)
@@ -56,8 +56,7 @@ enum Checkpoint {
         guard (0...total).contains(step) else {
             throw SeamError(.format, "\(name): \"step\" must be one of the run's 0 to \(total) steps, found \(step)")
         }
-        let history = try state.requireArray("history", in: name)
-        try Recording.check(history: history, in: name)
+        let history = try state.requireArray("history", in: name).map { try RunEntry($0, in: name) }
         let file = try SafetensorsFile(FileSystem.join(path, weightsName))
         func restored(_ name: String, like variable: Variable) throws -> Tensor {
             guard let stored = file[name], stored.type == .float32, stored.shape == Array(variable.tensor.shape) else {

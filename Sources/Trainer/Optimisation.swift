@@ -10,7 +10,7 @@ public struct StepReport: Sendable, Equatable {
     public let loss: Double
     /// Before clipping.
     public let gradientNorm: Double
-    /// Of the adapters, in this step.
+    /// The learning rate of the adapters in this step.
     public let learningRate: Double
     /// Labels that counted.
     public let tokenCount: Int

@@ -104,35 +104,23 @@ public enum RunFolder {
             "--overwrite does not replace \"\(path)\", \(reason): move it away, or give another --output")
     }
 
+    /// Whether there is a log in `folder`.
+    public static func hasLog(_ folder: String) -> Bool { FileSystem.exists(FileSystem.join(folder, logName)) }
+
     /// The entries of a run's log, those of a run that goes on included.
     /// - Throws: `.incompatible` for those of a later version, `.format` for what is no entry.
-    public static func logEntries(in folder: String) throws -> [JSON] {
-        try RunLog.entries(of: FileSystem.join(folder, logName))
+    public static func logEntries(in folder: String) throws -> [RunEntry] {
+        let path = FileSystem.join(folder, logName)
+        return try RunLog.lines(of: path).map { try RunLog.entry($0, in: path) }
     }
 
-    // MARK: The mark of a saved model
-
-    /// The entry of a log that tells which model the run saved, for a later run to know it again.
-    static func savedEntry(backbone path: String, step: Int) throws -> JSON {
-        ["event": savedEvent, "step": .int(Int64(step)), "backbone": try mark(path)]
-    }
-
-    private static let savedEvent: JSON = "saved"
-
-    private static func mark(_ path: String) throws -> JSON {
-        [
-            "fingerprint": .string(ContentHash.hex(try ModelFiles(path).fingerprint())),
-            "files": .array(try FileSystem.list(path).map { .string($0) }),
-        ]
-    }
-
+    /// Whether the model in a folder is one that the run of a log saved, as it saved it. Lines that are no entries are
+    /// passed over: a damaged log makes no model foreign.
     private static func isSaved(_ path: String, by log: String) -> Bool {
-        guard let mark = try? mark(path), let lines = try? FileSystem.readText(log).split(separator: "\n") else {
-            return false
-        }
+        guard let found = try? SavedBackbone(in: path), let lines = try? RunLog.lines(of: log) else { return false }
         return lines.contains { line in
-            guard let entry = try? JSON.parse(String(line), name: log) else { return false }
-            return entry["event"] == savedEvent && entry["backbone"] == mark
+            guard case .saved(found, _)? = try? RunLog.entry(line, in: log) else { return false }
+            return true
         }
     }
 

@@ -4,7 +4,7 @@ import Support
 public struct RunOptions: Sendable {
     public var training = TrainingOptions()
     public var batchSize = 32
-    /// Of the order of examples, and of the adapters' initial values.
+    /// The seed of the order of examples, and of the adapters' initial values.
     public var seed: UInt64 = 0
     /// Keep the frozen encoder's outputs; off, the encoder runs for every batch.
     public var usesSeamCache = true

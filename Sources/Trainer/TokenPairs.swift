@@ -16,9 +16,9 @@ public struct TokenPairs: Sendable {
     public let sources: [[Int32]]
     /// Empty in a classification.
     public let targets: [[Int32]]
-    /// Of each source, from 0, in a classification; else empty.
+    /// The class of each source, from 0, in a classification; else empty.
     public let classes: [Int32]
-    /// For error sentences; nil for examples of no file.
+    /// The place of the examples, for error sentences; nil for examples of no file.
     public let origin: Origin?
     public var count: Int { sources.count }
     public var isClassification: Bool { !classes.isEmpty }
@@ -111,7 +111,7 @@ public struct TokenPairs: Sendable {
         guard session.classes > 0 else {
             throw SeamError(
                 .invalidArgument,
-                "a classification needs an adapter on decoder.output, for example linear-head: none is attached")
+                "a classification needs an adapter on decoder.output: none is attached")
         }
         if let row = classes.firstIndex(where: { $0 < 0 || $0 >= session.classes }) {
             throw SeamError(

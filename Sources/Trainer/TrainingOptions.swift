@@ -28,9 +28,9 @@ public struct TrainingOptions: Sendable, Equatable {
     public var schedule = Schedule.constant
     /// Whether the backbone is trained with the adapters.
     public var trainsBackbone = false
-    /// Of the adapters.
+    /// The learning rate of the adapters.
     public var learningRate = 1e-3
-    /// Of the backbone, where it is trained.
+    /// The learning rate of the backbone, where it is trained.
     public var backboneLearningRate = 1e-4
     /// Largest 2-norm over all gradients together; 0 for no clipping.
     public var maxGradientNorm = 1.0

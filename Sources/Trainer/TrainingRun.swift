@@ -15,7 +15,7 @@ public final class TrainingRun {
     private let data: TokenPairs
     private let development: TokenPairs?
     private let options: RunOptions
-    private var history: [JSON] = []
+    private var history: [RunEntry] = []
     private var log: RunLog?
     private var order: (epoch: Int, batches: [[Int]]) = (-1, [])
 
@@ -67,7 +67,7 @@ public final class TrainingRun {
         defer { lock.release() }
         history = resumes ? try Checkpoint.load(checkpointPath, into: optimisation, settings: settings) : []
         log = try RunLog(
-            FileSystem.join(options.output, RunFolder.logName), entries: history.filter { !Recording.isOne($0) })
+            FileSystem.join(options.output, RunFolder.logName), entries: history.filter { $0.recordedValues == nil })
         do {
             return try train(optimisation, settings, observe, shouldContinue)
         } catch {
@@ -109,7 +109,7 @@ public final class TrainingRun {
         func scoreIfDue() throws -> Bool {
             let (step, interval) = (optimisation.step, options.evaluationInterval)
             guard let development, step == total || (interval > 0 && step > 0 && step % interval == 0),
-                history.last(where: { $0["event"] == "evaluation" })?["step"] != .int(Int64(step))
+                !history.contains(where: { $0.isEvaluation(after: step) })
             else { return true }
             let result: ScoreSummary
             do {
@@ -119,10 +119,9 @@ public final class TrainingRun {
             } catch let error as SeamError where error.code == .cancelled {
                 return false
             }
-            try note([
-                "event": "evaluation", "step": .int(Int64(step)), "loss": .double(result.loss),
-                data.isClassification ? "accuracy" : "token_accuracy": .double(result.accuracy),
-            ])
+            try note(
+                .evaluation(
+                    step: step, loss: result.loss, accuracy: result.accuracy, isClassification: data.isClassification))
             summary = result
             try observe(.evaluated(step: step, result))
             return true
@@ -140,11 +139,7 @@ public final class TrainingRun {
             let batch = try data.batch(indices, info: session.backbone.info)
             let encoded = try cache?.encoded(batch, examples: indices)
             let report = try optimisation.update(batch, encoded: encoded)
-            try note([
-                "event": "step", "step": .int(Int64(report.step)), "loss": .double(report.loss),
-                "grad_norm": .double(report.gradientNorm), "learning_rate": .double(report.learningRate),
-                "tokens": .int(Int64(report.tokenCount)),
-            ])
+            try note(.step(report))
             if Recording.isDue(step: report.step, total: total) { try record(step: report.step) }
             try observe(
                 .step(
@@ -161,7 +156,7 @@ public final class TrainingRun {
         return try finish(optimisation, summary, encoded: cache?.encodedCount)
     }
 
-    private func note(_ entry: JSON) throws {
+    private func note(_ entry: RunEntry) throws {
         try log?.append(entry)
         history.append(entry)
     }
@@ -222,7 +217,7 @@ public final class TrainingRun {
         for (index, adapter) in session.adapters.enumerated() {
             for method in adapter.factory.methods where method.isRecorded {
                 history.append(
-                    try Recording.entry(adapter, position: index + 1, method: method.name, step: step))
+                    .recorded(try RecordedValues(of: adapter, position: index + 1, method: method.name, step: step)))
             }
         }
     }
@@ -233,17 +228,16 @@ public final class TrainingRun {
         var plot = LossPlot(
             title: adapters.isEmpty ? "backbone" : adapters.joined(separator: " + "),
             unit: labelUnit(isClassification: data.isClassification))
-        for entry in history where !Recording.isOne(entry) {
-            guard let step = entry["step"]?.intValue, let loss = entry["loss"]?.doubleValue else { continue }
-            let point = LossPlot.Point(step: step, loss: loss)
-            if entry["event"]?.stringValue == "step" {
-                plot.training.append(point)
-            } else {
-                plot.development.append(point)
+        for entry in history {
+            switch entry {
+            case .step(let report): plot.training.append(.init(step: report.step, loss: report.loss))
+            case .evaluation(let step, let loss, _, _): plot.development.append(.init(step: step, loss: loss))
+            case .recorded, .saved: continue
             }
         }
         try FileSystem.atomicWriteFile(FileSystem.join(options.output, RunFolder.plotName), text: plot.svg)
-        try Recording.write(history.filter(Recording.isOne), total: options.training.totalSteps, to: options.output)
+        try Recording.write(
+            history.compactMap(\.recordedValues), total: options.training.totalSteps, to: options.output)
     }
 
     private func finish(_ optimisation: Optimisation, _ summary: ScoreSummary?, encoded: Int?) throws -> RunResult {
@@ -255,7 +249,7 @@ public final class TrainingRun {
             try BackboneFolder.save(session.backbone, to: path)
             backbonePath = path
             weights = try ModelFiles(path)
-            try log?.append(try RunFolder.savedEntry(backbone: path, step: optimisation.step))
+            try log?.append(.saved(try SavedBackbone(in: path), step: optimisation.step))
         }
         var notes = options.notes
         if let summary {

@@ -29,7 +29,7 @@ struct RemoteOptions: ParsableArguments {
     /// Whether any of them is given.
     var isGiven: Bool { baseUrl != nil || apiModel != nil || apiKey != nil || maxQueries != 0 }
 
-    /// The options of the backbone "remote", but for the key.
+    /// The options of the backbone that asks a server, but for the key.
     func settings() throws -> [String] {
         guard maxQueries >= 0 else {
             throw SeamError(.invalidArgument, "--max-queries must be 0 or more, found \(maxQueries)")

@@ -11,7 +11,7 @@ struct FewshotCommand: ParsableCommand {
         commandName: "fewshot",
         abstract: "Train a classifier from a handful of labelled texts, and compare it with baselines.",
         discussion: """
-            Asks a frozen model once about every text, trains an adapter on its answers (DecT), and compares it on the \
+            Asks a frozen model once about every text, trains an adapter on its answers, and compares it on the \
             test texts with zero-shot answers, calibrated ones, the nearest class mean and logistic regression on the \
             same hidden states, for every number of shots and every seed. Writes into the output folder: results.json, \
             results.md, accuracy.svg, adapters/ (one for each draw, to be used with seam classify) and cache/ (the \
@@ -26,11 +26,11 @@ struct FewshotCommand: ParsableCommand {
     @OptionGroup(title: "Server") var remote: RemoteOptions
 
     @Option(help: "Adapter to train on decoder.output; several as a+b.")
-    var adapter = "dect"
+    var adapter = DefaultPlugins.fewshotHead
 
     @Option(
         name: .customLong("option"),
-        help: "Option of the adapter as NAME=VALUE (see seam describe dect). May be repeated.")
+        help: "Option of the adapter as NAME=VALUE (see seam describe \(DefaultPlugins.fewshotHead)). May be repeated.")
     var settings: [String] = []
 
     @Option(help: "Labelled texts to draw the shots from: .jsonl, .csv or .tsv.")

@@ -49,12 +49,14 @@ struct ModelOptions: ParsableArguments {
     /// The model that a classification asks: that of a server if one is named, else the local one.
     func openAnswering(_ runtime: Runtime, _ remote: RemoteOptions) throws -> AnsweringModel {
         var options = self
-        if remote.baseUrl != nil { options.backbone = options.backbone ?? "remote" }
-        let isRemote = options.backbone == "remote"
+        if remote.baseUrl != nil { options.backbone = options.backbone ?? DefaultPlugins.serverBackbone }
+        let isRemote = options.backbone == DefaultPlugins.serverBackbone
         guard isRemote || !remote.isGiven else {
             throw SeamError(
                 .invalidArgument,
-                backbone.map { "a server is asked by the backbone \"remote\", found --backbone \($0)" }
+                backbone.map {
+                    "a server is asked by the backbone \"\(DefaultPlugins.serverBackbone)\", found --backbone \($0)"
+                }
                     ?? "--api-model, --api-key and --max-queries are for a server: give --base-url")
         }
         if isRemote, let model {

@@ -152,7 +152,8 @@ struct SweepCommand: ParsableCommand {
             makeSession: { spec, settings, seed in
                 let session = Session(backbone: backbone)
                 try AdapterComposition(
-                    parsing: spec, options: settings, defaultHead: labels.isEmpty ? nil : classificationHead,
+                    parsing: spec, options: settings,
+                    defaultHead: labels.isEmpty ? nil : DefaultPlugins.classificationHead,
                     in: runtime
                 ).attach(to: session, classes: labels.count, seed: seed)
                 if !labels.isEmpty { try session.nameClasses(labels) }

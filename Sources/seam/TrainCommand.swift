@@ -15,9 +15,6 @@ enum TrainingTask: String, CaseIterable, ExpressibleByArgument {
     case classification
 }
 
-/// The adapter that a classification gets as its head where none is named on decoder.output.
-let classificationHead = "linear-head"
-
 struct TrainCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "train",
@@ -39,7 +36,7 @@ struct TrainCommand: ParsableCommand {
     @Option(
         help: """
             What to learn: pairs, a target text for each source; or classification, a label for each text, with an \
-            encoder-only model. The head of a classification is linear-head, unless --adapter names another.
+            encoder-only model. The head of a classification is \(DefaultPlugins.classificationHead), unless --adapter names another.
             """)
     var task = TrainingTask.pairs
 
@@ -129,7 +126,7 @@ struct TrainCommand: ParsableCommand {
         let data = task == .pairs ? nil : try LabelledData(self, session)
         try AdapterComposition(
             parsing: adapter ?? "none", options: settings,
-            defaultHead: data != nil && session.classes == 0 ? classificationHead : nil, in: runtime
+            defaultHead: data != nil && session.classes == 0 ? DefaultPlugins.classificationHead : nil, in: runtime
         ).attach(to: session, backboneFrozen: !trainBackbone, classes: data?.labels.count ?? 0, seed: seed)
         if let data { try session.nameClasses(data.labels) }
         let examples = try data?.training(self, tokenizer, session) ?? pairs.read(train, tokenizer, session)

@@ -1,6 +1,6 @@
 /* The plugin that uses everything of version 1.0 (1.0/plugins/every_feature.c): each operation gives what it should,
- * and an adapter is made, called, trained, folded, saved and loaded. Arguments: the folder of the plugins, a folder
- * to write to. */
+ * and an adapter is made, called, trained, folded, saved and loaded, as is one that puts vectors before a text. Arguments:
+ * the folder of the plugins, a folder to write to. */
 #include "../CTests/check.h"
 
 static const char *const id = "every-feature";
@@ -44,23 +44,63 @@ static DLManagedTensorVersioned *logits_with(seam_backbone *backbone, seam_adapt
   return logits;
 }
 
-static void train(seam_backbone *backbone, seam_adapter *adapter) {
-  seam_session *session = NULL;
-  OK(seam_session_create(backbone, &session, &error));
-  OK(seam_session_attach(session, NULL, adapter, -1, &error));
+static void train(seam_session *session, const seam_batch *batch) {
   seam_train_options options = {.struct_size = sizeof options};
   seam_train_options_init(&options);
   OK(seam_session_begin_training(session, &options, &error));
-  const seam_batch batch = tiny_batch();
   seam_step step = {.struct_size = sizeof step};
   double first = 0;
   for (int i = 0; i < 20; i++) {
-    OK(seam_session_train_step(session, &batch, &step, &error));
+    OK(seam_session_train_step(session, batch, &step, &error));
     if (i == 0) first = step.loss;
   }
   CHECK(step.loss < first);
   seam_session_end_training(session);
+}
+
+static void train_attached(seam_backbone *backbone, seam_adapter *adapter) {
+  seam_session *session = NULL;
+  OK(seam_session_create(backbone, &session, &error));
+  OK(seam_session_attach(session, NULL, adapter, -1, &error));
+  const seam_batch batch = tiny_batch();
+  train(session, &batch);
   seam_session_release(session);
+}
+
+/* The adapter on embedded tokens, in a backbone that has such a point. */
+static void vectors_before_a_text(seam_runtime *runtime, const char *plugins, const char *folder) {
+  char path[1000];
+  seam_backbone *backbone = NULL;
+  seam_session *session = NULL, *fresh = NULL;
+  seam_adapter *adapter = NULL;
+  OK(seam_runtime_load_plugin(runtime, path_in(path, plugins, "libTinyPoints.so"), &error));
+  OK(seam_backbone_open(runtime, "tiny-points", NULL, NULL, &backbone, &error));
+  OK(seam_session_create(backbone, &session, &error));
+  OK(seam_session_create(backbone, &fresh, &error));
+  seam_batch batch = tiny_texts();
+  DLManagedTensorVersioned *plain = logits_of(session, &batch);
+  OK(seam_session_add(session, NULL, "every-feature-prompt", NULL, &adapter, &error));
+  DLManagedTensorVersioned *start = logits_of(session, &batch);
+  static const int32_t labels[BATCH * SOURCE] = {1, 2, 3, 4, 5, -100};
+  seam_batch labelled = batch;
+  labelled.target_length = SOURCE;
+  labelled.labels = labels;
+  train(session, &labelled);
+  DLManagedTensorVersioned *trained = logits_of(session, &batch);
+  /* Of the text's own tokens: the shapes are those without vectors. */
+  CHECK(count_of(plain) == count_of(start) && distance(plain, start) > 1e-3f && distance(start, trained) > 1e-3f);
+  OK(seam_session_save(session, NULL, path_in(path, folder, "every_feature_prompt"), NULL, NULL, &error));
+  OK(seam_session_load(fresh, NULL, path, &error));
+  DLManagedTensorVersioned *loaded = logits_of(fresh, &batch);
+  CHECK(same_bits(trained, loaded));
+  give_back(plain);
+  give_back(start);
+  give_back(trained);
+  give_back(loaded);
+  seam_adapter_release(adapter);
+  seam_session_release(fresh);
+  seam_session_release(session);
+  seam_backbone_release(backbone);
 }
 
 int main(int argc, char **argv) {
@@ -75,7 +115,7 @@ int main(int argc, char **argv) {
   CHECK(seam_adapter_parameter_count(adapter) == 9);
   methods(adapter);
   DLManagedTensorVersioned *bare = logits_with(backbone, NULL), *start = logits_with(backbone, adapter);
-  train(backbone, adapter);
+  train_attached(backbone, adapter);
   DLManagedTensorVersioned *trained = logits_with(backbone, adapter);
   CHECK(distance(bare, start) > 1e-3f && distance(start, trained) > 1e-3f);
 
@@ -95,6 +135,8 @@ int main(int argc, char **argv) {
   OK(seam_runtime_get_extension(runtime, "org.seamkit.test.every-feature", "org.seamkit.test.every-feature/1", &table,
                                 &error));
   CHECK(table != NULL && ((const uint32_t *)table)[1] == 42);
+
+  vectors_before_a_text(runtime, argv[1], argv[2]);
 
   give_back(bare);
   give_back(start);

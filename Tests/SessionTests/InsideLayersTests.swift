@@ -431,7 +431,7 @@ import Testing
         try expect(
             llama, rows, at: 2, "of 7 tokens 2 are generated, attention_mask known, position_ids known, padding 3")
         let pairs = try Batch(sources: sources, targets: targets, info: t5.info)
-        try expect(t5, pairs, at: 2, "of 4 tokens 2 are generated, attention_mask known, position_ids known, padding 1")
+        try expect(t5, pairs, at: 1, "of 4 tokens 1 are generated, attention_mask known, position_ids known, padding 2")
         // Without labels padding is known, and what was generated is not.
         let pad = t5.info.padToken!
         let given = try Batch(

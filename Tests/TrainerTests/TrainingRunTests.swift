@@ -130,13 +130,23 @@ struct RunFixture {
     @Test func aLogIsReadAsItWasWritten() throws {
         let fixture = try RunFixture()
         _ = try fixture.run()
+        let log = try fixture.log()
+        #expect(!log.isEmpty && log.allSatisfy { $0["schema"] == 1 })
         let entries = try RunFolder.logEntries(in: fixture.output)
-        #expect(!entries.isEmpty && entries.allSatisfy { $0["schema"] == 1 })
+        #expect(entries.count == log.count)
+        #expect(
+            entries.compactMap(\.trainingLoss)
+                == log.compactMap { $0["event"] == "step" ? $0["loss"]?.doubleValue : nil })
         let path = FileSystem.join(fixture.output, "log.jsonl")
-        try FileSystem.atomicWriteFile(path, text: "{\"event\":\"step\"}\n{\"schema\":2}\n")
-        expectError(.incompatible, "log.jsonl: schema must be 1, which this version reads, found 2") {
-            try RunFolder.logEntries(in: fixture.output)
+        let step = #"{"event":"step","step":1,"loss":2.5,"grad_norm":1.0,"learning_rate":0.1,"tokens":6}"#
+        func refuse(_ code: ErrorCode, _ sentence: String, _ line: String) throws {
+            try FileSystem.atomicWriteFile(path, text: step + "\n" + line + "\n")
+            expectError(code, "log.jsonl: " + sentence) { try RunFolder.logEntries(in: fixture.output) }
         }
+        try refuse(.incompatible, "schema must be 1, which this version reads, found 2", #"{"schema":2}"#)
+        try refuse(.format, "\"loss\" is missing, it must be a number", #"{"event":"step","step":1}"#)
+        try refuse(
+            .format, "\"event\" must be one of step, evaluation, recorded, saved, found \"end\"", #"{"event":"end"}"#)
     }
 
     @Test func plotsOfAnythingAreWellFormed() throws {

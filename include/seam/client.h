@@ -337,7 +337,8 @@ typedef struct seam_batch {
   const int32_t *labels;            /* [batch, target_length], -100 counts nothing; nullable for forward; for a backbone
                                      * that is not an encoder-decoder target_length is source_length (of features the
                                      * number of hidden states) or 0 */
-  const int32_t *decoder_input_ids; /* [batch, target_length]; nullable: labels shifted right; encoder-decoders only */
+  const int32_t *decoder_input_ids; /* [batch, target_length], padding tokens behind those of a row and none before;
+                                     * nullable: labels shifted right; encoder-decoders only */
   const int32_t *token_type_ids;    /* [batch, source_length], which of two texts a token is of; nullable: all of the
                                      * first; encoder-only backbones */
   const int32_t *classes;           /* [batch], from 0: training and scoring are then those of a classification by the

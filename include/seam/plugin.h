@@ -135,7 +135,7 @@ enum { SEAM_PARAMETER_FROZEN = 1 }; /* a constant that is saved with the others 
 typedef struct seam_parameter {
   uint32_t struct_size;
   seam_parameter_flags flags;
-  const char *name; /* borrowed until the instance is destroyed, as are shape and data */
+  const char *name; /* borrowed until the instance is destroyed, as is data */
   int32_t rank;
   seam_init init;
   int64_t shape[SEAM_MAX_RANK];

@@ -22,11 +22,11 @@ extension Context {
 
 /// What is added to the scores of an attention, as the kernel reads it.
 struct AttentionBias {
-    /// With its history.
+    /// The bias as it was given, with its history.
     let given: Tensor
     /// Its keys have stride 1.
     let values: Tensor
-    /// Of the scores' other axes.
+    /// The strides of the scores' other axes.
     private let strides: Shape
 
     /// - Parameters:
@@ -49,7 +49,7 @@ struct AttentionBias {
         (given, values, strides) = (bias, read, broadcastStrides(read, to: scores))
     }
 
-    /// From a row of the batch and a query on.
+    /// The bias from a row of the batch and a query on.
     func start(row: Int, query: Int) -> (UnsafeMutablePointer<Float>, (Int64, Int64, Int64)) {
         (
             values.f32 + row * strides[0] + query * strides[2],
@@ -61,7 +61,7 @@ struct AttentionBias {
 /// The operands of an attention over the tokens' own keys, checked.
 struct AttentionOperands {
     let name: String
-    /// With their history.
+    /// The operands, with their history.
     let query, key, value: Tensor
     let bias: AttentionBias?
     let mask: Tensor?

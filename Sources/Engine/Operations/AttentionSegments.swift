@@ -24,7 +24,7 @@ struct AttentionSegment {
 private struct AttentionBlock {
     let rows, queries: Range<Int>
     let prefix: SegmentPrefix?
-    /// Of the tokens' own, the first ones: those that a query of the block may see.
+    /// How many of the tokens' own keys, from the first on, a query of the block may see.
     let keys: Int
 
     /// Columns of the scores of the tokens' own keys.
@@ -210,7 +210,7 @@ extension Context {
         if let value, let slot = slots.value { try slot.add(shared: try ungrouped(value, to: slot.shape), in: self) }
     }
 
-    /// With respect to the scores before the softmax, [rows, h, queries, prefix + keys].
+    /// The gradient with respect to the scores before the softmax, [rows, h, queries, prefix + keys].
     private func scoreGradient(
         _ block: AttentionBlock, _ probabilities: Tensor, _ attention: AttentionValues, _ upstream: Tensor
     ) throws(SeamError) -> Tensor {
@@ -357,7 +357,7 @@ private struct AttentionValues {
 }
 
 extension AttentionBias {
-    /// From the first row and query of a block on.
+    /// The bias from the first row and query of a block on.
     fileprivate func start(_ block: AttentionBlock) -> (UnsafeMutablePointer<Float>, (Int64, Int64, Int64)) {
         start(row: block.rows.lowerBound, query: block.queries.lowerBound)
     }

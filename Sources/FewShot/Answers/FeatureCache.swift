@@ -66,7 +66,7 @@ public final class FeatureCache {
         try self.init(folder: folder, key: key, width: width, sizes: Sizes())
     }
 
-    /// As above with files of other sizes.
+    /// Opens the cache as above, with files of other sizes.
     init(folder: String?, key: FeatureKey, width: Int, sizes: Sizes) throws {
         guard width > 0 else { throw SeamError(.invalidArgument, "argument width: expected 1 or more, found \(width)") }
         self.key = key.text
@@ -88,7 +88,7 @@ public final class FeatureCache {
 
     // MARK: Reading
 
-    /// For each text its row, or nil for one that the model has to be asked for.
+    /// The row of each text, or nil for one that the model has to be asked for.
     public func lookup(_ texts: [InputText]) -> [Row?] {
         texts.map { input in
             let bytes = input.bytes

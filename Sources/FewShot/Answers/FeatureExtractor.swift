@@ -42,7 +42,7 @@ public final class FeatureExtractor {
         try self.init(task: task, source: source, cacheFolder: cacheFolder, flushInterval: 10)
     }
 
-    /// As above with another time between writes to the cache.
+    /// Makes an extractor as above, with another time between writes to the cache.
     init(task: ClassificationTask, source: any AnswerSource, cacheFolder: String?, flushInterval: Double) throws {
         (self.task, self.source, self.flushInterval) = (task, source, flushInterval)
         let key = FeatureKey(

@@ -116,7 +116,7 @@ private struct Problem {
     private var weightGradient: [Float]
     /// What the coefficients of each feature are multiplied by.
     let scales: [Double]
-    /// The same for the intercepts.
+    /// What the intercepts are multiplied by.
     let biasScale: Double
 
     private var count: Int { targets.count }

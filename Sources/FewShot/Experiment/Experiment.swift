@@ -6,7 +6,7 @@ import Support
 public enum FewShotMethod: String, Sendable, CaseIterable {
     /// The class of the greatest score, without training.
     case zeroShot = "zero-shot"
-    /// The same with calibrated scores.
+    /// Zero-shot answers with calibrated scores.
     case calibratedZeroShot = "calibrated-zero-shot"
     /// Training examples in front of the text, in one prompt.
     case inContext = "in-context"
@@ -27,7 +27,7 @@ public enum FewShotMethod: String, Sendable, CaseIterable {
 /// Shots and settings are the caller's: nothing is chosen by the test texts.
 public struct FewShotExperiment {
     public struct Options {
-        /// In the order of the report, none of them twice.
+        /// The methods in the order of the report, none of them twice.
         public var methods: [FewShotMethod] = [
             .zeroShot, .calibratedZeroShot, .classMean, .logisticRegression, .adapters,
         ]

@@ -8,14 +8,14 @@ public struct FewShotDraws: Sendable {
     public struct Draw: Sendable {
         /// Examples of each class.
         public let shots: Int
-        /// Of the draw, and of what is trained on it.
+        /// The seed of the draw, and of what is trained on it.
         public let seed: UInt64
         /// Rows of the data set, as `Shots.training`.
         public let rows: [Int]
     }
 
     public let training: LabelledTexts
-    /// By shots in the order given, then by seeds.
+    /// The draws by shots, in the order given, then by seeds.
     public let all: [Draw]
     /// The numbers of shots.
     public let shots: [Int]

@@ -9,7 +9,7 @@ import Support
 /// One thread, as the session or backbone of its features.
 public final class Classifier {
     public let extractor: FeatureExtractor
-    /// In the order in which they run.
+    /// The adapters in the order in which they run.
     public private(set) var adapters: [Adapter] = []
     public var task: ClassificationTask { extractor.task }
 

@@ -40,7 +40,7 @@ public struct ClassificationTask: Sendable {
     /// The revision of `json`; a newer one is refused.
     private static let schema = 1
 
-    /// As it is saved with an adapter.
+    /// The task as it is saved with an adapter.
     public var json: JSON {
         [
             "schema": .int(Int64(Self.schema)), "template": .string(template.source),

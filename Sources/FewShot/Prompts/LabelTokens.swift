@@ -3,7 +3,7 @@ import Tokenizers
 
 /// The tokens by which a vocabulary scores the label words of a verbaliser.
 struct LabelTokens: Sendable {
-    /// For each word in the verbaliser's order, the tokens whose mean score is the word's.
+    /// The tokens of each word, in the verbaliser's order, whose mean score is the word's.
     let ids: [[Int32]]
 
     /// None: for a model that scores no words.

@@ -142,7 +142,7 @@ public struct Template: Sendable {
         return Prompt(before: String(whole[..<(end ?? whole.startIndex)]), after: nil, wordPrefix: wordPrefix)
     }
 
-    /// As above for a text or pair of a data set.
+    /// Fills in a text or pair of a data set, as above.
     public func render(_ input: InputText) throws -> Prompt { try render(text: input.text, textB: input.textB) }
 
     private static func error(_ source: String, _ sentence: String) -> SeamError {

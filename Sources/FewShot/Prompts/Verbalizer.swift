@@ -13,7 +13,7 @@ public enum MultiToken: String, Sendable, CaseIterable {
 public struct Verbalizer: Sendable, Equatable {
     /// The classes, numbered in this order.
     public let labels: [String]
-    /// For each class its words, one or more.
+    /// The words of each class, one or more.
     public let words: [[String]]
 
     /// All words, class after class: the columns of word scores.
@@ -28,7 +28,7 @@ public struct Verbalizer: Sendable, Equatable {
         try self.init(JSON.read(path), name: path)
     }
 
-    /// As above for JSON that was read already; `name` is the file or argument that it came from.
+    /// Reads JSON that is in memory, as above; `name` is the file or argument that it came from.
     public init(_ json: JSON, name: String) throws {
         guard let members = json.objectValue else {
             throw SeamError(.format, "\(name): expected an object of labels and their words, found \(json.kind)")

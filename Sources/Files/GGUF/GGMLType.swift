@@ -44,7 +44,7 @@ public enum GGMLType: UInt32, Sendable, CaseIterable {
         }
     }
 
-    /// The same encoding among those of safetensors; nil for blocks.
+    /// The encoding as one of those of safetensors; nil for blocks.
     var plain: StoredType? {
         switch self {
         case .f32: .float32

@@ -15,7 +15,7 @@ enum GGUFValueType: UInt32 {
         }
     }
 
-    /// As error sentences name it.
+    /// The type as error sentences name it.
     var kind: String {
         switch self {
         case .uint8, .int8, .uint16, .int16, .uint32, .int32, .uint64, .int64: "an integer"

@@ -109,7 +109,7 @@ public final class GGUFFile: Sendable {
         return Int(alignment)
     }
 
-    /// As the file lists it: extents last axis first, the offset counted from the first tensor's bytes.
+    /// A tensor as the file lists it: extents last axis first, the offset counted from the first tensor's bytes.
     private struct Listing {
         let name: String
         let type: GGMLType

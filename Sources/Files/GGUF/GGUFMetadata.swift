@@ -71,7 +71,7 @@ extension GGUFFile {
         }
     }
 
-    /// As `int`, but a missing value is an error, too.
+    /// The integer that `int` gives, but a missing value is an error, too.
     public func requireInt(_ key: String) throws -> Int { try require(int(key), key, "an integer") }
     public func requireDouble(_ key: String) throws -> Double { try require(double(key), key, "a number") }
     public func requireString(_ key: String) throws -> String { try require(string(key), key, "a string") }

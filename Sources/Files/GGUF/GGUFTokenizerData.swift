@@ -15,7 +15,7 @@ public struct GGUFTokenizerData: Sendable {
     public var tokenTypes: [Int32]
     /// "left right", best first; empty where there are none.
     public var merges: [String]
-    /// As many as `tokens`; empty where there are none.
+    /// A score for each of `tokens`; empty where there are none.
     public var scores: [Float]
     public var bosToken: Int32?
     public var eosToken: Int32?
@@ -28,7 +28,7 @@ public struct GGUFTokenizerData: Sendable {
     /// Whether a text gets a space in front; as llama.cpp has it, for "llama" unless the file tells otherwise.
     public var addSpacePrefix: Bool
 
-    /// Of values that did not come from a file.
+    /// Makes the data of values that did not come from a file.
     public init(
         model: String, preTokenizer: String, tokens: [String], tokenTypes: [Int32] = [],
         merges: [String] = [], scores: [Float] = [], bosToken: Int32? = nil, eosToken: Int32? = nil,

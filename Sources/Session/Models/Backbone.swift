@@ -10,7 +10,7 @@ public final class Backbone {
     /// Nil for the description of a model that another engine runs.
     public let factory: BackboneFactory?
     public let info: BackboneInfo
-    /// The same as plugins and clients read it; as old as the backbone.
+    /// The description as plugins and clients read it; it lives as long as the backbone.
     public let record: BackboneInfoRecord
     public let options: Configuration
     /// Nil for a backbone opened without a folder.
@@ -19,7 +19,7 @@ public final class Backbone {
     /// Whether its weights were ever made trainable, so that they may differ from those of its folder.
     public private(set) var isTrained = false
     let instance: UnsafeMutableRawPointer?
-    /// Of a backbone that reads text by itself.
+    /// The lock of a backbone that reads text by itself.
     let queries = QueryLock()
 
     /// Without functions in a description.

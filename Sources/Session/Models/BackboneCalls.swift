@@ -93,7 +93,7 @@ extension Backbone {
         return (try differentiable(scores, input, encoderHidden, in: pass.context), hidden)
     }
 
-    /// The same without the scores.
+    /// The states that `decode` gives, without the scores.
     func decodeHidden(_ pass: BackbonePass, _ input: DecoderInput, state: DecodingState? = nil) throws -> Tensor {
         try decode(pass, input, state: state, hiddenOnly: true).hidden
     }

@@ -34,7 +34,7 @@ public struct BackboneInfo: Sendable, Equatable {
     public let headDim: Int
     public let maxSourcePositions: Int
     public let maxTargetPositions: Int
-    /// Of targets, and of sources unless they have their own.
+    /// The vocabulary of targets, and of sources unless they have their own.
     public let vocabSize: Int
     public let sourceVocabSize: Int
     public let decoderStartToken: Int32?
@@ -48,13 +48,13 @@ public struct BackboneInfo: Sendable, Equatable {
     public let hasHead: Bool
     /// What tells the model apart from others where it has no files; nil: nothing.
     public let identity: String?
-    /// By `PrefixAttention`: layers whose attention takes a prefix; 0: none.
+    /// Layers whose attention takes a prefix, by `PrefixAttention`; 0: none.
     public let prefixLayers: [Int]
-    /// By `PrefixAttention` and layer: heads of the keys and values that a prefix has there, and their width.
+    /// Heads of the keys and values that a prefix has, by `PrefixAttention` and layer, and their width.
     public let prefixKVHeads: [[Int]], prefixHeadDim: [[Int]]
-    /// By `PrefixAttention`: tokens that a prefix may have where it takes positions; 0: it takes none, any length.
+    /// Tokens that a prefix may have where it takes positions, by `PrefixAttention`; 0: it takes none, any length.
     public let maxPrefixLength: [Int]
-    /// Where sources are features, the numbers of a frame, and how many frames are one position of the hidden states; 0 and
+    /// The numbers of a frame, where sources are features, and how many frames are one hidden state; 0 and
     /// 0: sources are token ids.
     public let featureWidth: Int
     public let featureStride: Int

@@ -186,7 +186,7 @@ public final class ParameterSet {
     public private(set) var entries: [Entry]
     /// The leaves that training updates; empty while nothing is trained.
     public private(set) var variables: [Variable] = []
-    /// For the C border; valid as long as this object.
+    /// The handles for the C border; valid as long as this object.
     private(set) var handles: [OpaquePointer?] = []
     private var handlesByPoint: [[OpaquePointer?]]
     private let indices: [TextKey: Int]

@@ -20,9 +20,9 @@ public struct Point: Sendable, Equatable {
 
     public let stack: Stack
     public let seam: String
-    /// Of a projection ("q"); empty for a whole layer and for embedded tokens.
+    /// The name of a projection ("q"); empty for a whole layer and for embedded tokens.
     public let name: String
-    /// From 0; 0 for embedded tokens.
+    /// The layer, from 0; 0 for embedded tokens.
     public let layer: Int
     public let inputWidth: Int
     public let outputWidth: Int
@@ -34,7 +34,7 @@ public struct Point: Sendable, Equatable {
     /// Whether the matrix lies as [in, out].
     public let isTransposed: Bool
 
-    /// As saved adapters name it: "decoder.0.q", "encoder.3", "encoder.embedding".
+    /// The point as saved adapters name it: "decoder.0.q", "encoder.3", "encoder.embedding".
     public var path: String { Self.path(stack, seam, layer, name) }
 
     private static func path(_ stack: Stack, _ seam: String, _ layer: some BinaryInteger, _ name: String) -> String {

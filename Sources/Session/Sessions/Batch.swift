@@ -17,7 +17,9 @@ public struct Batch: Sendable {
     public let labels: [Int32]
     /// [batch, targetLength]; empty without targets, and without an encoder and a decoder.
     public let decoderInputIDs: [Int32]
-    /// Without an encoder and a decoder, the source's length.
+    /// Whether these are the labels, shifted right behind the start token.
+    let shiftsLabels: Bool
+    /// The tokens of a target; without an encoder and a decoder, the source's length.
     public let targetLength: Int
     /// [batch, sourceLength]: which of two texts a token is of; nil: all of the first.
     public let tokenTypeIDs: [Int32]?
@@ -25,7 +27,7 @@ public struct Batch: Sendable {
     public let classes: [Int32]
     /// [batch]: the route of each row, nil or empty for the session's default one; empty: that of all rows.
     public let routes: [String?]
-    /// Of the backbone that it is for.
+    /// The description of the backbone that the batch is for.
     let info: BackboneInfo
 
     /// The label that counts nothing, as in PyTorch and transformers.
@@ -38,14 +40,15 @@ public struct Batch: Sendable {
     ///   - attentionMask: nil for all ones.
     ///   - labels: for a backbone that is not an encoder-decoder as long as the source, of features as its hidden states;
     ///     those of a decoder-only one are the tokens at their own positions, as transformers takes them.
-    ///   - decoderInputIDs: nil for the labels shifted right behind the start token, as transformers does.
+    ///   - decoderInputIDs: nil for the labels shifted right behind the start token, as transformers does. Padding stands
+    ///     behind the tokens of a row.
     ///   - tokenTypeIDs: nil for a single text.
     ///   - classes: the class of each source, from 0; empty where there is none.
     ///   - routes: the route of each row in the session that will run it (`Session.routes`), nil for the default one;
     ///     empty: that of all rows.
     /// - Throws: for an empty batch, arrays of other sizes than said, mask values other than 0 and 1, a source without
     ///   a token, token ids in the place of features or features in theirs, `.numeric` for features that are NaN or
-    ///   infinite, and for targets where the backbone names no start token.
+    ///   infinite, padding before the decoder's tokens, and for targets where the backbone names no start token.
     public init(
         count: Int, sourceLength: Int, inputIDs: [Int32]? = nil, inputFeatures: [Float]? = nil,
         attentionMask: [Int32]? = nil, targetLength: Int = 0,
@@ -109,6 +112,7 @@ public struct Batch: Sendable {
             throw SeamError(.shape, "routes must hold \(count) names, one for each row, found \(routes.count)")
         }
         self.routes = routes
+        shiftsLabels = info.architecture == .encoderDecoder && decoderInputIDs == nil
         guard info.architecture == .encoderDecoder else {
             guard decoderInputIDs == nil else {
                 throw SeamError(.unsupported, "decoder_input_ids are for encoder-decoder backbones")
@@ -138,6 +142,7 @@ public struct Batch: Sendable {
         if let decoderInputIDs {
             try require(decoderInputIDs, targetLength, "decoder_input_ids")
             try Self.checkTokens(decoderInputIDs, "decoder_input_ids", targetLength, info.vocabSize)
+            try Self.checkNoPaddingBefore(decoderInputIDs, targetLength, info)
             self.decoderInputIDs = decoderInputIDs
         } else {
             self.decoderInputIDs = try Self.shiftedRight(labels, count, targetLength, info)
@@ -202,6 +207,7 @@ public struct Batch: Sendable {
         tokenTypeIDs = other.tokenTypeIDs.map { pick($0, other.sourceLength) }
         labels = pick(other.labels, targetLength)
         decoderInputIDs = pick(other.decoderInputIDs, targetLength)
+        shiftsLabels = other.shiftsLabels
         classes = pick(other.classes, 1)
         routes = pick(other.routes, 1)
     }
@@ -287,6 +293,21 @@ public struct Batch: Sendable {
             throw SeamError(
                 .invalidArgument,
                 "\(name): token id \(ids[position]) in row \(position / max(length, 1)) is outside the vocabulary of \(vocabSize) (0 ... \(vocabSize - 1))"
+            )
+        }
+    }
+
+    /// Nothing hides a decoder's tokens from those behind them, so padding that stands before a row's would be read.
+    private static func checkNoPaddingBefore(_ ids: [Int32], _ length: Int, _ info: BackboneInfo) throws {
+        guard let pad = info.padToken else { return }
+        // The padding may be the start token, too.
+        let allowed = info.decoderStartToken.map { $0 == pad } ?? true ? 1 : 0
+        for start in stride(from: 0, to: ids.count, by: max(length, 1)) {
+            let row = ids[start..<start + length]
+            guard let first = row.firstIndex(where: { $0 != pad }), first - start > allowed else { continue }
+            throw SeamError(
+                .unsupported,
+                "decoder_input_ids must have padding behind the tokens of a row, found \(first - start - allowed) before those of row \(start / length)"
             )
         }
     }

@@ -75,7 +75,7 @@ extension Session {
             context, own.rows, hidden: hidden, mask: try encodedMask(context, own), training: training)
     }
 
-    /// The same of the text's own tokens alone.
+    /// The states that `encodeAdapted` gives of the text's own tokens alone.
     func textStates(_ context: Context, _ own: RoutedBatch, training: Bool) throws -> Tensor {
         let pass = pass(context, rows: own.rows, training: training)
         return try pass.text(
@@ -95,7 +95,7 @@ extension Session {
         guard classes > 0 else {
             throw SeamError(
                 .invalidArgument,
-                "a classification needs an adapter on decoder.output, for example linear-head: none is attached")
+                "a classification needs an adapter on decoder.output: none is attached")
         }
         let hidden = try pool(context, own, training: training)
         let start = context.retain(try context.full(0, .f32, [own.rows.count, classes]))

@@ -7,7 +7,7 @@ public struct Predictions {
     public let scores: Tensor
     /// [rows] i32.
     public let targets: Tensor
-    /// For each row its example in the batch.
+    /// The example of each row in the batch.
     let examples: [Int]
 }
 
@@ -16,13 +16,13 @@ struct LabelledStates {
     /// [rows, d_model]. Alive as long as the context.
     let hidden: Tensor
     let targets: [Int32]
-    /// For each row its example in the caller's batch.
+    /// The example of each row in the caller's batch.
     let examples: [Int]
 }
 
 /// The labels of a batch that count.
 private struct LabelPlaces {
-    /// In the rows of all examples behind each other.
+    /// The labels' places in the rows of all examples behind each other.
     let places: [Int]
     let targets: [Int32]
     let examples: [Int]

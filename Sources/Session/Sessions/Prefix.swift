@@ -5,7 +5,7 @@ import Support
 /// What one chain of adapters puts before the tokens: for each layer of each attention keys and values [2, kv_heads,
 /// prefix, head_dim]; nil for an attention without a prefix.
 struct RoutePrefix {
-    /// By `PrefixAttention` and layer.
+    /// Keys and values, by `PrefixAttention` and layer.
     private var layers: [[Tensor?]]
 
     /// No prefix, for a backbone.
@@ -71,7 +71,7 @@ struct Prefix {
     let routes: [RoutePrefix]
     /// Nil: all rows take the first.
     let rows: [Int32]?
-    /// By `PrefixAttention`; nil where no route has a prefix.
+    /// The records that a backbone reads, by `PrefixAttention`; nil where no route has a prefix.
     private let records: [PrefixRecord?]
 
     /// - Parameters:
@@ -84,7 +84,7 @@ struct Prefix {
         }
     }
 
-    /// Of one attention, as a backbone reads it: one for each layer; alive as long as this is.
+    /// The prefixes of one attention as a backbone reads them: one for each layer; alive as long as this is.
     func pointer(_ attention: PrefixAttention) -> UnsafePointer<UnsafePointer<seam_prefix>?>? {
         records[attention.rawValue]?.pointer
     }
@@ -92,7 +92,7 @@ struct Prefix {
 
 /// The prefixes of some routes of a session, each computed once for all rows that take it.
 struct RoutePrefixes {
-    /// By index in the session's chains; nothing for a route without a prefix.
+    /// The prefixes by index in the session's chains; nothing for a route without one.
     private var known: [Int: RoutePrefix] = [:]
     private let none: RoutePrefix
 
@@ -159,7 +159,7 @@ extension Session {
         guard first.seam == SEAM_ATTENTION_PREFIX else {
             throw SeamError(
                 .invalidArgument,
-                "adapter \"\(first.factory.id)\" weights the tokens of a prefix and none is attached before it: attach a prefix first, for example prefix-tuning or residual-prefix"
+                "adapter \"\(first.factory.id)\" weights the tokens of a prefix and none is attached before it: attach a prefix first, an adapter on attention.prefix"
             )
         }
         let context = makeContext(recordsGradients: false)

@@ -16,7 +16,7 @@ struct AdapterChain {
     /// Whether an adapter sits on a seam.
     func has(_ seam: String) -> Bool { adapters.contains { $0.seam == seam } }
 
-    /// As a sentence names it.
+    /// The route as a sentence names it.
     var title: String { name.isEmpty ? "the default route" : "route \"\(name)\"" }
 }
 

@@ -15,9 +15,9 @@ struct RouteSlice: Equatable {
 /// moved.
 struct RowOrder {
     let slices: [RouteSlice]
-    /// For each row of the pass its row in the caller's order; nil: the two orders are the same.
+    /// The caller's row of each row of the pass; nil: the two orders are the same.
     let sources: [Int]?
-    /// For each row in the caller's order its row in the pass; nil as `sources`.
+    /// The pass's row of each of the caller's; nil as `sources`.
     let places: [Int]?
 
     var count: Int { slices.last?.rows.upperBound ?? 0 }

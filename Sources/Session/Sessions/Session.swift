@@ -8,7 +8,7 @@ public final class Session {
     public let backbone: Backbone
     /// The adapters of each route: first those of the default one, then the routes with a name, none of them empty.
     private(set) var chains = [AdapterChain(name: "")]
-    /// Those of the default route, in the order in which they run, on each seam.
+    /// The adapters of the default route, in the order in which they run, on each seam.
     public var adapters: [Adapter] { chains[0].adapters }
     /// Vectors that the default route's adapters put before a text, by `Stack`.
     public var promptLength: [Int] { promptLength(ofRoute: 0) }
@@ -210,7 +210,7 @@ public final class Session {
         visitor?.promptLength[index] ?? Stack.allCases.map { _ in 0 }
     }
 
-    /// The same of one stack for each row of a pass.
+    /// The vectors that stand before each row's text in one stack.
     func promptLengths(_ rows: RowOrder, _ stack: Stack) -> [Int] {
         rows.slices.flatMap { slice in
             slice.rows.map { _ in promptLength(ofRoute: slice.route)[Int(stack.rawValue)] }

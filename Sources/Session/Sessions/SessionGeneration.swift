@@ -70,15 +70,15 @@ extension Session {
 
     /// The positions that a row has for its text.
     private struct Room {
-        /// Those that the prefix of its route and the vectors before its texts leave.
+        /// The positions that the prefix of its route and the vectors before its texts leave.
         let positions: Int
-        /// Those of that prefix.
+        /// The positions of that prefix.
         let prefix: Int
-        /// Those of the vectors.
+        /// The positions of the vectors.
         let vectors: Int
-        /// Those of the longest prompt on its route; 0 without prompts.
+        /// The positions of the longest prompt on its route; 0 without prompts.
         let prompt: Int
-        /// Those for new tokens.
+        /// The positions for new tokens.
         var left: Int { positions - prompt }
     }
 

@@ -42,7 +42,7 @@ final class SessionStepper: DecoderStepper {
         let padding: Int
         /// Tokens that the decoder has been given.
         var seen = 0
-        /// Where its next token stands.
+        /// The place where its next token stands.
         var end: Int { before + padding + seen }
 
         /// Whether a token, or a vector before them, is there, and not padding.

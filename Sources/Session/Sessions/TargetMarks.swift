@@ -4,30 +4,37 @@ extension Batch {
     /// those that are a label that counts; 0 for a start token, a prompt and padding. Nil without labels.
     var generatedMask: [Int32]? {
         guard !labels.isEmpty else { return nil }
+        let mask = decoderMask
         // Labels stand where their scores do: the label of a token is that of the position before it.
         return labels.indices.map { place in
-            place % targetLength > 0 && labels[place - 1] != Self.ignoredLabel ? 1 : 0
+            guard place % targetLength > 0, labels[place - 1] != Self.ignoredLabel else { return 0 }
+            return mask?[place] ?? 1
         }
     }
 
     /// [batch, targetLength], of the tokens that the decoder of an encoder-decoder reads: 0 for padding behind them, where
-    /// nothing is to be predicted. Nil where there is none, or it cannot be told from tokens.
+    /// nothing is to be predicted. Nil where there is none.
+    ///
+    /// Labels say where a row ends: behind its last one the decoder would read that label, which it is not given when
+    /// the row is alone. Ids without labels end where padding begins; an end token may be the padding, too, and then the
+    /// first of these stays.
     var decoderMask: [Int32]? {
-        // Without labels an end token that is the padding, too, may be a token.
-        let isKnown = !labels.isEmpty || info.padToken.map { !info.eosTokens.contains($0) } ?? false
-        guard info.architecture == .encoderDecoder, isKnown else { return nil }
-        let pad = info.padToken ?? 0
+        guard info.architecture == .encoderDecoder else { return nil }
         var mask = [Int32](repeating: 1, count: decoderInputIDs.count)
         for row in 0..<count {
-            var place = (row + 1) * targetLength - 1
-            // The first token stays: a start token may be the padding, too.
-            while place > row * targetLength, decoderInputIDs[place] == pad,
-                labels.isEmpty || labels[place] == Self.ignoredLabel
-            {
-                mask[place] = 0
-                place -= 1
-            }
+            let places = row * targetLength..<(row + 1) * targetLength
+            for place in end(of: places)..<places.upperBound { mask[place] = 0 }
         }
         return mask.contains(0) ? mask : nil
+    }
+
+    /// Behind the last token of a row. The first one stays in any case: a start token may be the padding, too.
+    private func end(of places: Range<Int>) -> Int {
+        let isUnlabelled = { labels.isEmpty || labels[$0] == Self.ignoredLabel }
+        if shiftsLabels { return (places.last { !isUnlabelled($0) } ?? places.lowerBound) + 1 }
+        guard let pad = info.padToken else { return places.upperBound }
+        let last = places.last { decoderInputIDs[$0] != pad || !isUnlabelled($0) } ?? places.lowerBound
+        let hasEnd = labels.isEmpty && info.eosTokens.contains(pad) && last + 1 < places.upperBound
+        return last + (hasEnd ? 2 : 1)
     }
 }

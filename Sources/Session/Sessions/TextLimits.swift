@@ -2,7 +2,7 @@ import Support
 
 /// Most tokens of a text that a session reads, special tokens included; nil: no limit.
 public struct TextLimits: Sendable, Equatable {
-    /// Of a source; with a decoder-only backbone of source and target together.
+    /// The most tokens of a source; with a decoder-only backbone of source and target together.
     public let source: Int?
     public let target: Int?
 }

@@ -22,13 +22,13 @@ final class Visitor {
     }
 
     let backbone: Backbone
-    /// By route and by point of the backbone, in the order in which they run.
+    /// The adapters by route and by point of the backbone, in the order in which they run.
     let stops: [[[Stop]]]
-    /// By route and `Stack`, vectors that are put before a text.
+    /// Vectors that are put before a text, by route and `Stack`.
     let promptLength: [[Int]]
-    /// By route and by point, when its adapters want it.
+    /// The phases that the adapters want, by route and by point.
     private let phases: [[UInt8]]
-    /// By route, those with a point that one of its adapters wants.
+    /// The stacks with a point that an adapter wants, by route.
     private let stacks: [[Stack]]
     /// What the routes of the call in progress want.
     private let wanted: UnsafeMutableBufferPointer<UInt8>

@@ -96,7 +96,7 @@ class Classifier(Handle):
     def scores(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, progress: Watch | None = None
     ) -> Array:
-        """Of each class, float32 [texts, classes]; the largest of a row is the text's class.
+        """The score of each class, float32 [texts, classes]; the largest of a row is the text's class.
 
         progress, and what is raised: as for `fit`.
         """

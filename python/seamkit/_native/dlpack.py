@@ -28,7 +28,7 @@ _lock = threading.Lock()
 
 
 def _renew_lock() -> None:
-    """In a forked child, where the thread that held it may be missing."""
+    """Makes the lock anew in a forked child, where the thread that held it may be missing."""
     global _lock
     _lock = threading.Lock()
 

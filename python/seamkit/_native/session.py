@@ -129,7 +129,7 @@ class Session(Handle):
 
     @property
     def adapters(self) -> list[Adapter]:
-        """Those of the default route, in the order in which they run: objects of their own for the same adapters."""
+        """The adapters of the default route, in the order in which they run: objects of their own for the same adapters."""
         return self.adapters_of(None)
 
     def adapters_of(self, route: str | None) -> list[Adapter]:
@@ -223,7 +223,7 @@ class Session(Handle):
         return received(logits)
 
     def forward_with_hidden(self, batch: Batch) -> tuple[Array, Array]:
-        """The same as `forward`, and the hidden states, float32 [batch, target, d_model], that the head reads."""
+        """What `forward` gives, and the hidden states, float32 [batch, target, d_model], that the head reads."""
         logits, hidden = output(), output()
         checked("seam_session_forward", self.handle, self._given(batch), ctypes.byref(logits), ctypes.byref(hidden))
         return received(logits), received(hidden)

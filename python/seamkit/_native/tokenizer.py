@@ -13,7 +13,7 @@ from seamkit.texts import c_string
 
 
 class Tokenizer(Handle):
-    """Of a folder with tokenizer.json or a SentencePiece model, or of a GGUF file. Calls on one must not overlap.
+    """A tokenizer from a folder with tokenizer.json or a SentencePiece model, or of a GGUF file. Calls on one must not overlap.
 
     Raises NotFoundError where there is none, FormatError, UnsupportedError for a kind that is not known.
     """

@@ -44,7 +44,7 @@ class Head:
         return "log_probabilities" if has_log_probabilities else "logits"
 
     def names(self, numbers: NDArray[Any]) -> list[str]:
-        """Of labels that are given by their places in the task."""
+        """The names of labels that are given by their places in the task."""
         names = list(self.task["labels"])
         return [names[each] for each in numbers.tolist()]
 

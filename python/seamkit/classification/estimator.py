@@ -28,7 +28,7 @@ _OPENING = threading.Lock()
 
 
 def _renew_lock() -> None:
-    """In a forked child, where the thread that held it may be missing."""
+    """Makes the lock anew in a forked child, where the thread that held it may be missing."""
     global _OPENING
     _OPENING = threading.Lock()
 

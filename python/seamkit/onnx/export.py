@@ -122,7 +122,7 @@ def _model(adapters: Sequence[Adapter], opset: int) -> bytes:
 
 
 def _properties(adapters: Sequence[Adapter]) -> dict[str, str]:
-    """Of the adapters as they were given: what they compute is folded in the file."""
+    """The properties of the adapters as they were given: what they compute is folded in the file."""
     first = adapters[0]
     site = first.site
     listed = []

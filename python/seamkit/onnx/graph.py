@@ -52,7 +52,7 @@ class Graph:
         return results
 
     def once(self, operation: str, *inputs: str, **attributes: Any) -> str:
-        """As `add`, but the earlier result where the same was asked for before."""
+        """What `add` gives, but the earlier result where the same was asked for before."""
         key = (operation, inputs, tuple(attributes.items()))
         if key not in self._known:
             self._known[key] = self.add(operation, *inputs, **attributes)

@@ -1,6 +1,7 @@
 /* A plugin that uses everything that version 1.0 has for an adapter outside the layers: every operation, every start
  * of a parameter, every kind of option, method and host function. Its method "check" computes what it can recompute
- * by itself, and fails with the name of the first operation that gives something else. */
+ * by itself, and fails with the name of the first operation that gives something else. A second adapter puts vectors
+ * before a text. */
 #include <math.h>
 #include <seam/seam.h>
 #include <stdio.h>
@@ -349,6 +350,47 @@ METHOD(twice_method, "twice", 0, "seam_tensor *(void *, const seam_pass *, seam_
 METHOD(total_method, "total", SEAM_METHOD_RECORDED, "seam_tensor *(void *, const seam_pass *)", total);
 METHOD(refuse_method, "refuse", 0, "void (void *, const seam_pass *)", refuse);
 
+/* ---- Before a text: two vectors, and the text's own tokens without its padding */
+
+typedef struct {
+  int64_t width;
+  size_t points;
+} prompt;
+
+static seam_status create_prompt(const seam_host *host, seam_config *options, const seam_site *site, void **self,
+                                 seam_error **error) {
+  (void)options;
+  if (strcmp(site->seam, SEAM_PROMPT_EMBEDDING) != 0 || site->point_count < 1)
+    return host->set_error(error, SEAM_UNSUPPORTED, "the prompt must be attached to embedded tokens");
+  prompt *made = malloc(sizeof *made);
+  if (made == NULL) return host->set_error(error, SEAM_OUT_OF_MEMORY, "no memory for the adapter");
+  *made = (prompt){site->points[0]->output_width, site->point_count};
+  *self = made;
+  return SEAM_OK;
+}
+
+static size_t prompt_parameter_count(void *self) { return ((prompt *)self)->points; }
+
+static void prompt_parameter(void *self, size_t index, seam_parameter *out) {
+  out->name = "vectors";
+  out->point = (int64_t)index;
+  out->init = SEAM_INIT_NORMAL;
+  out->b = 0.5;
+  out->rank = 2;
+  out->shape[0] = 2;
+  out->shape[1] = ((prompt *)self)->width;
+}
+
+static void prompt_forward(void *self, const seam_pass *pass, seam_forward *io) {
+  const seam_ops *ops = pass->ops;
+  seam_tensor *x = io->inputs[SEAM_PROMPT_EMBEDDING_X];
+  seam_tensor *mask = ops->cast(pass->ctx, io->inputs[SEAM_PROMPT_EMBEDDING_MASK], SEAM_F32);
+  const int64_t vectors[] = {1, 2, ((prompt *)self)->width};
+  const int64_t column[] = {ops->size(pass->ctx, x, 0), ops->size(pass->ctx, x, 1), 1};
+  io->outputs[SEAM_PROMPT_EMBEDDING_PROMPT] = ops->reshape(pass->ctx, pass->parameters[0], vectors, 3);
+  io->outputs[SEAM_PROMPT_EMBEDDING_CHANGED] = ops->mul(pass->ctx, x, ops->reshape(pass->ctx, mask, column, 3));
+}
+
 /* ---- The tables */
 
 #define OPTION(variable, option_kind, option_name, initial, ...)           \
@@ -387,7 +429,20 @@ static const seam_adapter_factory factory = {
     .prepare = prepare,
     .fold = fold,
 };
-static const seam_adapter_factory *const adapters[] = {&factory};
+static const char *const prompt_seams[] = {SEAM_PROMPT_EMBEDDING};
+static const seam_adapter_factory prompt_factory = {
+    .struct_size = sizeof(seam_adapter_factory),
+    .id = "every-feature-prompt",
+    .summary = "Puts vectors before a text.",
+    .seams = prompt_seams,
+    .seam_count = 1,
+    .create = create_prompt,
+    .destroy = destroy,
+    .parameter_count = prompt_parameter_count,
+    .parameter = prompt_parameter,
+    .forward = prompt_forward,
+};
+static const seam_adapter_factory *const adapters[] = {&factory, &prompt_factory};
 
 static const void *extension(const char *id) {
   static const uint32_t table[] = {2 * sizeof(uint32_t), 42};
@@ -407,7 +462,7 @@ static const seam_plugin plugin = {
     .license = "Apache-2.0",
     .summary = "For tests of version 1.0.",
     .adapters = adapters,
-    .adapter_count = 1,
+    .adapter_count = 2,
     .requirements = &requirements,
     .extension = extension,
 };
