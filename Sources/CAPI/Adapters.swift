@@ -10,7 +10,7 @@ struct AdapterRequest {
     private let options: JSON
     private let trainsBackbone: Bool
     private let scoreKind: ScoreKind
-    private let classes: Int
+    private let classes, prompts: Int
     private let seed: UInt64
 
     /// - Parameter pointer: NULL for what all zeros say.
@@ -24,6 +24,7 @@ struct AdapterRequest {
         }
         scoreKind = kind
         classes = Int(given.classes)
+        prompts = given.prompts == 0 ? 1 : Int(given.prompts)
         seed = given.seed
     }
 
@@ -32,7 +33,7 @@ struct AdapterRequest {
     func make(_ id: String, for backbone: Backbone, prefixLength: [Int] = [0, 0, 0]) throws -> Adapter {
         try Adapter(
             backbone: backbone, id: id, seam: seam, options: options, backboneFrozen: !trainsBackbone, classes: classes,
-            scoreKind: scoreKind, prefixLength: prefixLength, seed: seed)
+            prompts: prompts, scoreKind: scoreKind, prefixLength: prefixLength, seed: seed)
     }
 }
 
@@ -112,7 +113,8 @@ private func description(of adapter: Adapter) -> JSON {
     }
     return [
         "id": .string(adapter.factory.id), "seam": .string(adapter.seam), "options": adapter.options.json,
-        "classes": .int(Int64(adapter.classes)), "points": .array(adapter.points.map { .string($0.path) }),
+        "classes": .int(Int64(adapter.classes)), "prompts": .int(Int64(adapter.prompts)),
+        "points": .array(adapter.points.map { .string($0.path) }),
         "parameters": .array(parameters),
     ]
 }

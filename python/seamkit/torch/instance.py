@@ -78,6 +78,10 @@ def chosen_seam(found: Factory, site: Site, seam: str | None, classes: int) -> s
             f'the model ({site.family}) has no seam "{chosen}", which adapter "{found.id}" needs; it has '
             f"{', '.join(site.seams)}"
         )
+    if chosen == c.SEAM_DECODER_OUTPUT and found.table.reads_prompts:
+        raise UnsupportedError(
+            f'adapter "{found.id}" reads several prompts about each text, which it does on the native engine alone'
+        )
     if not 0 <= classes <= _MOST:
         raise InvalidArgumentError(f"the number of classes must be 0 ... {_MOST}, found {classes}")
     if chosen == c.SEAM_DECODER_OUTPUT and classes < 2:

@@ -143,6 +143,7 @@ class Site:
             seam=seam.encode(),
             backbone=ctypes.pointer(self._info()),
             classes=classes,
+            prompts=1,
         )
         site.prefix_length = _THREE(*prefix_length)
         if points:
