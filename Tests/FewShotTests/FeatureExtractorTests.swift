@@ -98,7 +98,7 @@ import Testing
     @Test func keysAreApart() throws {
         _ = try extractor(FakeAnswers(words: 3)).features(of: texts("a"))
         var others = [task, task, task]
-        others[0].template = try Template("{text}!")
+        others[0] = ClassificationTask(template: try Template("{text}!"), verbalizer: task.verbalizer)
         others[1].verbalizer = try Verbalizer(["no": "bad", "yes": ["good", "nice"]], name: "words")
         others[2].multiToken = .mean
         for other in others {

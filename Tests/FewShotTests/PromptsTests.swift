@@ -1,3 +1,4 @@
+import Datasets
 import Engine
 import FewShot
 import Files
@@ -10,7 +11,10 @@ import Testing
 /// Adapters on decoder.output that read the answers to several prompts about each text (Fixtures/prompts-plugin).
 @Suite struct PromptsTests {
     private let model: OpenModel
-    private let (count, prompts, classes, width) = (5, 3, 2, 16)
+    private let count = 5
+    private let prompts = 3
+    private let classes = 2
+    private let width = 16
     private let scores, hidden: [Float]
     private let labels: [Int32] = [0, 1, 1, 0, 1]
     private let emptyScores: [Float] = [-1, 0.5, 2, 3, -0.25, 1]
