@@ -10,7 +10,7 @@ struct AdapterRequest {
     private let options: JSON
     private let trainsBackbone: Bool
     private let scoreKind: ScoreKind
-    private let classes: Int
+    private let classes, prompts: Int
     private let seed: UInt64
     private let prefixLength: [Int]
     private let points: [String]?
@@ -26,6 +26,7 @@ struct AdapterRequest {
         }
         scoreKind = kind
         classes = Int(given.classes)
+        prompts = given.prompts == 0 ? 1 : Int(given.prompts)
         seed = given.seed
         prefixLength = withUnsafeBytes(of: given.prefix_length) { $0.bindMemory(to: Int64.self).map { Int($0) } }
         let count = try CAPI.count(given.point_count, "options.point_count", atMost: 1 << 16)
@@ -39,7 +40,8 @@ struct AdapterRequest {
     func make(_ id: String, for backbone: Backbone, prefixLength: [Int]? = nil) throws -> Adapter {
         try Adapter(
             backbone: backbone, id: id, seam: seam, options: options, backboneFrozen: !trainsBackbone, classes: classes,
-            scoreKind: scoreKind, prefixLength: prefixLength ?? self.prefixLength, points: points, seed: seed)
+            prompts: prompts, scoreKind: scoreKind, prefixLength: prefixLength ?? self.prefixLength, points: points,
+            seed: seed)
     }
 }
 
@@ -119,6 +121,7 @@ private func description(of adapter: Adapter) -> JSON {
     return [
         "id": .string(adapter.factory.id), "plugin": .string(adapter.factory.plugin.id),
         "seam": .string(adapter.seam), "options": adapter.options.json, "classes": .int(Int64(adapter.classes)),
+        "prompts": .int(Int64(adapter.prompts)),
         "score_kind": .string(adapter.scoreKind.name),
         "prefix_length": .array(adapter.prefixLength.map { .int(Int64($0)) }),
         "trains_backbone": .bool(!adapter.backboneFrozen), "starts_from_examples": .bool(adapter.startsFromExamples),

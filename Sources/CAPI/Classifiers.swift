@@ -30,11 +30,11 @@ public func seam_classifier_create(
         try owner.backbone.requireComputation()
         let name = "argument task_json"
         let task = try ClassificationTask(try JSON.parse(try text(taskJSON, "task_json"), name: name), name: name)
-        let source = try answerSource(
+        let sources = try answerSources(
             session: Session(backbone: owner.backbone),
             tokenizer: try tokenizer.map { try object($0, "tokenizer", as: Tokenizer.self) }, task: task)
         let extractor = try FeatureExtractor(
-            task: task, source: source, cacheFolder: try optionalText(cachePath, "cache_path"))
+            task: task, sources: sources, cacheFolder: try optionalText(cachePath, "cache_path"))
         out.pointee = handOver(ClassifierHandle(Classifier(extractor: extractor), owner: owner))
     }
 }
@@ -94,7 +94,7 @@ public func seam_classifier_predict(
 @c @implementation
 public func seam_classifier_query_count(_ classifier: OpaquePointer?) -> Int64 {
     let handle = try? object(classifier, "classifier", as: ClassifierHandle.self)
-    return handle.map { Int64($0.classifier.extractor.source.queryCount) } ?? -1
+    return handle.map { Int64($0.classifier.extractor.queryCount) } ?? -1
 }
 
 @c @implementation

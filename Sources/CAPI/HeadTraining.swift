@@ -25,7 +25,9 @@ public func seam_adapter_fit(
         let classes = Array(UnsafeBufferPointer(start: try required(labels, "labels"), count: examples))
         let found = try fit(
             adapters: [adapter], scores: features.scores, hidden: features.hidden, labels: classes,
-            emptyScores: emptyScores.map { Array(UnsafeBufferPointer(start: $0, count: adapter.classes)) },
+            emptyScores: emptyScores.map {
+                Array(UnsafeBufferPointer(start: $0, count: adapter.prompts * adapter.classes))
+            },
             options: options, progress: Progress(progress, user).fitting(options))
         losses?.update(from: found, count: found.count)
     }
@@ -41,7 +43,7 @@ public func seam_adapter_classify(
         let features = try features(adapter, scores, hidden, examples)
         let out = try required(classScores, "class_scores")
         try requireRoom(
-            capacity, "capacity", for: features.scores.elementCount,
+            capacity, "capacity", for: examples * adapter.classes,
             "\(adapter.classes) scores of each of \(examples) examples")
         let found = try FewShot.classScores(adapters: [adapter], scores: features.scores, hidden: features.hidden)
         withExtendedLifetime(found) {
@@ -57,9 +59,12 @@ private func features(
 ) throws -> (scores: Tensor, hidden: Tensor) {
     // Beyond this the arrays cannot be what the caller meant, and their sizes could overflow.
     let examples = try count(examples, "examples", atMost: 1 << 31)
+    func shape(_ columns: Int) -> Shape {
+        adapter.prompts == 1 ? [examples, columns] : [examples, adapter.prompts, columns]
+    }
     return (
-        .borrowing(try required(scores, "scores"), [examples, adapter.classes], .f32),
-        .borrowing(try required(hidden, "hidden"), [examples, adapter.site.dModel], .f32)
+        .borrowing(try required(scores, "scores"), shape(adapter.classes), .f32),
+        .borrowing(try required(hidden, "hidden"), shape(adapter.site.dModel), .f32)
     )
 }
 

@@ -40,7 +40,7 @@ public struct Examples {
     public let inputs: [Tensor]
     /// [examples] i32, the class of each; nil where there are no classes.
     public let labels: Tensor?
-    /// decoder.output: the backbone's scores [1, classes] for an empty text.
+    /// decoder.output: the backbone's scores [1, classes] for an empty text, or [1, prompts, classes].
     public let emptyScores: Tensor?
 }
 
@@ -122,6 +122,7 @@ public struct AdapterFactory {
         let descriptor = A.descriptor
         var factory = seam_adapter_factory()
         factory.struct_size = UInt32(MemoryLayout<seam_adapter_factory>.size)
+        factory.reads_prompts = descriptor.readsPrompts ? 1 : 0
         factory.id = descriptor.id.cString
         factory.summary = descriptor.summary.cString
         factory.seams = permanent(descriptor.seams.map { $0.cString })

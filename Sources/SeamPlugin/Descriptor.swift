@@ -136,20 +136,22 @@ public struct AdapterDescriptor {
     let seams: [StaticString]
     let options: [Option]
     let methods: [Method]
-    let folds, prepares, foldsWeight: Bool
+    let folds, prepares, foldsWeight, readsPrompts: Bool
     let defaultTargets: StaticString?
 
     /// `id`: what users type. `summary`: one sentence, with the paper. `seams`: those it can attach to;
     /// the first is the default. `folds`: it has `Adapter.fold`, and with it the option "folded".
     /// `prepares`: it has `Adapter.prepare`, and a training starts with that. `defaultTargets`: the projections that it
     /// attaches to where a user names none, joined by '|'; nil: all. `foldsWeight`: it has `Adapter.foldWeight`.
+    /// `readsPrompts`: at `Seam.decoderOutput` it reads several prompts about each text.
     public init(
         id: StaticString, summary: StaticString, seams: [StaticString], options: [Option] = [], methods: [Method] = [],
-        folds: Bool = false, prepares: Bool = false, defaultTargets: StaticString? = nil, foldsWeight: Bool = false
+        folds: Bool = false, prepares: Bool = false, defaultTargets: StaticString? = nil, foldsWeight: Bool = false,
+        readsPrompts: Bool = false
     ) {
         (self.id, self.summary, self.seams, self.methods) = (id, summary, seams, methods)
         (self.folds, self.prepares, self.foldsWeight) = (folds, prepares, foldsWeight)
-        self.defaultTargets = defaultTargets
+        (self.defaultTargets, self.readsPrompts) = (defaultTargets, readsPrompts)
         let folded = Option.bool(
             "folded", default: false, "Without what only training needs, as adapters are saved; set by saving.")
         self.options = options + (folds ? [folded] : [])

@@ -12,6 +12,8 @@ public struct Site {
     public let vocabSize: Int
     /// The classes of the classification that the adapter is part of; 0: none.
     public let classes: Int
+    /// At `Seam.decoderOutput`: the prompts about each text; 1 for an adapter that reads one.
+    public let prompts: Int
     /// Layers that take a prefix (0: none), by `PrefixAttention`, how many tokens it may have (0: any number), and how
     /// many what enters the seam has.
     public let prefixLayers, maxPrefixLength, prefixLength: [Int]
@@ -39,6 +41,7 @@ public struct Site {
         maxTargetPositions = Int(backbone.max_target_positions)
         vocabSize = Int(backbone.vocab_size)
         classes = Int(site.classes)
+        prompts = Int(site.prompts)
         prefixLayers = sizes(backbone.prefix_layers)
         let layers = sizes(backbone.prefix_layers)
         prefixKeyValueHeads = byLayer(backbone.prefix_kv_heads, layers, usual: Int(backbone.kv_heads))

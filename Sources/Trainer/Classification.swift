@@ -35,7 +35,7 @@ extension Session {
     /// Labels are the keys of an object in every task, in the order of the classes; their values are the words that
     /// answer a prompt, none where there is no prompt. A list of names is what was saved before.
     public static func classLabels(in task: JSON?) throws -> [String]? {
-        guard let task, task["template"] == nil else { return nil }
+        guard let task, task["template"] == nil, task["templates"] == nil else { return nil }
         if let words = task["labels"]?.objectValue { return words.map(\.key) }
         guard let names = task["labels"]?.arrayValue else { return nil }
         return try names.map { name in

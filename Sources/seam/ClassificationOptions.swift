@@ -46,8 +46,11 @@ struct RemoteOptions: ParsableArguments {
 
 /// The question that a classification asks.
 struct TaskOptions: ParsableArguments {
-    @Option(help: "Prompt with {text}, perhaps {text_b}, and [MASK] where the answer stands (else at the end).")
-    var template: String?
+    @Option(
+        help:
+            "Prompt with {text}, perhaps {text_b}, and [MASK] where the answer stands (else at the end). May be repeated for an adapter that reads several prompts about each text."
+    )
+    var template: [String] = []
 
     @Option(
         help:
@@ -65,8 +68,8 @@ struct TaskOptions: ParsableArguments {
 
     /// - Parameter training: its labels are the words where there is no verbaliser.
     func task(training: LabelledTexts, info: BackboneInfo) throws -> ClassificationTask {
-        ClassificationTask(
-            template: try template.map { try Template($0) } ?? .default(for: Self.kind(info)),
+        try ClassificationTask(
+            templates: template.isEmpty ? [.default(for: Self.kind(info))] : try template.map { try Template($0) },
             verbalizer: try verbalizer.map { try Verbalizer(path: $0) }
                 ?? Verbalizer(labels: training.labelNames, name: training.name),
             multiToken: multiToken,
@@ -109,8 +112,8 @@ struct AnsweringModel {
     /// Nil for a model that reads text by itself.
     let tokenizer: Tokenizer?
 
-    func source(for task: ClassificationTask) throws -> any AnswerSource {
-        try answerSource(session: session, tokenizer: tokenizer, task: task)
+    func sources(for task: ClassificationTask) throws -> [any AnswerSource] {
+        try answerSources(session: session, tokenizer: tokenizer, task: task)
     }
 }
 
@@ -134,8 +137,9 @@ func stoppable<Result>(cache: String?, _ work: (inout ProgressLine) throws -> Re
 extension FeatureExtractor {
     /// Says on standard error what was not read as it was given.
     func reportShortened() {
-        guard let local = source as? LocalAnswers, local.shortenedCount > 0 else { return }
-        let what = local.shortenedCount == 1 ? "1 text was" : "\(local.shortenedCount) texts were"
+        let count = sources.reduce(0) { $0 + (($1 as? LocalAnswers)?.shortenedCount ?? 0) }
+        guard count > 0 else { return }
+        let what = count == 1 ? "1 text was" : "\(count) texts were"
         printError("\(what) shortened, as the prompt would be longer than the model reads")
     }
 }

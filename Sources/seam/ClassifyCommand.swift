@@ -47,12 +47,11 @@ struct ClassifyCommand: ParsableCommand {
         let given = try givenTexts()
         let model = try model.openAnswering(try common.makeRuntime(), remote)
         let loaded = try adapters.paths.map { try AdapterFolder.load($0, backbone: model.session.backbone) }
-        let source = try model.source(for: task)
-        let extractor = try FeatureExtractor(task: task, source: source, cacheFolder: cache)
+        let extractor = try FeatureExtractor(task: task, sources: try model.sources(for: task), cacheFolder: cache)
         let classifier = Classifier(extractor: extractor)
         for adapter in loaded { try classifier.attach(adapter) }
         let scores = try stoppable(cache: cache) { progress in
-            try source.locating(measured.map { [$0] } ?? []) {
+            try extractor.locating(measured.map { [$0] } ?? []) {
                 try classifier.scores(measured?.inputs ?? given.map { InputText($0) }) { done, total in
                     if measured != nil, done > 0 {
                         progress.show("asking the model: \(done)/\(total)", isLast: done == total)

@@ -94,18 +94,21 @@ struct FewshotCommand: ParsableCommand {
         let factories = try adapterFactories(runtime)
         let given = try adapterOptions(settings, for: factories)
         func makeAdapters(_ seed: UInt64) throws -> [Adapter] {
-            try zip(factories, given).map { factory, options in
-                try Adapter(
+            // The first one reads all prompts, and what leaves it is as the answer to one.
+            try zip(factories, given).enumerated().map { index, pair in
+                let (factory, options) = pair
+                return try Adapter(
                     backbone: model.session.backbone, id: factory.id, seam: "decoder.output", options: options,
-                    classes: task.classes, scoreKind: task.seamScores(of: model.session.backbone.info), seed: seed)
+                    classes: task.classes, prompts: index == 0 ? task.templates.count : 1,
+                    scoreKind: task.seamScores(of: model.session.backbone.info), seed: seed)
             }
         }
         // What can be refused is refused before the model is asked, and before anything is written.
         _ = try makeAdapters(0)
         let demonstrations = try demonstrations(model, task)
-        let source = try model.source(for: task)
+        let sources = try model.sources(for: task)
         let cache = cache ?? folder.cachePath
-        let extractor = try FeatureExtractor(task: task, source: source, cacheFolder: cache)
+        let extractor = try FeatureExtractor(task: task, sources: sources, cacheFolder: cache)
         let experiment = try FewShotExperiment(
             extractor: extractor, draws: draws, test: test, options: options, demonstrations: demonstrations,
             adapterName: adapter, adapters: makeAdapters)
@@ -114,7 +117,7 @@ struct FewshotCommand: ParsableCommand {
         var isReported = false
         defer { if !isReported { try? folder.discardHeads() } }
         let report = try stoppable(cache: cache) { progress in
-            try source.locating([training, test]) {
+            try extractor.locating([training, test]) {
                 try experiment.run(
                     title: "\(FileSystem.baseName(test.name)), \(test.count) texts, \(model.name)",
                     observe: { event in
@@ -191,7 +194,7 @@ struct FewshotCommand: ParsableCommand {
                 adapter, backbone: model.session.backbone, isBackboneTrained: false,
                 notes: """
                     - examples: \(draw.shots) of each class of \(training.name), seed \(draw.seed)
-                    - template: `\(task.template.source)`
+                    \(task.templates.map { "- template: `\($0.source)`" }.joined(separator: "\n"))
                     """,
                 to: folder.adapterPath(shots: draw.shots, seed: draw.seed, index: adapters.count > 1 ? index : nil))
         }
@@ -200,7 +203,7 @@ struct FewshotCommand: ParsableCommand {
     private func write(
         _ report: Report, _ extractor: FeatureExtractor, _ demonstrations: InContextAnswers?, to folder: FewshotFolder
     ) throws {
-        let asked = extractor.source.queryCount + (demonstrations?.queryCount ?? 0)
+        let asked = extractor.queryCount + (demonstrations?.queryCount ?? 0)
         let seconds = extractor.querySeconds + (demonstrations?.querySeconds ?? 0)
         let queries = "The model was asked \(asked) times in \(fixed(seconds, 1)) s."
         try folder.write(report, note: queries)

@@ -103,6 +103,45 @@ static void vectors_before_a_text(seam_runtime *runtime, const char *plugins, co
   seam_backbone_release(backbone);
 }
 
+/* An adapter that reads the answers to two prompts about each text: its scores, its start, its training, its folder. */
+static void prompts(seam_backbone *backbone, const char *folder) {
+  enum { TEXTS = 2, PROMPTS = 2, CLASSES = 2 };
+  static const float scores[TEXTS * PROMPTS * CLASSES] = {1, 2, 5, 4, -1, 0, 3, 1};
+  static const float hidden[TEXTS * PROMPTS * WIDTH];
+  static const int32_t labels[TEXTS] = {1, 0};
+  static const float empty_scores[PROMPTS * CLASSES] = {1, 3, -2, 0};
+  char path[1000];
+  float found[TEXTS * CLASSES];
+  double losses[10];
+  seam_adapter *adapter = NULL, *loaded = NULL;
+  DLManagedTensorVersioned *weights = NULL;
+  OK(seam_adapter_create(backbone, "every-prompt", OPTIONS(.classes = CLASSES, .prompts = PROMPTS), &adapter, &error));
+  OK(seam_adapter_classify(adapter, scores, hidden, TEXTS, found, TEXTS * CLASSES, &error));
+  /* Both prompts count the same. */
+  const float means[] = {3, 3, 1, 0.5f};
+  for (int i = 0; i < TEXTS * CLASSES; i++) CHECK(fabsf(found[i] - means[i]) < 1e-6f);
+  seam_fit_options options = {.struct_size = sizeof options};
+  seam_fit_options_init(&options);
+  options.epochs = 1;
+  options.learning_rate = 0;
+  OK(seam_adapter_fit(adapter, scores, hidden, labels, empty_scores, TEXTS, &options, NULL, NULL, losses, 10, &error));
+  OK(seam_adapter_parameter(adapter, 0, NULL, &weights, &error));
+  CHECK(count_of(weights) == PROMPTS && data_of(weights)[0] == 2 && data_of(weights)[1] == -1);
+  give_back(weights);
+  options.epochs = 10;
+  options.learning_rate = 0.1;
+  OK(seam_adapter_fit(adapter, scores, hidden, labels, NULL, TEXTS, &options, NULL, NULL, losses, 10, &error));
+  CHECK(losses[9] < losses[0]);
+  OK(seam_adapter_save(adapter, path_in(path, folder, "every_prompt"), NULL, NULL, &error));
+  OK(seam_adapter_load(backbone, path, &loaded, &error));
+  float again[TEXTS * CLASSES];
+  OK(seam_adapter_classify(adapter, scores, hidden, TEXTS, found, TEXTS * CLASSES, &error));
+  OK(seam_adapter_classify(loaded, scores, hidden, TEXTS, again, TEXTS * CLASSES, &error));
+  CHECK(memcmp(found, again, sizeof found) == 0);
+  seam_adapter_release(loaded);
+  seam_adapter_release(adapter);
+}
+
 int main(int argc, char **argv) {
   if (argc != 3) return 2;
   char path[1000];
@@ -137,6 +176,7 @@ int main(int argc, char **argv) {
   CHECK(table != NULL && ((const uint32_t *)table)[1] == 42);
 
   vectors_before_a_text(runtime, argv[1], argv[2]);
+  prompts(backbone, argv[2]);
 
   give_back(bare);
   give_back(start);

@@ -55,6 +55,10 @@ static void refuses(seam_backbone *backbone) {
   FAILS(
       seam_adapter_create(backbone, "dect", OPTIONS(.options_json = "{\"width\": 1}", .classes = 2), &adapter, &error),
       SEAM_INVALID_ARGUMENT, "unknown option \"width\"");
+  FAILS(seam_adapter_create(backbone, "dect", OPTIONS(.classes = 2, .prompts = 3), &adapter, &error), SEAM_UNSUPPORTED,
+        "adapter \"dect\" on decoder.output reads one prompt about each text, found 3");
+  FAILS(seam_adapter_create(backbone, "dect", OPTIONS(.classes = 2, .prompts = -1), &adapter, &error),
+        SEAM_INVALID_ARGUMENT, "the number of prompts must be 1 ... 1048576, found -1");
   OK(seam_adapter_create(backbone, "dect", OPTIONS(.classes = CLASSES), &adapter, &error));
   FAILS(seam_adapter_fit(adapter, NULL, hidden, labels, NULL, EXAMPLES, NULL, NULL, NULL, NULL, 0, &error),
         SEAM_INVALID_ARGUMENT, "argument scores is NULL");

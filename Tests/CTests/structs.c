@@ -46,9 +46,9 @@ static void adapter_options(seam_backbone *backbone) {
   seam_adapter_options zero = {.struct_size = sizeof zero};
   TOO_SHORT(brief, zero, SEAM_ADAPTER_OPTIONS_SIZE_1_0);
   FAILS(seam_adapter_create(backbone, "repcali", brief, &adapter, &error), SEAM_INVALID_ARGUMENT,
-        "struct_size of argument options must be at least 88, found 84");
+        "struct_size of argument options must be at least 96, found 92");
   FAILS(seam_session_add(session, NULL, "repcali", brief, &adapter, &error), SEAM_INVALID_ARGUMENT,
-        "struct_size of argument options must be at least 88, found 84");
+        "struct_size of argument options must be at least 96, found 92");
   free(brief);
   zero.struct_size = 0;
   FAILS(seam_adapter_create(backbone, "repcali", &zero, &adapter, &error), SEAM_INVALID_ARGUMENT, "found 0");

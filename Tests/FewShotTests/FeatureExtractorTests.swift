@@ -24,7 +24,7 @@ import Testing
         _ source: FakeAnswers, task: ClassificationTask? = nil, flushInterval: Double = 10
     ) throws -> FeatureExtractor {
         try FeatureExtractor(
-            task: task ?? self.task, source: source, cacheFolder: scratch["cache"], flushInterval: flushInterval)
+            task: task ?? self.task, sources: [source], cacheFolder: scratch["cache"], flushInterval: flushInterval)
     }
 
     private func fileCount() throws -> Int { try ScratchFolder.contents(of: scratch["cache"]).count }
@@ -98,7 +98,7 @@ import Testing
     @Test func keysAreApart() throws {
         _ = try extractor(FakeAnswers(words: 3)).features(of: texts("a"))
         var others = [task, task, task]
-        others[0].template = try Template("{text}!")
+        others[0] = ClassificationTask(template: try Template("{text}!"), verbalizer: task.verbalizer)
         others[1].verbalizer = try Verbalizer(["no": "bad", "yes": ["good", "nice"]], name: "words")
         others[2].multiToken = .mean
         for other in others {
@@ -140,8 +140,7 @@ import Testing
 
     /// The text for calibration and label words have an empty second text where the template needs one.
     @Test func emptyTextsOfPairs() throws {
-        var pairs = task
-        pairs.template = try Template("{text} and {text_b}")
+        let pairs = ClassificationTask(template: try Template("{text} and {text_b}"), verbalizer: task.verbalizer)
         let source = FakeAnswers(words: 0)
         let extractor = try extractor(source, task: pairs)
         _ = try extractor.emptyFeatures()

@@ -190,6 +190,7 @@ typedef struct seam_adapter_options {
   const char *seam;           /* nullable: the adapter's default */
   const char *options_json;
   int64_t classes; /* of the classification that it is part of: 2 or more on decoder.output, else 0 */
+  int64_t prompts; /* decoder.output: prompts about each text; 0: 1. More only of adapters that read several */
   uint64_t seed;   /* of its initial values */
   /* on a seam of prefixes: tokens of what enters it, by attention; seam_session_add knows them and reads them nowhere */
   int64_t prefix_length[SEAM_PREFIX_ATTENTIONS];
@@ -225,7 +226,7 @@ SEAM_API seam_status seam_adapters_save(seam_adapter *const *adapters, size_t co
  * the caller. */
 SEAM_API seam_status seam_adapters_load(seam_backbone *backbone, const char *path, seam_adapter **out, size_t capacity,
                                         size_t *count, seam_error **error);
-/* A JSON object that describes an adapter: "id", "plugin", "seam", "options" as they are in force, "classes", "score_kind",
+/* A JSON object that describes an adapter: "id", "plugin", "seam", "options" as they are in force, "classes", "prompts", "score_kind",
  * "prefix_length", "trains_backbone", "starts_from_examples" (it has a `prepare`), "foldable", "points" ("decoder.0.q"),
  * "phases" (seam_phases of each point), and "parameters" with "name", "shape", "frozen" and "point" (-1: shared by all);
  * owned by the caller. */
@@ -492,7 +493,8 @@ SEAM_API void seam_fit_options_init(seam_fit_options *options);
  * calibration, is fitted by its `prepare` alone, and every entry of losses is the loss that this gives. Arrays are row-major and borrowed during the
  * call, not copied.
  * scores [examples, classes]: the backbone's for each class. hidden [examples, d_model]: its states where the answer
- * stands. labels [examples]: the class of each, from 0; every class has one. empty_scores [classes]: for an empty text;
+ * stands. Of an adapter that was made for several prompts: scores [examples, prompts, classes], hidden [examples, prompts,
+ * d_model] and empty_scores [prompts, classes], here and below. labels [examples]: the class of each, from 0; every class has one. empty_scores [classes]: for an empty text;
  * nullable where they are not known. options nullable: the defaults.
  * losses (nullable): one for each epoch of the options, the mean over the examples before the update; room for
  * loss_capacity. progress nullable; stopped by it, the adapter is as before.
@@ -515,14 +517,15 @@ typedef struct seam_classifier seam_classifier;
 /* A question to a model, which is asked once about each distinct text.
  * tokenizer: the model's; NULL for a backbone that reads text by itself.
  * task_json: {"template": "{text} It was [MASK]", "labels": {"negative": ["bad"], "positive": ["great", "good"]}}, the
- * classes in the order of the labels; also "multi_token": "first" (default) or "mean", and "scores": "logit" (default) or
+ * classes in the order of the labels; or "templates", a list of several prompts about each text, in the place of
+ * "template"; also "multi_token": "first" (default) or "mean", and "scores": "logit" (default) or
  * "probability". docs/fewshot.md says what they mean.
  * cache_path nullable: a folder that keeps the model's answers, so that a later process need not ask again. */
 SEAM_API seam_status seam_classifier_create(seam_backbone *backbone, seam_tokenizer *tokenizer, const char *task_json,
                                             const char *cache_path, seam_classifier **out, seam_error **error);
 SEAM_API void seam_classifier_release(seam_classifier *classifier);
-/* Adds an adapter on decoder.output, made for the task's number of classes; adapters run in the order added. Without one
- * the scores are the model's own. */
+/* Adds an adapter on decoder.output, made for the task's number of classes and, the first one, of prompts; adapters run in
+ * the order added. Without one the scores are the model's own, of several prompts their mean. */
 SEAM_API seam_status seam_classifier_attach(seam_classifier *classifier, seam_adapter *adapter, seam_error **error);
 /* Trains the attached adapters on `count` texts. texts_b: second texts of pairs for a template with {text_b}, else NULL.
  * labels [count]: from 0; every class has an example. options nullable: the defaults. losses as in seam_adapter_fit.

@@ -180,7 +180,12 @@ enum { SEAM_ENCODER_OUTPUT_HIDDEN = 0, SEAM_ENCODER_OUTPUT_MASK = 1 };
 /* "decoder.output": inputs scores [batch, classes] f32, the backbone's for each class, and hidden
  * [batch, d_model] f32, its state where the answer stands; one output, scores of the same shape. The seam of a
  * classification: seam_site.classes is positive. Nothing of the backbone lies behind it, so every backbone has it. Where
- * it is trained together with adapters on other seams, the scores are 0 and hidden is the pooled vector of the text. */
+ * it is trained together with adapters on other seams, the scores are 0 and hidden is the pooled vector of the text.
+ *
+ * An adapter whose factory has reads_prompts reads the answers to several prompts about each text, seam_site.prompts of
+ * them, always the same ones in the same order: inputs scores [batch, prompts, classes] and hidden [batch, prompts,
+ * d_model], of one prompt too; its output is scores [batch, classes]. It comes first: the adapters behind it read its
+ * output as the answer to one prompt, with the mean of hidden over the prompts. */
 #define SEAM_DECODER_OUTPUT "decoder.output"
 /* What the scores that enter decoder.output are, all of them or unknown. */
 typedef int32_t seam_score_kind;
@@ -299,7 +304,8 @@ typedef struct seam_site {
   seam_score_kind score_kind; /* decoder.output: what the scores are */
   const char *seam;           /* borrowed during create, as all that the site points to */
   const struct seam_backbone_info *backbone;
-  int64_t classes;                               /* of the classification that the adapter is part of; 0: none */
+  int64_t classes; /* of the classification that the adapter is part of; 0: none */
+  int64_t prompts; /* decoder.output: about each text, 1 or more; always 1 where the factory has no reads_prompts */
   int64_t prefix_length[SEAM_PREFIX_ATTENTIONS]; /* tokens of what enters the seam, by attention; 0: none */
   /* of a seam inside the layers, those it is attached to, in the backbone's order: one or more; else NULL */
   const seam_point *const *points;
@@ -323,7 +329,8 @@ typedef struct seam_prepare {
   seam_tensor *const *inputs; /* as the seam defines, all training examples along the batch axis */
   size_t input_count;
   seam_tensor *labels;       /* [examples] i32: the class of each, every class has one; NULL where there are none */
-  seam_tensor *empty_scores; /* decoder.output: the scores [1, classes] for an empty text; else NULL */
+  seam_tensor *empty_scores; /* decoder.output: the scores [1, classes] for an empty text, of a factory that has
+                              * reads_prompts [1, prompts, classes]; else NULL */
   seam_tensor **values;      /* out: one for each parameter, NULL on entry; a tensor of a parameter's shape becomes its
                               * value, of frozen ones too; NULL leaves it */
   size_t value_count;
@@ -350,6 +357,7 @@ typedef struct seam_fold_weight {
  * changes nothing that *self points to. Other calls on one instance never overlap. */
 typedef struct seam_adapter_factory {
   uint32_t struct_size;
+  int32_t reads_prompts;    /* 1: at decoder.output it reads several prompts about each text; 0: one */
   const char *id;           /* unique among all loaded plugins; what users type: "repcali" */
   const char *summary;      /* one sentence, with the paper */
   const char *const *seams; /* those it can attach to; the first is the default */

@@ -34,7 +34,7 @@ SEAM_ACTIVITY_FIT = 2
 SEAM_ACTIVITY_GENERATE = 1
 SEAM_ACTIVITY_QUERY = 0
 SEAM_ADAPTER_FACTORY_SIZE_1_0 = 152
-SEAM_ADAPTER_OPTIONS_SIZE_1_0 = 88
+SEAM_ADAPTER_OPTIONS_SIZE_1_0 = 96
 SEAM_ALREADY_EXISTS = 3
 SEAM_BACKBONE_FACTORY_SIZE_1_0 = 168
 SEAM_BACKBONE_INFO_SIZE_1_0 = 304
@@ -139,7 +139,7 @@ SEAM_SCORES_PROBABILITIES = 3
 SEAM_SCORES_SIMILARITIES = 4
 SEAM_SCORES_UNKNOWN = 0
 SEAM_SHAPE = 5
-SEAM_SITE_SIZE_1_0 = 80
+SEAM_SITE_SIZE_1_0 = 88
 SEAM_STACK_DECODER = 1
 SEAM_STACK_ENCODER = 0
 SEAM_STEP_SIZE_1_0 = 40
@@ -420,6 +420,7 @@ class seam_site(ctypes.Structure):
     seam: bytes | None
     backbone: Any
     classes: int
+    prompts: int
     prefix_length: Any
     points: Any
     point_count: int
@@ -462,6 +463,7 @@ class seam_fold_weight(ctypes.Structure):
 
 class seam_adapter_factory(ctypes.Structure):
     struct_size: int
+    reads_prompts: int
     id: bytes | None
     summary: bytes | None
     seams: Any
@@ -657,6 +659,7 @@ class seam_adapter_options(ctypes.Structure):
     seam: bytes | None
     options_json: bytes | None
     classes: int
+    prompts: int
     seed: int
     prefix_length: Any
     points: Any
@@ -946,6 +949,7 @@ seam_site._fields_ = [
     ("seam", c_char_p),
     ("backbone", POINTER(seam_backbone_info)),
     ("classes", c_int64),
+    ("prompts", c_int64),
     ("prefix_length", c_int64 * 3),
     ("points", POINTER(POINTER(seam_point))),
     ("point_count", c_uint64),
@@ -979,6 +983,7 @@ seam_fold_weight._fields_ = [
 ]
 seam_adapter_factory._fields_ = [
     ("struct_size", c_uint32),
+    ("reads_prompts", c_int32),
     ("id", c_char_p),
     ("summary", c_char_p),
     ("seams", POINTER(c_char_p)),
@@ -1158,6 +1163,7 @@ seam_adapter_options._fields_ = [
     ("seam", c_char_p),
     ("options_json", c_char_p),
     ("classes", c_int64),
+    ("prompts", c_int64),
     ("seed", c_uint64),
     ("prefix_length", c_int64 * 3),
     ("points", POINTER(c_char_p)),

@@ -14,7 +14,7 @@ public struct AnswerFeatures: Sendable, Equatable {
     public init(scores: [Float], hidden: [Float]) { (self.scores, self.hidden) = (scores, hidden) }
 }
 
-/// A model that answers the prompts of one task: run here, or behind a server.
+/// A model that answers one prompt of a task: run here, or behind a server.
 ///
 /// One thread, as the session or backbone that it holds.
 public protocol AnswerSource: AnyObject {
@@ -42,7 +42,9 @@ public protocol AnswerSource: AnyObject {
 
 extension AnswerSource {
     public func check(_ input: InputText) throws {}
+}
 
+extension FeatureExtractor {
     /// Does what asks about texts of files; an error that one of them causes names its file and line.
     public func locating<Result>(_ data: [LabelledTexts], _ body: () throws -> Result) throws -> Result {
         do {
@@ -51,7 +53,7 @@ extension AnswerSource {
             for texts in data {
                 for (input, line) in zip(texts.inputs, texts.lines) {
                     do {
-                        try check(input)
+                        for source in sources { try source.check(input) }
                     } catch let cause as SeamError {
                         throw SeamError(
                             cause.code, "\(texts.name), line \(line): \(cause.message)", origin: cause.origin)
@@ -63,16 +65,19 @@ extension AnswerSource {
     }
 }
 
-/// The answers of a session's model: of one that reads text without a tokenizer, of others with theirs.
+/// The answers of a session's model to each prompt of a task: of a model that reads text without a tokenizer, of others with
+/// theirs.
 /// - Throws: `.invalidArgument` for a model that reads tokens and no tokenizer, and as `LocalAnswers` and `RemoteAnswers`.
-public func answerSource(
+public func answerSources(
     session: Session, tokenizer: Tokenizer?, task: ClassificationTask
-) throws -> any AnswerSource {
-    if session.backbone.info.architecture == .text { return try RemoteAnswers(backbone: session.backbone, task: task) }
+) throws -> [any AnswerSource] {
+    if session.backbone.info.architecture == .text {
+        return try task.parts.map { try RemoteAnswers(backbone: session.backbone, task: $0) }
+    }
     guard let tokenizer else {
         throw SeamError(
             .invalidArgument,
             "\(session.backbone.name) reads tokens: a classification needs its tokenizer")
     }
-    return try LocalAnswers(session: session, tokenizer: tokenizer, task: task)
+    return try task.parts.map { try LocalAnswers(session: session, tokenizer: tokenizer, task: $0) }
 }

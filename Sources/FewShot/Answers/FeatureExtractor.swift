@@ -1,144 +1,112 @@
 import Datasets
-import Engine
-import Files
 import Support
 
 /// Class scores and hidden states of a number of texts, row by row.
 public struct ClassFeatures: Sendable {
-    /// [count x classes], of the task's kind.
+    /// [count x prompts x classes], of the task's kind.
     public let scores: [Float]
-    /// [count x classes], whatever the task's kind: what zero-shot answers are calibrated in.
+    /// [count x prompts x classes], whatever the task's kind: what zero-shot answers are calibrated in.
     public let probabilities: [Float]
-    /// [count x width]
+    /// [count x prompts x width]
     public let hidden: [Float]
     public let classes: Int
     public let width: Int
-    public var count: Int { scores.count / classes }
+    /// The prompts about each text.
+    public var prompts = 1
+    public var count: Int { scores.count / (classes * prompts) }
+
+    /// Of each text the mean over its prompts, as the features of one.
+    public var averaged: ClassFeatures {
+        guard prompts > 1 else { return self }
+        return ClassFeatures(
+            scores: mean(scores, classes), probabilities: mean(probabilities, classes), hidden: mean(hidden, width),
+            classes: classes, width: width)
+    }
+
+    private func mean(_ values: [Float], _ columns: Int) -> [Float] {
+        var result = [Float](repeating: 0, count: values.count / prompts)
+        for (place, value) in values.enumerated() {
+            let text = place / (prompts * columns)
+            result[text * columns + place % columns] += value / Float(prompts)
+        }
+        return result
+    }
 }
 
-/// Asks a model about texts, each distinct one once, and keeps the answers.
+/// Asks a model about texts, each distinct one once with each prompt of a task, and keeps the answers.
 ///
-/// A model without a head scores no words: the scores of a text are then its similarities to the label words, which are
-/// asked as texts of their own in the same template: the cosine of the two pooled vectors times 20, the scale that
-/// sentence encoders are trained with (Reimers and Gurevych 2019, in their released training code).
-///
-/// One thread, as its source.
+/// One thread, as its sources.
 public final class FeatureExtractor {
     public let task: ClassificationTask
-    public let source: any AnswerSource
     /// Seconds spent in asking the model.
-    public private(set) var querySeconds = 0.0
+    public var querySeconds: Double { parts.reduce(0) { $0 + $1.querySeconds } }
+    /// How many prompts were asked; requests that a server was sent count, repeated ones too.
+    public var queryCount: Int { parts.reduce(0) { $0 + $1.source.queryCount } }
+    /// What answers each prompt of the task.
+    public var sources: [any AnswerSource] { parts.map(\.source) }
 
-    private let cache: FeatureCache
-    /// The vectors of the label words of a model without a head, normalised; asked for on first use.
-    private var wordVectors: [Float]?
-    /// Seconds for which answers wait in memory: what is lost when the process is killed.
-    private let flushInterval: Double
-    private static let similarityScale: Float = 20
+    /// Those of each prompt of the task.
+    private let parts: [PromptAnswers]
 
-    /// - Parameter cacheFolder: where answers outlive the process; nil keeps them in memory.
-    /// - Throws: as `FeatureCache`.
-    public convenience init(task: ClassificationTask, source: any AnswerSource, cacheFolder: String? = nil) throws {
-        try self.init(task: task, source: source, cacheFolder: cacheFolder, flushInterval: 10)
+    /// - Parameters:
+    ///   - sources: one for each prompt of the task (`answerSources`), in their order.
+    ///   - cacheFolder: where answers outlive the process; nil keeps them in memory.
+    /// - Throws: as `FeatureCache`; `.invalidArgument` for another number of sources than prompts.
+    public convenience init(task: ClassificationTask, sources: [any AnswerSource], cacheFolder: String? = nil) throws {
+        try self.init(task: task, sources: sources, cacheFolder: cacheFolder, flushInterval: 10)
     }
 
     /// Makes an extractor as above, with another time between writes to the cache.
-    init(task: ClassificationTask, source: any AnswerSource, cacheFolder: String?, flushInterval: Double) throws {
-        (self.task, self.source, self.flushInterval) = (task, source, flushInterval)
-        let key = FeatureKey(
-            model: source.identity ?? "", template: task.template.source,
-            words: source.hasScores ? task.verbalizer.allWords : [], multiToken: task.multiToken)
-        cache = try FeatureCache(folder: source.identity == nil ? nil : cacheFolder, key: key, width: source.width)
+    init(task: ClassificationTask, sources: [any AnswerSource], cacheFolder: String?, flushInterval: Double) throws {
+        guard sources.count == task.templates.count else {
+            throw SeamError(
+                .invalidArgument,
+                "a task of \(task.templates.count) prompts needs as many sources of answers, found \(sources.count)")
+        }
+        self.task = task
+        parts = try zip(task.parts, sources).map { task, source in
+            try PromptAnswers(task: task, source: source, cacheFolder: cacheFolder, flushInterval: flushInterval)
+        }
     }
 
     /// The features of texts, in their order.
     /// - Parameter progress: called with the number of distinct texts that are answered and of all that the model is
-    ///   asked about, before each part of the work and after the last; false stops with `.cancelled`, and what was
-    ///   answered is kept. Not called where nothing is asked.
+    ///   asked about, each as often as there are prompts, before each part of the work and after the last; false stops
+    ///   with `.cancelled`, and what was answered is kept. Not called where nothing is asked.
     public func features(
         of inputs: [InputText], progress: (Int, Int) -> Bool = { _, _ in true }
     ) throws -> ClassFeatures {
-        let answers = try answers(to: inputs, progress: progress)
-        let words = source.hasScores ? answers.scores : try similarities(answers.hidden)
-        let probabilities = try task.classScores(words: words, count: inputs.count, kind: .probability)
-        let scores =
-            task.scoreKind == .probability
-            ? probabilities : try task.classScores(words: words, count: inputs.count, kind: task.scoreKind)
+        let missing = parts.map { $0.missingCount(of: inputs) }
+        let total = missing.reduce(0, +)
+        var done = 0
+        let answers = try zip(parts, missing).map { part, count in
+            defer { done += count }
+            return try part.answers(of: inputs) { own, _ in progress(done + own, total) }
+        }
+        func scores(_ kind: LabelScore) throws -> [Float] {
+            interleaved(
+                try answers.map { try task.classScores(words: $0.scores, count: inputs.count, kind: kind) },
+                columns: task.classes)
+        }
+        let probabilities = try scores(.probability)
+        let width = parts[0].source.width
         return ClassFeatures(
-            scores: scores, probabilities: probabilities, hidden: answers.hidden, classes: task.classes,
-            width: source.width)
+            scores: task.scoreKind == .probability ? probabilities : try scores(task.scoreKind),
+            probabilities: probabilities, hidden: interleaved(answers.map(\.hidden), columns: width),
+            classes: task.classes, width: width, prompts: parts.count)
+    }
+
+    /// Rows of each prompt to rows of each text, one prompt's behind the other's.
+    private func interleaved(_ parts: [[Float]], columns: Int) -> [Float] {
+        guard parts.count > 1 else { return parts[0] }
+        return stride(from: 0, to: parts[0].count, by: columns).flatMap { start in
+            parts.flatMap { $0[start..<start + columns] }
+        }
     }
 
     /// The features of an empty text, whose scores calibration divides by.
     /// - Parameter progress: as that of `features`.
     public func emptyFeatures(progress: (Int, Int) -> Bool = { _, _ in true }) throws -> ClassFeatures {
         try features(of: [InputText("", task.template.needsTextB ? "" : nil)], progress: progress)
-    }
-
-    private func answers(to inputs: [InputText], progress: (Int, Int) -> Bool) throws -> AnswerFeatures {
-        var missing: [InputText] = []
-        var seen: Set<[UInt8]> = []
-        for (input, row) in zip(inputs, cache.lookup(inputs)) where row == nil && seen.insert(input.bytes).inserted {
-            missing.append(input)
-        }
-        if !missing.isEmpty { try ask(missing, progress: progress) }
-        let rows = cache.lookup(inputs).compactMap { $0 }
-        guard rows.count == inputs.count else {
-            throw SeamError(.internal, "of \(inputs.count) texts the model answered only \(rows.count)")
-        }
-        let features = cache.read(rows)
-        return AnswerFeatures(scores: features.scores, hidden: features.hidden)
-    }
-
-    private func ask(_ texts: [InputText], progress: (Int, Int) -> Bool) throws {
-        let start = monotonicSeconds()
-        defer { querySeconds += monotonicSeconds() - start }
-        var lastFlush = start
-        var done = 0
-        func isWanted() -> Bool { progress(done, texts.count) }
-        do {
-            try source.answer(texts, shouldContinue: isWanted) { indices, features in
-                try cache.append(indices.map { texts[$0] }, scores: features.scores, hidden: features.hidden)
-                if monotonicSeconds() - lastFlush >= flushInterval {
-                    try cache.flush()
-                    lastFlush = monotonicSeconds()
-                }
-                done += indices.count
-            }
-            guard isWanted() else { throw SeamError(.cancelled, "asking the model was cancelled") }
-        } catch {
-            // What was answered before the failure need not be asked again; that failure is the one to report.
-            try? cache.flush()
-            throw error
-        }
-        try cache.flush()
-    }
-
-    /// Scaled cosines [count x words] of hidden states with the label words' vectors.
-    private func similarities(_ hidden: [Float]) throws -> [Float] {
-        let width = source.width
-        let words = task.verbalizer.allWords
-        let vectors: [Float]
-        if let wordVectors {
-            vectors = wordVectors
-        } else {
-            let texts = words.map { InputText($0, task.template.needsTextB ? "" : nil) }
-            vectors = Self.normalized(try answers(to: texts, progress: { _, _ in true }).hidden, width: width)
-            wordVectors = vectors
-        }
-        let product = LinearClassifier(
-            width: width, centre: [Float](repeating: 0, count: width),
-            weights: vectors.map { $0 * Self.similarityScale }, bias: [Float](repeating: 0, count: words.count))
-        return try product.scores(Self.normalized(hidden, width: width))
-    }
-
-    private static func normalized(_ rows: [Float], width: Int) -> [Float] {
-        var result = rows
-        for start in stride(from: 0, to: rows.count, by: width) {
-            let norm = rows[start..<start + width].reduce(0) { $0 + Double($1) * Double($1) }.squareRoot()
-            guard norm > 0 else { continue }
-            for place in start..<start + width { result[place] = Float(Double(rows[place]) / norm) }
-        }
-        return result
     }
 }

@@ -15,11 +15,15 @@ public final class InContextAnswers {
     private let answers: LocalAnswers
     private let task: ClassificationTask
 
-    /// - Throws: `.unsupported` for a model that does not continue a text, and as `LocalAnswers`.
+    /// - Throws: `.unsupported` for a model that does not continue a text or a task of several prompts, and as `LocalAnswers`.
     public init(session: Session, tokenizer: Tokenizer, task: ClassificationTask) throws {
         let info = session.backbone.info
         guard info.architecture == .decoderOnly, info.hasHead else {
             throw SeamError(.unsupported, "in-context examples need a model that continues a text (decoder-only)")
+        }
+        guard task.templates.count == 1 else {
+            throw SeamError(
+                .unsupported, "in-context examples need one prompt about each text, found \(task.templates.count)")
         }
         answers = try LocalAnswers(session: session, tokenizer: tokenizer, task: task)
         self.task = task

@@ -28,6 +28,7 @@ public final class LocalAnswers: AnswerSource {
     /// A shared beginning of fewer tokens is not worth a pass of its own.
     private static let leastShared = 64
 
+    /// - Parameter task: of one prompt.
     /// - Throws: as `LabelTokens`; for a backbone without a head the words are not looked up.
     public init(session: Session, tokenizer: Tokenizer, task: ClassificationTask) throws {
         self.session = session

@@ -15,6 +15,7 @@ public final class RemoteAnswers: AnswerSource {
     /// Prompts of a query: what is lost when the process is killed in it.
     private static let chunk = 64
 
+    /// - Parameter task: of one prompt.
     /// - Throws: a sentence for a template whose answer does not stand at its end.
     public init(backbone: Backbone, task: ClassificationTask) throws {
         (self.backbone, self.task) = (backbone, task)

@@ -122,7 +122,7 @@ public struct FewShotExperiment {
                 throw SeamError(.cancelled, "the experiment was cancelled")
             }
         }
-        let queries = extractor.source.queryCount
+        let queries = extractor.queryCount
         return try results.report(
             title: title, methods: options.methods, shots: draws.shots,
             secondsPerQuery: queries > 0 ? extractor.querySeconds / Double(queries) : 0, adapterName: adapterName)
@@ -158,13 +158,15 @@ public struct FewShotExperiment {
     }
 
     private func outcome(of method: FewShotMethod, _ asked: Asked) throws -> Outcome {
-        guard method == .calibratedZeroShot else { return Outcome(metrics: try measure(asked.test.probabilities)) }
-        let calibrated = try ZeroShot.calibrated(asked.test.probabilities, empty: asked.empty.probabilities)
-        return Outcome(metrics: try measure(calibrated), queries: 1)
+        let (test, empty) = (asked.test.averaged.probabilities, asked.empty.averaged.probabilities)
+        guard method == .calibratedZeroShot else { return Outcome(metrics: try measure(test)) }
+        let calibrated = try ZeroShot.calibrated(test, empty: empty)
+        return Outcome(metrics: try measure(calibrated), queries: asked.test.prompts)
     }
 
     private func baseline(_ method: FewShotMethod, _ examples: Examples, _ asked: Asked) throws -> Outcome {
-        let known = examples.features
+        // Of several prompts the mean, since a baseline reads one.
+        let known = examples.features.averaged
         let start = monotonicSeconds()
         let classify: ([Float]) throws -> [Float]
         if method == .classMean {
@@ -178,7 +180,8 @@ public struct FewShotExperiment {
         }
         let seconds = monotonicSeconds() - start
         return Outcome(
-            metrics: try measure(classify(asked.test.hidden)), queries: known.count, secondsTraining: seconds)
+            metrics: try measure(classify(asked.test.averaged.hidden)), queries: known.count * asked.test.prompts,
+            secondsTraining: seconds)
     }
 
     private func trainAdapters(
@@ -193,7 +196,8 @@ public struct FewShotExperiment {
         let seconds = monotonicSeconds() - start
         for adapter in adapters { adapter.task = extractor.task.json }
         let scores = try classScores(adapters: adapters, scores: asked.test.scores, hidden: asked.test.hidden)
-        let outcome = Outcome(metrics: try measure(scores), queries: known.count + 1, secondsTraining: seconds)
+        let outcome = Outcome(
+            metrics: try measure(scores), queries: (known.count + 1) * known.prompts, secondsTraining: seconds)
         try keep(examples.draw, adapters)
         return outcome
     }

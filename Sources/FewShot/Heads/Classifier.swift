@@ -4,7 +4,7 @@ import Session
 import Support
 
 /// A classification: a task, the model that is asked, and adapters on decoder.output that read its answers. Without
-/// adapters the scores are the model's own.
+/// adapters the scores are the model's own, of several prompts their mean.
 ///
 /// One thread, as the session or backbone of its features.
 public final class Classifier {
@@ -17,12 +17,20 @@ public final class Classifier {
     public init(extractor: FeatureExtractor) { self.extractor = extractor }
 
     /// Adds an adapter behind those that are there.
-    /// - Throws: `.incompatible` for one with another number of classes, `.alreadyExists` for one that is there.
+    /// - Throws: `.incompatible` for one with another number of classes or of prompts: the first one reads those of the
+    ///   task, one behind it what leaves the first as the answer to one; `.alreadyExists` for one that is there.
     public func attach(_ adapter: Adapter) throws {
         guard adapter.classes == task.classes else {
             throw SeamError(
                 .incompatible,
                 "adapter \"\(adapter.factory.id)\" was made for \(adapter.classes) classes, the task has \(task.classes)"
+            )
+        }
+        let prompts = adapters.isEmpty ? task.templates.count : 1
+        guard adapter.prompts == prompts else {
+            throw SeamError(
+                .incompatible,
+                "adapter \"\(adapter.factory.id)\" was made for \(adapter.prompts) prompt\(adapter.prompts == 1 ? "" : "s") about each text, \(adapters.isEmpty ? "the task has" : "behind another adapter there is") \(prompts)"
             )
         }
         guard !adapters.contains(where: { $0 === adapter }) else {
@@ -79,7 +87,7 @@ public final class Classifier {
     /// - Parameter progress: as that of `FeatureExtractor.features`.
     public func scores(_ inputs: [InputText], progress: (Int, Int) -> Bool = { _, _ in true }) throws -> [Float] {
         let features = try extractor.features(of: inputs, progress: progress)
-        if adapters.isEmpty { return features.scores }
+        if adapters.isEmpty { return features.averaged.scores }
         return try classScores(adapters: adapters, scores: features.scores, hidden: features.hidden)
     }
 }

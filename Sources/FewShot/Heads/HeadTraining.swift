@@ -51,10 +51,11 @@ public struct HeadTrainingOptions: Sendable, Equatable {
 /// one runtime.
 /// - Parameters:
 ///   - adapters: made for `decoder.output` with the same number of classes.
-///   - scores: the backbone's for each class, row-major [examples x classes].
-///   - hidden: its states where the answer stands, row-major [examples x d_model].
+///   - scores: the backbone's for each class, row-major [examples x classes], or [examples x prompts x classes] where the
+///     first adapter was made for several prompts.
+///   - hidden: its states where the answer stands, row-major [examples x d_model], or [examples x prompts x d_model].
 ///   - labels: the class of each example, from 0; every class has one.
-///   - emptyScores: the scores of an empty text [classes]; nil where they are not known. They go to the first adapter:
+///   - emptyScores: the scores of an empty text [classes], or [prompts x classes]; nil where they are not known. They go to the first adapter:
 ///     what flows into later ones is no longer the backbone's.
 ///   - progress: called before the first epoch and after each with the number of epochs that are done and the loss of
 ///     the last, nil for none; false stops with `.cancelled`. What needs no epochs is done at once.
@@ -66,8 +67,7 @@ public func fit(
     adapters: [Adapter], scores: [Float], hidden: [Float], labels: [Int32], emptyScores: [Float]? = nil,
     options: HeadTrainingOptions = HeadTrainingOptions(), progress: (Int, Double?) -> Bool = { _, _ in true }
 ) throws -> [Double] {
-    let (classes, width) = try sizes(of: adapters)
-    return try withFeatures(scores, hidden, count: labels.count, classes, width) { scores, hidden in
+    return try withFeatures(scores, hidden, count: labels.count, try HeadSizes(adapters)) { scores, hidden in
         try fit(
             adapters: adapters, scores: scores, hidden: hidden, labels: labels, emptyScores: emptyScores,
             options: options, progress: progress)
@@ -124,18 +124,21 @@ public func fit(
 
 /// Each adapter sees what the ones before it make of the scores.
 private func prepare(_ adapters: [Adapter], _ features: Features, _ labels: Tensor, _ emptyScores: [Float]?) throws {
-    var scores = features.scores
+    var (scores, hidden) = (features.scores, features.hidden)
+    let context = Context(pool: features.pool, recordsGradients: false)
     for (index, adapter) in adapters.enumerated() {
-        let inputs = [scores, features.hidden]
+        let inputs = try adapter.withPromptAxis([scores, hidden], in: context)
         if index == 0, let emptyScores {
-            try emptyScores.withTensor([1, features.classes]) {
-                try adapter.prepare(inputs: inputs, labels: labels, emptyScores: $0)
+            try emptyScores.withTensor(features.sizes.shape(1, features.classes)) {
+                let empty = try adapter.withPromptAxis([$0], in: context)[0]
+                try adapter.prepare(inputs: inputs, labels: labels, emptyScores: empty)
             }
         } else {
             try adapter.prepare(inputs: inputs, labels: labels)
         }
         if index + 1 < adapters.count {
-            scores = try Features([adapter], scores: scores, hidden: features.hidden).classScores()
+            scores = try Features([adapter], scores: scores, hidden: hidden).classScores()
+            hidden = try context.contiguous(try meanOverPrompts(hidden, in: context))
         }
     }
 }

@@ -12,9 +12,12 @@ public enum LabelScore: String, Sendable, CaseIterable {
     case probability
 }
 
-/// A classification as a question to a model: the prompt, and the words that answer it.
+/// A classification as a question to a model: the prompt or prompts, and the words that answer them.
 public struct ClassificationTask: Sendable {
-    public var template: Template
+    /// The prompts about each text, one or more.
+    public let templates: [Template]
+    /// The first of them.
+    public var template: Template { templates[0] }
     public var verbalizer: Verbalizer
     public var multiToken: MultiToken
     public var scoreKind: LabelScore
@@ -22,9 +25,40 @@ public struct ClassificationTask: Sendable {
     public init(
         template: Template, verbalizer: Verbalizer, multiToken: MultiToken = .first, scoreKind: LabelScore = .logit
     ) {
-        (self.template, self.verbalizer, self.multiToken, self.scoreKind) = (
-            template, verbalizer, multiToken, scoreKind
+        (templates, self.verbalizer, self.multiToken, self.scoreKind) = ([template], verbalizer, multiToken, scoreKind)
+    }
+
+    /// The same with several prompts about each text.
+    /// - Throws: `.invalidArgument` for no template, more than 1000, one that is given twice, and where some have a place
+    ///   for a second text and others none.
+    public init(
+        templates: [Template], verbalizer: Verbalizer, multiToken: MultiToken = .first, scoreKind: LabelScore = .logit
+    ) throws {
+        guard (1...1000).contains(templates.count) else {
+            throw SeamError(.invalidArgument, "a task must have 1 ... 1000 templates, found \(templates.count)")
+        }
+        var known: Set<TextKey> = []
+        for template in templates {
+            guard known.insert(TextKey(template.source)).inserted else {
+                throw SeamError(.invalidArgument, "the template \(template.source.debugDescription) is given twice")
+            }
+            guard template.needsTextB == templates[0].needsTextB else {
+                throw SeamError(
+                    .invalidArgument,
+                    "all templates of a task must have {text_b} or none, found \(templates[0].source.debugDescription) and \(template.source.debugDescription)"
+                )
+            }
+        }
+        (self.templates, self.verbalizer, self.multiToken, self.scoreKind) = (
+            templates, verbalizer, multiToken, scoreKind
         )
+    }
+
+    /// Each of the prompts as a task of its own.
+    var parts: [ClassificationTask] {
+        templates.map {
+            ClassificationTask(template: $0, verbalizer: verbalizer, multiToken: multiToken, scoreKind: scoreKind)
+        }
     }
 
     /// The number of classes.
@@ -43,7 +77,9 @@ public struct ClassificationTask: Sendable {
     /// The task as it is saved with an adapter.
     public var json: JSON {
         [
-            "schema": .int(Int64(Self.schema)), "template": .string(template.source),
+            "schema": .int(Int64(Self.schema)),
+            templates.count == 1 ? "template" : "templates": templates.count == 1
+                ? .string(template.source) : .array(templates.map { .string($0.source) }),
             "multi_token": .string(multiToken.rawValue), "scores": .string(scoreKind.rawValue),
             "labels": .object(
                 zip(verbalizer.labels, verbalizer.words).map { label, words in
@@ -56,7 +92,7 @@ public struct ClassificationTask: Sendable {
     /// - Throws: `SeamError(.incompatible)` for a newer revision, `.format` for an unknown key, a value that is not one of the choices, and as `Template` and
     ///   `Verbalizer`.
     public init(_ json: JSON, name: String) throws {
-        let known = ["schema", "template", "labels", "multi_token", "scores"]
+        let known = ["schema", "template", "templates", "labels", "multi_token", "scores"]
         let revision = try json.optionalInt("schema", in: name) ?? Self.schema
         guard revision == Self.schema else {
             throw SeamError(
@@ -76,11 +112,25 @@ public struct ClassificationTask: Sendable {
             }
             return found
         }
-        self.init(
-            template: try Template(try json.requireString("template", in: name)),
+        try self.init(
+            templates: try Self.templates(json, name: name),
             verbalizer: try Verbalizer(.object(try json.requireObject("labels", in: name)), name: name),
             multiToken: try choice("multi_token", default: .first),
             scoreKind: try choice("scores", default: .logit))
+    }
+
+    private static func templates(_ json: JSON, name: String) throws -> [Template] {
+        guard json["templates"] != nil else { return [try Template(try json.requireString("template", in: name))] }
+        guard json["template"] == nil else {
+            throw SeamError(
+                .format, "\(name): \"template\" and \"templates\" are both there, and one of them is needed")
+        }
+        return try json.requireArray("templates", in: name).map { element in
+            guard let source = element.stringValue else {
+                throw SeamError(.format, "\(name): \"templates\" must be strings, found \(element.kind)")
+            }
+            return try Template(source)
+        }
     }
 
     /// Class scores from the logits of the label words: of several words, the greatest.

@@ -36,6 +36,9 @@ public final class Adapter {
     public let site: BackboneInfo
     /// Of the classification that it is part of; 0: none.
     public let classes: Int
+    /// Of decoder.output: the prompts about each text whose answers it reads; 1 for an adapter that reads one, and on other
+    /// seams.
+    public let prompts: Int
     /// By `PrefixAttention`: tokens of what enters its seam, where that is one of prefixes; 0: none.
     public let prefixLength: [Int]
     /// Where it sits, of a seam inside the layers, in the backbone's order; else empty.
@@ -69,6 +72,7 @@ public final class Adapter {
     ///     "stack" choose its points (`PointChoice`).
     ///   - backboneFrozen: false when the backbone will be trained with it.
     ///   - classes: of the classification that it is part of, 0 for none; decoder.output needs at least 2.
+    ///   - prompts: of decoder.output: those about each text, 1 or more; several only of an adapter that reads them.
     ///   - scoreKind: of decoder.output: what its scores are.
     ///   - prefixLength: by `PrefixAttention`, tokens of what enters a seam of prefixes (`Session.prefixLength`); means
     ///     nothing on other seams.
@@ -78,7 +82,7 @@ public final class Adapter {
     /// - Throws: when the backbone has no such seam, or no gradient reaches it.
     public init(
         backbone: Backbone, id: String, seam: String? = nil, options: JSON = .null, backboneFrozen: Bool = true,
-        classes: Int = 0, scoreKind: ScoreKind = .unknown, prefixLength: [Int] = [0, 0, 0],
+        classes: Int = 0, prompts: Int = 1, scoreKind: ScoreKind = .unknown, prefixLength: [Int] = [0, 0, 0],
         points names: [String]? = nil,
         seed: UInt64 = 0
     ) throws {
@@ -107,6 +111,8 @@ public final class Adapter {
                 "adapter \"\(id)\" on decoder.output is part of a classification and needs at least 2 classes, found \(classes)"
             )
         }
+        try Self.check(prompts: prompts, of: factory, on: self.seam)
+        self.prompts = prompts
         // They may come from the file of a saved adapter, and go to a plugin.
         guard self.prefixLength.allSatisfy({ (0...1 << 20).contains($0) }) else {
             throw SeamError(
@@ -146,6 +152,7 @@ public final class Adapter {
                 raw.backbone_frozen = backboneFrozen ? 1 : 0
                 raw.score_kind = scoreKind.rawValue
                 raw.classes = Int64(classes)
+                raw.prompts = Int64(prompts)
                 store(length, in: &raw.prefix_length)
                 raw.points = points.isEmpty ? nil : points.baseAddress
                 raw.point_count = points.count

@@ -27,7 +27,7 @@ public enum AdapterFolder {
         return config["peft_type"] == nil && config["schema"]?.intValue != nil
     }
 
-    /// The newest revision of adapter_config.json that is read. 2: with "points", "score_kind" or "task", which a reader of
+    /// The newest revision of adapter_config.json that is read. 2: with "points", "score_kind", "prompts" or "task", which a reader of
     /// the first one does not know or knows otherwise; what has none of these is written as 1.
     static let schema = 2
 
@@ -50,6 +50,8 @@ public enum AdapterFolder {
         public let isBackboneTrained: Bool
         /// Of the classification that it is part of; 0: none.
         public let classes: Int
+        /// Of decoder.output: the prompts about each text that it reads; else 1.
+        public let prompts: Int
         /// By `PrefixAttention`, tokens of what enters its seam, where that is one of prefixes.
         public let prefixLength: [Int]
         /// Of decoder.output: what its scores are.
@@ -98,6 +100,7 @@ public enum AdapterFolder {
         ]
         var members = always.objectValue!
         if adapter.classes > 0 { members.append(("classes", .int(Int64(adapter.classes)))) }
+        if adapter.prompts > 1 { members.append(("prompts", .int(Int64(adapter.prompts)))) }
         if adapter.prefixLength.contains(where: { $0 > 0 }) {
             members.append(("prefix_length", .array(adapter.prefixLength.map { .int(Int64($0)) })))
         }
@@ -133,7 +136,7 @@ public enum AdapterFolder {
     }
 
     private static func isOfFirstSchema(_ adapter: Adapter) -> Bool {
-        adapter.points.isEmpty && adapter.scoreKind == .unknown && adapter.task == nil
+        adapter.points.isEmpty && adapter.scoreKind == .unknown && adapter.task == nil && adapter.prompts == 1
     }
 
     /// Reads and checks adapter_config.json.
@@ -151,7 +154,8 @@ public enum AdapterFolder {
         }
         let known: [String: [String]] = [
             "": [
-                "schema", "abi", "plugin", "adapter", "seam", "options", "backbone", "classes", "prefix_length",
+                "schema", "abi", "plugin", "adapter", "seam", "options", "backbone", "classes", "prompts",
+                "prefix_length",
                 "score_kind", "points", "task",
             ],
             "plugin": ["id", "version"],
@@ -190,6 +194,7 @@ public enum AdapterFolder {
             fingerprint: try json.optionalString("backbone.fingerprint", in: name),
             isBackboneTrained: try json.requireBool("backbone.trained", in: name),
             classes: try json.optionalInt("classes", in: name) ?? 0,
+            prompts: try json.optionalInt("prompts", in: name) ?? 1,
             prefixLength: try prefixLength(json, in: name),
             scoreKind: try scoreKind(json, in: name), points: try points(json, in: name),
             task: try json.optionalObject("task", in: name).map { .object($0) })
@@ -269,8 +274,8 @@ public enum AdapterFolder {
         let adapter = try naming(FileSystem.join(path, configName)) {
             try Adapter(
                 backbone: backbone, id: config.adapterID, seam: config.seam, options: config.options,
-                backboneFrozen: !config.isBackboneTrained, classes: config.classes, scoreKind: config.scoreKind,
-                prefixLength: config.prefixLength, points: config.points)
+                backboneFrozen: !config.isBackboneTrained, classes: config.classes, prompts: config.prompts,
+                scoreKind: config.scoreKind, prefixLength: config.prefixLength, points: config.points)
         }
         adapter.task = config.task
         let file = try SafetensorsFile(FileSystem.join(path, weightsName))
@@ -323,7 +328,7 @@ public enum AdapterFolder {
             \(adapter.factory.summary)
 
             - plugin: \(adapter.factory.plugin.id) \(adapter.factory.plugin.version)
-            - seam: \(adapter.seam)\(adapter.points.isEmpty ? "" : ", at \(listed(adapter.points.map(\.path), ", "))")\(adapter.classes > 0 ? ", \(adapter.classes) classes" : "")
+            - seam: \(adapter.seam)\(adapter.points.isEmpty ? "" : ", at \(listed(adapter.points.map(\.path), ", "))")\(adapter.classes > 0 ? ", \(adapter.classes) classes" : "")\(adapter.prompts > 1 ? ", \(adapter.prompts) prompts" : "")
             - backbone: \(adapter.site.family), d_model \(adapter.site.dModel), \(isBackboneTrained ? "trained with the adapter" : "frozen")
             - parameters: \(listed(adapter.parameters.entries.map { "\($0.name) \($0.tensor.shape)" }, ", "))
             - trained numbers: \(adapter.parameters.trainableCount)

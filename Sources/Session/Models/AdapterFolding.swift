@@ -20,7 +20,7 @@ extension Adapter {
             })
         let result = try Adapter(
             backbone: backbone, id: factory.id, seam: seam, options: options, backboneFrozen: backboneFrozen,
-            classes: classes, scoreKind: scoreKind, prefixLength: prefixLength,
+            classes: classes, prompts: prompts, scoreKind: scoreKind, prefixLength: prefixLength,
             points: points.isEmpty ? nil : points.map(\.path))
         result.task = task
         let context = Context(pool: runtime.pool, recordsGradients: false)

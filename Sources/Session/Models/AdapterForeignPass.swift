@@ -139,10 +139,12 @@ extension Adapter {
                     && shapes[1] == first.map { Shape($0.prefix(2)) }
             )
         case SEAM_DECODER_OUTPUT:
+            let each = factory.readsPrompts ? [prompts] : []
+            let words = each.map { "\($0), " }.joined()
+            let fits = first.map { $0.elementsEqual([$0.first ?? 0] + each + [classes]) } ?? false
             return (
-                "scores [batch, \(classes)] and hidden [batch, \(site.dModel)]",
-                shapes.count == 2 && first?.count == 2 && first?[1] == classes
-                    && shapes[1] == first.map { [$0[0], site.dModel] }
+                "scores [batch, \(words)\(classes)] and hidden [batch, \(words)\(site.dModel)]",
+                shapes.count == 2 && fits && shapes[1] == first.map { Shape([$0[0]] + each + [site.dModel]) }
             )
         default:
             let count = site.prefixLayers.reduce(0, +)
@@ -162,7 +164,9 @@ extension Adapter {
             return try checkPrompt(outputs[0], outputs[1], x: x, at: point)
         }
         let isProjected = point.map { points[$0].isProjection && phase == Phase.after } ?? false
-        guard let expected = inputs[isProjected ? 3 : 0]?.shape else { return }
+        guard var expected = inputs[isProjected ? 3 : 0]?.shape else { return }
+        // The answers to several prompts become one.
+        if factory.readsPrompts, seam == SEAM_DECODER_OUTPUT { expected = [expected[0], classes] }
         _ = try checkedOutput(outputs[0], as: expected, at: point)
     }
 

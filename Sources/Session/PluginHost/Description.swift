@@ -72,7 +72,8 @@ extension AdapterFactory {
     var description: JSON {
         var members: [(key: String, value: JSON)] = [
             ("kind", "adapter"), ("id", .string(id)), ("summary", .string(summary)), ("plugin", .string(plugin.id)),
-            ("seams", .array(seams.map { .string($0) })), ("options", .array(options.map(\.description))),
+            ("seams", .array(seams.map { .string($0) })), ("reads_prompts", .bool(readsPrompts)),
+            ("options", .array(options.map(\.description))),
         ]
         if seams.contains(where: Point.seams.contains) {
             members.append(("point_options", .array(PointChoice.descriptions(self))))

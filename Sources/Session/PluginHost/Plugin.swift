@@ -95,6 +95,8 @@ public final class AdapterFactory {
     public let seams: [String]
     public let options: [DeclaredOption]
     public let methods: [Method]
+    /// Whether it reads, at decoder.output, the answers to several prompts about each text.
+    public let readsPrompts: Bool
     /// Projections that it attaches to where nothing else is asked for; empty: all.
     public let defaultTargets: [String]
     /// The host's own copy: what the plugin's header did not have is nil.
@@ -119,6 +121,13 @@ public final class AdapterFactory {
         }
         guard !seams.isEmpty else { throw SeamError(.plugin, "\(name) names no seam", origin: origin) }
         try refuseTwice(seams, "\(name): the seam", origin: origin)
+        readsPrompts = source.reads_prompts != 0
+        guard !readsPrompts || seams.contains(SEAM_DECODER_OUTPUT) else {
+            throw SeamError(
+                .plugin,
+                "\(name) reads several prompts, which \(SEAM_DECODER_OUTPUT) alone has, and does not attach there",
+                origin: origin)
+        }
         options = try declaredOptions(source.options, source.option_count, of: name, origin)
         if seams.contains(where: Point.seams.contains),
             let taken = options.first(where: { PointChoice.options.contains($0.name) })

@@ -103,8 +103,7 @@ extension Session {
             let hidden = try slice.rows(of: hidden, in: context, outOf: own.rows.count)
             var scores = start
             for adapter in chains[slice.route].adapters where adapter.seam == SEAM_DECODER_OUTPUT {
-                scores = try adapter.forward(
-                    context, inputs: [scores, hidden], expected: [scores.shape], training: training)[0]
+                scores = try adapter.scores(context, scores: scores, hidden: hidden, training: training)
             }
             return scores
         }

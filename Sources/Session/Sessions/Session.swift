@@ -56,6 +56,12 @@ public final class Session {
                 "adapter \"\(adapter.factory.id)\" was made for \(adapter.classes) classes, \"\(other.factory.id)\", which is attached, for \(other.classes)"
             )
         }
+        guard adapter.prompts == 1 else {
+            throw SeamError(
+                .unsupported,
+                "adapter \"\(adapter.factory.id)\" was made for \(adapter.prompts) prompts, and a text in a session has one"
+            )
+        }
         let index = position ?? adapters.count
         guard index >= 0, index <= adapters.count else {
             throw SeamError(.invalidArgument, "position must be 0 ... \(adapters.count), found \(index)")

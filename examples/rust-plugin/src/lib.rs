@@ -85,6 +85,7 @@ static METHODS: List<seam_method, 1> = List([&DISTANCE]);
 
 static FACTORY: seam_adapter_factory = seam_adapter_factory {
     struct_size: SEAM_ADAPTER_FACTORY_SIZE_1_0 as u32,
+    reads_prompts: 0,
     id: text!("scale-shift-rust"),
     summary: text!("A learned scale and shift per feature of the encoder's output, in Rust."),
     seams: SEAMS.0.as_ptr(),

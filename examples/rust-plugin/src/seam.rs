@@ -234,6 +234,7 @@ pub struct seam_site {
     pub seam: Text,
     pub backbone: *const seam_backbone_info,
     pub classes: i64,
+    pub prompts: i64,
     pub prefix_length: [i64; SEAM_PREFIX_ATTENTIONS],
     pub points: *const *const seam_point,
     pub point_count: usize,
@@ -282,6 +283,7 @@ type Instance = *mut c_void;
 #[repr(C)]
 pub struct seam_adapter_factory {
     pub struct_size: u32,
+    pub reads_prompts: i32,
     pub id: Text,
     pub summary: Text,
     pub seams: *const Text,

@@ -6,7 +6,7 @@ import ctypes
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,15 +22,23 @@ _STRING_OFFSET = getattr(c.seam_value, "string").offset  # noqa: B009, a member 
 Value = None | bool | int | float | str | Array
 
 
+class HeadSizes(NamedTuple):
+    """What an adapter on decoder.output was made for: its classes, the backbone's d_model, and prompts about each text."""
+
+    classes: int
+    width: int
+    prompts: int = 1
+
+
 class Adapter(Handle):
     """An adapter on the native engine, made by `Backbone.adapter`, `Backbone.classifier`, `Backbone.load` or
     `Session.add`. Calls on it must not overlap with those on sessions that it is attached to."""
 
     _kind = "seam_adapter"
 
-    def __init__(self, pointer: int, sizes: tuple[int, int] | None = None):
+    def __init__(self, pointer: int, sizes: HeadSizes | None = None):
         super().__init__(pointer)
-        # Of a head: its classes and the backbone's d_model. The library reads arrays of these sizes.
+        # Of a head. The library reads arrays of these sizes.
         self._sizes = sizes
 
     def describe(self) -> dict[str, Any]:
@@ -127,7 +135,8 @@ class Adapter(Handle):
     ) -> list[float]:
         """Trains on features of decoder.output by cross-entropy; returns the loss of each epoch.
 
-        scores [examples, classes], hidden [examples, d_model], labels [examples], empty_scores [classes];
+        scores [examples, classes], hidden [examples, d_model], labels [examples], empty_scores [classes]; of an adapter
+        made for several prompts [examples, prompts, classes], [examples, prompts, d_model] and [prompts, classes].
         `changes` are members of seam_fit_options: epochs, learning_rate, prepare ... progress: called before each
         epoch; False stops it.
 
@@ -142,8 +151,8 @@ class Adapter(Handle):
         if y.shape != (len(x),):
             raise ShapeError(f"fit needs a label for each of {len(x)} examples, found labels {list(y.shape)}")
         empty = None if empty_scores is None else array(empty_scores, np.float32)
-        if empty is not None and empty.size != x.shape[1]:
-            raise ShapeError(f"empty_scores must have one number for each of {x.shape[1]} classes, found {empty.size}")
+        if empty is not None and empty.size != x[0].size:
+            raise ShapeError(f"empty_scores must have one number for each of {x.shape[-1]} classes, found {empty.size}")
         losses = losses_of(options)
         watched(
             progress,
@@ -164,11 +173,11 @@ class Adapter(Handle):
     def classify(self, scores: Any, hidden: Any) -> Array:
         """The scores that an adapter on decoder.output gives to each class, float32 [examples, classes].
 
-        scores [examples, classes], hidden [examples, d_model]. Raises ShapeError, and InvalidArgumentError for an
+        scores [examples, classes], hidden [examples, d_model], as for `fit`. Raises ShapeError, and InvalidArgumentError for an
         adapter on another seam.
         """
         x, h = self._features("classify", scores, hidden)
-        found = np.empty_like(x)
+        found = np.empty((len(x), x.shape[-1]), np.float32)
         checked(
             "seam_adapter_classify",
             self.handle,
@@ -182,12 +191,16 @@ class Adapter(Handle):
 
     def _features(self, what: str, scores: Any, hidden: Any) -> tuple[Array, Array]:
         x, h = array(scores, np.float32), array(hidden, np.float32)
-        fits = x.ndim == h.ndim == 2 and len(x) == len(h)
-        if not fits or (self._sizes and (x.shape[1], h.shape[1]) != self._sizes):
-            classes, width = self._sizes or ("classes", "d_model")
+        classes, width, prompts = self._sizes or ("classes", "d_model", 1)
+        several = [] if prompts == 1 else [prompts]
+        fits = x.ndim == h.ndim == 2 + len(several) and len(x) == len(h)
+        if fits and self._sizes:
+            fits = list(x.shape[1:]) == [*several, classes] and list(h.shape[1:]) == [*several, width]
+        if not fits:
+            row = "".join(f"{each}, " for each in several)
             raise ShapeError(
-                f"{what} needs scores [examples, {classes}] and hidden [examples, {width}], found {list(x.shape)} and "
-                f"{list(h.shape)}"
+                f"{what} needs scores [examples, {row}{classes}] and hidden [examples, {row}{width}], found "
+                f"{list(x.shape)} and {list(h.shape)}"
             )
         return x, h
 
@@ -195,8 +208,9 @@ class Adapter(Handle):
 def of_backbone(pointer: int, width: int) -> Adapter:
     """The adapter of a handle. width: the backbone's d_model."""
     adapter = Adapter(pointer)
-    if classes := adapter.describe()["classes"]:
-        adapter._sizes = (classes, width)
+    described = adapter.describe()
+    if classes := described["classes"]:
+        adapter._sizes = HeadSizes(classes, width, described["prompts"])
     return adapter
 
 

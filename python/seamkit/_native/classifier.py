@@ -27,7 +27,7 @@ class Classifier(Handle):
     """A question to a model, which is asked once about each distinct text.
 
     task: {"template": "{text} It was [MASK]", "labels": {"negative": ["bad"], "positive": ["great", "good"]}}, and what
-    docs/fewshot.md says. tokenizer: the model's; None for a backbone that reads text by itself. cache: a folder that
+    docs/fewshot.md says; "templates", a list, in the place of "template" for several prompts about each text. tokenizer: the model's; None for a backbone that reads text by itself. cache: a folder that
     keeps the model's answers, so that a later process need not ask again. Ctrl-C ends `fit` and `scores` after
     the texts that are asked about together; what was answered until then is not asked again.
 
@@ -51,7 +51,7 @@ class Classifier(Handle):
 
     def attach(self, adapter: Adapter) -> None:
         """Adds an adapter on decoder.output (`Backbone.classifier`) behind those attached. Without one the scores are
-        the model's own."""
+        the model's own, of several prompts their mean. The first one is made for the task's prompts (`prompts=`)."""
         checked("seam_classifier_attach", self.handle, adapter.handle)
 
     def fit(

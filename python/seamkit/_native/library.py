@@ -108,10 +108,11 @@ def changed(struct: Any, changes: Mapping[str, Any]) -> Any:
 
 
 def adapter_options(
-    options: Options | None, seam: str | None, frozen: bool, classes: int, seed: int, score_kind: str
+    options: Options | None, seam: str | None, frozen: bool, classes: int, seed: int, score_kind: str, prompts: int = 1
 ) -> c.seam_adapter_options:
     """Which adapter is wanted, for the functions that make one."""
     check_integer(classes, ctypes.c_int64, "classes")
+    check_integer(prompts, ctypes.c_int64, "prompts")
     check_integer(seed, ctypes.c_uint64, "seed")
     wanted: c.seam_adapter_options = sized(
         c.seam_adapter_options(
@@ -120,6 +121,7 @@ def adapter_options(
             seam=utf8(seam),
             options_json=options_json(options),
             classes=classes,
+            prompts=prompts,
             seed=seed,
         )
     )

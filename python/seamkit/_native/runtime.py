@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seamkit import _declarations as c
-from seamkit._native.adapter import Adapter, of_backbone
+from seamkit._native.adapter import Adapter, HeadSizes, of_backbone
 from seamkit._native.batch import Batch
 from seamkit._native.handles import Handle, made
 from seamkit._native.library import (
@@ -192,16 +192,24 @@ class Backbone(Handle):
         return Adapter(made("seam_adapter_create", self.handle, utf8(id), ctypes.byref(wanted)))
 
     def classifier(
-        self, id: str, classes: int, options: Options | None = None, *, seed: int = 0, score_kind: str = "unknown"
+        self,
+        id: str,
+        classes: int,
+        options: Options | None = None,
+        *,
+        seed: int = 0,
+        score_kind: str = "unknown",
+        prompts: int = 1,
     ) -> Adapter:
         """Makes an adapter on decoder.output for that many classes, 2 or more; the rest as for `adapter`.
 
         score_kind: what the scores are, "logits", "log_probabilities", "probabilities" or "similarities", for adapters
-        that compute with them otherwise.
+        that compute with them otherwise. prompts: those about each text, several only of an adapter that reads them
+        (UnsupportedError).
         """
-        wanted = adapter_options(options, c.SEAM_DECODER_OUTPUT, True, classes, seed, score_kind)
+        wanted = adapter_options(options, c.SEAM_DECODER_OUTPUT, True, classes, seed, score_kind, prompts)
         pointer = made("seam_adapter_create", self.handle, utf8(id), ctypes.byref(wanted))
-        return Adapter(pointer, (classes, self.info.d_model))
+        return Adapter(pointer, HeadSizes(classes, self.info.d_model, prompts))
 
     def load(self, path: str | Path) -> Adapter:
         """Reads the folder of one saved adapter, from whichever engine.

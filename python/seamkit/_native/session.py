@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from seamkit import _declarations as c
-from seamkit._native.adapter import Adapter, of_backbone
+from seamkit._native.adapter import Adapter, HeadSizes, of_backbone
 from seamkit._native.batch import Batch
 from seamkit._native.dlpack import Array, output, pointer, received
 from seamkit._native.handles import Handle, made
@@ -98,7 +98,7 @@ class Session(Handle):
             options, seam or (c.SEAM_DECODER_OUTPUT if classes else None), frozen, classes, seed, score_kind
         )
         made_here = made("seam_session_add", self.handle, utf8(route), utf8(id), ctypes.byref(wanted))
-        adapter = Adapter(made_here, (classes, self._width) if classes else None)
+        adapter = Adapter(made_here, HeadSizes(classes, self._width) if classes else None)
         self._head(adapter._sizes, route)
         return adapter
 
@@ -157,9 +157,9 @@ class Session(Handle):
         checked("seam_session_remove_route", self.handle, utf8(route))
         self._classes.pop(route or None, None)
 
-    def _head(self, sizes: tuple[int, int] | None, route: str | None) -> None:
+    def _head(self, sizes: HeadSizes | None, route: str | None) -> None:
         if sizes:
-            self._classes[route or None] = sizes[0]
+            self._classes[route or None] = sizes.classes
 
     def detach(self, adapter: Adapter, *, route: str | None = None) -> None:
         """Takes an adapter off its route; the outputs are what they were without it, to the last bit.

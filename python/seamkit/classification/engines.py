@@ -36,6 +36,11 @@ class Head:
     def classes(self) -> int:
         return len(self.task["labels"])
 
+    @property
+    def prompts(self) -> int:
+        """Those about each text."""
+        return len(self.task.get("templates", [None]))
+
     def score_kind(self, has_log_probabilities: bool = False) -> str:
         """What the scores are that it is given, as the command "seam fewshot" says of the same task."""
         if self.task.get("scores") == "probability":
@@ -113,7 +118,9 @@ class NativeEngine:
 
     def _adapter(self, head: Head, seed: int = 0) -> Any:
         kind = head.score_kind(self.backbone.info.architecture == c.SEAM_TEXT)
-        return self.backbone.classifier(head.id, head.classes, head.options, seed=seed, score_kind=kind)
+        return self.backbone.classifier(
+            head.id, head.classes, head.options, seed=seed, score_kind=kind, prompts=head.prompts
+        )
 
     def restored(self, head: Head, values: Mapping[str, NDArray[Any]]) -> Any:
         adapter = self._adapter(head)

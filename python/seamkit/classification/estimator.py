@@ -6,7 +6,7 @@ import copy
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -43,6 +43,7 @@ class DecTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     backbone: a model's folder or GGUF file, a `seamkit.Backbone` (both on the native engine), or (model, tokenizer) of
     transformers. engine: "torch" to open a path with transformers; None: as the backbone says.
     template: the prompt, "{text} In summary, it was [MASK]"; None for one that suits the kind of model.
+        A list of several for an adapter that reads several prompts about each text.
     verbalizer: {label: word or words}. Where its keys are strings and y holds integers, these mean the keys of their text,
     or count the keys from 0 where none has such a key.
     None: each label is its own word. docs/fewshot.md says what both mean.
@@ -65,7 +66,7 @@ class DecTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def __init__(
         self,
         backbone: Any,
-        template: str | None = None,
+        template: str | Sequence[str] | None = None,
         verbalizer: data.Words | None = None,
         *,
         tokenizer: Any = None,
@@ -110,8 +111,9 @@ class DecTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labels = data.labels(y, self.verbalizer, len(texts[0]))
         engine = self._engine()
         options = dict(self.options or {}) | ({} if self.lambda_ is None else {"lambda": self.lambda_})
-        task = {
-            "template": TEMPLATES[engine.kind] if self.template is None else self.template,
+        template = TEMPLATES[engine.kind] if self.template is None else self.template
+        prompts = {"template": template} if isinstance(template, str) else {"templates": list(template)}
+        task = prompts | {
             "multi_token": self.multi_token,
             "scores": self.scores or ("probability" if engine.kind == "sentences" else "logit"),
             "labels": labels.verbalizer,
@@ -177,10 +179,11 @@ class DecTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         task = adapter.task
         if task is None:
             raise NotFoundError(f'adapter folder "{path}": it holds no classification task')
-        if "template" not in task:
+        template = task.get("template", task.get("templates"))
+        if template is None:
             raise FormatError(f'adapter folder "{path}": its task is not one of prompts and label words')
         found.adapter = json.loads((Path(path) / "adapter_config.json").read_text())["adapter"]
-        found.template, found.verbalizer = task["template"], task["labels"]
+        found.template, found.verbalizer = template, task["labels"]
         found.multi_token, found.scores = task.get("multi_token", "first"), task.get("scores", "logit")
         found.lambda_, found.options = None, dict(adapter.options)
         names = list(task["labels"])

@@ -16,7 +16,7 @@ import seamkit
 from seamkit import _declarations as c
 from seamkit._native import Adapter as NativeAdapter
 from seamkit._native.described import DescribedModel, forward
-from seamkit.errors import InvalidArgumentError, SeamError, ShapeError
+from seamkit.errors import InvalidArgumentError, SeamError, ShapeError, UnsupportedError
 from seamkit.torch import plugins, seams
 from seamkit.torch.arguments import check_kinds, json_options, on_host
 from seamkit.torch.checks import HALF
@@ -99,6 +99,10 @@ class Adapter(torch.nn.Module):
         described = native.describe()
         self.site, self._native, self.factory = site, native, factory(described["id"])
         self.seam, self.options, self.classes = described["seam"], described["options"], described["classes"]
+        if self.seam == c.SEAM_DECODER_OUTPUT and self.factory.reads_prompts:
+            raise UnsupportedError(
+                f'adapter "{self.id}" reads several prompts about each text, which it does on the native engine alone'
+            )
         self.score_kind, self.backbone_frozen = described["score_kind"], not described["trains_backbone"]
         self.prefix_length: tuple[int, int, int] = tuple(described["prefix_length"])
         # Of a seam inside the layers, those that it sits on, and when the plugin wants them.

@@ -46,6 +46,8 @@ class Factory:
     seams: tuple[str, ...]
     options: dict[str, str]
     methods: tuple[str, ...]
+    # At decoder.output: whether it reads several prompts about each text.
+    reads_prompts: bool
 
 
 # Whoever loads a plugin, or makes an adapter of one, holds it.
@@ -103,6 +105,7 @@ def _factory(plugin: Plugin, described: dict[str, Any]) -> Factory:
         tuple(described["seams"]),
         {each["name"]: each["type"] for each in described["options"]},
         tuple(each["name"] for each in described["methods"]),
+        described["reads_prompts"],
     )
 
 

@@ -1,7 +1,7 @@
 /* A plugin that uses everything that version 1.0 has for an adapter outside the layers: every operation, every start
  * of a parameter, every kind of option, method and host function. Its method "check" computes what it can recompute
  * by itself, and fails with the name of the first operation that gives something else. A second adapter puts vectors
- * before a text. */
+ * before a text, a third reads the answers to several prompts about each text. */
 #include <math.h>
 #include <seam/seam.h>
 #include <stdio.h>
@@ -442,7 +442,75 @@ static const seam_adapter_factory prompt_factory = {
     .parameter = prompt_parameter,
     .forward = prompt_forward,
 };
-static const seam_adapter_factory *const adapters[] = {&factory, &prompt_factory};
+
+/* ---- At decoder.output: the answers to several prompts about each text, the prompts weighed by learned numbers */
+
+typedef struct {
+  int64_t prompts, classes, width;
+} head;
+
+static seam_status create_head(const seam_host *host, seam_config *config, const seam_site *site, void **self,
+                               seam_error **error) {
+  (void)config;
+  head *made = calloc(1, sizeof *made);
+  if (made == NULL) return host->set_error(error, SEAM_OUT_OF_MEMORY, "no memory for the adapter");
+  *made = (head){site->prompts, site->classes, site->backbone->d_model};
+  *self = made;
+  return SEAM_OK;
+}
+
+static size_t one_parameter(void *self) {
+  (void)self;
+  return 1;
+}
+
+static void weights(void *self, size_t index, seam_parameter *out) {
+  (void)index;
+  out->name = "weights";
+  out->init = SEAM_INIT_ZEROS;
+  out->rank = 1;
+  out->shape[0] = ((head *)self)->prompts;
+}
+
+static void weigh_prompts(void *self, const seam_pass *pass, seam_forward *io) {
+  const seam_ops *ops = pass->ops;
+  const head *sizes = self;
+  const int64_t shape[] = {1, sizes->prompts, 1};
+  seam_tensor *scores = io->inputs[SEAM_DECODER_OUTPUT_SCORES], *hidden = io->inputs[SEAM_DECODER_OUTPUT_HIDDEN];
+  if (ops->rank(pass->ctx, scores) != 3 || ops->size(pass->ctx, scores, 1) != sizes->prompts ||
+      ops->size(pass->ctx, scores, 2) != sizes->classes || ops->rank(pass->ctx, hidden) != 3 ||
+      ops->size(pass->ctx, hidden, 1) != sizes->prompts || ops->size(pass->ctx, hidden, 2) != sizes->width) {
+    ops->fail(pass->ctx, SEAM_SHAPE, "the answers are not those to each prompt");
+    return;
+  }
+  seam_tensor *each = ops->reshape(pass->ctx, ops->softmax(pass->ctx, pass->parameters[0], 0), shape, 3);
+  io->outputs[0] = ops->sum(pass->ctx, ops->mul(pass->ctx, scores, each), 1, 0);
+}
+
+/* From the scores of an empty text. */
+static void prepare_prompts(void *self, const seam_pass *pass, seam_prepare *io) {
+  if (io->empty_scores == NULL) return;
+  seam_tensor *means = pass->ops->mean(pass->ctx, io->empty_scores, 2, 0);
+  io->values[0] = pass->ops->reshape(pass->ctx, means, &((head *)self)->prompts, 1);
+}
+
+static const char *const head_seams[] = {SEAM_DECODER_OUTPUT};
+static const seam_adapter_factory prompts_factory = {
+    .struct_size = sizeof(seam_adapter_factory),
+    .reads_prompts = 1,
+    .id = "every-prompt",
+    .summary = "Weighs the answers to several prompts.",
+    .seams = head_seams,
+    .seam_count = 1,
+    .create = create_head,
+    .destroy = free,
+    .parameter_count = one_parameter,
+    .parameter = weights,
+    .forward = weigh_prompts,
+    .prepare = prepare_prompts,
+};
+
+static const seam_adapter_factory *const adapters[] = {&factory, &prompt_factory, &prompts_factory};
 
 static const void *extension(const char *id) {
   static const uint32_t table[] = {2 * sizeof(uint32_t), 42};

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seamkit.errors import FormatError, IncompatibleError
+from seamkit.errors import FormatError, IncompatibleError, UnsupportedError
 from seamkit.torch.classification.template import Template
 
 _CHOICES = {"multi_token": ("first", "mean"), "scores": ("logit", "probability")}
@@ -47,6 +47,8 @@ class ClassificationTask:
             raise IncompatibleError(
                 f"task: schema of a task must be {SCHEMA}, which this version reads, found {revision}"
             )
+        if "templates" in task:
+            raise UnsupportedError('task: several prompts, "templates", are asked on the native engine alone')
         if stranger := [each for each in task if each not in _KNOWN]:
             raise FormatError(f'task: unknown key "{stranger[0]}"; known are {", ".join(_KNOWN)}')
         template, given = task.get("template"), task.get("labels")
