@@ -81,7 +81,10 @@ static inline seam_batch tiny_batch(void) {
   static const int32_t ids[BATCH * SOURCE] = {3, 5, 7, 9, 2, 0};
   static const int32_t mask[BATCH * SOURCE] = {1, 1, 1, 1, 1, 0};
   static const int32_t labels[BATCH * TARGET] = {4, 6, 8, 1, 11, 1, -100, -100};
-  seam_batch batch = {sizeof batch, BATCH, SOURCE, TARGET, ids, mask, labels, NULL, NULL, NULL};
+  seam_batch batch = {.struct_size = sizeof batch, .batch = BATCH, .source_length = SOURCE, .target_length = TARGET};
+  batch.input_ids = ids;
+  batch.attention_mask = mask;
+  batch.labels = labels;
   return batch;
 }
 

@@ -14,7 +14,9 @@ static volatile int stop;
 
 static seam_batch wide_batch(void) {
   for (int i = 0; i < ROWS * LENGTH; i++) ids[i] = labels[i] = 2 + i % (VOCABULARY - 2);
-  seam_batch batch = {sizeof batch, ROWS, LENGTH, LENGTH, ids, NULL, labels, NULL, NULL, NULL};
+  seam_batch batch = {.struct_size = sizeof batch, .batch = ROWS, .source_length = LENGTH, .target_length = LENGTH};
+  batch.input_ids = ids;
+  batch.labels = labels;
   return batch;
 }
 

@@ -82,7 +82,8 @@ def test_description(model: Any) -> None:
     assert (info.bos_token_id, info.pad_token_id, info.mask_token_id) == (0, PAD, -1)
     assert info.eos_token_ids[: info.eos_token_count] == [END]
     seams = {info.seams[index] for index in range(info.seam_count)}
-    assert seams == {b"layer.output", b"projection", b"attention.prefix", b"prefix.tokens", b"decoder.output"}
+    inside = {b"prompt.embedding", b"layer.output", b"projection"}
+    assert seams == inside | {b"attention.prefix", b"prefix.tokens", b"decoder.output"}
     whole = np.full((1, limit), 7, np.int32)
     assert_forward(backbone, hugging_face, whole, np.ones_like(whole))
     with pytest.raises(SeamError, match=f"at most {limit} positions"):

@@ -79,6 +79,7 @@ def test_description(model: Any) -> None:
         b"encoder.output",
         b"layer.output",
         b"projection",
+        b"prompt.embedding",
         b"attention.prefix",
         b"prefix.tokens",
         b"decoder.output",
