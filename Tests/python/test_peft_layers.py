@@ -45,7 +45,7 @@ LIKE |= {"marian": "bart", "marian-even": "bart"}
 
 @pytest.fixture(scope="module")
 def runtime(plugin_folder: Path) -> Runtime:
-    names = ("Bias", "IA3", "LoRA", "PrefixTuning", "RepCali", "Transformer")
+    names = ("IA3", "LoRA", "PrefixTuning", "Transformer")
     return Runtime([plugin_folder / f"lib{name}.so" for name in names])
 
 
@@ -85,7 +85,7 @@ def trained(model: Model, config: Any) -> PeftModel:
     with torch.no_grad():
         for name, parameter in result.named_parameters():
             if "lora_" in name:
-                parameter.normal_(0, 0.3)
+                parameter.normal_(0, 0.2)
             elif "ia3_" in name:
                 parameter.uniform_(0.5, 1.5)
     return result
@@ -108,9 +108,20 @@ def test_there_and_back(model: Model, tmp_path: Path, kind: str) -> None:
     assert_same_texts(model, [adapter], there)
     again = export(model, tmp_path / "again", tmp_path / "adapter")
     stored, written = (load_file(path / "adapter_model.safetensors") for path in (tmp_path / "peft", again))
+    body = f"{model.hugging_face().base_model_prefix}." if model.family.task == ENCODER else ""
+    stored = {name.replace(f"base_model.model.{body}", "base_model.model."): each for name, each in stored.items()}
     assert stored.keys() == written.keys()
     assert all(stored[name].tobytes() == written[name].tobytes() for name in stored)
-    assert_same_scores(model, [adapter], peft_model(model, again))
+    assert_same_scores(model, [adapter], with_exported(model, again))
+
+
+def with_exported(model: Model, folder: Path) -> Any:
+    """A folder for an encoder is for the bare model, the head of which is none of PEFT's matters."""
+    if model.family.task != ENCODER:
+        return peft_model(model, folder)
+    whole = model.hugging_face()
+    PeftModel.from_pretrained(getattr(whole, whole.base_model_prefix), folder)
+    return whole.eval()
 
 
 @pytest.mark.parametrize("name", ["t5-even", "marian-even"])
@@ -242,14 +253,14 @@ def test_factors_of_another_width(small: Model, tmp_path: Path) -> None:
 
 
 def test_one_adapter_alone_is_written(small: Model, tmp_path: Path) -> None:
-    for name in ("lora", "repcali"):
+    for name in ("lora", "prefix-tuning"):
         small.backbone.adapter(name).save(tmp_path / name)
     done = run(
-        *("export", "--model", small.path, "--adapter", tmp_path / "lora", "--adapter", tmp_path / "repcali"),
+        *("export", "--model", small.path, "--adapter", tmp_path / "lora", "--adapter", tmp_path / "prefix-tuning"),
         *("--format", "peft", "--output", tmp_path / "peft"),
     )
     assert done.returncode == 1 and not (tmp_path / "peft").exists()
-    assert 'one LoRA or IA3 adapter alone, found "lora" and "repcali"' in done.stderr
+    assert 'one LoRA or IA3 adapter alone, found "lora" and "prefix-tuning"' in done.stderr
     assert done.stderr.count("\n") == 1
 
 
@@ -257,7 +268,7 @@ def test_one_adapter_alone_is_written(small: Model, tmp_path: Path) -> None:
 
 
 def made(model: Model, folder: Path) -> list[Path]:
-    """Adapters of three methods, each with numbers of its own."""
+    """Adapters of two methods, each with numbers of its own."""
     paths = []
     for name in ("lora", "ia3"):
         trained(model, CONFIGS[name](model)).save_pretrained(folder / f"{name}-peft")
