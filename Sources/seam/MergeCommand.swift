@@ -10,7 +10,7 @@ struct MergeCommand: ParsableCommand {
         discussion: """
             For adapters that are linear in the weights of the layers, such as lora and ia3. The folder is an ordinary one \
             in the Hugging Face layout, which needs no SeamKit: matrices that the adapters change are written in f32, all \
-            else is copied. The model itself stays as it is.
+            else is copied, but for the tokenizer of a GGUF file, which stays there. The model itself stays as it is.
 
             Example: seam merge --model model --adapter run/adapter --output merged
             """)
