@@ -154,6 +154,16 @@ public func seam_session_unmerge(_ session: OpaquePointer?, _ adapter: OpaquePoi
     }
 }
 
+@c @implementation
+public func seam_session_save_merged(
+    _ session: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ dequantize: Int32, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let session = try object(session, "session", as: SessionHandle.self).session
+        try session.saveMergedModel(dequantizes: dequantize != 0, to: try text(path, "path"))
+    }
+}
+
 // MARK: Routes
 
 /// The name of a route; empty for the default one, which callers give as NULL.

@@ -5,6 +5,11 @@ public enum TensorEncoding: Sendable, Equatable {
     /// Quantised blocks of a GGUF file.
     case blocks(GGMLType)
 
+    /// Whether it is blocks.
+    public var isQuantised: Bool {
+        if case .blocks = self { true } else { false }
+    }
+
     /// The type as error sentences name it: "F32", "Q4_1".
     public var name: String {
         switch self {

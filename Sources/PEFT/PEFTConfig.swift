@@ -2,40 +2,8 @@ import Files
 import Session
 import Support
 
-/// The methods of PEFT whose folders are read and written.
-enum PEFTMethod: String, CaseIterable {
-    case prefixTuning = "PREFIX_TUNING"
-    case promptTuning = "PROMPT_TUNING"
-    case pTuning = "P_TUNING"
-
-    /// The method as sentences name it.
-    var name: String {
-        switch self {
-        case .prefixTuning: "prefix tuning"
-        case .promptTuning: "prompt tuning"
-        case .pTuning: "P-tuning"
-        }
-    }
-
-    /// The adapter that a folder of it becomes. The exchange is between two methods, so it names both sides of each.
-    var adapter: String {
-        switch self {
-        case .prefixTuning: "prefix-tuning"
-        case .promptTuning, .pTuning: "prompt-tuning"
-        }
-    }
-
-    /// What it puts before a text.
-    var product: String { self == .prefixTuning ? "prefix" : "prompt" }
-}
-
 /// What the `adapter_config.json` of PEFT says of a trained prefix or prompt.
 struct PEFTConfig {
-    static let fileName = "adapter_config.json"
-    static let weightsName = "adapter_model.safetensors"
-    static let pickleName = "adapter_model.bin"
-    /// What is replaced: what PEFT and the export write, and nothing else.
-    static let kind = FolderKind(fileName, weightsName, pickleName, "README.md")
     /// The tensor of the prefix or of the prompt, and the only one without a head.
     static let tensorName = "prompt_embeddings"
 
@@ -49,13 +17,9 @@ struct PEFTConfig {
     let layers: Int
     let submodules: Int
 
-    /// Keys that do not change what the model computes: where the model is found, who wrote the file, how the prefix
-    /// began and was trained, of which what came out is saved.
-    private static let harmless = [
-        "auto_mapping", "base_model_name_or_path", "encoder_hidden_size", "inference_mode", "init_weights",
-        "peft_version",
-        "prefix_projection", "revision",
-    ]
+    /// Keys that do not change what the model computes: how the prefix began and was trained, of which what came out is
+    /// saved.
+    private static let harmless = ["encoder_hidden_size", "init_weights", "prefix_projection"]
     /// Keys of a prompt that do not change what the model computes.
     private static let harmlessOfPrompts = [
         "encoder_dropout", "encoder_num_layers", "encoder_reparameterization_type", "prompt_tuning_init",
@@ -65,28 +29,11 @@ struct PEFTConfig {
         "modules_to_save", "num_attention_heads", "num_layers", "num_transformer_submodules", "num_virtual_tokens",
         "peft_type", "task_type", "token_dim",
     ]
-    /// The heads that PEFT trains along with a prefix, by task.
-    private static let headsOfTasks = [
-        "SEQ_CLS": ["classifier", "score"], "TOKEN_CLS": ["classifier", "score"], "QUESTION_ANS": ["qa_outputs"],
-    ]
-
-    /// The parts of the model that are a head of the config's task.
-    var trainedHeads: [String] { Self.headsOfTasks[task] ?? [] }
-
-    /// Reads a config.
+    /// Takes a config's members.
     /// - Throws: `.format` for a missing or wrong member, `.unsupported` for another method, for other trained parts of
     ///   the model than a head, and for a key that is not known and asks for something.
-    init(reading name: String) throws {
-        let json = try JSON.read(name)
-        guard json["schema"] == nil || json["peft_type"] != nil else {
-            throw SeamError(.invalidArgument, "\(name) is of an adapter of SeamKit: it needs no import")
-        }
-        let type = try json.requireString("peft_type", in: name)
-        guard let method = PEFTMethod(rawValue: type) else {
-            let known = PEFTMethod.allCases.map(\.rawValue).joined(separator: ", ")
-            throw SeamError(
-                .unsupported, "\(name): peft_type must be one of \(known), those that can be read, found \(type)")
-        }
+    init(_ folder: PEFTFolder) throws {
+        let (json, name, method) = (folder.config, folder.configPath, folder.method)
         self.method = method
         guard let task = try json.optionalString("task_type", in: name) else {
             throw SeamError(
@@ -104,32 +51,9 @@ struct PEFTConfig {
         (heads, layers) =
             method == .prefixTuning ? (try count("num_attention_heads"), try count("num_layers")) : (0, 0)
         submodules = try json.optionalInt("num_transformer_submodules", in: name) ?? (task == "SEQ_2_SEQ_LM" ? 2 : 1)
-        try checkModules(json, name)
-        let known = Self.harmless + Self.followed + (method == .prefixTuning ? [] : Self.harmlessOfPrompts)
-        for (key, value) in json.objectValue ?? [] where !known.containsExactly(key) {
-            guard [.null, .bool(false), [], .object([])].contains(value) else {
-                throw SeamError(
-                    .unsupported,
-                    "\(name): \(key) is no key of PEFT's \(method.name) that is known, and could change what the"
-                        + " \(method.product) does: expected none, found \(try value.serialized()); take it out if it does not"
-                )
-            }
-        }
-    }
-
-    private func checkModules(_ json: JSON, _ name: String) throws {
-        guard let value = json["modules_to_save"], value != .null else { return }
-        let modules = value.arrayValue?.compactMap(\.stringValue) ?? []
-        guard modules.count == value.arrayValue?.count else {
-            throw SeamError(
-                .format, "\(name): modules_to_save must be an array of strings, found \(try value.serialized())")
-        }
-        if let stranger = modules.first(where: { !trainedHeads.containsExactly($0) }) {
-            throw SeamError(
-                .unsupported,
-                "\(name): modules_to_save names \"\(stranger)\", a part of the model that was trained along:"
-                    + " only a \(method.product) alone can be read")
-        }
+        try folder.checkModules()
+        try folder.refuseUnknownKeys(
+            besides: Self.harmless + Self.followed + (method == .prefixTuning ? [] : Self.harmlessOfPrompts))
     }
 
     /// The config of a prompt of so many vectors for a backbone.
@@ -141,7 +65,8 @@ struct PEFTConfig {
         submodules = 1
     }
 
-    private static func task(of info: BackboneInfo) -> String {
+    /// The task of PEFT that an exported folder is for.
+    static func task(of info: BackboneInfo) -> String {
         switch info.architecture {
         case .encoderDecoder: "SEQ_2_SEQ_LM"
         case .decoderOnly: "CAUSAL_LM"
@@ -201,7 +126,7 @@ struct PEFTConfig {
     }
 
     /// The tasks of PEFT that a backbone is of.
-    private static func tasks(of info: BackboneInfo) -> [String] {
+    static func tasks(of info: BackboneInfo) -> [String] {
         switch info.architecture {
         case .encoderDecoder: ["SEQ_2_SEQ_LM"]
         case .decoderOnly: ["CAUSAL_LM", "SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"]

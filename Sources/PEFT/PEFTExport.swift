@@ -68,24 +68,3 @@ public enum PEFTPrefix {
         return prefix
     }
 }
-
-extension PEFTConfig {
-    /// Writes a folder with this config and the tensor of a prefix or a prompt, replaced as a whole or not at all.
-    func write(_ rows: [Float], _ shape: [Int], baseModel: String?, replaces: Bool, to path: String) throws {
-        let file = FileSystem.join(path, PEFTConfig.fileName)
-        if FileSystem.exists(file), try JSON.read(file)["peft_type"] == nil {
-            throw SeamError(
-                .alreadyExists, "cannot replace the folder \"\(path)\", it holds an adapter that is not one of PEFT's")
-        }
-        try AtomicFolder.write(path, PEFTConfig.kind, replaces: replaces) { folder in
-            try FileSystem.atomicWriteFile(
-                FileSystem.join(folder, PEFTConfig.fileName),
-                text: try json(baseModel: baseModel).serialized(indent: 2) + "\n")
-            let tensor = SafetensorsWriter.Tensor(
-                name: PEFTConfig.tensorName, type: .float32, shape: shape
-            ) { body in try rows.withUnsafeBytes { try body($0) } }
-            try SafetensorsWriter.write(
-                [tensor], metadata: ["format": "pt"], to: FileSystem.join(folder, PEFTConfig.weightsName))
-        }
-    }
-}

@@ -1,98 +1,123 @@
-import Engine
 import Files
 import Session
 import Support
 
-/// Folders of PEFT: which method they are of, and what all of them have in common.
-public enum PEFTFolder {
-    /// Writes what the adapters attached to a session put before the tokens, a prefix (`PEFTPrefix`) or a prompt
-    /// (`PEFTPrompt`).
-    /// - Throws: as these do.
-    public static func export(
-        _ session: Session, baseModel: String? = nil, replaces: Bool = true, to path: String
-    ) throws {
-        if session.adapters.contains(where: \.isPrompt) {
-            try PEFTPrompt.export(session, baseModel: baseModel, replaces: replaces, to: path)
-        } else {
-            try PEFTPrefix.export(session, baseModel: baseModel, replaces: replaces, to: path)
-        }
-    }
+/// A folder that PEFT saved an adapter in: what all methods have in common.
+struct PEFTFolder {
+    static let configName = "adapter_config.json"
+    static let weightsName = "adapter_model.safetensors"
+    static let pickleName = "adapter_model.bin"
+    /// What is replaced: what PEFT and the export write, and nothing else.
+    static let kind = FolderKind(configName, weightsName, pickleName, "README.md")
 
-    /// Makes an adapter folder of a trained prefix or prompt, replaced as a whole or not at all.
-    /// - Parameters:
-    ///   - replaces: whether an adapter that is at `output` is replaced; else it is refused.
-    ///   - output: a folder; one of PEFT's is never replaced.
-    /// - Throws: as `PEFTPrefix.adapter` and `PEFTPrompt.adapter` do.
-    public static func importAdapter(
-        from path: String, backbone: Backbone, replaces: Bool = true, to output: String
-    ) throws {
-        let (config, _) = try config(in: path)
-        let adapter =
-            config.method == .prefixTuning
-            ? try PEFTPrefix.adapter(from: path, backbone: backbone)
-            : try PEFTPrompt.adapter(from: path, backbone: backbone)
-        try save(adapter, config.method.product, backbone: backbone, replaces: replaces, to: output)
-    }
+    let path: String
+    /// The members of adapter_config.json.
+    let config: JSON
+    let method: PEFTMethod
 
-    /// Writes an adapter whose values PEFT trained.
-    /// - Parameter product: "prefix", for the notes.
-    static func save(
-        _ adapter: Adapter, _ product: String, backbone: Backbone, replaces: Bool, to output: String
-    ) throws {
-        let file = FileSystem.join(output, AdapterFolder.configName)
-        if FileSystem.exists(file), try JSON.read(file)["peft_type"] != nil {
-            throw SeamError(.alreadyExists, "cannot replace the folder \"\(output)\", it holds an adapter of PEFT's")
-        }
-        try AdapterFolder.save(
-            adapter, backbone: backbone, isBackboneTrained: false,
-            notes: "A \(product) that PEFT trained, read with `seam import`.", replaces: replaces, to: output)
-    }
+    var configPath: String { FileSystem.join(path, Self.configName) }
 
-    /// The config of a folder, and its path.
-    static func config(in path: String) throws -> (PEFTConfig, name: String) {
+    /// Keys of every method that do not change what the model computes: where the model is found, who wrote the file.
+    private static let harmless = [
+        "auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision",
+    ]
+    /// The heads that PEFT trains along, by task.
+    private static let headsOfTasks = [
+        "SEQ_CLS": ["classifier", "score"], "TOKEN_CLS": ["classifier", "score"], "QUESTION_ANS": ["qa_outputs"],
+    ]
+
+    /// The parts of the model that are a head of the config's task.
+    private var trainedHeads: [String] { config["task_type"]?.stringValue.flatMap { Self.headsOfTasks[$0] } ?? [] }
+
+    /// Reads the config of a folder.
+    /// - Throws: `.notFound` for a missing folder or config, `.unsupported` for a method that is not read.
+    init(_ path: String) throws {
         guard FileSystem.isDirectory(path) else {
             throw SeamError(.notFound, "PEFT folder \"\(path)\": there is no such folder")
         }
-        let name = FileSystem.join(path, PEFTConfig.fileName)
-        return (try PEFTConfig(reading: name), name)
+        self.path = path
+        let name = FileSystem.join(path, Self.configName)
+        config = try JSON.read(name)
+        guard config["schema"] == nil || config["peft_type"] != nil else {
+            throw SeamError(.invalidArgument, "\(name) is of an adapter of SeamKit: it needs no import")
+        }
+        let type = try config.requireString("peft_type", in: name)
+        guard let method = PEFTMethod(rawValue: type) else {
+            let known = PEFTMethod.allCases.map(\.rawValue).joined(separator: ", ")
+            throw SeamError(
+                .unsupported, "\(name): peft_type must be one of \(known), those that can be read, found \(type)")
+        }
+        self.method = method
     }
 
-    /// `prompt_embeddings`: of a prefix [tokens, num_layers * 2 * token_dim], of a prompt [tokens of all submodules, token_dim].
-    /// - Parameter factors: of the width of a row, as the config says.
-    static func readRows(_ path: String, _ config: PEFTConfig, _ factors: [Int], _ runtime: Runtime) throws -> [Float] {
-        let name = FileSystem.join(path, PEFTConfig.weightsName)
-        guard FileSystem.exists(name) else {
-            if FileSystem.exists(FileSystem.join(path, PEFTConfig.pickleName)) {
+    /// Throws `.unsupported` where another part of the model than a head was trained along.
+    func checkModules() throws {
+        guard let value = config["modules_to_save"], value != .null else { return }
+        let modules = value.arrayValue?.compactMap(\.stringValue) ?? []
+        guard modules.count == value.arrayValue?.count else {
+            throw SeamError(
+                .format, "\(configPath): modules_to_save must be an array of strings, found \(try value.serialized())")
+        }
+        if let stranger = modules.first(where: { !trainedHeads.containsExactly($0) }) {
+            throw SeamError(
+                .unsupported,
+                "\(configPath): modules_to_save names \"\(stranger)\", a part of the model that was trained along:"
+                    + " only a \(method.product) alone can be read")
+        }
+    }
+
+    /// Throws `.unsupported` for a key that asks for something and is neither harmless in every method nor among `known`.
+    func refuseUnknownKeys(besides known: [String]) throws {
+        for (key, value) in config.objectValue ?? [] where !(Self.harmless + known).containsExactly(key) {
+            guard [.null, .bool(false), [], .object([])].contains(value) else {
                 throw SeamError(
                     .unsupported,
-                    "the PEFT folder \"\(path)\" holds only \(PEFTConfig.pickleName), a pickle, which is never executed;"
+                    "\(configPath): \(key) is no key of PEFT's \(method.name) that is known, and could change what the"
+                        + " \(method.product) does: expected none, found \(try value.serialized()); take it out if it does not"
+                )
+            }
+        }
+    }
+
+    /// Maps the weights; no values are read.
+    /// - Throws: `.notFound` where there are none, `.unsupported` for a pickle, which is never executed.
+    func openWeights() throws -> SafetensorsFile {
+        let name = FileSystem.join(path, Self.weightsName)
+        guard FileSystem.exists(name) else {
+            if FileSystem.exists(FileSystem.join(path, Self.pickleName)) {
+                throw SeamError(
+                    .unsupported,
+                    "the PEFT folder \"\(path)\" holds only \(Self.pickleName), a pickle, which is never executed;"
                         + " save it again with PEFT's safe_serialization")
             }
-            throw SeamError(.notFound, "the PEFT folder \"\(path)\" has no \(PEFTConfig.weightsName)")
+            throw SeamError(.notFound, "the PEFT folder \"\(path)\" has no \(Self.weightsName)")
         }
-        let file = try SafetensorsFile(name)
-        guard let stored = file[PEFTConfig.tensorName] else {
-            throw SeamError(.format, "\(name) has no tensor \"\(PEFTConfig.tensorName)\"")
+        return try SafetensorsFile(name)
+    }
+
+    /// Tensors that are not of the method itself: the head that PEFT trains along for a classification is left out, anything
+    /// else refused.
+    func leaveOut(_ others: [String], of file: SafetensorsFile, _ runtime: Runtime) throws {
+        guard let first = others.first else { return }
+        let isHead = { (name: String) in
+            name.split(separator: ".").contains { trainedHeads.containsExactly(String($0)) }
         }
-        try leaveOutHead(file, config, runtime)
-        let count = config.method == .prefixTuning ? config.tokens : config.tokens * config.submodules
-        let width = factors.map(String.init).joined(separator: " * ")
-        let keys =
-            config.method == .prefixTuning
-            ? "num_virtual_tokens, num_layers and token_dim say"
-            : "num_virtual_tokens, num_transformer_submodules and token_dim say"
-        // By quotients: the numbers of the config may be too large to multiply.
-        var rest = stored.shape.last ?? 0
-        let divides = factors.allSatisfy { factor in
-            defer { rest /= factor }
-            return rest.isMultiple(of: factor)
-        }
-        guard stored.shape.count == 2, stored.shape[0] == count, divides, rest == 1 else {
+        if let stranger = others.first(where: { !isHead($0) }) {
             throw SeamError(
-                .shape,
-                "\(name): tensor \"\(stored.name)\" must be [\(count), \(width)] as \(keys), found \(stored.shape)")
+                .unsupported,
+                "\(file.path) holds \"\(stranger)\" beside the \(method.product), a part of the model that was trained along:"
+                    + " only a \(method.product) alone can be read")
         }
-        let rows = try file.withBytes(of: stored) { bytes throws -> [Float] in
+        runtime.log?(
+            .warning,
+            "\(file.path): the head trained with the \(method.product) (\(first) ...) is left out, train one in its place"
+        )
+    }
+
+    /// The numbers of a tensor, in its order.
+    /// - Throws: `.unsupported` for a type that is no F32, F16 or BF16, `.numeric` for NaN or infinity.
+    static func numbers(of stored: StoredTensor, in file: SafetensorsFile) throws -> [Float] {
+        let numbers = try file.withBytes(of: stored) { bytes throws -> [Float] in
             switch stored.type {
             case .float32: read(bytes, as: UInt32.self) { Float(bitPattern: $0) }
             case .bfloat16: read(bytes, as: UInt16.self) { Float(bitPattern: UInt32($0) << 16) }
@@ -100,14 +125,14 @@ public enum PEFTFolder {
             default:
                 throw SeamError(
                     .unsupported,
-                    "\(name): tensor \"\(stored.name)\" must be F32, F16 or BF16, found \(stored.type.rawValue)")
+                    "\(file.path): tensor \"\(stored.name)\" must be F32, F16 or BF16, found \(stored.type.rawValue)")
             }
         }
-        if let position = rows.firstIndex(where: { !$0.isFinite }) {
+        if let position = numbers.firstIndex(where: { !$0.isFinite }) {
             throw SeamError(
-                .numeric, "\(name): tensor \"\(stored.name)\" holds NaN or infinity at element \(position)")
+                .numeric, "\(file.path): tensor \"\(stored.name)\" holds NaN or infinity at element \(position)")
         }
-        return rows
+        return numbers
     }
 
     /// Little-endian numbers that may stand at any address.
@@ -119,22 +144,33 @@ public enum PEFTFolder {
         }
     }
 
-    /// Other tensors: the head that PEFT trains along for a classification is left out, anything else refused.
-    private static func leaveOutHead(_ file: SafetensorsFile, _ config: PEFTConfig, _ runtime: Runtime) throws {
-        let others = file.tensors.map(\.name).filter { $0 != PEFTConfig.tensorName }
-        guard let first = others.first else { return }
-        let isHead = { (name: String) in
-            name.split(separator: ".").contains { config.trainedHeads.containsExactly(String($0)) }
-        }
-        if let stranger = others.first(where: { !isHead($0) }) {
+    /// A tensor to be written, in F32.
+    struct Tensor {
+        let name: String
+        let shape: [Int]
+        let values: [Float]
+    }
+
+    /// Writes a folder, replaced as a whole or not at all.
+    /// - Parameters:
+    ///   - replaces: whether one of PEFT's that is at `path` is replaced; else it is refused.
+    ///   - path: a folder; an adapter of SeamKit's that is there is never replaced.
+    static func write(_ config: JSON, _ tensors: [Tensor], replaces: Bool, to path: String) throws {
+        let file = FileSystem.join(path, configName)
+        if FileSystem.exists(file), try JSON.read(file)["peft_type"] == nil {
             throw SeamError(
-                .unsupported,
-                "\(file.path) holds \"\(stranger)\" beside the \(config.method.product), a part of the model that was trained along:"
-                    + " only a \(config.method.product) alone can be read")
+                .alreadyExists, "cannot replace the folder \"\(path)\", it holds an adapter that is not one of PEFT's")
         }
-        runtime.log?(
-            .warning,
-            "\(file.path): the head trained with the \(config.method.product) (\(first) ...) is left out, train one in its place"
-        )
+        try AtomicFolder.write(path, kind, replaces: replaces) { folder in
+            try FileSystem.atomicWriteFile(
+                FileSystem.join(folder, configName), text: try config.serialized(indent: 2) + "\n")
+            let written = tensors.map { tensor in
+                SafetensorsWriter.Tensor(name: tensor.name, type: .float32, shape: tensor.shape) { body in
+                    try tensor.values.withUnsafeBytes { try body($0) }
+                }
+            }
+            try SafetensorsWriter.write(
+                written, metadata: ["format": "pt"], to: FileSystem.join(folder, weightsName))
+        }
     }
 }

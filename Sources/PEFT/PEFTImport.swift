@@ -9,19 +9,15 @@ extension PEFTPrefix {
     ///
     /// PEFT saves the prefix that its network gives, not the network, so that there is nothing else to read. A
     /// classification head beside it is left out, with a warning in the log.
-    /// - Parameter path: a folder with adapter_config.json and adapter_model.safetensors in F32, F16 or BF16. A pickle
-    ///   is never executed.
-    /// - Throws: `.notFound` for a missing file; `.format` and `.shape` for a damaged one; `.unsupported` for a method
-    ///   other than prefix tuning; `.incompatible` where the prefix is not one for this backbone; `.numeric`.
-    public static func adapter(from path: String, backbone: Backbone) throws -> Adapter {
-        let (config, name) = try PEFTFolder.config(in: path)
-        guard config.method == .prefixTuning else {
-            throw SeamError(
-                .unsupported, "\(name): peft_type must be PREFIX_TUNING for a prefix, found \(config.method.rawValue)")
-        }
+    /// - Parameter folder: one of prefix tuning, with adapter_model.safetensors in F32, F16 or BF16. A pickle is never
+    ///   executed.
+    /// - Throws: `.notFound` for a missing file; `.format` and `.shape` for a damaged one; `.unsupported` for what is not
+    ///   followed; `.incompatible` where the prefix is not one for this backbone; `.numeric`.
+    static func adapter(of folder: PEFTFolder, backbone: Backbone) throws -> Adapter {
+        let config = try PEFTConfig(folder)
         let info = backbone.info
-        try config.check(for: info, in: name)
-        let rows = try PEFTFolder.readRows(path, config, [config.layers, 2, config.tokenDim], backbone.runtime)
+        try config.check(for: info, in: folder.configPath)
+        let rows = try config.rows(in: folder, [config.layers, 2, config.tokenDim], backbone.runtime)
         let attention = PEFTLayout.attention(of: info)
         let layout = PEFTLayout(
             layers: info.prefixLayers[attention.rawValue], storedLayers: config.layers, submodules: config.submodules,

@@ -48,19 +48,14 @@ public enum PEFTPrompt {
     ///
     /// For an encoder-decoder PEFT saves as many vectors for the decoder, which it never reads; they are left out, and so
     /// is a classification head beside them, with a warning in the log.
-    /// - Parameter path: a folder with adapter_config.json and adapter_model.safetensors in F32, F16 or BF16. A pickle
+    /// - Parameter folder: one of prompt tuning or P-tuning, with adapter_model.safetensors in F32, F16 or BF16. A pickle
     ///   is never executed.
-    /// - Throws: `.notFound` for a missing file; `.format` and `.shape` for a damaged one; `.unsupported` for another
-    ///   method; `.incompatible` where the prompt is not one for this backbone; `.numeric`.
-    public static func adapter(from path: String, backbone: Backbone) throws -> Adapter {
-        let (config, name) = try PEFTFolder.config(in: path)
-        guard config.method != .prefixTuning else {
-            throw SeamError(
-                .unsupported,
-                "\(name): peft_type must be PROMPT_TUNING or P_TUNING for a prompt, found \(config.method.rawValue)")
-        }
-        try config.checkPrompt(for: backbone.info, in: name)
-        let rows = try PEFTFolder.readRows(path, config, [config.tokenDim], backbone.runtime)
+    /// - Throws: `.notFound` for a missing file; `.format` and `.shape` for a damaged one; `.unsupported` for what is not
+    ///   followed; `.incompatible` where the prompt is not one for this backbone; `.numeric`.
+    static func adapter(of folder: PEFTFolder, backbone: Backbone) throws -> Adapter {
+        let config = try PEFTConfig(folder)
+        try config.checkPrompt(for: backbone.info, in: folder.configPath)
+        let rows = try config.rows(in: folder, [config.tokenDim], backbone.runtime)
         let adapter = try Adapter(
             backbone: backbone, id: config.method.adapter,
             options: ["prompt_length": .int(Int64(config.tokens)), "reparameterization": "none"])

@@ -11,10 +11,10 @@ enum AdapterFormat: String, CaseIterable, ExpressibleByArgument {
 struct ExportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "export",
-        abstract: "Write trained prefixes or prompts for another program.",
+        abstract: "Write trained adapters for another program.",
         discussion: """
-            With --format peft: a folder for PeftModel.from_pretrained, of the prefix or the prompt that the adapters give \
-            together. Networks and gates are computed away. With --overwrite a folder of that format is replaced, no other.
+            With --format peft: a folder for PeftModel.from_pretrained, of a LoRA or IA3 adapter, or of the prefix or the \
+            prompt that the adapters give together. Networks and gates are computed away. With --overwrite a folder of that format is replaced, no other.
 
             Example: seam export --model model --adapter run/adapter --format peft --output peft-prefix
             """)
@@ -40,7 +40,7 @@ struct ExportCommand: ParsableCommand {
         let session = Session(backbone: try model.openBackbone(try common.makeRuntime()))
         try adapters.attach(to: session)
         switch format {
-        case .peft: try PEFTFolder.export(session, baseModel: baseModel, replaces: replacing.overwrite, to: output)
+        case .peft: try PEFTAdapters.export(session, baseModel: baseModel, replaces: replacing.overwrite, to: output)
         }
     }
 }
@@ -48,10 +48,11 @@ struct ExportCommand: ParsableCommand {
 struct ImportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "import",
-        abstract: "Make an adapter of a prefix or a prompt that another program trained.",
+        abstract: "Make an adapter of one that another program trained.",
         discussion: """
-            With --format peft: the folder that PEFT's prefix tuning saved becomes an adapter prefix-tuning, one of its \
-            prompt tuning or P-tuning an adapter prompt-tuning, which can be trained on. With --overwrite an adapter of SeamKit's is replaced, nothing else.
+            With --format peft: a folder of PEFT's LoRA becomes an adapter lora, one of its IA3 an adapter ia3, one of its \
+            prefix tuning an adapter prefix-tuning, one of its prompt tuning or P-tuning an adapter prompt-tuning. All of \
+            them can be trained on. With --overwrite an adapter of SeamKit's is replaced, nothing else.
 
             Example: seam import --model model --format peft --input peft-prefix --output adapter
             """)
@@ -76,7 +77,7 @@ struct ImportCommand: ParsableCommand {
         let backbone = try model.openBackbone(try common.makeRuntime())
         switch format {
         case .peft:
-            try PEFTFolder.importAdapter(
+            try PEFTAdapters.importAdapter(
                 from: input, backbone: backbone, replaces: replacing.overwrite, to: output)
         }
     }

@@ -361,7 +361,7 @@ def only_pickle(path: Path) -> None:
 
 
 BAD_CONFIGS: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "lora": ({"peft_type": "LORA"}, ["peft_type", "PREFIX_TUNING", "LORA"]),
+    "method": ({"peft_type": "ADALORA"}, ["peft_type", "PREFIX_TUNING", "ADALORA"]),
     "no-task": ({"task_type": None}, ["task_type", "none"]),
     "other-task": ({"task_type": "SEQ_2_SEQ_LM"}, ["task_type", "CAUSAL_LM", "SEQ_2_SEQ_LM"]),
     "layers": ({"num_layers": 4}, ["num_layers must be 3", "found 4"]),

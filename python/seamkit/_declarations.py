@@ -1363,6 +1363,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "seam_session_route": (c_char_p, (c_void_p, c_uint64)),
     "seam_session_merge": (c_int32, (c_void_p, c_void_p, POINTER(c_void_p))),
     "seam_session_unmerge": (c_int32, (c_void_p, c_void_p, POINTER(c_void_p))),
+    "seam_session_save_merged": (c_int32, (c_void_p, c_char_p, c_int32, POINTER(c_void_p))),
     "seam_session_encode": (c_int32, (
         c_void_p,
         POINTER(seam_batch),

@@ -73,6 +73,7 @@ HEADS: dict[str, tuple[str, dict[str, Any]]] = {
     "dect without radii": ("dect", {"radii": False, "lambda": 0.7}),
     "dect uncalibrated": ("dect", {"calibration": False, "train_prototypes": True}),
     "linear-head": ("linear-head", {}),
+    "batch-calibration": ("batch-calibration", {}),
 }
 
 

@@ -20,8 +20,13 @@ public enum BackboneFolder {
     /// f32 under their names, the others as they were. A model from a GGUF file gets a config.json and, where the file
     /// holds settings of a generation, a generation_config.json; its quantised tensors become f32, and the tokenizer
     /// stays in that file. The old folder or the new one, never a mixture.
+    /// - Parameters:
+    ///   - replacements: tensors that are written in the place of the backbone's, by the index of its parameters.
+    ///   - replaces: whether a model that is at `path` is replaced; else it is refused.
     /// - Throws: for a backbone opened without a folder, or a trained weight that is not finite.
-    public static func save(_ backbone: Backbone, to path: String) throws {
+    public static func save(
+        _ backbone: Backbone, replacements: [Int: Tensor] = [:], replaces: Bool = true, to path: String
+    ) throws {
         try backbone.requireComputation()
         guard let source = backbone.model?.files else {
             throw SeamError(
@@ -29,8 +34,8 @@ public enum BackboneFolder {
                 "\(backbone.name) was opened without a folder, so there is none to write")
         }
         let trained: [TextKey: Tensor] = Dictionary(
-            uniqueKeysWithValues: backbone.parameters.entries.filter { source.tensor($0.name) != nil }
-                .map { (TextKey($0.name), $0.tensor) })
+            uniqueKeysWithValues: backbone.parameters.entries.enumerated().filter { source.tensor($1.name) != nil }
+                .map { (TextKey($1.name), replacements[$0] ?? $1.tensor) })
         for (name, tensor) in trained {
             if let position = NativeEngine.firstNonFinite(tensor.baseAddress, tensor.dtype, count: tensor.elementCount)
             {
@@ -59,7 +64,7 @@ public enum BackboneFolder {
         let widened = trained.contains { name, tensor in
             tensor.dtype == .f32 && source.tensor(name.text).map { $0.encoding != .plain(.float32) } ?? false
         }
-        try AtomicFolder.write(path, kind) { folder in
+        try AtomicFolder.write(path, kind, replaces: replaces) { folder in
             if let original = source.folder {
                 for name in try FileSystem.list(original) where isCompanion(name, in: original) {
                     try FileSystem.atomicWriteFile(

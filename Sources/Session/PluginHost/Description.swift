@@ -68,7 +68,8 @@ extension Plugin {
 }
 
 extension AdapterFactory {
-    /// `point_options` is there only for an adapter on a seam inside the layers.
+    /// `point_options`, and whether it can be merged into the weights, are there only for an adapter on a seam inside the
+    /// layers.
     var description: JSON {
         var members: [(key: String, value: JSON)] = [
             ("kind", "adapter"), ("id", .string(id)), ("summary", .string(summary)), ("plugin", .string(plugin.id)),
@@ -77,6 +78,7 @@ extension AdapterFactory {
         ]
         if seams.contains(where: Point.seams.contains) {
             members.append(("point_options", .array(PointChoice.descriptions(self))))
+            members.append(("folds_weight", .bool(table.fold_weight != nil)))
         }
         let methods = methods.map { method -> JSON in
             ["name": .string(method.name), "signature": .string(method.signature), "doc": .string(method.doc)]

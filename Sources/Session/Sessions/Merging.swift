@@ -47,6 +47,34 @@ extension Session {
     /// Whether an adapter is computed into the weights of this session.
     public func isMerged(_ adapter: Adapter) -> Bool { merged.contains(ObjectIdentifier(adapter)) }
 
+    /// Writes the model with the merged adapters in its weights, a folder in the Hugging Face layout that needs neither
+    /// them nor SeamKit: the matrices that they change in f32, all else as it was (`BackboneFolder.save`).
+    /// - Parameters:
+    ///   - dequantizes: whether weights that are stored as quantised blocks may be written in f32, all of them; else such a
+    ///     model is refused.
+    ///   - replaces: whether a model that is at `path` is replaced; else it is refused.
+    /// - Throws: `.invalidArgument` while an adapter is not merged, or none is; `.unsupported` for a model opened without a
+    ///   folder or file, and one of quantised weights; `.numeric` for a matrix that is not finite; `.alreadyExists`; `.io`.
+    public func saveMergedModel(dequantizes: Bool = false, replaces: Bool = true, to path: String) throws {
+        if let adapter = adapters.first(where: { !isMerged($0) }) {
+            throw SeamError(
+                .invalidArgument,
+                "adapter \"\(adapter.factory.id)\" is not merged: the model cannot be written with it in its weights")
+        }
+        guard !adapters.isEmpty else {
+            throw SeamError(.invalidArgument, "no adapter is merged: the model would be written as it is")
+        }
+        if !dequantizes, let files = backbone.model?.files,
+            let tensor = try files.tensorNames.map(files.requireTensor).first(where: \.encoding.isQuantised)
+        {
+            throw SeamError(
+                .unsupported,
+                "\(files.path): tensor \"\(tensor.name)\" is stored as \(tensor.encoding.name): the merged model would be written in f32, several times as large; ask for that (dequantize), or merge into the model that was quantised"
+            )
+        }
+        try BackboneFolder.save(backbone, replacements: replaced, replaces: replaces, to: path)
+    }
+
     /// Throws `.invalidArgument` while an adapter is merged.
     /// - Parameter action: "trained", for the sentence.
     public func requireUnmerged(toBe action: String) throws {

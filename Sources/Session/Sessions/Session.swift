@@ -19,7 +19,7 @@ public final class Session {
     /// Adapters that are computed into the weights.
     private(set) var merged: Set<ObjectIdentifier> = []
     /// What stands in for the backbone's parameters in this session, by their index.
-    private var replaced: [Int: Tensor] = [:]
+    private(set) var replaced: [Int: Tensor] = [:]
     /// The most scores of the vocabulary that a loss makes at once: 64 MiB.
     var scoresAtOnce = 1 << 24
     public var runtime: Runtime { backbone.runtime }

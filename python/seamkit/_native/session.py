@@ -191,6 +191,15 @@ class Session(Handle):
         """
         checked("seam_session_unmerge", self.handle, adapter.handle)
 
+    def save_merged(self, path: str | Path, *, dequantize: bool = False) -> None:
+        """Writes the model with the merged adapters in its weights, an ordinary folder in the Hugging Face layout: the
+        matrices that they change in f32, all else as it was. A model that is at `path` is replaced, other files are not.
+
+        `dequantize` writes weights that are stored as quantised blocks in f32, all of them. Raises UnsupportedError for
+        such a model without it, InvalidArgumentError while an adapter of the session is not merged, or none is.
+        """
+        checked("seam_session_save_merged", self.handle, utf8(path), int(dequantize))
+
     # ---- Running
 
     def _given(self, batch: Batch) -> Any:
