@@ -6,7 +6,7 @@ enum PEFTMethod: String, CaseIterable {
     case lora = "LORA"
     case ia3 = "IA3"
 
-    /// As sentences name it.
+    /// The method as sentences name it.
     var name: String {
         switch self {
         case .prefixTuning: "prefix tuning"
@@ -14,6 +14,16 @@ enum PEFTMethod: String, CaseIterable {
         case .pTuning: "P-tuning"
         case .lora: "LoRA"
         case .ia3: "IA3"
+        }
+    }
+
+    /// The adapter that a folder of it becomes. The exchange is between two methods, so it names both sides of each.
+    var adapter: String {
+        switch self {
+        case .prefixTuning: "prefix-tuning"
+        case .promptTuning, .pTuning: "prompt-tuning"
+        case .lora: "lora"
+        case .ia3: "ia3"
         }
     }
 
