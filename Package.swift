@@ -91,7 +91,7 @@ let package = Package(
             dependencies: [
                 "Session", "Tokenizers", "Datasets", "Files", "Engine", "Kernels", "Plotting", "Support", "CSeam",
             ]),
-        .target(name: "PEFT", dependencies: ["Session", "Files", "Engine", "Support"]),
+        .target(name: "AdapterFormats", dependencies: ["Session", "Files", "Engine", "Support"]),
         .target(
             name: "CAPI",
             dependencies: [
@@ -108,7 +108,8 @@ let package = Package(
         .executableTarget(
             name: "seam",
             dependencies: [
-                "Trainer", "FewShot", "Sweep", "PEFT", "Session", "Tokenizers", "Datasets", "Metrics", "Files",
+                "Trainer", "FewShot", "Sweep", "AdapterFormats", "Session", "Tokenizers", "Datasets", "Metrics",
+                "Files",
                 "Engine",
                 "Generation", "Platform", "Support",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),

@@ -1,6 +1,6 @@
 """A real server of llama.cpp in a process of its own.
 
-python llama_server.py MODEL.gguf      serves it on a free port until it is killed, and prints the URL
+python llama_server.py MODEL.gguf [LORA.gguf]   serves it on a free port until it is killed, and prints the URL
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from pathlib import Path
 PATIENCE = 180.0
 
 
-def serve(model: str) -> None:
+def serve(model: str, *loras: str) -> None:
     import xllamacpp
 
     params = xllamacpp.CommonParams()
     params.model.path = model
+    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path, 1.0) for path in loras]
     params.hostnames = ["127.0.0.1"]
     params.port = 0
     params.n_ctx, params.n_parallel = 2048, 4
@@ -40,10 +41,13 @@ def serve(model: str) -> None:
 
 
 @contextmanager
-def running(model: Path) -> Iterator[str]:
-    """Yields the base URL once the model is loaded."""
+def running(model: Path, *loras: Path) -> Iterator[str]:
+    """Yields the base URL once the model, with LoRA adapters of llama.cpp's, is loaded."""
     process = subprocess.Popen(
-        [sys.executable, __file__, str(model)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, __file__, str(model), *map(str, loras)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     try:
         assert process.stdout
@@ -68,4 +72,4 @@ def wait(address: str) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(*sys.argv[1:])

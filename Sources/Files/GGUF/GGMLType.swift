@@ -45,7 +45,7 @@ public enum GGMLType: UInt32, Sendable, CaseIterable {
     }
 
     /// The encoding as one of those of safetensors; nil for blocks.
-    var plain: StoredType? {
+    public var plain: StoredType? {
         switch self {
         case .f32: .float32
         case .f16: .float16

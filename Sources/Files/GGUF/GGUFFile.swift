@@ -24,6 +24,9 @@ public final class GGUFFile: Sendable {
     public let tensors: [GGUFTensor]
     let entries: [TextKey: GGUFEntry]
 
+    /// The keys of the metadata, sorted.
+    public var keys: [String] { entries.keys.map(\.text).sortedExactly() }
+
     /// The path as given to `init`.
     public var path: String { file.path }
 

@@ -55,17 +55,10 @@ struct LlamaGGUF {
         }
     }
 
-    /// Parts of a layer, as ggml and as transformers call them.
-    private static let parts = [
-        "attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
-        "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj", "ffn_norm": "post_attention_layernorm",
-        "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
-    ]
-
     private static func tensors(_ file: GGUFFile, _ shape: LlamaShape) throws -> [TextKey: ModelTensor] {
         var result: [TextKey: ModelTensor] = [:]
         for tensor in file.tensors where tensor.name != RotaryScaling.factorsName {
-            guard let name = huggingFaceName(tensor.name, layers: shape.layers) else {
+            guard let name = LlamaNames.huggingFace(tensor.name, layers: shape.layers) else {
                 throw SeamError(
                     .unsupported,
                     "\(file.path): a llama model of \(shape.layers) layers has no tensor \"\(tensor.name)\" in"
@@ -82,22 +75,7 @@ struct LlamaGGUF {
         return result
     }
 
-    private static func huggingFaceName(_ name: String, layers: Int) -> String? {
-        switch name {
-        case "token_embd.weight": return "model.embed_tokens.weight"
-        case "output_norm.weight": return "model.norm.weight"
-        case "output.weight": return "lm_head.weight"
-        default: break
-        }
-        let words = name.split(separator: ".", omittingEmptySubsequences: false)
-        guard words.count == 4, words[0] == "blk", let layer = Int(words[1]), "\(layer)" == words[1],
-            (0..<layers).contains(layer), let part = parts[String(words[2])], ["weight", "bias"].contains(words[3])
-        else { return nil }
-        return "model.layers.\(layer).\(part).\(words[3])"
-    }
-
-    /// Where the rows of a query or key projection are in the file. llama.cpp rotates neighbouring pairs of a head's
-    /// values, transformers the first half with the second, so that row 2i + p of a head there is row p d/2 + i here.
+    /// Where the rows of a query or key projection are in the file.
     private static func rowOrder(_ tensor: GGUFTensor, heads: Int, _ path: String) throws -> [Int64] {
         let rows = tensor.shape[0]
         guard rows % (2 * heads) == 0, tensor.shape.count == 2 || tensor.type.plain != nil else {
@@ -106,8 +84,7 @@ struct LlamaGGUF {
                 "\(path): tensor \"\(tensor.name)\" of \(tensor.type.name) \(tensor.shape) cannot be divided"
                     + " into the even rows of \(heads) heads")
         }
-        let (size, half) = (rows / heads, rows / heads / 2)
-        return (0..<rows).map { Int64($0 / size * size + $0 % half * 2 + $0 % size / half) }
+        return LlamaNames.rowOrder(rows: rows, heads: heads).map { Int64($0) }
     }
 }
 

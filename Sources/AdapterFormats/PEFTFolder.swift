@@ -115,22 +115,27 @@ struct PEFTFolder {
     }
 
     /// The numbers of a tensor, in its order.
-    /// - Throws: `.unsupported` for a type that is no F32, F16 or BF16, `.numeric` for NaN or infinity.
+    /// - Throws: as the other form.
     static func numbers(of stored: StoredTensor, in file: SafetensorsFile) throws -> [Float] {
-        let numbers = try file.withBytes(of: stored) { bytes throws -> [Float] in
-            switch stored.type {
-            case .float32: read(bytes, as: UInt32.self) { Float(bitPattern: $0) }
-            case .bfloat16: read(bytes, as: UInt16.self) { Float(bitPattern: UInt32($0) << 16) }
-            case .float16: read(bytes, as: UInt16.self) { Float(Float16(bitPattern: $0)) }
-            default:
-                throw SeamError(
-                    .unsupported,
-                    "\(file.path): tensor \"\(stored.name)\" must be F32, F16 or BF16, found \(stored.type.rawValue)")
-            }
+        try file.withBytes(of: stored) { try numbers($0, stored.type, name: stored.name, in: file.path) }
+    }
+
+    /// The numbers that bytes stand for.
+    /// - Throws: `.unsupported` for a type that is no F32, F16 or BF16, `.numeric` for NaN or infinity.
+    static func numbers(
+        _ bytes: UnsafeRawBufferPointer, _ type: StoredType, name: String, in path: String
+    ) throws -> [Float] {
+        let numbers: [Float]
+        switch type {
+        case .float32: numbers = read(bytes, as: UInt32.self) { Float(bitPattern: $0) }
+        case .bfloat16: numbers = read(bytes, as: UInt16.self) { Float(bitPattern: UInt32($0) << 16) }
+        case .float16: numbers = read(bytes, as: UInt16.self) { Float(Float16(bitPattern: $0)) }
+        default:
+            throw SeamError(
+                .unsupported, "\(path): tensor \"\(name)\" must be F32, F16 or BF16, found \(type.rawValue)")
         }
         if let position = numbers.firstIndex(where: { !$0.isFinite }) {
-            throw SeamError(
-                .numeric, "\(file.path): tensor \"\(stored.name)\" holds NaN or infinity at element \(position)")
+            throw SeamError(.numeric, "\(path): tensor \"\(name)\" holds NaN or infinity at element \(position)")
         }
         return numbers
     }

@@ -1,11 +1,11 @@
+import AdapterFormats
 import ArgumentParser
-import PEFT
 import Session
 import Support
 
-/// Programs that trained adapters are exchanged with.
+/// Formats of the programs that trained adapters are exchanged with: folders of PEFT, files of llama.cpp.
 enum AdapterFormat: String, CaseIterable, ExpressibleByArgument {
-    case peft
+    case peft, gguf
 }
 
 struct ExportCommand: ParsableCommand {
@@ -14,9 +14,10 @@ struct ExportCommand: ParsableCommand {
         abstract: "Write trained adapters for another program.",
         discussion: """
             With --format peft: a folder for PeftModel.from_pretrained, of a LoRA or IA3 adapter, or of the prefix or the \
-            prompt that the adapters give together. Networks and gates are computed away. With --overwrite a folder of that format is replaced, no other.
+            prompt that the adapters give together. Networks and gates are computed away. With --format gguf: a file for llama-cli --lora, of a LoRA adapter of a \
+            llama model. With --overwrite what is there of that format is replaced, nothing else.
 
-            Example: seam export --model model --adapter run/adapter --format peft --output peft-prefix
+            Example: seam export --model model --adapter run/adapter --format peft --output peft-lora
             """)
 
     @OptionGroup(title: "Model") var model: ModelOptions
@@ -28,7 +29,7 @@ struct ExportCommand: ParsableCommand {
     @Option(help: "base_model_name_or_path in the folder: where those who load it find the model. None: left open.")
     var baseModel: String?
 
-    @Option(help: "Folder to write.")
+    @Option(help: "Folder to write; with gguf the file.")
     var output: String
 
     @OptionGroup var replacing: OverwriteOption
@@ -37,10 +38,14 @@ struct ExportCommand: ParsableCommand {
 
     func run() throws {
         try replacing.check(output)
+        guard format == .peft || baseModel == nil else {
+            throw SeamError(.invalidArgument, "--base-model is for --format peft, whose folders name the model")
+        }
         let session = Session(backbone: try model.openBackbone(try common.makeRuntime()))
         try adapters.attach(to: session)
         switch format {
         case .peft: try PEFTAdapters.export(session, baseModel: baseModel, replaces: replacing.overwrite, to: output)
+        case .gguf: try LlamaCppLoRA.export(session, replaces: replacing.overwrite, to: output)
         }
     }
 }
@@ -52,9 +57,9 @@ struct ImportCommand: ParsableCommand {
         discussion: """
             With --format peft: a folder of PEFT's LoRA becomes an adapter lora, one of its IA3 an adapter ia3, one of its \
             prefix tuning an adapter prefix-tuning, one of its prompt tuning or P-tuning an adapter prompt-tuning. All of \
-            them can be trained on. With --overwrite an adapter of SeamKit's is replaced, nothing else.
+            them can be trained on. With --format gguf: a LoRA of llama.cpp becomes an adapter lora. With --overwrite an adapter of SeamKit's is replaced, nothing else.
 
-            Example: seam import --model model --format peft --input peft-prefix --output adapter
+            Example: seam import --model model --format peft --input peft-lora --output adapter
             """)
 
     @OptionGroup(title: "Model") var model: ModelOptions
@@ -62,7 +67,7 @@ struct ImportCommand: ParsableCommand {
     @Option(help: "What to read.")
     var format: AdapterFormat
 
-    @Option(help: "Folder that the other program wrote.")
+    @Option(help: "Folder, or with gguf file, that the other program wrote.")
     var input: String
 
     @Option(help: "Folder of the adapter to write.")
@@ -78,6 +83,9 @@ struct ImportCommand: ParsableCommand {
         switch format {
         case .peft:
             try PEFTAdapters.importAdapter(
+                from: input, backbone: backbone, replaces: replacing.overwrite, to: output)
+        case .gguf:
+            try LlamaCppLoRA.importAdapter(
                 from: input, backbone: backbone, replaces: replacing.overwrite, to: output)
         }
     }

@@ -13,7 +13,7 @@ enum PEFTIA3Config {
     /// The options of an adapter `ia3`: the names of those projections whose input is scaled.
     /// - Throws: `.shape` for factors of another width than the module's, `.unsupported` for a projection that is scaled
     ///   in some layers before and in others behind.
-    static func options(of modules: [PEFTLayers.Module], in folder: PEFTFolder) throws -> JSON {
+    static func options(of modules: [ModuleTensors], in folder: PEFTFolder) throws -> JSON {
         let file = FileSystem.join(folder.path, PEFTFolder.weightsName)
         var isBefore: [String: Bool] = [:]
         for module in modules {
@@ -38,8 +38,8 @@ enum PEFTIA3Config {
     }
 
     /// The members of a config that are IA3's own.
-    static func members(of modules: [PEFTLayers.Module]) -> JSON {
-        let isBefore = { (module: PEFTLayers.Module) in module.tensors[0].shape == [1, module.point.inputWidth] }
+    static func members(of modules: [ModuleTensors]) -> JSON {
+        let isBefore = { (module: ModuleTensors) in module.tensors[0].shape == [1, module.point.inputWidth] }
         return [
             "feedforward_modules": .array(modules.filter(isBefore).map { .string($0.path) }),
             "init_ia3_weights": true,

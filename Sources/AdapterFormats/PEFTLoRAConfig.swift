@@ -93,11 +93,10 @@ struct PEFTLoRAConfig {
         return alpha / (isRankStabilised ? rank.squareRoot() : rank)
     }
 
-    /// Gives all modules one rank and one scale, which an adapter `lora` has. Rows and columns that are added are zeros,
-    /// and stay so in training: neither matrix gets a gradient through the other's.
+    /// Gives all modules one rank and one scale, which an adapter `lora` has, where they have others.
     /// - Returns: the adapter's options.
     /// - Throws: `.shape` where a tensor is not as the config and the module say.
-    func unify(_ modules: inout [PEFTLayers.Module], in folder: PEFTFolder) throws -> JSON {
+    func unify(_ modules: inout [ModuleTensors], in folder: PEFTFolder) throws -> JSON {
         for module in modules {
             let rank = rank(of: module.path)
             let expected = [[rank, module.point.inputWidth], [module.point.outputWidth, rank]]
@@ -111,24 +110,7 @@ struct PEFTLoRAConfig {
         guard !ranks.isEmpty || !alphas.isEmpty else {
             return ["r": .int(Int64(rank)), "lora_alpha": .double(alpha), "use_rslora": .bool(isRankStabilised)]
         }
-        let most = modules.map { rank(of: $0.path) }.max() ?? rank
-        for index in modules.indices {
-            let (own, scale) = (rank(of: modules[index].path), Float(scale(of: modules[index].path)))
-            let (a, b) = (modules[index].tensors[0], modules[index].tensors[1])
-            let (input, output) = (a.shape[1], b.shape[0])
-            let padding = [Float](repeating: 0, count: most - own)
-            modules[index].tensors = [
-                PEFTFolder.Tensor(
-                    name: a.name, shape: [most, input],
-                    values: a.values + [Float](repeating: 0, count: (most - own) * input)),
-                PEFTFolder.Tensor(
-                    name: b.name, shape: [output, most],
-                    values: (0..<output).flatMap { row in
-                        b.values[row * own..<(row + 1) * own].map { $0 * scale } + padding
-                    }),
-            ]
-        }
-        return ["r": .int(Int64(most)), "lora_alpha": .double(Double(most)), "use_rslora": false]
+        return ModuleTensors.unify(&modules, scales: modules.map { scale(of: $0.path) })
     }
 
     /// The members of a config that are LoRA's own.

@@ -22,14 +22,6 @@ public enum PEFTLayers {
             : Form(adapter: "lora", tensors: ["lora_A.weight", "lora_B.weight"])
     }
 
-    /// What a folder holds of one module.
-    struct Module {
-        let point: Point
-        /// As PEFT calls it.
-        let path: String
-        var tensors: [PEFTFolder.Tensor]
-    }
-
     /// Whether PEFT has a method for the adapter.
     static func exports(_ adapter: Adapter) -> Bool { method(of: adapter) != nil }
 
@@ -57,28 +49,15 @@ public enum PEFTLayers {
         } else {
             options = try PEFTIA3Config.options(of: modules, in: folder)
         }
-        let adapter = try Adapter(
-            backbone: backbone, id: form.adapter, options: options, points: modules.map(\.point.path))
-        for module in modules {
-            for tensor in module.tensors {
-                let name = "\(module.point.path).\(tensor.name)"
-                guard let parameter = adapter.parameters[name], parameter.shape.elementsEqual(tensor.shape) else {
-                    throw SeamError(
-                        .incompatible,
-                        "version \(adapter.factory.plugin.version) of \(adapter.origin) has no parameter \"\(name)\" \(tensor.shape), as PEFT's \(folder.method.name) has"
-                    )
-                }
-                parameter.assign(tensor.values)
-            }
-        }
-        return adapter
+        return try ModuleTensors.adapter(
+            form.adapter, options, with: modules, of: "PEFT's \(folder.method.name)", for: backbone)
     }
 
     /// The modules of a folder, in the order of the backbone's points.
-    private static func read(_ folder: PEFTFolder, _ form: Form, for backbone: Backbone) throws -> [Module] {
+    private static func read(_ folder: PEFTFolder, _ form: Form, for backbone: Backbone) throws -> [ModuleTensors] {
         let file = try folder.openWeights()
         let known = PEFTModules(backbone.info)
-        var modules: [TextKey: Module] = [:]
+        var modules: [TextKey: ModuleTensors] = [:]
         var others: [String] = []
         for stored in file.tensors {
             guard stored.name.hasPrefix(root),
@@ -100,7 +79,8 @@ public enum PEFTLayers {
             }
             let tensor = PEFTFolder.Tensor(
                 name: ending, shape: stored.shape, values: try PEFTFolder.numbers(of: stored, in: file))
-            modules[TextKey(point.path), default: Module(point: point, path: path, tensors: [])].tensors.append(tensor)
+            modules[TextKey(point.path), default: ModuleTensors(point: point, path: path, tensors: [])].tensors.append(
+                tensor)
         }
         try folder.leaveOut(others, of: file, backbone.runtime)
         for module in modules.values.sorted(by: { $0.point.path < $1.point.path }) {
@@ -144,23 +124,10 @@ public enum PEFTLayers {
         let modules = try adapter.points.map { point in
             let path = try known.path(of: point)
             let tensors = try form(of: method).tensors.map { ending in
-                let name = "\(point.path).\(ending)"
-                guard let parameter = adapter.parameters[name] else {
-                    throw SeamError(
-                        .incompatible,
-                        "version \(adapter.factory.plugin.version) of \(adapter.origin) has no parameter \"\(name)\", which PEFT's \(method.name) has"
-                    )
-                }
-                let values = parameter.floats
-                if let position = values.firstIndex(where: { !$0.isFinite }) {
-                    throw SeamError(
-                        .numeric,
-                        "the adapter is not written: \"\(name)\" holds NaN or infinity at element \(position)")
-                }
-                return PEFTFolder.Tensor(
-                    name: "\(root)\(path).\(ending)", shape: Array(parameter.shape), values: values)
+                let (shape, values) = try adapter.exported(ending, at: point, for: "PEFT's \(method.name)")
+                return PEFTFolder.Tensor(name: "\(root)\(path).\(ending)", shape: shape, values: values)
             }
-            return Module(point: point, path: path, tensors: tensors)
+            return ModuleTensors(point: point, path: path, tensors: tensors)
         }
         let common: JSON = [
             "auto_mapping": .null,

@@ -1,0 +1,192 @@
+import Files
+import Session
+import Support
+
+/// Trained LoRA adapters as files of llama.cpp (`--lora`): GGUF with the type "adapter". Of a projection W they hold
+/// lora_a [r, in] and lora_b [out, r] under W's name there, and one alpha: llama.cpp adds alpha / r times their product.
+public enum LlamaCppLoRA {
+    /// The family whose GGUF files are read.
+    private static let family = "llama"
+    private static let endings = [".lora_a": "lora_A.weight", ".lora_b": "lora_B.weight"]
+    private static let alphaKey = "adapter.lora.alpha"
+
+    /// A LoRA adapter in a GGUF file, as an adapter `lora` on the same projections, not yet attached.
+    /// - Parameters:
+    ///   - path: a file, of F32, F16 or BF16.
+    ///   - backbone: a llama model, from a GGUF file or a folder.
+    /// - Throws: `.notFound`; `.format` and `.shape` for a damaged file; `.unsupported` for one that is no LoRA adapter of a
+    ///   llama model, and for what is not followed; `.incompatible` where it is for another model; `.numeric`.
+    public static func adapter(from path: String, backbone: Backbone) throws -> Adapter {
+        let info = backbone.info
+        try requireLlama(info)
+        let file = try GGUFFile(path)
+        for (key, expected) in [
+            ("general.type", "adapter"), ("adapter.type", "lora"), ("general.architecture", family),
+        ] {
+            let found = try file.string(key)
+            guard found == expected else {
+                throw SeamError(
+                    .unsupported,
+                    "\(path): \"\(key)\" must be \"\(expected)\" for a LoRA adapter of a llama model, found \(found.map { "\"\($0)\"" } ?? "none")"
+                )
+            }
+        }
+        if let stranger = file.keys.first(where: {
+            $0.hasPrefix("adapter.") && !["adapter.type", alphaKey].containsExactly($0)
+        }) {
+            throw SeamError(
+                .unsupported,
+                "\(path): the setting \"\(stranger)\" is not followed, and could change what the adapter does")
+        }
+        let alpha = try file.requireDouble(alphaKey)
+        var modules = try modules(in: file, for: info)
+        let ranks = Set(modules.map { $0.tensors[0].shape[0] })
+        // llama.cpp multiplies by 1 where alpha is 0.
+        let scale = { (rank: Int) in alpha == 0 ? 1 : alpha / Double(rank) }
+        let options: JSON =
+            ranks.count == 1 && alpha != 0
+            ? ["r": .int(Int64(ranks.first!)), "lora_alpha": .double(alpha), "use_rslora": false]
+            : ModuleTensors.unify(&modules, scales: modules.map { scale($0.tensors[0].shape[0]) })
+        return try ModuleTensors.adapter(
+            "lora", options, with: modules, of: "a LoRA adapter of llama.cpp", for: backbone)
+    }
+
+    private static func requireLlama(_ info: BackboneInfo) throws {
+        guard info.family == family else {
+            throw SeamError(
+                .unsupported,
+                "LoRA adapters of llama.cpp are exchanged for llama models, found a model of the family \"\(info.family)\""
+            )
+        }
+    }
+
+    /// Where the rows of a projection are in files of llama.cpp; nil where they are in order.
+    private static func rowOrder(_ point: Point, _ info: BackboneInfo) -> [Int]? {
+        let heads = point.name == "q" ? info.heads : info.kvHeads
+        guard ["q", "k"].contains(point.name), point.outputWidth.isMultiple(of: 2 * heads) else { return nil }
+        return LlamaNames.rowOrder(rows: point.outputWidth, heads: heads)
+    }
+
+    private static func modules(in file: GGUFFile, for info: BackboneInfo) throws -> [ModuleTensors] {
+        let known = PEFTModules(info)
+        var found: [TextKey: ModuleTensors] = [:]
+        for tensor in file.tensors {
+            guard let (ending, name) = endings.first(where: { tensor.name.hasSuffix($0.key) }),
+                let full = LlamaNames.huggingFace(
+                    String(tensor.name.dropLast(ending.count)), layers: info.decoderLayers),
+                full.hasSuffix(".weight"), let point = known.point(of: String(full.dropLast(".weight".count)))
+            else {
+                throw SeamError(
+                    .incompatible,
+                    "\(file.path): tensor \"\(tensor.name)\" is no LoRA of a projection of this model, which has \(info.decoderLayers) layers"
+                )
+            }
+            guard tensor.shape.count == 2,
+                tensor.shape[name == "lora_A.weight" ? 1 : 0]
+                    == (name == "lora_A.weight" ? point.inputWidth : point.outputWidth)
+            else {
+                throw SeamError(
+                    .shape,
+                    "\(file.path): tensor \"\(tensor.name)\" must be \(name == "lora_A.weight" ? "[r, \(point.inputWidth)]" : "[\(point.outputWidth), r]") for this model, found \(tensor.shape)"
+                )
+            }
+            var values = try numbers(of: tensor, in: file)
+            if name == "lora_B.weight", let order = rowOrder(point, info) {
+                let rank = tensor.shape[1]
+                values = order.flatMap { values[$0 * rank..<($0 + 1) * rank] }
+            }
+            let path = String(tensor.name.dropLast(ending.count))
+            found[TextKey(point.path), default: ModuleTensors(point: point, path: path, tensors: [])].tensors.append(
+                PEFTFolder.Tensor(name: name, shape: tensor.shape, values: values))
+        }
+        let modules = info.points.compactMap { found[TextKey($0.path)] }.map { module in
+            ModuleTensors(
+                point: module.point, path: module.path, tensors: module.tensors.sorted { $0.name < $1.name })
+        }
+        for module in modules {
+            guard module.tensors.map(\.name) == ["lora_A.weight", "lora_B.weight"],
+                module.tensors[0].shape[0] == module.tensors[1].shape[1]
+            else {
+                throw SeamError(
+                    .format,
+                    "\(file.path): \"\(module.path)\" must have lora_a [r, in] and lora_b [out, r], found \(module.tensors.map { "\($0.shape)" }.joined(separator: " and "))"
+                )
+            }
+        }
+        guard !modules.isEmpty else { throw SeamError(.format, "\(file.path) holds no tensors") }
+        return modules
+    }
+
+    private static func numbers(of tensor: GGUFTensor, in file: GGUFFile) throws -> [Float] {
+        guard let type = tensor.type.plain else {
+            throw SeamError(
+                .unsupported,
+                "\(file.path): tensor \"\(tensor.name)\" must be F32, F16 or BF16, found \(tensor.type.name)")
+        }
+        return try withExtendedLifetime(file) {
+            try PEFTFolder.numbers(
+                UnsafeRawBufferPointer(rebasing: file.file.bytes[tensor.range]), type, name: tensor.name, in: file.path)
+        }
+    }
+
+    /// Writes the LoRA adapter attached to a session as a GGUF file (F32) for `llama-cli --lora`, as a whole or not at all.
+    /// An alpha that stands for another scale (`use_rslora`) is written as the one that gives the same.
+    /// - Parameters:
+    ///   - replaces: whether a file of an adapter that is at `path` is replaced; else it is refused, as any other file is.
+    /// - Throws: `.unsupported` for another adapter or model; `.alreadyExists`; `.numeric` for NaN or infinity; `.io`.
+    public static func export(_ session: Session, replaces: Bool = true, to path: String) throws {
+        let info = session.backbone.info
+        try requireLlama(info)
+        guard session.adapters.count == 1, let adapter = session.adapters.first, adapter.factory.id == "lora" else {
+            let ids = session.adapters.map { "\"\($0.factory.id)\"" }
+            throw SeamError(
+                .unsupported,
+                "a file of llama.cpp's holds one LoRA adapter, found \(ids.isEmpty ? "none" : ids.joined(separator: " and ")): give that alone"
+            )
+        }
+        try checkReplaceable(path, replaces: replaces)
+        let options = adapter.options.json
+        let owner = "the options of adapter \"lora\""
+        let (rank, alpha) = (
+            Double(try options.requireInt("r", in: owner)), try options.requireDouble("lora_alpha", in: owner)
+        )
+        guard alpha != 0 else {
+            throw SeamError(.unsupported, "a lora_alpha of 0 cannot be written: llama.cpp takes it for a scale of 1")
+        }
+        let isStabilised = try options.requireBool("use_rslora", in: owner)
+        let tensors = try adapter.points.flatMap { point -> [GGUFWriter.Tensor] in
+            guard let name = point.weightParameter.flatMap(LlamaNames.ggml(ofLayerMatrix:)) else {
+                throw SeamError(.unsupported, "the matrix of \"\(point.path)\" has no name in llama.cpp")
+            }
+            return try ["lora_a", "lora_b"].map { ending in
+                var (shape, values) = try adapter.exported(
+                    endings[".\(ending)"]!, at: point, for: "a LoRA adapter of llama.cpp")
+                if ending == "lora_b", let order = rowOrder(point, info) {
+                    let (own, rank) = (values, shape[1])
+                    for (row, place) in order.enumerated() {
+                        values.replaceSubrange(
+                            place * rank..<(place + 1) * rank, with: own[row * rank..<(row + 1) * rank])
+                    }
+                }
+                return GGUFWriter.Tensor(name: "\(name).\(ending)", shape: shape, values: values)
+            }
+        }
+        try GGUFWriter.write(
+            [
+                ("general.architecture", .string(family)), ("general.type", .string("adapter")),
+                ("adapter.type", .string("lora")),
+                (alphaKey, .float32(Float(isStabilised ? alpha * rank.squareRoot() : alpha))),
+            ], tensors, to: path)
+    }
+
+    private static func checkReplaceable(_ path: String, replaces: Bool) throws {
+        guard FileSystem.exists(path) else { return }
+        let isAdapter = !FileSystem.isDirectory(path) && (try? GGUFFile(path).string("general.type")) == "adapter"
+        guard replaces, isAdapter else {
+            throw SeamError(
+                .alreadyExists,
+                "cannot write the file \"\(path)\": \(isAdapter ? "an adapter of llama.cpp's is there" : "what is there is no adapter of llama.cpp's")"
+            )
+        }
+    }
+}
