@@ -56,7 +56,7 @@ static void check_refusals(seam_backbone *backbone) {
   seam_batch batch = labelled_texts();
   float scores[EXAMPLES * CLASSES];
   FAILS(seam_session_classify(session, &batch, scores, EXAMPLES * CLASSES, &error), SEAM_INVALID_ARGUMENT,
-        "linear-head");
+        "none is attached");
   batch.target_length = LENGTH;
   FAILS(seam_session_classify(session, &batch, scores, EXAMPLES * CLASSES, &error), SEAM_INVALID_ARGUMENT,
         "target_length");

@@ -530,7 +530,7 @@ static const seam_plugin plugin = {
     .license = "Apache-2.0",
     .summary = "For tests of version 1.0.",
     .adapters = adapters,
-    .adapter_count = 2,
+    .adapter_count = 3,
     .requirements = &requirements,
     .extension = extension,
 };
