@@ -60,8 +60,9 @@ def told(backbone: seamkit.Backbone, model: Any, at: int, native: Any, torches: 
 def test_training(pair: Any) -> None:
     backbone, model, is_pair = pair
     if is_pair:
-        batch, expected = backbone.batch(SOURCES, TARGETS), "of 4 tokens 2 are generated"
-        padding = 1
+        # The last label is nobody's token: the row ends before it.
+        batch, expected = backbone.batch(SOURCES, TARGETS), "of 4 tokens 1 are generated"
+        padding, at = 2, 1
     else:
         rows = [source + target for source, target in zip(SOURCES, TARGETS, strict=True)]
         labels = [[-100] * len(source) + target for source, target in zip(SOURCES, TARGETS, strict=True)]
@@ -72,10 +73,10 @@ def test_training(pair: Any) -> None:
             mask,
             [row + [-100] * (width - len(row)) for row in labels],
         )
-        expected, padding = "of 7 tokens 2 are generated", 3
+        expected, padding, at = "of 7 tokens 2 are generated", 3, 2
     names = ("input_ids", "attention_mask", "labels")
     tensors = {each: torch.from_numpy(getattr(batch, each)).long() for each in names}
-    message = told(backbone, model, 2, lambda session: session.forward(batch), lambda model: model(**tensors))
+    message = told(backbone, model, at, lambda session: session.forward(batch), lambda model: model(**tensors))
     assert message.startswith(expected) and message.endswith(f"padding {padding}")
 
 
@@ -84,7 +85,7 @@ def test_tokens_without_labels(pair: Any) -> None:
     """A decoder alone is given its padding."""
     backbone, model, _ = pair
     filler = model.config.pad_token_id
-    given = {"input_ids": [[5, 6]], "decoder_input_ids": [[filler, 8, filler, filler]]}
+    given = {"input_ids": [[5, 6]], "decoder_input_ids": [[model.config.decoder_start_token_id, 8, filler, filler]]}
     tensors = {name: torch.tensor(each) for name, each in given.items()}
     batch = seamkit.Batch(**given)
     message = told(backbone, model, -1, lambda session: session.forward(batch), lambda model: model(**tensors))

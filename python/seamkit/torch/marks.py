@@ -120,6 +120,8 @@ class Marking:
         tokens = None
         if self._is_pair and DECODER_MASK.value(call) is None and generation is None and embedded is None:
             tokens = self._tokens(ids, labels)
+        if generated is not None and tokens is not None:
+            generated = generated * tokens
         self._local.marks = Marks(generated, tokens)
 
     def _end(self, *_: Any) -> None:
@@ -145,25 +147,31 @@ class Marking:
         return pad(counts[:, :-1] if self._is_pair else counts[:, 1:], (1, 0))
 
     def _tokens(self, ids: Any, labels: Tensor | None) -> Tensor | None:
-        """0 for padding behind the tokens of a decoder, where nothing is to be predicted; None where it cannot be told."""
+        """0 for padding behind the tokens of a decoder, where nothing is to be predicted; None where it cannot be told.
+
+        A row ends at its last label, or at its last token that is no padding; of ids without labels an end token may be the
+        padding, too, and then the first of these stays.
+        """
         filler = self._model.config.pad_token_id
+        counts = None if labels is None else labels != _IGNORED
         if isinstance(ids, Tensor) and filler is not None:
-            ends = self._model.config.eos_token_id
-            if labels is None and filler in (ends if isinstance(ends, list | tuple) else [ends]):
-                return None
-            padded = ids == filler
-        elif labels is not None and ids is None:
+            told = ids != filler
+            if counts is not None:
+                if counts.shape != told.shape:
+                    return None
+                told = told | counts
+        elif counts is not None and ids is None:
             # transformers makes the tokens of the labels, one place to the right.
-            padded = pad(labels[:, :-1] == _IGNORED, (1, 0))
+            told = counts
         else:
             return None
-        if labels is not None:
-            if labels.shape != padded.shape:
-                return None
-            padded = padded & (labels == _IGNORED)
+        tokens = (told.to(torch.int32).flip(1).cumsum(1) > 0).flip(1).to(torch.int32)
         # The first token stays: a start token may be the padding, too.
-        padded = pad(padded[:, 1:], (1, 0)).to(torch.int32)
-        return 1 - padded.flip(1).cumprod(1).flip(1).to(torch.int32)
+        tokens = pad(tokens[:, 1:], (1, 0), value=1)
+        ends = self._model.config.eos_token_id
+        if labels is None and filler in (ends if isinstance(ends, list | tuple) else [ends]):
+            tokens = pad(tokens[:, :-1], (1, 0), value=1)
+        return tokens
 
 
 class _Wrapped:
