@@ -9,7 +9,10 @@ final class Transformer: Backbone {
     static var descriptor: BackboneDescriptor {
         BackboneDescriptor(
             id: "transformer",
-            summary: "Encoder-decoders, encoders and decoders in the Hugging Face layout (see docs/model-families.md).",
+            summary: """
+                Transformers in the Hugging Face layout: T5, mT5, BART, mBART, Marian, PEGASUS; BERT, RoBERTa, \
+                XLM-RoBERTa; GPT-2, Llama, Mistral, Qwen2.
+                """,
             options: Pooling.options)
     }
 

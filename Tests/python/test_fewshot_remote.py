@@ -31,7 +31,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def arguments(data: Path, server: Server, *more: str | Path) -> list[str | Path]:
+def arguments(data: Path, server: Server, *more: str | Path, template: str = TEMPLATE) -> list[str | Path]:
     return [
         "fewshot",
         "--base-url",
@@ -45,7 +45,7 @@ def arguments(data: Path, server: Server, *more: str | Path) -> list[str | Path]
         "--verbalizer",
         data / "words.json",
         "--template",
-        TEMPLATE,
+        template,
         "--shots",
         "4",
         "--seeds",
@@ -134,13 +134,13 @@ def test_the_key_is_nowhere(data: Path, server: Server, monkeypatch: pytest.Monk
 
 
 def test_what_is_refused(data: Path, server: Server) -> None:
-    def sentence(*more: str) -> str:
-        done = run(*arguments(data, server, *more))
+    def sentence(*more: str, template: str = TEMPLATE) -> str:
+        done = run(*arguments(data, server, *more, template=template))
         assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1, done
         assert not (data / "run").exists()
         return done.stderr
 
-    assert "has text after [MASK]" in sentence("--template", "{text} [MASK].")
+    assert "has text after [MASK]" in sentence(template="{text} [MASK].")
     assert "is behind a server" in sentence("--method", "in-context")
     assert "--max-queries must be 0 or more, found -1" in sentence("--max-queries=-1")
     assert 'backbone "remote", found --backbone transformer' in sentence("--backbone", "transformer")
