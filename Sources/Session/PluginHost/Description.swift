@@ -1,3 +1,4 @@
+import CSeam
 import Files
 import Support
 
@@ -68,14 +69,15 @@ extension Plugin {
 }
 
 extension AdapterFactory {
-    /// `point_options`, and whether it can be merged into the weights, are there only for an adapter on a seam inside the
-    /// layers.
+    /// Whether it reads several prompts is there only for an adapter on decoder.output; `point_options`, and whether it can be
+    /// merged into the weights, only for one on a seam inside the layers.
     var description: JSON {
         var members: [(key: String, value: JSON)] = [
             ("kind", "adapter"), ("id", .string(id)), ("summary", .string(summary)), ("plugin", .string(plugin.id)),
-            ("seams", .array(seams.map { .string($0) })), ("reads_prompts", .bool(readsPrompts)),
+            ("seams", .array(seams.map { .string($0) })),
             ("options", .array(options.map(\.description))),
         ]
+        if seams.contains(SEAM_DECODER_OUTPUT) { members.append(("reads_prompts", .bool(readsPrompts))) }
         if seams.contains(where: Point.seams.contains) {
             members.append(("point_options", .array(PointChoice.descriptions(self))))
             members.append(("folds_weight", .bool(table.fold_weight != nil)))

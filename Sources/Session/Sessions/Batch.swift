@@ -297,17 +297,16 @@ public struct Batch: Sendable {
         }
     }
 
-    /// Nothing hides a decoder's tokens from those behind them, so padding that stands before a row's would be read.
+    /// Nothing hides a decoder's tokens from those behind them, so padding that stands before a row's would be read. Where
+    /// the padding is the start token, too, or none is named, it is taken for one that the model has written.
     private static func checkNoPaddingBefore(_ ids: [Int32], _ length: Int, _ info: BackboneInfo) throws {
-        guard let pad = info.padToken else { return }
-        // The padding may be the start token, too.
-        let allowed = info.decoderStartToken.map { $0 == pad } ?? true ? 1 : 0
+        guard let pad = info.padToken, let begin = info.decoderStartToken, begin != pad else { return }
         for start in stride(from: 0, to: ids.count, by: max(length, 1)) {
             let row = ids[start..<start + length]
-            guard let first = row.firstIndex(where: { $0 != pad }), first - start > allowed else { continue }
+            guard let first = row.firstIndex(where: { $0 != pad }), first > start else { continue }
             throw SeamError(
                 .unsupported,
-                "decoder_input_ids must have padding behind the tokens of a row, found \(first - start - allowed) before those of row \(start / length)"
+                "decoder_input_ids must have padding behind the tokens of a row, found \(first - start) before those of row \(start / length)"
             )
         }
     }

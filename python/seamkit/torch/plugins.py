@@ -105,7 +105,7 @@ def _factory(plugin: Plugin, described: dict[str, Any]) -> Factory:
         tuple(described["seams"]),
         {each["name"]: each["type"] for each in described["options"]},
         tuple(each["name"] for each in described["methods"]),
-        described["reads_prompts"],
+        described.get("reads_prompts", False),
     )
 
 
