@@ -92,6 +92,17 @@ def test_tokens_without_labels(pair: Any) -> None:
     assert message.endswith("padding 2")
 
 
+@pytest.mark.parametrize("pair", ["t5", "bart"], indirect=True)
+def test_padding_before_the_tokens_of_a_decoder(pair: Any) -> None:
+    """Nothing would hide it from them; a model whose start token it is may have written it."""
+    backbone, model, _ = pair
+    start, filler = model.config.decoder_start_token_id, model.config.pad_token_id
+    assert start != filler
+    batch = seamkit.Batch([[5, 6], [7, 8]], decoder_input_ids=[[start, 8, 9, 10], [filler, filler, start, 8]])
+    with pytest.raises(seamkit.UnsupportedError, match="behind the tokens of a row, found 2 before those of row 1"):
+        backbone.session().forward(batch)
+
+
 @pytest.mark.parametrize("cached", [True, False])
 def test_generation(pair: Any, cached: bool) -> None:
     backbone, model, is_pair = pair
