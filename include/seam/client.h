@@ -274,8 +274,8 @@ SEAM_API seam_status seam_adapter_forward(seam_adapter *adapter, const seam_pass
 /* Lets an adapter start from all training examples, once, before the first step (seam_adapter_factory.prepare); nothing
  * happens to one that starts from nothing. Every value that the plugin gives is taken or, after an error, none.
  * SEAM_UNSUPPORTED for an adapter inside the model, where what flows is not one batch of examples.
- * inputs: as the seam defines them, on the CPU. labels [examples] i32, nullable; empty_scores [1, classes], nullable. All
- * are taken over, also on failure. */
+ * inputs: as the seam defines them, on the CPU. labels [examples] i32, nullable; empty_scores [1, classes], of an adapter
+ * that reads several prompts [1, prompts, classes], nullable. All are taken over, also on failure. */
 SEAM_API seam_status seam_adapter_prepare(seam_adapter *adapter, DLManagedTensorVersioned *const *inputs,
                                           size_t input_count, DLManagedTensorVersioned *labels,
                                           DLManagedTensorVersioned *empty_scores, seam_error **error);

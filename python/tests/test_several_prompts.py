@@ -120,6 +120,20 @@ def test_in_a_session_there_is_one(backbone: seamkit.Backbone) -> None:
         session.attach(backbone.classifier("test-prompt-mean", 4, prompts=2))
 
 
+def test_a_start_from_examples_of_the_callers(backbone: seamkit.Backbone) -> None:
+    """The weights become the mean of each prompt's scores, and the scores of an empty text have the axis of prompts."""
+    adapter = backbone.classifier("test-prompt-weights", 2, prompts=3)
+    random = np.random.default_rng(4)
+    scores, empty = random.normal(size=(5, 3, 2)), random.normal(size=(1, 3, 2))
+    hidden = np.zeros((5, 3, backbone.info.d_model))
+    adapter.prepare(scores, hidden, labels=[0, 1, 0, 1, 1], empty_scores=empty)
+    found = list(adapter.parameters.values())
+    assert any(each.shape == (3,) and np.allclose(each, scores.mean((0, 2)), atol=1e-6) for each in found)
+    assert any(each.shape == (3, 2) and np.allclose(each, empty[0], atol=1e-6) for each in found)
+    with pytest.raises(seamkit.ShapeError, match=r"empty_scores must be f32 \[1, 3, 2\], found f32 \[1, 2\]"):
+        adapter.prepare(scores, hidden, labels=[0, 1, 0, 1, 1], empty_scores=empty[:, 0])
+
+
 def test_torch_asks_with_one(model: Model, library: Path) -> None:
     seamkit.torch.load_plugin(library)
     site = seamkit.torch.Site.of(model.reference)

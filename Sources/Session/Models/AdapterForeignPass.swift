@@ -139,12 +139,11 @@ extension Adapter {
                     && shapes[1] == first.map { Shape($0.prefix(2)) }
             )
         case SEAM_DECODER_OUTPUT:
-            let each = factory.readsPrompts ? [prompts] : []
-            let words = each.map { "\($0), " }.joined()
-            let fits = first.map { $0.elementsEqual([$0.first ?? 0] + each + [classes]) } ?? false
+            let words = promptAxis.map { "\($0), " }.joined()
+            let fits = first.map { $0.elementsEqual([$0.first ?? 0] + promptAxis + [classes]) } ?? false
             return (
                 "scores [batch, \(words)\(classes)] and hidden [batch, \(words)\(site.dModel)]",
-                shapes.count == 2 && fits && shapes[1] == first.map { Shape([$0[0]] + each + [site.dModel]) }
+                shapes.count == 2 && fits && shapes[1] == first.map { Shape([$0[0]] + promptAxis + [site.dModel]) }
             )
         default:
             let count = site.prefixLayers.reduce(0, +)
@@ -166,7 +165,7 @@ extension Adapter {
         let isProjected = point.map { points[$0].isProjection && phase == Phase.after } ?? false
         guard var expected = inputs[isProjected ? 3 : 0]?.shape else { return }
         // The answers to several prompts become one.
-        if factory.readsPrompts, seam == SEAM_DECODER_OUTPUT { expected = [expected[0], classes] }
+        if !promptAxis.isEmpty { expected = [expected[0], classes] }
         _ = try checkedOutput(outputs[0], as: expected, at: point)
     }
 

@@ -54,12 +54,13 @@ extension Adapter {
         }
         try checkInputs(inputs.map(Optional.some))
         let examples = inputs[0].shape[0]
+        let empty = Shape([1] + promptAxis + [classes])
         let wrong =
             labels.flatMap {
                 $0.shape == [examples] && $0.dtype == .i32 ? nil : ("labels must be i32 [\(examples)]", $0)
             }
             ?? emptyScores.flatMap {
-                $0.shape == [1, classes] && $0.dtype == .f32 ? nil : ("empty_scores must be f32 [1, \(classes)]", $0)
+                $0.shape == empty && $0.dtype == .f32 ? nil : ("empty_scores must be f32 \(empty)", $0)
             }
         if let (sentence, found) = wrong {
             throw SeamError(

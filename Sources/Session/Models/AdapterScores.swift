@@ -17,8 +17,8 @@ extension Adapter {
         }
     }
 
-    /// Whether what flows in has an axis of prompts, also of one.
-    private var hasPromptAxis: Bool { factory.readsPrompts && seam == SEAM_DECODER_OUTPUT }
+    /// The axis of prompts in the shape of what flows in, also of one; empty where there is none.
+    var promptAxis: [Int] { factory.readsPrompts && seam == SEAM_DECODER_OUTPUT ? [prompts] : [] }
 
     /// The tensors as the plugin reads them, of an adapter on decoder.output.
     /// - Parameter inputs: scores and hidden, and what else there is of their first sizes: [examples, prompts, width], of
@@ -28,7 +28,7 @@ extension Adapter {
             let width = input.shape[input.rank - 1]
             let rows = input.shape[0]
             return context.retain(
-                try context.reshape(input, hasPromptAxis ? [rows, prompts, width] : [rows, width]))
+                try context.reshape(input, Shape([rows] + promptAxis + [width])))
         }
     }
 

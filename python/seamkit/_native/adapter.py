@@ -111,7 +111,8 @@ class Adapter(Handle):
         """Lets the adapter start from all training examples, once, before the first step; nothing happens to one that
         starts from nothing.
 
-        inputs: as the seam defines them, float32 and int32. labels [examples]: integers; empty_scores [1, classes].
+        inputs: as the seam defines them, float32 and int32. labels [examples]: integers; empty_scores [1, classes], of an
+        adapter that reads several prompts [1, prompts, classes].
         Raises ShapeError for others, NumericError for values that are not finite, and what the plugin fails with.
         """
         # Before anything is lent, which the call gives back.
