@@ -81,17 +81,16 @@ public enum LlamaCppLoRA {
                     "\(file.path): tensor \"\(tensor.name)\" is no LoRA of a projection of this model, which has \(info.decoderLayers) layers"
                 )
             }
-            guard tensor.shape.count == 2,
-                tensor.shape[name == "lora_A.weight" ? 1 : 0]
-                    == (name == "lora_A.weight" ? point.inputWidth : point.outputWidth)
-            else {
+            let isA = name == "lora_A.weight"
+            let width = isA ? point.inputWidth : point.outputWidth
+            guard tensor.shape.count == 2, tensor.shape[isA ? 1 : 0] == width else {
                 throw SeamError(
                     .shape,
-                    "\(file.path): tensor \"\(tensor.name)\" must be \(name == "lora_A.weight" ? "[r, \(point.inputWidth)]" : "[\(point.outputWidth), r]") for this model, found \(tensor.shape)"
+                    "\(file.path): tensor \"\(tensor.name)\" must be \(isA ? "[r, \(width)]" : "[\(width), r]") for this model, found \(tensor.shape)"
                 )
             }
             var values = try numbers(of: tensor, in: file)
-            if name == "lora_B.weight", let order = rowOrder(point, info) {
+            if !isA, let order = rowOrder(point, info) {
                 let rank = tensor.shape[1]
                 values = order.flatMap { values[$0 * rank..<($0 + 1) * rank] }
             }

@@ -1,4 +1,3 @@
-import Files
 import Session
 import Support
 
@@ -20,12 +19,7 @@ public enum PEFTAdapters {
     }
 
     /// An adapter with the values that PEFT trained, not yet attached.
-    /// - Parameter path: a folder of PEFT.
     /// - Throws: as `PEFTPrefix.adapter`, `PEFTPrompt.adapter` and `PEFTLayers.adapter` do.
-    public static func adapter(from path: String, backbone: Backbone) throws -> Adapter {
-        try adapter(of: try PEFTFolder(path), backbone: backbone)
-    }
-
     private static func adapter(of folder: PEFTFolder, backbone: Backbone) throws -> Adapter {
         switch folder.method {
         case .prefixTuning: try PEFTPrefix.adapter(of: folder, backbone: backbone)
@@ -38,21 +32,15 @@ public enum PEFTAdapters {
     /// - Parameters:
     ///   - replaces: whether an adapter that is at `output` is replaced; else it is refused.
     ///   - output: a folder; one of PEFT's is never replaced.
-    /// - Throws: as `adapter(from:backbone:)` does.
+    /// - Throws: as `PEFTPrefix.adapter`, `PEFTPrompt.adapter` and `PEFTLayers.adapter` do.
     public static func importAdapter(
         from path: String, backbone: Backbone, replaces: Bool = true, to output: String
     ) throws {
         let folder = try PEFTFolder(path)
         let adapter = try adapter(of: folder, backbone: backbone)
-        let file = FileSystem.join(output, AdapterFolder.configName)
-        if FileSystem.exists(file), try JSON.read(file)["peft_type"] != nil {
-            throw SeamError(.alreadyExists, "cannot replace the folder \"\(output)\", it holds an adapter of PEFT's")
-        }
         let article = folder.method == .ia3 ? "An" : "A"
-        try AdapterFolder.save(
-            adapter, backbone: backbone, isBackboneTrained: false,
-            notes: "\(article) \(folder.method.product) that PEFT trained, read with `seam import`.",
-            replaces: replaces,
+        try ImportedAdapter.save(
+            adapter, "\(article) \(folder.method.product) that PEFT trained", backbone: backbone, replaces: replaces,
             to: output)
     }
 }

@@ -16,6 +16,7 @@ struct PEFTFolder {
     let method: PEFTMethod
 
     var configPath: String { FileSystem.join(path, Self.configName) }
+    var weightsPath: String { FileSystem.join(path, Self.weightsName) }
 
     /// Keys of every method that do not change what the model computes: where the model is found, who wrote the file.
     private static let harmless = [
@@ -68,7 +69,8 @@ struct PEFTFolder {
 
     /// Throws `.unsupported` for a key that asks for something and is neither harmless in every method nor among `known`.
     func refuseUnknownKeys(besides known: [String]) throws {
-        for (key, value) in config.objectValue ?? [] where !(Self.harmless + known).containsExactly(key) {
+        let known = Self.harmless + known
+        for (key, value) in config.objectValue ?? [] where !known.containsExactly(key) {
             guard [.null, .bool(false), [], .object([])].contains(value) else {
                 throw SeamError(
                     .unsupported,
@@ -82,8 +84,7 @@ struct PEFTFolder {
     /// Maps the weights; no values are read.
     /// - Throws: `.notFound` where there are none, `.unsupported` for a pickle, which is never executed.
     func openWeights() throws -> SafetensorsFile {
-        let name = FileSystem.join(path, Self.weightsName)
-        guard FileSystem.exists(name) else {
+        guard FileSystem.exists(weightsPath) else {
             if FileSystem.exists(FileSystem.join(path, Self.pickleName)) {
                 throw SeamError(
                     .unsupported,
@@ -92,7 +93,7 @@ struct PEFTFolder {
             }
             throw SeamError(.notFound, "the PEFT folder \"\(path)\" has no \(Self.weightsName)")
         }
-        return try SafetensorsFile(name)
+        return try SafetensorsFile(weightsPath)
     }
 
     /// Tensors that are not of the method itself: the head that PEFT trains along for a classification is left out, anything

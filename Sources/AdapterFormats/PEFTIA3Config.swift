@@ -14,7 +14,7 @@ enum PEFTIA3Config {
     /// - Throws: `.shape` for factors of another width than the module's, `.unsupported` for a projection that is scaled
     ///   in some layers before and in others behind.
     static func options(of modules: [ModuleTensors], in folder: PEFTFolder) throws -> JSON {
-        let file = FileSystem.join(folder.path, PEFTFolder.weightsName)
+        let file = folder.weightsPath
         var isBefore: [String: Bool] = [:]
         for module in modules {
             let (shape, point) = (module.tensors[0].shape, module.point)

@@ -8,25 +8,16 @@ public enum PEFTLayers {
     /// What stands before a module's path in the names of the tensors.
     private static let root = "base_model.model."
 
-    /// What the methods differ in.
-    private struct Form {
-        /// The adapter's id here.
-        let adapter: String
-        /// What the names of a module's tensors end in, which are also those of the adapter's parameters at a point.
-        let tensors: [String]
-    }
-
-    private static func form(of method: PEFTMethod) -> Form {
-        method == .ia3
-            ? Form(adapter: "ia3", tensors: ["ia3_l"])
-            : Form(adapter: "lora", tensors: ["lora_A.weight", "lora_B.weight"])
+    /// What the names of a module's tensors end in, which are also those of the adapter's parameters at a point.
+    private static func endings(of method: PEFTMethod) -> [String] {
+        method == .ia3 ? ["ia3_l"] : ["lora_A.weight", "lora_B.weight"]
     }
 
     /// Whether PEFT has a method for the adapter.
     static func exports(_ adapter: Adapter) -> Bool { method(of: adapter) != nil }
 
     private static func method(of adapter: Adapter) -> PEFTMethod? {
-        [PEFTMethod.lora, .ia3].first { form(of: $0).adapter == adapter.factory.id }
+        [PEFTMethod.lora, .ia3].first { $0.adapter == adapter.factory.id }
     }
 
     /// A LoRA or IA3 adapter that PEFT saved, as an adapter `lora` or `ia3` on the same projections, not yet attached. A
@@ -41,8 +32,7 @@ public enum PEFTLayers {
         try folder.checkModules()
         let lora = folder.method == .lora ? try PEFTLoRAConfig(folder) : nil
         if lora == nil { try folder.refuseUnknownKeys(besides: PEFTIA3Config.known) }
-        let form = form(of: folder.method)
-        var modules = try read(folder, form, for: backbone)
+        var modules = try read(folder, for: backbone)
         let options: JSON
         if let lora {
             options = try lora.unify(&modules, in: folder)
@@ -50,18 +40,19 @@ public enum PEFTLayers {
             options = try PEFTIA3Config.options(of: modules, in: folder)
         }
         return try ModuleTensors.adapter(
-            form.adapter, options, with: modules, of: "PEFT's \(folder.method.name)", for: backbone)
+            folder.method.adapter, options, with: modules, of: "PEFT's \(folder.method.name)", for: backbone)
     }
 
     /// The modules of a folder, in the order of the backbone's points.
-    private static func read(_ folder: PEFTFolder, _ form: Form, for backbone: Backbone) throws -> [ModuleTensors] {
+    private static func read(_ folder: PEFTFolder, for backbone: Backbone) throws -> [ModuleTensors] {
+        let endings = endings(of: folder.method)
         let file = try folder.openWeights()
         let known = PEFTModules(backbone.info)
         var modules: [TextKey: ModuleTensors] = [:]
         var others: [String] = []
         for stored in file.tensors {
             guard stored.name.hasPrefix(root),
-                let ending = form.tensors.first(where: { stored.name.hasSuffix("." + $0) })
+                let ending = endings.first(where: { stored.name.hasSuffix("." + $0) })
             else {
                 others.append(stored.name)
                 continue
@@ -84,13 +75,12 @@ public enum PEFTLayers {
         }
         try folder.leaveOut(others, of: file, backbone.runtime)
         for module in modules.values.sorted(by: { $0.point.path < $1.point.path }) {
-            guard Set(module.tensors.map(\.name)).count == form.tensors.count,
-                module.tensors.count == form.tensors.count
-            else {
-                let expected = form.tensors.joined(separator: " and ")
+            let found = module.tensors.map(\.name).sorted()
+            guard found == endings else {
+                let expected = endings.joined(separator: " and ")
                 throw SeamError(
                     .format,
-                    "\(file.path): \"\(module.path)\" must have \(expected) once, found \(module.tensors.map(\.name).sorted().joined(separator: ", "))"
+                    "\(file.path): \"\(module.path)\" must have \(expected) once, found \(found.joined(separator: ", "))"
                 )
             }
         }
@@ -98,7 +88,7 @@ public enum PEFTLayers {
             throw SeamError(.format, "\(file.path) has no tensor of PEFT's \(folder.method.name)")
         }
         return backbone.info.points.compactMap { point in
-            guard var module = modules[TextKey(point.path)], module.point == point else { return nil }
+            guard var module = modules[TextKey(point.path)] else { return nil }
             module.tensors.sort { $0.name < $1.name }
             return module
         }
@@ -123,7 +113,7 @@ public enum PEFTLayers {
         let known = PEFTModules(info)
         let modules = try adapter.points.map { point in
             let path = try known.path(of: point)
-            let tensors = try form(of: method).tensors.map { ending in
+            let tensors = try endings(of: method).map { ending in
                 let (shape, values) = try adapter.exported(ending, at: point, for: "PEFT's \(method.name)")
                 return PEFTFolder.Tensor(name: "\(root)\(path).\(ending)", shape: shape, values: values)
             }

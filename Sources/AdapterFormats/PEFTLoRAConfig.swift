@@ -82,7 +82,7 @@ struct PEFTLoRAConfig {
                 throw SeamError(
                     .format, "\(name): \(key) of \"\(pattern)\" must be a number, found \(try value.serialized())")
             }
-            return Pattern(name: String(plain == pattern[...] ? pattern : "^" + plain), value: number)
+            return Pattern(name: pattern, value: number)
         }
     }
 
@@ -103,7 +103,7 @@ struct PEFTLoRAConfig {
             for (tensor, shape) in zip(module.tensors, expected) where tensor.shape != shape {
                 throw SeamError(
                     .shape,
-                    "\(FileSystem.join(folder.path, PEFTFolder.weightsName)): \(tensor.name) of \"\(module.path)\" must be \(shape) as r and the model say, found \(tensor.shape)"
+                    "\(folder.weightsPath): \(tensor.name) of \"\(module.path)\" must be \(shape) as r and the model say, found \(tensor.shape)"
                 )
             }
         }

@@ -76,12 +76,12 @@ public final class FeatureExtractor {
     public func features(
         of inputs: [InputText], progress: (Int, Int) -> Bool = { _, _ in true }
     ) throws -> ClassFeatures {
-        let missing = parts.map { $0.missingCount(of: inputs) }
-        let total = missing.reduce(0, +)
+        let missing = parts.map { $0.missing(of: inputs) }
+        let total = missing.reduce(0) { $0 + $1.count }
         var done = 0
-        let answers = try zip(parts, missing).map { part, count in
-            defer { done += count }
-            return try part.answers(of: inputs) { own, _ in progress(done + own, total) }
+        let answers = try zip(parts, missing).map { part, missing in
+            defer { done += missing.count }
+            return try part.answers(of: inputs, asking: missing) { own, _ in progress(done + own, total) }
         }
         func scores(_ kind: LabelScore) throws -> [Float] {
             interleaved(

@@ -36,18 +36,20 @@ final class PromptAnswers {
         cache = try FeatureCache(folder: source.identity == nil ? nil : cacheFolder, key: key, width: source.width)
     }
 
-    /// How many distinct texts the model has yet to be asked about.
-    func missingCount(of inputs: [InputText]) -> Int { missing(of: inputs).count }
-
     /// The scores of the label words of texts, in their order, and the hidden states.
-    /// - Parameter progress: as that of `FeatureExtractor.features`, of this prompt.
-    func answers(of inputs: [InputText], progress: (Int, Int) -> Bool) throws -> AnswerFeatures {
-        var answers = try answers(to: inputs, progress: progress)
+    /// - Parameters:
+    ///   - missing: those that the model is to be asked about (`missing(of:)`).
+    ///   - progress: as that of `FeatureExtractor.features`, of this prompt.
+    func answers(
+        of inputs: [InputText], asking missing: [InputText], progress: (Int, Int) -> Bool
+    ) throws -> AnswerFeatures {
+        var answers = try answers(to: inputs, asking: missing, progress: progress)
         if !source.hasScores { answers.scores = try similarities(answers.hidden) }
         return answers
     }
 
-    private func missing(of inputs: [InputText]) -> [InputText] {
+    /// The distinct texts that the model has yet to be asked about.
+    func missing(of inputs: [InputText]) -> [InputText] {
         var missing: [InputText] = []
         var seen: Set<[UInt8]> = []
         for (input, row) in zip(inputs, cache.lookup(inputs)) where row == nil && seen.insert(input.bytes).inserted {
@@ -56,8 +58,9 @@ final class PromptAnswers {
         return missing
     }
 
-    private func answers(to inputs: [InputText], progress: (Int, Int) -> Bool) throws -> AnswerFeatures {
-        let missing = missing(of: inputs)
+    private func answers(
+        to inputs: [InputText], asking missing: [InputText], progress: (Int, Int) -> Bool
+    ) throws -> AnswerFeatures {
         if !missing.isEmpty { try ask(missing, progress: progress) }
         let rows = cache.lookup(inputs).compactMap { $0 }
         guard rows.count == inputs.count else {
@@ -100,7 +103,8 @@ final class PromptAnswers {
             vectors = wordVectors
         } else {
             let texts = words.map { InputText($0, task.template.needsTextB ? "" : nil) }
-            vectors = Self.normalized(try answers(to: texts, progress: { _, _ in true }).hidden, width: width)
+            let answers = try answers(to: texts, asking: missing(of: texts), progress: { _, _ in true })
+            vectors = Self.normalized(answers.hidden, width: width)
             wordVectors = vectors
         }
         let product = LinearClassifier(
