@@ -18,7 +18,7 @@ func plugin(_ name: String, needs: [Target.Dependency] = []) -> [Target] {
         .target(
             name: name, dependencies: ["SeamPlugin", "CSeam"] + needs, path: "Plugins/\(name)",
             swiftSettings: embedded, linkerSettings: pluginLinking),
-        .testTarget(name: "\(name)Tests", dependencies: ["Session", "Trainer", "FewShot", "TestSupport"]),
+        .testTarget(name: "\(name)Tests", dependencies: ["SeamHost", "Trainer", "FewShot", "TestSupport"]),
     ]
 }
 
@@ -77,25 +77,25 @@ let package = Package(
         .target(name: "Metrics", dependencies: ["Support"]),
         .target(name: "Generation", dependencies: ["Support"]),
         .target(
-            name: "Session", dependencies: ["Support", "Engine", "Files", "Generation", "Platform", "CSeam", "CFFI"]),
+            name: "SeamHost", dependencies: ["Support", "Engine", "Files", "Generation", "Platform", "CSeam", "CFFI"]),
         .target(name: "Plotting", dependencies: ["Support"]),
         .target(
             name: "Trainer",
             dependencies: [
-                "Session", "Tokenizers", "Datasets", "Metrics", "Files", "Engine", "Generation", "Plotting", "Support",
+                "SeamHost", "Tokenizers", "Datasets", "Metrics", "Files", "Engine", "Generation", "Plotting", "Support",
                 "CSeam",
             ]),
-        .target(name: "Sweep", dependencies: ["Trainer", "Session", "Files", "Plotting", "Support"]),
+        .target(name: "Sweeps", dependencies: ["Trainer", "SeamHost", "Files", "Plotting", "Support"]),
         .target(
             name: "FewShot",
             dependencies: [
-                "Session", "Tokenizers", "Datasets", "Files", "Engine", "Kernels", "Plotting", "Support", "CSeam",
+                "SeamHost", "Tokenizers", "Datasets", "Files", "Engine", "Kernels", "Plotting", "Support", "CSeam",
             ]),
-        .target(name: "AdapterFormats", dependencies: ["Session", "Files", "Engine", "Support"]),
+        .target(name: "AdapterFormats", dependencies: ["SeamHost", "Files", "Engine", "Support"]),
         .target(
             name: "CAPI",
             dependencies: [
-                "Trainer", "FewShot", "Session", "Tokenizers", "Datasets", "Files", "Engine", "Generation", "Support",
+                "Trainer", "FewShot", "SeamHost", "Tokenizers", "Datasets", "Files", "Engine", "Generation", "Support",
                 "CSeam",
             ],
             exclude: ["exports.map"],
@@ -108,7 +108,7 @@ let package = Package(
         .executableTarget(
             name: "seam",
             dependencies: [
-                "Trainer", "FewShot", "Sweep", "AdapterFormats", "Session", "Tokenizers", "Datasets", "Metrics",
+                "Trainer", "FewShot", "Sweeps", "AdapterFormats", "SeamHost", "Tokenizers", "Datasets", "Metrics",
                 "Files",
                 "Engine",
                 "Generation", "Platform", "Support",
@@ -118,17 +118,17 @@ let package = Package(
         .target(name: "SeamPlugin", dependencies: ["CSeam", "CExit"], swiftSettings: embedded),
 
         .executableTarget(
-            name: "ExampleTrain", dependencies: ["Trainer", "Session", "Tokenizers", "Datasets", "Support"],
+            name: "ExampleTrain", dependencies: ["Trainer", "SeamHost", "Tokenizers", "Datasets", "Support"],
             path: "examples/swift"),
         .executableTarget(
-            name: "border-benchmark", dependencies: ["Session", "Engine", "Support", "CSeam"],
+            name: "border-benchmark", dependencies: ["SeamHost", "Engine", "Support", "CSeam"],
             path: "benchmarks/border"),
         .executableTarget(
-            name: "continuous-benchmark", dependencies: ["Session", "Support"], path: "benchmarks/continuous"),
+            name: "continuous-benchmark", dependencies: ["SeamHost", "Support"], path: "benchmarks/continuous"),
 
         // Tests: one target a module; those of the plugins stand with them above.
         .target(
-            name: "TestSupport", dependencies: ["Session", "Tokenizers", "Files", "Engine", "Support"],
+            name: "TestSupport", dependencies: ["SeamHost", "Tokenizers", "Files", "Engine", "Support"],
             path: "Tests/TestSupport"),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels"], exclude: ["Fixtures"]),
         .testTarget(name: "FilesTests", dependencies: ["Files", "Support", "TestSupport"], exclude: ["Fixtures"]),
@@ -140,10 +140,10 @@ let package = Package(
             name: "DatasetsTests", dependencies: ["Datasets", "Tokenizers", "Files", "Support", "TestSupport"]),
         .testTarget(name: "MetricsTests", dependencies: ["Metrics", "Support"], exclude: ["Fixtures"]),
         .testTarget(name: "EngineTests", dependencies: ["Engine", "Support", "TestSupport"]),
-        .testTarget(name: "SessionTests", dependencies: ["Session", "TestSupport"], exclude: ["Fixtures"]),
+        .testTarget(name: "SeamHostTests", dependencies: ["SeamHost", "TestSupport"], exclude: ["Fixtures"]),
         .testTarget(name: "PlottingTests", dependencies: ["Plotting"]),
         .testTarget(name: "TrainerTests", dependencies: ["Trainer", "TestSupport"]),
-        .testTarget(name: "SweepTests", dependencies: ["Sweep", "TestSupport"]),
+        .testTarget(name: "SweepsTests", dependencies: ["Sweeps", "TestSupport"]),
         .testTarget(name: "FewShotTests", dependencies: ["FewShot", "TestSupport"], exclude: ["Fixtures"]),
         .testTarget(name: "ToolTests", dependencies: ["Files", "TestSupport"]),
     ] + plugins.flatMap { $0 },

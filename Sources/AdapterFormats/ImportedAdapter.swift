@@ -1,5 +1,5 @@
 import Files
-import Session
+import SeamHost
 import Support
 
 /// Saving an adapter whose values another program trained.

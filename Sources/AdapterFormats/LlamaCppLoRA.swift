@@ -1,5 +1,5 @@
 import Files
-import Session
+import SeamHost
 import Support
 
 /// Trained LoRA adapters as files of llama.cpp (`--lora`): GGUF with the type "adapter". Of a projection W they hold

@@ -1,5 +1,5 @@
 import Files
-import Session
+import SeamHost
 import Support
 
 /// What another program's file holds of one projection, for an adapter inside the layers.

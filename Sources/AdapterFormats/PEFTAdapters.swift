@@ -1,4 +1,4 @@
-import Session
+import SeamHost
 import Support
 
 /// Trained adapters as folders of PEFT, of whichever of its methods.

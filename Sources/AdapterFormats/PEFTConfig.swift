@@ -1,5 +1,5 @@
 import Files
-import Session
+import SeamHost
 import Support
 
 /// What the `adapter_config.json` of PEFT says of a trained prefix or prompt.

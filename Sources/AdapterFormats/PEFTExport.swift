@@ -1,6 +1,6 @@
 import Engine
 import Files
-import Session
+import SeamHost
 import Support
 
 /// Trained prefixes as folders of PEFT's prefix tuning.

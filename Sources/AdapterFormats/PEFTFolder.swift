@@ -1,5 +1,5 @@
 import Files
-import Session
+import SeamHost
 import Support
 
 /// A folder that PEFT saved an adapter in: what all methods have in common.

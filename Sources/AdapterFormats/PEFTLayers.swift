@@ -1,6 +1,6 @@
 import Engine
 import Files
-import Session
+import SeamHost
 import Support
 
 /// Trained adapters on the projections of the layers, LoRA and IA3, as folders of PEFT's methods of these names.

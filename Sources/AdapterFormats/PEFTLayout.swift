@@ -1,4 +1,4 @@
-import Session
+import SeamHost
 import Support
 
 /// Where PEFT's `prompt_embeddings` [tokens, num_layers * 2 * token_dim] hold the keys and values of each layer, as

@@ -1,6 +1,6 @@
 import Engine
 import Files
-import Session
+import SeamHost
 import Support
 
 /// What the `adapter_config.json` of PEFT's LoRA says of the product of each module's two matrices.

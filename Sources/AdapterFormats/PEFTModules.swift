@@ -1,4 +1,4 @@
-import Session
+import SeamHost
 import Support
 
 /// The projections of a backbone as modules of transformers, which PEFT calls by their paths

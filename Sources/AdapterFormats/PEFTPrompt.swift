@@ -1,6 +1,6 @@
 import Engine
 import Files
-import Session
+import SeamHost
 import Support
 
 /// Trained prompts as folders of PEFT's prompt tuning, and those of its P-tuning, whose network PEFT computes away.

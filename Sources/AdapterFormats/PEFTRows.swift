@@ -1,5 +1,5 @@
 import Files
-import Session
+import SeamHost
 import Support
 
 // The one tensor of a prefix or a prompt.

@@ -1,7 +1,7 @@
 import CSeam
 import Engine
 import Files
-import Session
+import SeamHost
 import Support
 
 /// Which adapter a caller wants (`seam_adapter_options`).

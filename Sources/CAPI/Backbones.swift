@@ -1,6 +1,6 @@
 import CSeam
 import Files
-import Session
+import SeamHost
 import Support
 
 @c @implementation

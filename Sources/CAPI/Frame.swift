@@ -1,6 +1,6 @@
 import CSeam
 import Glibc
-import Session
+import SeamHost
 import Support
 
 // What every function of client.h has in common: a thrown error becomes a status and an error object, and arguments are

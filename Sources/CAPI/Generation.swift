@@ -1,6 +1,6 @@
 import CSeam
 import Generation
-import Session
+import SeamHost
 import Support
 
 @c @implementation

@@ -1,7 +1,7 @@
 import CSeam
 import Engine
 import Generation
-import Session
+import SeamHost
 import Support
 import Trainer
 

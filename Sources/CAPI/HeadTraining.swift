@@ -1,7 +1,7 @@
 import CSeam
 import Engine
 import FewShot
-import Session
+import SeamHost
 import Support
 
 @c @implementation

@@ -1,7 +1,7 @@
 import CSeam
 import Engine
 import Files
-import Session
+import SeamHost
 import Support
 
 @c @implementation

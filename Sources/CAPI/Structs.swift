@@ -1,5 +1,5 @@
 import CSeam
-import Session
+import SeamHost
 
 // The structs of client.h that grow: each begins with its struct_size, and the caller may have been compiled with an
 // older or a newer header than this library. What a caller gives is copied before it is looked at, and nothing beyond

@@ -1,5 +1,5 @@
 import CSeam
-import Session
+import SeamHost
 import Support
 import Trainer
 

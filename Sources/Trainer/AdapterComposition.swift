@@ -1,6 +1,6 @@
 import CSeam
 import Files
-import Session
+import SeamHost
 import Support
 
 /// Adapters to make and attach one after the other, as a command names them: "residual-prefix+gate".

@@ -1,6 +1,6 @@
 import Engine
 import Files
-import Session
+import SeamHost
 import Support
 
 /// What a run needs to go on exactly where it stopped: the trained values, the optimiser's moments, and the position.

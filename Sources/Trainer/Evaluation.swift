@@ -1,7 +1,7 @@
 import Engine
 import Generation
 import Glibc
-import Session
+import SeamHost
 import Support
 
 /// Teacher-forced results over a data set.

@@ -1,5 +1,5 @@
 import Engine
-import Session
+import SeamHost
 import Support
 
 /// What one training step reports.

@@ -1,5 +1,5 @@
 import Files
-import Session
+import SeamHost
 import Support
 
 /// NAME=VALUE settings as a JSON object; a value is a text where the option declares one.

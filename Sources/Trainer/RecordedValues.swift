@@ -1,6 +1,6 @@
 import Engine
 import Files
-import Session
+import SeamHost
 import Support
 
 /// What one method of an adapter (`SEAM_METHOD_RECORDED`) gave after a step.

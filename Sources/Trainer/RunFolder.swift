@@ -1,5 +1,5 @@
 import Files
-import Session
+import SeamHost
 import Support
 
 /// The folder that a training run writes into: what in it is a run's, and what becomes of it when another run comes.

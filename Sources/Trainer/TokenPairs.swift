@@ -1,6 +1,6 @@
 import Datasets
 import Files
-import Session
+import SeamHost
 import Support
 
 /// Token ids of a data set: sources and, in the same order, targets, or the class of each source.

@@ -1,7 +1,7 @@
 import Datasets
 import Engine
 import Files
-import Session
+import SeamHost
 import Support
 
 /// A whole training: order of examples, seam cache, scoring, log, checkpoints, resuming, and what is saved at the end.

@@ -1,7 +1,7 @@
 import ArgumentParser
 import Engine
 import Files
-import Session
+import SeamHost
 import Support
 
 struct CallCommand: ParsableCommand {

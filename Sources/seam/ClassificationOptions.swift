@@ -3,7 +3,7 @@ import Datasets
 import FewShot
 import Files
 import Glibc
-import Session
+import SeamHost
 import Support
 import Tokenizers
 

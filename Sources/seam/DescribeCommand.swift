@@ -1,6 +1,6 @@
 import ArgumentParser
 import Files
-import Session
+import SeamHost
 import Support
 
 struct DescribeCommand: ParsableCommand {

@@ -2,7 +2,7 @@ import ArgumentParser
 import Files
 import Generation
 import Metrics
-import Session
+import SeamHost
 import Support
 import Tokenizers
 import Trainer

@@ -1,6 +1,6 @@
 import FewShot
 import Files
-import Session
+import SeamHost
 import Support
 
 /// The output folder of `seam fewshot`: adapters/ with a head for each draw, cache/ with the model's answers, and the

@@ -1,6 +1,6 @@
 import AdapterFormats
 import ArgumentParser
-import Session
+import SeamHost
 import Support
 
 /// Formats of the programs that trained adapters are exchanged with: folders of PEFT, files of llama.cpp.

@@ -1,7 +1,7 @@
 import ArgumentParser
 import Files
 import Generation
-import Session
+import SeamHost
 import Support
 import Trainer
 

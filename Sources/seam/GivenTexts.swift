@@ -1,4 +1,4 @@
-import Session
+import SeamHost
 import Support
 import Tokenizers
 

@@ -1,7 +1,7 @@
 import ArgumentParser
 import Datasets
 import Files
-import Session
+import SeamHost
 import Support
 import Tokenizers
 import Trainer

@@ -1,5 +1,5 @@
 import ArgumentParser
-import Session
+import SeamHost
 
 struct PluginsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,6 +1,6 @@
 import ArgumentParser
 import Files
-import Session
+import SeamHost
 import Support
 import Tokenizers
 

@@ -2,7 +2,7 @@ import ArgumentParser
 import Engine
 import Files
 import Glibc
-import Session
+import SeamHost
 import Support
 
 @main

@@ -1,9 +1,9 @@
 import ArgumentParser
 import Files
 import Metrics
-import Session
+import SeamHost
 import Support
-import Sweep
+import Sweeps
 import Trainer
 
 struct SweepCommand: ParsableCommand {

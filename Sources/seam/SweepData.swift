@@ -1,9 +1,9 @@
 import Files
 import Generation
 import Metrics
-import Session
+import SeamHost
 import Support
-import Sweep
+import Sweeps
 import Tokenizers
 import Trainer
 

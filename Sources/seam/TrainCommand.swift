@@ -2,7 +2,7 @@ import ArgumentParser
 import Datasets
 import Files
 import Glibc
-import Session
+import SeamHost
 import Support
 import Tokenizers
 import Trainer

@@ -2,7 +2,7 @@ import ArgumentParser
 import Datasets
 import FewShot
 import Files
-import Session
+import SeamHost
 import Support
 import Tokenizers
 import Trainer

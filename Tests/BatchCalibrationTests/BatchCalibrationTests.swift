@@ -2,7 +2,7 @@ import Engine
 import FewShot
 import Files
 import Glibc
-import Session
+import SeamHost
 import Support
 import TestSupport
 import Testing

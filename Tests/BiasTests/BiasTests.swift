@@ -1,6 +1,6 @@
 import Engine
 import Files
-import Session
+import SeamHost
 import Support
 import TestSupport
 import Testing

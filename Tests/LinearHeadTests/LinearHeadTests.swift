@@ -1,7 +1,7 @@
 import Engine
 import FewShot
 import Files
-import Session
+import SeamHost
 import Support
 import TestSupport
 import Testing

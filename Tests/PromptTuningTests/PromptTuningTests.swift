@@ -4,7 +4,7 @@ import Support
 import TestSupport
 import Testing
 
-@testable import Session
+@testable import SeamHost
 
 /// Prompt tuning on every family: vectors that are those of tokens are those tokens.
 @Suite struct PromptTuningTests {

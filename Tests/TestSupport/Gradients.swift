@@ -1,6 +1,6 @@
 import Engine
 import Files
-import Session
+import SeamHost
 import Testing
 
 /// Expects the gradients of an adapter on a seam of prefixes, through the whole model, to be the slopes of its loss.

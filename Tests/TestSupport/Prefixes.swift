@@ -1,6 +1,6 @@
 import Engine
 import Glibc
-import Session
+import SeamHost
 
 /// Prefixes of random numbers on all attentions of an encoder-decoder, which flow into the seams of prefixes layer by
 /// layer.

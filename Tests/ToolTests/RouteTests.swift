@@ -1,5 +1,5 @@
 import Files
-import Session
+import SeamHost
 import TestSupport
 import Testing
 

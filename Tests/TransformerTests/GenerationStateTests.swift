@@ -1,7 +1,7 @@
 import Engine
 import Files
 import Generation
-import Session
+import SeamHost
 import Support
 import TestSupport
 import Testing

@@ -34,7 +34,7 @@ def test_what_it_names_is_there() -> None:
 def test_a_module_is_tested_with_what_lies_below_it() -> None:
     check = script()
     below = check.below(["FilesTests"], check.targets())
-    assert {"FilesTests", "Files", "Support", "CJansson", "TestSupport", "Session"} <= below
+    assert {"FilesTests", "Files", "Support", "CJansson", "TestSupport", "SeamHost"} <= below
     assert not below & {"Trainer", "CAPI", "seam", "RepCali"}
 
 

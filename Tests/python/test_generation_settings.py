@@ -349,7 +349,7 @@ def test_length_penalty_needs_beams(tmp_path: Path) -> None:
 
 # ---- GGUF files: settings of llama.cpp
 
-GGUF = Path(__file__).parents[1] / "SessionTests" / "Fixtures" / "llama.gguf"
+GGUF = Path(__file__).parents[1] / "SeamHostTests" / "Fixtures" / "llama.gguf"
 GGUF_TYPES = {int: (5, "<i"), float: (6, "<f")}
 LOOKING_BACK = {"general__sampling__penalty_last_n": -1}
 

@@ -5,7 +5,7 @@
 
 import CSeam
 import Engine
-import Session
+import SeamHost
 import Support
 
 let rounds = 9

@@ -4,7 +4,7 @@
 //
 //   swift build -c release && swift run -c release continuous-benchmark MODEL
 
-import Session
+import SeamHost
 import Support
 
 let rows = 8

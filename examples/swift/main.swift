@@ -10,7 +10,7 @@
 
 import Datasets
 import Glibc
-import Session
+import SeamHost
 import Support
 import Tokenizers
 import Trainer

@@ -1,5 +1,5 @@
 import Datasets
-import Session
+import SeamHost
 import Support
 import Tokenizers
 

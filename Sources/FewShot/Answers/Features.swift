@@ -1,6 +1,6 @@
 import CSeam
 import Engine
-import Session
+import SeamHost
 import Support
 
 /// The scores that adapters of decoder.output, run in the given order, give to each class: row-major

@@ -1,7 +1,7 @@
 import Datasets
 import Engine
 import Files
-import Session
+import SeamHost
 import Support
 import Tokenizers
 

@@ -1,5 +1,5 @@
 import Datasets
-import Session
+import SeamHost
 import Support
 
 /// Answers of a backbone that reads text by itself, such as a model behind a server.

@@ -1,5 +1,5 @@
 import Datasets
-import Session
+import SeamHost
 import Support
 
 /// A way to classify that an experiment compares.

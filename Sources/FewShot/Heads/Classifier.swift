@@ -1,6 +1,6 @@
 import Datasets
 import Files
-import Session
+import SeamHost
 import Support
 
 /// A classification: a task, the model that is asked, and adapters on decoder.output that read its answers. Without

@@ -1,6 +1,6 @@
 import CSeam
 import Engine
-import Session
+import SeamHost
 import Support
 
 /// How adapters are trained at decoder.output. Names and defaults are those of `seam_fit_options`, and of the paper of

@@ -1,6 +1,6 @@
 import Files
 import Glibc
-import Session
+import SeamHost
 import Support
 
 /// What a label word's score is taken to be.

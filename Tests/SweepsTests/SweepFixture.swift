@@ -1,10 +1,10 @@
 import Files
-import Session
+import SeamHost
 import Support
 import TestSupport
 import Trainer
 
-@testable import Sweep
+@testable import Sweeps
 
 /// A small sweep on a tiny model.
 struct SweepFixture {

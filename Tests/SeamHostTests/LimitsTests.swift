@@ -4,7 +4,7 @@ import Support
 import TestSupport
 import Testing
 
-@testable import Session
+@testable import SeamHost
 
 /// What a backbone says of itself, and what comes with a saved adapter, within bounds that later arithmetic relies on.
 @Suite struct LimitsTests {

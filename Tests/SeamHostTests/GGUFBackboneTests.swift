@@ -4,7 +4,7 @@ import Support
 import TestSupport
 import Testing
 
-@testable import Session
+@testable import SeamHost
 
 /// A backbone opened from a GGUF file (Fixtures/make_gguf.py): parameters, generation settings, saving.
 @Suite struct GGUFBackboneTests {

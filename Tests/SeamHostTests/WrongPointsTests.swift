@@ -5,7 +5,7 @@ import Support
 import TestSupport
 import Testing
 
-@testable import Session
+@testable import SeamHost
 
 /// Backbones and adapters that break the contract of points: a sentence that says whose fault it is.
 @Suite struct WrongPointsTests {

@@ -4,7 +4,7 @@ import Support
 import TestSupport
 import Testing
 
-@testable import Session
+@testable import SeamHost
 
 /// What plugins declare: method signatures and options.
 @Suite struct DeclarationTests {

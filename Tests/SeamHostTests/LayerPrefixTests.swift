@@ -5,7 +5,7 @@ import Support
 import TestSupport
 import Testing
 
-@testable import Session
+@testable import SeamHost
 
 /// Prefixes layer by layer, where layers have other heads and widths.
 @Suite struct LayerPrefixTests {

@@ -5,7 +5,7 @@ import Support
 import TestSupport
 import Testing
 
-@testable import Session
+@testable import SeamHost
 
 /// Weights from GGUF files against those that transformers reads from the same files (Fixtures/make_gguf.py).
 @Suite struct GGUFTests {

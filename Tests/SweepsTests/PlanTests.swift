@@ -2,7 +2,7 @@ import Support
 import TestSupport
 import Testing
 
-@testable import Sweep
+@testable import Sweeps
 
 @Suite struct PlanTests {
     @Test func variants() throws {

@@ -6,7 +6,7 @@ import Support
 import TestSupport
 import Testing
 
-@testable import Session
+@testable import SeamHost
 
 /// Rows that join a decoding state and leave it while others go on have the logits that each has alone.
 @Suite struct ContinuousBatchTests {

@@ -5,7 +5,7 @@ import Support
 import TestSupport
 import Testing
 
-@testable import Session
+@testable import SeamHost
 
 /// Adapters at points inside the layers, of Tests/Fixtures/low-rank-plugin, on the families and on the C backbone of
 /// Tests/Fixtures/points-backbone.

@@ -5,7 +5,7 @@ import Support
 import TestSupport
 import Testing
 
-@testable import Session
+@testable import SeamHost
 
 /// Sources that are features, with Tests/Fixtures/features-backbone: frames of 3 numbers, 2 frames a position, 8 numbers a
 /// hidden state.

@@ -1,6 +1,6 @@
 import CSeam
 import Engine
-import Session
+import SeamHost
 import Support
 import TestSupport
 import Testing

@@ -1,5 +1,5 @@
 import Files
-import Session
+import SeamHost
 import Support
 import Trainer
 

@@ -5,7 +5,7 @@ import Support
 import TestSupport
 import Testing
 
-@testable import Session
+@testable import SeamHost
 
 /// Many sessions read one frozen backbone at once, each on a thread of its own.
 @Suite struct ThreadTests {

@@ -3,7 +3,7 @@ import Support
 import TestSupport
 import Testing
 
-@testable import Sweep
+@testable import Sweeps
 
 /// Numbers against those worked out by hand.
 @Suite struct ReportTests {

@@ -3,7 +3,7 @@ import Support
 import TestSupport
 import Testing
 
-@testable import Sweep
+@testable import Sweeps
 
 @Suite struct SweepTests {
     /// Every file of a sweep; the times are no part of what must be equal.

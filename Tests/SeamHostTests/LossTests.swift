@@ -3,7 +3,7 @@ import Support
 import TestSupport
 import Testing
 
-@testable import Session
+@testable import SeamHost
 
 /// The loss of a large vocabulary, made piece by piece, against the scores all at once.
 @Suite struct LossTests {

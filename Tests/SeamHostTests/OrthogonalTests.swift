@@ -3,7 +3,7 @@ import Engine
 import TestSupport
 import Testing
 
-@testable import Session
+@testable import SeamHost
 
 /// SEAM_INIT_ORTHOGONAL.
 @Suite struct OrthogonalTests {
