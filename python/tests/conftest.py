@@ -18,6 +18,8 @@ os.environ["SEAMKIT_LIBRARY_PATH"] = str(
 os.environ.setdefault("SEAM_LIBRARY", str(Path(os.environ["SEAMKIT_LIBRARY_PATH"]) / "libSeam.so"))
 
 import seamkit  # noqa: E402
+import seamkit.torch as engine  # noqa: E402
+from plugins_in_c import built  # noqa: E402
 
 # The models are tiny: more threads would only wait for each other, and for those of the engine.
 torch.set_num_threads(1)
@@ -26,6 +28,18 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="session")
 def runtime() -> seamkit.Runtime:
     return seamkit.Runtime()
+
+
+@pytest.fixture(scope="session")
+def low_rank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tests/Fixtures/low-rank-plugin: "low-rank", "scale-input" and "steer".
+
+    Loaded once for PyTorch, whose plugins are those of the process: a second library of the same id would be refused,
+    and which files of tests share a process is chance.
+    """
+    library = built("low-rank-plugin/low_rank.c", tmp_path_factory.mktemp("plugin") / "libLowRank.so")
+    engine.load_plugin(library)
+    return library
 
 
 @pytest.fixture(scope="session")

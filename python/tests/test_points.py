@@ -3,7 +3,6 @@ same folder, and against PEFT's LoRA."""
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import torch
 import family_models
 import seamkit
 import seamkit.torch as engine
-from documents import ROOT
 from layer_models import all_targets, assert_close, disturb, inputs, opened, places
 from prefix_reference import DECODERS, ENCODER_DECODERS, ENCODERS, FAMILIES, save
 from seamkit import locations
@@ -23,22 +21,9 @@ from seamkit.torch.point_hooks import hooks as point_hooks
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of Tests/Fixtures/low-rank-plugin: "low-rank", "scale-input" and "steer"."""
-    found = tmp_path_factory.mktemp("plugin") / "libLowRank.so"
-    source = ROOT / "Tests/Fixtures/low-rank-plugin/low_rank.c"
-    subprocess.run(
-        ["cc", "-std=c11", "-shared", "-fPIC", "-fvisibility=hidden", "-I", ROOT / "include", source, "-o", found],
-        check=True,
-    )
-    engine.load_plugin(found)
-    return found
-
-
-@pytest.fixture(scope="module")
-def runtime(library: Path) -> seamkit.Runtime:
+def runtime(low_rank: Path) -> seamkit.Runtime:
     return seamkit.Runtime(
-        [locations.library(f"lib{each}.so") for each in ("Transformer", "PrefixTuning", "LoRA")] + [library]
+        [locations.library(f"lib{each}.so") for each in ("Transformer", "PrefixTuning", "LoRA")] + [low_rank]
     )
 
 
@@ -248,7 +233,7 @@ def test_lora_starts_like_the_native_one(runtime: seamkit.Runtime, folders: dict
         assert np.array_equal(adapter.state_dict()[key].numpy(), value), key
 
 
-def test_gradient_checkpointing(library: Path, folders: dict[str, Path]) -> None:
+def test_gradient_checkpointing(low_rank: Path, folders: dict[str, Path]) -> None:
     """Layers that are run again in the backward pass see the same tokens."""
     gradients = []
     for checkpointing in (False, True):
@@ -264,7 +249,7 @@ def test_gradient_checkpointing(library: Path, folders: dict[str, Path]) -> None
         torch.testing.assert_close(one, other)
 
 
-def test_a_compiled_model_is_one_graph(library: Path, folders: dict[str, Path]) -> None:
+def test_a_compiled_model_is_one_graph(low_rank: Path, folders: dict[str, Path]) -> None:
     """After two calls, which run the plugins and make their traces into modules."""
     model, (_, given) = opened("llama", folders["llama"]), inputs("llama")
     disturb(attach_all(model))
@@ -274,7 +259,7 @@ def test_a_compiled_model_is_one_graph(library: Path, folders: dict[str, Path]) 
     assert_close(compiled(**given, use_cache=False).logits, expected.detach().numpy())
 
 
-def test_half_precision(library: Path, folders: dict[str, Path]) -> None:
+def test_half_precision(low_rank: Path, folders: dict[str, Path]) -> None:
     """A model in bf16: adapters compute in f32 and give bf16; only the rounding of states, 2^-8, is left."""
     model, (_, given) = opened("llama", folders["llama"]), inputs("llama")
     disturb(attach_all(model))
@@ -309,7 +294,7 @@ OTHERS = {
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", OTHERS)
-def test_families_that_nobody_described(library: Path, name: str) -> None:
+def test_families_that_nobody_described(low_rank: Path, name: str) -> None:
     """The update in the weights themselves gives the same."""
     model, given = family_models.made(name), family_models.inputs(name)
     assert " ".join(all_targets(model)) == OTHERS[name]
@@ -359,7 +344,7 @@ def test_wrong_choices_get_the_native_sentence(
     assert engine.attached(model) == []
 
 
-def test_a_matrix_that_is_gone_around(library: Path, folders: dict[str, Path]) -> None:
+def test_a_matrix_that_is_gone_around(low_rank: Path, folders: dict[str, Path]) -> None:
     model, (_, given) = opened("llama", folders["llama"]), inputs("llama")
     model.model.layers[1].mlp.forward = lambda states: states
     seamkit.attach(model, "low-rank", targets=["up"])
@@ -367,7 +352,7 @@ def test_a_matrix_that_is_gone_around(library: Path, folders: dict[str, Path]) -
         model(**given)
 
 
-def test_an_adapter_of_another_model(library: Path, folders: dict[str, Path], tmp_path: Path) -> None:
+def test_an_adapter_of_another_model(low_rank: Path, folders: dict[str, Path], tmp_path: Path) -> None:
     model = opened("t5", folders["t5"])
     adapter = seamkit.attach(model, "low-rank", targets=["up"], layers=[0])
     adapter.save(tmp_path / "adapter")

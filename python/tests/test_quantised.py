@@ -99,10 +99,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def plugin(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("plugins")
-    engine.load_plugin(built("low-rank-plugin/wrong_points.c", folder / "libWrongPoints.so"))
-    engine.load_plugin(built("low-rank-plugin/low_rank.c", folder / "libLowRank.so"))
+def plugins(low_rank: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    engine.load_plugin(built("low-rank-plugin/wrong_points.c", tmp_path_factory.mktemp("plugin") / "libWrongPoints.so"))
 
 
 def model_of(folder: Path, kind: type[nn.Module] | None = None) -> Any:
