@@ -45,24 +45,9 @@ def attach_all(model: Any) -> list[engine.Adapter]:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_points_are_those_of_the_native_engine(runtime: seamkit.Runtime, folders: dict[str, Path], name: str) -> None:
-    info = runtime.open(folders[name]).info
-    expected = []
-    for index in range(info.point_count):
-        point = info.points[index].contents
-        parts = tuple((point.part_names[each].decode(), point.part_widths[each]) for each in range(point.part_count))
-        expected.append(
-            (
-                ("encoder", "decoder")[point.stack],
-                point.seam.decode(),
-                point.layer,
-                point.name.decode(),
-                point.input_width,
-                point.output_width,
-                parts,
-            )
-        )
+    expected = runtime.open(folders[name]).info.points
     site = engine.Site.of(opened(name, folders[name]))
-    assert [tuple(vars(each).values()) for each in site.points] == expected and expected
+    assert site.points == expected and expected
     assert set(site.seams) >= {"layer.output", "projection"}
 
 
