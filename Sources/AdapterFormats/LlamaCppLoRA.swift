@@ -60,7 +60,7 @@ public enum LlamaCppLoRA {
         }
     }
 
-    /// Where the rows of a projection are in files of llama.cpp; nil where they are in order.
+    /// The places of a projection's rows in files of llama.cpp; nil where they are in order.
     private static func rowOrder(_ point: Point, _ info: BackboneInfo) -> [Int]? {
         let heads = point.name == "q" ? info.heads : info.kvHeads
         guard ["q", "k"].contains(point.name), point.outputWidth.isMultiple(of: 2 * heads) else { return nil }
