@@ -165,7 +165,7 @@ def test_a_head_on_top(runtime: seamkit.Runtime, tmp_path: Path, head: str) -> N
     assert np.abs(vectors - backbone.session().pool(batch)).max() > 1e-3 * np.abs(vectors).max()
     classifier = backbone.classifier(head, 2)
     generator = np.random.default_rng(3)
-    for name, value in classifier.parameters.items():
+    for value in classifier.parameters.values():
         value[...] = generator.normal(size=value.shape)
     expected = classifier.classify(np.zeros((len(vectors), 2), np.float32), vectors)
     session.attach(classifier)
