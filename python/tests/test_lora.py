@@ -51,7 +51,8 @@ def pairs(name: str, folder: Path, expected: Any) -> dict[str, torch.Tensor]:
             path = next(key for key, each in model.named_modules() if each is place.module)
             for part in ("lora_A", "lora_B"):
                 found[f"{place.point}.{part}.weight"] = getattr(modules[path], part)["default"].weight
-    assert len([each for each in expected.parameters() if each.requires_grad]) == len(found)
+    trained = [key for key, each in expected.named_parameters() if each.requires_grad and "magnitude" not in key]
+    assert len(trained) == len(found)
     return found
 
 
@@ -89,6 +90,38 @@ def test_it_trains_like_peft(runtime: seamkit.Runtime, tmp_path: Path, name: str
     losses = training.torch(expected)
     logits = expected(**training.given).logits.detach()
     training.compare(runtime, folder, tmp_path, (losses, logits), "lora", options(name), start)
+
+
+@pytest.mark.parametrize("name", ["t5", "bart", "gpt2", "llama"])
+def test_dora_is_that_of_peft(runtime: seamkit.Runtime, tmp_path: Path, name: str) -> None:
+    """20 losses from PEFT's start, then the logits, and natively those of the merged model. Nothing decays: here the
+    change of a length would, in PEFT the length."""
+    folder, training = save(name, tmp_path / "model"), Training(name)
+    training.SETTINGS = training.SETTINGS | {"weight_decay": 0.0}
+    expected, chosen = theirs(name, folder, use_dora=True), options(name) | {"use_dora": True}
+    modules = [each for each in expected.modules() if hasattr(each, "lora_magnitude_vector")]
+    assert modules
+    start = {key: each.detach().clone() for key, each in pairs(name, folder, expected).items()}
+    for point in seamkit.attach(opened(name, folder), "lora", **chosen).points:
+        start[f"{point}.lora_magnitude_change"] = torch.zeros(point.output_width)
+    losses = training.torch(expected)
+    logits = expected(**training.given).logits.detach()
+    adapter, session = training.compare(runtime, folder, tmp_path, (losses, logits), "lora", chosen, start)
+    changes = [value for key, value in adapter.state_dict().items() if key.endswith("change")]
+    assert all(each.abs().max() > 1e-3 for each in changes)
+    # Without them it is another model.
+    with torch.no_grad():
+        for each in changes:
+            each.zero_()
+    batch = training.batch
+    apart = session.forward(batch)
+    plain = runtime.open(folder).session()
+    adapter.save(tmp_path / "without")
+    plain.load(tmp_path / "without")
+    assert np.abs(plain.forward(batch) - apart).max() > 1e-3 * np.abs(apart).max()
+    [native] = session.adapters
+    session.merge(native)
+    assert_close(torch.from_numpy(apart), session.forward(batch), places(name, batch))
 
 
 @pytest.mark.parametrize("name", ["t5", "llama"])
