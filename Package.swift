@@ -36,6 +36,7 @@ let plugins: [[Target]] = [
     plugin("BottleneckAdapter"),
     plugin("BatchCalibration"),
     plugin("ReFT"),
+    plugin("ControlVector"),
     plugin("Transformer", needs: ["CMath"]),
     plugin("Remote", needs: ["CCurl", "CJansson"]),
 ]

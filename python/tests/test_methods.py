@@ -33,6 +33,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "loreft": {},
     "noreft": {},
     "direft": {},
+    "control-vector": {},
     "repcali": {},
     "prompt-tuning": {"prompt_length": 3},
     "prefix-tuning": SMALL,
