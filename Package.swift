@@ -26,6 +26,7 @@ let plugins: [[Target]] = [
     plugin("RepCali"),
     plugin("DecT"),
     plugin("PrefixTuning"),
+    plugin("Cartridge"),
     plugin("PromptTuning"),
     plugin("ResidualPrefix"),
     plugin("Gate", needs: ["CMath"]),

@@ -81,7 +81,8 @@ final class ControlVector: Adapter {
             return nil
         }
         guard labels.allSatisfy({ $0 == 0 || $0 == 1 }), labels.contains(0), labels.contains(1) else {
-            _ = context.fail(.invalidArgument, "it takes texts of the classes 0 and 1, and there are others or only one")
+            _ = context.fail(
+                .invalidArgument, "it takes texts of the classes 0 and 1, and there are others or only one")
             return nil
         }
         let hidden = examples.inputs[0]

@@ -85,7 +85,8 @@ struct PrepareCommand: ParsableCommand {
         let source = train.map { "- prepared from: \($0) (\(batches.reduce(0) { $0 + $1.count }) texts)" }
         try AdapterFolder.saveAll(
             session.adapters, backbone: backbone, isBackboneTrained: false,
-            notes: "- model: \(model.name)\n\(source ?? textFile.map { "- prepared from: \($0)" } ?? "- prepared from a text")",
+            notes:
+                "- model: \(model.name)\n\(source ?? textFile.map { "- prepared from: \($0)" } ?? "- prepared from a text")",
             to: output)
         print("saved \(session.adapters.map(\.factory.id).joined(separator: " + ")) to \(output)")
     }

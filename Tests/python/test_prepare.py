@@ -318,7 +318,9 @@ def test_a_text_as_a_prefix_of_an_encoder(models: Callable[[str], Model]) -> Non
     model, ids = models("bert"), text("bert", 7)
     session, adapter = added(model.backbone, "text-prefix", {"tokens": 7})
     session.prepare(adapter, Batch(ids))
-    pairs = [(each.attention.self.key, each.attention.self.value) for each in STACKS["bert"]["encoder"](model.reference)]
+    pairs = [
+        (each.attention.self.key, each.attention.self.value) for each in STACKS["bert"]["encoder"](model.reference)
+    ]
     flat = model.recorded([each for pair in pairs for each in pair], Batch(ids, np.ones_like(ids)))
     for layer in range(len(pairs)):
         expected = np.stack([heads(flat[2 * layer + place][1], model.backbone.info.head_dim) for place in (0, 1)])
@@ -382,11 +384,15 @@ def test_refusals(models: Callable[[str], Model]) -> None:
     session, adapter = added(backbone, "mean-difference")
     ids, mask, labels = given.input_ids, given.attention_mask, given.labels
     refused(session, adapter, [], "starts from examples, and there are none")
-    refused(session, adapter, Batch(ids, mask, labels), "it takes examples of class 1 and of class 0, and there are none")
+    refused(
+        session, adapter, Batch(ids, mask, labels), "it takes examples of class 1 and of class 0, and there are none"
+    )
     refused(session, adapter, Batch(ids, mask, labels, classes=CLASSES * 2), "class 1 has none")
     refused(session, adapter, Batch(ids, mask, labels, classes=CLASSES - 1), "from 0 and each has an example, found -1")
     refused(session, adapter, [given, Batch(ids, mask, labels)], "a class or none, found 5 of 10")
-    refused(session, adapter, Batch(ids, mask, classes=CLASSES), 'inside the decoder, at "decoder.0": the examples need')
+    refused(
+        session, adapter, Batch(ids, mask, classes=CLASSES), 'inside the decoder, at "decoder.0": the examples need'
+    )
     routed = Batch(ids, mask, labels, classes=CLASSES, routes=["other"] * 5)
     refused(session, adapter, routed, "the examples must be without routes")
     other = backbone.session()
@@ -410,12 +416,12 @@ def test_refusals_of_prefixes(models: Callable[[str], Model]) -> None:
 
 
 def test_a_backbone_without_keys_and_values(with_plugin: Runtime, tmp_path: Path) -> None:
-    library = tmp_path / "libTinyAttention.so"
-    source = ROOT / "Tests/Fixtures/attention-backbone/tiny_attention.c"
+    library = tmp_path / "libTinyLayers.so"
+    source = next((ROOT / "Tests/Fixtures/layers-plugin").glob("*.c"))
     options = ["-std=c11", "-shared", "-fPIC", f"-I{ROOT / 'include'}"]
     subprocess.run(["cc", *options, str(source), "-o", str(library), "-lm"], check=True)
     with_plugin.load_plugin(library)
-    session, adapter = added(with_plugin.open(id="tiny-attention"), "text-prefix", {"tokens": 2})
+    session, adapter = added(with_plugin.open(id="tiny-layers"), "text-prefix", {"tokens": 2})
     refused(session, adapter, Batch([[1, 2, 3]]), "does not hand out the keys and values of a text")
 
 

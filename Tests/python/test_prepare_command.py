@@ -44,7 +44,13 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def prepared(
-    plugin_folder: Path, library: Path, folder: Path, id: str, options: dict[str, Any], batches: list[Batch], **more: Any
+    plugin_folder: Path,
+    library: Path,
+    folder: Path,
+    id: str,
+    options: dict[str, Any],
+    batches: list[Batch],
+    **more: Any,
 ) -> dict[str, Array]:
     """The values that a session gives."""
     runtime = Runtime([plugin_folder / "libTransformer.so", library])
@@ -115,7 +121,9 @@ def test_a_text_as_a_prefix(
     more = ["--train", tmp_path / "pairs.jsonl", "--steps", "1", "--learning-rate", "0", "--output", tmp_path / "run"]
     common = ["--plugin", library, "--model", folder]
     seam("train", *common, "--init-adapter", tmp_path / "out", *more)
-    before, after = (load_file(each / "adapter_model.safetensors") for each in (tmp_path / "out", tmp_path / "run/adapter"))
+    before, after = (
+        load_file(each / "adapter_model.safetensors") for each in (tmp_path / "out", tmp_path / "run/adapter")
+    )
     assert all(np.array_equal(before[name], each) for name, each in after.items())
     refused = run("train", *common, "--adapter", "text-prefix", *more, "--overwrite")
     assert refused.returncode == 1

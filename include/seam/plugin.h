@@ -338,14 +338,15 @@ typedef struct seam_forward {
  * - prefix.tokens: as the seam defines them, without examples. */
 typedef struct seam_prepare {
   uint32_t struct_size;
-  int64_t point; /* index in seam_site.points: at a seam that has points there is one call for each, in their order; -1 at
+  int64_t
+      point; /* index in seam_site.points: at a seam that has points there is one call for each, in their order; -1 at
                   * other seams */
   seam_tensor *const *inputs;
   size_t input_count;
   seam_tensor *labels;       /* [examples] i32: the class of each, every class has one; NULL where there are none */
   seam_tensor *empty_scores; /* decoder.output: the scores [1, classes] for an empty text, of a factory that has
                               * reads_prompts [1, prompts, classes]; else NULL */
-  seam_tensor **values;      /* out: one for each parameter of the instance, in declared order, NULL on entry; a tensor of a
+  seam_tensor **values; /* out: one for each parameter of the instance, in declared order, NULL on entry; a tensor of a
                               * parameter's shape becomes its value, of frozen ones too; NULL leaves it. They are taken
                               * after the last call, and of several for one parameter the last */
   size_t value_count;
@@ -476,7 +477,7 @@ typedef struct seam_encode {
   const seam_visitor *visitor;      /* NULL: nobody wants a point */
   seam_tensor *hidden;              /* out: [batch, source, d_model], longer by what was put before the source at
                                 * prompt.embedding; of features [batch, frames / feature_stride rounded up, d_model] */
-  seam_tensor **keys_values;        /* NULL: nobody wants them. Else one entry for each encoder layer that takes a prefix,
+  seam_tensor **keys_values; /* NULL: nobody wants them. Else one entry for each encoder layer that takes a prefix,
                                 * NULL on entry; out: [2, batch, kv_heads, positions, head_dim], keys and values of the
                                 * tokens as attention reads them. A backbone that has none leaves them NULL */
 } seam_encode;

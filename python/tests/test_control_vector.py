@@ -102,8 +102,7 @@ def test_more_pairs_than_the_states_are_wide(runtime: seamkit.Runtime, tmp_path:
     assert np.abs(np.stack(list(adapter.parameters.values())) - wanted).max() <= TOLERANCE
 
 
-def test_a_vector_moves_the_model_where_it_points(runtime: seamkit.Runtime, tmp_path: Path) -> None:
-    """The states of the opposites come nearer to those of the wanted texts."""
+def test_a_vector_acts_while_it_is_attached(runtime: seamkit.Runtime, tmp_path: Path) -> None:
     folder = save("llama", tmp_path / "model")
     batch, _ = pairs()
     others = seamkit.Batch(batch.input_ids[1::2], batch.attention_mask[1::2])

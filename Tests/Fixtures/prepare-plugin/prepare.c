@@ -103,7 +103,8 @@ static seam_tensor *mean_difference(const seam_pass *pass, seam_tensor *states, 
 static void prepare_difference(void *self, const seam_pass *pass, seam_prepare *io) {
   const difference *instance = self;
   if (io->labels == NULL) {
-    pass->ops->fail(pass->ctx, SEAM_INVALID_ARGUMENT, "it takes examples of class 1 and of class 0, and there are none");
+    pass->ops->fail(pass->ctx, SEAM_INVALID_ARGUMENT,
+                    "it takes examples of class 1 and of class 0, and there are none");
     return;
   }
   seam_tensor *mask = instance->has_points ? pass->attention_mask : io->inputs[SEAM_ENCODER_OUTPUT_MASK];
