@@ -33,7 +33,9 @@ final class Cartridge: Adapter {
         self.init(prefixes, sources)
     }
 
-    private init(_ prefixes: Prefixes, _ sources: [CartridgePrefix]) { (self.prefixes, self.sources) = (prefixes, sources) }
+    private init(_ prefixes: Prefixes, _ sources: [CartridgePrefix]) {
+        (self.prefixes, self.sources) = (prefixes, sources)
+    }
 
     func forward(_ inputs: [Tensor], in context: Context) -> [Tensor] { prefixes.appended(to: inputs, in: context) }
 

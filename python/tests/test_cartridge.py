@@ -99,12 +99,16 @@ def test_it_starts_and_trains_as_pefts(runtime: seamkit.Runtime, tmp_path: Path,
 def test_what_it_refuses(runtime: seamkit.Runtime, tmp_path: Path) -> None:
     folder = save("llama", tmp_path / "model")
     session = runtime.open(folder).session()
-    with pytest.raises(seamkit.InvalidArgumentError, match="'frozen_tokens' must be at most 3, the prefix_length, found 4"):
+    with pytest.raises(
+        seamkit.InvalidArgumentError, match="'frozen_tokens' must be at most 3, the prefix_length, found 4"
+    ):
         session.add("cartridge", {"prefix_length": 3, "frozen_tokens": 4})
     adapter = session.add("cartridge", {"prefix_length": 10})
     with pytest.raises(seamkit.InvalidArgumentError, match="attention as the prefix, 10, or more, found 9"):
         session.prepare(adapter, text())
     whole = runtime.open(save("bart", tmp_path / "bart")).session()
     adapter = whole.add("cartridge", {"prefix_length": 3})
-    with pytest.raises(seamkit.InvalidArgumentError, match="no keys and values of the decoder attention: it has no target"):
+    with pytest.raises(
+        seamkit.InvalidArgumentError, match="no keys and values of the decoder attention: it has no target"
+    ):
         whole.prepare(adapter, text())
