@@ -54,8 +54,16 @@ final class PointRecorder {
     }
 
     /// All that was recorded at one of the adapter's points, which is then forgotten here.
-    func takeInput(at place: Int, in context: Context) throws -> PreparationInput {
+    /// - Parameter count: the rows that there must be.
+    /// - Throws: `.plugin` for another number, of a backbone that visits a point twice or with part of its rows.
+    func takeInput(at place: Int, rows count: Int, in context: Context) throws -> PreparationInput {
         let own = flows.removeValue(forKey: place) ?? []
+        let rows = own.reduce(0) { $0 + $1.value.shape[0] }
+        guard rows == count else {
+            throw SeamError(
+                .plugin,
+                "the backbone gives \(rows) rows at the point \"\(adapter.points[place].path)\", of \(count) examples")
+        }
         let value = try joinedRows(own.map(\.value), in: context)
         var input = PreparationInput(inputs: [value], point: place)
         input.tokens = try joinedRows(own.compactMap(\.tokens), in: context)
@@ -74,8 +82,10 @@ final class PointRecorder {
 
 /// The rows of several batches behind each other, in memory of their own where there are several; of [rows, n, ...] with
 /// different n, shorter ones are filled with 0 at their end. Elements of four bytes, row-major.
+/// - Parameter parts: one or more.
 func joinedRows(_ parts: [Tensor], in context: Context) throws -> Tensor {
-    guard parts.count != 1, let first = parts.first else { return parts[0] }
+    let first = parts[0]
+    if parts.count == 1 { return first }
     var shape = first.shape
     shape[0] = parts.reduce(0) { $0 + $1.shape[0] }
     if shape.count > 1 { shape[1] = parts.reduce(0) { max($0, $1.shape[1]) } }

@@ -219,7 +219,7 @@ private struct Preparation {
             }
             for place in group {
                 let context = session.makeContext(recordsGradients: false)
-                let new = try given(try recorder.takeInput(at: place, in: context))
+                let new = try given(try recorder.takeInput(at: place, rows: examples.count, in: context))
                 values = zip(values, new).map { $1 ?? $0 }
             }
         }
