@@ -26,6 +26,7 @@ let plugins: [[Target]] = [
     plugin("RepCali"),
     plugin("DecT"),
     plugin("PrefixTuning"),
+    plugin("Cartridge"),
     plugin("PromptTuning"),
     plugin("ResidualPrefix"),
     plugin("Gate", needs: ["CMath"]),
@@ -36,6 +37,7 @@ let plugins: [[Target]] = [
     plugin("BottleneckAdapter"),
     plugin("BatchCalibration"),
     plugin("ReFT"),
+    plugin("ControlVector"),
     plugin("Transformer", needs: ["CMath"]),
     plugin("Remote", needs: ["CCurl", "CJansson"]),
 ]

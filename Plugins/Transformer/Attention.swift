@@ -3,6 +3,11 @@ import SeamPlugin
 /// Keys and values of one attention: [batch, heads, positions, head_dim] each.
 struct KeysValues {
     let keys, values: Tensor
+
+    /// Hands them to those that want a layer's; gives what has to live on for that.
+    func put(into wanted: LayerKeysValues, of layer: Int) -> Tensor {
+        wanted.put(keys: keys, values: values, of: layer)
+    }
 }
 
 /// Multi-head attention over its own sequence or another's.

@@ -71,17 +71,22 @@ struct Decoder {
         let sourceContext = context.visitingSource(of: target)
         let context = context.visiting(target.visitor, tokens, at: places, from: seen)
         for (index, layer) in layers.enumerated() {
-            x = context.scope {
-                let source = sourceMask.map {
-                    Layer.SourceMemory(
-                        memory: memory(index, layer, target.encoder, state, in: sourceContext), mask: $0,
-                        prefix: target.crossPrefix?[index])
+            x = context.scope(keeping: {
+                var kept: [Tensor] = []
+                let source = sourceMask.map { mask in
+                    let memory = memory(index, layer, target.encoder, state, in: sourceContext)
+                    kept += target.crossKeysValues.map { [memory.put(into: $0, of: index)] } ?? []
+                    return Layer.SourceMemory(memory: memory, mask: mask, prefix: target.crossPrefix?[index])
                 }
-                return layer(
+                let y = layer(
                     x, sight, prefix: target.prefix?[index],
-                    past: { state?.extend(index, by: $0, count: count, in: context) ?? $0 },
+                    past: { own in
+                        kept += target.keysValues.map { [own.put(into: $0, of: index)] } ?? []
+                        return state?.extend(index, by: own, count: count, in: context) ?? own
+                    },
                     source: source, in: context)
-            }
+                return (y, kept)
+            })
         }
         state?.advance(by: count)
         return norm.map { $0(x, in: context) } ?? x

@@ -38,7 +38,16 @@ struct Encoder {
             causal: false, rotation: nil)
         let context = context.visiting(source.visitor, tokens, at: places, from: 0)
         for (index, layer) in layers.enumerated() {
-            x = context.scope { layer(x, sight, prefix: source.prefix?[index], in: context) }
+            x = context.scope(keeping: {
+                var kept: [Tensor] = []
+                let y = layer(
+                    x, sight, prefix: source.prefix?[index],
+                    past: { own in
+                        kept += source.keysValues.map { [own.put(into: $0, of: index)] } ?? []
+                        return own
+                    }, in: context)
+                return (y, kept)
+            })
         }
         return norm.map { $0(x, in: context) } ?? x
     }

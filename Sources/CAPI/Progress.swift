@@ -2,7 +2,7 @@ import CSeam
 
 /// What is done in a call that takes long (`seam_activity`).
 enum Activity {
-    case query, generate, fit, classify
+    case query, generate, fit, classify, prepare
 
     fileprivate var rawValue: seam_activity {
         switch self {
@@ -10,6 +10,7 @@ enum Activity {
         case .generate: seam_activity(SEAM_ACTIVITY_GENERATE)
         case .fit: seam_activity(SEAM_ACTIVITY_FIT)
         case .classify: seam_activity(SEAM_ACTIVITY_CLASSIFY)
+        case .prepare: seam_activity(SEAM_ACTIVITY_PREPARE)
         }
     }
 }

@@ -167,7 +167,7 @@ public func seam_session_save_merged(
 // MARK: Routes
 
 /// The name of a route; empty for the default one, which callers give as NULL.
-private func routeName(_ route: UnsafePointer<CChar>?) throws -> String { try optionalText(route, "route") ?? "" }
+func routeName(_ route: UnsafePointer<CChar>?) throws -> String { try optionalText(route, "route") ?? "" }
 
 @c @implementation
 public func seam_session_remove_route(_ session: OpaquePointer?, _ route: UnsafePointer<CChar>?, _ error: ErrorSlot)
@@ -274,7 +274,8 @@ public func seam_session_score(
 
 extension SessionHandle {
     /// A caller's batch, copied and checked against the backbone.
-    func batch(_ pointer: UnsafePointer<seam_batch>?) throws -> Batch {
+    /// - Parameter isToPrepare: its classes may stand beside targets.
+    func batch(_ pointer: UnsafePointer<seam_batch>?, isToPrepare: Bool = false) throws -> Batch {
         let raw = try read(pointer, "batch")
         let sizes = [raw.batch, raw.source_length, raw.target_length]
         // Beyond this the arrays cannot be what the caller meant, and their product could overflow.
@@ -310,7 +311,7 @@ extension SessionHandle {
         let features = raw.input_features.map { Array(UnsafeBufferPointer(start: $0, count: numbers)) }
         let hasTargets = raw.target_length > 0
         let classes = values(raw.classes, 1)
-        guard classes == nil || !hasTargets else {
+        guard classes == nil || !hasTargets || isToPrepare else {
             throw SeamError(
                 .invalidArgument,
                 "batch.target_length must be 0 where batch.classes is given, found \(raw.target_length)")

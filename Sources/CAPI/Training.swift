@@ -9,6 +9,28 @@ public func seam_train_options_init(_ options: UnsafeMutablePointer<seam_train_o
 }
 
 @c @implementation
+public func seam_session_prepare(
+    _ session: OpaquePointer?, _ route: UnsafePointer<CChar>?, _ adapter: OpaquePointer?,
+    _ batches: UnsafePointer<UnsafePointer<seam_batch>?>?, _ batchCount: Int, _ progress: seam_progress_callback?,
+    _ user: UnsafeMutableRawPointer?, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let handle = try object(session, "session", as: SessionHandle.self)
+        let adapter = try object(adapter, "adapter", as: AdapterHandle.self).adapter
+        let count = try count(batchCount, "batch_count", atMost: 1 << 20)
+        let given = count > 0 ? try required(batches, "batches") : nil
+        try handle.refuseWhileTraining("prepared")
+        let examples = try (0..<count).map { index in
+            try handle.batch(try required(given?[index], "batches[\(index)]"), isToPrepare: true)
+        }
+        let progress = Progress(progress, user)
+        try handle.session.prepare(adapter, route: try routeName(route), from: examples) {
+            progress.report(.prepare, done: $0, total: $1)
+        }
+    }
+}
+
+@c @implementation
 public func seam_session_begin_training(
     _ session: OpaquePointer?, _ options: UnsafePointer<seam_train_options>?, _ error: ErrorSlot
 ) -> seam_status {

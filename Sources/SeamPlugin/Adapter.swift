@@ -19,7 +19,8 @@ public protocol Adapter: AnyObject {
     func forward(_ inputs: [Tensor], in context: Context) -> [Tensor]
 
     /// Values to start from that depend on the training examples, before the first step of a new training. Called
-    /// where the descriptor says `prepares`.
+    /// where the descriptor says `prepares`, at a seam inside the layers once for each point, in their order: all values
+    /// are taken after the last call.
     func prepare(_ examples: Examples, in context: Context) -> [(parameter: Parameter, value: Tensor)]
 
     /// The values of the parameters that this adapter has with the option "folded", in their order: the same outputs
@@ -34,10 +35,13 @@ public protocol Adapter: AnyObject {
     func foldWeight(_ weight: Tensor, bias: Tensor?, in context: Context) -> (weight: Tensor, bias: Tensor?)
 }
 
-/// All training examples at once, as they flow into a seam.
+/// All training examples at once, as they flow into a seam; those of `Context.attentionMask` are the tokens at a point.
 public struct Examples {
-    /// The seam's inputs, all examples along the batch axis.
+    /// The seam's inputs, all examples along the batch axis; at a projection those after its product. On
+    /// `Seam.attentionPrefix` the keys and values of one text, [2, kv heads, n, head_dim], a null tensor for none.
     public let inputs: [Tensor]
+    /// The index in `Site.points` of the point that they flow through; -1 at other seams.
+    public let point: Int
     /// [examples] i32, the class of each; nil where there are no classes.
     public let labels: Tensor?
     /// decoder.output: the backbone's scores [1, classes] for an empty text, or [1, prompts, classes].
@@ -191,11 +195,13 @@ final class AdapterInstance {
     }
 
     func prepare(_ pass: UnsafePointer<seam_pass>?, _ io: UnsafePointer<seam_prepare>?) {
-        guard let io = bounded(io, SEAM_PREPARE_SIZE_1_0), let context = Context(pass) else { return }
+        // The pass has all parameters, so that its context is of no point.
+        guard let io = bounded(io, SEAM_PREPARE_SIZE_1_0), context(pass, io.point) != nil, let context = Context(pass)
+        else { return }
         let tensor = context.pass.tensor
         let examples = Examples(
-            inputs: (0..<io.input_count).map { tensor(io.inputs[$0]) }, labels: io.labels.map(tensor),
-            emptyScores: io.empty_scores.map(tensor))
+            inputs: (0..<io.input_count).map { tensor(io.inputs[$0]) }, point: Int(io.point),
+            labels: io.labels.map(tensor), emptyScores: io.empty_scores.map(tensor))
         for (parameter, value) in adapter.prepare(examples, in: context) {
             guard parameters.contains(where: { $0 === parameter }), parameter.index < io.value_count else {
                 _ = context.fail(

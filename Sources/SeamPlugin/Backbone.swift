@@ -53,6 +53,8 @@ public struct Source {
     public let prefix: LayerPrefixes?
     /// Whom to tell what flows through the points; nil: nobody wants one.
     public let visitor: Visitor?
+    /// Where the keys and values of the source's tokens go; nil: nobody wants them.
+    public let keysValues: LayerKeysValues?
 }
 
 /// What a decoder reads.
@@ -78,6 +80,9 @@ public struct Target {
     public let crossPrefix: LayerPrefixes?
     /// Whom to tell what flows through the points; nil: nobody wants one.
     public let visitor: Visitor?
+    /// Where the keys and values of the target's own tokens go, and those of `encoder`; nil: nobody wants them.
+    public let keysValues: LayerKeysValues?
+    public let crossKeysValues: LayerKeysValues?
 }
 
 /// What a backbone remembers between decoding steps (past keys and values).

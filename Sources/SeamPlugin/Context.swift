@@ -77,6 +77,15 @@ public struct Context {
         return result
     }
 
+    /// The same for a body that makes several tensors that live on.
+    public func scope(keeping body: () -> (result: Tensor, kept: [Tensor])) -> Tensor {
+        pass.ops.pointee.scope_begin(pass.raw)
+        let (result, kept) = body()
+        var handles = [result.handle] + kept.map { $0.handle }
+        pass.ops.pointee.scope_end(pass.raw, &handles, handles.count)
+        return result
+    }
+
     /// Zero-filled memory that outlives the pass, for a decoding cache. Nil after a failure.
     public func buffer(_ shape: [Int], _ type: ElementType = .f32) -> Buffer? {
         withSizes(shape) { pass.ops.pointee.buffer_create(pass.raw, type.rawValue, $0, $1) }

@@ -47,6 +47,28 @@ public struct LayerPrefix {
     }
 }
 
+/// Where a backbone puts the keys and values of a text in one attention, for each of its layers that takes a prefix: an
+/// adapter on `Seam.attentionPrefix` may start from them. Valid during the call that it was given to.
+public struct LayerKeysValues {
+    private let layers: UnsafeMutablePointer<OpaquePointer?>
+
+    /// Nil where nobody wants them.
+    init?(_ layers: UnsafeMutablePointer<OpaquePointer?>?) {
+        guard let layers else { return nil }
+        self.layers = layers
+    }
+
+    /// Hands over the keys and values of a layer, one of `BackboneInfo.prefixLayers`, as its attention reads them:
+    /// [batch, kv heads, positions, head_dim] each.
+    /// - Returns: what has to live until the call returns; a scope around the layer has to keep it.
+    public func put(keys: Tensor, values: Tensor, of layer: Int) -> Tensor {
+        let shape = [1] + keys.shape
+        let both = keys.reshape(shape).concat([values.reshape(shape)], axis: 0)
+        layers[layer] = both.handle
+        return both
+    }
+}
+
 extension Tensor {
     /// `attention(key:value:bias:mask:scale:causal:)` with the keys and values of a prefix before those of
     /// `key` and `value`, seen by every query; neither `mask` nor `causal` is about them. The prefix is not copied for the

@@ -20,6 +20,32 @@ public struct PrefixShape {
         rows.reshape([tokens, layers, 2, heads, headDim]).permute([1, 2, 3, 0, 4])
     }
 
+    /// The keys and values of a text's first tokens, of the shape's `sizes`, out of what `Adapter.prepare` is given on the
+    /// seam. Nil, with the failure latched, for a text that has none here, or fewer tokens.
+    public func keysAndValues(ofText inputs: [Tensor], in context: Context) -> Tensor? {
+        var layers: [Tensor] = []
+        for place in places {
+            guard inputs.indices.contains(place), !inputs[place].isNull else {
+                _ = context.fail(
+                    .invalidArgument,
+                    "the text has no keys and values of the \(attention.name) attention: it has no target, or another "
+                        + "attention is to be chosen")
+                return nil
+            }
+            let found = inputs[place].size(2)
+            guard found >= tokens else {
+                _ = context.fail(
+                    .invalidArgument,
+                    "the text must have as many tokens in the \(attention.name) attention as the prefix, \(tokens), or more, "
+                        + "found \(found)")
+                return nil
+            }
+            layers.append(
+                inputs[place].slice(2, from: 0, length: tokens).reshape([1, 2, heads, tokens, headDim]))
+        }
+        return layers.isEmpty ? nil : layers[0].concat(Array(layers.dropFirst()), axis: 0)
+    }
+
     /// The shapes that the options "attention" and "prefix_length" ask for, in the order of the seam.
     static func all(options: Options, site: Site) throws(PluginError) -> [PrefixShape] {
         let (asked, tokens) = (try options.string("attention"), try options.int("prefix_length"))

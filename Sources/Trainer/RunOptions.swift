@@ -44,4 +44,11 @@ public struct RunResult: Sendable {
     public let backbonePath: String?
     /// Examples the frozen encoder ran on; nil without a seam cache.
     public let encodedExamples: Int?
+
+    /// Of a run that was asked to stop.
+    static func stopped(after steps: Int, encoded: Int? = nil) -> RunResult {
+        RunResult(
+            isComplete: false, steps: steps, development: nil, adapterPath: nil, backbonePath: nil,
+            encodedExamples: encoded)
+    }
 }

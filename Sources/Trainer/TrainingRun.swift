@@ -1,3 +1,4 @@
+import CSeam
 import Datasets
 import Engine
 import Files
@@ -53,18 +54,18 @@ public final class TrainingRun {
         resumes: Bool, observe: (RunEvent) throws -> Void, shouldContinue: () -> Bool
     ) throws -> RunResult {
         for data in [data, development].compactMap({ $0 }) { try data.check(fits: session) }
-        if let adapter = session.adapters.first(where: \.startsFromExamples) {
-            throw SeamError(
-                .unsupported,
-                "adapter \"\(adapter.factory.id)\" starts from all training examples at once, which a training in steps does not give it: train it with seam fewshot"
-            )
-        }
+        try requirePreparable()
         let optimisation = try Optimisation(session: session, options: options.training)
         defer { optimisation.end() }
         let settings = try self.settings()
         // After what may be refused, before anything is computed.
         let lock = try RunFolder.claim(options.output, resumes: resumes, overwrites: options.overwrites)
         defer { lock.release() }
+        // Of a run that goes on, too: the checkpoint holds what is trained, and a preparation sets what is not.
+        guard try prepare(shouldContinue) else {
+            if !resumes { try save(optimisation, settings, observe) }
+            return .stopped(after: optimisation.step)
+        }
         history = resumes ? try Checkpoint.load(checkpointPath, into: optimisation, settings: settings) : []
         log = try RunLog(
             FileSystem.join(options.output, RunFolder.logName), entries: history.filter { $0.recordedValues == nil })
@@ -75,6 +76,36 @@ public final class TrainingRun {
             if !history.isEmpty { try? writePictures() }
             throw error
         }
+    }
+
+    /// The adapters that start from the examples, in their order; not those whose values are of an earlier run.
+    private var unprepared: [Adapter] { session.adapters.filter { $0.startsFromExamples && !$0.isPrepared } }
+
+    private func requirePreparable() throws {
+        guard let adapter = unprepared.first(where: { $0.seam == SEAM_ATTENTION_PREFIX }) else { return }
+        throw SeamError(
+            .unsupported,
+            "adapter \"\(adapter.factory.id)\" starts from the keys and values of one text, and a training has examples: prepare it with seam prepare, and train what that saves"
+        )
+    }
+
+    /// Prepares each adapter that starts from examples with all of them, through those before it.
+    /// - Returns: false where it was asked to stop.
+    private func prepare(_ shouldContinue: () -> Bool) throws -> Bool {
+        let adapters = unprepared
+        guard !adapters.isEmpty else { return true }
+        // In the order of the file: some methods compare the first example of a class with the first of another.
+        let examples = try batches(Array(0..<data.count), size: options.batchSize).map {
+            try data.batch($0, info: session.backbone.info)
+        }
+        for adapter in adapters {
+            do {
+                try session.prepare(adapter, from: adapter.readsExamples ? examples : []) { _, _ in shouldContinue() }
+            } catch let error as SeamError where error.code == .cancelled {
+                return false
+            }
+        }
+        return true
     }
 
     private func train(
@@ -88,11 +119,7 @@ public final class TrainingRun {
         let cache = cachesEncoder ? SeamCache(session: session) : nil
         let developmentCache = cachesEncoder && development != nil ? SeamCache(session: session) : nil
 
-        func stopped() -> RunResult {
-            RunResult(
-                isComplete: false, steps: optimisation.step, development: nil, adapterPath: nil, backbonePath: nil,
-                encodedExamples: cache?.encodedCount)
-        }
+        func stopped() -> RunResult { .stopped(after: optimisation.step, encoded: cache?.encodedCount) }
         if let cache {
             // What the encoder gives for an example differs in its last bits with the examples beside it. So that a resumed
             // run trains on the same values, its cache is filled as the first epoch filled it.

@@ -80,7 +80,15 @@ static void vectors_before_a_text(seam_runtime *runtime, const char *plugins, co
   seam_batch batch = tiny_texts();
   DLManagedTensorVersioned *plain = logits_of(session, &batch);
   OK(seam_session_add(session, NULL, "every-feature-prompt", NULL, &adapter, &error));
-  DLManagedTensorVersioned *start = logits_of(session, &batch);
+  DLManagedTensorVersioned *start = logits_of(session, &batch), *vectors = NULL;
+  const seam_batch *const examples[] = {&batch};
+  OK(seam_session_prepare(session, NULL, adapter, examples, 1, NULL, NULL, &error));
+  DLManagedTensorVersioned *prepared = logits_of(session, &batch);
+  CHECK(distance(start, prepared) > 1e-3f);
+  OK(seam_adapter_parameter(adapter, 0, NULL, &vectors, &error));
+  CHECK(count_of(vectors) == 2 * WIDTH);
+  give_back(vectors);
+  give_back(prepared);
   static const int32_t labels[BATCH * SOURCE] = {1, 2, 3, 4, 5, -100};
   seam_batch labelled = batch;
   labelled.target_length = SOURCE;

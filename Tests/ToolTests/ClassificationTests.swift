@@ -77,6 +77,18 @@ import Testing
         #expect(!FileSystem.exists(tool.scratch["further/adapter/4-linear-head"]))
     }
 
+    /// A head that starts from all examples is given them before the first step.
+    @Test func aHeadThatStartsFromTheExamples() throws {
+        let tool = try tool()
+        let output = succeeded(
+            try Tool.run(training(tool, ["--adapter", "dect", "--option", "projection_width=4", "--steps", "20"])))
+        #expect(output.contains("saved dect ("))
+        let run = ["--model", tool.model, "--adapter", tool.adapter]
+        let data = ["--data", tool.scratch["texts.tsv"], "--text-column", "sentence", "--json"]
+        let measured = try JSON.parse(succeeded(try Tool.run(["evaluate"] + data + run)), name: "measured")
+        #expect(try measured.requireDouble("accuracy", in: "measured") > 80)
+    }
+
     @Test func wrongClassifications() throws {
         let tool = try tool()
         func expectRefusal(_ more: [String], _ words: String..., sourceLocation: SourceLocation = #_sourceLocation)
@@ -94,7 +106,6 @@ import Testing
         try expectRefusal(["--adapter", "none", "--labels", "bad,fine"], "line 3", "the label \"good\" is unknown")
         try expectRefusal(["--adapter", "none", "--text-column", "text"], "\"text\"")
         try expectRefusal(["--adapter", "none", "--task", "pairs", "--labels", "a,b"], "are for --task classification")
-        try expectRefusal(["--adapter", "dect"], "\"dect\" starts from all training examples", "seam fewshot")
         // 32 positions, of which the prefix takes 20.
         try tool.scratch.write(
             "long.tsv", "sentence\tlabel\nw3\tbad\n\(String(repeating: "w4 ", count: 14))\tgood\n")

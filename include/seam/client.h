@@ -118,7 +118,8 @@ enum {
   SEAM_ACTIVITY_QUERY = 0,    /* prompts: done are those that are known to be answered */
   SEAM_ACTIVITY_GENERATE = 1, /* done counts the steps, one token for each row, total the most there may be */
   SEAM_ACTIVITY_FIT = 2,      /* epochs */
-  SEAM_ACTIVITY_CLASSIFY = 3  /* texts that the model is asked about: each once, none that it has answered before */
+  SEAM_ACTIVITY_CLASSIFY = 3, /* texts that the model is asked about: each once, none that it has answered before */
+  SEAM_ACTIVITY_PREPARE = 4   /* batches that the model has read, some of them more than once where there are many */
 };
 
 /* How far a call has come; borrowed during the callback. */
@@ -273,7 +274,7 @@ SEAM_API seam_status seam_adapter_forward(seam_adapter *adapter, const seam_pass
                                           seam_error **error);
 /* Lets an adapter start from all training examples, once, before the first step (seam_adapter_factory.prepare); nothing
  * happens to one that starts from nothing. Every value that the plugin gives is taken or, after an error, none.
- * SEAM_UNSUPPORTED for an adapter inside the model, where what flows is not one batch of examples.
+ * SEAM_UNSUPPORTED for an adapter inside the model or on prefixes, which a session prepares (seam_session_prepare).
  * inputs: as the seam defines them, on the CPU. labels [examples] i32, nullable; empty_scores [1, classes], of an adapter
  * that reads several prompts [1, prompts, classes], nullable. All are taken over, also on failure. */
 SEAM_API seam_status seam_adapter_prepare(seam_adapter *adapter, DLManagedTensorVersioned *const *inputs,
@@ -349,7 +350,8 @@ typedef struct seam_batch {
   const int32_t *token_type_ids;    /* [batch, source_length], which of two texts a token is of; nullable: all of the
                                      * first; encoder-only backbones */
   const int32_t *classes;           /* [batch], from 0: training and scoring are then those of a classification by the
-                                     * attached adapters on decoder.output; nullable; target_length must be 0 */
+                                     * attached adapters on decoder.output; nullable; target_length must be 0, but for
+                                     * seam_session_prepare */
   const char *const *routes;        /* [batch], the route of each row; NULL, also for a row: the default route */
   const float
       *input_features; /* [batch, source_length, feature_width of the backbone], in the place of input_ids, for a
@@ -389,6 +391,20 @@ typedef struct seam_score {
 /* scores: batch->batch entries, filled in order; room for `capacity`. */
 SEAM_API seam_status seam_session_score(seam_session *session, const seam_batch *batch, seam_score *scores,
                                         size_t capacity, seam_error **error);
+
+/* Lets an attached adapter start from examples, once, before a training or in the place of one
+ * (seam_adapter_factory.prepare): the model reads them through the adapters that are attached before it, and the adapter is
+ * given what flows into its seam. Nothing happens to one that starts from nothing. Every value that the plugin gives is
+ * taken or, after an error, none.
+ * batches: the examples, without routes. `classes` are their labels, from 0 and each with an example, of all batches or of
+ * none; targets may stand beside them. An adapter on attention.prefix takes one batch of one row, the text; one on
+ * prefix.tokens takes none. An adapter inside a decoder that has an encoder needs targets.
+ * What flows at one point is in memory for all examples at once (SEAM_OUT_OF_MEMORY, with the size, where there is not
+ * enough); points are taken together up to 1 GiB, and for the others the batches are read again.
+ * progress nullable: SEAM_ACTIVITY_PREPARE. Since 1.0. */
+SEAM_API seam_status seam_session_prepare(seam_session *session, const char *route, seam_adapter *adapter,
+                                          const seam_batch *const *batches, size_t batch_count,
+                                          seam_progress_callback progress, void *user, seam_error **error);
 
 /* When a beam search ends. */
 typedef int32_t seam_early_stopping;
@@ -467,7 +483,8 @@ typedef struct seam_step {
   double learning_rate; /* of the adapters, in this step */
 } seam_step;
 
-/* Starts training of the attached adapters (and the backbone); attach and detach are refused until it ends.
+/* Starts training of the attached adapters (and the backbone); attach and detach are refused until it ends. Adapters that
+ * start from examples are prepared before (seam_session_prepare).
  * SEAM_INVALID_ARGUMENT when none of them has a parameter that is trained. */
 SEAM_API seam_status seam_session_begin_training(seam_session *session, const seam_train_options *options,
                                                  seam_error **error);

@@ -79,7 +79,8 @@ typedef struct seam_pass {
   int32_t training; /* 1: the pass will be differentiated */
   seam_context *ctx;
   const seam_ops *ops;
-  seam_tensor *const *parameters; /* the instance's, in declared order; at a point: the shared ones, then the point's */
+  /* The instance's, in declared order; in a forward or a fold at a point the shared ones, then the point's. */
+  seam_tensor *const *parameters;
   size_t parameter_count;
   /* Of the tokens whose states flow here, each NULL where it is not known: which are tokens (1) and which padding (0),
    * their positions in the text, and which the model generated itself (1) after a prompt or a start token (0); in teacher
@@ -323,16 +324,31 @@ typedef struct seam_forward {
   size_t output_count;
 } seam_forward;
 
-/* What an adapter may look at before its first training step, to start from the data. */
+/* What an adapter may look at before its first training step, to start from the data: what flows into its seam, through
+ * the adapters that are attached before it.
+ *
+ * Inputs are those of its forward, with all examples along the batch axis; rows shorter than the longest are filled with
+ * 0 behind their own. At a point seam_pass.attention_mask says which are tokens, and generated_mask is given where it is
+ * known of every example.
+ * - encoder.output, decoder.output, layer.output, prompt.embedding: as the seam defines them.
+ * - projection: x, weight, bias and y, as after the product.
+ * - attention.prefix: the keys and values of one text, [2, kv_heads, n, head_dim] for each layer of each attention, as a
+ *   prefix of the same tokens has them (rotated where the backbone rotates keys); NULL for a decoder's own attention where
+ *   the text has no target.
+ * - prefix.tokens: as the seam defines them, without examples. */
 typedef struct seam_prepare {
   uint32_t struct_size;
-  seam_tensor *const *inputs; /* as the seam defines, all training examples along the batch axis */
+  int64_t
+      point; /* index in seam_site.points: at a seam that has points there is one call for each, in their order; -1 at
+                  * other seams */
+  seam_tensor *const *inputs;
   size_t input_count;
   seam_tensor *labels;       /* [examples] i32: the class of each, every class has one; NULL where there are none */
   seam_tensor *empty_scores; /* decoder.output: the scores [1, classes] for an empty text, of a factory that has
                               * reads_prompts [1, prompts, classes]; else NULL */
-  seam_tensor **values;      /* out: one for each parameter, NULL on entry; a tensor of a parameter's shape becomes its
-                              * value, of frozen ones too; NULL leaves it */
+  seam_tensor **values; /* out: one for each parameter of the instance, in declared order, NULL on entry; a tensor of a
+                              * parameter's shape becomes its value, of frozen ones too; NULL leaves it. They are taken
+                              * after the last call, and of several for one parameter the last */
   size_t value_count;
 } seam_prepare;
 
@@ -375,8 +391,9 @@ typedef struct seam_adapter_factory {
   /* Fills *out, as base.h says; index < parameter_count. */
   void (*parameter)(void *self, size_t index, seam_parameter *out);
   void (*forward)(void *self, const seam_pass *pass, seam_forward *io);
-  /* Called once, before the first step of a training that starts from new; not when an adapter is loaded. Nullable. An
-   * adapter all of whose parameters are frozen is fitted by this call alone. */
+  /* Called before the first step of a training that starts from new, once or once for each point; not when an adapter is
+   * loaded. Nullable. An adapter all of whose parameters are frozen is fitted by this alone. What the calls for several
+   * points are to have in common the instance may keep from one to the next: the one for point 0 begins anew. */
   void (*prepare)(void *self, const seam_pass *pass, seam_prepare *io);
   /* Computes away what training needs and inference does not: the folded instance gives the same outputs. Nullable; a
    * factory that has it declares the bool option "folded", false by default. Not called on a folded instance. */
@@ -460,6 +477,9 @@ typedef struct seam_encode {
   const seam_visitor *visitor;      /* NULL: nobody wants a point */
   seam_tensor *hidden;              /* out: [batch, source, d_model], longer by what was put before the source at
                                 * prompt.embedding; of features [batch, frames / feature_stride rounded up, d_model] */
+  seam_tensor **keys_values; /* NULL: nobody wants them. Else one entry for each encoder layer that takes a prefix,
+                                * NULL on entry; out: [2, batch, kv_heads, positions, head_dim], keys and values of the
+                                * tokens as attention reads them. A backbone that has none leaves them NULL */
 } seam_encode;
 
 /* Target tokens, given what left the encoder.output seam, to scores. In a decoder-only backbone the tokens are all
@@ -490,6 +510,10 @@ typedef struct seam_decode {
   seam_tensor *logits; /* out: [batch, target, vocab_size], where target has what was put before the text at
                                 * prompt.embedding, too */
   seam_tensor *hidden; /* out: [batch, target, d_model], what the head reads */
+  /* As seam_encode has it, for each decoder layer, of the target's own tokens and of encoder_hidden; each may be NULL.
+   * Without a state. */
+  seam_tensor **keys_values;
+  seam_tensor **cross_keys_values;
 } seam_decode;
 
 /* Hidden states, as encode (encoder-only) or decode give them, to scores of the vocabulary: position by position. */

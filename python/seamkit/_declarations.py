@@ -32,6 +32,7 @@ SEAM_ABI_MINOR = 0
 SEAM_ACTIVITY_CLASSIFY = 3
 SEAM_ACTIVITY_FIT = 2
 SEAM_ACTIVITY_GENERATE = 1
+SEAM_ACTIVITY_PREPARE = 4
 SEAM_ACTIVITY_QUERY = 0
 SEAM_ADAPTER_FACTORY_SIZE_1_0 = 152
 SEAM_ADAPTER_OPTIONS_SIZE_1_0 = 96
@@ -46,7 +47,7 @@ SEAM_CANCELLED = 11
 SEAM_DECODER_ONLY = 2
 SEAM_DECODER_OUTPUT_HIDDEN = 1
 SEAM_DECODER_OUTPUT_SCORES = 0
-SEAM_DECODE_SIZE_1_0 = 96
+SEAM_DECODE_SIZE_1_0 = 112
 SEAM_DECODE_VJP_SIZE_1_0 = 48
 SEAM_EARLY_STOPPING_HEURISTIC = 0
 SEAM_EARLY_STOPPING_NEVER = 2
@@ -55,7 +56,7 @@ SEAM_ENCODER_DECODER = 0
 SEAM_ENCODER_ONLY = 1
 SEAM_ENCODER_OUTPUT_HIDDEN = 0
 SEAM_ENCODER_OUTPUT_MASK = 1
-SEAM_ENCODE_SIZE_1_0 = 64
+SEAM_ENCODE_SIZE_1_0 = 72
 SEAM_F16 = 2
 SEAM_F32 = 0
 SEAM_FIT_OPTIONS_SIZE_1_0 = 64
@@ -115,7 +116,7 @@ SEAM_PREFIX_CROSS = 2
 SEAM_PREFIX_DECODER = 1
 SEAM_PREFIX_ENCODER = 0
 SEAM_PREFIX_SIZE_1_0 = 32
-SEAM_PREPARE_SIZE_1_0 = 56
+SEAM_PREPARE_SIZE_1_0 = 64
 SEAM_PROGRESS_SIZE_1_0 = 48
 SEAM_PROJECTION_BIAS = 2
 SEAM_PROJECTION_WEIGHT = 1
@@ -438,6 +439,7 @@ class seam_forward(ctypes.Structure):
 
 class seam_prepare(ctypes.Structure):
     struct_size: int
+    point: int
     inputs: Any
     input_count: int
     labels: Any
@@ -528,6 +530,7 @@ class seam_encode(ctypes.Structure):
     prefix: Any
     visitor: Any
     hidden: Any
+    keys_values: Any
 
 
 class seam_decode(ctypes.Structure):
@@ -544,6 +547,8 @@ class seam_decode(ctypes.Structure):
     visitor: Any
     logits: Any
     hidden: Any
+    keys_values: Any
+    cross_keys_values: Any
 
 
 class seam_head(ctypes.Structure):
@@ -965,6 +970,7 @@ seam_forward._fields_ = [
 ]
 seam_prepare._fields_ = [
     ("struct_size", c_uint32),
+    ("point", c_int64),
     ("inputs", POINTER(c_void_p)),
     ("input_count", c_uint64),
     ("labels", c_void_p),
@@ -1047,6 +1053,7 @@ seam_encode._fields_ = [
     ("prefix", POINTER(POINTER(seam_prefix))),
     ("visitor", POINTER(seam_visitor)),
     ("hidden", c_void_p),
+    ("keys_values", POINTER(c_void_p)),
 ]
 seam_decode._fields_ = [
     ("struct_size", c_uint32),
@@ -1062,6 +1069,8 @@ seam_decode._fields_ = [
     ("visitor", POINTER(seam_visitor)),
     ("logits", c_void_p),
     ("hidden", c_void_p),
+    ("keys_values", POINTER(c_void_p)),
+    ("cross_keys_values", POINTER(c_void_p)),
 ]
 seam_head._fields_ = [("struct_size", c_uint32), ("hidden", c_void_p), ("logits", c_void_p)]
 seam_pool._fields_ = [
@@ -1385,6 +1394,16 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     )),
     "seam_session_classify": (c_int32, (c_void_p, POINTER(seam_batch), POINTER(c_float), c_uint64, POINTER(c_void_p))),
     "seam_session_score": (c_int32, (c_void_p, POINTER(seam_batch), POINTER(seam_score), c_uint64, POINTER(c_void_p))),
+    "seam_session_prepare": (c_int32, (
+        c_void_p,
+        c_char_p,
+        c_void_p,
+        POINTER(POINTER(seam_batch)),
+        c_uint64,
+        CFUNCTYPE(c_int32, c_void_p, POINTER(seam_progress)),
+        c_void_p,
+        POINTER(c_void_p),
+    )),
     "seam_generate_options_init": (c_int32, (c_void_p, POINTER(seam_generate_options), POINTER(c_void_p))),
     "seam_session_generate": (c_int32, (
         c_void_p,

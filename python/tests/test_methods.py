@@ -33,10 +33,12 @@ METHODS: dict[str, dict[str, Any]] = {
     "loreft": {},
     "noreft": {},
     "direft": {},
+    "control-vector": {},
     "repcali": {},
     "prompt-tuning": {"prompt_length": 3},
     "prefix-tuning": SMALL,
     "residual-prefix": SMALL,
+    "cartridge": {"prefix_length": 3},
     "gate": {},
 }
 # Those on decoder.output are part of a classification, which has tests of its own.
@@ -47,7 +49,7 @@ def attached(name: str, model: Any, method: str) -> list[Any]:
     # Of a pair's attentions the one that takes a past in transformers.
     own = {"attention": "decoder"} if name in ENCODER_DECODERS else {}
     ids = [("prefix-tuning", SMALL | own)] * (method == "gate")
-    ids.append((method, METHODS[method] | (own if METHODS[method] is SMALL else {})))
+    ids.append((method, METHODS[method] | (own if "prefix_length" in METHODS[method] else {})))
     return [seamkit.attach(model, id, random_seed=2, **more) for id, more in ids]
 
 

@@ -50,6 +50,8 @@ public final class Adapter {
     /// Of its own in training; nil: that of the training. Some parameters, such as a gate's before its sigmoid, need
     /// larger steps than the weights of a network.
     public var learningRate: Double?
+    /// Whether it has been prepared, or its values are those of a saved adapter: a training then goes on from them.
+    public internal(set) var isPrepared = false
     /// What the layer above keeps with a saved adapter: a JSON object that is carried along as it is.
     public var task: JSON?
     /// False when it was made for a backbone that is trained with it.

@@ -305,6 +305,7 @@ public enum AdapterFolder {
                     .numeric, "\(file.path): tensor \"\(entry.name)\" holds NaN or infinity at element \(position)")
             }
         }
+        adapter.isPrepared = true
         return adapter
     }
 

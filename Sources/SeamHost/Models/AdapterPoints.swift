@@ -79,15 +79,23 @@ extension Adapter {
         io.output_count = outputs.count
         call.context.withPass(parameters.handles(ofPoint: visit.point), training: call.training) { own in
             var given = own.pointee
-            // What the session knows is about the call's own tokens.
-            let isOfSource = points[visit.point].isOfSource
-            let tokens = isOfSource ? nil : call.tokens
-            let generated = isOfSource ? nil : call.generated
-            given.attention_mask = tokens?.handle ?? pass.attention_mask
+            (given.attention_mask, given.generated_mask) = call.marks(at: points[visit.point], pass)
             given.position_ids = pass.position_ids
-            given.generated_mask = pass.generated_mask ?? generated?.handle
             table.forward(instance, &given, &io)
         }
         try call.context.check(origin: origin)
+    }
+}
+
+extension Visitor.Call {
+    /// Which tokens are tokens, and which the model generated itself, [batch, n] i32 each, as far as is known.
+    /// - Parameter pass: what the backbone says of the tokens there.
+    func marks(at point: Point, _ pass: seam_pass) -> (tokens: OpaquePointer?, generated: OpaquePointer?) {
+        // What the session knows is about the call's own tokens.
+        let isOfSource = point.isOfSource
+        return (
+            (isOfSource ? nil : tokens?.handle) ?? pass.attention_mask,
+            pass.generated_mask ?? (isOfSource ? nil : generated?.handle)
+        )
     }
 }

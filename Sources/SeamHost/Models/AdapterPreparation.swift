@@ -3,12 +3,31 @@ import Engine
 import Glibc
 import Support
 
+/// What one call of `prepare` gives a plugin (`seam_prepare`).
+struct PreparationInput {
+    /// As the seam defines them, all examples along the batch axis; nil for a prefix that is not there.
+    var inputs: [Tensor?]
+    /// Index among the adapter's own points; nil at a seam that has none.
+    var point: Int?
+    /// At a point: which are tokens and which the model generated itself, [examples, n] i32; nil: not known.
+    var tokens: Tensor?
+    var generated: Tensor?
+    /// [examples] i32, the class of each; nil where there are no classes.
+    var labels: Tensor?
+    /// decoder.output: the scores for an empty text; nil where they are not known.
+    var emptyScores: Tensor?
+}
+
 extension Adapter {
     /// Whether the plugin wants `prepare` before a training.
     public var startsFromExamples: Bool { table.prepare != nil }
 
-    /// Lets the adapter start from the training examples (`seam_adapter_factory.prepare`): before the first step of a
-    /// training that starts from new. An adapter that starts from nothing is left as it is.
+    /// Whether `prepare` gives it examples or a text: not on prefix.tokens, where it starts from the prefix before it.
+    public var readsExamples: Bool { startsFromExamples && seam != SEAM_PREFIX_TOKENS }
+
+    /// Lets an adapter on encoder.output or decoder.output start from the training examples
+    /// (`seam_adapter_factory.prepare`): before the first step of a training that starts from new. An adapter that starts
+    /// from nothing is left as it is.
     ///
     /// Either every value that the plugin gives is taken or, after an error, none.
     /// - Parameters:
@@ -18,38 +37,54 @@ extension Adapter {
     /// - Throws: what the plugin failed with; `.plugin` or `.numeric`, with the plugin's id, for a value that is not f32
     ///   of its parameter's shape or not finite.
     public func prepare(inputs: [Tensor], labels: Tensor? = nil, emptyScores: Tensor? = nil) throws {
-        guard let prepare = table.prepare else { return }
+        guard startsFromExamples else { return }
+        take(
+            prepared: try preparedValues(PreparationInput(inputs: inputs, labels: labels, emptyScores: emptyScores)))
+    }
+
+    /// Calls the plugin's `prepare` once.
+    /// - Returns: a copy of the value that it gives for each parameter; nil for one that it leaves.
+    func preparedValues(_ input: PreparationInput) throws -> [Tensor?] {
         let context = Context(pool: runtime.pool, recordsGradients: false)
-        let inputHandles: [OpaquePointer?] = inputs.map(\.handle)
+        let inputHandles: [OpaquePointer?] = input.inputs.map { $0?.handle }
         var values = [OpaquePointer?](repeating: nil, count: parameters.entries.count)
         var io = seam_prepare()
         io.struct_size = UInt32(MemoryLayout<seam_prepare>.size)
-        io.labels = labels?.handle
-        io.empty_scores = emptyScores?.handle
+        io.point = input.point.map(Int64.init) ?? -1
+        io.labels = input.labels?.handle
+        io.empty_scores = input.emptyScores?.handle
         context.withPass(parameters.handles) { pass in
+            var given = pass.pointee
+            (given.attention_mask, given.generated_mask) = (input.tokens?.handle, input.generated?.handle)
             inputHandles.withUnsafeBufferPointer { inputs in
                 values.withUnsafeMutableBufferPointer { values in
                     io.inputs = inputs.baseAddress
                     io.input_count = inputs.count
                     io.values = values.baseAddress
                     io.value_count = values.count
-                    prepare(instance, pass, &io)
+                    table.prepare?(instance, &given, &io)
                 }
             }
         }
-        try withExtendedLifetime((inputs, labels, emptyScores)) { try context.check(origin: origin) }
-        try assign(values, in: context)
+        try withExtendedLifetime(input) { try context.check(origin: origin) }
+        return try copies(of: values, in: context)
+    }
+
+    /// Takes what `preparedValues` gave.
+    func take(prepared values: [Tensor?]) {
+        take(values)
+        isPrepared = true
     }
 
     /// The same, for inputs that are not known to be those of the seam.
-    /// - Throws: `.shape` for inputs, labels or scores of other shapes, `.unsupported` for an adapter inside its model, where
-    ///   what flows is not one batch of examples.
+    /// - Throws: `.shape` for inputs, labels or scores of other shapes, `.unsupported` for an adapter inside its model or on
+    ///   prefixes, which a session prepares (`Session.prepare`).
     public func prepare(checking inputs: [Tensor], labels: Tensor? = nil, emptyScores: Tensor? = nil) throws {
         guard startsFromExamples else { return }
         guard points.isEmpty, !isPrefix else {
             throw SeamError(
                 .unsupported,
-                "adapter \"\(factory.id)\" is on \(seam): examples are given to adapters on \(SEAM_ENCODER_OUTPUT) and \(SEAM_DECODER_OUTPUT) alone",
+                "adapter \"\(factory.id)\" is on \(seam): examples are given to adapters on \(SEAM_ENCODER_OUTPUT) and \(SEAM_DECODER_OUTPUT) alone, others are prepared in a session",
                 origin: origin)
         }
         try checkInputs(inputs.map(Optional.some))
@@ -71,13 +106,18 @@ extension Adapter {
     }
 
     /// Takes values that the plugin gave for the parameters, in their order; NULL leaves one as it is. All or none.
-    func assign(_ values: [OpaquePointer?], in context: Context) throws {
-        // Copies, since a value may be a view of an input or of another parameter.
-        let copies = try zip(parameters.entries, values).map { entry, handle in
+    func assign(_ values: [OpaquePointer?], in context: Context) throws { take(try copies(of: values, in: context)) }
+
+    /// Copies of what the plugin gave for the parameters, since a value may be a view of an input or of another parameter.
+    private func copies(of values: [OpaquePointer?], in context: Context) throws -> [Tensor?] {
+        try zip(parameters.entries, values).map { entry, handle in
             try handle.map {
                 try copied(Tensor.from($0), as: entry.tensor.shape, "parameter \"\(entry.name)\"", in: context)
             }
         }
+    }
+
+    private func take(_ copies: [Tensor?]) {
         for case (let entry, let copy?) in zip(parameters.entries, copies) {
             memcpy(entry.tensor.baseAddress, copy.baseAddress, copy.elementCount * 4)
         }

@@ -55,9 +55,10 @@ struct BackbonePass {
 extension Backbone {
     /// Source tokens or features, one of them, to hidden states [batch, positions, d_model], longer by what adapters
     /// put before the source.
+    /// - Parameter keysValues: takes those of the source's tokens; nil: nobody wants them.
     func encode(
         _ pass: BackbonePass, inputIDs: Tensor?, features: Tensor? = nil, mask: Tensor, tokenTypes: Tensor? = nil,
-        prefix: Prefix
+        prefix: Prefix, keysValues: TextKeysValues? = nil
     ) throws
         -> Tensor
     {
@@ -68,12 +69,14 @@ extension Backbone {
         io.attention_mask = mask.handle
         io.token_type_ids = tokenTypes?.handle
         io.prefix = prefix.pointer(.encoder)
+        io.keys_values = keysValues?.slots(.encoder)
         try during(pass, .encoder) { own, visitor in
             io.visitor = visitor
             table.encode(instance, own, &io)
         }
         withExtendedLifetime(prefix) {}
         let positions = info.positions(ofSource: mask.shape[1]) + pass.promptLength(.encoder)
+        try keysValues?.check(.encoder, [mask.shape[0], positions], of: self)
         return try output(io.hidden, "encode", "hidden", [mask.shape[0], positions, info.dModel])
     }
 
@@ -94,12 +97,16 @@ extension Backbone {
     }
 
     /// The states that `decode` gives, without the scores.
-    func decodeHidden(_ pass: BackbonePass, _ input: DecoderInput, state: DecodingState? = nil) throws -> Tensor {
-        try decode(pass, input, state: state, hiddenOnly: true).hidden
+    /// - Parameter keysValues: takes those of the target's own tokens and of the source's; nil: nobody wants them.
+    func decodeHidden(
+        _ pass: BackbonePass, _ input: DecoderInput, state: DecodingState? = nil, keysValues: TextKeysValues? = nil
+    ) throws -> Tensor {
+        try decode(pass, input, state: state, hiddenOnly: true, keysValues: keysValues).hidden
     }
 
     private func decode(
-        _ pass: BackbonePass, _ input: DecoderInput, state: DecodingState?, hiddenOnly: Bool
+        _ pass: BackbonePass, _ input: DecoderInput, state: DecodingState?, hiddenOnly: Bool,
+        keysValues: TextKeysValues? = nil
     ) throws -> (logits: OpaquePointer?, hidden: Tensor) {
         // An opaque backbone must not see handles with history: its gradient goes through decode_vjp.
         let given = info.isOpaque ? input.encoderHidden?.detached : input.encoderHidden
@@ -114,6 +121,8 @@ extension Backbone {
         io.cross_prefix = input.prefix.pointer(.cross)
         io.hidden_only = hiddenOnly ? 1 : 0
         io.state = state?.pointer
+        io.keys_values = keysValues?.slots(.decoder)
+        io.cross_keys_values = keysValues?.slots(.cross)
         // A state that has seen tokens has what the encoder gave, and the projections of that are not made again.
         let isComplete = state?.isFresh ?? true
         let length = pass.promptLength(.decoder, state)
@@ -124,8 +133,10 @@ extension Backbone {
         }
         state?.isFresh = false
         withExtendedLifetime((given, input)) {}
-        let hidden = try output(
-            io.hidden, "decode", "hidden", [input.ids.shape[0], length + input.ids.shape[1], info.dModel])
+        let (rows, count) = (input.ids.shape[0], length + input.ids.shape[1])
+        try keysValues?.check(.decoder, [rows, count], of: self)
+        if let source = input.encoderMask { try keysValues?.check(.cross, source.shape, of: self) }
+        let hidden = try output(io.hidden, "decode", "hidden", [rows, count, info.dModel])
         return (io.logits, try pass.text(of: hidden, behind: length))
     }
 

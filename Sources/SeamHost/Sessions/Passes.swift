@@ -13,7 +13,10 @@ extension Session {
         return try own.rows.restored(try encode(context, own, prefix: prefix, training: training), in: context)
     }
 
-    func encode(_ context: Context, _ own: RoutedBatch, prefix: Prefix, training: Bool) throws -> Tensor {
+    /// - Parameter keysValues: takes those of the source's tokens; nil: nobody wants them.
+    func encode(
+        _ context: Context, _ own: RoutedBatch, prefix: Prefix, training: Bool, keysValues: TextKeysValues? = nil
+    ) throws -> Tensor {
         guard backbone.info.architecture != .decoderOnly else {
             throw SeamError(.unsupported, "the backbone has no encoder")
         }
@@ -28,7 +31,7 @@ extension Session {
         return try backbone.encode(
             pass(context, rows: own.rows, training: training), inputIDs: ids, features: features,
             mask: context.retain(try context.constant(batch.attentionMask, shape)), tokenTypes: types,
-            prefix: prefix)
+            prefix: prefix, keysValues: keysValues)
     }
 
     private var queriesOnly: SeamError {
@@ -120,7 +123,7 @@ extension Session {
         return try own.rows.restored(try pool(context, own, training: training), in: context)
     }
 
-    private func pool(_ context: Context, _ own: RoutedBatch, training: Bool) throws -> Tensor {
+    func pool(_ context: Context, _ own: RoutedBatch, training: Bool) throws -> Tensor {
         let hidden = try encodeAdapted(context, own, training: training)
         return try backbone.pool(
             pass(context, training: training), hidden: hidden, mask: try encodedMask(context, own))

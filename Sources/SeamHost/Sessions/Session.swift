@@ -22,9 +22,23 @@ public final class Session {
     private(set) var replaced: [Int: Tensor] = [:]
     /// The most scores of the vocabulary that a loss makes at once: 64 MiB.
     var scoresAtOnce = 1 << 24
+    /// The most bytes of what flows through points that a preparation keeps at once, but for one point alone.
+    var recordedAtOnce = 1 << 30
     public var runtime: Runtime { backbone.runtime }
 
     public init(backbone: Backbone) { self.backbone = backbone }
+
+    /// A session with the weights of another and, on the default route, the first adapters of one of its routes.
+    /// - Parameters:
+    ///   - count: of adapters.
+    ///   - recorder: takes what flows through points behind these adapters.
+    init(_ other: Session, first count: Int, ofRoute route: Int, recorder: PointRecorder? = nil) throws {
+        backbone = other.backbone
+        (merged, replaced) = (other.merged, other.replaced)
+        chains[0].adapters = Array(other.chains[route].adapters.prefix(count))
+        chains[0].prefixLength = try checkedPrefixLength(of: adapters)
+        visitor = try makeVisitor(chains, merged: merged, recorder: recorder)
+    }
 
     // MARK: Adapters
 
@@ -120,9 +134,12 @@ public final class Session {
         (chains, visitor) = (all, changedVisitor)
     }
 
-    private func makeVisitor(_ chains: [AdapterChain], merged: Set<ObjectIdentifier>) throws -> Visitor? {
+    private func makeVisitor(
+        _ chains: [AdapterChain], merged: Set<ObjectIdentifier>, recorder: PointRecorder? = nil
+    ) throws -> Visitor? {
         try Visitor(
-            chains.map { $0.adapters.filter { !merged.contains(ObjectIdentifier($0)) } }, backbone: backbone)
+            chains.map { $0.adapters.filter { !merged.contains(ObjectIdentifier($0)) } }, recorder: recorder,
+            backbone: backbone)
     }
 
     /// Computes adapters into the weights, and takes those that were out of them.

@@ -22,6 +22,8 @@ final class Visitor {
     }
 
     let backbone: Backbone
+    /// Takes what flows through points behind the adapters there; nil: nobody wants it.
+    let recorder: PointRecorder?
     /// The adapters by route and by point of the backbone, in the order in which they run.
     let stops: [[[Stop]]]
     /// Vectors that are put before a text, by route and `Stack`.
@@ -54,12 +56,15 @@ final class Visitor {
         let beginsText: Bool
     }
 
-    /// Nil where none of the adapters is on a point.
-    /// - Parameter chains: the adapters of each route.
+    /// Nil where none of the adapters is on a point, and nothing is recorded.
+    /// - Parameters:
+    ///   - chains: the adapters of each route.
+    ///   - recorder: of a session of the default route alone.
     /// - Throws: `.incompatible` for an adapter at a point that the backbone does not have, and what one fails with that
     ///   puts vectors before a text.
-    init?(_ chains: [[Adapter]], backbone: Backbone) throws {
-        guard chains.joined().contains(where: { !$0.points.isEmpty }) else { return nil }
+    init?(_ chains: [[Adapter]], recorder: PointRecorder? = nil, backbone: Backbone) throws {
+        guard recorder != nil || chains.joined().contains(where: { !$0.points.isEmpty }) else { return nil }
+        self.recorder = recorder
         let points = backbone.info.points
         stops = try chains.map { adapters in
             var stops = [[Stop]](repeating: [], count: points.count)
@@ -81,7 +86,11 @@ final class Visitor {
                 }
             }
         }
-        phases = stops.map { $0.map { $0.reduce(0) { $0 | UInt8($1.phases) } } }
+        phases = stops.map { stops in
+            stops.enumerated().map { index, stops in
+                stops.reduce(recorder?.wants(index) == true ? UInt8(Phase.after) : 0) { $0 | UInt8($1.phases) }
+            }
+        }
         stacks = phases.map { wanted in
             Stack.allCases.filter { stack in zip(points, wanted).contains { $0.stack == stack && $1 != 0 } }
         }
@@ -137,9 +146,10 @@ final class Visitor {
         let points = backbone.info.points
         for index in points.indices where points[index].stack == stack && wanted[index] & ~visited[index] != 0 {
             let missed = routes.lazy.flatMap { self.stops[$0][index] }.first { $0.phases != 0 }
+            let adapter = missed?.adapter ?? recorder?.adapter
             throw SeamError(
                 .plugin,
-                "\(backbone.name) did not visit the point \"\(points[index].path)\", where adapter \"\(missed?.adapter.factory.id ?? "")\" is attached",
+                "\(backbone.name) did not visit the point \"\(points[index].path)\", where adapter \"\(adapter?.factory.id ?? "")\" is attached",
                 origin: backbone.origin)
         }
     }
@@ -185,6 +195,15 @@ final class Visitor {
         let place = Place(given, point, index: index, first: first)
         guard current.slices.count > 1 else {
             io.pointee.value = try run(current, current.slices[0].route, place, pass)
+            if place.phase == Phase.after, let recorder, recorder.wants(index), let value = io.pointee.value {
+                let (tokens, generated) = current.marks(at: point, pass)
+                try recorder.take(
+                    .init(
+                        x: point.isProjection ? place.x.map { Tensor.from($0) } : nil,
+                        weight: place.weight.map { Tensor.from($0) }, bias: place.bias.map { Tensor.from($0) },
+                        value: Tensor.from(value), tokens: tokens.map { Tensor.from($0) },
+                        generated: generated.map { Tensor.from($0) }), at: index, in: current.context)
+            }
             return
         }
         io.pointee.value = try runSlices(current, place, pass)

@@ -43,6 +43,13 @@ extension Visitor {
                     rows: slice.rows, x: try slice.rows(of: text, in: context, outOf: tokens[0])), slice.route,
                 mask: try slice.rows(of: known, in: context, outOf: tokens[0]), current, given.point, pass)
         }
+        if let recorder, recorder.wants(given.point) {
+            try recorder.take(
+                .init(
+                    value: parts[0].x, tokens: known,
+                    generated: current.generated ?? pass.generated_mask.map { Tensor.from($0) }),
+                at: given.point, in: context)
+        }
         let length = parts.reduce(0) { max($0, $1.length) }
         guard length > 0 || parts.count > 1 else {
             io.pointee.value = parts[0].x.handle

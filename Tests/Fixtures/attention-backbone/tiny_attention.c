@@ -62,6 +62,11 @@ static void encode(void *self, const seam_pass *pass, seam_encode *io) {
   seam_tensor *x = ops->embedding(pass->ctx, pass->parameters[0], io->input_ids);
   x = ops->reshape(pass->ctx, x, heads, 4);
   const double scale = 1 / sqrt((double)WIDTH);
+  if (io->keys_values != NULL) { /* they are the same */
+    const int64_t sizes[] = {1, batch, 1, source, WIDTH};
+    seam_tensor *parts[] = {ops->reshape(pass->ctx, x, sizes, 5), ops->reshape(pass->ctx, x, sizes, 5)};
+    io->keys_values[0] = ops->concat(pass->ctx, parts, 2, 0);
+  }
   if (io->prefix != NULL) /* that of layer 0, the only one */
     x = ops->attention_with_prefix(pass->ctx, x, x, x, io->prefix[0], NULL, NULL, io->attention_mask, scale, 0);
   else

@@ -14,12 +14,13 @@ _ACTIVITIES = {
     c.SEAM_ACTIVITY_GENERATE: "generate",
     c.SEAM_ACTIVITY_FIT: "fit",
     c.SEAM_ACTIVITY_CLASSIFY: "classify",
+    c.SEAM_ACTIVITY_PREPARE: "prepare",
 }
 
 
 @dataclass(frozen=True)
 class Progress:
-    """activity: "query", "generate", "fit" or "classify". done, total: prompts, steps, epochs or texts. loss: "fit", that
+    """activity: "query", "generate", "fit", "classify" or "prepare". done, total: prompts, steps, epochs, texts or batches. loss: "fit", that
     of the last epoch, NaN before there is one. tokens: "generate", the newest of each row, -1 in one that has ended;
     empty before the first step and in beam search, where rows still change."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -294,6 +294,30 @@ class Session(Handle):
             library().seam_sequences_release(out)
 
     # ---- Training
+
+    def prepare(
+        self,
+        adapter: Adapter,
+        batches: Batch | Sequence[Batch] = (),
+        *,
+        route: str | None = None,
+        progress: Watch | None = None,
+    ) -> None:
+        """Lets an attached adapter start from examples, once, before a training or in the place of one: the model reads
+        them through the adapters that are attached before it. Nothing happens to one that starts from nothing.
+
+        batches: the examples, one batch or several, with their labels in `classes`. For an adapter on attention.prefix
+        one batch of one row, the text; none for one on prefix.tokens. progress: told how many batches are read; False
+        raises CancelledError.
+        Raises NotFoundError for an adapter that is not on the route, InvalidArgumentError for examples that are not those
+        of its seam and during a training, MemoryError where what flows at one place in all examples does not fit, and what
+        the plugin fails with; the adapter is as before then.
+        """
+        given = [batches] if isinstance(batches, Batch) else list(batches)
+        pointers = (ctypes.POINTER(c.seam_batch) * len(given))(*map(self._given, given))
+        watched(
+            progress, "seam_session_prepare", self.handle, utf8(route), adapter.handle, pointers, len(given), CALLBACK
+        )
 
     def begin_training(self, **changes: Any) -> None:
         """Starts training of the attached adapters. `changes` are members of seam_train_options: learning_rate,

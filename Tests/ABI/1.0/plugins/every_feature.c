@@ -391,6 +391,18 @@ static void prompt_forward(void *self, const seam_pass *pass, seam_forward *io) 
   io->outputs[SEAM_PROMPT_EMBEDDING_CHANGED] = ops->mul(pass->ctx, x, ops->reshape(pass->ctx, mask, column, 3));
 }
 
+/* The first two tokens of the first example. */
+static void prepare_prompt(void *self, const seam_pass *pass, seam_prepare *io) {
+  const seam_ops *ops = pass->ops;
+  const int64_t sizes[] = {2, ((prompt *)self)->width};
+  if (io->point < 0 || io->point >= (int64_t)((prompt *)self)->points || pass->attention_mask == NULL) {
+    ops->fail(pass->ctx, SEAM_INTERNAL, "a call of prepare has its point and the mask of its tokens");
+    return;
+  }
+  seam_tensor *first = ops->slice(pass->ctx, io->inputs[SEAM_PROMPT_EMBEDDING_X], 0, 0, 1);
+  io->values[io->point] = ops->reshape(pass->ctx, ops->slice(pass->ctx, first, 1, 0, 2), sizes, 2);
+}
+
 /* ---- The tables */
 
 #define OPTION(variable, option_kind, option_name, initial, ...)           \
@@ -441,6 +453,7 @@ static const seam_adapter_factory prompt_factory = {
     .parameter_count = prompt_parameter_count,
     .parameter = prompt_parameter,
     .forward = prompt_forward,
+    .prepare = prepare_prompt,
 };
 
 /* ---- At decoder.output: the answers to several prompts about each text, the prompts weighed by learned numbers */
