@@ -114,6 +114,9 @@ struct RoutePrefixes {
         return Prefix(routes: routes, rows: routes.count == 1 ? nil : rows.routeOfRow.map(Int32.init))
     }
 
+    /// Lets all go but those of some routes.
+    mutating func keep(_ routes: [Int]) { known = known.filter { routes.contains($0.key) } }
+
     /// Takes in those of more routes.
     mutating func formUnion(_ other: RoutePrefixes) { known.merge(other.known) { own, _ in own } }
 }
@@ -133,8 +136,13 @@ extension Session {
     }
 
     /// Whether the encoder computes the same for a source whatever the values of the default route's adapters are.
-    public var hasConstantEncoder: Bool {
-        prefixLength[PrefixAttention.encoder.rawValue] == 0 && !hasAdapters(inside: .encoder) && merged.isEmpty
+    public var hasConstantEncoder: Bool { hasConstantEncoder(ofRoutes: []) }
+
+    /// The same for the adapters of the routes of some rows; empty: the default one's.
+    public func hasConstantEncoder(ofRoutes routes: [String?]) -> Bool {
+        let taken = routes.isEmpty ? [0] : Set(routes.compactMap { try? index(ofRoute: $0) }).sorted()
+        return taken.allSatisfy { chains[$0].prefixLength[PrefixAttention.encoder.rawValue] == 0 }
+            && !hasAdapters(inside: .encoder, routes: taken) && merged.isEmpty
     }
 
     /// First all adapters on attention.prefix, then those on prefix.tokens, each in the order attached.

@@ -3,6 +3,7 @@
 from seamkit._native.adapter import Adapter
 from seamkit._native.batch import Batch
 from seamkit._native.classifier import Classifier
+from seamkit._native.continuous import ContinuousGeneration, RowStep
 from seamkit._native.progress import Progress
 from seamkit._native.runtime import Backbone, PluginInfo, Runtime, set_thread_count
 from seamkit._native.session import Generated, Score, Session, Step
@@ -13,9 +14,11 @@ __all__ = [
     "Backbone",
     "Batch",
     "Classifier",
+    "ContinuousGeneration",
     "Generated",
     "PluginInfo",
     "Progress",
+    "RowStep",
     "Runtime",
     "Score",
     "Session",
