@@ -19,7 +19,9 @@ public struct ClassDataset: Sendable {
     ///   - truncates: whether the end of a longer text is left out.
     /// - Throws: `SeamError`: `.unsupported` for pairs of texts, `.format` with the line for a text that is longer, and as
     ///   `Tokenizer.encode`. The tokenizer's own file may cut texts too (`truncationLength`).
-    public init(_ texts: LabelledTexts, tokenizer: Tokenizer, maxLength: (_ row: Int) -> Int?, truncates: Bool = false) throws {
+    public init(_ texts: LabelledTexts, tokenizer: Tokenizer, maxLength: (_ row: Int) -> Int?, truncates: Bool = false)
+        throws
+    {
         guard !texts.inputs.contains(where: { $0.textB != nil }) else {
             throw SeamError(
                 .unsupported, "\(texts.name): pairs of texts are classified by prompts only, expected single texts")
@@ -30,7 +32,8 @@ public struct ClassDataset: Sendable {
             guard !ids.isEmpty, ids.count <= maxLength ?? .max else {
                 let expected = ids.isEmpty ? "at least 1 token" : "at most \(maxLength!) tokens"
                 throw SeamError(
-                    .format, "\(texts.name), line \(texts.lines[row]): the text must have \(expected), found \(ids.count)")
+                    .format,
+                    "\(texts.name), line \(texts.lines[row]): the text must have \(expected), found \(ids.count)")
             }
             return ids
         }

@@ -29,7 +29,7 @@ public final class Optimisation {
     public let options: TrainingOptions
     /// Steps done so far.
     public private(set) var step = 0
-    /// What is trained of each route, in the order of the options.
+    /// What is trained of each route: the default one first, then those with a name in the order of the options.
     private(set) var routes: [TrainedRoute] = []
     /// All trained leaves, those of the adapters first.
     public var variables: [Variable] { routes.flatMap(\.variables) }
@@ -85,7 +85,9 @@ public final class Optimisation {
             }
             let own = session.adapters(of: name)
             for (other, adapters) in chains {
-                guard let shared = adapters.first(where: { adapter in own.contains { $0 === adapter } }) else { continue }
+                guard let shared = adapters.first(where: { adapter in own.contains { $0 === adapter } }) else {
+                    continue
+                }
                 throw SeamError(
                     .unsupported,
                     "adapter \"\(shared.factory.id)\" is on \(routeTitle(other)) and on \(title), which are trained apart: give each an adapter of its own"
@@ -93,11 +95,12 @@ public final class Optimisation {
             }
             chains.append((name, own))
         }
-        return chains
+        // Where the default one is named is no matter to a run that is resumed.
+        return chains.filter { $0.name.isEmpty } + chains.filter { !$0.name.isEmpty }
     }
 
     /// Continues from a checkpoint's step counts.
-    /// - Parameter routeSteps: updates of each route, in the order of the options; nil: as many as steps.
+    /// - Parameter routeSteps: updates of each of `routes`; nil: as many as steps.
     public func resume(at step: Int, routeSteps: [Int]? = nil) {
         self.step = step
         for index in routes.indices { routes[index].updates = routeSteps?[index] ?? step }

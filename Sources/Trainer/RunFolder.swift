@@ -130,6 +130,7 @@ public enum RunFolder {
     }
 
     private static let folders: [(name: String, kind: FolderKind)] = [
-        (adapterName, AdapterFolder.kind), (routesName, SavedRoutes.kind), (backboneName, BackboneFolder.kind), (checkpointName, Checkpoint.kind),
+        (adapterName, AdapterFolder.kind), (routesName, SavedRoutes.kind), (backboneName, BackboneFolder.kind),
+        (checkpointName, Checkpoint.kind),
     ]
 }

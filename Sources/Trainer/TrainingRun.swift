@@ -199,7 +199,8 @@ public final class TrainingRun {
             : [
                 (
                     key: "routes",
-                    value: .array(named.map { ["route": .string($0.route), "adapters": Self.settings(of: $0.adapters)] })
+                    value: .array(
+                        named.map { ["route": .string($0.route), "adapters": Self.settings(of: $0.adapters)] })
                 )
             ]
         let others: JSON = [
@@ -309,6 +310,7 @@ public final class TrainingRun {
         if FileSystem.exists(checkpointPath) { try FileSystem.remove(checkpointPath) }
         return RunResult(
             isComplete: true, steps: optimisation.step, development: summary, adapterPath: adapterPath,
-            routePaths: named.map { ($0, FileSystem.join(routesPath, $0)) }, backbonePath: backbonePath, encodedExamples: encoded)
+            routePaths: named.map { ($0, FileSystem.join(routesPath, $0)) }, backbonePath: backbonePath,
+            encodedExamples: encoded)
     }
 }

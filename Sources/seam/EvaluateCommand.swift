@@ -70,7 +70,10 @@ struct EvaluateCommand: ParsableCommand {
         }
         if let predictions {
             try FileSystem.checkApart(
-                [data] + ([model.model].compactMap { $0 } + adapters.parts.map(\.path)).flatMap { FileSystem.filesBelow($0) },
+                [data]
+                    + ([model.model].compactMap { $0 } + adapters.parts.map(\.path)).flatMap {
+                        FileSystem.filesBelow($0)
+                    },
                 from: [predictions])
             try FileSystem.checkWritable(predictions)
         }

@@ -69,7 +69,8 @@ static void train(seam_backbone *backbone) {
   seam_adapter *adapters[3][2];
   for (int s = 0; s < 3; s++) {
     OK(seam_session_create(backbone, &sessions[s], &error));
-    OK(seam_session_add(sessions[s], "a", "low-rank", OPTIONS(.options_json = "{\"rank\": 2}"), &adapters[s][0], &error));
+    OK(seam_session_add(sessions[s], "a", "low-rank", OPTIONS(.options_json = "{\"rank\": 2}"), &adapters[s][0],
+                        &error));
     OK(seam_session_add(sessions[s], "b", "steer", NULL, &adapters[s][1], &error));
     for (int r = 0; r < 2; r++) disturb(adapters[s][r], 0.3f);
     seam_train_options options = {.struct_size = sizeof options};

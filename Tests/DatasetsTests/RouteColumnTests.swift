@@ -9,7 +9,8 @@ import Testing
     private func table(_ text: String) throws -> Table { try Table.parse(text, format: .jsonl, name: "a.jsonl") }
 
     @Test func emptyAndNullAreTheDefaultRoute() throws {
-        let table = try table("{\"route\": \"fr\", \"x\": 1}\n{\"route\": \"\", \"x\": 2}\n{\"route\": null, \"x\": 3}\n")
+        let table = try table(
+            "{\"route\": \"fr\", \"x\": 1}\n{\"route\": \"\", \"x\": 2}\n{\"route\": null, \"x\": 3}\n")
         #expect(try table.routes(.optional("route")) == ["fr", nil, nil])
         #expect(try table.routes(.required("route")) == ["fr", nil, nil])
         #expect(try table.routes(.none) == [])

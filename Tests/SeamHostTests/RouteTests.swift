@@ -353,7 +353,7 @@ import Testing
             randomise(adapter, deviation: 0.2)
             try model.session.attach(adapter, route: route)
         }
-        #expect(model.session.hasConstantEncoder, "other routes have no part in it")
+        #expect(model.session.hasConstantEncoder(), "other routes have no part in it")
         #expect(model.session.hasConstantEncoder(ofRoutes: [nil, "calibrated"]))
         #expect(!model.session.hasConstantEncoder(ofRoutes: [nil, "inside"]))
         let cache = SeamCache(session: model.session)

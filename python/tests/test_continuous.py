@@ -77,8 +77,10 @@ def test_rows_get_what_they_get_alone(backbone: seamkit.Backbone) -> None:
     wanted = requests(backbone, 10)
     generation = session.continuous_generation(40)
     assert generation.rows == [] and generation.step() == []
-    numbers = {generation.add(source, route=route, options=options): row for row, (source, route, options) in
-               enumerate(wanted[:2])}
+    numbers = {
+        generation.add(source, route=route, options=options): row
+        for row, (source, route, options) in enumerate(wanted[:2])
+    }
     waiting = list(range(2, 10))
     tokens: dict[int, list[int]] = {}
     ended: dict[int, seamkit.RowStep] = {}
@@ -155,7 +157,9 @@ def test_wrong_rows_are_refused(decoder: seamkit.Backbone) -> None:
     options = decoder.generate_options(max_new_tokens=5)
     with pytest.raises(seamkit.NotFoundError, match='no route "c": the session has "a", "b", "prefix" and the default'):
         generation.add([5], route="c", options=options)
-    with pytest.raises(seamkit.InvalidArgumentError, match="a prompt of 7 tokens and 5 new ones do not fit into the 10"):
+    with pytest.raises(
+        seamkit.InvalidArgumentError, match="a prompt of 7 tokens and 5 new ones do not fit into the 10"
+    ):
         generation.add([5] * 7, options=options)
     with pytest.raises(seamkit.UnsupportedError, match="num_beams and num_return_sequences must be 1, found 2 and 1"):
         generation.add([5], options=decoder.generate_options(num_beams=2, max_new_tokens=5))

@@ -129,7 +129,9 @@ def test_routes_come_and_go(marian: seamkit.Backbone, tmp_path: Path) -> None:
     with pytest.raises(seamkit.InvalidArgumentError, match='the session has route "a"'):
         session.merge(adapter)
     session.begin_training()
-    with pytest.raises(seamkit.InvalidArgumentError, match='a row of route "a", which is not trained: the training is of'):
+    with pytest.raises(
+        seamkit.InvalidArgumentError, match='a row of route "a", which is not trained: the training is of'
+    ):
         session.train_step(Batch([[4, 5]], labels=[[5]], routes=["a"]))
     with pytest.raises(seamkit.InvalidArgumentError, match="during training"):
         session.remove_route("a")

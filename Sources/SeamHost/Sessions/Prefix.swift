@@ -135,11 +135,9 @@ extension Session {
         return try PrefixAttention.allCases.map { try prefix[$0].compactMap(\.self).map { try context.copied($0) } }
     }
 
-    /// Whether the encoder computes the same for a source whatever the values of the default route's adapters are.
-    public var hasConstantEncoder: Bool { hasConstantEncoder(ofRoutes: []) }
-
-    /// The same for the adapters of the routes of some rows; empty: the default one's.
-    public func hasConstantEncoder(ofRoutes routes: [String?]) -> Bool {
+    /// Whether the encoder computes the same for a source whatever the values of its route's adapters are.
+    /// - Parameter routes: of some sources; empty: the default one.
+    public func hasConstantEncoder(ofRoutes routes: [String?] = []) -> Bool {
         let taken = routes.isEmpty ? [0] : Set(routes.compactMap { try? index(ofRoute: $0) }).sorted()
         return taken.allSatisfy { chains[$0].prefixLength[PrefixAttention.encoder.rawValue] == 0 }
             && !hasAdapters(inside: .encoder, routes: taken) && merged.isEmpty

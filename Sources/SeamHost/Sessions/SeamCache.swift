@@ -26,7 +26,7 @@ public final class SeamCache {
     }
 
     /// The encoder's output for a batch, [batch, source, d_model], zero at padding. Nothing is kept while an adapter
-    /// of the rows' routes has a part in it (`Session.hasConstantEncoder`).
+    /// of the rows' routes has a part in it (`Session.hasConstantEncoder(ofRoutes:)`).
     /// - Parameter examples: which example each row is; an example always takes the same route.
     public func encoded(_ batch: Batch, examples: [Int]) throws -> Tensor {
         precondition(examples.count == batch.count)

@@ -66,11 +66,7 @@ class ContinuousGeneration(Handle):
         self._given = given
 
     def add(
-        self,
-        source: Sequence[int],
-        *,
-        route: str | None = None,
-        options: c.seam_generate_options | None = None,
+        self, source: Sequence[int], *, route: str | None = None, options: c.seam_generate_options | None = None
     ) -> int:
         """Adds a row, which is generated from the next step on, and gives its number: no other row of this generation has
         the same.
