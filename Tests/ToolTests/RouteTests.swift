@@ -199,7 +199,7 @@ import Testing
             try Tool.run(failing + ["--adapter", "a=lora", "--adapter", "b=lora", "--train-backbone"]),
             "a backbone is trained with the default route alone")
         expectFailure(
-            try Tool.run(failing + ["--adapter", "a=lora", "--adapter", "b c=lora"]),
+            try Tool.run(failing + ["--adapter", "a=lora", "--adapter", "b=lora", "--adapter", "b c=lora"]),
             "the name of a trained route becomes that of a folder", "found \"b c\"")
         #expect(!FileSystem.exists(tool.scratch["none"]))
     }
