@@ -17,7 +17,7 @@ import SeamPlugin
 /// ||v - z||^2 is computed as ||z||^2 - 2 v.z + ||v||^2, a matrix product, and not from v - z, which would be a tensor
 /// [examples, classes, width] of several gigabytes for a large data set.
 final class DecT: Adapter {
-    /// Where two vectors coincide their distance has no gradient; this below its square root keeps it finite. It is
+    /// This number below the square root of a distance keeps its gradient finite where two vectors coincide. It is
     /// less than f32 resolves of a squared distance of about 1, the usual size.
     private static let smallestSquare = 1e-12
 

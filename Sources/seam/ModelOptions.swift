@@ -6,7 +6,7 @@ import Support
 import Tokenizers
 import Trainer
 
-/// Where the model and its tokenizer are, and how to open them.
+/// The options that say where the model and its tokenizer are, and how to open them.
 struct ModelOptions: ParsableArguments {
     @Option(name: .long, help: "The pretrained model: a folder in the Hugging Face layout, or a GGUF file.")
     var model: String?

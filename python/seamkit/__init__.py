@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from seamkit._native import (
     Adapter,
     Backbone,
+    BackboneInfo,
     Batch,
     Classifier,
     ContinuousGeneration,
@@ -53,6 +54,7 @@ __all__ = [
     "Adapter",
     "AlreadyExistsError",
     "Backbone",
+    "BackboneInfo",
     "Batch",
     "CancelledError",
     "Classifier",

@@ -13,7 +13,6 @@ import pytest
 
 import seamkit
 from seamkit import Batch
-from seamkit import _declarations as c
 from single_stack import gpt2, llama
 from tiny_models import END, VOCABULARY, randomise, save
 
@@ -253,6 +252,6 @@ def test_an_encoder_generates_nothing(runtime: seamkit.Runtime, tmp_path: Path) 
 
     bert().save_pretrained(tmp_path)
     backbone = runtime.open(tmp_path)
-    assert backbone.info.architecture == c.SEAM_ENCODER_ONLY
+    assert backbone.info.architecture == "encoder-only"
     with pytest.raises(seamkit.UnsupportedError, match="no decoder to generate with"):
         backbone.session().continuous_generation(8)

@@ -11,7 +11,6 @@ import pytest
 
 import seamkit
 from seamkit import Batch
-from seamkit import _declarations as c
 from single_stack import gpt2
 from tiny_models import save, tokens
 
@@ -63,9 +62,9 @@ def check(
 ) -> None:
     session, adapters = routed(backbone, deviation)
     names = [NAMES[row % len(NAMES)] for row in range(len(sources))]
-    writes_on = backbone.info.architecture == c.SEAM_DECODER_ONLY
+    writes_on = backbone.info.architecture == "decoder-only"
     ids = [one + other for one, other in zip(sources, targets, strict=True)] if writes_on else sources
-    pad = max(backbone.info.pad_token_id, 0)
+    pad = backbone.info.pad_token_id or 0
 
     def batch(rows: list[int], routes: list[str | None] | None = None) -> Batch:
         own = None if writes_on else [targets[row] for row in rows]
@@ -154,7 +153,7 @@ def test_routes_train_side_by_side(decoder: seamkit.Backbone) -> None:
     numbers = np.random.default_rng(4)
     texts = [numbers.integers(5, 30, 4 + row % 3).tolist() for row in range(9)]
     names: list[str | None] = ["a", None, "b"] * 3
-    pad = max(decoder.info.pad_token_id, 0)
+    pad = decoder.info.pad_token_id or 0
 
     def batch(rows: list[int], routes: list[str | None] | None) -> Batch:
         own = Batch.padded([texts[row] for row in rows], pad_token_id=pad)

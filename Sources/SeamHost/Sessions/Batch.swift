@@ -250,7 +250,7 @@ public struct Batch: Sendable {
         }
     }
 
-    /// The same texts with all padding before them, so that they end at one position.
+    /// A batch of the same texts with all padding before them, so that they end at one position.
     func paddedBefore(info: BackboneInfo) throws -> Batch {
         var (ids, mask) = (inputIDs, attentionMask)
         for (row, tokens) in texts.enumerated() {
