@@ -215,8 +215,12 @@ public struct Batch: Sendable {
     /// Some of its rows, in the order given.
     func taking(rows: [Int]) -> Batch { Batch(self, rows: rows) }
 
-    /// Whether a row takes another route than the default one.
-    var takesNamedRoutes: Bool { routes.contains { !($0 ?? "").isEmpty } }
+    /// The routes that its rows take, each once, in the order of their first rows; empty: the default one.
+    public var takenRoutes: [String] {
+        var seen: Set<String> = []
+        let names = routes.isEmpty ? [""] : routes.map { $0 ?? "" }
+        return names.filter { seen.insert($0).inserted }
+    }
 
     var hasPadding: Bool { attentionMask.contains(0) }
 

@@ -3,6 +3,7 @@
 from seamkit._native.adapter import Adapter
 from seamkit._native.batch import Batch
 from seamkit._native.classifier import Classifier
+from seamkit._native.continuous import ContinuousGeneration, RowStep
 from seamkit._native.info import BackboneInfo
 from seamkit._native.progress import Progress
 from seamkit._native.runtime import Backbone, PluginInfo, Runtime, set_thread_count
@@ -15,9 +16,11 @@ __all__ = [
     "BackboneInfo",
     "Batch",
     "Classifier",
+    "ContinuousGeneration",
     "Generated",
     "PluginInfo",
     "Progress",
+    "RowStep",
     "Runtime",
     "Score",
     "Session",
