@@ -35,6 +35,7 @@ let plugins: [[Target]] = [
     plugin("Bias"),
     plugin("BottleneckAdapter"),
     plugin("BatchCalibration"),
+    plugin("MultiPromptingDecoder"),
     plugin("ReFT"),
     plugin("Transformer", needs: ["CMath"]),
     plugin("Remote", needs: ["CCurl", "CJansson"]),
