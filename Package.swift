@@ -37,6 +37,7 @@ let plugins: [[Target]] = [
     plugin("BatchCalibration"),
     plugin("MultiPromptingDecoder"),
     plugin("ReFT"),
+    plugin("RidgeHead", needs: ["CMath"]),
     plugin("Transformer", needs: ["CMath"]),
     plugin("Remote", needs: ["CCurl", "CJansson"]),
 ]

@@ -74,6 +74,8 @@ HEADS: dict[str, tuple[str, dict[str, Any]]] = {
     "dect uncalibrated": ("dect", {"calibration": False, "train_prototypes": True}),
     "linear-head": ("linear-head", {}),
     "batch-calibration": ("batch-calibration", {}),
+    "ridge-head": ("ridge-head", {}),
+    "multi-prompting-decoder": ("multi-prompting-decoder", {"projection_width": 8}),
 }
 
 
