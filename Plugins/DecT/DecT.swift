@@ -111,32 +111,12 @@ extension DecT {
         if usesScores && lambda == nil {
             values.append((modelWeight, context.full(Double(classes) / Double(hidden.size(0)), [1])))
         }
-        if usesScores && usesCalibration, let scale = scale(examples.emptyScores, in: context) {
+        if usesScores && usesCalibration,
+            let scale = context.calibration(examples.emptyScores, prompts: 1, classes: classes, of: "DecT")
+        {
             values.append((calibration, scale))
         }
         return values
-    }
-
-    /// The scores of an empty text over their mean, ones where they are not known. Nil, with the failure latched, where
-    /// scores cannot be divided by that.
-    private func scale(_ empty: Tensor?, in context: Context) -> Tensor? {
-        guard let empty else { return context.full(1, [1, classes]) }
-        guard let scores = empty.floats() else { return nil }
-        let mean = scores.reduce(0) { $0 + Double($1) } / Double(scores.count)
-        if let bad = scores.firstIndex(where: { $0 == 0 || !$0.isFinite }) {
-            _ = context.fail(
-                .numeric,
-                "DecT divides scores by those of an empty text, and that of class \(bad) is "
-                    + (scores[bad] == 0 ? "0" : "not finite") + ": set calibration to false")
-            return nil
-        }
-        guard mean != 0 else {
-            _ = context.fail(
-                .numeric,
-                "DecT divides the scores of an empty text by their mean, which is 0: set calibration to false")
-            return nil
-        }
-        return context.constant(scores.map { Float(Double($0) / mean) }, [1, classes])
     }
 
     private func identity(_ size: Int) -> [Float] {

@@ -177,7 +177,13 @@ class TorchEngine:
         from seamkit.torch.model_folder import source_folder
 
         adapter = Adapter(
-            head.id, Site.of(self._model), head.options, classes=head.classes, seed=seed, score_kind=head.score_kind()
+            head.id,
+            Site.of(self._model),
+            head.options,
+            classes=head.classes,
+            seed=seed,
+            score_kind=head.score_kind(),
+            prompts=head.prompts,
         )
         adapter.backbone_path = source_folder(self._model)
         return adapter.to(next(self._model.parameters()).device)
