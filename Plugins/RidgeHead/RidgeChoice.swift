@@ -11,8 +11,8 @@ import CMath
 /// a text. What the head fitted to the others says of example i follows from one system for all of them: the residual
 /// left out is e_i / (1 - H_ii) with the hat matrix H (Allen 1974; Hastie, Tibshirani and Friedman, equation 7.64).
 struct RidgeChoice {
-    /// rho; infinity: no linear map.
-    static let penalties = [0.001, 0.01, 0.1, 1, 10, Double.infinity]
+    /// rho; infinity: no linear map. Of those that are level the first is taken, which learns least.
+    static let penalties = [Double.infinity, 10, 1, 0.1, 0.01, 0.001]
     static let alphas = [0, 0.125, 0.25, 0.5, 1, 2, 4]
     /// tau: half powers of 2, from 1/4.
     static let scales = (0...20).map { pow(2, Double($0) / 2 - 2) }
@@ -52,7 +52,7 @@ struct RidgeChoice {
         let unit = states?.products.meanSquare ?? 0
         guard unit.isFinite else { return nil }
         // States that are all alike teach nothing.
-        let penalties = unit > 0 ? (scores == nil ? Self.penalties.dropLast() : Self.penalties[...]) : [.infinity]
+        let penalties = unit > 0 ? (scores == nil ? Self.penalties.dropFirst() : Self.penalties[...]) : [.infinity]
         let alphas = scores == nil ? [0] : Self.alphas
 
         var best = Candidate()

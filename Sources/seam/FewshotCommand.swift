@@ -195,6 +195,8 @@ struct FewshotCommand: ParsableCommand {
         switch event {
         case .asked(let part, let done, let total):
             if done > 0 { progress.show("asking the model, \(part): \(done)/\(total)", isLast: done == total) }
+        case .choosing(let shots, let seed):
+            progress.show("choosing a head, \(shots) shots, seed \(seed)", isLast: false)
         case .trained(let shots, let seed, let accuracy, let chosen):
             progress.interrupt()
             if let accuracy {

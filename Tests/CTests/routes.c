@@ -80,7 +80,7 @@ static void train(seam_backbone *backbone) {
     OK(seam_session_begin_training(sessions[s], &options, &error));
   }
   for (int i = 0; i < 4; i++) {
-    double sum = 0, loss = 0;
+    double sum = 0, squares = 0, loss = 0, norm = 0;
     for (int s = 0; s < 3; s++) {
       /* Rows 1 and 2 take "a", rows 0 and 3 "b". */
       int32_t own[2 * LENGTH];
@@ -99,9 +99,11 @@ static void train(seam_backbone *backbone) {
       OK(seam_session_train_step(sessions[s], &batch, &step, &error));
       CHECK(step.step == i + 1);
       if (s < 2) sum += step.loss / 2;
+      if (s < 2) squares += step.gradient_norm * step.gradient_norm;
       loss = step.loss;
+      norm = step.gradient_norm;
     }
-    CHECK(fabs(loss - sum) < 1e-5 * sum);
+    CHECK(fabs(loss - sum) < 1e-5 * sum && fabs(norm - sqrt(squares)) < 1e-4 * norm);
   }
   for (int s = 0; s < 3; s++) {
     seam_session_end_training(sessions[s]);

@@ -1,3 +1,4 @@
+import Engine
 import FewShot
 import Files
 import SeamHost
@@ -39,8 +40,9 @@ import Testing
         let model = try OpenModel()
         let adapter = try head(model)
         var given = ClassExamples(45)
-        for (index, label) in given.labels.enumerated() { given.scores[index * 3 + Int(label)] += 3 }
-        for index in given.hidden.indices { given.hidden[index] = Float((index * 7919) % 1009) / 1009 }
+        for (index, label) in given.labels.enumerated() { given.scores[index * 3 + Int(label)] += 12 }
+        var random = SeededGenerator(seed: 5, stream: "noise")
+        given.hidden = given.hidden.map { _ in Float(random.normal()) }
         try fit(adapter, given)
         #expect(adapter.parameters["weight"]!.floats.allSatisfy { $0 == 0 })
         #expect(adapter.parameters["score_weight"]!.floats[0] > 0)

@@ -17,7 +17,7 @@ from dect_models import Folder
 from seamkit.torch.classification import heads
 
 CLASSES = 3
-PENALTIES = (0.001, 0.01, 0.1, 1, 10, np.inf)
+PENALTIES = (np.inf, 10, 1, 0.1, 0.01, 0.001)
 ALPHAS = (0, 0.125, 0.25, 0.5, 1, 2, 4)
 SCALES = tuple(2 ** (each / 2 - 2) for each in range(21))
 Array = np.ndarray[Any, Any]

@@ -53,6 +53,8 @@ public struct FewShotExperiment {
     public enum Event {
         /// Distinct texts answered, of so many that the model had to be asked for.
         case asked(part: String, done: Int, of: Int)
+        /// A candidate is about to be fitted without some of a draw.
+        case choosing(shots: Int, seed: UInt64)
         /// A draw was trained on: accuracy of the adapters, if they are compared, and which of several candidates was
         /// chosen.
         case trained(shots: Int, seed: UInt64, accuracy: Double?, chosen: String?)
@@ -128,7 +130,7 @@ public struct FewShotExperiment {
                 case .inContext: outcome = try inContext(draw, observe)
                 case .adapters:
                     let candidate: Candidate
-                    (outcome, candidate) = try trainAdapters(examples, asked, keep)
+                    (outcome, candidate) = try trainAdapters(examples, asked, observe, keep)
                     accuracy = outcome.metrics.accuracy
                     chosen = candidates.count > 1 ? candidate.name : nil
                 default: outcome = try baseline(method, examples, asked)
@@ -203,7 +205,8 @@ public struct FewShotExperiment {
     }
 
     private func trainAdapters(
-        _ examples: Examples, _ asked: Asked, _ keep: (FewShotDraws.Draw, [Adapter]) throws -> Void
+        _ examples: Examples, _ asked: Asked, _ observe: (Event) -> Bool,
+        _ keep: (FewShotDraws.Draw, [Adapter]) throws -> Void
     ) throws -> (Outcome, Candidate) {
         let known = examples.features
         let labels = examples.labels.map { Int32($0) }
@@ -214,7 +217,8 @@ public struct FewShotExperiment {
             ? 0
             : try LeaveOneOut(
                 candidates: made, scores: known.scores, hidden: known.hidden, labels: labels,
-                emptyScores: asked.empty.scores, options: options.training
+                emptyScores: asked.empty.scores, options: options.training,
+                progress: { observe(.choosing(shots: examples.draw.shots, seed: examples.draw.seed)) }
             ).best
         let adapters = made[best]
         _ = try fit(
