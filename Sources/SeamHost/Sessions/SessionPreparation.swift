@@ -43,7 +43,7 @@ private struct PreparationExamples {
 
     init(_ batches: [Batch], for adapter: Adapter) throws {
         let name = "adapter \"\(adapter.factory.id)\""
-        if batches.contains(where: \.takesNamedRoutes) {
+        if batches.contains(where: { $0.routes.contains { !($0 ?? "").isEmpty } }) {
             throw SeamError(
                 .invalidArgument, "\(name) is prepared on its own route: the examples must be without routes")
         }
