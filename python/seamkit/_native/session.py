@@ -310,7 +310,7 @@ class Session(Handle):
         one batch of one row, the text; none for one on prefix.tokens. progress: told how many batches are read; False
         raises CancelledError.
         Raises NotFoundError for an adapter that is not on the route, InvalidArgumentError for examples that are not those
-        of its seam and during a training, MemoryError where what flows at one place in all examples does not fit, and what
+        of its seam and during a training, OutOfMemoryError where what flows at one place in all examples does not fit, and what
         the plugin fails with; the adapter is as before then.
         """
         given = [batches] if isinstance(batches, Batch) else list(batches)
