@@ -36,8 +36,10 @@ let plugins: [[Target]] = [
     plugin("Bias"),
     plugin("BottleneckAdapter"),
     plugin("BatchCalibration"),
+    plugin("MultiPromptingDecoder"),
     plugin("ReFT"),
     plugin("ControlVector"),
+    plugin("RidgeHead", needs: ["CMath"]),
     plugin("Transformer", needs: ["CMath"]),
     plugin("Remote", needs: ["CCurl", "CJansson"]),
 ]

@@ -85,7 +85,7 @@ class Case:
 
     def batch(self, routes: list[str | None], rows: list[int] | None = None) -> Batch:
         texts = self.texts if rows is None else [self.texts[row] for row in rows]
-        return Batch.padded(texts, pad_token_id=max(self.backbone.info.pad_token_id, 0), routes=routes)
+        return Batch.padded(texts, pad_token_id=self.backbone.info.pad_token_id or 0, routes=routes)
 
     def generate(self, batch: Batch) -> list[list[int]]:
         return [each[0].tokens for each in self.session.generate(batch, self.options)]

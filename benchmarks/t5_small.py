@@ -31,7 +31,7 @@ from pathlib import Path
 INHERITED = os.environ.pop("OPENBLAS_CORETYPE", None) if "--keep-coretype" not in sys.argv else None
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "Tests" / "python"))
+sys.path[:0] = [str(ROOT / "python"), str(ROOT / "Tests" / "python")]
 os.environ.setdefault("SEAM_LIBRARY", str(ROOT / ".build" / "release" / "libSeam.so"))
 
 import numpy as np  # noqa: E402

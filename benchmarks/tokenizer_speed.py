@@ -20,14 +20,15 @@ from typing import Any
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["RAYON_NUM_THREADS"] = "1"
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Tests" / "python"))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "python"), str(ROOT / "Tests" / "python")]
 
-import sentencepiece
-from tokenizers import Tokenizer as Reference
+import sentencepiece  # noqa: E402
+from tokenizers import Tokenizer as Reference  # noqa: E402
 
-from seam_objects import Tokenizer
-from test_tokenizers import KINDS, sentencepiece_model
-from varied_texts import english
+from seam_objects import Tokenizer  # noqa: E402
+from test_tokenizers import KINDS, sentencepiece_model  # noqa: E402
+from varied_texts import english  # noqa: E402
 
 TRAINED = ["BERT", "RoBERTa", "Llama 3", "Qwen 2", "SmolLM", "Llama 2", "Unigram", "another pattern"]
 

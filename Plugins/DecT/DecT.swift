@@ -17,7 +17,7 @@ import SeamPlugin
 /// ||v - z||^2 is computed as ||z||^2 - 2 v.z + ||v||^2, a matrix product, and not from v - z, which would be a tensor
 /// [examples, classes, width] of several gigabytes for a large data set.
 final class DecT: Adapter {
-    /// Where two vectors coincide their distance has no gradient; this below its square root keeps it finite. It is
+    /// This number below the square root of a distance keeps its gradient finite where two vectors coincide. It is
     /// less than f32 resolves of a squared distance of about 1, the usual size.
     private static let smallestSquare = 1e-12
 
@@ -111,32 +111,12 @@ extension DecT {
         if usesScores && lambda == nil {
             values.append((modelWeight, context.full(Double(classes) / Double(hidden.size(0)), [1])))
         }
-        if usesScores && usesCalibration, let scale = scale(examples.emptyScores, in: context) {
+        if usesScores && usesCalibration,
+            let scale = context.calibration(examples.emptyScores, prompts: 1, classes: classes, of: "DecT")
+        {
             values.append((calibration, scale))
         }
         return values
-    }
-
-    /// The scores of an empty text over their mean, ones where they are not known. Nil, with the failure latched, where
-    /// scores cannot be divided by that.
-    private func scale(_ empty: Tensor?, in context: Context) -> Tensor? {
-        guard let empty else { return context.full(1, [1, classes]) }
-        guard let scores = empty.floats() else { return nil }
-        let mean = scores.reduce(0) { $0 + Double($1) } / Double(scores.count)
-        if let bad = scores.firstIndex(where: { $0 == 0 || !$0.isFinite }) {
-            _ = context.fail(
-                .numeric,
-                "DecT divides scores by those of an empty text, and that of class \(bad) is "
-                    + (scores[bad] == 0 ? "0" : "not finite") + ": set calibration to false")
-            return nil
-        }
-        guard mean != 0 else {
-            _ = context.fail(
-                .numeric,
-                "DecT divides the scores of an empty text by their mean, which is 0: set calibration to false")
-            return nil
-        }
-        return context.constant(scores.map { Float(Double($0) / mean) }, [1, classes])
     }
 
     private func identity(_ size: Int) -> [Float] {

@@ -10,40 +10,71 @@ import SeamPlugin
 /// where r grows (Kalajdzievski 2023, arXiv 2312.03732). Names and values at the start are PEFT's.
 ///
 /// The update is linear in x and can be added to the matrix: W + s B A.
+///
+/// With `use_dora` the sum's rows get lengths of their own (Liu et al. 2024, arXiv 2402.09353, equation 5),
+///
+///     h = m ⊙ (V / ||V||) x + b,     V = W + s B A,  ||V|| [out, 1] the lengths of its rows,  m = ||W|| + d,  d [out]
+///
+/// The paper learns m, which starts as ||W||. An adapter is made without the weights, so d is learned here, from zeros: its
+/// gradient is that of m. ||V|| counts as a constant in the gradient (the paper's section 4.3), as in PEFT.
 final class LoRA: Adapter {
-    /// A and B of one point.
-    private typealias Update = (a: Parameter, b: Parameter)
+    /// A, B and, of DoRA, d of one point.
+    private typealias Update = (a: Parameter, b: Parameter, magnitude: Parameter?)
 
     private let updates: [Update]
     private let scale: Double
 
-    var parameters: [Parameter] { updates.flatMap { [$0.a, $0.b] } }
+    var parameters: [Parameter] { updates.flatMap { [$0.a, $0.b] + ($0.magnitude.map { [$0] } ?? []) } }
 
     convenience init(options: Options, site: Site) throws(PluginError) {
         let (rank, alpha) = (try options.int("r"), try options.double("lora_alpha"))
         let divisor = try options.bool("use_rslora") ? Double(rank).squareRoot() : Double(rank)
-        self.init(site.points, rank: rank, scale: alpha / divisor)
+        self.init(site.points, rank: rank, scale: alpha / divisor, hasMagnitudes: try options.bool("use_dora"))
     }
 
-    private init(_ points: [Point], rank: Int, scale: Double) {
+    private init(_ points: [Point], rank: Int, scale: Double, hasMagnitudes: Bool) {
         updates = points.enumerated().map { index, point in
             // As torch.nn.Linear starts: Kaiming uniform with a = sqrt 5.
             let bound = 1 / Double(point.inputWidth).squareRoot()
             let a = Parameter(
                 "lora_A.weight", [rank, point.inputWidth], .uniform(from: -bound, to: bound), point: index)
-            return (a, Parameter("lora_B.weight", [point.outputWidth, rank], .zeros, point: index))
+            let b = Parameter("lora_B.weight", [point.outputWidth, rank], .zeros, point: index)
+            let magnitude = Parameter("lora_magnitude_change", [point.outputWidth], .zeros, point: index)
+            return (a, b, hasMagnitudes ? magnitude : nil)
         }
         self.scale = scale
     }
 
     func forward(_ inputs: [Tensor], in context: Context) -> [Tensor] {
         let (x, y, update) = (inputs[0], inputs[3], updates[context.point])
-        return [y.linearLowRank(x, context[update.a], context[update.b], scale: scale)]
+        guard let magnitude = update.magnitude else {
+            return [y.linearLowRank(x, context[update.a], context[update.b], scale: scale)]
+        }
+        let (factor, bias) = (self.factor(magnitude, of: inputs[1], in: context), inputs[2])
+        let product = bias.isNull ? y : y - bias
+        let changed = product.linearLowRank(x, context[update.a], context[update.b], scale: scale) * factor
+        return [bias.isNull ? changed : changed + bias]
+    }
+
+    /// W + s B A at the context's point, a constant of the gradient.
+    private func sum(_ weight: Tensor, in context: Context) -> Tensor {
+        let update = updates[context.point]
+        let product = context[update.b].stopGradient().matmul(context[update.a].stopGradient())
+        return weight.cast(to: .f32).stopGradient() + product * scale
+    }
+
+    /// m / ||V||, [out].
+    private func factor(_ magnitude: Parameter, of weight: Tensor, in context: Context) -> Tensor {
+        let own = context.scope { weight.cast(to: .f32).stopGradient().square().sum(-1).sqrt() }
+        let changed = context.scope { sum(weight, in: context).square().sum(-1).sqrt() }
+        return (own + context[magnitude]) / changed
     }
 
     func foldWeight(_ weight: Tensor, bias: Tensor?, in context: Context) -> (weight: Tensor, bias: Tensor?) {
-        let update = updates[context.point]
-        return (weight.cast(to: .f32) + context[update.b].matmul(context[update.a]) * scale, nil)
+        let sum = sum(weight, in: context)
+        guard let magnitude = updates[context.point].magnitude else { return (sum, nil) }
+        let factor = factor(magnitude, of: weight, in: context)
+        return (sum * factor.reshape([factor.size(0), 1]), nil)
     }
 }
 
@@ -59,6 +90,7 @@ extension LoRA {
                     "lora_alpha", default: "8.0", in: 0...1_000_000,
                     "Weight of the updates: they are multiplied by lora_alpha / r."),
                 .bool("use_rslora", default: false, "Multiply by lora_alpha / sqrt(r) instead."),
+                .bool("use_dora", default: false, "Rows of the changed matrix get lengths of their own (DoRA)."),
             ],
             defaultTargets: "q|v", foldsWeight: true)
     }

@@ -69,8 +69,8 @@ struct Interventions {
             .string(
                 "positions", default: "\"all\"",
                 """
-                Tokens that are changed: all, the first p as f3, the last s as l3, or both as f3+l3. The last ones are \
-                known in encoders only.
+                Tokens that are changed: all, the first p as f3, the last s as l3, or both as f3+l3. The last ones in \
+                a decoder are those of the prompt.
                 """),
         ]
     }
@@ -101,12 +101,6 @@ struct Positions {
             }
         }
         isEncoder = site.points.map { $0.stack == .encoder }
-        guard counts.last == nil || isEncoder.allSatisfy({ $0 }) else {
-            throw PluginError(
-                .unsupported,
-                "the option 'positions' is '\(text)', and which tokens of a decoder's text are the last is not known "
-                    + "before it ends: choose the first ones, or the encoder")
-        }
         (first, last) = counts
     }
 
@@ -124,18 +118,34 @@ struct Positions {
         let (batch, length) = (hidden.size(0), hidden.size(1))
         let mask = context.attentionMask?.cast(to: .f32) ?? context.full(1, [batch, length])
         let places = context.constant((0..<max(length, 0)).map { Float($0) }, [1, max(length, 0)])
-        // Padding stands before the tokens or behind them: the place of the first one, and behind the last one.
+        // Padding stands before the tokens or behind them: the place of the first one.
         let begin = (mask * places.affine(scale: -1, shift: Double(length))).max(-1, keep: true)
             .affine(scale: -1, shift: Double(length))
-        let end = (mask * (places + 1)).max(-1, keep: true)
         var chosen = context.full(0, [1, 1])
         if let first {
             // A decoder that goes on with a text sees its newest tokens alone.
             let known = isEncoder[context.point] ? nil : context.positions?.cast(to: .f32)
             chosen = chosen.maximum(below(known ?? places - begin, first))
         }
-        if let last { chosen = chosen.maximum(below(end - places - 1, last)) }
+        if let last {
+            let given = given(of: mask, in: context)
+            let end = (given * (places + 1)).max(-1, keep: true)
+            chosen = chosen.maximum(below(end - places - 1, last) * given)
+        }
         return (chosen * mask).cast(to: .i32).reshape([batch, length, 1])
+    }
+
+    /// Of a mask of tokens, those that the text was given with: all of an encoder's, and of a decoder's those that it did
+    /// not generate, since what it will say has no end yet.
+    private func given(of mask: Tensor, in context: Context) -> Tensor {
+        if isEncoder[context.point] { return mask }
+        guard let generated = context.generatedMask else {
+            return context.fail(
+                .unsupported,
+                "the option 'positions' chooses the last tokens of a prompt, and where the prompt of a decoder ends is "
+                    + "known in generation and from labels: this call has none")
+        }
+        return mask * generated.cast(to: .f32).affine(scale: -1, shift: 1)
     }
 
     /// 1 where a whole number is less than `limit`, else 0.

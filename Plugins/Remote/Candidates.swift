@@ -30,7 +30,7 @@ struct Candidates {
     /// token that the word starts with. An answer without such a token gets the lowest score there is, which that of a
     /// token that is not listed cannot exceed; `isListed` tells the two apart.
     ///
-    /// Where no token at all starts with a space, the server leaves it out of what it writes (SentencePiece decoders
+    /// The server leaves the space out of what it writes if no token at all starts with one (SentencePiece decoders
     /// do), and answers are compared without theirs.
     func scores(of answers: [[UInt8]], allowsPrefixes: Bool) -> [(score: Float, isListed: Bool)] {
         let writesSpaces = tokens.contains { $0.text.first == space }

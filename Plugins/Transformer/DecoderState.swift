@@ -5,7 +5,7 @@ import SeamPlugin
 final class DecoderState: DecodingState {
     /// The most tokens that a row holds.
     private(set) var position = 0
-    /// The same of each row, where they differ: the row's next token stands behind its own. Nil where all rows agree.
+    /// The tokens seen by each row, where they differ: its next token stands behind its own. Nil where all rows agree.
     private(set) var starts: [Int64]?
     private(set) var capacity: Int
     let angles = Angles()

@@ -7,7 +7,7 @@ struct Family {
     enum Positions {
         /// Vectors added to the embeddings, from a table whose first `offset` rows are unused.
         case learned(limit: Int, offset: Int)
-        /// The same, where only tokens other than `padding` are counted, from the row behind it; padding has its row.
+        /// A learned table, too, where only tokens other than `padding` are counted, from the row behind it; padding has its row.
         case learnedByToken(limit: Int, padding: Int)
         /// Vectors of fixed sines and cosines.
         case sinusoidal(limit: Int)
@@ -38,7 +38,7 @@ struct Family {
     }
 
     let name: StaticString
-    /// Where config.json has the width.
+    /// The key of config.json that holds the width.
     var widthKey: StaticString = "d_model"
     let dModel: Int
     let headDim: Int

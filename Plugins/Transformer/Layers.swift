@@ -30,7 +30,7 @@ struct FeedForward {
 struct Sight {
     /// Added to the scores, [1 or batch, heads, queries, keys].
     let bias: Tensor?
-    /// The same for the tokens of a prefix, by route; empty: nothing.
+    /// The bias of the scores of a prefix's tokens, by route; empty: none.
     var prefixBiases: [Tensor] = []
     /// [batch, keys], 0 hides a key.
     let mask: Tensor?

@@ -12,7 +12,7 @@ struct LayerPlace {
     }
 }
 
-/// Where in a model a matrix stands, for the points that a backbone lists.
+/// The place of a matrix in a model, for the points that a backbone lists.
 struct ProjectionPlace {
     let layer: LayerPlace
     let name: StaticString

@@ -1,11 +1,11 @@
 import CMath
 import SeamPlugin
 
-/// Where the tokens of a pass stand in their sequences.
+/// The places of a pass's tokens in their sequences.
 struct Places {
-    /// Of the first; where rows differ the largest.
+    /// The place of the first token; where rows differ the largest.
     let start: Int
-    /// The same of each row, where they differ.
+    /// The first place of each row, where they differ.
     let starts: [Int]?
     let count: Int
     /// How many of them no token has: vectors that adapters put before the text.

@@ -29,7 +29,7 @@ final class Weights {
 
     private init(_ model: Model, prefix: String) { (self.model, self.prefix) = (model, prefix) }
 
-    /// Where a tensor belongs.
+    /// The part of a model that a tensor belongs to.
     enum Part { case body, head }
 
     /// A tensor of the file. The host reports those that it lacks or has in another shape, all at once.

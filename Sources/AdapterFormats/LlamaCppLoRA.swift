@@ -60,7 +60,7 @@ public enum LlamaCppLoRA {
         }
     }
 
-    /// Where the rows of a projection are in files of llama.cpp; nil where they are in order.
+    /// The places of a projection's rows in files of llama.cpp; nil where they are in order.
     private static func rowOrder(_ point: Point, _ info: BackboneInfo) -> [Int]? {
         let heads = point.name == "q" ? info.heads : info.kvHeads
         guard ["q", "k"].contains(point.name), point.outputWidth.isMultiple(of: 2 * heads) else { return nil }
@@ -153,6 +153,7 @@ public enum LlamaCppLoRA {
             throw SeamError(.unsupported, "a lora_alpha of 0 cannot be written: llama.cpp takes it for a scale of 1")
         }
         let isStabilised = try options.requireBool("use_rslora", in: owner)
+        try adapter.refuseMagnitudes(for: "llama.cpp")
         let tensors = try adapter.points.flatMap { point -> [GGUFWriter.Tensor] in
             guard let name = point.weightParameter.flatMap(LlamaNames.ggml(ofLayerMatrix:)) else {
                 throw SeamError(.unsupported, "the matrix of \"\(point.path)\" has no name in llama.cpp")

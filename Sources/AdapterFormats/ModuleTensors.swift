@@ -62,6 +62,17 @@ struct ModuleTensors {
 }
 
 extension Adapter {
+    /// Refuses a LoRA adapter with lengths of its own (`use_dora`), which are kept as changes of those that the rows of
+    /// the model's matrices have, and elsewhere as whole lengths.
+    func refuseMagnitudes(for format: String) throws {
+        guard options.json["use_dora"]?.boolValue != true else {
+            throw SeamError(
+                .unsupported,
+                "adapter \"\(factory.id)\" has use_dora, which is not written for \(format): merge it into the model (seam merge)"
+            )
+        }
+    }
+
     /// A parameter at one of the adapter's points, to be written for another program.
     /// - Throws: `.incompatible` where the plugin has none of that name; `.numeric` for NaN or infinity.
     func exported(_ parameter: String, at point: Point, for format: String) throws -> (shape: [Int], values: [Float]) {

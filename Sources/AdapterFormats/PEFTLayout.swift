@@ -1,7 +1,7 @@
 import SeamHost
 import Support
 
-/// Where PEFT's `prompt_embeddings` [tokens, num_layers * 2 * token_dim] hold the keys and values of each layer, as
+/// The layout in which PEFT's `prompt_embeddings` [tokens, num_layers * 2 * token_dim] hold the keys and values of each layer, as
 /// `PeftModel.get_prompt` of PEFT 0.21 reads them.
 ///
 /// A token's row is num_layers pairs of a key and a value, each by heads. With num_transformer_submodules 1 pair l is

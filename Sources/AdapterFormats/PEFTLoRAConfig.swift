@@ -118,6 +118,7 @@ struct PEFTLoRAConfig {
         let options = adapter.options.json
         let name = "the options of adapter \"\(adapter.factory.id)\""
         let alpha = try options.requireDouble("lora_alpha", in: name)
+        try adapter.refuseMagnitudes(for: "PEFT")
         return [
             "bias": "none",
             "init_lora_weights": true,

@@ -25,10 +25,7 @@ public func seam_session_generate(
     attempt(error) {
         let handle = try object(session, "session", as: SessionHandle.self)
         let (source, out) = (try handle.batch(batch), try required(out, "out"))
-        let given = try options.map { try read($0, "options") }
-        let ignoresFile = try given.map(ignoresFile) ?? false
-        var settings = try handle.session.defaultGenerationOptions(ignoresFile: ignoresFile)
-        if let given { try apply(given, to: &settings) }
+        let settings = try generationOptions(options, for: handle.session)
         let progress = Progress(progress, user)
         let result = try handle.session.generate(source, options: settings) { step in
             progress.report(
@@ -58,6 +55,16 @@ public func seam_sequences_tokens(
 public func seam_sequences_release(_ sequences: OpaquePointer?) { release(sequences, SequencesHandle.self) }
 
 // MARK: Options
+
+/// A caller's options; the model's own where it gives none.
+func generationOptions(_ options: UnsafePointer<seam_generate_options>?, for session: Session) throws
+    -> GenerationOptions
+{
+    let given = try options.map { try read($0, "options") }
+    var settings = try session.defaultGenerationOptions(ignoresFile: try given.map(ignoresFile) ?? false)
+    if let given { try apply(given, to: &settings) }
+    return settings
+}
 
 /// A number of new tokens that a length of the model's settings, which counts the prompt, leaves.
 private let lengthOfModel: Int32 = -1

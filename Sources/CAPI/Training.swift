@@ -121,5 +121,10 @@ private func trainingOptions(_ source: seam_train_options) throws -> TrainingOpt
     options.labelSmoothing = source.label_smoothing
     options.warmupSteps = Int(source.warmup_steps)
     options.totalSteps = Int(source.total_steps)
+    let count = try count(source.route_count, "options.route_count", atMost: 1 << 20)
+    if source.routes != nil || count > 0 {
+        let names = try required(source.routes, "options.routes")
+        options.routes = try (0..<count).map { try optionalText(names[$0], "options.routes[\($0)]") }
+    }
     return options
 }

@@ -15,21 +15,25 @@ public struct ClassDataset: Sendable {
     public var count: Int { sources.count }
 
     /// - Parameters:
-    ///   - maxLength: the most ids of a text, special tokens included; nil is no limit.
+    ///   - maxLength: the most ids of the text of a row, special tokens included; nil is no limit.
     ///   - truncates: whether the end of a longer text is left out.
     /// - Throws: `SeamError`: `.unsupported` for pairs of texts, `.format` with the line for a text that is longer, and as
     ///   `Tokenizer.encode`. The tokenizer's own file may cut texts too (`truncationLength`).
-    public init(_ texts: LabelledTexts, tokenizer: Tokenizer, maxLength: Int?, truncates: Bool = false) throws {
+    public init(_ texts: LabelledTexts, tokenizer: Tokenizer, maxLength: (_ row: Int) -> Int?, truncates: Bool = false)
+        throws
+    {
         guard !texts.inputs.contains(where: { $0.textB != nil }) else {
             throw SeamError(
                 .unsupported, "\(texts.name): pairs of texts are classified by prompts only, expected single texts")
         }
-        sources = try zip(texts.inputs, texts.lines).map { input, line in
+        sources = try texts.inputs.enumerated().map { row, input in
+            let maxLength = maxLength(row)
             let ids = try tokenizer.encode(input.text, maxLength: truncates ? maxLength : nil)
             guard !ids.isEmpty, ids.count <= maxLength ?? .max else {
                 let expected = ids.isEmpty ? "at least 1 token" : "at most \(maxLength!) tokens"
                 throw SeamError(
-                    .format, "\(texts.name), line \(line): the text must have \(expected), found \(ids.count)")
+                    .format,
+                    "\(texts.name), line \(texts.lines[row]): the text must have \(expected), found \(ids.count)")
             }
             return ids
         }

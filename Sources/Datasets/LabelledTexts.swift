@@ -13,6 +13,8 @@ public struct LabelledTexts: Sendable {
         public var textB: String?
         /// The label: a string or an integer.
         public var label = "label"
+        /// The route that a text takes.
+        public var route = RouteColumn.none
 
         /// `text`, perhaps `text_b`, and `label`.
         public init() {}
@@ -26,6 +28,8 @@ public struct LabelledTexts: Sendable {
     public let labels: [Int]
     /// The classes.
     public let labelNames: [String]
+    /// The route of each row, nil for the default one; empty: that of all.
+    public let routes: [String?]
     /// The line of the file on which each row starts, counted from 1.
     public let lines: [Int]
 
@@ -54,6 +58,7 @@ public struct LabelledTexts: Sendable {
             inputs = texts.map { InputText($0) }
         }
         (labels, self.labelNames) = try Self.labels(table, columns.label, labelNames)
+        routes = try table.routes(columns.route)
         name = table.name
         lines = table.lines
     }
@@ -107,12 +112,14 @@ public struct LabelledTexts: Sendable {
     public func prefix(_ count: Int) -> LabelledTexts {
         LabelledTexts(
             name: name, inputs: Array(inputs.prefix(count)), labels: Array(labels.prefix(count)),
-            labelNames: labelNames, lines: Array(lines.prefix(count)))
+            labelNames: labelNames, routes: Array(routes.prefix(count)), lines: Array(lines.prefix(count)))
     }
 
-    private init(name: String, inputs: [InputText], labels: [Int], labelNames: [String], lines: [Int]) {
+    private init(
+        name: String, inputs: [InputText], labels: [Int], labelNames: [String], routes: [String?], lines: [Int]
+    ) {
         (self.name, self.inputs, self.labels) = (name, inputs, labels)
-        (self.labelNames, self.lines) = (labelNames, lines)
+        (self.labelNames, self.routes, self.lines) = (labelNames, routes, lines)
     }
 
     /// Checks rows that a classifier is about to be trained on.

@@ -28,6 +28,8 @@ public struct TextPairs: Sendable {
         /// their ids.
         public var sourcePrefix = ""
         public var sourceSuffix = ""
+        /// The column of the route that each pair takes.
+        public var routeColumn = RouteColumn.none
 
         public init(format: PairFormat = .text) {
             self.format = format
@@ -43,6 +45,8 @@ public struct TextPairs: Sendable {
     /// The sources as a model is given them: linearised, with prefix and suffix.
     public let sources: [String]
     public let targets: [String]
+    /// The route of each pair, nil for the default one; empty: that of all.
+    public let routes: [String?]
     /// The line of the file on which each pair starts, counted from 1.
     public let lines: [Int]
 
@@ -73,20 +77,21 @@ public struct TextPairs: Sendable {
             let body = options.format == .text ? text : try MeaningRepresentation(text, place: place).linearised
             return options.sourcePrefix + body + options.sourceSuffix
         }
+        routes = try table.routes(options.routeColumn)
         name = table.name
         sourceColumn = options.sourceColumn
         targetColumn = options.targetColumn
         lines = table.lines
     }
 
-    /// The row numbers of each distinct source, sources in the order of their first row: the targets of those rows are
-    /// the references of one example.
+    /// The row numbers of each distinct source on a route, sources in the order of their first row: the targets of those
+    /// rows are the references of one example.
     public func rowsBySource() -> [[Int]] {
         var groups: [[Int]] = []
         // Keyed by bytes: String equality would take composed and decomposed accents for the same text.
-        var numbers: [[UInt8]: Int] = [:]
+        var numbers: [[[UInt8]]: Int] = [:]
         for (row, source) in sources.enumerated() {
-            let key = Array(source.utf8)
+            let key = [Array(source.utf8), Array((routes.isEmpty ? "" : routes[row] ?? "").utf8)]
             if let number = numbers[key] {
                 groups[number].append(row)
             } else {

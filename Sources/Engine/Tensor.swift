@@ -28,7 +28,7 @@ public enum DType: Int32, Sendable {
     }
 }
 
-/// Where the gradient of one tensor gathers during a backward pass. Separate from the tensor, so that an
+/// The slot in which the gradient of one tensor gathers during a backward pass. Separate from the tensor, so that an
 /// operation that needs its operand's gradient but not its values does not keep the values alive.
 public final class GradientSlot {
     let shape: Shape
@@ -151,17 +151,17 @@ public final class Tensor {
         return true
     }
 
-    /// The same memory seen with other metadata, without history.
+    /// A tensor over the same memory with other metadata, without history.
     func view(shape: Shape, strides: Shape, offset: Int, gradient: GradientSlot? = nil) -> Tensor {
         Tensor(shape: shape, strides: strides, offset: offset, dtype: dtype, storage: storage, gradient: gradient)
     }
 
-    /// The same values without history.
+    /// A tensor of the same values without history.
     public var detached: Tensor {
         gradient == nil ? self : view(shape: shape, strides: strides, offset: offset)
     }
 
-    /// The same values as a new leaf of the gradient.
+    /// A tensor of the same values that is a new leaf of the gradient.
     public var asLeaf: Tensor {
         view(shape: shape, strides: strides, offset: offset, gradient: GradientSlot(shape: shape))
     }

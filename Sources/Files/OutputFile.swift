@@ -5,7 +5,7 @@ import Support
 ///
 /// Belongs to the thread that got it; a lent one must not be used after the closure has returned.
 public final class OutputFile {
-    /// Where the bytes go until the file is complete.
+    /// The file that the bytes go to until it is complete.
     let location: String
     /// The name that the user knows, for error sentences.
     private let path: String

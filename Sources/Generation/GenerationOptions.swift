@@ -40,7 +40,7 @@ public struct GenerationOptions: Sendable, Equatable {
     /// Number of tokens before which no end token may come; 0 for no such rule. Counted as `maxNewTokens`. To set it
     /// takes `minLength` away.
     public var minNewTokens = 0 { didSet { minLength = nil } }
-    /// The same number with the context, in place of `minNewTokens` where it is not nil.
+    /// The fewest tokens with the context counted, in place of `minNewTokens` where it is not nil.
     public var minLength: Int?
     /// Beams per item; 1 means greedy search or sampling.
     public var beams = 1
@@ -124,7 +124,7 @@ public struct GenerationOptions: Sendable, Equatable {
         try require(beams >= 1, "num_beams", "1 or more", beams)
         try require(beams <= Self.mostRows, "num_beams", "at most \(Self.mostRows)", beams)
         try require(lengthPenalty.isFinite, "length_penalty", "a finite number", lengthPenalty)
-        // Where the best token is taken they decide nothing: some models have a temperature of 0 to say so.
+        // Settings of drawing decide nothing where the best token is taken: some models have a temperature of 0 to say so.
         if sample {
             try require(temperature > 0 && temperature.isFinite, "temperature", "above 0 and finite", temperature)
             try require(topK >= 0, "top_k", "0 or more", topK)

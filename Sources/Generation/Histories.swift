@@ -57,7 +57,7 @@ struct Histories {
         generated += 1
     }
 
-    /// Where the context of a row lies in `tokens`.
+    /// The range of a row's context in `tokens`.
     func context(of row: Int) -> Range<Int> {
         row * capacity + starts[row]..<row * capacity + promptEnd + generated
     }

@@ -1,5 +1,13 @@
 import Support
 
+/// Why a sequence has ended, by the names that servers tell it with (`finish_reason`).
+public enum FinishReason: Sendable {
+    /// By an end token.
+    case stop
+    /// By the most tokens that it may have.
+    case length
+}
+
 /// Chooses the tokens of one sequence, by greedy search or sampling, from the logits of a row that is decoded among
 /// others which come and go. (`generate` is for rows that begin together.)
 ///
@@ -10,8 +18,11 @@ public struct RowSearch {
     private var rules: LogitRules
     private var sampler: Sampler
     private var histories: Histories
-    /// Whether the newest token ended the sequence, or it has as many tokens as it may have.
-    public private(set) var isFinished = false
+    /// Why the newest token ended the sequence; nil while it goes on.
+    public private(set) var finishReason: FinishReason?
+    public var isFinished: Bool { finishReason != nil }
+    /// Tokens so far.
+    public var count: Int { histories.generated }
 
     /// A search before its first token.
     ///
@@ -55,7 +66,11 @@ public struct RowSearch {
         rules.apply(to: &logits, in: range, histories: histories, row: 0, limit: limit)
         let choice = try sampler.choose(logits.span.extracting(range), sequence: 0, step: histories.generated)
         histories.append([choice.token], [choice.logProbability])
-        isFinished = histories.generated >= limit || options.eosTokens.contains(choice.token)
+        if options.eosTokens.contains(choice.token) {
+            finishReason = .stop
+        } else if histories.generated >= limit {
+            finishReason = .length
+        }
         return choice.token
     }
 

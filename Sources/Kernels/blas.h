@@ -32,7 +32,7 @@ void sk_blas_after_fork(int is_child) __attribute__((visibility("hidden")));
 enum { SK_FEW_ROWS = 8 };
 void sk_few_rows(int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda, int kind, const void *w,
                  int64_t ldw, float beta, float *c, int64_t ldc) __attribute__((visibility("hidden")));
-// The same for a W of f32 that lies as [k,n].
+// This one is for a W of f32 that lies as [k,n].
 void sk_few_rows_as_stored(int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda, const float *w,
                            int64_t ldw, float beta, float *c, int64_t ldc) __attribute__((visibility("hidden")));
 

@@ -25,7 +25,7 @@
 // would send the in-place case to the scalar loop.
 #define SK_VECTORIZE _Pragma("clang loop vectorize(assume_safety)")
 
-// The same for rows that may be short: one vector at a time, not four, leaves fewer elements to the scalar
+// This one is for rows that may be short: one vector at a time, not four, leaves fewer elements to the scalar
 // loop behind it.
 #define SK_VECTORIZE_SHORT _Pragma("clang loop vectorize(assume_safety) interleave(disable)")
 

@@ -49,7 +49,7 @@ private func isDropped(_ value: UInt32) -> Bool {
     }
 }
 
-/// Where the token ends that starts at `start`: behind the word, or behind the one sign.
+/// The end of the token that starts at `start`: behind the word, or behind the one sign.
 private func endOfToken(_ word: ArraySlice<UInt32>, _ start: Int) -> Int {
     guard isWordPart(word[start]) else { return start + 1 }
     var end = start + 1

@@ -97,7 +97,7 @@ struct SequenceTree {
         return counts
     }
 
-    /// The same for a large tree of which the text has few nodes: by node, in the order of appearance.
+    /// The counts for a large tree of which the text has few nodes: by node, in the order of appearance.
     mutating func ngramCounts(
         of text: some RandomAccessCollection<UInt32>, maxOrder: Int
     ) -> [(node: Int, count: Int)] {

@@ -98,7 +98,7 @@ public struct LineChart: Sendable {
     /// The vertical axis; nil for what the named lines and their spreads need. A range without height, or one that is
     /// not finite, counts as nil.
     public var yRange: ClosedRange<Double>?
-    /// Where an axis of counts ends at least, so that several charts can have the same.
+    /// The least end of an axis of counts, so that several charts can have the same.
     var xEnd: Double?
     /// The lines, later ones in front.
     public var lines: [Line] = []

@@ -1,6 +1,6 @@
 import Glibc
 
-/// Where the values of a line chart stand in its picture.
+/// The places of a line chart's values in its picture.
 struct LinePlane {
     /// Borders of the plane in pixels.
     let left, right, top, bottom: Double

@@ -3,7 +3,7 @@ enum Words {
     /// Font sizes and the distance of lines, in pixels.
     static let size = 13.0, titleSize = 16.0, leading = 1.25
 
-    /// Where a text stands against its place.
+    /// The side of its place on which a text stands.
     enum Anchor: String {
         case start, middle, end
     }

@@ -95,7 +95,7 @@ extension Tensor {
     /// x sigmoid(x)
     public func silu() -> Tensor { apply(pass.ops.pointee.silu) }
 
-    /// The same values as a constant: no gradient flows back.
+    /// A constant of the same values: no gradient flows back.
     public func stopGradient() -> Tensor { apply(pass.ops.pointee.stop_gradient) }
     /// f32 from any element type, or i32 from f32 by truncation.
     public func cast(to type: ElementType) -> Tensor {

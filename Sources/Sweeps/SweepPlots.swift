@@ -30,7 +30,7 @@ extension SweepReport {
         return chart.svg
     }
 
-    /// Where the values of the first axis stand in metric.svg.
+    /// The places of the first axis's values in metric.svg.
     /// - Parameter shift: to the right, in shares of the axis.
     private func places(shift: Double) -> [Double] {
         guard let counts = axis.counts?.map(Double.init), let low = counts.min(), let high = counts.max() else {

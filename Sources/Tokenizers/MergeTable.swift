@@ -51,7 +51,7 @@ struct PairTable: Sendable {
         UInt64(UInt32(bitPattern: left)) << 32 | UInt64(UInt32(bitPattern: right))
     }
 
-    /// Where the key is, or where it would be put.
+    /// The slot of the key, or the one it would be put in.
     private func slot(of key: UInt64) -> Int {
         let mixed = key &* 0x9E37_79B9_7F4A_7C15
         var slot = Int(truncatingIfNeeded: mixed >> 32) & (keys.count - 1)

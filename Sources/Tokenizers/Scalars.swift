@@ -17,7 +17,7 @@ func scalar(in text: [UInt8], at position: Int) -> Unicode.Scalar {
     return Unicode.Scalar(value)!
 }
 
-/// Where the scalar before `position` starts; `position` must be above 0.
+/// The start of the scalar before `position`; `position` must be above 0.
 func startOfScalar(in text: [UInt8], before position: Int) -> Int {
     var start = position - 1
     while text[start] & 0xC0 == 0x80 { start -= 1 }
@@ -57,14 +57,14 @@ func forEachScalar(
     }
 }
 
-/// Where the white space that starts at `start` ends.
+/// The end of the white space that starts at `start`.
 func endOfSpace(in text: [UInt8], from start: Int) -> Int {
     var end = start
     while end < text.count, scalar(in: text, at: end).isWhiteSpace { end += lengthOfScalar(text[end]) }
     return end
 }
 
-/// Where the white space that ends at `end` starts.
+/// The start of the white space that ends at `end`.
 func startOfSpace(in text: [UInt8], to end: Int) -> Int {
     var start = end
     while start > 0 {

@@ -190,7 +190,7 @@ struct TokenizerSettings {
     /// The length to which sentence-transformers cuts a text; nil where it is not said, so that the positions decide.
     func longestText(addedCount: Int) throws -> Int? {
         func length(_ key: String, of part: TokenizerPart?) throws -> Int? {
-            // Where no length is set, transformers writes one of 10^30.
+            // A length of 10^30 is what transformers writes where none is set.
             guard let part, let value = part.member(key), value != .null, !(value.doubleValue ?? 0 > 1e9) else {
                 return nil
             }

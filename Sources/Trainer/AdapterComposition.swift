@@ -56,9 +56,10 @@ public struct AdapterComposition {
         return nil
     }
 
-    /// Makes the adapters and attaches them behind those that a session has. One on prefixes is made for the prefix
-    /// that is there when its turn comes.
+    /// Makes the adapters and attaches them behind those that a route of a session has. One on prefixes is made for the
+    /// prefix that is there when its turn comes.
     /// - Parameters:
+    ///   - route: nil for the default one.
     ///   - backboneFrozen: false when the backbone will be trained with them.
     ///   - classes: of the classification that adapters on decoder.output are part of; 0: none.
     ///   - seed: of the initial values.
@@ -66,13 +67,13 @@ public struct AdapterComposition {
     /// - Throws: as `Adapter.init` and `Session.attach`; the session then has the adapters that it had before.
     @discardableResult
     public func attach(
-        to session: Session, backboneFrozen: Bool = true, classes: Int = 0, seed: UInt64 = 0
+        to session: Session, route: String? = nil, backboneFrozen: Bool = true, classes: Int = 0, seed: UInt64 = 0
     ) throws -> [Adapter] {
-        try session.attach(all: parts) { part in
+        try session.attach(all: parts, route: route) { part in
             let adapter = try Adapter(
                 backbone: session.backbone, id: part.factory.id, options: part.options, backboneFrozen: backboneFrozen,
                 classes: part.factory.seams[0] == SEAM_DECODER_OUTPUT ? classes : 0,
-                prefixLength: session.prefixLength, seed: seed)
+                prefixLength: session.prefixLength(of: route), seed: seed)
             adapter.learningRate = part.learningRate
             return adapter
         }

@@ -18,6 +18,9 @@ enum Checkpoint {
             "schema": .int(Int64(schema)), "step": .int(Int64(optimisation.step)), "settings": settings,
             "history": .array(history.map(\.json)),
         ]
+        // One route counts as the run does.
+        let updates = optimisation.routes.count == 1 ? nil : optimisation.routes.map { JSON.int(Int64($0.updates)) }
+        let counted = state.objectValue! + (updates.map { [(key: "route_updates", value: .array($0))] } ?? [])
         let tensors = named(optimisation).flatMap { name, variable -> [SafetensorsWriter.Tensor] in
             var parts = [tensor("value." + name, variable.tensor)]
             if let moments = variable.moments {
@@ -29,7 +32,7 @@ enum Checkpoint {
         try AtomicFolder.write(path, kind) { folder in
             try SafetensorsWriter.write(tensors, to: FileSystem.join(folder, weightsName))
             try FileSystem.atomicWriteFile(
-                FileSystem.join(folder, stateName), text: try state.serialized(indent: 2) + "\n")
+                FileSystem.join(folder, stateName), text: try JSON.object(counted).serialized(indent: 2) + "\n")
         }
     }
 
@@ -74,16 +77,33 @@ enum Checkpoint {
                     second: try restored("second." + name, like: variable))
             }
         }
-        optimisation.resume(at: step)
+        optimisation.resume(at: step, routeSteps: try routeUpdates(state, optimisation, upTo: step, in: name))
         return history
+    }
+
+    /// How often each of several routes was updated; nil for one, which is updated in every step.
+    private static func routeUpdates(
+        _ state: JSON, _ optimisation: Optimisation, upTo step: Int, in name: String
+    ) throws -> [Int]? {
+        let count = optimisation.routes.count
+        guard count > 1 else { return nil }
+        let found = try state.requireArray("route_updates", in: name).compactMap(\.intValue)
+        guard found.count == count, found.allSatisfy({ (0...step).contains($0) }) else {
+            throw SeamError(
+                .format, "\(name): \"route_updates\" must be \(count) numbers of 0 to \(step), one for each route")
+        }
+        return found
     }
 
     /// Names that stay apart when two adapters have parameters of the same name.
     private static func named(_ optimisation: Optimisation) -> [(String, Variable)] {
         var result: [(String, Variable)] = []
-        for (index, adapter) in optimisation.session.adapters.enumerated() {
-            for variable in adapter.parameters.variables {
-                result.append(("adapter.\(index).\(variable.name)", variable))
+        for (place, route) in optimisation.routes.enumerated() {
+            let prefix = route.name.isEmpty ? "" : "route.\(place)."
+            for (index, adapter) in route.adapters.enumerated() {
+                for variable in adapter.parameters.variables {
+                    result.append(("\(prefix)adapter.\(index).\(variable.name)", variable))
+                }
             }
         }
         for variable in optimisation.session.backbone.parameters.variables {

@@ -4,13 +4,13 @@ import SeamHost
 import Support
 
 extension Session {
-    /// The names of the classes, as they are saved with the adapters on decoder.output (`Adapter.task`); nil where the
-    /// session has no such adapter, or one whose classes were not named here.
+    /// The names of the classes, as they are saved with the adapters on decoder.output of all routes (`Adapter.task`); nil
+    /// where the session has no such adapter, or one whose classes were not named here.
     /// - Throws: `.format` for other names than classes, `.incompatible` for adapters that name them differently.
     public var classLabels: [String]? {
         get throws {
             var labels: [String]?
-            for adapter in adapters where adapter.classes > 0 {
+            for adapter in allAdapters where adapter.classes > 0 {
                 guard let own = try Self.classLabels(in: adapter.task) else { continue }
                 guard own.count == adapter.classes else {
                     throw SeamError(
@@ -46,15 +46,18 @@ extension Session {
         }
     }
 
-    /// Names the classes, to be saved with the adapters on decoder.output.
+    /// Names the classes, to be saved with the adapters on decoder.output of all routes.
     /// - Throws: `.invalidArgument` for other names than classes, or one that comes twice.
     public func nameClasses(_ labels: [String]) throws {
-        guard labels.count == classes, labels.areDistinct else {
-            throw SeamError(
-                .invalidArgument,
-                "the classes must have \(classes) names, each another, found \(labels.joined(separator: ", "))")
+        let heads = allAdapters.filter { $0.classes > 0 }
+        for classes in heads.isEmpty ? [0] : heads.map(\.classes) {
+            guard labels.count == classes, labels.areDistinct else {
+                throw SeamError(
+                    .invalidArgument,
+                    "the classes must have \(classes) names, each another, found \(labels.joined(separator: ", "))")
+            }
         }
-        for adapter in adapters where adapter.classes > 0 {
+        for adapter in heads {
             adapter.task = ["schema": 1, "labels": .object(labels.map { (key: $0, value: .array([])) })]
         }
     }
@@ -66,7 +69,7 @@ public func classLogProbabilities(
     _ session: Session, _ data: TokenPairs, batchSize: Int, progress: (Int) -> Bool = { _ in true }
 ) throws -> [Float] {
     try data.check(fits: session)
-    let classes = session.classes
+    let classes = try session.classes(ofRoutes: data.routes)
     var result = [Float](repeating: 0, count: data.count * classes)
     var done = 0
     for indices in try data.batchesByLength(size: batchSize) {

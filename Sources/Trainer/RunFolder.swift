@@ -7,6 +7,8 @@ public enum RunFolder {
     static let logName = "log.jsonl"
     static let plotName = "loss.svg"
     static let adapterName = "adapter"
+    /// The adapters of routes with a name: a folder each, and a list of them.
+    static let routesName = "routes"
     static let backboneName = "backbone"
     static let checkpointName = "checkpoint"
 
@@ -92,6 +94,9 @@ public enum RunFolder {
             if name == adapterName, !AdapterFolder.isOwn(path) {
                 throw foreign(path, "it holds another program's adapter")
             }
+            if name == routesName, !SavedRoutes.isOwn(path) {
+                throw foreign(path, "it holds another program's files")
+            }
             if name == backboneName, !isSaved(path, by: FileSystem.join(folder, logName)) {
                 throw foreign(path, "the run in \(logName) did not save it so")
             }
@@ -125,6 +130,7 @@ public enum RunFolder {
     }
 
     private static let folders: [(name: String, kind: FolderKind)] = [
-        (adapterName, AdapterFolder.kind), (backboneName, BackboneFolder.kind), (checkpointName, Checkpoint.kind),
+        (adapterName, AdapterFolder.kind), (routesName, SavedRoutes.kind), (backboneName, BackboneFolder.kind),
+        (checkpointName, Checkpoint.kind),
     ]
 }

@@ -38,8 +38,11 @@ public struct RunResult: Sendable {
     public let isComplete: Bool
     public let steps: Int
     public let development: ScoreSummary?
-    /// Folder of the saved adapter, or of all of them (`AdapterFolder.saveAll`); nil when stopped, or without adapters.
+    /// Folder of the saved adapter of the default route, or of all of them (`AdapterFolder.saveAll`); nil when stopped, or
+    /// where it has none or is not trained.
     public let adapterPath: String?
+    /// The same for each route with a name that was trained.
+    public let routePaths: [(route: String, path: String)]
     /// Folder of the saved backbone, where it was trained.
     public let backbonePath: String?
     /// Examples the frozen encoder ran on; nil without a seam cache.
@@ -48,7 +51,7 @@ public struct RunResult: Sendable {
     /// Of a run that was asked to stop.
     static func stopped(after steps: Int, encoded: Int? = nil) -> RunResult {
         RunResult(
-            isComplete: false, steps: steps, development: nil, adapterPath: nil, backbonePath: nil,
-            encodedExamples: encoded)
+            isComplete: false, steps: steps, development: nil, adapterPath: nil, routePaths: [],
+            backbonePath: nil, encodedExamples: encoded)
     }
 }

@@ -18,25 +18,43 @@ public struct TokenPairs: Sendable {
     public let targets: [[Int32]]
     /// The class of each source, from 0, in a classification; else empty.
     public let classes: [Int32]
+    /// The route of each example, nil for the default one; empty: that of all.
+    public let routes: [String?]
     /// The place of the examples, for error sentences; nil for examples of no file.
     public let origin: Origin?
     public var count: Int { sources.count }
     public var isClassification: Bool { !classes.isEmpty }
 
-    public init(sources: [[Int32]], targets: [[Int32]], origin: Origin? = nil) {
-        precondition(sources.count == targets.count && sources.count == origin?.lines.count ?? sources.count)
-        self.sources = sources
-        self.targets = targets
-        classes = []
-        self.origin = origin
+    public init(sources: [[Int32]], targets: [[Int32]], routes: [String?] = [], origin: Origin? = nil) {
+        precondition(sources.count == targets.count)
+        self.init(sources, targets: targets, classes: [], routes, origin)
     }
 
-    public init(sources: [[Int32]], classes: [Int32], origin: Origin? = nil) {
-        precondition(sources.count == classes.count && sources.count == origin?.lines.count ?? sources.count)
-        self.sources = sources
-        self.classes = classes
-        targets = []
-        self.origin = origin
+    public init(sources: [[Int32]], classes: [Int32], routes: [String?] = [], origin: Origin? = nil) {
+        precondition(sources.count == classes.count)
+        self.init(sources, targets: [], classes: classes, routes, origin)
+    }
+
+    private init(
+        _ sources: [[Int32]], targets: [[Int32]], classes: [Int32], _ routes: [String?], _ origin: Origin?
+    ) {
+        precondition(routes.isEmpty || routes.count == sources.count)
+        precondition(sources.count == origin?.lines.count ?? sources.count)
+        (self.sources, self.targets, self.classes) = (sources, targets, classes)
+        (self.routes, self.origin) = (routes, origin)
+    }
+
+    /// The route of an example, nil for the default one.
+    public func route(_ row: Int) -> String? { routes.isEmpty ? nil : routes[row] }
+
+    /// The examples of one route, without it, as if they were all.
+    /// - Parameter route: empty for the default one.
+    func examples(ofRoute route: String) -> TokenPairs {
+        let rows = (0..<count).filter { (self.route($0) ?? "") == route }
+        return TokenPairs(
+            rows.map { sources[$0] }, targets: isClassification ? [] : rows.map { targets[$0] },
+            classes: isClassification ? rows.map { classes[$0] } : [], [],
+            origin.map { origin in Origin(name: origin.name, lines: rows.map { origin.lines[$0] }) })
     }
 
     /// An example as people find it: its file and line, or its number.
@@ -47,10 +65,11 @@ public struct TokenPairs: Sendable {
     /// The examples at `indices` as a padded batch with labels, or with classes.
     public func batch(_ indices: [Int], info: BackboneInfo) throws -> Batch {
         let sources = indices.map { self.sources[$0] }
+        let routes = self.routes.isEmpty ? [] : indices.map { self.routes[$0] }
         guard isClassification else {
-            return try Batch(sources: sources, targets: indices.map { targets[$0] }, info: info)
+            return try Batch(sources: sources, targets: indices.map { targets[$0] }, routes: routes, info: info)
         }
-        return try Batch(sources: sources, classes: indices.map { classes[$0] }, info: info)
+        return try Batch(sources: sources, classes: indices.map { classes[$0] }, routes: routes, info: info)
     }
 
     /// Examples by length, cut into batches: the order that pads least.
@@ -71,14 +90,20 @@ public struct TokenPairs: Sendable {
             row.withUnsafeBytes { hash.update($0) }
         }
         classes.withUnsafeBytes { hash.update($0) }
+        for route in routes {
+            let name = Array((route ?? "").utf8)
+            withUnsafeBytes(of: Int64(name.count)) { hash.update($0) }
+            name.withUnsafeBytes { hash.update($0) }
+        }
         return hash.hex
     }
 
     /// Checks that a session can read every example, so that nothing fails in the middle of the work.
     /// - Throws: `.invalidArgument` that names the first example, by its line or counted from 1, with no tokens, too many,
-    ///   ones that the backbone does not have, or with a class that the session does not have.
+    ///   ones that the backbone does not have, or with a class that its route does not have; `.notFound` for one whose
+    ///   route the session does not have.
     public func check(fits session: Session) throws {
-        let limits = session.textLimits
+        var limitsOfRoutes: [String: TextLimits] = [:]
         let vocabulary = session.backbone.info.vocabSize
         let isContinued = session.backbone.info.architecture == .decoderOnly && !isClassification
         for row in sources.indices {
@@ -94,13 +119,16 @@ public struct TokenPairs: Sendable {
                     "\(place(row)): the \(what) must have token ids of 0 ... \(vocabulary - 1), the backbone's vocabulary,"
                         + " found \(id)")
             }
+            let route = route(row)
+            let limits = try limitsOfRoutes[route ?? ""] ?? located(row) { try session.requiredTextLimits(of: route) }
+            limitsOfRoutes[route ?? ""] = limits
             let length = sources[row].count + (isContinued ? targets[row].count : 0)
             for (what, found, limit) in [
                 (isContinued ? "source and target" : "source", length, limits.source),
                 ("target", isClassification ? 0 : targets[row].count, limits.target),
             ] {
                 guard let limit, found > limit else { continue }
-                let prefix = session.prefixLength.contains { $0 > 0 } ? " beside the prefix" : ""
+                let prefix = session.prefixLength(of: route).contains { $0 > 0 } ? " beside the prefix" : ""
                 throw SeamError(
                     .invalidArgument,
                     "\(place(row)): the \(what) must have at most \(limit) tokens, which the backbone has room for\(prefix), found \(found)"
@@ -108,16 +136,34 @@ public struct TokenPairs: Sendable {
             }
         }
         guard isClassification else { return }
-        guard session.classes > 0 else {
+        let count = try session.classes(ofRoutes: routes)
+        guard count > 0 else {
             throw SeamError(
                 .invalidArgument,
                 "a classification needs an adapter on decoder.output: none is attached")
         }
-        if let row = classes.firstIndex(where: { $0 < 0 || $0 >= session.classes }) {
+        if let row = classes.firstIndex(where: { $0 < 0 || $0 >= count }) {
             throw SeamError(
                 .invalidArgument,
-                "\(place(row)): the class must be 0 ... \(session.classes - 1), as the attached adapter has them, found \(classes[row])"
+                "\(place(row)): the class must be 0 ... \(count - 1), as the attached adapter has them, found \(classes[row])"
             )
         }
+    }
+
+    /// Runs `body`, whose error gets the place of an example.
+    func located<Result>(_ row: Int, _ body: () throws -> Result) throws -> Result {
+        do {
+            return try body()
+        } catch let error as SeamError {
+            throw SeamError(error.code, "\(place(row)): \(error.message)")
+        }
+    }
+}
+
+extension Session {
+    /// The limits of the texts of a route that must be there.
+    fileprivate func requiredTextLimits(of route: String?) throws -> TextLimits {
+        try requireRoute(route)
+        return textLimits(of: route)
     }
 }

@@ -37,6 +37,9 @@ public struct TrainingOptions: Sendable, Equatable {
     public var labelSmoothing = 0.0
     public var warmupSteps = 0
     public var totalSteps = 0
+    /// The routes whose adapters are trained, each once, nil for the default one. Several are trained side by side, by
+    /// batches whose rows take any of them; the backbone is trained with the default one alone.
+    public var routes: [String?] = [nil]
 
     public init() { optimizer.weightDecay = 0.01 }
 
@@ -64,5 +67,9 @@ public struct TrainingOptions: Sendable, Equatable {
             schedule == .constant || totalSteps > warmupSteps, "total_steps",
             "more than warmup_steps for a \(schedule) schedule",
             totalSteps)
+        guard !trainsBackbone || routes.allSatisfy({ ($0 ?? "").isEmpty }) else {
+            throw SeamError(
+                .unsupported, "a backbone is trained with the default route alone: routes with a name share it frozen")
+        }
     }
 }

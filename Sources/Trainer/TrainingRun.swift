@@ -8,7 +8,8 @@ import Support
 /// A whole training: order of examples, seam cache, scoring, log, checkpoints, resuming, and what is saved at the end.
 ///
 /// In `output`: log.jsonl (one JSON object a line, written as it happens), loss.svg, checkpoint/ while unfinished,
-/// adapter/ (one or several, `AdapterFolder.saveAll`), backbone/ where it was trained; recorded.jsonl and a picture of
+/// adapter/ (one or several, `AdapterFolder.saveAll`), routes/ with a folder of that kind for each route with a name that was
+/// trained, backbone/ where it was trained; recorded.jsonl and a picture of
 /// each where adapters have methods to record. A run that ends with an error leaves its log and pictures. With the same
 /// seed, data and machine a run repeats bit for bit, resumed or not.
 public final class TrainingRun {
@@ -35,6 +36,13 @@ public final class TrainingRun {
         self.options = options
     }
 
+    /// The adapters that are trained, by route; empty: the default one.
+    private var trained: [(route: String, adapters: [Adapter])] {
+        options.training.routes.map { ($0 ?? "", session.adapters(of: $0)) }
+    }
+
+    private var trainedAdapters: [Adapter] { trained.flatMap(\.adapters) }
+
     private var checkpointPath: String { FileSystem.join(options.output, RunFolder.checkpointName) }
 
     /// The settings (`settings()`) of the unfinished run that `output` holds; nil without one.
@@ -54,9 +62,13 @@ public final class TrainingRun {
         resumes: Bool, observe: (RunEvent) throws -> Void, shouldContinue: () -> Bool
     ) throws -> RunResult {
         for data in [data, development].compactMap({ $0 }) { try data.check(fits: session) }
+        for (route, _) in trained where !route.isEmpty { try SavedRoutes.check(route) }
         try requirePreparable()
         let optimisation = try Optimisation(session: session, options: options.training)
         defer { optimisation.end() }
+        for row in data.routes.isEmpty ? 0..<1 : 0..<data.count {
+            try data.located(row) { try optimisation.requireTrained([data.route(row)]) }
+        }
         let settings = try self.settings()
         // After what may be refused, before anything is computed.
         let lock = try RunFolder.claim(options.output, resumes: resumes, overwrites: options.overwrites)
@@ -78,31 +90,40 @@ public final class TrainingRun {
         }
     }
 
-    /// The adapters that start from the examples, in their order; not those whose values are of an earlier run.
-    private var unprepared: [Adapter] { session.adapters.filter { $0.startsFromExamples && !$0.isPrepared } }
+    /// Of each trained route the adapters that start from its examples, in their order; not those whose values are of an
+    /// earlier run.
+    private var unprepared: [(route: String, adapters: [Adapter])] {
+        trained.map { ($0.route, $0.adapters.filter { $0.startsFromExamples && !$0.isPrepared }) }
+            .filter { !$0.adapters.isEmpty }
+    }
 
     private func requirePreparable() throws {
-        guard let adapter = unprepared.first(where: { $0.seam == SEAM_ATTENTION_PREFIX }) else { return }
+        guard let adapter = unprepared.flatMap(\.adapters).first(where: { $0.seam == SEAM_ATTENTION_PREFIX }) else {
+            return
+        }
         throw SeamError(
             .unsupported,
             "adapter \"\(adapter.factory.id)\" starts from the keys and values of one text, and a training has examples: prepare it with seam prepare, and train what that saves"
         )
     }
 
-    /// Prepares each adapter that starts from examples with all of them, through those before it.
+    /// Prepares each adapter that starts from examples with all those of its route, through the adapters before it.
     /// - Returns: false where it was asked to stop.
     private func prepare(_ shouldContinue: () -> Bool) throws -> Bool {
-        let adapters = unprepared
-        guard !adapters.isEmpty else { return true }
-        // In the order of the file: some methods compare the first example of a class with the first of another.
-        let examples = try batches(Array(0..<data.count), size: options.batchSize).map {
-            try data.batch($0, info: session.backbone.info)
-        }
-        for adapter in adapters {
-            do {
-                try session.prepare(adapter, from: adapter.readsExamples ? examples : []) { _, _ in shouldContinue() }
-            } catch let error as SeamError where error.code == .cancelled {
-                return false
+        for (route, adapters) in unprepared {
+            let own = data.examples(ofRoute: route)
+            // In the order of the file: some methods compare the first example of a class with the first of another.
+            let examples = try batches(Array(0..<own.count), size: options.batchSize).map {
+                try own.batch($0, info: session.backbone.info)
+            }
+            for adapter in adapters {
+                do {
+                    try session.prepare(adapter, route: route, from: adapter.readsExamples ? examples : []) { _, _ in
+                        shouldContinue()
+                    }
+                } catch let error as SeamError where error.code == .cancelled {
+                    return false
+                }
             }
         }
         return true
@@ -114,7 +135,9 @@ public final class TrainingRun {
     ) throws -> RunResult {
         let (total, first) = (options.training.totalSteps, optimisation.step)
         try observe(.started(steps: total, resumedAt: first))
-        let hasEncoder = session.backbone.info.architecture == .encoderDecoder && session.hasConstantEncoder
+        let hasEncoder =
+            session.backbone.info.architecture == .encoderDecoder
+            && [data, development].allSatisfy { session.hasConstantEncoder(ofRoutes: $0?.routes ?? []) }
         let cachesEncoder = hasEncoder && options.usesSeamCache && !options.training.trainsBackbone
         let cache = cachesEncoder ? SeamCache(session: session) : nil
         let developmentCache = cachesEncoder && development != nil ? SeamCache(session: session) : nil
@@ -204,21 +227,20 @@ public final class TrainingRun {
     /// What must be equal for a checkpoint to be resumed, and for the results of two runs to be those of one.
     public func settings() throws -> JSON {
         let training = options.training
-        return [
-            "adapters": .array(
-                session.adapters.map { adapter in
-                    let rate = adapter.learningRate.map { [(key: "learning_rate", value: JSON.double($0))] } ?? []
-                    // Those of other seams have none, and what was written before there were any is as it was.
-                    let points =
-                        adapter.points.isEmpty
-                        ? [] : [(key: "points", value: JSON.array(adapter.points.map { .string($0.path) }))]
-                    return .object(
-                        [
-                            (key: "id", value: .string(adapter.factory.id)),
-                            (key: "seam", value: .string(adapter.seam)),
-                            (key: "options", value: adapter.options.json),
-                        ] + points + rate)
-                }),
+        let named = trained.filter { !$0.route.isEmpty }
+        // What was written before there were routes is as it was.
+        let routes: [(key: String, value: JSON)] =
+            named.isEmpty
+            ? []
+            : [
+                (
+                    key: "routes",
+                    value: .array(
+                        named.map { ["route": .string($0.route), "adapters": Self.settings(of: $0.adapters)] })
+                )
+            ]
+        let others: JSON = [
+            "adapters": Self.settings(of: trained.first { $0.route.isEmpty }?.adapters ?? []),
             "backbone_fingerprint": session.backbone.model.map { .string(ContentHash.hex($0.files.fingerprint())) }
                 ?? .null,
             "data": .string(data.contentHash), "batch_size": .int(Int64(options.batchSize)),
@@ -232,6 +254,24 @@ public final class TrainingRun {
             "decoupled_weight_decay": .bool(training.optimizer.isDecoupled),
             "max_grad_norm": .double(training.maxGradientNorm), "label_smoothing": .double(training.labelSmoothing),
         ]
+        return .object(others.objectValue! + routes)
+    }
+
+    private static func settings(of adapters: [Adapter]) -> JSON {
+        .array(
+            adapters.map { adapter in
+                let rate = adapter.learningRate.map { [(key: "learning_rate", value: JSON.double($0))] } ?? []
+                // Those of other seams have none, and what was written before there were any is as it was.
+                let points =
+                    adapter.points.isEmpty
+                    ? [] : [(key: "points", value: JSON.array(adapter.points.map { .string($0.path) }))]
+                return .object(
+                    [
+                        (key: "id", value: .string(adapter.factory.id)),
+                        (key: "seam", value: .string(adapter.seam)),
+                        (key: "options", value: adapter.options.json),
+                    ] + points + rate)
+            })
     }
 
     private func save(_ optimisation: Optimisation, _ settings: JSON, _ observe: (RunEvent) throws -> Void) throws {
@@ -241,7 +281,7 @@ public final class TrainingRun {
     }
 
     private func record(step: Int) throws {
-        for (index, adapter) in session.adapters.enumerated() {
+        for (index, adapter) in trainedAdapters.enumerated() {
             for method in adapter.factory.methods where method.isRecorded {
                 history.append(
                     .recorded(try RecordedValues(of: adapter, position: index + 1, method: method.name, step: step)))
@@ -251,7 +291,7 @@ public final class TrainingRun {
 
     /// The pictures of what there is of the run, and what was recorded.
     private func writePictures() throws {
-        let adapters = session.adapters.map(\.factory.id)
+        let adapters = trainedAdapters.map(\.factory.id)
         var plot = LossPlot(
             title: adapters.isEmpty ? "backbone" : adapters.joined(separator: " + "),
             unit: labelUnit(isClassification: data.isClassification))
@@ -284,20 +324,29 @@ public final class TrainingRun {
                 "\n- development loss: \(fixed(summary.loss, 4)) nats per \(summary.unit), \(summary.accuracyName) \(fixed(100 * summary.accuracy, 1)) %"
         }
         notes += "\n- steps: \(optimisation.step), batch size \(options.batchSize), seed \(options.seed)"
-        var adapterPath: String?
-        if !session.adapters.isEmpty {
-            let path = FileSystem.join(options.output, RunFolder.adapterName)
-            let adapters = try session.adapters.map {
+        func save(_ adapters: [Adapter], to path: String) throws {
+            let kept = try adapters.map {
                 options.keepsReparameterization ? $0 : try $0.folded(for: session.backbone)
             }
             try AdapterFolder.saveAll(
-                adapters, backbone: session.backbone, isBackboneTrained: options.training.trainsBackbone,
+                kept, backbone: session.backbone, isBackboneTrained: options.training.trainsBackbone,
                 weights: weights, notes: notes, to: path)
+        }
+        var adapterPath: String?
+        if let adapters = trained.first(where: { $0.route.isEmpty })?.adapters, !adapters.isEmpty {
+            let path = FileSystem.join(options.output, RunFolder.adapterName)
+            try save(adapters, to: path)
             adapterPath = path
+        }
+        let named = trained.map(\.route).filter { !$0.isEmpty }
+        let routesPath = FileSystem.join(options.output, RunFolder.routesName)
+        if !named.isEmpty {
+            try SavedRoutes.write(named, to: routesPath) { try save(session.adapters(of: $0), to: $1) }
         }
         if FileSystem.exists(checkpointPath) { try FileSystem.remove(checkpointPath) }
         return RunResult(
             isComplete: true, steps: optimisation.step, development: summary, adapterPath: adapterPath,
-            backbonePath: backbonePath, encodedExamples: encoded)
+            routePaths: named.map { ($0, FileSystem.join(routesPath, $0)) }, backbonePath: backbonePath,
+            encodedExamples: encoded)
     }
 }

@@ -95,11 +95,12 @@ struct LabelledOptions: ParsableArguments {
     @Option(help: "Column of the label.")
     var labelColumn = "label"
 
-    func read(_ path: String, labels: [String]?) throws -> LabelledTexts {
+    func read(_ path: String, labels: [String]?, routeColumn: RouteColumn = .none) throws -> LabelledTexts {
         var columns = LabelledTexts.Columns()
         columns.text = textColumn
         columns.textB = textBColumn
         columns.label = labelColumn
+        columns.route = routeColumn
         return try LabelledTexts(path, columns: columns, labelNames: labels)
     }
 }

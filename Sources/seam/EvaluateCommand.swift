@@ -17,19 +17,21 @@ struct EvaluateCommand: ParsableCommand {
             The loss is the mean negative log-probability of a target token, in nats, given the tokens before it. The \
             other metrics compare generated texts with the targets, on a scale of 0 to 100, but nist, which has no \
             upper end, and cider, of 0 to 10. With an adapter that was trained to classify, the data are texts with \
-            labels, and the loss is that of a text's label.
+            labels, and the loss is that of a text's label. Rows may take different adapters: one that is given as \
+            NAME=FOLDER is for those whose route is NAME; the figures are of all rows together.
 
             Example: seam evaluate --model model --adapter run/adapter --data test.jsonl
             """)
 
     @OptionGroup(title: "Model") var model: ModelOptions
-    @OptionGroup(title: "Adapters") var adapters: SavedAdapterOptions
+    @OptionGroup(title: "Adapters") var adapters: RoutedAdapterOptions
 
     @Option(help: "Pairs, or labelled texts, to measure on: .jsonl, .csv or .tsv.")
     var data: String
 
     @OptionGroup(title: "Data") var pairs: PairOptions
     @OptionGroup(title: "Labelled data") var labelled: ClassOptions
+    @OptionGroup(title: "Routes") var routes: RouteColumnOption
 
     @Option(
         name: .customLong("metric"),
@@ -68,15 +70,18 @@ struct EvaluateCommand: ParsableCommand {
         }
         if let predictions {
             try FileSystem.checkApart(
-                [data] + ([model.model].compactMap { $0 } + adapters.paths).flatMap { FileSystem.filesBelow($0) },
+                [data]
+                    + ([model.model].compactMap { $0 } + adapters.parts.map(\.path)).flatMap {
+                        FileSystem.filesBelow($0)
+                    },
                 from: [predictions])
             try FileSystem.checkWritable(predictions)
         }
         let (session, tokenizer) = try model.openSession(try common.makeRuntime(), adapters)
         Interruption.watch()
-        if session.classes > 0 { return try evaluateClasses(session, tokenizer) }
+        if session.isClassification { return try evaluateClasses(session, tokenizer) }
         try checkLossOnly()
-        let texts = try pairs.texts(data, session.backbone.info)
+        let texts = try pairs.texts(data, session.backbone.info, routeColumn: routes.column)
         let data = try pairs.tokens(of: texts, tokenizer, session)
         let summary = try score(session, data, batchSize: batchSize, shouldContinue: { !Interruption.isRequested })
         var results: [(key: String, value: JSON)] = [
@@ -87,8 +92,8 @@ struct EvaluateCommand: ParsableCommand {
             let isE2E = pairs.sourceFormat == .e2e
             let groups = ReferencedTexts(texts, tokens: data, areGrouped: multiReference || isE2E)
             if multiReference || isE2E { results.append((key: "sources", value: .int(Int64(groups.sources.count)))) }
-            let hypotheses = try generate(session, groups.sources, tokenizer)
-            if let predictions { try write(predictions, groups.sourceTexts, groups.references, hypotheses) }
+            let hypotheses = try generate(session, groups, tokenizer)
+            if let predictions { try write(predictions, groups, hypotheses) }
             let names = metrics.isEmpty ? isE2E ? TextMetric.e2e : [.exactMatch] : metrics
             for (name, value) in try TextMetric.compute(names, hypotheses: hypotheses, references: groups.references) {
                 results.append((key: name, value: .double(value)))
@@ -129,7 +134,8 @@ struct EvaluateCommand: ParsableCommand {
         if let flag = multiReference ? "--multi-reference" : generation.firstGiven {
             throw SeamError(.invalidArgument, "\(flag) is of generated texts, and the adapter classifies")
         }
-        let texts = try labelled.columns.read(data, labels: try session.requireClassLabels())
+        let texts = try labelled.columns.read(
+            data, labels: try session.requireClassLabels(), routeColumn: routes.column)
         let found = try ClassResults(session, tokenizer, texts, options: labelled, batchSize: batchSize)
         if let predictions { try found.write(to: predictions) }
         let results: JSON = [
@@ -145,12 +151,13 @@ struct EvaluateCommand: ParsableCommand {
             ]))
     }
 
-    private func generate(_ session: Session, _ sources: [[Int32]], _ tokenizer: Tokenizer) throws -> [String] {
+    private func generate(_ session: Session, _ texts: ReferencedTexts, _ tokenizer: Tokenizer) throws -> [String] {
+        let sources = texts.sources
         let options = try generation.options(for: session)
         var progress = ProgressLine()
         let start = monotonicSeconds()
         let generated = try generateAll(
-            session, sources: sources, batchSize: batchSize, options: options,
+            session, sources: sources, routes: texts.routes, batchSize: batchSize, options: options,
             progress: { done in
                 let seconds = (monotonicSeconds() - start) / Double(done)
                 let left = duration(seconds * Double(sources.count - done))
@@ -163,17 +170,17 @@ struct EvaluateCommand: ParsableCommand {
     }
 
     /// One reference is written as "target", several as "targets".
-    private func write(_ path: String, _ sources: [String], _ references: [[String]], _ hypotheses: [String]) throws {
-        let lines = try sources.indices.map { index in
-            let targets = references[index]
-            let record = JSON.object([
-                (key: "source", value: .string(sources[index])),
+    private func write(_ path: String, _ texts: ReferencedTexts, _ hypotheses: [String]) throws {
+        let lines = try texts.sources.indices.map { index in
+            let targets = texts.references[index]
+            let source = (key: "source", value: JSON.string(texts.sourceTexts[index]))
+            let own: [(key: String, value: JSON)] = [
                 targets.count == 1
                     ? (key: "target", value: .string(targets[0]))
                     : (key: "targets", value: .array(targets.map { .string($0) })),
                 (key: "prediction", value: .string(hypotheses[index])),
-            ])
-            return try record.serialized() + "\n"
+            ]
+            return try JSON.object([source] + routeMember(texts.routes, index) + own).serialized() + "\n"
         }
         try FileSystem.atomicWriteFile(
             path, text: lines.joined(), shouldContinue: { !Interruption.isRequested })

@@ -25,7 +25,10 @@ struct FewshotCommand: ParsableCommand {
     @OptionGroup(title: "Model") var model: ModelOptions
     @OptionGroup(title: "Server") var remote: RemoteOptions
 
-    @Option(help: "Adapter to train on decoder.output; several as a+b.")
+    @Option(
+        help:
+            "Adapter to train on decoder.output; several as a+b. \(DefaultPlugins.chosenHead): for each draw one of \(DefaultPlugins.fewshotCandidates.map(\.name).joined(separator: ", ")), chosen by leaving out each example in turn."
+    )
     var adapter = DefaultPlugins.fewshotHead
 
     @Option(
@@ -91,27 +94,26 @@ struct FewshotCommand: ParsableCommand {
             allowingDuplicates: allowDuplicates)
         let task = try task.task(training: training, info: model.session.backbone.info)
         for data in [training, test] { try data.check(fits: task.template) }
-        let factories = try adapterFactories(runtime)
-        let given = try adapterOptions(settings, for: factories)
-        func makeAdapters(_ seed: UInt64) throws -> [Adapter] {
-            // The first one reads all prompts, and what leaves it is as the answer to one.
-            try zip(factories, given).enumerated().map { index, pair in
-                let (factory, options) = pair
-                return try Adapter(
-                    backbone: model.session.backbone, id: factory.id, seam: "decoder.output", options: options,
-                    classes: task.classes, prompts: index == 0 ? task.templates.count : 1,
-                    scoreKind: task.seamScores(of: model.session.backbone.info), seed: seed)
+        let candidates = try wantedHeads(runtime).map { name, heads in
+            FewShotExperiment.Candidate(name: name) { seed in
+                // The first one reads all prompts, and what leaves it is as the answer to one.
+                try heads.enumerated().map { index, head in
+                    try Adapter(
+                        backbone: model.session.backbone, id: head.id, seam: "decoder.output", options: head.options,
+                        classes: task.classes, prompts: index == 0 ? task.templates.count : 1,
+                        scoreKind: task.seamScores(of: model.session.backbone.info), seed: seed)
+                }
             }
         }
         // What can be refused is refused before the model is asked, and before anything is written.
-        _ = try makeAdapters(0)
+        for candidate in candidates { _ = try candidate.make(0) }
         let demonstrations = try demonstrations(model, task)
         let sources = try model.sources(for: task)
         let cache = cache ?? folder.cachePath
         let extractor = try FeatureExtractor(task: task, sources: sources, cacheFolder: cache)
         let experiment = try FewShotExperiment(
             extractor: extractor, draws: draws, test: test, options: options, demonstrations: demonstrations,
-            adapterName: adapter, adapters: makeAdapters)
+            adapterName: adapter, candidates: candidates)
         let lock = try folder.claim(overwrites: replacing.overwrite)
         defer { lock.release() }
         var isReported = false
@@ -156,6 +158,22 @@ struct FewshotCommand: ParsableCommand {
         return options
     }
 
+    /// What may be trained: one or several adapters behind each other, or candidates of which one is chosen.
+    private func wantedHeads(_ runtime: Runtime) throws -> [(name: String, heads: [(id: String, options: JSON)])] {
+        guard adapter == DefaultPlugins.chosenHead else {
+            let factories = try adapterFactories(runtime)
+            let given = try adapterOptions(settings, for: factories)
+            return [(adapter, zip(factories, given).map { ($0.id, $1) })]
+        }
+        guard settings.isEmpty else {
+            throw SeamError(
+                .invalidArgument,
+                "--option is for one adapter, and --adapter \(adapter) chooses among several, found \(settings[0].debugDescription)"
+            )
+        }
+        return DefaultPlugins.fewshotCandidates.map { ($0.name, [($0.id, $0.options)]) }
+    }
+
     private func adapterFactories(_ runtime: Runtime) throws -> [AdapterFactory] {
         let names = adapter.split(separator: "+").map(String.init)
         guard !names.isEmpty else {
@@ -177,10 +195,13 @@ struct FewshotCommand: ParsableCommand {
         switch event {
         case .asked(let part, let done, let total):
             if done > 0 { progress.show("asking the model, \(part): \(done)/\(total)", isLast: done == total) }
-        case .trained(let shots, let seed, let accuracy):
+        case .choosing(let shots, let seed):
+            progress.show("choosing a head, \(shots) shots, seed \(seed)", isLast: false)
+        case .trained(let shots, let seed, let accuracy, let chosen):
             progress.interrupt()
             if let accuracy {
-                printError("\(shots) shots, seed \(seed): \(adapter) accuracy \(fixed(100 * accuracy, 1)) %")
+                let choice = chosen.map { " (\($0))" } ?? ""
+                printError("\(shots) shots, seed \(seed): \(adapter)\(choice) accuracy \(fixed(100 * accuracy, 1)) %")
             }
         }
     }

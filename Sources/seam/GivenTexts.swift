@@ -12,12 +12,6 @@ struct GivenTexts {
         isStandardInput ? "standard input, line \(index + 1)" : "text \(index + 1)"
     }
 
-    /// Their token ids, none longer than what the session's model reads beside the prefixes that are attached.
-    func tokens(_ tokenizer: Tokenizer, _ session: Session) throws -> [[Int32]] {
-        let limit = session.textLimits.source
-        return try texts.enumerated().map { try Self.tokens($1, tokenizer, limit: limit, place: place($0)) }
-    }
-
     /// The token ids of one text, 1 or more.
     static func tokens(_ text: String, _ tokenizer: Tokenizer, limit: Int?, place: String) throws -> [Int32] {
         let ids = try tokenizer.encode(text)

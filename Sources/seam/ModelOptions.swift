@@ -6,7 +6,7 @@ import Support
 import Tokenizers
 import Trainer
 
-/// Where the model and its tokenizer are, and how to open them.
+/// The options that say where the model and its tokenizer are, and how to open them.
 struct ModelOptions: ParsableArguments {
     @Option(name: .long, help: "The pretrained model: a folder in the Hugging Face layout, or a GGUF file.")
     var model: String?
@@ -72,7 +72,7 @@ struct ModelOptions: ParsableArguments {
     }
 
     /// The model with saved adapters attached, ready to run.
-    func openSession(_ runtime: Runtime, _ adapters: SavedAdapterOptions) throws -> (
+    func openSession(_ runtime: Runtime, _ adapters: RoutedAdapterOptions) throws -> (
         session: Session, tokenizer: Tokenizer
     ) {
         let (backbone, tokenizer) = try open(runtime)
@@ -121,8 +121,10 @@ struct PairOptions: ParsableArguments {
             """)
     var sourceSuffix: String?
 
-    func read(_ path: String, _ tokenizer: Tokenizer, _ session: Session) throws -> TokenPairs {
-        try tokens(of: texts(path, session.backbone.info), tokenizer, session)
+    func read(_ path: String, _ tokenizer: Tokenizer, _ session: Session, routeColumn: RouteColumn = .none) throws
+        -> TokenPairs
+    {
+        try tokens(of: texts(path, session.backbone.info, routeColumn: routeColumn), tokenizer, session)
     }
 
     /// Throws `.unsupported` for a model that writes no texts.
@@ -136,7 +138,7 @@ struct PairOptions: ParsableArguments {
     }
 
     /// The pairs as texts, their sources as the model is given them.
-    func texts(_ path: String, _ info: BackboneInfo) throws -> TextPairs {
+    func texts(_ path: String, _ info: BackboneInfo, routeColumn: RouteColumn = .none) throws -> TextPairs {
         try Self.check(info)
         var options = TextPairs.Options(format: sourceFormat)
         if let sourceColumn { options.sourceColumn = sourceColumn }
@@ -144,15 +146,18 @@ struct PairOptions: ParsableArguments {
         options.sourcePrefix = sourcePrefix
         let separates = sourceFormat == .e2e && info.architecture == .decoderOnly
         options.sourceSuffix = sourceSuffix ?? (separates ? "\n" : "")
+        options.routeColumn = routeColumn
         return try TextPairs(path, options: options)
     }
 
-    /// Their token ids, none longer than what the session's model reads beside the prefixes that are attached.
+    /// Their token ids, none longer than what the session's model reads beside the prefixes of the pair's route.
     func tokens(of texts: TextPairs, _ tokenizer: Tokenizer, _ session: Session) throws -> TokenPairs {
-        let (info, limits) = (session.backbone.info, session.textLimits)
+        let info = session.backbone.info
         var options = PairDataset.Options()
-        options.maxSourceLength = limits.source
-        options.maxTargetLength = limits.target
+        if texts.routes.isEmpty {
+            options.maxSourceLength = session.textLimits.source
+            options.maxTargetLength = session.textLimits.target
+        }
         options.decoderStartToken = info.decoderStartToken
         if info.architecture == .decoderOnly {
             guard let end = info.eosTokens.first ?? tokenizer.eosToken else {
@@ -163,7 +168,11 @@ struct PairOptions: ParsableArguments {
             options.continuationEnd = end
         }
         let data = try PairDataset(texts, tokenizer: tokenizer, options: options)
-        return TokenPairs(
-            sources: data.sources, targets: data.targets, origin: TokenPairs.Origin(name: data.name, lines: data.lines))
+        let pairs = TokenPairs(
+            sources: data.sources, targets: data.targets, routes: texts.routes,
+            origin: TokenPairs.Origin(name: data.name, lines: data.lines))
+        // Each route leaves other lengths.
+        if !texts.routes.isEmpty { try pairs.check(fits: session) }
+        return pairs
     }
 }

@@ -7,6 +7,8 @@ struct ReferencedTexts {
     /// Token ids of the same.
     let sources: [[Int32]]
     let references: [[String]]
+    /// The route of each source, nil for the default one; empty: that of all.
+    let routes: [String?]
 
     /// - Parameters:
     ///   - tokens: of the same texts.
@@ -18,5 +20,6 @@ struct ReferencedTexts {
         sourceTexts = groups.map { texts.sources[$0[0]] }
         sources = groups.map { tokens.sources[$0[0]] }
         references = groups.map { $0.map { texts.targets[$0] } }
+        routes = texts.routes.isEmpty ? [] : groups.map { texts.routes[$0[0]] }
     }
 }

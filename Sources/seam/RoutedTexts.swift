@@ -1,4 +1,5 @@
 import ArgumentParser
+import Datasets
 import Files
 import SeamHost
 import Support
@@ -15,20 +16,49 @@ struct RoutedAdapterOptions: ParsableArguments {
     var adapters: [String] = []
 
     /// The route and the folder of each adapter; nil: the default route. A folder that is there may have any name.
-    var parts: [(route: String?, path: String)] {
-        adapters.map { given in
-            let parts = given.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            guard parts.count == 2, !parts[0].isEmpty, !parts[0].contains("/"), !FileSystem.exists(given) else {
-                return (nil, given)
-            }
-            return (String(parts[0]), String(parts[1]))
+    var parts: [(route: String?, path: String)] { adapters.map(Self.part) }
+
+    /// The two sides of NAME=WHAT, which may be a folder; nil for the name where there is none.
+    static func part(_ given: String) -> (route: String?, path: String) {
+        let parts = given.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        guard parts.count == 2, !parts[0].isEmpty, !parts[0].contains("/"), !FileSystem.exists(given) else {
+            return (nil, given)
         }
+        return (String(parts[0]), String(parts[1]))
+    }
+
+    /// The folders of each route, routes in the order in which they are first named.
+    var folders: [(route: String?, paths: [String])] {
+        var found: [(route: String?, paths: [String])] = []
+        for (route, path) in parts {
+            if let place = found.firstIndex(where: { $0.route == route }) {
+                found[place].paths.append(path)
+            } else {
+                found.append((route, [path]))
+            }
+        }
+        return found
     }
 
     func attach(to session: Session) throws {
         for (route, path) in parts {
             try session.attach(all: try AdapterFolder.loadAll(path, backbone: session.backbone), route: route)
         }
+    }
+}
+
+/// Which column of a file has the routes of its rows.
+struct RouteColumnOption: ParsableArguments {
+    @Option(
+        help: """
+            Column of the NAME of the adapters that a row takes; empty or null: those without a name. Default: route, \
+            where the file has it. '' for no such column.
+            """)
+    var routeColumn: String?
+
+    var column: RouteColumn {
+        guard let routeColumn else { return .optional("route") }
+        return routeColumn.isEmpty ? .none : .required(routeColumn)
     }
 }
 
@@ -56,18 +86,11 @@ struct RoutedTexts {
         let place = { (index: Int) in "\(table.name), line \(table.lines[index])" }
         self.place = place
         texts = try table.strings("source")
-        guard table.columns.contains("route") else {
-            routes = []
-            return
-        }
-        routes = try table.values("route").enumerated().map { index, cell in
-            guard let name = cell == .null ? "" : cell.stringValue else {
-                throw SeamError(.format, "\(place(index)): \"route\" must be a string, found \(cell.kind)")
-            }
-            do { try session.requireRoute(name) } catch let error as SeamError {
+        routes = try table.routes(.optional("route"))
+        for (index, route) in routes.enumerated() {
+            do { try session.requireRoute(route) } catch let error as SeamError {
                 throw SeamError(error.code, "\(place(index)): \(error.message)")
             }
-            return name
         }
     }
 

@@ -25,10 +25,15 @@ struct TrainCommand: ParsableCommand {
             weights of a gate. Ctrl-C stops after the current step and leaves checkpoint/; the same command with \
             --resume goes on from there. A folder that holds another run is refused without --overwrite.
 
+            Adapters of several routes are trained side by side: --adapter NAME=ADAPTER for each, and rows of --train whose \
+            column route has the NAME. Each is trained as by its own rows alone, and written to routes/NAME.
+
             Example: seam train --model model --adapter repcali --train train.jsonl --dev dev.jsonl --steps 200 \
             --learning-rate 2e-2 --output run
             A classifier: seam train --model encoder --task classification --adapter residual-prefix+gate --train \
             train.tsv --text-column sentence --steps 500 --learning-rate 1e-2 --output run
+            Two routes: seam train --model model --adapter fr=lora --adapter de=lora --option r=8 --train train.jsonl \
+            --steps 200 --output run
             """)
 
     @OptionGroup(title: "Model") var model: ModelOptions
@@ -41,15 +46,16 @@ struct TrainCommand: ParsableCommand {
     var task = TrainingTask.pairs
 
     @Option(
-        help:
-            "Adapter to train (see seam plugins); several, attached one after the other, as a+b; none to train the model alone."
-    )
-    var adapter: String?
+        help: """
+            Adapter to train (see seam plugins); several, attached one after the other, as a+b; none to train the model \
+            alone. NAME=ADAPTER trains it on the route NAME. Repeat for more routes.
+            """)
+    var adapter: [String] = []
 
     @Option(
         help: """
-            Folder of a saved adapter, or of several, to train further; those of --adapter come behind them. May be \
-            repeated.
+            Folder of a saved adapter, or of several, to train further, or NAME=FOLDER for those of the route NAME; those of \
+            --adapter come behind them. May be repeated.
             """)
     var initAdapter: [String] = []
 
@@ -57,7 +63,7 @@ struct TrainCommand: ParsableCommand {
         name: .customLong("option"),
         help: """
             Option of the adapter as NAME=VALUE (see seam describe ADAPTER), or as ADAPTER.NAME=VALUE where several have \
-            it. May be repeated.
+            it; ROUTE/NAME=VALUE for the adapters of one route only. May be repeated.
             """)
     var settings: [String] = []
 
@@ -75,6 +81,7 @@ struct TrainCommand: ParsableCommand {
 
     @OptionGroup(title: "Data") var pairs: PairOptions
     @OptionGroup(title: "Labelled data") var labelled: ClassOptions
+    @OptionGroup(title: "Routes") var routes: RouteColumnOption
 
     @Option(
         help:
@@ -115,24 +122,25 @@ struct TrainCommand: ParsableCommand {
         let runtime = try common.makeRuntime()
         try RunFolder.check(
             output, resumes: resume, overwrites: replacing.overwrite,
-            inputs: [model.model, train, dev].compactMap { $0 } + initAdapter)
+            inputs: [model.model, train, dev].compactMap { $0 }
+                + initAdapter.map { RoutedAdapterOptions.part($0).path })
         try checkTask()
         let (backbone, tokenizer) = try model.open(runtime)
         if task == .pairs { try PairOptions.check(backbone.info) }
         let session = Session(backbone: backbone)
-        for path in initAdapter {
-            try session.attach(all: try AdapterFolder.loadAll(path, backbone: backbone))
-        }
+        let trained = try TrainedRoute.read(adapters: adapter, initial: initAdapter, settings: settings)
+        for route in trained { try route.attachInitial(to: session) }
         let data = task == .pairs ? nil : try LabelledData(self, session)
-        try AdapterComposition(
-            parsing: adapter ?? "none", options: settings,
-            defaultHead: data != nil && session.classes == 0 ? DefaultPlugins.classificationHead : nil, in: runtime
-        ).attach(to: session, backboneFrozen: !trainBackbone, classes: data?.labels.count ?? 0, seed: seed)
-        if let data { try session.nameClasses(data.labels) }
-        let examples = try data?.training(self, tokenizer, session) ?? pairs.read(train, tokenizer, session)
-        let development = try dev.map {
-            try data?.development(self, tokenizer, session) ?? pairs.read($0, tokenizer, session)
+        for route in trained {
+            try route.attachNew(
+                to: session, backboneFrozen: !trainBackbone, classes: data?.labels.count ?? 0, seed: seed)
         }
+        if let data { try session.nameClasses(data.labels) }
+        func read(_ path: String) throws -> TokenPairs {
+            try pairs.read(path, tokenizer, session, routeColumn: routes.column)
+        }
+        let examples = try data?.training(self, tokenizer, session) ?? read(train)
+        let development = try dev.map { try data?.development(self, tokenizer, session) ?? read($0) }
 
         var options = RunOptions(output: output)
         options.overwrites = replacing.overwrite
@@ -141,6 +149,7 @@ struct TrainCommand: ParsableCommand {
         options.training.learningRate = learningRate
         options.training.backboneLearningRate = backboneLearningRate
         options.training.totalSteps = steps
+        options.training.routes = trained.map(\.route)
         options.seed = seed
         options.usesSeamCache = seamCache
         options.keepsReparameterization = keepReparameterization
@@ -152,7 +161,7 @@ struct TrainCommand: ParsableCommand {
     }
 
     private func checkTask() throws {
-        guard adapter != nil || !initAdapter.isEmpty else {
+        guard !adapter.isEmpty || !initAdapter.isEmpty else {
             throw ValidationError("Missing expected argument '--adapter <adapter>'")
         }
         if task == .pairs, labels != nil || labelled.truncate {
@@ -191,9 +200,11 @@ struct TrainCommand: ParsableCommand {
             printError("stopped after \(result.steps) of \(steps) steps; go on with the same command and --resume")
             throw Interruption.exitCode
         }
-        if let path = result.adapterPath {
-            let names = session.adapters.map(\.factory.id).joined(separator: " + ")
-            let count = session.adapters.reduce(0) { $0 + $1.parameters.trainableCount }
+        let saved = (result.adapterPath.map { [(route: "", path: $0)] } ?? []) + result.routePaths
+        for (route, path) in saved {
+            let adapters = session.adapters(of: route)
+            let names = adapters.map(\.factory.id).joined(separator: " + ")
+            let count = adapters.reduce(0) { $0 + $1.parameters.trainableCount }
             print("saved \(names) (\(count) parameters) to \(path)")
         }
         if let path = result.backbonePath { print("saved the model to \(path)") }
@@ -210,7 +221,7 @@ private struct LabelledData {
     /// The labels are those of the adapters that are trained further, those given, or those of the training texts.
     init(_ command: TrainCommand, _ session: Session) throws {
         let columns = command.labelled.columns
-        let saved = session.classes > 0 ? try session.requireClassLabels() : nil
+        let saved = session.isClassification ? try session.requireClassLabels() : nil
         let given = command.labels.map { $0.split(separator: ",").map(String.init) }
         if let saved, let given, saved.map({ TextKey($0) }) != given.map({ TextKey($0) }) {
             throw SeamError(
@@ -226,8 +237,9 @@ private struct LabelledData {
                 "a classification needs 2 labels or more, each another, found \(labels.joined(separator: ","))")
         }
         let names = labels
-        texts = try columns.read(command.train, labels: names)
-        developmentTexts = try command.dev.map { try columns.read($0, labels: names) }
+        let routes = command.routes.column
+        texts = try columns.read(command.train, labels: names, routeColumn: routes)
+        developmentTexts = try command.dev.map { try columns.read($0, labels: names, routeColumn: routes) }
     }
 
     func training(_ command: TrainCommand, _ tokenizer: Tokenizer, _ session: Session) throws -> TokenPairs {

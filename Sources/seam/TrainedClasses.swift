@@ -14,12 +14,14 @@ struct ClassOptions: ParsableArguments {
     @Flag(help: "In a classification, leave out the end of texts that are longer than the model reads.")
     var truncate = false
 
-    /// The texts as token ids, none longer than what the session's model reads beside the prefixes that are attached.
+    /// The texts as token ids, none longer than what the session's model reads beside the prefixes of the text's route.
     func tokens(of texts: LabelledTexts, _ tokenizer: Tokenizer, _ session: Session) throws -> TokenPairs {
         let data = try ClassDataset(
-            texts, tokenizer: tokenizer, maxLength: session.textLimits.source, truncates: truncate)
+            texts, tokenizer: tokenizer,
+            maxLength: { session.textLimits(of: texts.routes.isEmpty ? nil : texts.routes[$0]).source },
+            truncates: truncate)
         return TokenPairs(
-            sources: data.sources, classes: data.labels.map { Int32($0) },
+            sources: data.sources, classes: data.labels.map { Int32($0) }, routes: texts.routes,
             origin: TokenPairs.Origin(name: texts.name, lines: texts.lines))
     }
 }
@@ -44,7 +46,7 @@ struct ClassResults {
             progress.show("classified \(done)/\(data.count)", isLast: done == data.count)
             return !Interruption.isRequested
         }
-        let (classes, scores) = (session.classes, self.scores)
+        let (classes, scores) = (texts.labelNames.count, self.scores)
         predictions = try predictedClasses(scores, classes: classes)
         metrics = try ClassificationMetrics(predictions: predictions, labels: texts.labels, classes: classes)
         let sum = texts.labels.enumerated().reduce(0.0) { $0 - Double(scores[$1.offset * classes + $1.element]) }
@@ -61,11 +63,16 @@ struct ClassResults {
                 "prediction": .string(labels[predictions[row]]),
                 "log_probabilities": .object(zip(labels, own).map { (key: $0, value: .double(Double($1))) }),
             ]
-            return try record.serialized() + "\n"
+            return try JSON.object(routeMember(texts.routes, row) + record.objectValue!).serialized() + "\n"
         }
         try FileSystem.atomicWriteFile(
             path, text: lines.joined(), shouldContinue: { !Interruption.isRequested })
     }
+}
+
+/// What a line of predictions says of the route of a row; nothing where no row names one.
+func routeMember(_ routes: [String?], _ row: Int) -> [(key: String, value: JSON)] {
+    routes.isEmpty ? [] : [(key: "route", value: routes[row].map { .string($0) } ?? .null)]
 }
 
 extension Session {

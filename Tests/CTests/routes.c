@@ -61,6 +61,70 @@ static void check_rows(seam_backbone *backbone, seam_session *session, seam_adap
   give_back(all);
 }
 
+/* Two routes side by side: each has the losses that it has alone, and the default one changes nothing. */
+static void train(seam_backbone *backbone) {
+  ERROR_SLOT;
+  const char *const both[] = {"a", "b"}, *const taken[] = {"b", "a", "a", "b"};
+  seam_session *sessions[3];
+  seam_adapter *adapters[3][2];
+  for (int s = 0; s < 3; s++) {
+    OK(seam_session_create(backbone, &sessions[s], &error));
+    OK(seam_session_add(sessions[s], "a", "low-rank", OPTIONS(.options_json = "{\"rank\": 2}"), &adapters[s][0],
+                        &error));
+    OK(seam_session_add(sessions[s], "b", "steer", NULL, &adapters[s][1], &error));
+    for (int r = 0; r < 2; r++) disturb(adapters[s][r], 0.3f);
+    seam_train_options options = {.struct_size = sizeof options};
+    seam_train_options_init(&options);
+    options.routes = s == 2 ? both : &both[s];
+    options.route_count = s == 2 ? 2 : 1;
+    OK(seam_session_begin_training(sessions[s], &options, &error));
+  }
+  for (int i = 0; i < 4; i++) {
+    double sum = 0, squares = 0, loss = 0, norm = 0;
+    for (int s = 0; s < 3; s++) {
+      /* Rows 1 and 2 take "a", rows 0 and 3 "b". */
+      int32_t own[2 * LENGTH];
+      const int mine[2][2] = {{1, 2}, {0, 3}};
+      for (int r = 0; r < 2; r++) memcpy(own + r * LENGTH, ids + mine[s % 2][r] * LENGTH, LENGTH * sizeof *own);
+      const char *const names[2] = {both[s % 2], both[s % 2]};
+      seam_batch batch = s == 2 ? rows(0, 4, taken) : (seam_batch){.struct_size = sizeof batch, .batch = 2};
+      if (s < 2) {
+        batch.source_length = LENGTH;
+        batch.input_ids = own;
+        batch.routes = names;
+      }
+      batch.target_length = LENGTH;
+      batch.labels = batch.input_ids;
+      seam_step step = {.struct_size = sizeof step};
+      OK(seam_session_train_step(sessions[s], &batch, &step, &error));
+      CHECK(step.step == i + 1);
+      if (s < 2) sum += step.loss / 2;
+      if (s < 2) squares += step.gradient_norm * step.gradient_norm;
+      loss = step.loss;
+      norm = step.gradient_norm;
+    }
+    CHECK(fabs(loss - sum) < 1e-5 * sum && fabs(norm - sqrt(squares)) < 1e-4 * norm);
+  }
+  for (int s = 0; s < 3; s++) {
+    seam_session_end_training(sessions[s]);
+    for (int r = 0; r < 2; r++) seam_adapter_release(adapters[s][r]);
+    seam_session_release(sessions[s]);
+  }
+  seam_session *session = NULL;
+  OK(seam_session_create(backbone, &session, &error));
+  seam_train_options options = {.struct_size = sizeof options};
+  seam_train_options_init(&options);
+  options.route_count = 1;
+  FAILS(seam_session_begin_training(session, &options, &error), SEAM_INVALID_ARGUMENT, "options.routes is NULL");
+  options.routes = both;
+  FAILS(seam_session_begin_training(session, &options, &error), SEAM_NOT_FOUND, "there is no route \"a\"");
+  options.route_count = 0;
+  FAILS(seam_session_begin_training(session, &options, &error), SEAM_INVALID_ARGUMENT, "one or more, found none");
+  options.route_count = SIZE_MAX;
+  FAILS(seam_session_begin_training(session, &options, &error), SEAM_INVALID_ARGUMENT, "route_count");
+  seam_session_release(session);
+}
+
 static void come_and_go(seam_backbone *backbone, const char *path) {
   ERROR_SLOT;
   seam_session *session = NULL;
@@ -101,7 +165,7 @@ static void come_and_go(seam_backbone *backbone, const char *path) {
   FAILS(seam_session_merge(session, a, &error), SEAM_INVALID_ARGUMENT, "while the session has route \"a\"");
   OK(seam_session_detach(session, "", a, &error));
 
-  /* Training is that of the default route. */
+  /* Training is that of the default route, where no other is named. */
   OK(seam_session_attach(session, NULL, b, -1, &error));
   seam_train_options options = {.struct_size = sizeof options};
   seam_train_options_init(&options);
@@ -110,7 +174,8 @@ static void come_and_go(seam_backbone *backbone, const char *path) {
   batch = rows(0, 2, (const char *const[]){NULL, "a"});
   batch.target_length = LENGTH;
   batch.labels = ids;
-  FAILS(seam_session_train_step(session, &batch, &step, &error), SEAM_UNSUPPORTED, "must be without routes");
+  FAILS(seam_session_train_step(session, &batch, &step, &error), SEAM_INVALID_ARGUMENT,
+        "a row of route \"a\", which is not trained: the training is of the default route");
   FAILS(seam_session_remove_route(session, "a", &error), SEAM_INVALID_ARGUMENT, "during training");
   seam_session_end_training(session);
   OK(seam_session_remove_route(session, NULL, &error));
@@ -147,6 +212,7 @@ int main(int argc, char **argv) {
   OK(seam_runtime_load_plugin(runtime, path_in(path, argv[1], "libLowRank.so"), &error));
   OK(seam_runtime_load_plugin(runtime, path_in(path, argv[1], "libTinyPoints.so"), &error));
   OK(seam_backbone_open(runtime, "tiny-points", NULL, NULL, &backbone, &error));
+  train(backbone);
   come_and_go(backbone, path_in(path, argv[2], "routes"));
   seam_backbone_release(backbone);
   seam_runtime_release(runtime);

@@ -227,12 +227,76 @@ import Testing
             try batch.add([[5, 6, 7]])
         }
         #expect(batch.rows == [row], "what fails before it joins takes nothing with it")
-        try batch.step([row: 5])
         try model.session.detach(none)
-        let other = try batch.add([[5, 6, 7, 8]])[0]
-        try model.attach("marking", ["at": 1, "stack": "decoder"])
+        try batch.step([row: 5])
+        let marking = try Adapter(backbone: model.backbone, id: "marking", options: ["at": 1, "stack": "decoder"])
+        try model.session.attach(marking, route: "marked")
+        let other = try batch.add([[5, 6, 7, 8]], routes: ["marked"])[0]
         expectError(.unsupported, "of 1 tokens 1 are generated") { try batch.step([row: 5, other: 6]) }
         #expect(batch.rows.isEmpty, "a step that failed leaves no state to go on with")
+    }
+
+    /// The keys and values of rows are those of the adapters that they were computed with.
+    @Test func adaptersOfRowsDoNotChange() throws {
+        let model = try OpenModel(TinyModel(.llama))
+        let session = model.session
+        func prefix(_ length: Int64, route: String) throws -> Adapter {
+            let adapter = try Adapter(
+                backbone: model.backbone, id: "prefix-tuning", options: ["prefix_length": .int(length)])
+            randomise(adapter, deviation: 0.5, seed: UInt64(length))
+            try session.attach(adapter, route: route)
+            return adapter
+        }
+        let first = try prefix(3, route: "a")
+        let script = try Script(session, routes: ["a", nil])
+        try script.add(4, 2)
+        try script.step()
+        // That of a route which no row takes any more may become another.
+        try script.remove(0)
+        try session.detach(first, route: "a")
+        let second = try prefix(5, route: "a")
+        try script.add(3, 3)
+        try script.step(2)
+        #expect(script.worst < 1e-5)
+        _ = try prefix(2, route: "b")
+        try script.step()
+        // Those of rows that are there may not.
+        try session.attach(try Adapter(backbone: model.backbone, id: "lora"), route: "a")
+        let words = "the adapters of route \"a\" have changed while rows that take it were decoded"
+        expectError(.invalidArgument, words) { try script.step() }
+        #expect(script.batch.rows.isEmpty)
+        let next = try Script(session, routes: ["a", nil])
+        try next.add(4, 2)
+        try session.detach(second, route: "a")
+        expectError(.invalidArgument, words) { try next.add(3) }
+        #expect(next.batch.rows.isEmpty)
+        let row = try next.batch.add([[3, 4]])[0]
+        let merged = try model.attach("lora")
+        expectError(.invalidArgument, "the adapters of the default route have changed") {
+            try next.batch.step([row: 5])
+        }
+        for route in session.routes { try session.removeRoute(route) }
+        let other = try next.batch.add([[3, 4]])[0]
+        try session.merge(merged)
+        expectError(.invalidArgument, "the adapters of the default route have changed") {
+            try next.batch.step([other: 5])
+        }
+    }
+
+    /// Sources that are no token ids, and rows of a batch with padding.
+    @Test func rowsOfABatchJoin() throws {
+        let model = try OpenModel(TinyModel(.gpt2))
+        let batch = try ContinuousBatch(session: model.session, capacity: 12)
+        let padded = try Batch(
+            count: 2, sourceLength: 4, inputIDs: [0, 3, 4, 5, 6, 7, 0, 0], attentionMask: [0, 1, 1, 1, 1, 1, 0, 0],
+            info: model.info)
+        let rows = try batch.add(padded)
+        let plain = try batch.add([[3, 4, 5], [6, 7]])
+        #expect(rows.map(\.number) == [0, 1] && ContinuousBatch.Row(number: 2) == plain[0])
+        for (one, other) in zip(rows, plain) {
+            #expect(try batch.length(of: one) == batch.length(of: other))
+            #expect(distance(try batch.logits(of: one), try batch.logits(of: other)) < 1e-5)
+        }
     }
 
     @Test func whatDoesNotFitIsRefused() throws {
@@ -309,6 +373,7 @@ import Testing
         let generation = try ContinuousGeneration(session: model.session, capacity: 24)
         var found: [ContinuousBatch.Row: GeneratedSequence] = [:]
         var newest: [ContinuousBatch.Row: [Int32]] = [:]
+        var reasons: [ContinuousBatch.Row: FinishReason] = [:]
         var requests: [ContinuousBatch.Row: Int] = [:]
         func add(_ indices: [Int]) throws {
             for index in indices {
@@ -320,6 +385,8 @@ import Testing
             if step < 5 { try add([step + 2]) }
             for each in try generation.step() {
                 newest[each.row, default: []].append(try #require(each.token))
+                #expect(each.count == newest[each.row]?.count && (each.finishReason != nil) == (each.sequence != nil))
+                reasons[each.row] = each.finishReason
                 if let sequence = each.sequence { found[each.row] = sequence }
             }
         }
@@ -330,6 +397,8 @@ import Testing
             let sequence = try #require(found[row])
             #expect(sequence.tokens == alone.tokens && newest[row] == alone.tokens)
             #expect(abs(sequence.score - alone.score) < 1e-4)
+            let endsByToken = alone.tokens.last.map { options[index].eosTokens.contains($0) } ?? false
+            #expect(reasons[row] == (endsByToken ? .stop : .length))
         }
     }
 

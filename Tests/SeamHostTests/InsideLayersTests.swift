@@ -453,17 +453,17 @@ import Testing
         let batch = try batch(model.info)
         let cache = SeamCache(session: model.session, byteLimit: 1 << 20)
         let inDecoder = try model.attach("low-rank", ["stack": "decoder"])
-        #expect(model.session.hasConstantEncoder)
+        #expect(model.session.hasConstantEncoder())
         _ = try cache.encoded(batch, examples: [0, 1, 2, 3])
         #expect(cache.byteCount > 0 && cache.encodedCount == 4)
         let adapter = try model.attach("low-rank", ["stack": "encoder"])
-        #expect(!model.session.hasConstantEncoder)
+        #expect(!model.session.hasConstantEncoder())
         let before = try cache.encoded(batch, examples: [0, 1, 2, 3]).floats
         #expect(cache.byteCount == 0 && cache.encodedCount == 8)
         for entry in adapter.parameters.entries { randomise(entry.tensor, deviation: 0.5) }
         #expect(distance(try cache.encoded(batch, examples: [0, 1, 2, 3]).floats, before) > 1e-3)
         try model.session.detach(adapter)
-        #expect(model.session.hasConstantEncoder && inDecoder.points.allSatisfy { $0.stack == .decoder })
+        #expect(model.session.hasConstantEncoder() && inDecoder.points.allSatisfy { $0.stack == .decoder })
     }
 }
 

@@ -344,20 +344,81 @@ import Testing
         try session.attach(other, route: "a")
     }
 
-    @Test func trainingAndItsCacheAreOfTheDefaultRoute() throws {
-        let routed = try Routed(TinyModel(.marian), prefixes: false)
-        let routes = routed.routes(4)
-        let all = try batch(routed.info, [0, 1, 2, 3], routes: routes)
-        let context = routed.session.makeContext(recordsGradients: true)
-        expectError(.unsupported, "a batch to train on must be without routes") {
-            try routed.session.predictions(context, all, training: true)
+    /// What the encoder gives is kept for rows of routes whose adapters have no part in it.
+    @Test func theSeamCacheIsOfRoutes() throws {
+        let model = try OpenModel(TinyModel(.marian))
+        let inside = try Adapter(backbone: model.backbone, id: "lora", options: ["stack": "encoder"])
+        let calibrated = try Adapter(backbone: model.backbone, id: "repcali")
+        for (route, adapter) in [("inside", inside), ("calibrated", calibrated)] {
+            randomise(adapter, deviation: 0.2)
+            try model.session.attach(adapter, route: route)
         }
-        let cache = SeamCache(session: routed.session)
-        expectError(.unsupported, "must be without routes") { try cache.encoded(all, examples: [0, 1, 2, 3]) }
+        #expect(model.session.hasConstantEncoder(), "other routes have no part in it")
+        #expect(model.session.hasConstantEncoder(ofRoutes: [nil, "calibrated"]))
+        #expect(!model.session.hasConstantEncoder(ofRoutes: [nil, "inside"]))
+        let cache = SeamCache(session: model.session)
+        func check(_ routes: [String?]) throws {
+            let all = try batch(model.info, [0, 1, 2, 3], routes: routes)
+            let context = model.session.makeContext(recordsGradients: false)
+            let plain = try model.session.forward(context, all).logits
+            let kept = try cache.encoded(all, examples: [0, 1, 2, 3])
+            let found = try model.session.forward(context, all, encoded: kept).logits
+            let wanted = try context.contiguous(plain).floats
+            #expect(distance(try context.contiguous(found).floats, wanted) < 1e-5 * largest(wanted))
+        }
+        try check([nil, "calibrated", nil, "calibrated"])
+        #expect(cache.byteCount > 0 && cache.encodedCount == 4)
+        try check([nil, "calibrated", nil, "calibrated"])
+        #expect(cache.encodedCount == 4)
+        try check([nil, "inside", nil, "calibrated"])
         #expect(cache.byteCount == 0)
-        #expect(routed.session.hasConstantEncoder, "other routes have no part in it")
-        let plain = try batch(routed.info, [0, 1, 2, 3], routes: [nil, "", nil, nil])
-        _ = try cache.encoded(plain, examples: [0, 1, 2, 3])
-        #expect(cache.byteCount > 0)
+    }
+
+    /// Each route has the mean over its own labels and, of the sum of these, the gradient that it has alone: whole, and where
+    /// the scores of the vocabulary are made in pieces.
+    @Test(arguments: [TinyModel.Family.t5, .bart, .gpt2, .llama].map { TinyModel($0) }, [false, true])
+    func theLossIsThatOfEachRoute(_ family: TinyModel, inPieces: Bool) throws {
+        let routed = try Routed(family)
+        let session = routed.session
+        if inPieces { session.scoresAtOnce = 4 * routed.info.vocabSize }
+        let routes = routed.routes(12)
+        let all = try batch(routed.info, Array(routes.indices), routes: routes)
+        for adapter in session.allAdapters { try adapter.unfreeze() }
+        func gradients(_ adapters: [Adapter]) throws -> [[Float]] {
+            let context = session.makeContext(recordsGradients: false)
+            return try adapters.flatMap(\.parameters.variables).map { variable in
+                try variable.tensor.gradient?.value.map { try context.contiguous($0).floats } ?? []
+            }
+        }
+        let context = session.makeContext(recordsGradients: true)
+        let mixed = try session.loss(context, all, labelSmoothing: 0.1, training: true)
+        try context.backward(mixed.value)
+        var found: [String: [[Float]]] = [:]
+        for name in session.routes { found[name] = try gradients(session.adapters(of: name)) }
+        clearGradients(session.allAdapters.flatMap(\.parameters.variables))
+        var (sum, total) = (0.0, 0.0)
+        for route in mixed.routes {
+            let rows = routes.indices.filter { routes[$0] ?? "" == route.name }
+            let name = route.name.isEmpty ? nil : route.name
+            let own = try batch(routed.info, rows, routes: rows.map { _ in name })
+            let alone = session.makeContext(recordsGradients: true)
+            let expected = try session.loss(alone, own, labelSmoothing: 0.1, training: true)
+            #expect(expected.routes.count == 1 && expected.tokenCount == route.tokenCount)
+            #expect(abs(expected.mean - route.loss) < 1e-5 * route.loss)
+            #expect(abs(Double(expected.value.floats[0]) - expected.mean) < 1e-6 * route.loss)
+            (sum, total) = (sum + route.loss, total + route.loss * Double(route.tokenCount))
+            guard let name else { continue }
+            try alone.backward(expected.value)
+            let wanted = try gradients(session.adapters(of: name))
+            let largest = wanted.joined().reduce(0) { max($0, abs($1)) }
+            #expect(largest > 0)
+            for (one, other) in zip(try #require(found[name]), wanted) {
+                #expect(distance(one, other) < 1e-5 * largest, "\(name)")
+            }
+            clearGradients(session.allAdapters.flatMap(\.parameters.variables))
+        }
+        #expect(mixed.routes.count == session.routes.count + 1)
+        #expect(abs(Double(mixed.value.floats[0]) - sum) < 1e-5 * sum)
+        #expect(abs(mixed.mean - total / Double(mixed.tokenCount)) < 1e-9)
     }
 }

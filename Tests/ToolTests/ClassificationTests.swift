@@ -113,4 +113,50 @@ import Testing
         try expectRefusal(long, "long.tsv, line 3: the text must have at most 12 tokens, found 15")
         _ = succeeded(try Tool.run(training(tool, long + ["--truncate", "--steps", "1"])))
     }
+
+    /// Heads of two routes from one training; each text takes one of them.
+    @Test func everyTextIsClassifiedOnItsRoute() throws {
+        let tool = try tool()
+        let rows = (0..<24).map { row in
+            // The second route has it the other way round.
+            let (isFirst, route) = (row % 2 == 0, row / 2 % 2 == 0 ? "a" : "b")
+            let label = isFirst == (route == "a") ? "bad" : "good"
+            return "\(isFirst ? "w3" : "w4") w\(5 + row % 7) w\(6 + row % 5)\t\(label)\t\(route)"
+        }
+        try tool.scratch.write("texts.tsv", "sentence\tlabel\troute\n" + rows.joined(separator: "\n") + "\n")
+        let output = succeeded(try Tool.run(training(tool, ["--adapter", "a=lora", "--adapter", "b=lora"])))
+        #expect(output.contains("saved lora + linear-head ("))
+        let named = ["a", "b"].flatMap { ["--adapter", "\($0)=\(tool.scratch["run/routes/\($0)"])"] }
+        let data = ["--data", tool.scratch["texts.tsv"], "--text-column", "sentence", "--json", "--model", tool.model]
+        func json(_ arguments: [String]) throws -> JSON {
+            try JSON.parse(succeeded(try Tool.run(arguments)), name: arguments[0])
+        }
+        let found = try json(
+            ["evaluate", "--predictions", tool.scratch["predictions.jsonl"]] + data + named)
+        #expect(found["examples"] == 24 && found["accuracy"]!.doubleValue! > 80)
+        #expect(try json(["classify"] + data + named)["accuracy"] == found["accuracy"])
+        let lines = try FileSystem.readText(tool.scratch["predictions.jsonl"]).split(separator: "\n").map {
+            try JSON.parse(String($0), name: "predictions")
+        }
+        #expect(lines.map { $0["route"]!.stringValue! } == rows.map { String($0.suffix(1)) })
+        for route in ["a", "b"] {
+            let own = lines.filter { $0["route"]?.stringValue == route }
+            let texts = own.map { $0["text"]!.stringValue! }
+            let expected = own.map { $0["prediction"]!.stringValue! + "\n" }.joined()
+            let model = ["classify", "--model", tool.model]
+            #expect(succeeded(try Tool.run(model + named + ["--route", route] + texts)) == expected)
+            #expect(
+                succeeded(try Tool.run(model + ["--adapter", tool.scratch["run/routes/\(route)"]] + texts)) == expected)
+        }
+        expectFailure(
+            try Tool.run(["classify"] + data + named + ["--route", "a"]), "--route is for texts that are no --data")
+        expectFailure(
+            try Tool.run(["classify", "--model", tool.model] + named + ["w3"]),
+            "needs an adapter on decoder.output: none is attached")
+        expectFailure(
+            try Tool.run(["classify", "--model", tool.model] + named + ["--route", "c", "w3"]),
+            "there is no route \"c\"")
+        expectFailure(
+            try Tool.run(["evaluate"] + data + Array(named.prefix(2))), "texts.tsv, line 4", "there is no route \"b\"")
+    }
 }

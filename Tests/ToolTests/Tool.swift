@@ -51,10 +51,10 @@ struct Tool {
     /// The arguments of a training run.
     func training(_ more: [String] = [], output: String = "run", steps: Int = 8) -> [String] {
         [
-            "train", "--model", model, "--adapter", "repcali", "--train", scratch["train.jsonl"], "--dev",
+            "train", "--model", model, "--train", scratch["train.jsonl"], "--dev",
             scratch["dev.jsonl"],
             "--output", scratch[output], "--steps", "\(steps)", "--batch-size", "4", "--learning-rate", "0.02",
-        ] + more
+        ] + (more.contains("--adapter") ? [] : ["--adapter", "repcali"]) + more
     }
 }
 

@@ -19,7 +19,6 @@ import numpy as np
 import seamkit
 from command_line import seam, start
 from fewshot_models import byte_level, sentence_piece_bpe, unigram, wordpiece
-from seamkit import _declarations as c
 from single_stack import save as save_one_stack
 from tiny_models import add_tokenizer
 from tiny_models import save as save_pairs
@@ -54,7 +53,7 @@ class Uses:
         info = backbone.info
         session = backbone.session()
         ids = [[4, 5, 6], [7, 8, 9]]
-        if info.architecture == c.SEAM_ENCODER_ONLY:
+        if info.architecture == "encoder-only":
             session.pool(seamkit.Batch(ids))
             return
         options = backbone.generate_options(max_new_tokens=3)

@@ -66,23 +66,22 @@ def test_states_and_scores(model: Any, front: bool, types: bool) -> None:
 def test_description(model: Any) -> None:
     hugging_face, backbone, _ = model
     info, config = backbone.info, hugging_face.config
-    assert info.architecture == constant("SEAM_ENCODER_ONLY")
+    assert info.architecture == "encoder-only"
     assert info.has_head == hasattr(outputs(hugging_face, input_ids=np.array([[5]])), "logits")
     rows = config.max_position_embeddings
     limit = rows if config.model_type == "bert" else rows - config.pad_token_id - 1
     assert (info.max_source_positions, info.decoder_layers, info.encoder_layers) == (limit, 0, 3)
     assert (info.bos_token_id, info.pad_token_id) == (0, config.pad_token_id)
-    assert info.eos_token_ids[: info.eos_token_count] == [2]
-    assert info.mask_token_id == -1
-    seams = {info.seams[index] for index in range(info.seam_count)}
-    assert seams == {
-        b"encoder.output",
-        b"layer.output",
-        b"projection",
-        b"prompt.embedding",
-        b"attention.prefix",
-        b"prefix.tokens",
-        b"decoder.output",
+    assert info.eos_token_ids == (2,)
+    assert info.mask_token_id is None
+    assert set(info.seams) == {
+        "encoder.output",
+        "layer.output",
+        "projection",
+        "prompt.embedding",
+        "attention.prefix",
+        "prefix.tokens",
+        "decoder.output",
     }
     whole = Batch(np.full((1, limit), 7))
     assert_close(

@@ -269,6 +269,31 @@ def test_a_saved_adapter_gives_the_same_accuracy(experiment: Experiment) -> None
     assert all(max(line["scores"], key=line["scores"].get) == line["label"] for line in lines)
 
 
+def test_texts_take_the_adapters_of_their_routes(bert: Experiment, tmp_path: Path) -> None:
+    """Each with a prompt of its own, and every text as with its adapter alone."""
+    bert.run("--template", "{text} It was [MASK].", output="one")
+    bert.run("--template", "{text} [MASK]", "--option", "lambda=0.5", output="two")
+    folders = {name: bert.folder / name / "adapters" / f"shots-{SHOTS}" / "seed-0" for name in ("one", "two")}
+    rows = [each | {"way": name} for each, name in zip(bert.data.test, ["one", "two", "two"] * 99, strict=False)]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    named = [part for name, folder in folders.items() for part in ("--adapter", f"{name}={folder}")]
+    common = ["classify", "--model", bert.model.folder, "--cache", bert.folder / "cache"]
+    found = json.loads(seam(*common, *named, "--data", tmp_path / "data.jsonl", "--route-column", "way", "--json"))
+    assert found["texts"] == len(rows)
+    right = 0
+    for name, folder in folders.items():
+        own = [each for each in rows if each["way"] == name]
+        texts = [each["text"] for each in own]
+        labels = seam(*common, "--adapter", folder, *texts).splitlines()
+        assert seam(*common, *named, "--route", name, *texts).splitlines() == labels
+        right += sum(label == each["label"] for label, each in zip(labels, own, strict=True))
+    assert found["accuracy"] == pytest.approx(100 * right / len(rows))
+    sentence = run(*common, *named, "text").stderr
+    assert 'there is no adapter for the default route: --adapter gives those of route "one", route "two"' in sentence
+    sentence = run(*common, *named[:2], "--data", tmp_path / "data.jsonl", "--route-column", "way").stderr
+    assert 'data.jsonl, line 2: there is no adapter for route "two"' in sentence
+
+
 def test_a_second_run_asks_nothing(experiment: Experiment) -> None:
     again = experiment.run("--template", experiment.model.family.template, output="again")
     assert "The model was asked 0 times in 0.0 s." in again

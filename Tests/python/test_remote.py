@@ -19,7 +19,7 @@ from unreliable_server import ANSWERS, WIDTH, Reply, Request, Server, completion
 
 def test_a_query(remote: Runtime, server: Server) -> None:
     backbone = open_at(remote, server, model="tiny", embedding_model="tiny-embeddings", logprobs=7)
-    assert (backbone.info.d_model, backbone.info.architecture) == (WIDTH, constant("SEAM_TEXT"))
+    assert (backbone.info.d_model, backbone.info.architecture) == (WIDTH, "text")
     found = backbone.query(PROMPTS, ANSWERS)
     check(found)
     assert found.requests == len(server.requests) == 2 * len(PROMPTS)

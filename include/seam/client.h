@@ -11,6 +11,7 @@
  *  - A backbone that is not trained may be read by many sessions at once, each on a thread of its own, and so may an adapter
  *    that is not trained and is attached to several of them. While a session trains, nothing else may use its adapters or,
  *    where it trains that too, its backbone.
+ *  - A seam_generation computes with its session: calls on the two must not overlap.
  *  - Objects may be made and released on any thread, also while others compute.
  *  - Plugins are loaded and unloaded, and the log and the number of threads set, while nothing else runs.
  * A callback is called on the thread of the call that it was given to. It must return: it must not throw, longjmp or exit,
@@ -50,6 +51,7 @@ typedef struct seam_adapter seam_adapter;
 typedef struct seam_session seam_session;
 typedef struct seam_tokenizer seam_tokenizer;
 typedef struct seam_sequences seam_sequences;
+typedef struct seam_generation seam_generation;
 
 /* ---- Versions, errors, strings. [thread-safe] */
 
@@ -289,7 +291,7 @@ SEAM_API void seam_session_release(seam_session *session);
 /* Adapters are attached to a route of the session: a chain of adapters under a name, and each row of a batch takes one
  * (seam_batch.routes). `route` is nullable, here and below: the default route, which rows take that name none. Names have 1
  * to 100 characters. A route is there as long as an adapter is attached to it; one adapter may be attached to several.
- * Training is that of the default route. */
+ * Training is that of the routes that seam_train_options names. */
 /* position: among the adapters of the route, which run in that order; -1: last. */
 SEAM_API seam_status seam_session_attach(seam_session *session, const char *route, seam_adapter *adapter,
                                          int32_t position, seam_error **error);
@@ -449,6 +451,67 @@ SEAM_API const int32_t *seam_sequences_tokens(const seam_sequences *sequences, s
                                               size_t *length, double *score);
 SEAM_API void seam_sequences_release(seam_sequences *sequences);
 
+/* ---- Generation for requests that come and go (continuous batching): each row has options of its own, gets one token in
+ * every step, and leaves with its last one, while others go on and join. A row has the tokens that it has alone, up to the
+ * rounding of sums in another order; rows that were there are not computed anew when others join. */
+
+/* Makes a generation without rows.
+ * session: kept alive. While rows take a route, its adapters stay as they are, with their values: a step, or new rows, after
+ * one was attached, detached, moved or merged is SEAM_INVALID_ARGUMENT, and the rows are gone then. Other routes may change,
+ * and new ones may come. While the session trains, rows are neither added nor decoded (SEAM_INVALID_ARGUMENT).
+ * capacity: the most tokens of a row, its prompt, or the start token of an encoder-decoder, and those it gets; each row
+ * takes the memory of that many keys and values.
+ * SEAM_UNSUPPORTED for a backbone without a decoder, or whose decoding states take no rows in; SEAM_INVALID_ARGUMENT for a
+ * capacity that is not positive, or more than the backbone's positions. */
+SEAM_API seam_status seam_generation_create(seam_session *session, int64_t capacity, seam_generation **out,
+                                            seam_error **error);
+SEAM_API void seam_generation_release(seam_generation *generation);
+/* Adds the rows of a batch, which are generated from the next step on: sources or, for a decoder-only backbone, prompts, and
+ * the route of each. Rows that are added at once are read together.
+ * options: those of these rows, nullable: the model's own. Greedy search or sampling: SEAM_UNSUPPORTED for num_beams or
+ * num_return_sequences other than 1. Rows with the same seed draw what each of them draws alone.
+ * rows: filled with the number of each row, by which steps and seam_generation_remove name it; a generation gives no number
+ * twice. Room for `capacity`, at least batch->batch.
+ * SEAM_NOT_FOUND for a route that is not there; SEAM_INVALID_ARGUMENT for a prompt and new tokens that do not fit into the
+ * capacity of a row or the backbone's positions: nothing has changed then. */
+SEAM_API seam_status seam_generation_add(seam_generation *generation, const seam_batch *batch,
+                                         const seam_generate_options *options, int64_t *rows, size_t capacity,
+                                         seam_error **error);
+
+/* Whether a row goes on. */
+typedef int32_t seam_finish_reason;
+enum {
+  SEAM_FINISH_NONE = 0,   /* it goes on */
+  SEAM_FINISH_STOP = 1,   /* ended by an end token */
+  SEAM_FINISH_LENGTH = 2, /* it has as many tokens as it may have */
+  SEAM_FINISH_ERROR = 3   /* no token could be chosen */
+};
+
+/* What a row got in a step. Fixed: it never grows. */
+typedef struct seam_row_step {
+  int64_t row;
+  double score;        /* of a row that has ended: the sum of its tokens' log-probabilities; else NaN */
+  const char *message; /* SEAM_FINISH_ERROR: the sentence; else NULL. Borrowed until the next step or the release */
+  int32_t token;       /* the newest, an end token among them; -1 where none could be chosen */
+  int32_t token_count; /* of the row so far */
+  seam_finish_reason finish_reason; /* a row that has ended has left */
+  seam_status status;               /* SEAM_FINISH_ERROR: the code; else SEAM_OK */
+} seam_row_step;
+
+/* Gives every row its next token.
+ * steps: filled with one entry for each row that was there, in the order in which they were added; room for `capacity`. *count
+ * is how many; 0 without rows. Where there is too little room, SEAM_INVALID_ARGUMENT and nothing has changed.
+ * A row for which no token can be chosen, of logits without a largest number or by rules that forbid every token, leaves
+ * with SEAM_FINISH_ERROR, and the others go on. After an error of the computation no row is there any more. */
+SEAM_API seam_status seam_generation_step(seam_generation *generation, seam_row_step *steps, size_t capacity,
+                                          size_t *count, seam_error **error);
+/* Lets a row go before its end. SEAM_INVALID_ARGUMENT for one that is not there, or has left. */
+SEAM_API seam_status seam_generation_remove(seam_generation *generation, int64_t row, seam_error **error);
+/* The rows that are there, in the order in which they were added. Writes at most `capacity` numbers; *count is how many
+ * there are, which may be more. rows nullable when capacity is 0. */
+SEAM_API seam_status seam_generation_rows(seam_generation *generation, int64_t *rows, size_t capacity, size_t *count,
+                                          seam_error **error);
+
 /* ---- Training */
 
 typedef int32_t seam_optimizer;
@@ -469,6 +532,10 @@ typedef struct seam_train_options {
   double label_smoothing;
   int64_t warmup_steps;
   int64_t total_steps; /* where a linear or cosine schedule reaches 0 */
+  /* The routes whose adapters are trained, each once, NULL for the default one; NULL for the list: the default one alone.
+   * Borrowed during seam_session_begin_training. */
+  const char *const *routes;
+  size_t route_count;
 } seam_train_options;
 
 /* AdamW, 1e-3 (backbone 1e-4), betas 0.9 and 0.999, epsilon 1e-8, weight decay 0.01, clipping at 1, constant rate.
@@ -483,12 +550,16 @@ typedef struct seam_step {
   double learning_rate; /* of the adapters, in this step */
 } seam_step;
 
-/* Starts training of the attached adapters (and the backbone); attach and detach are refused until it ends. Adapters that
- * start from examples are prepared before (seam_session_prepare).
- * SEAM_INVALID_ARGUMENT when none of them has a parameter that is trained. */
+/* Starts training of the adapters of the options' routes (and the backbone); attach and detach are refused until it ends.
+ * Several routes are trained side by side, each as it is by its own rows alone: by the mean over its labels, its gradient
+ * clipped by its own norm, an update in the steps that have rows of it. The schedule of the learning rate counts all steps.
+ * Adapters that start from examples are prepared before (seam_session_prepare).
+ * SEAM_INVALID_ARGUMENT when no adapter has a parameter that is trained; SEAM_NOT_FOUND for a route that is not there;
+ * SEAM_UNSUPPORTED for an adapter that is on two of the routes, and for train_backbone with a route that has a name. */
 SEAM_API seam_status seam_session_begin_training(seam_session *session, const seam_train_options *options,
                                                  seam_error **error);
-/* One forward, backward and update. SEAM_NUMERIC, without an update, when the loss or the gradient is not finite. The
+/* One forward, backward and update; seam_step.loss is the mean over the labels of all rows, gradient_norm that of all gradients.
+ * SEAM_INVALID_ARGUMENT for a row on a route that is not trained. SEAM_NUMERIC, without an update, when the loss or the gradient is not finite. The
  * first step names trained parameters that its loss does not reach in a warning of the log; SEAM_INVALID_ARGUMENT when it
  * reaches none. */
 SEAM_API seam_status seam_session_train_step(seam_session *session, const seam_batch *batch, seam_step *out,

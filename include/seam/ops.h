@@ -134,7 +134,7 @@ typedef struct seam_ops {
   seam_tensor *(*attention)(seam_context *ctx, seam_tensor *query, seam_tensor *key, seam_tensor *value,
                             seam_tensor *bias, seam_tensor *mask, double scale, int32_t causal);
 
-  /* The same with the keys and values of a prefix before those of key and value, seen by every query; neither `mask` nor
+  /* Attention as above, with the keys and values of a prefix before those of key and value, seen by every query; neither `mask` nor
    * `causal` is about them. prefix_biases (nullable): for each of the prefix's routes what is added to the scaled scores of
    * its tokens, broadcast to [b, h, q, prefix], of which a row reads its own; NULL entries: nothing. */
   seam_tensor *(*attention_with_prefix)(seam_context *ctx, seam_tensor *query, seam_tensor *key, seam_tensor *value,
@@ -208,7 +208,7 @@ typedef struct seam_ops {
   /* buffer[..., start : start + n, ...] = x along axis, n = x's size there; other sizes equal. Returns SEAM_OK
    * or the latched code. */
   seam_status (*buffer_write)(seam_context *ctx, seam_buffer *buffer, int32_t axis, int64_t start, seam_tensor *x);
-  /* The same with a start for each row of axis 0: buffer[i, ..., starts[i] : starts[i] + n, ...] = x[i]; axis is not 0. */
+  /* Writes with a start for each row of axis 0: buffer[i, ..., starts[i] : starts[i] + n, ...] = x[i]; axis is not 0. */
   seam_status (*buffer_write_rows)(seam_context *ctx, seam_buffer *buffer, int32_t axis, const int64_t *starts,
                                    int64_t count, seam_tensor *x);
   /* The first `length` elements along `axis`, as a tensor that aliases the buffer: valid in this forward,

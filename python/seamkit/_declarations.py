@@ -59,6 +59,10 @@ SEAM_ENCODER_OUTPUT_MASK = 1
 SEAM_ENCODE_SIZE_1_0 = 72
 SEAM_F16 = 2
 SEAM_F32 = 0
+SEAM_FINISH_ERROR = 3
+SEAM_FINISH_LENGTH = 2
+SEAM_FINISH_NONE = 0
+SEAM_FINISH_STOP = 1
 SEAM_FIT_OPTIONS_SIZE_1_0 = 64
 SEAM_FOLD_SIZE_1_0 = 24
 SEAM_FOLD_WEIGHT_SIZE_1_0 = 48
@@ -145,7 +149,7 @@ SEAM_STACK_DECODER = 1
 SEAM_STACK_ENCODER = 0
 SEAM_STEP_SIZE_1_0 = 40
 SEAM_TEXT = 3
-SEAM_TRAIN_OPTIONS_SIZE_1_0 = 96
+SEAM_TRAIN_OPTIONS_SIZE_1_0 = 112
 SEAM_UNSUPPORTED = 8
 SEAM_VALUE_DOUBLE = 2
 SEAM_VALUE_INT = 1
@@ -718,6 +722,16 @@ class seam_generate_options(ctypes.Structure):
     ignore_generation_config: int
 
 
+class seam_row_step(ctypes.Structure):
+    row: int
+    score: float
+    message: bytes | None
+    token: int
+    token_count: int
+    finish_reason: int
+    status: int
+
+
 class seam_train_options(ctypes.Structure):
     struct_size: int
     optimizer: int
@@ -733,6 +747,8 @@ class seam_train_options(ctypes.Structure):
     label_smoothing: float
     warmup_steps: int
     total_steps: int
+    routes: Any
+    route_count: int
 
 
 class seam_step(ctypes.Structure):
@@ -1217,6 +1233,15 @@ seam_generate_options._fields_ = [
     ("seed", c_uint64),
     ("ignore_generation_config", c_int64),
 ]
+seam_row_step._fields_ = [
+    ("row", c_int64),
+    ("score", c_double),
+    ("message", c_char_p),
+    ("token", c_int32),
+    ("token_count", c_int32),
+    ("finish_reason", c_int32),
+    ("status", c_int32),
+]
 seam_train_options._fields_ = [
     ("struct_size", c_uint32),
     ("optimizer", c_int32),
@@ -1232,6 +1257,8 @@ seam_train_options._fields_ = [
     ("label_smoothing", c_double),
     ("warmup_steps", c_int64),
     ("total_steps", c_int64),
+    ("routes", POINTER(c_char_p)),
+    ("route_count", c_uint64),
 ]
 seam_step._fields_ = [
     ("struct_size", c_uint32),
@@ -1417,6 +1444,25 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "seam_sequences_count": (c_uint64, (c_void_p, c_uint64)),
     "seam_sequences_tokens": (POINTER(c_int32), (c_void_p, c_uint64, c_uint64, POINTER(c_uint64), POINTER(c_double))),
     "seam_sequences_release": (None, (c_void_p,)),
+    "seam_generation_create": (c_int32, (c_void_p, c_int64, POINTER(c_void_p), POINTER(c_void_p))),
+    "seam_generation_release": (None, (c_void_p,)),
+    "seam_generation_add": (c_int32, (
+        c_void_p,
+        POINTER(seam_batch),
+        POINTER(seam_generate_options),
+        POINTER(c_int64),
+        c_uint64,
+        POINTER(c_void_p),
+    )),
+    "seam_generation_step": (c_int32, (
+        c_void_p,
+        POINTER(seam_row_step),
+        c_uint64,
+        POINTER(c_uint64),
+        POINTER(c_void_p),
+    )),
+    "seam_generation_remove": (c_int32, (c_void_p, c_int64, POINTER(c_void_p))),
+    "seam_generation_rows": (c_int32, (c_void_p, POINTER(c_int64), c_uint64, POINTER(c_uint64), POINTER(c_void_p))),
     "seam_train_options_init": (None, (POINTER(seam_train_options),)),
     "seam_session_begin_training": (c_int32, (c_void_p, POINTER(seam_train_options), POINTER(c_void_p))),
     "seam_session_train_step": (c_int32, (c_void_p, POINTER(seam_batch), POINTER(seam_step), POINTER(c_void_p))),

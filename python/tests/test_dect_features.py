@@ -193,7 +193,11 @@ def test_each_text_is_asked_once(folders: dict[str, Folder]) -> None:
         ("gpt2", {"labels": {"a": "film"}}, "expected 2 labels or more, found 1"),
         ("gpt2", {"labels": ["a", "b"]}, '"labels" must be an object'),
         ("gpt2", {"template": 3}, '"template" must be a string, found 3'),
-        ("gpt2", {"words": {}}, 'unknown key "words"; known are schema, template, labels, multi_token, scores'),
+        (
+            "gpt2",
+            {"words": {}},
+            'unknown key "words"; known are schema, template, templates, labels, multi_token, scores',
+        ),
     ],
 )
 def test_wrong_tasks(

@@ -42,7 +42,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "gate": {},
 }
 # Those on decoder.output are part of a classification, which has tests of its own.
-HEADS = {"dect", "linear-head", "batch-calibration"}
+HEADS = {"dect", "linear-head", "ridge-head", "batch-calibration", "multi-prompting-decoder"}
 
 
 def attached(name: str, model: Any, method: str) -> list[Any]:

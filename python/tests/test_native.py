@@ -414,3 +414,15 @@ def test_integers_of_any_width_that_fit_are_taken(backbone: seamkit.Backbone) ->
     for ids in (np.array([[4, 5, 6]], np.uint64), np.array([[4, 5, 6]], np.int16), torch.tensor([[4, 5, 6]])):
         assert np.array_equal(backbone.session().encode(Batch(ids, [[True, True, True]])), wanted)
     assert Batch.padded([[], [4]], pad_token_id=0).input_ids.tolist() == [[0], [4]]
+
+
+def test_what_a_model_is(runtime: seamkit.Runtime, tmp_path: Path) -> None:
+    """Values that outlive the model."""
+    backbone = runtime.open(save("t5-1.0", tmp_path / "t5"))
+    info, seams = backbone.info, backbone.seams
+    backbone.close()
+    assert (info.architecture, info.family, info.kind, info.identity) == ("encoder-decoder", "t5", "traced", None)
+    assert "encoder.output" in info.seams and list(info.seams) == seams
+    assert info.has_head and info.mask_token_id is None
+    assert info.prefix_kv_heads == ((), (), ())
+    assert str(info.points[0]) == "encoder.embedding" and f"d_model={info.d_model}" in repr(info)

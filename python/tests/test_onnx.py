@@ -74,6 +74,8 @@ HEADS: dict[str, tuple[str, dict[str, Any]]] = {
     "dect uncalibrated": ("dect", {"calibration": False, "train_prototypes": True}),
     "linear-head": ("linear-head", {}),
     "batch-calibration": ("batch-calibration", {}),
+    "ridge-head": ("ridge-head", {}),
+    "multi-prompting-decoder": ("multi-prompting-decoder", {"projection_width": 8}),
 }
 
 
@@ -182,7 +184,7 @@ def test_heads(runtime: seamkit.Runtime, tmp_path: Path, name: str) -> None:
     adapter.prepare(
         random(1, 12, 3).exp(), random(2, 12, 24), labels=labels, empty_scores=torch.tensor([[0.9, 1.4, 0.7]])
     )
-    disturb(adapter)
+    disturb(adapter.eval())
     adapter.save(tmp_path / "adapter", opened("bart", folder))
     native = runtime.open(folder).load(tmp_path / "adapter")
     adapter.export_onnx(tmp_path / "adapter.onnx")

@@ -20,7 +20,7 @@ from numpy_engine import described, run, run_all
 from plugins_in_c import built
 from seamkit import _declarations as c
 from seamkit._native.described import DescribedModel
-from seamkit.torch.point import ENCODER, Point
+from seamkit.point import ENCODER, Point
 
 WIDTH = 24
 SITE = engine.Site("numpy", WIDTH, 2, 0, 0, 0, 0, 0, 0, 0)

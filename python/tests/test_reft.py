@@ -98,7 +98,14 @@ def test_where_it_acts(runtime: seamkit.Runtime, tmp_path: Path, name: str, posi
     so that what changes is where it acted."""
     folder, (batch, given) = save(name, tmp_path / "model"), inputs(name)
     stack = "decoder" if name in DECODERS else "encoder"
-    model = opened(name, folder)
+    model, mask = opened(name, folder), given["attention_mask"]
+    length = mask.shape[1]
+    # The last tokens are those of a prompt, which ends where labels begin; a decoder's own here.
+    prompt = mask
+    if stack == "decoder":
+        prompt = mask * (torch.arange(length) < length - 4)
+        given["labels"] = given["input_ids"].masked_fill(prompt == mask, -100)
+        batch = seamkit.Batch(batch.input_ids, batch.attention_mask, given["labels"].int().numpy())
     # Of an encoder, what leaves it: the last layer's output, normalised.
     read = (
         (lambda: model(**given).logits)
@@ -108,24 +115,18 @@ def test_where_it_acts(runtime: seamkit.Runtime, tmp_path: Path, name: str, posi
     with torch.no_grad():
         plain = read()
     options = {"layers": [max(each.layer for each in engine.Site.of(model).points)], "stack": stack}
-    if stack == "decoder" and "l" in positions.replace("all", ""):
-        with pytest.raises(seamkit.UnsupportedError, match="is not known before it ends"):
-            seamkit.attach(model, "direft", positions=positions, **options)
-        with pytest.raises(seamkit.UnsupportedError, match="is not known before it ends"):
-            runtime.open(folder).adapter("direft", {"positions": positions} | options)
-        return
     adapter = seamkit.attach(model, "direft", positions=positions, **options)
     disturb([adapter])
     with torch.no_grad():
         found = read()
-    mask = given["attention_mask"]
     # Of texts with a hole in their mask, too: places count from the first token to the last.
-    length = mask.shape[1]
-    seen = torch.arange(length) * mask
+    seen = torch.arange(length) * prompt
     from_end = seen.amax(1, keepdim=True) - torch.arange(length) + 1
     from_front = torch.arange(length) - (length - (mask * (length - torch.arange(length))).amax(1, keepdim=True)) + 1
     counts = {part[0]: int(part[1:]) for part in positions.split("+")} if positions != "all" else {}
-    chosen = (from_front <= counts.get("f", 0)) | (from_end <= counts.get("l", 0)) if counts else mask == 1
+    chosen = (
+        (from_front <= counts.get("f", 0)) | ((from_end <= counts.get("l", 0)) & (prompt == 1)) if counts else mask == 1
+    )
     chosen &= mask == 1
     changed = (found - plain).abs().amax(-1) > 1e-6
     assert torch.equal(changed & (mask == 1), chosen)
@@ -136,18 +137,20 @@ def test_where_it_acts(runtime: seamkit.Runtime, tmp_path: Path, name: str, posi
     assert (native - found)[mask == 1].abs().max() <= 1e-5 * found.abs().max()
 
 
+@pytest.mark.parametrize("positions", ["f3", "l2", "f1+l1"])
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
-def test_generation(runtime: seamkit.Runtime, tmp_path: Path, name: str) -> None:
-    """The first tokens of a prompt, with what follows step by step; the same in PyTorch, which is told less."""
+def test_generation(runtime: seamkit.Runtime, tmp_path: Path, name: str, positions: str) -> None:
+    """At tokens of a prompt, with what follows step by step, and the same where every step reads the whole text."""
     folder, (batch, given) = save(name, tmp_path / "model"), inputs(name, 4, labels=False)
     model = opened(name, folder)
     settings: dict[str, Any] = {"max_new_tokens": 8, "do_sample": False}
     tokens = {key: given[key] for key in ("input_ids", "attention_mask")}
     plain = model.generate(**tokens, **settings)
-    adapter = seamkit.attach(model, "loreft", rank=4, positions="f3")
+    adapter = seamkit.attach(model, "loreft", rank=4, positions=positions)
     disturb([adapter])
     found = model.generate(**tokens, **settings)
     assert not torch.equal(found, plain)
+    assert torch.equal(model.generate(**tokens, **settings, use_cache=False), found)
     adapter.save(tmp_path / "adapter")
     backbone = runtime.open(folder)
     session = backbone.session()
@@ -156,6 +159,24 @@ def test_generation(runtime: seamkit.Runtime, tmp_path: Path, name: str) -> None
     begun = given["input_ids"].shape[1]
     for mine, [theirs, *_] in zip(found[:, begun:].tolist(), expected, strict=True):
         assert mine[: len(theirs.tokens)] == theirs.tokens
+
+
+@pytest.mark.parametrize("name", ["bart", "llama"])
+def test_a_prompt_without_an_end(runtime: seamkit.Runtime, tmp_path: Path, name: str) -> None:
+    """Neither generation nor labels tell where it ends."""
+    folder, (batch, given) = save(name, tmp_path / "model"), inputs(name, labels=False)
+    options = {"positions": "l1", "stack": "decoder"}
+    if name == "bart":
+        given["decoder_input_ids"] = torch.tensor([[2, 5, 6]] * 3)
+        batch = seamkit.Batch(batch.input_ids, batch.attention_mask, decoder_input_ids=given["decoder_input_ids"])
+    session = runtime.open(folder).session()
+    session.add("loreft", options)
+    with pytest.raises(seamkit.UnsupportedError, match="known in generation and from labels: this call has none"):
+        session.forward(batch)
+    model = opened(name, folder)
+    seamkit.attach(model, "loreft", **options)
+    with pytest.raises(seamkit.UnsupportedError, match="known in generation and from labels: this call has none"):
+        model(**given)
 
 
 @pytest.mark.parametrize(

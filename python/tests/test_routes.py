@@ -11,7 +11,6 @@ import pytest
 
 import seamkit
 from seamkit import Batch
-from seamkit import _declarations as c
 from single_stack import gpt2
 from tiny_models import save, tokens
 
@@ -63,9 +62,9 @@ def check(
 ) -> None:
     session, adapters = routed(backbone, deviation)
     names = [NAMES[row % len(NAMES)] for row in range(len(sources))]
-    writes_on = backbone.info.architecture == c.SEAM_DECODER_ONLY
+    writes_on = backbone.info.architecture == "decoder-only"
     ids = [one + other for one, other in zip(sources, targets, strict=True)] if writes_on else sources
-    pad = max(backbone.info.pad_token_id, 0)
+    pad = backbone.info.pad_token_id or 0
 
     def batch(rows: list[int], routes: list[str | None] | None = None) -> Batch:
         own = None if writes_on else [targets[row] for row in rows]
@@ -129,7 +128,9 @@ def test_routes_come_and_go(marian: seamkit.Backbone, tmp_path: Path) -> None:
     with pytest.raises(seamkit.InvalidArgumentError, match='the session has route "a"'):
         session.merge(adapter)
     session.begin_training()
-    with pytest.raises(seamkit.UnsupportedError, match="must be without routes"):
+    with pytest.raises(
+        seamkit.InvalidArgumentError, match='a row of route "a", which is not trained: the training is of'
+    ):
         session.train_step(Batch([[4, 5]], labels=[[5]], routes=["a"]))
     with pytest.raises(seamkit.InvalidArgumentError, match="during training"):
         session.remove_route("a")
@@ -144,3 +145,54 @@ def test_routes_come_and_go(marian: seamkit.Backbone, tmp_path: Path) -> None:
     assert session.routes == ["c"]
     with pytest.raises(seamkit.NotFoundError):
         session.remove_route("b")
+
+
+def test_routes_train_side_by_side(decoder: seamkit.Backbone) -> None:
+    """Every route has the losses and the values that it has where it is trained alone, to the rounding of sums in another
+    order."""
+    numbers = np.random.default_rng(4)
+    texts = [numbers.integers(5, 30, 4 + row % 3).tolist() for row in range(9)]
+    names: list[str | None] = ["a", None, "b"] * 3
+    pad = decoder.info.pad_token_id or 0
+
+    def batch(rows: list[int], routes: list[str | None] | None) -> Batch:
+        own = Batch.padded([texts[row] for row in rows], pad_token_id=pad)
+        labels = np.where(own.attention_mask == 1, own.input_ids, -100)
+        return Batch(own.input_ids, own.attention_mask, labels, routes=routes)
+
+    def adapter(name: str | None) -> Any:
+        options = {"a": {"r": 2}, "b": {"r": 4}, None: {"r": 8}}[name]
+        return decoder.adapter("lora", options, seed=len(str(name)))
+
+    together = decoder.session()
+    alone = {name: decoder.session(adapter(name)) for name in ("a", None, "b")}
+    for name in alone:
+        together.attach(adapter(name), route=name)
+    options = {"learning_rate": 0.02, "epsilon": 1e-4, "max_grad_norm": 0.5}
+    together.begin_training(routes=["a", None, "b"], **options)
+    for session in alone.values():
+        session.begin_training(**options)
+    for step in range(6):
+        found = together.train_step(batch(list(range(9)), names))
+        losses, counts = [], []
+        for name, session in alone.items():
+            rows = [row for row in range(9) if names[row] == name]
+            losses.append(session.train_step(batch(rows, None)).loss)
+            counts.append(sum(len(texts[row]) - 1 for row in rows))
+        assert found.step == step + 1
+        assert found.loss == pytest.approx(np.average(losses, weights=counts), rel=1e-5)
+    together.end_training()
+    for name, session in alone.items():
+        session.end_training()
+        one, other = together.adapters_of(name)[0].parameters, session.adapters[0].parameters
+        for key, value in one.items():
+            assert np.abs(value - other[key]).max() < 1e-4, f"{name} {key}"
+    with pytest.raises(seamkit.NotFoundError, match='no route "c"'):
+        together.begin_training(routes=["c"])
+    with pytest.raises(seamkit.UnsupportedError, match="a backbone is trained with the default route alone"):
+        together.begin_training(routes=["a"], train_backbone=1)
+    with pytest.raises(seamkit.InvalidArgumentError, match="one or more, found none"):
+        together.begin_training(routes=[])
+    together.attach(together.adapters_of("a")[0], route="b")
+    with pytest.raises(seamkit.UnsupportedError, match="which are trained apart"):
+        together.begin_training(routes=["a", "b"])

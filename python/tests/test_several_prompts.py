@@ -10,11 +10,9 @@ import pytest
 import scipy.special
 
 import seamkit
-import seamkit.torch
 from command_line import run, seam
 from fewshot_models import LABELS, WORDS, Model, write_reviews
 from plugins_in_c import built
-from seamkit.torch.classification.task import ClassificationTask
 
 TEMPLATES = ["{text} In summary, it was [MASK].", "{text} a [MASK] film", "it was [MASK] and {text}"]
 TASK = {"templates": TEMPLATES, "labels": WORDS}
@@ -132,15 +130,6 @@ def test_a_start_from_examples_of_the_callers(backbone: seamkit.Backbone) -> Non
     assert any(each.shape == (3, 2) and np.allclose(each, empty[0], atol=1e-6) for each in found)
     with pytest.raises(seamkit.ShapeError, match=r"empty_scores must be f32 \[1, 3, 2\], found f32 \[1, 2\]"):
         adapter.prepare(scores, hidden, labels=[0, 1, 0, 1, 1], empty_scores=empty[:, 0])
-
-
-def test_torch_asks_with_one(model: Model, library: Path) -> None:
-    seamkit.torch.load_plugin(library)
-    site = seamkit.torch.Site.of(model.reference)
-    with pytest.raises(seamkit.UnsupportedError, match='"test-prompt-mean" reads several prompts about each text'):
-        seamkit.torch.Adapter("test-prompt-mean", site, classes=2)
-    with pytest.raises(seamkit.UnsupportedError, match="several prompts"):
-        ClassificationTask.of(TASK)
 
 
 def test_the_estimator(model: Model, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

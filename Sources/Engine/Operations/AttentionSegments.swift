@@ -363,7 +363,7 @@ extension AttentionBias {
     }
 }
 
-/// Where the gradients of the operands go.
+/// The slots that the gradients of the operands go to.
 private struct AttentionSlots {
     let query, key, value, bias: GradientSlot?
 

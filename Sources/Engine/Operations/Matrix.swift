@@ -122,7 +122,7 @@ extension Context {
             batchOffsets(result, batch), ldc, Int64(batch.elementCount))
     }
 
-    /// Where each matrix of a batch starts, from the tensor's first element. An axis shorter than the batch's repeats
+    /// The start of each matrix of a batch, counted from the tensor's first element. An axis shorter than the batch's repeats
     /// each entry in turn: all of it for a broadcast axis, h / g times for the groups of grouped attention heads.
     private func batchOffsets(_ x: Tensor, _ batch: Shape) -> [Int64] {
         let lead = batch.count - (x.rank - 2)

@@ -11,7 +11,7 @@ extension Context {
         return resolved
     }
 
-    /// The same elements in row-major order under another shape; one size may be -1. A view where x's layout
+    /// A tensor of the same elements in row-major order under another shape; one size may be -1. A view where x's layout
     /// allows it, else a copy.
     public func reshape(_ x: Tensor, _ requested: Shape) throws(SeamError) -> Tensor {
         var shape = requested

@@ -36,12 +36,28 @@ public struct FewShotExperiment {
         public init() {}
     }
 
+    /// Adapters on decoder.output that run one after another.
+    public struct Candidate {
+        /// What it is called where one of several was chosen.
+        public let name: String
+        /// New ones for a seed, in the order in which they run.
+        public let make: (UInt64) throws -> [Adapter]
+
+        /// A candidate of these parts.
+        public init(name: String, make: @escaping (UInt64) throws -> [Adapter]) {
+            (self.name, self.make) = (name, make)
+        }
+    }
+
     /// What happens in `run`, in order.
     public enum Event {
         /// Distinct texts answered, of so many that the model had to be asked for.
         case asked(part: String, done: Int, of: Int)
-        /// A draw was trained on: accuracy of the adapters, if they are compared.
-        case trained(shots: Int, seed: UInt64, accuracy: Double?)
+        /// A candidate is about to be fitted without some of a draw.
+        case choosing(shots: Int, seed: UInt64)
+        /// A draw was trained on: accuracy of the adapters, if they are compared, and which of several candidates was
+        /// chosen.
+        case trained(shots: Int, seed: UInt64, accuracy: Double?, chosen: String?)
     }
 
     private let extractor: FeatureExtractor
@@ -50,22 +66,23 @@ public struct FewShotExperiment {
     private let options: Options
     /// What the method `adapters` is called in the report.
     private let adapterName: String
-    /// New adapters for a seed.
-    private let makeAdapters: (UInt64) throws -> [Adapter]
+    private let candidates: [Candidate]
     /// A model that answers prompts with demonstrations.
     private let demonstrations: InContextAnswers?
 
     /// - Parameters:
     ///   - demonstrations: needed for `.inContext`.
     ///   - adapterName: what the adapters are called in the report.
-    ///   - adapters: makes the adapters for a seed, in the order in which they run.
-    /// - Throws: `.invalidArgument` for no method or one that is given twice and for data sets whose labels are not the
+    ///   - candidates: what may be trained; of several, one for each draw, by `LeaveOneOut`.
+    /// - Throws: `.invalidArgument` for no candidate, for no method or one that is given twice and for data sets whose labels are not the
     ///   task's, `.unsupported` for a method that the model cannot be asked for.
     public init(
         extractor: FeatureExtractor, draws: FewShotDraws, test: LabelledTexts, options: Options,
-        demonstrations: InContextAnswers? = nil, adapterName: String,
-        adapters: @escaping (UInt64) throws -> [Adapter]
+        demonstrations: InContextAnswers? = nil, adapterName: String, candidates: [Candidate]
     ) throws {
+        guard !candidates.isEmpty else {
+            throw SeamError(.invalidArgument, "an experiment needs adapters to train, found none")
+        }
         func list(_ names: [String]) -> String { names.joined(separator: ", ") }
         let labels = extractor.task.verbalizer.labels
         for data in [draws.training, test]
@@ -84,7 +101,7 @@ public struct FewShotExperiment {
                 .unsupported, "in-context examples need a model that continues a text (decoder-only) and runs here")
         }
         (self.extractor, self.draws, self.test, self.options) = (extractor, draws, test, options)
-        (self.demonstrations, self.adapterName, makeAdapters) = (demonstrations, adapterName, adapters)
+        (self.demonstrations, self.adapterName, self.candidates) = (demonstrations, adapterName, candidates)
     }
 
     /// Runs the comparison.
@@ -106,19 +123,22 @@ public struct FewShotExperiment {
         for draw in draws.all {
             let examples = Examples(
                 draw: draw, features: try ask(draws.inputs(draw), Self.name(draw), observe), labels: draws.labels(draw))
-            var accuracy: Double?
+            var (accuracy, chosen): (Double?, String?) = (nil, nil)
             for method in options.methods where !method.isWithoutTraining {
                 let outcome: Outcome
                 switch method {
                 case .inContext: outcome = try inContext(draw, observe)
                 case .adapters:
-                    outcome = try trainAdapters(examples, asked, keep)
+                    let candidate: Candidate
+                    (outcome, candidate) = try trainAdapters(examples, asked, observe, keep)
                     accuracy = outcome.metrics.accuracy
+                    chosen = candidates.count > 1 ? candidate.name : nil
                 default: outcome = try baseline(method, examples, asked)
                 }
                 results.add(outcome, method, shots: draw.shots)
             }
-            guard observe(.trained(shots: draw.shots, seed: draw.seed, accuracy: accuracy)) else {
+            guard observe(.trained(shots: draw.shots, seed: draw.seed, accuracy: accuracy, chosen: chosen))
+            else {
                 throw SeamError(.cancelled, "the experiment was cancelled")
             }
         }
@@ -185,13 +205,24 @@ public struct FewShotExperiment {
     }
 
     private func trainAdapters(
-        _ examples: Examples, _ asked: Asked, _ keep: (FewShotDraws.Draw, [Adapter]) throws -> Void
-    ) throws -> Outcome {
+        _ examples: Examples, _ asked: Asked, _ observe: (Event) -> Bool,
+        _ keep: (FewShotDraws.Draw, [Adapter]) throws -> Void
+    ) throws -> (Outcome, Candidate) {
         let known = examples.features
-        let adapters = try makeAdapters(examples.draw.seed)
+        let labels = examples.labels.map { Int32($0) }
+        let made = try candidates.map { try $0.make(examples.draw.seed) }
         let start = monotonicSeconds()
+        let best =
+            made.count == 1
+            ? 0
+            : try LeaveOneOut(
+                candidates: made, scores: known.scores, hidden: known.hidden, labels: labels,
+                emptyScores: asked.empty.scores, options: options.training,
+                progress: { observe(.choosing(shots: examples.draw.shots, seed: examples.draw.seed)) }
+            ).best
+        let adapters = made[best]
         _ = try fit(
-            adapters: adapters, scores: known.scores, hidden: known.hidden, labels: examples.labels.map { Int32($0) },
+            adapters: adapters, scores: known.scores, hidden: known.hidden, labels: labels,
             emptyScores: asked.empty.scores, options: options.training)
         let seconds = monotonicSeconds() - start
         for adapter in adapters { adapter.task = extractor.task.json }
@@ -199,7 +230,7 @@ public struct FewShotExperiment {
         let outcome = Outcome(
             metrics: try measure(scores), queries: (known.count + 1) * known.prompts, secondsTraining: seconds)
         try keep(examples.draw, adapters)
-        return outcome
+        return (outcome, candidates[best])
     }
 
     private func inContext(_ draw: FewShotDraws.Draw, _ observe: (Event) -> Bool) throws -> Outcome {

@@ -27,7 +27,7 @@ enum GGUFValueType: UInt32 {
     }
 }
 
-/// Where a metadata value is in its file; the value itself is read when it is asked for.
+/// The place of a metadata value in its file; the value itself is read when it is asked for.
 struct GGUFEntry {
     let type: GGUFValueType
     /// The type of an array's elements.

@@ -75,7 +75,7 @@ struct LlamaGGUF {
         return result
     }
 
-    /// Where the rows of a query or key projection are in the file.
+    /// The places of a query or key projection's rows in the file.
     private static func rowOrder(_ tensor: GGUFTensor, heads: Int, _ path: String) throws -> [Int64] {
         let rows = tensor.shape[0]
         guard rows % (2 * heads) == 0, tensor.shape.count == 2 || tensor.type.plain != nil else {

@@ -34,7 +34,7 @@ public enum LlamaNames {
         return "blk.\(words[2]).\(part).weight"
     }
 
-    /// Where the rows of a query or key projection are in a GGUF file. llama.cpp rotates neighbouring pairs of a head's
+    /// The places of a query or key projection's rows in a GGUF file. llama.cpp rotates neighbouring pairs of a head's
     /// values, transformers the first half with the second, so that row 2i + p of a head there is row p d/2 + i here.
     /// - Parameters:
     ///   - rows: a multiple of 2 heads.

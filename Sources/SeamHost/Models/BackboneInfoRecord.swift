@@ -39,7 +39,7 @@ public final class BackboneInfoRecord {
         store(info.maxPrefixLength, in: &record.max_prefix_length)
         record.feature_width = Int64(info.featureWidth)
         record.feature_stride = Int64(info.featureStride)
-        // Where all layers are as kv_heads and head_dim say, no list is needed.
+        // No list is needed where all layers are as kv_heads and head_dim say.
         func lists(_ numbers: [[Int]], unless usual: Int) -> SizesByAttention {
             let lists = numbers.map { $0.allSatisfy { $0 == usual } ? nil : memory.copy($0.map(Int64.init)) }
             return (lists[0], lists[1], lists[2])

@@ -215,8 +215,12 @@ public struct Batch: Sendable {
     /// Some of its rows, in the order given.
     func taking(rows: [Int]) -> Batch { Batch(self, rows: rows) }
 
-    /// Whether a row takes another route than the default one.
-    var takesNamedRoutes: Bool { routes.contains { !($0 ?? "").isEmpty } }
+    /// The routes that its rows take, each once, in the order of their first rows; empty: the default one.
+    public var takenRoutes: [String] {
+        var seen: Set<String> = []
+        let names = routes.isEmpty ? [""] : routes.map { $0 ?? "" }
+        return names.filter { seen.insert($0).inserted }
+    }
 
     var hasPadding: Bool { attentionMask.contains(0) }
 
@@ -246,7 +250,7 @@ public struct Batch: Sendable {
         }
     }
 
-    /// The same texts with all padding before them, so that they end at one position.
+    /// A batch of the same texts with all padding before them, so that they end at one position.
     func paddedBefore(info: BackboneInfo) throws -> Batch {
         var (ids, mask) = (inputIDs, attentionMask)
         for (row, tokens) in texts.enumerated() {

@@ -9,12 +9,18 @@ import Support
 /// one more token, and after both `logits(of:)` has the scores of the token that follows. Who chooses the tokens is the
 /// caller's affair; `ContinuousGeneration` does it by the options of a generation.
 ///
-/// One thread at a time, which is the one of the session. The session's adapters stay as they are while there are rows,
-/// whose keys and values were computed with them.
+/// One thread at a time, which is the one of the session. While rows take a route its adapters stay as they are, with their
+/// values, since the rows' keys and values were computed with them; other routes may get other adapters, and new routes may
+/// come.
 public final class ContinuousBatch {
     /// The name of a row for as long as it is there; no later row of the batch has the same.
     public struct Row: Hashable, Sendable, CustomStringConvertible {
-        let number: Int
+        /// Counted from 0 in the order in which rows were added to their batch.
+        public let number: Int
+
+        /// The row of that number, whether it is there or not.
+        public init(number: Int) { self.number = number }
+
         public var description: String { "row \(number)" }
     }
 
@@ -58,15 +64,19 @@ public final class ContinuousBatch {
     /// Rows that are added at once are read together, padded to the longest; rows that were there are not computed anew.
     /// - Parameters:
     ///   - texts: token ids: prompts for a decoder-only backbone, else sources.
-    ///   - routes: the route of each row, nil for the default one; empty: that of all rows. While rows take one with a name,
-    ///     routes may come to the session and none may go.
+    ///   - routes: the route of each row, nil for the default one; empty: that of all rows.
     ///   - start: the first token of the targets in an encoder-decoder; nil: the backbone's own start token.
     /// - Returns: the new rows, in the order of the texts.
     /// - Throws: `.invalidArgument` for no texts, an empty one, ids outside the vocabulary, and texts beyond the capacity
     ///   or the positions that the prefix of their route leaves, `.notFound` for a route that is not there, and what the
-    ///   computation throws: nothing has changed then, unless the backbone fails while the rows join, after which the
-    ///   batch has no rows any more.
+    ///   computation throws: nothing has changed then, unless the backbone fails while the rows join, or the adapters of
+    ///   the rows that are there have changed, after which the batch has no rows any more.
     public func add(_ texts: [[Int32]], routes: [String?] = [], start: Int32? = nil) throws -> [Row] {
+        try add(try Batch(sources: texts, routes: routes, info: session.backbone.info), start: start)
+    }
+
+    /// Adds the rows of a batch of sources, token ids or features; the rest is as for texts.
+    public func add(_ batch: Batch, start: Int32? = nil) throws -> [Row] {
         let info = session.backbone.info
         let isContinuation = info.architecture == .decoderOnly
         guard let first = start ?? info.decoderStartToken ?? (isContinuation ? 0 : nil) else {
@@ -76,12 +86,13 @@ public final class ContinuousBatch {
         guard first >= 0, Int(first) < vocabulary else {
             throw SeamError(.invalidArgument, "the start token \(first) is outside the vocabulary of \(vocabulary)")
         }
-        let batch = try Batch(sources: texts, routes: routes, info: info)
-        let most = try texts.indices.map { index in
+        let routes = batch.routes
+        /// Tokens of each row before those that it is given.
+        let given = isContinuation ? batch.texts.map(\.count) : [Int](repeating: 1, count: batch.count)
+        let most = try given.enumerated().map { index, length in
             let route = routes.isEmpty ? nil : routes[index]
             try session.requireRoute(route)
             let limit = min(capacity, session.textLimits(of: route).target ?? capacity)
-            let length = isContinuation ? texts[index].count : 1
             guard length <= limit else {
                 throw SeamError(
                     .invalidArgument, "text \(index) has \(length) tokens, and a row on its route has room for \(limit)"
@@ -89,10 +100,10 @@ public final class ContinuousBatch {
             }
             return limit
         }
-        let added = texts.indices.map { Row(number: nextNumber + $0) }
+        let added = given.indices.map { Row(number: nextNumber + $0) }
         // Before a shorter prompt than the longest stands padding, which the row keeps.
         let longest = isContinuation ? batch.sourceLength : 1
-        let padding = isContinuation ? longest - (texts.map(\.count).min() ?? 0) : 0
+        let padding = longest - (given.min() ?? longest)
         // Adapters put them before a row's text, which has as much room behind them.
         let before = (routes.isEmpty ? [nil] : routes).map { session.promptLength(of: $0)[Int(Stack.decoder.rawValue)] }
         let vectors = before.max() ?? 0
@@ -102,8 +113,8 @@ public final class ContinuousBatch {
         let joining = try SessionStepper(
             session: session, batch: batch,
             capacity: (isRoomy ? longest : needed - vectors) - (isContinuation ? longest : 0))
-        var logits = [Float](repeating: 0, count: texts.count * vocabulary)
-        try joining.step(tokens: [Int32](repeating: first, count: texts.count), into: &logits)
+        var logits = [Float](repeating: 0, count: batch.count * vocabulary)
+        try joining.step(tokens: [Int32](repeating: first, count: batch.count), into: &logits)
         if let stepper {
             try emptying { try stepper.append(joining) }
         } else {
@@ -111,9 +122,9 @@ public final class ContinuousBatch {
         }
         if !isRoomy { room = max(room, needed) }
         scores += logits
-        nextNumber += texts.count
+        nextNumber += batch.count
         rows += added
-        lengths += isContinuation ? texts.map(\.count) : texts.map { _ in 1 }
+        lengths += given
         limits += most
         return added
     }

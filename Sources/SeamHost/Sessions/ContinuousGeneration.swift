@@ -13,6 +13,10 @@ public final class ContinuousGeneration {
         public let row: ContinuousBatch.Row
         /// The chosen token, an end token among them; nil where none could be chosen.
         public let token: Int32?
+        /// Tokens of the row so far.
+        public let count: Int
+        /// Why the row has ended with this token; nil while it goes on, and where none could be chosen.
+        public let finishReason: FinishReason?
         /// The whole of what was generated, with the row's last token; nil before it. The row has left then.
         public let sequence: GeneratedSequence?
         /// Why no token could be chosen, of logits without a largest number or by rules that forbid every token. The row
@@ -45,13 +49,18 @@ public final class ContinuousGeneration {
     public func add(_ texts: [[Int32]], routes: [String?] = [], options: GenerationOptions) throws
         -> [ContinuousBatch.Row]
     {
+        try add(try Batch(sources: texts, routes: routes, info: batch.session.backbone.info), options: options)
+    }
+
+    /// Adds the rows of a batch of sources, token ids or features; the rest is as for texts.
+    public func add(_ sources: Batch, options: GenerationOptions) throws -> [ContinuousBatch.Row] {
         let session = batch.session
         let info = session.backbone.info
-        let isContinuation = info.architecture == .decoderOnly
-        let taken = try session.routeIndices(of: try Batch(sources: texts, routes: routes, info: info))
-        let (options, limits) = try session.fitted(options, routes: taken, prompts: isContinuation ? texts : nil)
-        let new = try texts.enumerated().map { index, text in
-            let prompt = isContinuation ? text : [options.decoderStartToken]
+        let texts = info.architecture == .decoderOnly ? sources.texts : nil
+        let (options, limits) = try session.fitted(
+            options, routes: try session.routeIndices(of: sources), prompts: texts)
+        let new = try (0..<sources.count).map { index in
+            let prompt = texts?[index] ?? [options.decoderStartToken]
             // The last token that is generated is given to nobody.
             let most = min(try options.limit(behind: prompt.count), limits?[index] ?? .max)
             let length = prompt.count + most - 1
@@ -64,7 +73,7 @@ public final class ContinuousGeneration {
             return try RowSearch(prompt: prompt, options: options, limit: most, vocabularySize: info.vocabSize)
         }
         let added = try clearing {
-            try batch.add(texts, routes: routes, start: isContinuation ? nil : options.decoderStartToken)
+            try batch.add(sources, start: texts == nil ? options.decoderStartToken : nil)
         }
         for (row, search) in zip(added, new) { searches[row] = search }
         return added
@@ -79,12 +88,15 @@ public final class ContinuousGeneration {
             let steps = try batch.rows.map { row in
                 do {
                     let token = try batch.withLogits(of: row) { try searches[row]!.next(&$0, in: $1) }
-                    let isLast = searches[row]!.isFinished
-                    if !isLast { given[row] = token }
+                    let search = searches[row]!
+                    if !search.isFinished { given[row] = token }
                     return Step(
-                        row: row, token: token, sequence: isLast ? searches[row]!.sequence : nil, failure: nil)
+                        row: row, token: token, count: search.count, finishReason: search.finishReason,
+                        sequence: search.isFinished ? search.sequence : nil, failure: nil)
                 } catch let failure as SeamError {
-                    return Step(row: row, token: nil, sequence: nil, failure: failure)
+                    return Step(
+                        row: row, token: nil, count: searches[row]!.count, finishReason: nil, sequence: nil,
+                        failure: failure)
                 }
             }
             try drop(steps.map(\.row).filter { given[$0] == nil })

@@ -2,11 +2,77 @@ import Engine
 import Support
 
 /// The loss of a batch.
+///
+/// Each route is trained by the mean over its own labels, whatever rows of others are beside it: a route's adapters have the
+/// gradient that they have for its rows alone.
 public struct Loss {
-    /// A scalar, the mean over the labels that count.
+    /// The loss of the rows of one route.
+    public struct Route: Sendable, Equatable {
+        /// Empty: the default route.
+        public let name: String
+        /// The mean over its labels that count.
+        public let loss: Double
+        /// Labels that count.
+        public let tokenCount: Int
+    }
+
+    /// A scalar, which is walked back: the sum over the routes of each one's mean.
     public let value: Tensor
+    /// The routes of which a label counts, in the order of their first rows.
+    public let routes: [Route]
     /// Labels that count.
-    public let tokenCount: Int
+    public var tokenCount: Int { routes.reduce(0) { $0 + $1.tokenCount } }
+    /// The mean over all labels that count.
+    public var mean: Double {
+        guard routes.count > 1 else { return routes.first?.loss ?? 0 }
+        return routes.reduce(0) { $0 + $1.loss * Double($1.tokenCount) } / Double(tokenCount)
+    }
+}
+
+/// How the labels of a batch are shared out among its routes.
+private struct LabelShares {
+    /// Empty: the default route.
+    private let names: [String]
+    /// The place in `names` of the route of each label.
+    private let places: [Int]
+    private let counts: [Int]
+
+    /// - Parameter examples: the row of each label in the batch.
+    init(_ batch: Batch, examples: [Int]) {
+        var (names, known, ofRow) = ([String](), [String: Int](), [Int]())
+        for row in 0..<batch.count {
+            let name = batch.routes.isEmpty ? "" : batch.routes[row] ?? ""
+            let place = known[name] ?? names.count
+            if place == names.count { names.append(name) }
+            known[name] = place
+            ofRow.append(place)
+        }
+        places = examples.map { ofRow[$0] }
+        var counts = names.map { _ in 0 }
+        for place in places { counts[place] += 1 }
+        (self.names, self.counts) = (names, counts)
+    }
+
+    var areOfOneRoute: Bool { counts.count { $0 > 0 } == 1 }
+
+    /// What a label counts in the mean of its route.
+    var weights: [Float] { places.map { 1 / Float(counts[$0]) } }
+
+    /// The mean over the labels of each route that has some.
+    func means(of losses: [Float]) -> [Loss.Route] {
+        var sums = names.map { _ in 0.0 }
+        for (place, loss) in zip(places, losses) { sums[place] += Double(loss) }
+        return names.indices.filter { counts[$0] > 0 }.map {
+            Loss.Route(name: names[$0], loss: sums[$0] / Double(counts[$0]), tokenCount: counts[$0])
+        }
+    }
+
+    /// The same where all labels are of one route, whose mean is known.
+    func mean(_ loss: Double) -> [Loss.Route] {
+        names.indices.filter { counts[$0] > 0 }.map {
+            Loss.Route(name: names[$0], loss: loss, tokenCount: counts[$0])
+        }
+    }
 }
 
 extension Session {
@@ -33,32 +99,48 @@ extension Session {
         if batch.classes.isEmpty,
             let states = try labelledStates(context, batch, encoded: encoded, training: training)
         {
+            let shares = LabelShares(batch, examples: states.examples)
             let chunks = headChunks(states.targets.count)
             guard chunks.count == 1 else {
-                return try loss(context, states, chunks, labelSmoothing: labelSmoothing, training: training)
+                return try loss(context, states, chunks, shares, labelSmoothing: labelSmoothing, training: training)
             }
             return try loss(
                 context, scores: try backbone.head(pass(context, training: training), hidden: states.hidden),
-                targets: try context.constant(states.targets, [states.targets.count]), labelSmoothing: labelSmoothing)
+                targets: try context.constant(states.targets, [states.targets.count]), shares,
+                labelSmoothing: labelSmoothing)
         }
         let predictions = try predictions(context, batch, encoded: encoded, training: training)
         return try loss(
-            context, scores: predictions.scores, targets: predictions.targets, labelSmoothing: labelSmoothing)
-    }
-
-    private func loss(_ context: Context, scores: Tensor, targets: Tensor, labelSmoothing: Double) throws -> Loss {
-        let value = try context.crossEntropy(
-            scores, targets: targets, ignoreIndex: Batch.ignoredLabel, labelSmoothing: labelSmoothing, reduction: .mean)
-        return Loss(value: value, tokenCount: targets.elementCount)
+            context, scores: predictions.scores, targets: predictions.targets,
+            LabelShares(batch, examples: predictions.examples), labelSmoothing: labelSmoothing)
     }
 
     private func loss(
-        _ context: Context, _ states: LabelledStates, _ chunks: [Range<Int>], labelSmoothing: Double, training: Bool
+        _ context: Context, scores: Tensor, targets: Tensor, _ shares: LabelShares, labelSmoothing: Double
     ) throws -> Loss {
-        let count = states.targets.count
+        func crossEntropy(_ reduction: Reduction) throws -> Tensor {
+            try context.crossEntropy(
+                scores, targets: targets, ignoreIndex: Batch.ignoredLabel, labelSmoothing: labelSmoothing,
+                reduction: reduction)
+        }
+        guard !shares.areOfOneRoute else {
+            let value = try crossEntropy(.mean)
+            return Loss(value: value, routes: shares.mean(Double(value.floats[0])))
+        }
+        let losses = try crossEntropy(.none)
+        let weights = try context.constant(shares.weights, losses.shape)
+        let value = try context.sum(try context.mul(losses, weights), axis: 0, keep: false)
+        return Loss(value: value, routes: shares.means(of: losses.floats))
+    }
+
+    private func loss(
+        _ context: Context, _ states: LabelledStates, _ chunks: [Range<Int>], _ shares: LabelShares,
+        labelSmoothing: Double, training: Bool
+    ) throws -> Loss {
         let wantsGradient = training && states.hidden.requiresGradient
+        let weights = shares.weights
         var gradients: [Tensor] = []
-        var sum = 0.0
+        var losses: [Float] = []
         for rows in chunks {
             let part = makeContext(recordsGradients: training)
             let values = try part.slice(states.hidden.detached, axis: 0, start: rows.lowerBound, length: rows.count)
@@ -66,17 +148,17 @@ extension Session {
             let loss = try part.crossEntropy(
                 try backbone.head(pass(part, training: training), hidden: leaf),
                 targets: try part.constant(Array(states.targets[rows]), [rows.count]),
-                ignoreIndex: Batch.ignoredLabel, labelSmoothing: labelSmoothing, reduction: .sum)
-            sum += Double(loss.floats[0])
+                ignoreIndex: Batch.ignoredLabel, labelSmoothing: labelSmoothing, reduction: .none)
+            losses += loss.floats
             guard training, loss.requiresGradient else { continue }
-            try part.backward(loss, seed: try part.full(1 / Double(count), .f32, loss.shape))
+            try part.backward(loss, seed: try part.constant(Array(weights[rows]), loss.shape))
             guard wantsGradient else { continue }
             gradients.append(try leaf.gradient?.value ?? part.full(0, .f32, leaf.shape))
         }
-        let value = try context.full(sum / Double(count), .f32, [])
-        guard !gradients.isEmpty else { return Loss(value: value, tokenCount: count) }
+        let routes = shares.means(of: losses)
+        let value = try context.full(routes.reduce(0) { $0 + $1.loss }, .f32, [])
+        guard !gradients.isEmpty else { return Loss(value: value, routes: routes) }
         let gradient = try context.concat(gradients, axis: 0)
-        return Loss(
-            value: context.custom(result: value, operand: states.hidden) { _ in gradient }, tokenCount: count)
+        return Loss(value: context.custom(result: value, operand: states.hidden) { _ in gradient }, routes: routes)
     }
 }

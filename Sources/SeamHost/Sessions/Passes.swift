@@ -8,7 +8,7 @@ extension Session {
     /// What the backbone's encoder gives, with prefixes and before any adapter on encoder.output:
     /// [batch, source, d_model], where source counts what adapters on prompt.embedding put before the text.
     public func encode(_ context: Context, _ batch: Batch, training: Bool = false) throws -> Tensor {
-        let own = try RoutedBatch(batch, in: self, training: training)
+        let own = try RoutedBatch(batch, in: self)
         let prefix = try prefix(context, own.rows, training: training)
         return try own.rows.restored(try encode(context, own, prefix: prefix, training: training), in: context)
     }
@@ -67,7 +67,7 @@ extension Session {
     /// What leaves the `encoder.output` seam, adapters applied: [batch, source, d_model], alive as long as the context.
     /// Source counts what adapters on prompt.embedding put before the text.
     public func encodeAdapted(_ context: Context, _ batch: Batch, training: Bool = false) throws -> Tensor {
-        let own = try RoutedBatch(batch, in: self, training: training)
+        let own = try RoutedBatch(batch, in: self)
         return try own.rows.restored(try encodeAdapted(context, own, training: training), in: context)
     }
 
@@ -89,7 +89,7 @@ extension Session {
     /// vector of each source and scores of 0. Alive as long as the context.
     /// - Throws: `.invalidArgument` without such an adapter, and for rows of routes with different numbers of classes.
     public func classify(_ context: Context, _ batch: Batch, training: Bool = false) throws -> Tensor {
-        let own = try RoutedBatch(batch, in: self, training: training)
+        let own = try RoutedBatch(batch, in: self)
         return try own.rows.restored(try classify(context, own, training: training), in: context)
     }
 
@@ -119,7 +119,7 @@ extension Session {
     /// context.
     /// - Throws: `.unsupported` for a backbone that has no such vector.
     public func pool(_ context: Context, _ batch: Batch, training: Bool = false) throws -> Tensor {
-        let own = try RoutedBatch(batch, in: self, training: training)
+        let own = try RoutedBatch(batch, in: self)
         return try own.rows.restored(try pool(context, own, training: training), in: context)
     }
 
@@ -137,7 +137,7 @@ extension Session {
     public func forward(_ context: Context, _ batch: Batch, encoded: Tensor? = nil, training: Bool = false) throws
         -> (logits: Tensor, hidden: Tensor)
     {
-        let own = try RoutedBatch(batch, in: self, training: training)
+        let own = try RoutedBatch(batch, in: self)
         let encoded = try encoded.map { try own.rows.ordered($0, in: context) }
         let (logits, hidden) = try forward(context, own, encoded: encoded, training: training)
         return (try own.rows.restored(logits, in: context), try own.rows.restored(hidden, in: context))

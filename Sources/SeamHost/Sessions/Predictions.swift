@@ -60,14 +60,14 @@ extension Session {
     {
         if !batch.classes.isEmpty {
             return try classPredictions(
-                context, try RoutedBatch(batch, in: self, training: training), training: training)
+                context, try RoutedBatch(batch, in: self), training: training)
         }
         let (scores, targets, examples): (Tensor, [Int32], [Int])
         if let states = try labelledStates(context, batch, encoded: encoded, training: training) {
             scores = try backbone.head(pass(context, training: training), hidden: states.hidden)
             (targets, examples) = (states.targets, states.examples)
         } else {
-            let own = try RoutedBatch(batch, in: self, training: training)
+            let own = try RoutedBatch(batch, in: self)
             let labels = try LabelPlaces(own)
             let encoded = try encoded.map { try own.rows.ordered($0, in: context) }
             scores = try labels.picked(
@@ -82,7 +82,7 @@ extension Session {
     func labelledStates(_ context: Context, _ batch: Batch, encoded: Tensor?, training: Bool) throws -> LabelledStates?
     {
         guard backbone.hasSeparateHead, !backbone.info.isOpaque else { return nil }
-        let own = try RoutedBatch(batch, in: self, training: training)
+        let own = try RoutedBatch(batch, in: self)
         let labels = try LabelPlaces(own)
         let encoded = try encoded.map { try own.rows.ordered($0, in: context) }
         let input = try decoderInput(context, own, encoded: encoded, training: training)

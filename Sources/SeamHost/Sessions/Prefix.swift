@@ -114,6 +114,9 @@ struct RoutePrefixes {
         return Prefix(routes: routes, rows: routes.count == 1 ? nil : rows.routeOfRow.map(Int32.init))
     }
 
+    /// Lets all go but those of some routes.
+    mutating func keep(_ routes: [Int]) { known = known.filter { routes.contains($0.key) } }
+
     /// Takes in those of more routes.
     mutating func formUnion(_ other: RoutePrefixes) { known.merge(other.known) { own, _ in own } }
 }
@@ -132,9 +135,12 @@ extension Session {
         return try PrefixAttention.allCases.map { try prefix[$0].compactMap(\.self).map { try context.copied($0) } }
     }
 
-    /// Whether the encoder computes the same for a source whatever the values of the default route's adapters are.
-    public var hasConstantEncoder: Bool {
-        prefixLength[PrefixAttention.encoder.rawValue] == 0 && !hasAdapters(inside: .encoder) && merged.isEmpty
+    /// Whether the encoder computes the same for a source whatever the values of its route's adapters are.
+    /// - Parameter routes: of some sources; empty: the default one.
+    public func hasConstantEncoder(ofRoutes routes: [String?] = []) -> Bool {
+        let taken = routes.isEmpty ? [0] : Set(routes.compactMap { try? index(ofRoute: $0) }).sorted()
+        return taken.allSatisfy { chains[$0].prefixLength[PrefixAttention.encoder.rawValue] == 0 }
+            && !hasAdapters(inside: .encoder, routes: taken) && merged.isEmpty
     }
 
     /// First all adapters on attention.prefix, then those on prefix.tokens, each in the order attached.

@@ -25,6 +25,12 @@ extension Session {
     /// there.
     public var routes: [String] { chains.dropFirst().map(\.name) }
 
+    /// The adapters of all routes, those of the default one first; one that is on several comes once for each.
+    public var allAdapters: [Adapter] { chains.flatMap(\.adapters) }
+
+    /// Whether a route has an adapter on `decoder.output`, so that its rows are classified.
+    public var isClassification: Bool { chains.contains { $0.classes > 0 } }
+
     /// The adapters of a route, in the order in which they run; none for one that is not there.
     /// - Parameter route: nil or empty for the default one.
     public func adapters(of route: String?) -> [Adapter] { chain(named: route)?.adapters ?? [] }
@@ -91,8 +97,12 @@ extension Session {
     /// The index in `chains` of the route of each row.
     func routeIndices(of batch: Batch) throws -> [Int] {
         guard !batch.routes.isEmpty else { return [Int](repeating: 0, count: batch.count) }
+        return try routeIndices(batch.routes)
+    }
+
+    private func routeIndices(_ routes: [String?]) throws -> [Int] {
         var known: [String: Int] = ["": 0]
-        return try batch.routes.map { route in
+        return try routes.map { route in
             if let index = known[route ?? ""] { return index }
             let index = try index(ofRoute: route)
             known[route ?? ""] = index
@@ -103,6 +113,11 @@ extension Session {
     /// Classes of the adapters on `decoder.output` of the routes that the rows of a batch take; 0 without one.
     /// - Throws: `.invalidArgument` where the routes have different numbers of them, or one none.
     public func classes(of batch: Batch) throws -> Int { try classes(of: try rowOrder(of: batch)) }
+
+    /// The same for the routes of some rows, nil for the default one; none: rows that all take that one.
+    public func classes(ofRoutes routes: [String?]) throws -> Int {
+        try classes(of: RowOrder(routes: try routeIndices(routes.isEmpty ? [nil] : routes)))
+    }
 
     func classes(of rows: RowOrder) throws -> Int {
         let found = rows.routes.map { chains[$0] }

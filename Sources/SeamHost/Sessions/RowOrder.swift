@@ -101,14 +101,8 @@ struct RoutedBatch {
     let batch: Batch
     let rows: RowOrder
 
-    /// - Throws: `.notFound` for a route that the session does not have; `.unsupported` in training for a batch with
-    ///   routes.
-    init(_ batch: Batch, in session: Session, training: Bool = false) throws {
-        guard !training || !batch.takesNamedRoutes else {
-            throw SeamError(
-                .unsupported,
-                "a batch to train on must be without routes, which training does not know: it is of the default one")
-        }
+    /// - Throws: `.notFound` for a route that the session does not have.
+    init(_ batch: Batch, in session: Session) throws {
         rows = try session.rowOrder(of: batch)
         self.batch = rows.sources.map { batch.taking(rows: $0) } ?? batch
     }

@@ -26,18 +26,13 @@ public final class SeamCache {
     }
 
     /// The encoder's output for a batch, [batch, source, d_model], zero at padding. Nothing is kept while an adapter
-    /// has a part in it (`Session.hasConstantEncoder`).
-    /// - Parameter examples: which example each row is.
-    /// - Throws: `.unsupported` for a batch with routes, whose rows another adapter may have a part in.
+    /// of the rows' routes has a part in it (`Session.hasConstantEncoder(ofRoutes:)`).
+    /// - Parameter examples: which example each row is; an example always takes the same route.
     public func encoded(_ batch: Batch, examples: [Int]) throws -> Tensor {
         precondition(examples.count == batch.count)
-        guard !batch.takesNamedRoutes else {
-            throw SeamError(
-                .unsupported,
-                "a batch whose encoder output is kept must be without routes: it is kept of the default one")
-        }
+        let isConstant = session.hasConstantEncoder(ofRoutes: batch.routes)
         let width = session.backbone.info.dModel
-        if !session.hasConstantEncoder { (rows, byteCount) = ([:], 0) }
+        if !isConstant { (rows, byteCount) = ([:], 0) }
         let missing = examples.indices.filter { rows[examples[$0]] == nil }
         var fresh: [Int: Tensor] = [:]
         if !missing.isEmpty {
@@ -52,7 +47,7 @@ public final class SeamCache {
                         try context.slice(hidden, axis: 0, start: index, length: 1), axis: 1, start: 0, length: length))
                 fresh[row] = kept
                 let size = length * width * 4
-                if session.hasConstantEncoder, byteCount + size <= byteLimit {
+                if isConstant, byteCount + size <= byteLimit {
                     rows[examples[row]] = kept
                     byteCount += size
                 }

@@ -208,7 +208,7 @@ public final class Session {
         return index
     }
 
-    /// Everything that training updates: the parameters of the default route's adapters, and the backbone's if it is unfrozen.
+    /// What a training of the default route updates: the parameters of its adapters, and the backbone's if it is unfrozen.
     public var variables: [Variable] {
         adapters.flatMap(\.parameters.variables) + backbone.parameters.variables
     }

@@ -27,8 +27,9 @@ final class SessionStepper: DecoderStepper {
     private var isFirst = true
     /// The route of each row of the search, and how the rows stand here.
     private var routes: [Int]
-    /// The session's routes, which `routes` counts on.
-    private var routeNames: [String]
+    /// The session's routes, which `routes` counts on, and what is merged, as the rows were computed with them.
+    private var chains: [AdapterChain]
+    private let merged: Set<ObjectIdentifier>
     private var order: RowOrder
     /// Tokens that stand before the generated ones in every row: the prompt's, padding included, or the start token.
     private var givenLength = 1
@@ -61,7 +62,7 @@ final class SessionStepper: DecoderStepper {
         let own = try RoutedBatch(batch, in: session)
         let batch = own.batch
         order = own.rows
-        routeNames = session.routes
+        (chains, merged) = (session.chains, session.merged)
         prefixes = try RoutePrefixes(session, own.rows, in: context)
         prefix = prefixes.of(own.rows)
         var promptLength = 0
@@ -129,11 +130,18 @@ final class SessionStepper: DecoderStepper {
         for row in rows.indices { (rows[row].before, rows[row].vectors) = (most, vectors[row]) }
     }
 
-    /// Throws `.invalidArgument` where routes have left the session since the rows began. Those that have come stand behind.
+    /// Throws `.invalidArgument` where routes have left the session since the rows began, or the adapters of theirs have
+    /// changed. Routes that have come stand behind.
     private func requireRoutes() throws {
-        guard session.routes.starts(with: routeNames) || order.routes == [0] else {
+        guard session.routes.starts(with: chains.dropFirst().map(\.name)) || order.routes == [0] else {
             throw SeamError(
                 .invalidArgument, "the session's routes have changed while rows that take some of them were decoded")
+        }
+        let changed = order.routes.first { !session.chains[$0].adapters.elementsEqual(chains[$0].adapters, by: ===) }
+        guard changed == nil, session.merged == merged else {
+            throw SeamError(
+                .invalidArgument,
+                "the adapters of \(chains[changed ?? 0].title) have changed while rows that take it were decoded")
         }
     }
 
@@ -212,11 +220,13 @@ final class SessionStepper: DecoderStepper {
         defer { context.reset() }
         guard let state, let joining = other.state else { throw session.backbone.cannotJoinRows }
         try requireRoutes()
-        routeNames = session.routes
         try state.append(session.pass(context), joining)
         let (count, old) = (rows.count, order)
         rows += other.rows
+        // The adapters of a route that no row took may have changed since one did.
+        prefixes.keep(order.routes)
         prefixes.formUnion(other.prefixes)
+        chains = session.chains
         try appendMask(of: other)
         try stand(routes + other.routes) { row in
             Int32(row < count ? old.row(ofCallers: row) : count + other.order.row(ofCallers: row - count))

@@ -3,7 +3,7 @@
  *
  *   x = E[y] + P[position],   hidden = x + softmax(x x^T / sqrt(d)) x,   logits = hidden E^T
  *
- * Attention is causal. Its keys are its values, and a state keeps them: those of each row behind one another, from the
+ * with a point "layer.output" at hidden. Attention is causal. Its keys are its values, and a state keeps them: those of each row behind one another, from the
  * front. Rows that joined have seen other numbers of tokens, so each writes its new key behind its own, and the mask of
  * the host hides what stands there of other lengths. */
 #include <math.h>
@@ -13,6 +13,14 @@
 
 enum { VOCAB = 16, WIDTH = 8, POSITIONS = 32 };
 enum { EMBEDDING, PLACES };
+
+static const seam_point output = {.struct_size = sizeof output,
+                                  .stack = SEAM_STACK_DECODER,
+                                  .seam = SEAM_LAYER_OUTPUT,
+                                  .name = "",
+                                  .input_width = WIDTH,
+                                  .output_width = WIDTH};
+static const seam_point *const points[] = {&output};
 
 typedef struct {
   seam_buffer *keys; /* [rows, 1, capacity, WIDTH] */
@@ -41,6 +49,8 @@ static void info(void *self, seam_backbone_info *out) {
   out->max_target_positions = POSITIONS;
   out->vocab_size = VOCAB;
   out->pad_token_id = 0;
+  out->points = points;
+  out->point_count = 1;
 }
 
 static size_t parameter_count(void *self) { return (void)self, 2; }
@@ -171,6 +181,12 @@ static void decode(void *self, const seam_pass *pass, seam_decode *io) {
   seam_tensor *seen =
       ops->attention(pass->ctx, query, keys, keys, NULL, io->attention_mask, 1 / sqrt((double)WIDTH), 1);
   io->hidden = ops->add(pass->ctx, x, ops->reshape(pass->ctx, seen, flat, 3));
+  const seam_visitor *visitor = io->visitor;
+  if (visitor != NULL && visitor->wanted[0]) {
+    seam_visit visit = {.struct_size = sizeof visit, .phase = SEAM_PHASE_AFTER, .point = 0, .value = io->hidden};
+    visitor->visit(visitor, pass, &visit);
+    io->hidden = visit.value;
+  }
   if (!io->hidden_only) io->logits = ops->linear(pass->ctx, io->hidden, pass->parameters[EMBEDDING], NULL);
 }
 

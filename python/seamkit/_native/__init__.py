@@ -3,6 +3,8 @@
 from seamkit._native.adapter import Adapter
 from seamkit._native.batch import Batch
 from seamkit._native.classifier import Classifier
+from seamkit._native.continuous import ContinuousGeneration, RowStep
+from seamkit._native.info import BackboneInfo
 from seamkit._native.progress import Progress
 from seamkit._native.runtime import Backbone, PluginInfo, Runtime, set_thread_count
 from seamkit._native.session import Generated, Score, Session, Step
@@ -11,11 +13,14 @@ from seamkit._native.tokenizer import Tokenizer
 __all__ = [
     "Adapter",
     "Backbone",
+    "BackboneInfo",
     "Batch",
     "Classifier",
+    "ContinuousGeneration",
     "Generated",
     "PluginInfo",
     "Progress",
+    "RowStep",
     "Runtime",
     "Score",
     "Session",

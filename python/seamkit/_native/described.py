@@ -37,6 +37,7 @@ class DescribedModel(Handle):
         prefix_length: Sequence[int] = (0, 0, 0),
         points: Sequence[str] | None = None,
         score_kind: str = "unknown",
+        prompts: int = 1,
         seed: int = 0,
     ) -> Adapter:
         """Makes an adapter: seam_adapter_options says what the arguments mean.
@@ -44,7 +45,7 @@ class DescribedModel(Handle):
         Raises NotFoundError for an unknown id, InvalidArgumentError for wrong options, UnsupportedError where the model
         has no such seam, and what the plugin fails with.
         """
-        wanted = adapter_options(options, seam, frozen, classes, seed, score_kind)
+        wanted = adapter_options(options, seam, frozen, classes, seed, score_kind, prompts)
         for each in prefix_length:
             check_integer(each, ctypes.c_int64, "the tokens of a prefix")
         wanted.prefix_length = type(wanted.prefix_length)(*prefix_length)

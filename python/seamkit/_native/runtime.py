@@ -13,6 +13,7 @@ from seamkit import _declarations as c
 from seamkit._native.adapter import Adapter, HeadSizes, of_backbone
 from seamkit._native.batch import Batch
 from seamkit._native.handles import Handle, made
+from seamkit._native.info import BackboneInfo
 from seamkit._native.library import (
     Options,
     adapter_options,
@@ -152,22 +153,23 @@ class Backbone(Handle):
     def __init__(self, runtime: Runtime, path: str | Path | None, id: str | None, options: Options | None):
         super().__init__(made("seam_backbone_open", runtime.handle, utf8(id), utf8(path), options_json(options)))
         self.runtime = runtime
+        self._info: BackboneInfo | None = None
         # Where its files are; None for a model without any.
         self.path = None if path is None else Path(path)
 
     @property
-    def info(self) -> c.seam_backbone_info:
-        """The description of include/seam/plugin.h."""
-        info = sized(c.seam_backbone_info())
-        library().seam_backbone_get_info(self.handle, ctypes.byref(info))
-        info.owner = self  # what it points to lives as long as the backbone
-        return info  # type: ignore[no-any-return]
+    def info(self) -> BackboneInfo:
+        """What the model is: its sizes, special tokens, seams and points."""
+        if self._info is None:
+            info = sized(c.seam_backbone_info())
+            library().seam_backbone_get_info(self.handle, ctypes.byref(info))
+            self._info = BackboneInfo.of(info)
+        return self._info
 
     @property
     def seams(self) -> list[str]:
         """Where adapters can be attached: "encoder.output", "attention.prefix" ..."""
-        info = self.info
-        return [(info.seams[index] or b"").decode() for index in range(info.seam_count)]
+        return list(self.info.seams)
 
     def save(self, path: str | Path) -> None:
         """Writes a Hugging Face folder with the trained weights; the old folder or the new one.
@@ -232,7 +234,7 @@ class Backbone(Handle):
     def batch(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]] | None = None) -> Batch:
         """Rows of token ids of several lengths, filled up as `Batch.padded` does: with the model's padding token, or
         token 0 where it has none."""
-        return Batch.padded(sources, targets, pad_token_id=max(self.info.pad_token_id, 0))
+        return Batch.padded(sources, targets, pad_token_id=self.info.pad_token_id or 0)
 
     def generate_options(self, *, ignore_generation_config: bool = False, **changes: Any) -> c.seam_generate_options:
         """The model's own settings of a generation, with changes by the names of seam_generate_options.

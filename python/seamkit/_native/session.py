@@ -13,6 +13,7 @@ import numpy as np
 from seamkit import _declarations as c
 from seamkit._native.adapter import Adapter, HeadSizes, of_backbone
 from seamkit._native.batch import Batch
+from seamkit._native.continuous import ContinuousGeneration
 from seamkit._native.dlpack import Array, output, pointer, received
 from seamkit._native.handles import Handle, made
 from seamkit._native.library import Options, adapter_options, changed, checked, library, sized, utf8
@@ -293,6 +294,15 @@ class Session(Handle):
         finally:
             library().seam_sequences_release(out)
 
+    def continuous_generation(self, capacity: int) -> ContinuousGeneration:
+        """A generation whose rows come and go, each with options and a route of its own (continuous batching).
+
+        capacity: the most tokens of a row, prompt and new ones, for each of which it takes memory. Raises UnsupportedError
+        for a model without a decoder, or whose decoding states take no rows in, InvalidArgumentError for a capacity that is
+        not positive, or more than the model's positions.
+        """
+        return ContinuousGeneration(self.handle, capacity, self._given)
+
     # ---- Training
 
     def prepare(
@@ -320,19 +330,31 @@ class Session(Handle):
             progress, "seam_session_prepare", self.handle, utf8(route), adapter.handle, pointers, len(given), CALLBACK
         )
 
-    def begin_training(self, **changes: Any) -> None:
+    def begin_training(self, *, routes: Sequence[str | None] | None = None, **changes: Any) -> None:
         """Starts training of the attached adapters. `changes` are members of seam_train_options: learning_rate,
         train_backbone ...
 
+        routes: those whose adapters are trained, None for the default one, which is the one where no list is given. Several
+        are trained side by side, by batches whose rows take any of them: each as it is by its own rows alone, by the mean
+        over its labels, its gradient clipped by its own norm, an update in the steps that have rows of it.
+
         Raises TypeError for a name that is none of them, InvalidArgumentError for a value out of range, or while
-        a training runs.
+        a training runs, NotFoundError for a route that is not there, UnsupportedError for an adapter that is on two of
+        them, and for train_backbone with a route that has a name.
         """
         options = sized(c.seam_train_options())
         library().seam_train_options_init(ctypes.byref(options))
+        if routes is not None:
+            options.routes = (ctypes.c_char_p * len(routes))(*map(utf8, routes))
+            options.route_count = len(routes)
         checked("seam_session_begin_training", self.handle, ctypes.byref(changed(options, changes)))
 
     def train_step(self, batch: Batch) -> Step:
-        """One forward, backward and update. Raises NumericError, without an update, where the loss is not finite."""
+        """One forward, backward and update. The step's loss is the mean over the labels of all rows.
+
+        Raises NumericError, without an update, where the loss is not finite, InvalidArgumentError for a row on a route that
+        is not trained.
+        """
         step = sized(c.seam_step())
         checked("seam_session_train_step", self.handle, self._given(batch), ctypes.byref(step))
         return Step(step.step, step.loss, step.gradient_norm, step.learning_rate)

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from seamkit import _declarations as c
 from seamkit._native import Backbone, Classifier, Runtime, Tokenizer
+from seamkit._native.info import ENCODER_ONLY, TEXT
 from seamkit.errors import InvalidArgumentError
 
 _SUMMARY = " In summary, it was "
@@ -93,14 +93,14 @@ class NativeEngine:
             )
         self.backbone = backbone
         info = backbone.info
-        if tokenizer is None and info.architecture != c.SEAM_TEXT and backbone.path is not None:
+        if tokenizer is None and info.architecture != TEXT and backbone.path is not None:
             tokenizer = Tokenizer(backbone.path)
         self._tokenizer = tokenizer
         if cache is None:
             cache = tempfile.mkdtemp(prefix="seamkit-answers-")
             weakref.finalize(self, shutil.rmtree, cache, ignore_errors=True)
         self._cache = cache
-        only = info.architecture == c.SEAM_ENCODER_ONLY
+        only = info.architecture == ENCODER_ONLY
         self.kind = "causal" if not only else "masked" if info.has_head else "sentences"
         self._asked = 0
 
@@ -117,7 +117,7 @@ class NativeEngine:
                 self._asked += classifier.query_count
 
     def _adapter(self, head: Head, seed: int = 0) -> Any:
-        kind = head.score_kind(self.backbone.info.architecture == c.SEAM_TEXT)
+        kind = head.score_kind(self.backbone.info.architecture == TEXT)
         return self.backbone.classifier(
             head.id, head.classes, head.options, seed=seed, score_kind=kind, prompts=head.prompts
         )
@@ -177,7 +177,13 @@ class TorchEngine:
         from seamkit.torch.model_folder import source_folder
 
         adapter = Adapter(
-            head.id, Site.of(self._model), head.options, classes=head.classes, seed=seed, score_kind=head.score_kind()
+            head.id,
+            Site.of(self._model),
+            head.options,
+            classes=head.classes,
+            seed=seed,
+            score_kind=head.score_kind(),
+            prompts=head.prompts,
         )
         adapter.backbone_path = source_folder(self._model)
         return adapter.to(next(self._model.parameters()).device)

@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from seamkit._native import Backbone
-from seamkit.classification import data
+from seamkit.classification import choice, data
 from seamkit.classification.engines import TEMPLATES, Engine, Head, NativeEngine, TorchEngine
 from seamkit.errors import FormatError, InvalidArgumentError, NotFoundError
 
@@ -48,6 +48,8 @@ class DecTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     or count the keys from 0 where none has such a key.
     None: each label is its own word. docs/fewshot.md says what both mean.
     tokenizer: the model's; None where the backbone tells. adapter: "dect", "linear-head" or another on decoder.output.
+    head: "auto" for one of the ridge head, DecT and the model's calibrated scores alone, whichever does best where each
+    example is left out in turn, in the place of `adapter`; the model is not asked again for that.
     lambda_: its weight of the model's own scores; None for the adapter's default. options: its further options.
     multi_token: the score of a word is that of its "first" token or the "mean". scores: "logit" or "probability"; None:
     "probability" for sentence encoders. pooling: of a sentence encoder, "mean", "cls", "max", "pooler"; "auto": as
@@ -58,7 +60,9 @@ class DecTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     cache: a folder that keeps the answers of the native engine; else they last as long as the estimator and its clones,
     which share one model and one memory of answers. GridSearchCV and cross_val_score thus ask about each text once.
 
-    Attributes after `fit`: classes_ [n], head_ (the adapter), losses_ (of each epoch), task_ (as saved with the head).
+    Attributes after `fit`: classes_ [n], head_ (the adapter), losses_ (of each epoch), task_ (as saved with the head);
+    with head="auto" also choice_ (id and options of the chosen head) and left_out_losses_ (of the three, none where no
+    class has two examples).
     An estimator over a path can be pickled, for n_jobs: the other process opens the model again. One over a Backbone
     cannot.
     """
@@ -72,6 +76,7 @@ class DecTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tokenizer: Any = None,
         engine: str | None = None,
         adapter: str = "dect",
+        head: str | None = None,
         lambda_: float | None = None,
         options: Mapping[str, Any] | None = None,
         multi_token: str = "first",
@@ -89,6 +94,7 @@ class DecTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.tokenizer = tokenizer
         self.engine = engine
         self.adapter = adapter
+        self.head = head
         self.lambda_ = lambda_
         self.options = options
         self.multi_token = multi_token
@@ -118,11 +124,14 @@ class DecTClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             "scores": self.scores or ("probability" if engine.kind == "sentences" else "logit"),
             "labels": labels.verbalizer,
         }
-        head = Head(self.adapter, options, task)
+        head, seed = Head(self.adapter, options, task), self._seed()
+        is_choice = choice.is_wanted(self.head, self.adapter, options)
+        training = {"epochs": self.epochs, "learning_rate": self.learning_rate}
         with engine.lock:
-            adapter, losses = engine.fitted(
-                head, self._seed(), texts, labels.numbers, epochs=self.epochs, learning_rate=self.learning_rate
-            )
+            if is_choice:
+                head, self.left_out_losses_ = choice.choose(engine, head, seed, texts, labels.numbers, **training)
+                self.choice_ = (head.id, dict(head.options))
+            adapter, losses = engine.fitted(head, seed, texts, labels.numbers, **training)
         self._set(head, labels.classes, labels.order, adapter)
         self.losses_ = losses
         return self

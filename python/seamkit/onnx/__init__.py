@@ -36,7 +36,8 @@ def export_onnx(
     encoder.output: hidden_states [batch, sequence, d_model] and attention_mask [batch, sequence]; last_hidden_state.
     attention.prefix, with the gates behind it: input_ids [batch, sequence]; past_key_values.{layer}.key and .value
     [batch, kv_heads, prefix, head_dim], in an encoder-decoder past_key_values.{layer}.decoder.key and so on.
-    decoder.output: scores [batch, classes] and hidden_states [batch, d_model]; logits [batch, classes].
+    decoder.output: scores [batch, classes] and hidden_states [batch, d_model], with an axis of prompts behind the batch
+    where the first adapter was made for several; logits [batch, classes].
 
     Raises UnsupportedError where a package is missing or a plugin computes what is no graph for all sizes,
     InvalidArgumentError for wrong arguments, NumericError for parameters that are not finite, IncompatibleError for

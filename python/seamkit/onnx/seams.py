@@ -48,6 +48,10 @@ def check(adapters: Sequence[Adapter]) -> None:
         raise IncompatibleError(
             f'adapter "{other.id}" was made for {other.classes} classes, adapter "{first.id}" for {first.classes}'
         )
+    if other := next((each for each in adapters[1:] if each.prompts > 1), None):
+        raise IncompatibleError(
+            f'adapter "{other.id}" was made for {other.prompts} prompts, and behind the first adapter there is one'
+        )
     if all(each.seam == c.SEAM_PREFIX_TOKENS for each in adapters):
         raise InvalidArgumentError(
             f'adapter "{first.id}" weights the tokens of a prefix and none is exported with it: give the prefix and it '
@@ -88,19 +92,26 @@ def _encoder_output(adapters: Sequence[Adapter]) -> onnx.GraphProto:
 
 def _decoder_output(adapters: Sequence[Adapter]) -> onnx.GraphProto:
     width, classes = adapters[0].site.d_model, adapters[0].classes
-    hidden = Value("hidden_states", (_BATCH, Size(width)))
-
-    def inputs(batch: int, _: int) -> list[torch.Tensor | None]:
-        return [torch.ones(batch, classes), torch.ones(batch, width)]
-
-    g = Graph(hidden.name)
-    result = "scores"
+    prompts = [each for each in adapters[0].prompt_axis if each > 1]
+    hidden, result = "hidden_states", "scores"
+    g = Graph(hidden)
+    states = hidden
     for adapter, names in _named(g, adapters):
-        given = [Value(result, (_BATCH, Size(classes))), hidden]
+        axis = adapter.prompt_axis
+        sizes = [Size(each) for each in axis]
+
+        def inputs(batch: int, _: int, axis: list[int] = axis) -> list[torch.Tensor | None]:
+            return [torch.ones(batch, *axis, classes), torch.ones(batch, *axis, width)]
+
+        ones = [g.add("Unsqueeze", each, g.axes(1)) if axis == [1] else each for each in (result, states)]
+        given = [Value(each, (_BATCH, *sizes, Size(count))) for each, count in zip(ones, (classes, width), strict=True)]
         result = Writer(g, adapter, given, names).write(record(adapter, inputs, None))
+        if prompts and adapter is adapters[0] and adapter is not adapters[-1]:
+            # The adapters behind it read the answer to one prompt.
+            states = g.add("ReduceMean", states, g.axes(1), keepdims=0)
     return g.finished(
         "decoder_output",
-        [_info("scores", "f32", ["batch", classes]), _info(hidden.name, "f32", ["batch", width])],
+        [_info("scores", "f32", ["batch", *prompts, classes]), _info(hidden, "f32", ["batch", *prompts, width])],
         [(result, _info("logits", "f32", ["batch", classes]))],
     )
 

@@ -1,5 +1,6 @@
 """The torch engine: adapters of plugins as torch modules, inside autograd and on the device of their inputs."""
 
+from seamkit.point import Point
 from seamkit.torch import requirements  # noqa: F401 (first: it says what is missing)
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.attachment import attach, attached, detach
@@ -9,7 +10,6 @@ from seamkit.torch.family import Family
 from seamkit.torch.folder import load, read_adapter
 from seamkit.torch.folder import save_attached as save
 from seamkit.torch.plugins import Plugin, load_plugin
-from seamkit.torch.point import Point
 from seamkit.torch.site import Site
 from seamkit.torch.visit import Visit
 

@@ -16,7 +16,7 @@ import seamkit
 from seamkit import _declarations as c
 from seamkit._native import Adapter as NativeAdapter
 from seamkit._native.described import DescribedModel, forward
-from seamkit.errors import InvalidArgumentError, SeamError, ShapeError, UnsupportedError
+from seamkit.errors import InvalidArgumentError, SeamError, ShapeError
 from seamkit.torch import plugins, seams
 from seamkit.torch.arguments import check_kinds, json_options, on_host
 from seamkit.torch.checks import HALF
@@ -46,11 +46,12 @@ class Adapter(torch.nn.Module):
     options: by the declared names. backbone_frozen: False when the model is trained with it. classes: for
     decoder.output. prefix_length: for seams of prefixes, tokens of what enters, by attention. seed: of the initial
     values, which are those of the native engine. score_kind: what the scores of decoder.output are, "logits",
-    "log_probabilities", "probabilities" or "similarities", for adapters that compute with them otherwise. points: of a
-    seam inside the layers, those to sit on ("decoder.0.q"), in place of the options "layers", "targets" and "stack".
+    "log_probabilities", "probabilities" or "similarities", for adapters that compute with them otherwise. prompts: about
+    each text, for decoder.output; several only of an adapter that reads them. points: of a seam inside the layers, those
+    to sit on ("decoder.0.q"), in place of the options "layers", "targets" and "stack".
 
     Raises NotFoundError for an unknown id, InvalidArgumentError for wrong options, UnsupportedError where the model has
-    no such seam, and what the plugin fails with.
+    no such seam or the adapter reads one prompt, and what the plugin fails with.
 
     Threads may share one: the plugin itself is called by one at a time.
     """
@@ -67,6 +68,7 @@ class Adapter(torch.nn.Module):
         prefix_length: tuple[int, int, int] = NO_PREFIX,
         seed: int = 0,
         score_kind: str = "unknown",
+        prompts: int = 1,
         points: Sequence[str] | None = None,
     ):
         super().__init__()
@@ -83,6 +85,7 @@ class Adapter(torch.nn.Module):
                 prefix_length=prefix_length,
                 points=points,
                 score_kind=score_kind,
+                prompts=prompts,
                 seed=seed,
             )
         self._take(native, site)
@@ -99,10 +102,10 @@ class Adapter(torch.nn.Module):
         described = native.describe()
         self.site, self._native, self.factory = site, native, factory(described["id"])
         self.seam, self.options, self.classes = described["seam"], described["options"], described["classes"]
-        if self.seam == c.SEAM_DECODER_OUTPUT and self.factory.reads_prompts:
-            raise UnsupportedError(
-                f'adapter "{self.id}" reads several prompts about each text, which it does on the native engine alone'
-            )
+        self.prompts: int = described["prompts"]
+        # The axis of prompts in the shape of what flows in, also of one; empty where there is none.
+        reads_prompts = self.seam == c.SEAM_DECODER_OUTPUT and self.factory.reads_prompts
+        self.prompt_axis: list[int] = [self.prompts] if reads_prompts else []
         self.score_kind, self.backbone_frozen = described["score_kind"], not described["trains_backbone"]
         self.prefix_length: tuple[int, int, int] = tuple(described["prefix_length"])
         # Of a seam inside the layers, those that it sits on, and when the plugin wants them.
@@ -140,7 +143,8 @@ class Adapter(torch.nn.Module):
     def forward(self, *inputs: Tensor | None) -> Any:
         """What leaves the seam, for what flows into it (include/seam/plugin.h): encoder.output takes hidden
         [batch, source, d_model] and a mask [batch, source] and gives the hidden states; decoder.output takes scores
-        [batch, classes] and hidden [batch, d_model] and gives the scores; the seams of prefixes take and give one
+        [batch, classes] and hidden [batch, d_model], of several prompts [batch, prompts, classes] and
+        [batch, prompts, d_model], and gives the scores [batch, classes]; the seams of prefixes take and give one
         prefix for each layer of the encoder's attention, of the decoder's and of cross-attention, as many as the site's
         prefix_layers say, [2, kv_heads, prefix, head_dim] or None; without inputs nothing is before theirs. Masks are
         integers.
@@ -149,11 +153,17 @@ class Adapter(torch.nn.Module):
         """
         if self.points:
             raise ShapeError(f'adapter "{self.id}" is on {self.seam}, at several points: it is run with visit')
-        outputs = self._run(inputs or (None,) * seams.prefix_count(self.seam, self.site))
+        outputs = self._run(self._with_prompt_axis(inputs) or (None,) * seams.prefix_count(self.seam, self.site))
         wanted = next((each.dtype for each in inputs if each is not None and each.is_floating_point()), None)
         if wanted is not None:
             outputs = [None if each is None else each.to(wanted) for each in outputs]
         return tuple(outputs) if seams.is_prefix(self.seam) else outputs[0]
+
+    def _with_prompt_axis(self, inputs: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
+        """The inputs as the plugin reads them: the answers to one prompt are given with the axis of prompts or without."""
+        if self.prompt_axis != [1]:
+            return inputs
+        return [each.unsqueeze(1) if isinstance(each, Tensor) and each.dim() == 2 else each for each in inputs]
 
     def visit(self, visit: Visit, *inputs: Tensor | None) -> Tensor:
         """What goes on at a point inside the layers, for what flows there: at layer.output hidden [batch, n, d_model]; at
@@ -333,17 +343,19 @@ class Adapter(torch.nn.Module):
         of these. An adapter that starts from nothing is left as it is. All values are taken or, after an error, none.
         libSeam computes it in f32.
 
-        inputs: as for `forward`. labels [examples]: classes. empty_scores [1, classes]: those of an empty text.
+        inputs: as for `forward`. labels [examples]: classes. empty_scores [1, classes], of several prompts
+        [1, prompts, classes]: those of an empty text.
 
         Raises ShapeError for other inputs, NumericError for values that are not finite, and what the plugin fails with.
         """
         if not self.starts_from_examples:
             return
+        [empty] = self._with_prompt_axis([empty_scores])
         extra = {
             name: None if each is None else on_host(each)
-            for name, each in (("labels", labels), ("empty_scores", empty_scores))
+            for name, each in (("labels", labels), ("empty_scores", empty))
         }
-        given = [on_host(each) for each in inputs]
+        given = [on_host(each) for each in self._with_prompt_axis(inputs) if each is not None]
         with self._plugin:
             self._write_back("prepared")
             self._native.prepare(*given, **extra)
@@ -375,6 +387,7 @@ class Adapter(torch.nn.Module):
             "classes": self.classes,
             "prefix_length": self.prefix_length,
             "score_kind": self.score_kind,
+            "prompts": self.prompts,
             "points": [str(each) for each in self.points] or None,
         }
 

@@ -9,6 +9,7 @@ import torch
 
 from seamkit import _declarations as c
 from seamkit.errors import AlreadyExistsError, IncompatibleError, InvalidArgumentError, NotFoundError, UnsupportedError
+from seamkit.point import check_same_points
 from seamkit.torch import encoder_output, point_hooks, prefixes, prompts
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.connection import NOT_COPIED, Connection
@@ -16,7 +17,6 @@ from seamkit.torch.families import check_seam
 from seamkit.torch.marks import Removable
 from seamkit.torch.model_folder import source_folder
 from seamkit.torch.plugins import factory
-from seamkit.torch.point import check_same_points
 from seamkit.torch.seams import is_prefix
 from seamkit.torch.site import Site
 

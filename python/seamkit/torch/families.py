@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 from seamkit.errors import AlreadyExistsError, InvalidArgumentError, SeamError, UnsupportedError
+from seamkit.point import DECODER as DECODER_STACK
+from seamkit.point import ENCODER as ENCODER_STACK
 from seamkit.torch.calls import spelled
 from seamkit.torch.family import Family, Find
 from seamkit.torch.kinds import DECODER, ENCODER, PAIR, check_heads, described, why_no_prefix
 from seamkit.torch.names import EMBEDDED, IDS, IS_DECODER, IS_ENCODER_DECODER, MASK, PAST, Name
-from seamkit.torch.point import DECODER as DECODER_STACK
-from seamkit.torch.point import ENCODER as ENCODER_STACK
 from seamkit.torch.points import Located, halves
 from seamkit.torch.seams import is_prefix
 from seamkit.torch.site import NO_PREFIX, Site, found_by

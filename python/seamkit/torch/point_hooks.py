@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from seamkit import _declarations as c
 from seamkit.errors import UnsupportedError
+from seamkit.point import DECODER
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.calls import bound
 from seamkit.torch.connection import drops_layers
@@ -20,7 +21,6 @@ from seamkit.torch.encoder_output import states_of, with_states
 from seamkit.torch.families import located_points, stack_modules
 from seamkit.torch.marks import Marking, Marks, Removable
 from seamkit.torch.names import EMBEDDED, ENCODED_MASK, IDS, MASK, PAST, POSITIONS
-from seamkit.torch.point import DECODER
 from seamkit.torch.points import Located
 from seamkit.torch.prefixes import held_length
 from seamkit.torch.quantised import Quantised

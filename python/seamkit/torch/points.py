@@ -15,7 +15,7 @@ import torch
 from transformers.pytorch_utils import Conv1D
 
 from seamkit import _declarations as c
-from seamkit.torch.point import Point
+from seamkit.point import Point
 from seamkit.torch.quantised import Quantised, matrix, sizes
 
 # What holds the layers of a stack.

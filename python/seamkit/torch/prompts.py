@@ -18,6 +18,7 @@ from torch.utils.hooks import RemovableHandle
 
 from seamkit import _declarations as c
 from seamkit.errors import InvalidArgumentError, PluginError, UnsupportedError
+from seamkit.point import DECODER, ENCODER
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.calls import bound, replace, spelled
 from seamkit.torch.families import located_points, stack_modules
@@ -36,7 +37,6 @@ from seamkit.torch.names import (
     STARTS,
     TOKEN_TYPES,
 )
-from seamkit.torch.point import DECODER, ENCODER
 from seamkit.torch.prefixes import held_length
 from seamkit.torch.prefixes import lengths as prefix_lengths
 from seamkit.torch.site import Site

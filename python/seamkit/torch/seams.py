@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from seamkit import _declarations as c
+from seamkit import point
 from seamkit.errors import ShapeError
-from seamkit.torch import point
 from seamkit.torch.site import Site
 
 ATTENTIONS = ("encoder", "decoder", "cross")

@@ -9,7 +9,7 @@ from typing import Any
 
 from seamkit import _declarations as c
 from seamkit.errors import InvalidArgumentError
-from seamkit.torch.point import Point, pointers
+from seamkit.point import Point, pointers
 
 NO_PREFIX = (0, 0, 0)
 _SIZES = (

@@ -20,7 +20,8 @@ class Classifier:
     """The torch engine's counterpart of `seamkit.Classifier`: the same task, the same scores, the same training.
 
     task: {"template": "{text} It was [MASK]", "labels": {"negative": ["bad"], "positive": ["great", "good"]}}, and what
-    docs/fewshot.md says; the other arguments are those of `FeatureExtractor`.
+    docs/fewshot.md says; "templates", a list of several prompts, for an adapter that reads them, in the place of
+    "template". The other arguments are those of `FeatureExtractor`.
     """
 
     def __init__(self, model: torch.nn.Module, tokenizer: Any, task: Mapping[str, Any], **options: Any):
@@ -43,10 +44,21 @@ class Classifier:
         return self.extractor.query_count
 
     def attach(self, adapter: Adapter) -> None:
-        """Adds an adapter on decoder.output, `Adapter("dect", Site.of(model), classes=n)`, behind those attached."""
+        """Adds an adapter on decoder.output, `Adapter("dect", Site.of(model), classes=n)`, behind those attached. The first
+        one is made for the task's prompts (`prompts=`), one behind it reads what leaves the first as the answer to one.
+
+        Raises IncompatibleError for an adapter of another number of classes or prompts, AlreadyExistsError.
+        """
         if adapter.classes != len(self.labels):
             raise IncompatibleError(
                 f'adapter "{adapter.id}" was made for {adapter.classes} classes, the task has {len(self.labels)}'
+            )
+        prompts = 1 if self.adapters else len(self.extractor.task.templates)
+        if adapter.prompts != prompts:
+            others = "behind another adapter there is" if self.adapters else "the task has"
+            raise IncompatibleError(
+                f'adapter "{adapter.id}" was made for {adapter.prompts} prompt{"" if adapter.prompts == 1 else "s"} about '
+                f"each text, {others} {prompts}"
             )
         if any(each is adapter for each in self.adapters):
             raise AlreadyExistsError(f'adapter "{adapter.id}" is already attached')
@@ -80,9 +92,12 @@ class Classifier:
         return losses
 
     def scores(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Tensor:
-        """Of each class, [texts, classes]; the largest of a row is the text's class. Without adapters: the model's."""
+        """Of each class, [texts, classes]; the largest of a row is the text's class. Without adapters: the model's, of
+        several prompts their mean."""
         found = self.features(texts, pairs)
-        return class_scores(self.adapters, found.scores, found.hidden) if self.adapters else found.scores
+        if self.adapters:
+            return class_scores(self.adapters, found.scores, found.hidden)
+        return found.scores.mean(1) if found.scores.dim() == 3 else found.scores
 
     def predict(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[str]:
         """The label of each text."""

@@ -66,8 +66,9 @@ def fit(
     Adapters without a parameter that is trained, such as a calibration, are fitted by `Adapter.prepare` alone; every
     epoch's loss is then the one that this gives.
 
-    scores [examples, classes], hidden [examples, d_model], labels [examples], empty_scores [classes]; they are moved to
-    the adapters' device. Parameters without requires_grad stay. After an error every value is as before.
+    scores [examples, classes], hidden [examples, d_model], labels [examples], empty_scores [classes]; where the first
+    adapter was made for several prompts [examples, prompts, classes], [examples, prompts, d_model] and
+    [prompts, classes]. They are moved to the adapters' device. Parameters without requires_grad stay. After an error every value is as before.
 
     Raises ShapeError and InvalidArgumentError for what does not fit together, or where there is neither a parameter to
     train nor an adapter that starts from the examples; NumericError for NaN or infinity in the features, naming the
@@ -75,9 +76,10 @@ def fit(
     """
     options = options or FitOptions()
     device = _check_adapters(adapters)
-    scores, hidden = _checked(adapters, scores, hidden, device)
-    target = _checked_labels(labels, scores, adapters[0].classes, device)
-    empty = None if empty_scores is None else _checked_empty(empty_scores, adapters[0].classes, device)
+    sizes = _Sizes.of(adapters)
+    scores, hidden = _checked(sizes, scores, hidden, device)
+    target = _checked_labels(labels, scores, sizes.classes, device)
+    empty = None if empty_scores is None else _checked_empty(empty_scores, sizes, device)
     is_trained = any(True for _ in _trainable(adapters))
     if not is_trained and not (options.prepare and any(each.starts_from_examples for each in adapters)):
         reason = "or starts from the examples" if options.prepare else "and none is to start from the examples"
@@ -105,8 +107,10 @@ def fit(
 
 @torch.no_grad()
 def class_scores(adapters: Sequence[Adapter], scores: Tensor, hidden: Tensor) -> Tensor:
-    """What adapters on decoder.output, run in their order, give to each class: [examples, classes], on their device."""
-    scores, hidden = _checked(adapters, scores, hidden, _check_adapters(adapters))
+    """What adapters on decoder.output, run in their order, give to each class: [examples, classes], on their device.
+    scores and hidden are as for `fit`."""
+    device = _check_adapters(adapters)
+    scores, hidden = _checked(_Sizes.of(adapters), scores, hidden, device)
     parts = zip(torch.split(scores, _CHUNK), torch.split(hidden, _CHUNK), strict=True)
     with contextlib.ExitStack() as modes:
         for each in adapters:
@@ -116,8 +120,13 @@ def class_scores(adapters: Sequence[Adapter], scores: Tensor, hidden: Tensor) ->
 
 def _run(adapters: Sequence[Adapter], scores: Tensor, hidden: Tensor) -> Tensor:
     for each in adapters:
-        scores = each(scores, hidden)
+        scores, hidden = each(scores, hidden), _mean_over_prompts(hidden)
     return scores
+
+
+def _mean_over_prompts(x: Tensor) -> Tensor:
+    """x [examples, prompts, width] as an adapter behind the first reads it, [examples, width]."""
+    return x.mean(1) if x.dim() == 3 else x
 
 
 def _prepare(adapters: Sequence[Adapter], scores: Tensor, hidden: Tensor, labels: Tensor, empty: Tensor | None) -> None:
@@ -125,7 +134,7 @@ def _prepare(adapters: Sequence[Adapter], scores: Tensor, hidden: Tensor, labels
     for index, each in enumerate(adapters):
         each.prepare(scores, hidden, labels=labels, empty_scores=None if index or empty is None else empty[None])
         if index + 1 < len(adapters):
-            scores = class_scores([each], scores, hidden)
+            scores, hidden = class_scores([each], scores, hidden), _mean_over_prompts(hidden)
 
 
 def _trained(
@@ -205,6 +214,23 @@ def _trainable(adapters: Sequence[Adapter]) -> Iterator[tuple[str, Tensor]]:
 # ---- Checks, in the sentences of the native engine
 
 
+@dataclass(frozen=True)
+class _Sizes:
+    """What adapters on decoder.output read. prompts: about each text, of the first adapter. width: d_model."""
+
+    classes: int
+    prompts: int
+    width: int
+
+    @staticmethod
+    def of(adapters: Sequence[Adapter]) -> _Sizes:
+        return _Sizes(adapters[0].classes, adapters[0].prompts, adapters[0].site.d_model)
+
+    def row(self, columns: int) -> list[int]:
+        """The shape of so many numbers of each prompt of an example."""
+        return [columns] if self.prompts == 1 else [self.prompts, columns]
+
+
 def _check_adapters(adapters: Sequence[Adapter]) -> torch.device:
     if not adapters:
         raise InvalidArgumentError("there is no adapter")
@@ -217,26 +243,30 @@ def _check_adapters(adapters: Sequence[Adapter]) -> torch.device:
                 f"adapter {index} was made for {each.classes} classes and d_model {each.site.d_model}, the first one "
                 f"for {first.classes} and {first.site.d_model}"
             )
+        if index and each.prompts > 1:
+            raise IncompatibleError(
+                f"adapter {index} was made for {each.prompts} prompts, and behind the first adapter there is one"
+            )
         if any(each is other for other in adapters[:index]):
             raise InvalidArgumentError(f'adapter "{each.id}" is given twice')
     return next((each.device for adapter in adapters for each in adapter.state_dict().values()), torch.device("cpu"))
 
 
-def _checked(
-    adapters: Sequence[Adapter], scores: Tensor, hidden: Tensor, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    classes, width = adapters[0].classes, adapters[0].site.d_model
-    if scores.dim() != 2 or scores.shape[1] != classes:
-        raise ShapeError(f"scores must be [examples, {classes}], found {list(scores.shape)}")
-    if list(hidden.shape) != [len(scores), width]:
-        raise ShapeError(f"hidden must be [{len(scores)}, {width}], found {list(hidden.shape)}")
+def _checked(sizes: _Sizes, scores: Tensor, hidden: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    row = sizes.row(sizes.classes)
+    if not scores.dim() or list(scores.shape[1:]) != row:
+        raise ShapeError(f"scores must be [examples, {str(row)[1:]}, found {list(scores.shape)}")
+    wanted = [len(scores), *sizes.row(sizes.width)]
+    if list(hidden.shape) != wanted:
+        raise ShapeError(f"hidden must be {wanted}, found {list(hidden.shape)}")
     if not len(scores):
         raise InvalidArgumentError("there are no examples")
     for name, each in (("scores", scores), ("hidden", hidden)):
         bad = (~torch.isfinite(each)).nonzero()
         if len(bad):
-            row, column = bad[0].tolist()
-            raise NumericError(f"{name} of example {row} must be finite, found NaN or infinity at column {column}")
+            example, *prompt, column = bad[0].tolist()
+            where = f"column {column} of prompt {prompt[0]}" if prompt else f"column {column}"
+            raise NumericError(f"{name} of example {example} must be finite, found NaN or infinity at {where}")
     return scores.to(device, torch.float32), hidden.to(device, torch.float32)
 
 
@@ -255,9 +285,10 @@ def _checked_labels(labels: Tensor | Sequence[int], scores: Tensor, classes: int
     return found.long()
 
 
-def _checked_empty(empty_scores: Tensor, classes: int, device: torch.device) -> Tensor:
-    if empty_scores.numel() != classes:
-        raise ShapeError(f"the scores of an empty text must be {classes} numbers, found {empty_scores.numel()}")
+def _checked_empty(empty_scores: Tensor, sizes: _Sizes, device: torch.device) -> Tensor:
+    count = sizes.prompts * sizes.classes
+    if empty_scores.numel() != count:
+        raise ShapeError(f"the scores of an empty text must be {count} numbers, found {empty_scores.numel()}")
     if not torch.isfinite(empty_scores).all():
         raise NumericError("the scores of an empty text must be finite, found NaN or infinity")
-    return empty_scores.reshape(classes).to(device, torch.float32)
+    return empty_scores.reshape(sizes.row(sizes.classes)).to(device, torch.float32)

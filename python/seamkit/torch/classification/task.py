@@ -10,25 +10,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seamkit.errors import FormatError, IncompatibleError, UnsupportedError
+from seamkit.errors import FormatError, IncompatibleError, InvalidArgumentError
 from seamkit.torch.classification.template import Template
 
 _CHOICES = {"multi_token": ("first", "mean"), "scores": ("logit", "probability")}
 # The revision of a task; a newer one is refused.
 SCHEMA = 1
-_KNOWN = ("schema", "template", "labels", *_CHOICES)
+_KNOWN = ("schema", "template", "templates", "labels", *_CHOICES)
+_MOST_TEMPLATES = 1000
 
 
 @dataclass(frozen=True)
 class ClassificationTask:
     """The task of docs/fewshot.md, as the native engine reads it and saves it with an adapter.
 
-    labels: in the order of the classes. words: those of each class, one or more. multi_token: the score of a word is
+    templates: the prompts about each text, one or more. labels: in the order of the classes. words: those of each class,
+    one or more. multi_token: the score of a word is
     that of its "first" token or the "mean" of all. scores: of a class its "logit", or its "probability" among the
     words.
     """
 
-    template: Template
+    templates: tuple[Template, ...]
     labels: tuple[str, ...]
     words: tuple[tuple[str, ...], ...]
     multi_token: str = "first"
@@ -36,9 +38,11 @@ class ClassificationTask:
 
     @staticmethod
     def of(task: Mapping[str, Any]) -> ClassificationTask:
-        """Reads {"template", "labels": {label: word or words}, "multi_token", "scores"}; the last two may be missing.
+        """Reads {"template", "labels": {label: word or words}, "multi_token", "scores"}; the last two may be missing, and
+        "templates", a list of several, may stand in the place of "template".
 
-        Raises IncompatibleError for a "schema" that is newer, FormatError, which names the key, for anything else.
+        Raises IncompatibleError for a "schema" that is newer, InvalidArgumentError for templates that do not go together,
+        FormatError, which names the key, for anything else.
         """
         revision = task.get("schema", SCHEMA)
         if not isinstance(revision, int) or isinstance(revision, bool):
@@ -47,13 +51,9 @@ class ClassificationTask:
             raise IncompatibleError(
                 f"task: schema of a task must be {SCHEMA}, which this version reads, found {revision}"
             )
-        if "templates" in task:
-            raise UnsupportedError('task: several prompts, "templates", are asked on the native engine alone')
         if stranger := [each for each in task if each not in _KNOWN]:
             raise FormatError(f'task: unknown key "{stranger[0]}"; known are {", ".join(_KNOWN)}')
-        template, given = task.get("template"), task.get("labels")
-        if not isinstance(template, str):
-            raise FormatError(f'task: "template" must be a string, found {_shown(template)}')
+        templates, given = _templates(task), task.get("labels")
         if not isinstance(given, Mapping):
             raise FormatError(f'task: "labels" must be an object of labels and their words, found {_shown(given)}')
         labels, words = _verbalizer(given)
@@ -62,7 +62,12 @@ class ClassificationTask:
             choices[key] = task.get(key, known[0])
             if choices[key] not in known:
                 raise FormatError(f'task: "{key}" must be one of {", ".join(known)}, found {_shown(choices[key])}')
-        return ClassificationTask(Template(template), labels, words, **choices)
+        return ClassificationTask(templates, labels, words, **choices)
+
+    @property
+    def needs_text_b(self) -> bool:
+        """Whether a text is asked about together with a second one."""
+        return self.templates[0].needs_text_b
 
     @property
     def all_words(self) -> list[str]:
@@ -72,9 +77,11 @@ class ClassificationTask:
     @property
     def json(self) -> dict[str, Any]:
         """As it is saved with an adapter."""
+        sources = [each.source for each in self.templates]
+        prompts: dict[str, Any] = {"template": sources[0]} if len(sources) == 1 else {"templates": sources}
         return {
             "schema": SCHEMA,
-            "template": self.template.source,
+            **prompts,
             "multi_token": self.multi_token,
             "scores": self.scores,
             "labels": {label: list(words) for label, words in zip(self.labels, self.words, strict=True)},
@@ -88,6 +95,33 @@ class ClassificationTask:
         scores = words.softmax(1) if (kind or self.scores) == "probability" else words
         parts = torch.split(scores, [len(each) for each in self.words], 1)
         return torch.stack([each.amax(1) for each in parts], 1)
+
+
+def _templates(task: Mapping[str, Any]) -> tuple[Template, ...]:
+    if "templates" not in task:
+        source = task.get("template")
+        if not isinstance(source, str):
+            raise FormatError(f'task: "template" must be a string, found {_shown(source)}')
+        return (Template(source),)
+    if "template" in task:
+        raise FormatError('task: "template" and "templates" are both there, and one of them is needed')
+    given = task["templates"]
+    if not isinstance(given, (list, tuple)):
+        raise FormatError(f'task: "templates" must be an array of strings, found {_shown(given)}')
+    for source in given:
+        if not isinstance(source, str):
+            raise FormatError(f'task: "templates" must be strings, found {_shown(source)}')
+    if not 1 <= len(given) <= _MOST_TEMPLATES:
+        raise InvalidArgumentError(f"a task must have 1 ... {_MOST_TEMPLATES} templates, found {len(given)}")
+    found = tuple(map(Template, given))
+    for index, template in enumerate(found):
+        if template.source in given[:index]:
+            raise InvalidArgumentError(f"the template {template} is given twice")
+        if template.needs_text_b != found[0].needs_text_b:
+            raise InvalidArgumentError(
+                f"all templates of a task must have {{text_b}} or none, found {found[0]} and {template}"
+            )
+    return found
 
 
 def _verbalizer(given: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:

@@ -1,0 +1,143 @@
+"""LoRA on both engines, against PEFT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import peft
+import pytest
+import torch
+
+import seamkit
+import seamkit.torch as engine
+from layer_models import Training, assert_close, inputs, opened, places
+from prefix_reference import save
+
+# PEFT's target_modules, by what their paths end in, and the same matrices by our names.
+LORA = {
+    "t5": (["q", "v"], ["q", "v", "cross_q", "cross_v"]),
+    "bart": (["k_proj", "fc1"], ["k", "cross_k", "up"]),
+    "bert": (["query", "value"], ["q", "v"]),
+    "roberta": (["key"], ["k"]),
+    "gpt2": (["c_attn", "c_fc"], ["qkv", "up"]),
+    "llama": (["q_proj", "up_proj", "down_proj"], ["q", "up", "down"]),
+    "qwen2": (["o_proj"], ["o"]),
+}
+
+
+def theirs(name: str, folder: Path, **settings: Any) -> Any:
+    """PEFT's model from its own start or, with init_lora_weights=False, from numbers that change what it computes."""
+    targets, _ = LORA[name]
+    config = peft.LoraConfig(
+        r=3, lora_alpha=5, target_modules=targets, fan_in_fan_out=name == "gpt2", use_rslora=name == "bart", **settings
+    )
+    torch.manual_seed(0)
+    return peft.get_peft_model(opened(name, folder), config).eval()
+
+
+def options(name: str) -> dict[str, Any]:
+    return {"r": 3, "lora_alpha": 5, "targets": LORA[name][1], "use_rslora": name == "bart"}
+
+
+def pairs(name: str, folder: Path, expected: Any) -> dict[str, torch.Tensor]:
+    """PEFT's parameters by the names of ours."""
+    model, found = opened(name, folder), {}
+    points = seamkit.attach(model, "lora", **options(name)).points
+    modules = dict(expected.base_model.model.named_modules())
+    for place in engine.families.located_points(model):
+        if place.point in points:
+            path = next(key for key, each in model.named_modules() if each is place.module)
+            for part in ("lora_A", "lora_B"):
+                found[f"{place.point}.{part}.weight"] = getattr(modules[path], part)["default"].weight
+    trained = [key for key, each in expected.named_parameters() if each.requires_grad and "magnitude" not in key]
+    assert len(trained) == len(found)
+    return found
+
+
+@pytest.mark.parametrize("name", LORA)
+def test_values_and_gradients_are_those_of_peft(runtime: seamkit.Runtime, tmp_path: Path, name: str) -> None:
+    """Apart and, natively, merged."""
+    folder, (batch, given) = save(name, tmp_path / "model"), inputs(name)
+    expected, model = theirs(name, folder, init_lora_weights=False), opened(name, folder)
+    adapter, own = seamkit.attach(model, "lora", **options(name)), pairs(name, folder, expected)
+    assert sorted(own) == sorted(adapter.state_dict())
+    adapter.load_state_dict({name: each.detach() for name, each in own.items()})
+    mine, wanted = model(**given).logits, expected(**given).logits
+    assert_close(mine, wanted.detach().numpy())
+    mine.square().mean().backward()
+    wanted.square().mean().backward()
+    for key, each in own.items():
+        gradient = adapter.get_parameter(key).grad
+        assert gradient is not None and each.grad is not None
+        assert (gradient - each.grad).abs().max() <= 1e-4 * max(each.grad.abs().max(), 1e-6), key
+    adapter.save(tmp_path / "adapter")
+    backbone = runtime.open(folder)
+    native = backbone.load(tmp_path / "adapter")
+    session = backbone.session(native)
+    assert_close(mine, session.forward(batch), places(name, batch))
+    session.merge(native)
+    assert_close(mine, session.forward(batch), places(name, batch))
+
+
+@pytest.mark.parametrize("name", LORA)
+def test_it_trains_like_peft(runtime: seamkit.Runtime, tmp_path: Path, name: str) -> None:
+    """From PEFT's start: 20 losses and what they lead to, on both engines."""
+    folder, training = save(name, tmp_path / "model"), Training(name)
+    expected = theirs(name, folder)
+    start = {key: each.detach().clone() for key, each in pairs(name, folder, expected).items()}
+    losses = training.torch(expected)
+    logits = expected(**training.given).logits.detach()
+    training.compare(runtime, folder, tmp_path, (losses, logits), "lora", options(name), start)
+
+
+@pytest.mark.parametrize("name", ["t5", "bart", "gpt2", "llama"])
+def test_dora_is_that_of_peft(runtime: seamkit.Runtime, tmp_path: Path, name: str) -> None:
+    """20 losses from PEFT's start, then the logits, and natively those of the merged model. Nothing decays: here the
+    change of a length would, in PEFT the length."""
+    folder, training = save(name, tmp_path / "model"), Training(name)
+    training.SETTINGS = training.SETTINGS | {"weight_decay": 0.0}
+    expected, chosen = theirs(name, folder, use_dora=True), options(name) | {"use_dora": True}
+    modules = [each for each in expected.modules() if hasattr(each, "lora_magnitude_vector")]
+    assert modules
+    start = {key: each.detach().clone() for key, each in pairs(name, folder, expected).items()}
+    for point in seamkit.attach(opened(name, folder), "lora", **chosen).points:
+        start[f"{point}.lora_magnitude_change"] = torch.zeros(point.output_width)
+    losses = training.torch(expected)
+    logits = expected(**training.given).logits.detach()
+    adapter, session = training.compare(runtime, folder, tmp_path, (losses, logits), "lora", chosen, start)
+    changes = [value for key, value in adapter.state_dict().items() if key.endswith("change")]
+    assert all(each.abs().max() > 1e-3 for each in changes)
+    # Without them it is another model.
+    with torch.no_grad():
+        for each in changes:
+            each.zero_()
+    batch = training.batch
+    apart = session.forward(batch)
+    plain = runtime.open(folder).session()
+    adapter.save(tmp_path / "without")
+    plain.load(tmp_path / "without")
+    assert np.abs(plain.forward(batch) - apart).max() > 1e-3 * np.abs(apart).max()
+    [native] = session.adapters
+    session.merge(native)
+    assert_close(torch.from_numpy(apart), session.forward(batch), places(name, batch))
+
+
+@pytest.mark.parametrize("name", ["t5", "llama"])
+def test_the_start(runtime: seamkit.Runtime, tmp_path: Path, name: str) -> None:
+    """A is drawn from PEFT's distribution, B is zeros, and both engines draw the same."""
+    folder = save(name, tmp_path / "model")
+    expected, chosen = theirs(name, folder), options(name) | {"r": 64, "layers": [1]}
+    native = runtime.open(folder).adapter("lora", chosen, seed=7)
+    adapter = seamkit.attach(opened(name, folder), "lora", random_seed=7, **chosen)
+    assert list(native.parameters) == list(adapter.state_dict())
+    for key, value in native.parameters.items():
+        assert np.array_equal(adapter.state_dict()[key].numpy(), value), key
+        own = pairs(name, folder, expected)[key]
+        if key.endswith("lora_B.weight"):
+            assert not value.any() and not own.any()
+        else:
+            # Both are uniform within the same bound, which 64 rows reach and 3 nearly.
+            bound = 1 / np.sqrt(value.shape[1])
+            assert 0.99 * bound < np.abs(value).max() <= bound and 0.8 * bound < own.abs().max() <= bound
