@@ -316,12 +316,13 @@ class Session(Handle):
         """Lets an attached adapter start from examples, once, before a training or in the place of one: the model reads
         them through the adapters that are attached before it. Nothing happens to one that starts from nothing.
 
-        batches: the examples, one batch or several, with their labels in `classes`. For an adapter on attention.prefix
-        one batch of one row, the text; none for one on prefix.tokens. progress: told how many batches are read; False
-        raises CancelledError.
+        batches: the examples, one `Batch` or several, with their labels as its classes. For an adapter on
+        attention.prefix one batch of one row, the text; none for one on prefix.tokens. progress: told how many batches
+        are read; False raises CancelledError.
+
         Raises NotFoundError for an adapter that is not on the route, InvalidArgumentError for examples that are not those
-        of its seam and during a training, MemoryError where what flows at one place in all examples does not fit, and what
-        the plugin fails with; the adapter is as before then.
+        of its seam and during a training, OutOfMemoryError where what flows at one place in all examples does not fit,
+        and what the plugin fails with; the adapter is as before then.
         """
         given = [batches] if isinstance(batches, Batch) else list(batches)
         pointers = (ctypes.POINTER(c.seam_batch) * len(given))(*map(self._given, given))
