@@ -56,6 +56,12 @@ final class RidgeHead: Adapter {
             return []
         }
         guard let scores = examples.inputs[0].floats(), let hidden = examples.inputs[1].floats() else { return [] }
+        guard scores.count == labels.count * classes, hidden.count == labels.count * dModel else {
+            _ = context.fail(
+                .shape,
+                "the ridge head needs scores, hidden states and a label of each example, found \(labels.count) labels")
+            return []
+        }
         guard
             let choice = RidgeChoice(
                 scores: usesScores ? scores : nil, hidden: usesHidden ? hidden : nil, labels: labels.map { Int($0) },
