@@ -118,7 +118,8 @@ import Testing
         let decoder = try OpenModel(TinyModel(.llama))
         try decoder.attach("noreft", ["positions": "l2"])
         expectError(.unsupported, "where the prompt of a decoder ends is known in generation and from labels") {
-            try decoder.session.forward(try decoder.backbone.batch([[5, 6, 7]]))
+            try decoder.session.forward(
+                decoder.session.makeContext(recordsGradients: false), Batch(sources: [[5, 6, 7]], info: decoder.info))
         }
     }
 }
