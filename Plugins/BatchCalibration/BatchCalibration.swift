@@ -12,8 +12,8 @@ import SeamPlugin
 ///
 /// The paper's texts are those that are asked about, so that an answer depends on what else is asked. Here it does not.
 final class BatchCalibration: Adapter {
-    /// What is searched for gamma: -5 to 5 in steps of a tenth.
-    private static let candidates = (-50...50).map { Double($0) / 10 }
+    /// What is searched for gamma, in tenths.
+    private static let candidates = -50...50
     /// The least positive number that f32 holds with all its digits.
     private static let smallest = 0x1p-126
 
@@ -86,7 +86,8 @@ final class BatchCalibration: Adapter {
             return count
         }
         var (chosen, most) = (strength, right(strength))
-        for candidate in Self.candidates {
+        for tenths in Self.candidates {
+            let candidate = Double(tenths) / 10
             let count = right(candidate)
             let isNearer = abs(candidate - strength) < abs(chosen - strength)
             if count > most || count == most && isNearer { (chosen, most) = (candidate, count) }

@@ -14,8 +14,8 @@ struct RidgeChoice {
     /// rho; infinity: no linear map. Of those that are level the first is taken, which learns least.
     static let penalties = [Double.infinity, 10, 1, 0.1, 0.01, 0.001]
     static let alphas = [0, 0.125, 0.25, 0.5, 1, 2, 4]
-    /// tau: half powers of 2, from 1/4.
-    static let scales = (0...20).map { pow(2, Double($0) / 2 - 2) }
+    /// How many values of tau are tried: half powers of 2, from 1/4.
+    private static let scaleCount = 21
     /// Losses nearer to each other are one: where every example is told with certainty, the smallest scale that does so is
     /// taken.
     private static let margin = 1e-6
@@ -57,7 +57,8 @@ struct RidgeChoice {
 
         var best = Candidate()
         func consider(_ penalty: Double, _ alpha: Double, _ calibration: Int, _ said: [Double], all: Bool = false) {
-            for scale in Self.scales {
+            for step in 0..<Self.scaleCount {
+                let scale = pow(2, Double(step) / 2 - 2)
                 let loss = examples.loss(said, scale: scale, all: all)
                 if loss < best.loss - Self.margin {
                     best = Candidate(

@@ -21,14 +21,20 @@ final class RidgeHead: Adapter {
 
     var parameters: [Parameter] { [weight, bias, calibration, scoreWeight] }
 
-    init(options: Options, site: Site) throws(PluginError) {
-        (classes, dModel) = try site.head()
-        usesHidden = try options.bool("hidden")
-        usesScores = try options.bool("model_scores")
-        usesCalibration = try options.bool("calibration")
+    convenience init(options: Options, site: Site) throws(PluginError) {
+        let head = try site.head()
+        let (usesHidden, usesScores) = (try options.bool("hidden"), try options.bool("model_scores"))
         guard usesHidden || usesScores else {
             throw PluginError(.invalidArgument, "one of hidden and model_scores must be true, found false for both")
         }
+        self.init(
+            classes: head.classes, dModel: head.dModel, usesHidden: usesHidden, usesScores: usesScores,
+            usesCalibration: try options.bool("calibration"))
+    }
+
+    private init(classes: Int, dModel: Int, usesHidden: Bool, usesScores: Bool, usesCalibration: Bool) {
+        (self.classes, self.dModel) = (classes, dModel)
+        (self.usesHidden, self.usesScores, self.usesCalibration) = (usesHidden, usesScores, usesCalibration)
         weight = Parameter("weight", [classes, dModel], .zeros, frozen: true)
         bias = Parameter("bias", [classes], .zeros, frozen: true)
         calibration = Parameter("calibration", [1, classes], .ones, frozen: true)
