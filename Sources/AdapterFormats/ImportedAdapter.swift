@@ -21,18 +21,3 @@ enum ImportedAdapter {
             replaces: replaces, to: output)
     }
 }
-
-extension LlamaCppLoRA {
-    /// Makes an adapter folder of a LoRA in a GGUF file, replaced as a whole or not at all.
-    /// - Parameters:
-    ///   - replaces: whether an adapter that is at `output` is replaced; else it is refused.
-    ///   - output: a folder; one of PEFT's is never replaced.
-    /// - Throws: as `adapter(from:backbone:)` does.
-    public static func importAdapter(
-        from path: String, backbone: Backbone, replaces: Bool = true, to output: String
-    ) throws {
-        try ImportedAdapter.save(
-            try adapter(from: path, backbone: backbone), "A LoRA adapter from a file of llama.cpp", backbone: backbone,
-            replaces: replaces, to: output)
-    }
-}

@@ -4,7 +4,9 @@ import Support
 
 /// Trained LoRA adapters as files of llama.cpp (`--lora`): GGUF with the type "adapter". Of a projection W they hold
 /// lora_a [r, in] and lora_b [out, r] under W's name there, and one alpha: llama.cpp adds alpha / r times their product.
-public enum LlamaCppLoRA {
+enum LlamaCppLoRA {
+    /// The adapter that it is here.
+    static let id = "lora"
     /// The family whose GGUF files are read.
     private static let family = "llama"
     private static let endings = [".lora_a": "lora_A.weight", ".lora_b": "lora_B.weight"]
@@ -12,14 +14,13 @@ public enum LlamaCppLoRA {
 
     /// A LoRA adapter in a GGUF file, as an adapter `lora` on the same projections, not yet attached.
     /// - Parameters:
-    ///   - path: a file, of F32, F16 or BF16.
+    ///   - file: of F32, F16 or BF16.
     ///   - backbone: a llama model, from a GGUF file or a folder.
-    /// - Throws: `.notFound`; `.format` and `.shape` for a damaged file; `.unsupported` for one that is no LoRA adapter of a
+    /// - Throws: `.format` and `.shape` for a damaged file; `.unsupported` for one that is no LoRA adapter of a
     ///   llama model, and for what is not followed; `.incompatible` where it is for another model; `.numeric`.
-    public static func adapter(from path: String, backbone: Backbone) throws -> Adapter {
-        let info = backbone.info
+    static func adapter(in file: GGUFFile, backbone: Backbone) throws -> Adapter {
+        let (info, path) = (backbone.info, file.path)
         try requireLlama(info)
-        let file = try GGUFFile(path)
         for (key, expected) in [
             ("general.type", "adapter"), ("adapter.type", "lora"), ("general.architecture", family),
         ] {
@@ -48,7 +49,7 @@ public enum LlamaCppLoRA {
             ? ["r": .int(Int64(ranks.first!)), "lora_alpha": .double(alpha), "use_rslora": false]
             : ModuleTensors.unify(&modules, scales: modules.map { scale($0.tensors[0].shape[0]) })
         return try ModuleTensors.adapter(
-            "lora", options, with: modules, of: "a LoRA adapter of llama.cpp", for: backbone)
+            id, options, with: modules, of: "a LoRA adapter of llama.cpp", for: backbone)
     }
 
     private static func requireLlama(_ info: BackboneInfo) throws {
@@ -89,7 +90,7 @@ public enum LlamaCppLoRA {
                     "\(file.path): tensor \"\(tensor.name)\" must be \(isA ? "[r, \(width)]" : "[\(width), r]") for this model, found \(tensor.shape)"
                 )
             }
-            var values = try numbers(of: tensor, in: file)
+            var values = try file.numbers(of: tensor)
             if !isA, let order = rowOrder(point, info) {
                 let rank = tensor.shape[1]
                 values = order.flatMap { values[$0 * rank..<($0 + 1) * rank] }
@@ -116,34 +117,10 @@ public enum LlamaCppLoRA {
         return modules
     }
 
-    private static func numbers(of tensor: GGUFTensor, in file: GGUFFile) throws -> [Float] {
-        guard let type = tensor.type.plain else {
-            throw SeamError(
-                .unsupported,
-                "\(file.path): tensor \"\(tensor.name)\" must be F32, F16 or BF16, found \(tensor.type.name)")
-        }
-        return try withExtendedLifetime(file) {
-            try PEFTFolder.numbers(
-                UnsafeRawBufferPointer(rebasing: file.file.bytes[tensor.range]), type, name: tensor.name, in: file.path)
-        }
-    }
-
-    /// Writes the LoRA adapter attached to a session as a GGUF file (F32) for `llama-cli --lora`, as a whole or not at all.
-    /// An alpha that stands for another scale (`use_rslora`) is written as the one that gives the same.
-    /// - Parameters:
-    ///   - replaces: whether a file of an adapter that is at `path` is replaced; else it is refused, as any other file is.
-    /// - Throws: `.unsupported` for another adapter or model; `.alreadyExists`; `.numeric` for NaN or infinity; `.io`.
-    public static func export(_ session: Session, replaces: Bool = true, to path: String) throws {
-        let info = session.backbone.info
+    /// Writes a LoRA adapter in f32. An alpha that stands for another scale (`use_rslora`) is written as the one that gives
+    /// the same.
+    static func export(_ adapter: Adapter, _ info: BackboneInfo, to path: String) throws {
         try requireLlama(info)
-        guard session.adapters.count == 1, let adapter = session.adapters.first, adapter.factory.id == "lora" else {
-            let ids = session.adapters.map { "\"\($0.factory.id)\"" }
-            throw SeamError(
-                .unsupported,
-                "a file of llama.cpp's holds one LoRA adapter, found \(ids.isEmpty ? "none" : ids.joined(separator: " and ")): give that alone"
-            )
-        }
-        try checkReplaceable(path, replaces: replaces)
         let options = adapter.options.json
         let owner = "the options of adapter \"lora\""
         let (rank, alpha) = (
@@ -177,16 +154,5 @@ public enum LlamaCppLoRA {
                 ("adapter.type", .string("lora")),
                 (alphaKey, .float32(Float(isStabilised ? alpha * rank.squareRoot() : alpha))),
             ], tensors, to: path)
-    }
-
-    private static func checkReplaceable(_ path: String, replaces: Bool) throws {
-        guard FileSystem.exists(path) else { return }
-        let isAdapter = !FileSystem.isDirectory(path) && (try? GGUFFile(path).string("general.type")) == "adapter"
-        guard replaces, isAdapter else {
-            throw SeamError(
-                .alreadyExists,
-                "cannot write the file \"\(path)\": \(isAdapter ? "an adapter of llama.cpp's is there" : "what is there is no adapter of llama.cpp's")"
-            )
-        }
     }
 }

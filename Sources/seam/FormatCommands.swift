@@ -15,7 +15,8 @@ struct ExportCommand: ParsableCommand {
         discussion: """
             With --format peft: a folder for PeftModel.from_pretrained, of a LoRA or IA3 adapter, or of the prefix or the \
             prompt that the adapters give together. Networks and gates are computed away. With \
-            --format gguf: a file for llama-cli --lora, of a LoRA adapter of a llama model. With --overwrite what is there of that format is replaced, nothing else.
+            --format gguf: a file for llama-cli, of a LoRA adapter of a llama model (--lora) or of a control vector \
+            (--control-vector). With --overwrite what is there of that format is replaced, nothing else.
 
             Example: seam export --model model --adapter run/adapter --format peft --output peft-lora
             """)
@@ -45,7 +46,7 @@ struct ExportCommand: ParsableCommand {
         try adapters.attach(to: session)
         switch format {
         case .peft: try PEFTAdapters.export(session, baseModel: baseModel, replaces: replacing.overwrite, to: output)
-        case .gguf: try LlamaCppLoRA.export(session, replaces: replacing.overwrite, to: output)
+        case .gguf: try LlamaCppAdapters.export(session, replaces: replacing.overwrite, to: output)
         }
     }
 }
@@ -57,8 +58,8 @@ struct ImportCommand: ParsableCommand {
         discussion: """
             With --format peft: a folder of PEFT's LoRA becomes an adapter lora, one of its IA3 an adapter ia3, one of its \
             prefix tuning an adapter prefix-tuning, one of its prompt tuning or P-tuning an adapter prompt-tuning. All of \
-            them can be trained on. With --format gguf: a LoRA of llama.cpp becomes an adapter lora. With \
-            --overwrite an adapter of SeamKit's is replaced, nothing else.
+            them can be trained on. With --format gguf: a LoRA of llama.cpp becomes an adapter lora, a \
+            control vector an adapter control-vector. With --overwrite an adapter of SeamKit's is replaced, nothing else.
 
             Example: seam import --model model --format peft --input peft-lora --output adapter
             """)
@@ -86,7 +87,7 @@ struct ImportCommand: ParsableCommand {
             try PEFTAdapters.importAdapter(
                 from: input, backbone: backbone, replaces: replacing.overwrite, to: output)
         case .gguf:
-            try LlamaCppLoRA.importAdapter(
+            try LlamaCppAdapters.importAdapter(
                 from: input, backbone: backbone, replaces: replacing.overwrite, to: output)
         }
     }

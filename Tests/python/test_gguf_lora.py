@@ -194,7 +194,7 @@ def test_what_is_not_written(small: Model, tmp_path: Path, runtime: Runtime) -> 
         return done.stderr
 
     output = tmp_path / "out.gguf"
-    assert 'holds one LoRA adapter, found "ia3"' in refused(small.path, "ia3", output)
+    assert 'holds one LoRA adapter or control vector, found "ia3"' in refused(small.path, "ia3", output)
     assert "lora_alpha of 0" in refused(small.path, "zero", output)
     assert 'family "qwen2"' in refused(other.path, "other", output)
     assert "--base-model is for --format peft" in refused(small.path, "lora", output, "--base-model", "a")

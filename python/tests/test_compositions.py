@@ -150,7 +150,7 @@ def test_a_prefix_goes_after_what_weights_it(runtime: seamkit.Runtime, tmp_path:
         session.attach(backbone.adapter("prefix-tuning", PREFIX))
 
 
-@pytest.mark.parametrize("head", ["linear-head", "dect", "batch-calibration"])
+@pytest.mark.parametrize("head", ["linear-head", "dect", "batch-calibration", "ridge-head"])
 def test_a_head_on_top(runtime: seamkit.Runtime, tmp_path: Path, head: str) -> None:
     """What leaves the adapters inside an encoder is pooled and given to the head: the head alone, on the vectors of the
     session without it, gives the same."""

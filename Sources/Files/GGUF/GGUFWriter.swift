@@ -6,6 +6,7 @@ public enum GGUFWriter {
     public enum Value: Sendable {
         case string(String)
         case float32(Float)
+        case uint32(UInt32)
     }
 
     /// A tensor to be written.
@@ -48,6 +49,9 @@ public enum GGUFWriter {
             case .float32(let number):
                 add(GGUFValueType.float32.rawValue)
                 add(number.bitPattern)
+            case .uint32(let number):
+                add(GGUFValueType.uint32.rawValue)
+                add(number)
             }
         }
         var offset = 0
