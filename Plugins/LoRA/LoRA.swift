@@ -67,7 +67,8 @@ final class LoRA: Adapter {
     private func factor(_ magnitude: Parameter, of weight: Tensor, in context: Context) -> Tensor {
         let own = context.scope { weight.cast(to: .f32).stopGradient().square().sum(-1).sqrt() }
         let changed = context.scope { sum(weight, in: context).square().sum(-1).sqrt() }
-        return (own + context[magnitude]) / changed
+        // A row of zeros has no direction, and stays one.
+        return (own + context[magnitude]) / changed.maximum(context.full(1e-30, [1]))
     }
 
     func foldWeight(_ weight: Tensor, bias: Tensor?, in context: Context) -> (weight: Tensor, bias: Tensor?) {

@@ -21,7 +21,9 @@ enum LlamaCppControlVector {
         try requireDecoder(info)
         var vectors: [Int: [Float]] = [:]
         for tensor in file.tensors {
-            guard tensor.name.hasPrefix(prefix), let layer = Int(tensor.name.dropFirst(prefix.count)), layer > 0 else {
+            guard tensor.name.hasPrefix(prefix), let layer = Int(tensor.name.dropFirst(prefix.count)), layer > 0,
+                tensor.name == "\(prefix)\(layer)"
+            else {
                 throw SeamError(
                     .format, "\(file.path): tensor \"\(tensor.name)\" must be direction.1, direction.2 ...")
             }
@@ -78,8 +80,14 @@ enum LlamaCppControlVector {
                 }
                 return nil
             }
-            return GGUFWriter.Tensor(
-                name: "\(prefix)\(point.layer)", shape: shape, values: values.map { $0 * strength })
+            let vector = values.map { $0 * strength }
+            guard vector.allSatisfy(\.isFinite) else {
+                throw SeamError(
+                    .numeric,
+                    "the adapter is not written: \"\(point.path).\(parameter)\" times the strength \(strength) leaves f32"
+                )
+            }
+            return GGUFWriter.Tensor(name: "\(prefix)\(point.layer)", shape: shape, values: vector)
         }
         guard !tensors.isEmpty else {
             throw SeamError(.unsupported, "adapter \"\(id)\" has no vector that llama.cpp would add")

@@ -12,6 +12,7 @@ enum SavedRoutes {
         let folder = FileSystem.parent(path)
         return (try? names(in: folder))?.containsExactly(FileSystem.baseName(path)) == true
             && !FileSystem.isLink(path) && AdapterFolder.isOwn(path)
+            && (try? AtomicFolder.checkReplaceable(path, AdapterFolder.kind)) != nil
     }
 
     /// Whether a folder is one that a training wrote.

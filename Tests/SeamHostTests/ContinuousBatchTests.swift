@@ -66,6 +66,13 @@ import Testing
             if !rows.isEmpty { try compare() }
         }
 
+        /// The rows that take a route leave.
+        func remove(taking route: String) throws {
+            try batch.remove(rows.filter { routes[$0] == route })
+            rows.removeAll { routes[$0] == route }
+            if !rows.isEmpty { try compare() }
+        }
+
         private func compare() throws {
             #expect(batch.rows == rows)
             for row in rows {
@@ -169,7 +176,7 @@ import Testing
         let script = try Script(model.session, routes: ["long", nil, "short"])
         try script.run()
         #expect(script.worst < 1e-5)
-        // A route may come while rows are there, and none may go.
+        // Routes may come and go while rows are there, but for those that rows take.
         try script.add(3, 4)
         let adapter = try Adapter(backbone: model.backbone, id: "lora")
         for entry in adapter.parameters.entries { randomise(entry.tensor, deviation: 0.4) }
@@ -177,10 +184,12 @@ import Testing
         try script.add(2)
         try script.step()
         #expect(script.worst < 1e-5)
+        try script.remove(taking: "long")
+        try model.session.removeRoute("long")
+        try script.step(2)
+        #expect(script.worst < 1e-5)
         try model.session.removeRoute("short")
-        expectError(
-            .invalidArgument, "the session's routes have changed while rows that take some of them were decoded"
-        ) {
+        expectError(.invalidArgument, "route \"short\" has left the session while rows that take it were decoded") {
             try script.step()
         }
         #expect(script.batch.rows.isEmpty)

@@ -123,6 +123,7 @@ def test_there_and_back(model: Model, tmp_path: Path) -> None:
 
 BAD: dict[str, tuple[dict[Any, Any], str]] = {
     "first layer": ({0: np.ones(24, np.float32)}, 'tensor "direction.0" must be direction.1, direction.2'),
+    "digits": ({"01": np.ones(24, np.float32)}, 'tensor "direction.01" must be direction.1'),
     "name": ({"x": np.ones(24, np.float32)}, 'tensor "direction.x" must be direction.1'),
     "layer": ({9: np.ones(24, np.float32)}, 'tensor "direction.9" is for layer 9, and the layers of this model are 0'),
     "width": ({1: np.ones(23, np.float32)}, "must be [24] for this model, found [23]"),
@@ -145,6 +146,9 @@ def test_what_is_not_written(model: Model, tmp_path: Path, runtime: Runtime) -> 
     prepared(model, tmp_path / "all")
     prepared(model, tmp_path / "norm", layers="1", keep_norm=True)
     prepared(model, tmp_path / "first", layers="0", strength=1)
+    large = prepared(model, tmp_path / "large", layers="1", strength=1e6)
+    large.parameters["decoder.1.direction"][...] = 1e35
+    large.save(tmp_path / "large")
     (tmp_path / "kept.gguf").write_text("somebody's")
 
     def refused(adapter: str, output: str, *more: str) -> str:
@@ -158,6 +162,7 @@ def test_what_is_not_written(model: Model, tmp_path: Path, runtime: Runtime) -> 
 
     assert "adds no vector to the first layer's states" in refused("all", "out.gguf")
     assert "adds no vector to the first layer's states" in refused("first", "out.gguf")
+    assert "times the strength 1000000.0 leaves f32" in refused("large", "out.gguf")
     assert "has keep_norm" in refused("norm", "out.gguf")
     assert "is no adapter of llama.cpp's" in refused("all", "kept.gguf", "--overwrite")
     assert (tmp_path / "kept.gguf").read_text() == "somebody's" and not (tmp_path / "out.gguf").exists()

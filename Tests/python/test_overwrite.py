@@ -145,3 +145,23 @@ def test_heads_of_fewshot_are_kept(good: Path, tmp_path: Path) -> None:
     before = contents(output)
     assert "which no run wrote" in refusal(*fewshot(good, output, "--overwrite"))
     assert contents(output) == before
+
+
+@pytest.mark.parametrize("with_routes", [True, False])
+def test_files_beside_the_adapters_of_routes_are_kept(good: Path, tmp_path: Path, with_routes: bool) -> None:
+    """Where the next run has routes and where it has none."""
+    pairs = [{"source": "w5 w6", "target": "w7", "route": name} for name in ("fr", "de") * 4]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(each) + "\n" for each in pairs))
+    output = tmp_path / "run"
+    routed = training(good, output, "--adapter", "de=lora", adapter="fr=lora", steps=1)
+    routed[routed.index("--train") + 1] = tmp_path / "pairs.jsonl"
+    again = routed if with_routes else training(good, output, steps=1)
+    seam(*routed)
+    seam(*again, "--overwrite")
+    assert (output / "routes").exists() == with_routes
+    if not with_routes:
+        seam(*routed, "--overwrite")
+    (output / "routes" / "fr" / "note.txt").write_text("mine")
+    before = contents(output)
+    assert "other files (fr)" in refusal(*again, "--overwrite")
+    assert contents(output) == before

@@ -200,8 +200,46 @@ def test_the_session_changes(decoder: seamkit.Backbone) -> None:
     session.end_training()
     assert len(generation.step()) == 1
     session.remove_route("b")
-    with pytest.raises(seamkit.InvalidArgumentError, match="the session's routes have changed"):
+    with pytest.raises(seamkit.InvalidArgumentError, match='route "b" has left the session while rows that take it'):
         generation.step()
+
+
+def test_other_routes_go(decoder: seamkit.Backbone) -> None:
+    """Rows go on, and others join them, when routes that stand before theirs have left; each as alone."""
+    session = routed(decoder)
+    options = decoder.generate_options(max_new_tokens=8)
+    expected = {route: alone(session, [5, 6], route, options).tokens for route in ("prefix", "b", None)}
+    generation = session.continuous_generation(20)
+    routes = {generation.add([5, 6], route=route, options=options): route for route in ("prefix", None)}
+    gone = generation.add([7], route="a", options=options)
+    tokens: dict[int, list[int]] = {row: [] for row in routes}
+    generation.step()
+    for row in tokens:
+        tokens[row].append(expected[routes[row]][0])
+    generation.remove(gone)
+    session.remove_route("a")
+    for step in generation.step():
+        assert step.token is not None
+        tokens[step.row].append(step.token)
+    row = generation.add([5, 6], route="b", options=options)
+    routes[row], tokens[row] = "b", []
+    for step in generation:
+        assert step.token is not None
+        tokens[step.row].append(step.token)
+    assert {routes[row]: found for row, found in tokens.items()} == expected
+
+
+def test_a_row_that_is_let_go_is_told_no_more(decoder: seamkit.Backbone) -> None:
+    """Neither in later steps nor in the one in which it was."""
+    generation = routed(decoder).continuous_generation(20)
+    options = decoder.generate_options(max_new_tokens=8, min_new_tokens=8)
+    first, second = (generation.add([5, 6], options=options) for _ in range(2))
+    seen = []
+    for step in generation:
+        seen.append(step.row)
+        if step.row == first and step.count == 2:
+            generation.remove(second)
+    assert seen.count(first) == 8 and seen.count(second) == 1
 
 
 def test_closing(decoder: seamkit.Backbone) -> None:

@@ -141,3 +141,43 @@ def test_the_start(runtime: seamkit.Runtime, tmp_path: Path, name: str) -> None:
             # Both are uniform within the same bound, which 64 rows reach and 3 nearly.
             bound = 1 / np.sqrt(value.shape[1])
             assert 0.99 * bound < np.abs(value).max() <= bound and 0.8 * bound < own.abs().max() <= bound
+
+
+def filled(session: seamkit.Session, id: str, options: dict[str, Any], seed: int) -> Any:
+    adapter, random = session.add(id, options), np.random.default_rng(seed)
+    for value in adapter.parameters.values():
+        value[...] = random.normal(1 if id == "ia3" else 0, 0.2, value.shape)
+    return adapter
+
+
+@pytest.mark.parametrize("other", ["lora", "ia3"])
+def test_dora_behind_another(runtime: seamkit.Runtime, tmp_path: Path, other: str) -> None:
+    """Merged it would take the lengths of the changed matrix: refused, whichever of the two is merged, and before the
+    other both ways are one."""
+    backbone = runtime.open(save("llama", tmp_path / "model"))
+    batch, where = seamkit.Batch([[5, 6, 7, 8]]), {"targets": ["q", "v"]}
+    session = backbone.session()
+    first = filled(session, other, where, 1)
+    dora = filled(session, "lora", where | {"use_dora": True}, 2)
+    logits = session.forward(batch)
+    with pytest.raises(seamkit.UnsupportedError, match="runs behind a merged one at .* is not linear in it"):
+        session.merge(first)
+    assert np.array_equal(session.forward(batch), logits)
+    session.move(dora, 0)
+    logits = session.forward(batch)
+    session.merge(dora)
+    assert_close(torch.from_numpy(logits), session.forward(batch))
+    session.merge(first)
+    assert_close(torch.from_numpy(logits), session.forward(batch))
+
+
+def test_a_row_of_zeros(runtime: seamkit.Runtime, tmp_path: Path) -> None:
+    """It has no direction that a length could be given to."""
+    model = opened("llama", save("llama", tmp_path / "first"))
+    with torch.no_grad():
+        model.model.layers[0].self_attn.q_proj.weight[0] = 0
+    model.save_pretrained(tmp_path / "model")
+    backbone = runtime.open(tmp_path / "model")
+    batch = seamkit.Batch([[5, 6, 7, 8]])
+    session = backbone.session(backbone.adapter("lora", {"use_dora": True}))
+    assert_close(torch.from_numpy(backbone.session().forward(batch)), session.forward(batch))

@@ -104,7 +104,8 @@ extension Session {
     }
 
     /// The weights that take the place of the backbone's own, by their index.
-    func replacements(by adapters: [Adapter]) throws -> [Int: Tensor] {
+    /// - Parameter others: adapters that run on these weights unmerged.
+    func replacements(by adapters: [Adapter], besides others: [Adapter]) throws -> [Int: Tensor] {
         let points = backbone.info.points
         let parameters = points.flatMap { [$0.weightParameter, $0.biasParameter] }.compactMap(\.self)
         let users = Dictionary(parameters.map { ($0, 1) }, uniquingKeysWith: +)
@@ -131,6 +132,9 @@ extension Session {
                 }
                 let matrix = place.isTransposed ? try context.permute(current(weight), [1, 0]) : current(weight)
                 let biasIndex = place.biasParameter.flatMap(backbone.parameters.index)
+                if result[weight] != nil {
+                    try adapter.requireLinear(context, point: own, weight: matrix, bias: biasIndex.map(current))
+                }
                 let (folded, bias) = try adapter.fold(context, point: own, weight: matrix, bias: biasIndex.map(current))
                 result[weight] = place.isTransposed ? try context.copied(try context.permute(folded, [1, 0])) : folded
                 if let bias, let biasIndex {
@@ -144,11 +148,47 @@ extension Session {
                 }
             }
         }
+        for adapter in others where adapter.table.fold_weight != nil {
+            for (own, index) in try adapter.pointIndices(in: backbone.info).enumerated() {
+                let place = points[index]
+                guard let weight = place.weightParameter.flatMap(backbone.parameters.index),
+                    let changed = result[weight]
+                else { continue }
+                let context = makeContext(recordsGradients: false)
+                let bias = place.biasParameter.flatMap(backbone.parameters.index)
+                try adapter.requireLinear(
+                    context, point: own, weight: place.isTransposed ? try context.permute(changed, [1, 0]) : changed,
+                    bias: bias.map { result[$0] ?? backbone.parameters.entries[$0].tensor.detached })
+            }
+        }
         return result
     }
 }
 
 extension Adapter {
+    /// Checks an adapter that runs behind others at a matrix into which these are merged: with all of them unmerged it changes
+    /// what they gave, and reads the model's own matrix. The two are the same where what it makes of a matrix is linear in it, up to a
+    /// constant: f(W + 2 E) = 2 f(W + E) - f(W), for any E, of which one is tried.
+    /// - Throws: `.unsupported` where it is not, to 1e-3 of the largest number.
+    fileprivate func requireLinear(_ context: Context, point: Int, weight: Tensor, bias: Tensor?) throws {
+        let numbers = try context.contiguous(weight).floats
+        let size = (numbers.reduce(0) { $0 + Double($1) * Double($1) } / Double(max(numbers.count, 1))).squareRoot()
+        let folded = try (0...2).map { times in
+            let moved = try context.constant(numbers.map { $0 + Float(Double(times) * size) }, weight.shape)
+            return try fold(context, point: point, weight: moved, bias: bias).0.floats
+        }
+        let largest = folded.joined().reduce(0) { max($0, abs($1)) }
+        let off = folded[0].indices.reduce(Float(0)) {
+            max($0, abs(folded[2][$1] - 2 * folded[1][$1] + folded[0][$1]))
+        }
+        guard off <= 1e-3 * largest else {
+            throw SeamError(
+                .unsupported,
+                "adapter \"\(factory.id)\" runs behind a merged one at \"\(points[point].path)\": what it makes of a matrix is not linear in it, so that it would give something else than with both unmerged; attach it before the other"
+            )
+        }
+    }
+
     /// What a projection's matrix [out, in] and bias [out] become, checked; copies that outlive the context.
     fileprivate func fold(_ context: Context, point: Int, weight: Tensor, bias: Tensor?) throws -> (Tensor, Tensor?) {
         guard let function = table.fold_weight else {

@@ -117,6 +117,11 @@ struct RoutePrefixes {
     /// Lets all go but those of some routes.
     mutating func keep(_ routes: [Int]) { known = known.filter { routes.contains($0.key) } }
 
+    /// Gives routes other indices; those of others go.
+    mutating func renumber(_ places: [Int: Int]) {
+        known = Dictionary(uniqueKeysWithValues: places.compactMap { old, new in known[old].map { (new, $0) } })
+    }
+
     /// Takes in those of more routes.
     mutating func formUnion(_ other: RoutePrefixes) { known.merge(other.known) { own, _ in own } }
 }

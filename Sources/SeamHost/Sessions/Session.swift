@@ -145,7 +145,9 @@ public final class Session {
     /// Computes adapters into the weights, and takes those that were out of them.
     func setMerged(_ changed: Set<ObjectIdentifier>) throws {
         try Self.checkOrder(of: adapters, merged: changed)
-        let replacements = try replacements(by: adapters.filter { changed.contains(ObjectIdentifier($0)) })
+        let replacements = try replacements(
+            by: adapters.filter { changed.contains(ObjectIdentifier($0)) },
+            besides: adapters.filter { !changed.contains(ObjectIdentifier($0)) })
         visitor = try makeVisitor(chains, merged: changed)
         (merged, replaced) = (changed, replacements)
     }

@@ -85,7 +85,7 @@ final class SessionStepper: DecoderStepper {
 
     func step(tokens: [Int32], into logits: inout [Float]) throws {
         defer { context.reset() }
-        try requireRoutes()
+        try followRoutes()
         let count = tokens.count
         var ids = order.ordered(tokens)
         if isFirst { givenLength = prompts?.sourceLength ?? 1 }
@@ -130,19 +130,31 @@ final class SessionStepper: DecoderStepper {
         for row in rows.indices { (rows[row].before, rows[row].vectors) = (most, vectors[row]) }
     }
 
-    /// Throws `.invalidArgument` where routes have left the session since the rows began, or the adapters of theirs have
-    /// changed. Routes that have come stand behind.
-    private func requireRoutes() throws {
-        guard session.routes.starts(with: chains.dropFirst().map(\.name)) || order.routes == [0] else {
-            throw SeamError(
-                .invalidArgument, "the session's routes have changed while rows that take some of them were decoded")
+    /// Finds the rows' routes among those that the session has now: others may have come and gone, and these be numbered
+    /// anew.
+    /// - Throws: `.invalidArgument` for a route that has left the session since rows took it, or has other adapters.
+    private func followRoutes() throws {
+        var places: [Int: Int] = [:]
+        for route in order.routes {
+            let own = chains[route]
+            guard let place = session.chains.firstIndex(where: { $0.name == own.name }) else {
+                throw SeamError(
+                    .invalidArgument, "\(own.title) has left the session while rows that take it were decoded")
+            }
+            guard session.chains[place].adapters.elementsEqual(own.adapters, by: ===), session.merged == merged else {
+                throw SeamError(
+                    .invalidArgument,
+                    "the adapters of \(own.title) have changed while rows that take it were decoded")
+            }
+            places[route] = place
         }
-        let changed = order.routes.first { !session.chains[$0].adapters.elementsEqual(chains[$0].adapters, by: ===) }
-        guard changed == nil, session.merged == merged else {
-            throw SeamError(
-                .invalidArgument,
-                "the adapters of \(chains[changed ?? 0].title) have changed while rows that take it were decoded")
+        if places.contains(where: { $0 != $1 }) {
+            routes = routes.map { places[$0]! }
+            // Routes stand as their first rows do, whatever their numbers are: no row moves.
+            order = RowOrder(routes: routes)
+            prefixes.renumber(places)
         }
+        chains = session.chains
     }
 
     /// Gives the mask and the positions of the newest `length` tokens, where a row has padding or has seen fewer tokens
@@ -219,14 +231,13 @@ final class SessionStepper: DecoderStepper {
     func append(_ other: SessionStepper) throws {
         defer { context.reset() }
         guard let state, let joining = other.state else { throw session.backbone.cannotJoinRows }
-        try requireRoutes()
+        try followRoutes()
         try state.append(session.pass(context), joining)
         let (count, old) = (rows.count, order)
         rows += other.rows
         // The adapters of a route that no row took may have changed since one did.
         prefixes.keep(order.routes)
         prefixes.formUnion(other.prefixes)
-        chains = session.chains
         try appendMask(of: other)
         try stand(routes + other.routes) { row in
             Int32(row < count ? old.row(ofCallers: row) : count + other.order.row(ofCallers: row - count))

@@ -64,6 +64,8 @@ class ContinuousGeneration(Handle):
         super().__init__(made("seam_generation_create", session, capacity))
         # A batch as the library reads it, checked against the session's model.
         self._given = given
+        # Rows that were let go since the iterator's newest step.
+        self._removed: set[int] = set()
 
     def add(
         self, source: Sequence[int], *, route: str | None = None, options: c.seam_generate_options | None = None
@@ -106,6 +108,7 @@ class ContinuousGeneration(Handle):
         """
         check_integer(row, ctypes.c_int64, "row")
         checked("seam_generation_remove", self.handle, row)
+        self._removed.add(row)
 
     @property
     def rows(self) -> list[int]:
@@ -122,9 +125,13 @@ class ContinuousGeneration(Handle):
         return True
 
     def __iter__(self) -> Iterator[RowStep]:
-        """Steps until no row is left, and gives what each row got, one after another. Rows may join and leave meanwhile."""
+        """Steps until no row is left, and gives what each row got, one after another. Rows may join and leave meanwhile:
+        of one that is removed nothing more is given."""
         while self._count():
-            yield from self.step()
+            self._removed.clear()
+            for step in self.step():
+                if step.row not in self._removed:
+                    yield step
 
     def _count(self) -> int:
         count = ctypes.c_uint64()
