@@ -20,14 +20,10 @@ a weight needs no gradient, and nothing below the first adapted matrix.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
-import os
-import platform
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,13 +31,11 @@ from typing import Any
 import numpy as np
 import peft
 import torch
-import transformers
 
 # Chooses the BLAS kernels and finds the library, which has to come before what uses it.
-from prefix import CASES, LEARNING_RATE, Case, Work, peak
-from t5_small import INHERITED, processor, spread
+from prefix import CASES, LEARNING_RATE, Case, Work, begun, options, peak
+from t5_small import spread
 
-from seam_abi import library
 from seam_objects import Batch, Runtime
 
 RANK, DIRECTIONS = 8, 4
@@ -141,11 +135,11 @@ class Sides:
         self.labels = torch.randint(3, vocabulary, (count, target)) if target else self.ids
         self.batch = Batch(self.ids.numpy(), labels=self.labels.numpy())
         model.save_pretrained(folder)
-        id, options, attach = METHODS[method]
+        id, settings, attach = METHODS[method]
         if id == "lora" and target:
-            options = options | {"targets": ["q", "v", "cross_q", "cross_v"]}
+            settings = settings | {"targets": ["q", "v", "cross_q", "cross_v"]}
         backbone = runtime.open(folder)
-        adapter = backbone.adapter(id, options)
+        adapter = backbone.adapter(id, settings)
         self.session = backbone.session(adapter)
         values = (adapter.folded() if id == "loreft" else adapter).parameters
         self.models = {"PyTorch": attach(copy.deepcopy(model), case, values)}
@@ -204,28 +198,11 @@ def measured(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=7, help="rounds, each with every side once")
-    parser.add_argument("--only", choices=CASES, action="append", help="this model only")
+    parser = options(__doc__)
     parser.add_argument("--method", choices=METHODS, action="append", help="this method only")
     parser.add_argument("--compiled", action="store_true", help="torch.compile as well; takes some minutes")
-    parser.add_argument("--json", type=Path, help="write the figures here, too")
-    parser.add_argument("--threads", type=int, default=2, help="of each side")
-    parser.add_argument("--cpu-time", action="store_true", help="measure processor time")
     arguments = parser.parse_args()
-    clock = time.process_time if arguments.cpu_time else time.perf_counter
-
-    torch.manual_seed(0)
-    torch.set_num_threads(arguments.threads)
-    library().seam_set_thread_count(arguments.threads)
-    plugins = Path(os.environ["SEAM_LIBRARY"]).parent
-    runtime = Runtime([plugins / f"lib{each}.so" for each in ("Transformer", "LoRA", "ReFT")])
-    print(
-        f"machine: {processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; threads of each side: "
-        f"{arguments.threads}; torch {torch.__version__}, transformers {transformers.__version__}, "
-        f"peft {peft.__version__}, Python {platform.python_version()}"
-    )
-    print(f"inherited OPENBLAS_CORETYPE: {INHERITED or 'none'}" + (", set aside" if INHERITED else ""))
+    runtime, clock = begun(arguments, "LoRA", "ReFT")
     results: dict[str, Any] = {}
     for name in arguments.only or CASES:
         for method in arguments.method or METHODS:

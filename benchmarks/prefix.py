@@ -205,28 +205,37 @@ def peak(runtime: Runtime, clock: Callable[[], float]) -> float:
     return size**3 / best
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+def options(description: str | None) -> argparse.ArgumentParser:
+    """What every benchmark of these models is told."""
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=7, help="rounds, each with every measurement once")
     parser.add_argument("--only", choices=CASES, action="append", help="this model only")
     parser.add_argument("--json", type=Path, help="write the figures here, too")
     parser.add_argument("--threads", type=int, default=2, help="of each side")
     parser.add_argument("--cpu-time", action="store_true", help="measure processor time")
-    arguments = parser.parse_args()
-    clock = time.process_time if arguments.cpu_time else time.perf_counter
+    return parser
 
+
+def begun(arguments: argparse.Namespace, *plugins: str) -> tuple[Runtime, Callable[[], float]]:
+    """A runtime with these plugins beside that of the models, and the clock; both sides have their threads and say where
+    they run."""
     torch.manual_seed(0)
     torch.set_num_threads(arguments.threads)
     library().seam_set_thread_count(arguments.threads)
-    plugins = Path(os.environ["SEAM_LIBRARY"]).parent
-    runtime = Runtime([plugins / "libTransformer.so", plugins / "libPrefixTuning.so"])
+    folder = Path(os.environ["SEAM_LIBRARY"]).parent
+    runtime = Runtime([folder / f"lib{each}.so" for each in ("Transformer", *plugins)])
     print(
         f"machine: {processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; threads of each side: "
         f"{arguments.threads}; torch {torch.__version__}, transformers {transformers.__version__}, "
         f"peft {peft.__version__}, Python {platform.python_version()}"
     )
     print(f"inherited OPENBLAS_CORETYPE: {INHERITED or 'none'}" + (", set aside" if INHERITED else ""))
+    return runtime, time.process_time if arguments.cpu_time else time.perf_counter
 
+
+def main() -> None:
+    arguments = options(__doc__).parse_args()
+    runtime, clock = begun(arguments, "PrefixTuning")
     results: dict[str, Any] = {}
     for name in arguments.only or CASES:
         case = CASES[name]

@@ -90,6 +90,20 @@ public enum FileSystem {
         path.split(separator: "/").last.map(String.init) ?? (path.isEmpty ? "" : "/")
     }
 
+    /// Whether a name can be that of a file or a folder everywhere: ASCII letters, digits and some signs, the first one no dot.
+    /// - Parameter signs: those that may stand in it beside letters and digits.
+    public static func isPortableName(_ name: String, signs: String) -> Bool {
+        let isFit = name.utf8.allSatisfy {
+            switch $0 {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"):
+                true
+            default: signs.utf8.contains($0)
+            }
+        }
+        return isFit && !name.isEmpty && !name.hasPrefix(".")
+    }
+
     /// The folder that holds a path: `"a/b"` for `a/b/c`, `"."` for `c`, `"/"` for `/c` and the root.
     public static func parent(_ path: String) -> String {
         let parts = path.split(separator: "/")

@@ -1,3 +1,4 @@
+import Files
 import Support
 
 /// One value for one name: of an option of an adapter, or of the training.
@@ -121,15 +122,7 @@ func firstTwice<Element: Hashable>(_ elements: [Element]) -> Element? {
 
 /// Names and values become names of folders, so they hold letters, digits and . _ - + only, and begin with no dot.
 private func checkPathName(_ name: String, in place: String) throws {
-    let isFit = name.utf8.allSatisfy {
-        switch $0 {
-        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-            UInt8(ascii: "0")...UInt8(ascii: "9"):
-            true
-        default: "._-+".utf8.contains($0)
-        }
-    }
-    guard isFit, !name.isEmpty, !name.hasPrefix(".") else {
+    guard FileSystem.isPortableName(name, signs: "._-+") else {
         throw SeamError(
             .invalidArgument,
             "\(place): names and values stand in paths and must be letters, digits and . _ - +, found \(name.debugDescription)"

@@ -36,12 +36,7 @@ enum SavedRoutes {
 
     /// Throws `.invalidArgument` for the name of a route that cannot be that of its folder.
     static func check(_ route: String) throws {
-        let isName = route.unicodeScalars.allSatisfy { scalar in
-            scalar.isASCII
-                && (scalar.properties.isAlphabetic || scalar.properties.numericType != nil
-                    || "._-".unicodeScalars.contains(scalar))
-        }
-        guard isName, !route.isEmpty, !route.hasPrefix("."), route != listName else {
+        guard FileSystem.isPortableName(route, signs: "._-"), route != listName else {
             throw SeamError(
                 .invalidArgument,
                 "the name of a trained route becomes that of a folder and must be of letters, digits and . _ -, found \"\(route)\""

@@ -116,14 +116,10 @@ public final class TrainingRun {
             let examples = try batches(Array(0..<own.count), size: options.batchSize).map {
                 try own.batch($0, info: session.backbone.info)
             }
-            for adapter in adapters {
-                do {
-                    try session.prepare(adapter, route: route, from: adapter.readsExamples ? examples : []) { _, _ in
-                        shouldContinue()
-                    }
-                } catch let error as SeamError where error.code == .cancelled {
-                    return false
-                }
+            do {
+                try session.prepare(all: adapters, route: route, from: examples) { _, _, _ in shouldContinue() }
+            } catch let error as SeamError where error.code == .cancelled {
+                return false
             }
         }
         return true

@@ -124,13 +124,11 @@ struct PrepareCommand: ParsableCommand {
     private func prepare(_ adapters: [Adapter], in session: Session, from batches: [Batch]) throws {
         var progress = ProgressLine()
         Interruption.watch()
-        for adapter in adapters {
-            try session.prepare(adapter, from: adapter.readsExamples ? batches : []) { done, total in
-                if done > 0 {
-                    progress.show("\(adapter.factory.id): read \(done)/\(total) batches", isLast: done == total)
-                }
-                return !Interruption.isRequested
+        try session.prepare(all: adapters, from: batches) { adapter, done, total in
+            if done > 0 {
+                progress.show("\(adapter.factory.id): read \(done)/\(total) batches", isLast: done == total)
             }
+            return !Interruption.isRequested
         }
     }
 }

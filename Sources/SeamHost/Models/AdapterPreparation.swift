@@ -23,7 +23,7 @@ extension Adapter {
     public var startsFromExamples: Bool { table.prepare != nil }
 
     /// Whether `prepare` gives it examples or a text: not on prefix.tokens, where it starts from the prefix before it.
-    public var readsExamples: Bool { startsFromExamples && seam != SEAM_PREFIX_TOKENS }
+    var readsExamples: Bool { startsFromExamples && seam != SEAM_PREFIX_TOKENS }
 
     /// Lets an adapter on encoder.output or decoder.output start from the training examples
     /// (`seam_adapter_factory.prepare`): before the first step of a training that starts from new. An adapter that starts

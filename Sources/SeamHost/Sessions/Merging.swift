@@ -110,6 +110,12 @@ extension Session {
         let parameters = points.flatMap { [$0.weightParameter, $0.biasParameter] }.compactMap(\.self)
         let users = Dictionary(parameters.map { ($0, 1) }, uniquingKeysWith: +)
         var result: [Int: Tensor] = [:]
+        func current(_ index: Int) -> Tensor { result[index] ?? backbone.parameters.entries[index].tensor.detached }
+        /// The matrix [out, in] and the bias at a point, as what is merged so far has made them.
+        func operands(_ place: Point, weight: Int, in context: Context) throws -> (matrix: Tensor, bias: Tensor?) {
+            let matrix = place.isTransposed ? try context.permute(current(weight), [1, 0]) : current(weight)
+            return (matrix, place.biasParameter.flatMap(backbone.parameters.index).map(current))
+        }
         for adapter in adapters {
             guard adapter.parameters.variables.isEmpty, backbone.isFrozen else {
                 throw SeamError(
@@ -127,17 +133,13 @@ extension Session {
                     )
                 }
                 let context = makeContext(recordsGradients: false)
-                func current(_ index: Int) -> Tensor {
-                    result[index] ?? backbone.parameters.entries[index].tensor.detached
-                }
-                let matrix = place.isTransposed ? try context.permute(current(weight), [1, 0]) : current(weight)
-                let biasIndex = place.biasParameter.flatMap(backbone.parameters.index)
+                let given = try operands(place, weight: weight, in: context)
                 if result[weight] != nil {
-                    try adapter.requireLinear(context, point: own, weight: matrix, bias: biasIndex.map(current))
+                    try adapter.requireLinear(context, point: own, weight: given.matrix, bias: given.bias)
                 }
-                let (folded, bias) = try adapter.fold(context, point: own, weight: matrix, bias: biasIndex.map(current))
+                let (folded, bias) = try adapter.fold(context, point: own, weight: given.matrix, bias: given.bias)
                 result[weight] = place.isTransposed ? try context.copied(try context.permute(folded, [1, 0])) : folded
-                if let bias, let biasIndex {
+                if let bias, let biasIndex = place.biasParameter.flatMap(backbone.parameters.index) {
                     guard users[backbone.parameters.entries[biasIndex].name] == 1 else {
                         throw SeamError(
                             .unsupported,
@@ -151,14 +153,11 @@ extension Session {
         for adapter in others where adapter.table.fold_weight != nil {
             for (own, index) in try adapter.pointIndices(in: backbone.info).enumerated() {
                 let place = points[index]
-                guard let weight = place.weightParameter.flatMap(backbone.parameters.index),
-                    let changed = result[weight]
+                guard let weight = place.weightParameter.flatMap(backbone.parameters.index), result[weight] != nil
                 else { continue }
                 let context = makeContext(recordsGradients: false)
-                let bias = place.biasParameter.flatMap(backbone.parameters.index)
-                try adapter.requireLinear(
-                    context, point: own, weight: place.isTransposed ? try context.permute(changed, [1, 0]) : changed,
-                    bias: bias.map { result[$0] ?? backbone.parameters.entries[$0].tensor.detached })
+                let given = try operands(place, weight: weight, in: context)
+                try adapter.requireLinear(context, point: own, weight: given.matrix, bias: given.bias)
             }
         }
         return result

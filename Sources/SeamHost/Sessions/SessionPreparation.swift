@@ -32,6 +32,20 @@ extension Session {
         let preparation = try Preparation(self, adapter, route: place, position: position, examples)
         adapter.take(prepared: try preparation.values(progress))
     }
+
+    /// Lets attached adapters of a route start from the same examples, one after the other, as the other form does; one
+    /// that reads none is given none.
+    /// - Parameter progress: as of the other form, with the adapter that is prepared.
+    public func prepare(
+        all adapters: [Adapter], route: String? = nil, from batches: [Batch],
+        progress: (_ adapter: Adapter, _ done: Int, _ total: Int) -> Bool
+    ) throws {
+        for adapter in adapters {
+            try prepare(adapter, route: route, from: adapter.readsExamples ? batches : []) {
+                progress(adapter, $0, $1)
+            }
+        }
+    }
 }
 
 /// The examples that an adapter starts from, checked.

@@ -1,6 +1,6 @@
 /* Batch calibration: fitted by prepare alone, against its formula.
  * Arguments: the folder of the plugins, a folder to write to. */
-#include "../check.h"
+#include "head.h"
 
 enum { CLASSES = 3, EXAMPLES = 6 };
 
@@ -8,8 +8,7 @@ int main(int argc, char **argv) {
   if (argc < 3) return 2;
   ERROR_SLOT;
   char path[1000];
-  float scores[EXAMPLES * CLASSES], hidden[EXAMPLES * WIDTH] = {0}, found[EXAMPLES * CLASSES],
-                                                      again[EXAMPLES * CLASSES];
+  float scores[EXAMPLES * CLASSES], hidden[EXAMPLES * WIDTH] = {0}, found[EXAMPLES * CLASSES];
   double logarithms[EXAMPLES * CLASSES], mean[CLASSES] = {0};
   int32_t labels[EXAMPLES];
   for (int i = 0; i < EXAMPLES; i++) {
@@ -24,7 +23,7 @@ int main(int argc, char **argv) {
   seam_runtime *runtime = make_runtime(argv[1]);
   OK(seam_runtime_load_plugin(runtime, path_in(path, argv[1], "libBatchCalibration.so"), &error));
   seam_backbone *backbone = open_tiny(runtime);
-  seam_adapter *adapter = NULL, *loaded = NULL;
+  seam_adapter *adapter = NULL;
   FAILS(seam_adapter_create(backbone, "batch-calibration",
                             OPTIONS(.classes = CLASSES, .score_kind = SEAM_SCORES_SIMILARITIES), &adapter, &error),
         SEAM_UNSUPPORTED, "it calibrates probabilities, and the scores here are similarities");
@@ -34,11 +33,8 @@ int main(int argc, char **argv) {
   OK(seam_adapter_classify(adapter, scores, hidden, EXAMPLES, found, EXAMPLES * CLASSES, &error));
   for (int i = 0; i < EXAMPLES * CLASSES; i++)
     CHECK(fabs(found[i] - (logarithms[i] - 0.5 * log(mean[i % CLASSES]))) < 1e-5);
-  OK(seam_adapter_save(adapter, path_in(path, argv[2], "batch-calibration"), NULL, NULL, &error));
-  OK(seam_adapter_load(backbone, path, &loaded, &error));
-  OK(seam_adapter_classify(loaded, scores, hidden, EXAMPLES, again, EXAMPLES * CLASSES, &error));
-  CHECK(memcmp(found, again, sizeof found) == 0);
-  seam_adapter_release(loaded);
+  expect_the_same_from_its_folder(backbone, adapter, argv[2], "batch-calibration", scores, hidden, EXAMPLES, found,
+                                  EXAMPLES * CLASSES);
   seam_adapter_release(adapter);
   seam_backbone_release(backbone);
   seam_runtime_release(runtime);

@@ -1,6 +1,6 @@
 /* The multi-prompting decoder: several prompts a text from C, trained, saved and read again.
  * Arguments: the folder of the plugins, a folder to write to. */
-#include "../check.h"
+#include "head.h"
 
 enum { CLASSES = 2, PROMPTS = 3, EXAMPLES = 8, EPOCHS = 20 };
 
@@ -9,7 +9,7 @@ int main(int argc, char **argv) {
   ERROR_SLOT;
   char path[1000];
   float scores[EXAMPLES * PROMPTS * CLASSES], hidden[EXAMPLES * PROMPTS * WIDTH], empty[PROMPTS * CLASSES];
-  float found[EXAMPLES * CLASSES], again[EXAMPLES * CLASSES];
+  float found[EXAMPLES * CLASSES];
   double losses[EPOCHS];
   int32_t labels[EXAMPLES];
   for (int i = 0; i < EXAMPLES; i++) {
@@ -24,7 +24,7 @@ int main(int argc, char **argv) {
   seam_runtime *runtime = make_runtime(argv[1]);
   OK(seam_runtime_load_plugin(runtime, path_in(path, argv[1], "libMultiPromptingDecoder.so"), &error));
   seam_backbone *backbone = open_tiny(runtime);
-  seam_adapter *adapter = NULL, *loaded = NULL;
+  seam_adapter *adapter = NULL;
   const char *id = "multi-prompting-decoder";
   FAILS(seam_adapter_create(backbone, id, OPTIONS(.classes = CLASSES, .options_json = "{\"epsilon\": 0}"), &adapter,
                             &error),
@@ -38,11 +38,7 @@ int main(int argc, char **argv) {
   OK(seam_adapter_fit(adapter, scores, hidden, labels, empty, EXAMPLES, &options, NULL, NULL, losses, EPOCHS, &error));
   CHECK(losses[EPOCHS - 1] < losses[0]);
   OK(seam_adapter_classify(adapter, scores, hidden, EXAMPLES, found, EXAMPLES * CLASSES, &error));
-  OK(seam_adapter_save(adapter, path_in(path, argv[2], id), NULL, NULL, &error));
-  OK(seam_adapter_load(backbone, path, &loaded, &error));
-  OK(seam_adapter_classify(loaded, scores, hidden, EXAMPLES, again, EXAMPLES * CLASSES, &error));
-  CHECK(memcmp(found, again, sizeof found) == 0);
-  seam_adapter_release(loaded);
+  expect_the_same_from_its_folder(backbone, adapter, argv[2], id, scores, hidden, EXAMPLES, found, EXAMPLES * CLASSES);
   seam_adapter_release(adapter);
   seam_backbone_release(backbone);
   seam_runtime_release(runtime);

@@ -1,6 +1,6 @@
 /* The ridge head: fitted by prepare alone, saved and read again. Arguments: the folder of the plugins, a folder to write
  * to. */
-#include "../check.h"
+#include "head.h"
 
 enum { CLASSES = 3, EXAMPLES = 12 };
 
@@ -9,7 +9,7 @@ int main(int argc, char **argv) {
   ERROR_SLOT;
   char path[1000];
   float scores[EXAMPLES * CLASSES], hidden[EXAMPLES * WIDTH], empty[CLASSES] = {1, 2, 3};
-  float found[EXAMPLES * CLASSES], again[EXAMPLES * CLASSES];
+  float found[EXAMPLES * CLASSES];
   int32_t labels[EXAMPLES];
   for (int i = 0; i < EXAMPLES; i++) {
     labels[i] = i % CLASSES;
@@ -19,7 +19,7 @@ int main(int argc, char **argv) {
   seam_runtime *runtime = make_runtime(argv[1]);
   OK(seam_runtime_load_plugin(runtime, path_in(path, argv[1], "libRidgeHead.so"), &error));
   seam_backbone *backbone = open_tiny(runtime);
-  seam_adapter *adapter = NULL, *loaded = NULL;
+  seam_adapter *adapter = NULL;
   const char *neither = "{\"hidden\": false, \"model_scores\": false}";
   FAILS(seam_adapter_create(backbone, "ridge-head", OPTIONS(.classes = CLASSES, .options_json = neither), &adapter,
                             &error),
@@ -30,11 +30,8 @@ int main(int argc, char **argv) {
   /* The states tell the classes, the scores do not. */
   for (int i = 0; i < EXAMPLES; i++)
     for (int k = 0; k < CLASSES; k++) CHECK(found[i * CLASSES + labels[i]] >= found[i * CLASSES + k]);
-  OK(seam_adapter_save(adapter, path_in(path, argv[2], "ridge-head"), NULL, NULL, &error));
-  OK(seam_adapter_load(backbone, path, &loaded, &error));
-  OK(seam_adapter_classify(loaded, scores, hidden, EXAMPLES, again, EXAMPLES * CLASSES, &error));
-  CHECK(memcmp(found, again, sizeof found) == 0);
-  seam_adapter_release(loaded);
+  expect_the_same_from_its_folder(backbone, adapter, argv[2], "ridge-head", scores, hidden, EXAMPLES, found,
+                                  EXAMPLES * CLASSES);
   seam_adapter_release(adapter);
   seam_backbone_release(backbone);
   seam_runtime_release(runtime);

@@ -64,7 +64,7 @@ class ContinuousGeneration(Handle):
         super().__init__(made("seam_generation_create", session, capacity))
         # A batch as the library reads it, checked against the session's model.
         self._given = given
-        # Rows that were let go since the iterator's newest step.
+        # Rows that were let go since the newest step.
         self._removed: set[int] = set()
 
     def add(
@@ -96,6 +96,7 @@ class ContinuousGeneration(Handle):
         Raises InvalidArgumentError where adapters of a row's route have changed, or while the session trains; after an
         error of the computation no row is there any more.
         """
+        self._removed.clear()
         size, count = self._count(), ctypes.c_uint64()
         steps = (c.seam_row_step * size)()
         checked("seam_generation_step", self.handle, steps, size, ctypes.byref(count))
@@ -128,7 +129,6 @@ class ContinuousGeneration(Handle):
         """Steps until no row is left, and gives what each row got, one after another. Rows may join and leave meanwhile:
         of one that is removed nothing more is given."""
         while self._count():
-            self._removed.clear()
             for step in self.step():
                 if step.row not in self._removed:
                     yield step

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from seamkit import _declarations as c
@@ -86,24 +86,9 @@ class BackboneInfo:
             points=tuple(_point(each.contents) for each in struct.points[: struct.point_count])
             if struct.point_count
             else (),
-            **{name: getattr(struct, name) for name in _SIZES},
+            # The sizes are called as in the struct.
+            **{each.name: getattr(struct, each.name) for each in fields(cls) if each.type == "int"},
         )
-
-
-_SIZES = (
-    "d_model",
-    "encoder_layers",
-    "decoder_layers",
-    "heads",
-    "kv_heads",
-    "head_dim",
-    "max_source_positions",
-    "max_target_positions",
-    "vocab_size",
-    "source_vocab_size",
-    "feature_width",
-    "feature_stride",
-)
 
 
 def _text(value: bytes | None) -> str:
