@@ -9,6 +9,8 @@ import SeamPlugin
 /// B starts as zeros, so that h is y at first. With `use_rslora` s = alpha / sqrt r, which keeps the size of the update
 /// where r grows (Kalajdzievski 2023, arXiv 2312.03732). Names and values at the start are PEFT's.
 ///
+/// With `lora_dropout` B A x has elements of x left out in training, as in PEFT.
+///
 /// The update is linear in x and can be added to the matrix: W + s B A.
 ///
 /// With `use_dora` the sum's rows get lengths of their own (Liu et al. 2024, arXiv 2402.09353, equation 5),
@@ -23,16 +25,19 @@ final class LoRA: Adapter {
 
     private let updates: [Update]
     private let scale: Double
+    private let dropout: Double
 
     var parameters: [Parameter] { updates.flatMap { [$0.a, $0.b] + ($0.magnitude.map { [$0] } ?? []) } }
 
     convenience init(options: Options, site: Site) throws(PluginError) {
         let (rank, alpha) = (try options.int("r"), try options.double("lora_alpha"))
         let divisor = try options.bool("use_rslora") ? Double(rank).squareRoot() : Double(rank)
-        self.init(site.points, rank: rank, scale: alpha / divisor, hasMagnitudes: try options.bool("use_dora"))
+        self.init(
+            site.points, rank: rank, scale: alpha / divisor, dropout: try options.double("lora_dropout"),
+            hasMagnitudes: try options.bool("use_dora"))
     }
 
-    private init(_ points: [Point], rank: Int, scale: Double, hasMagnitudes: Bool) {
+    private init(_ points: [Point], rank: Int, scale: Double, dropout: Double, hasMagnitudes: Bool) {
         updates = points.enumerated().map { index, point in
             // As torch.nn.Linear starts: Kaiming uniform with a = sqrt 5.
             let bound = 1 / Double(point.inputWidth).squareRoot()
@@ -42,15 +47,23 @@ final class LoRA: Adapter {
             let magnitude = Parameter("lora_magnitude_change", [point.outputWidth], .zeros, point: index)
             return (a, b, hasMagnitudes ? magnitude : nil)
         }
-        self.scale = scale
+        (self.scale, self.dropout) = (scale, dropout)
     }
 
     func forward(_ inputs: [Tensor], in context: Context) -> [Tensor] {
-        let (x, y, update) = (inputs[0], inputs[3], updates[context.point])
+        let (y, update) = (inputs[3], updates[context.point])
+        let drops = dropout > 0 && context.training
+        let x = drops ? inputs[0].dropout(dropout) : inputs[0]
         guard let magnitude = update.magnitude else {
             return [y.linearLowRank(x, context[update.a], context[update.b], scale: scale)]
         }
         let (factor, bias) = (self.factor(magnitude, of: inputs[1], in: context), inputs[2])
+        guard !drops else {
+            // What DoRA adds to W x + b is of the x that is left, as in PEFT: (m / ||V|| - 1) W x + m / ||V|| s B A x.
+            let product = x.linear(inputs[1])
+            let changed = product.linearLowRank(x, context[update.a], context[update.b], scale: scale) * factor
+            return [y + (changed - product)]
+        }
         let product = bias.isNull ? y : y - bias
         let changed = product.linearLowRank(x, context[update.a], context[update.b], scale: scale) * factor
         return [bias.isNull ? changed : changed + bias]
@@ -90,6 +103,9 @@ extension LoRA {
                 .double(
                     "lora_alpha", default: "8.0", in: 0...1_000_000,
                     "Weight of the updates: they are multiplied by lora_alpha / r."),
+                .double(
+                    "lora_dropout", default: "0.0", in: 0...1,
+                    "Probability of leaving out an element of what enters an update, in training."),
                 .bool("use_rslora", default: false, "Multiply by lora_alpha / sqrt(r) instead."),
                 .bool("use_dora", default: false, "Rows of the changed matrix get lengths of their own (DoRA)."),
             ],
@@ -101,7 +117,7 @@ private let plugin = Plugin(
     id: "org.seamkit.lora", version: "1.0.0", license: "Apache-2.0",
     summary: "LoRA, low-rank updates of the matrices of the layers.",
     adapters: [AdapterFactory(LoRA.self) { LoRA.create($0, $1, $2, $3, $4) }],
-    requirements: Requirements(operations: ["linear_low_rank"]))
+    requirements: Requirements(operations: ["linear_low_rank", "dropout"]))
 
 @c(seam_plugin_entry)
 public func entry() -> UnsafePointer<seam_plugin>? { plugin.table }

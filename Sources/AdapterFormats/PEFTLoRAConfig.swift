@@ -20,6 +20,7 @@ struct PEFTLoRAConfig {
     private let rank: Int
     private let alpha: Double
     private let isRankStabilised: Bool
+    private let dropout: Double
     private let ranks: [Pattern]
     private let alphas: [Pattern]
 
@@ -27,10 +28,11 @@ struct PEFTLoRAConfig {
     /// began and were trained; and settings of what is switched on by another key, which is refused.
     private static let harmless = [
         "ensure_weight_tying", "exclude_modules", "fan_in_fan_out", "init_lora_weights", "layers_pattern",
-        "layers_to_transform", "lora_dropout", "megatron_core", "qalora_group_size", "target_modules",
+        "layers_to_transform", "megatron_core", "qalora_group_size", "target_modules",
     ]
     private static let followed = [
-        "alpha_pattern", "bias", "lora_alpha", "modules_to_save", "peft_type", "r", "rank_pattern", "task_type",
+        "alpha_pattern", "bias", "lora_alpha", "lora_dropout", "modules_to_save", "peft_type", "r", "rank_pattern",
+        "task_type",
         "use_rslora",
     ]
     /// Ways to start that change the weights of the model as well.
@@ -47,6 +49,10 @@ struct PEFTLoRAConfig {
                 .format, "\(name): r must be positive and lora_alpha a number, found \(rank) and \(alpha)")
         }
         isRankStabilised = try json.optionalBool("use_rslora", in: name) ?? false
+        dropout = try json.optionalDouble("lora_dropout", in: name) ?? 0
+        guard (0...1).contains(dropout) else {
+            throw SeamError(.format, "\(name): lora_dropout must be 0 ... 1, found \(dropout)")
+        }
         ranks = try Self.patterns("rank_pattern", folder)
         alphas = try Self.patterns("alpha_pattern", folder)
         let bias = try json.optionalString("bias", in: name) ?? "none"
@@ -108,9 +114,13 @@ struct PEFTLoRAConfig {
             }
         }
         guard !ranks.isEmpty || !alphas.isEmpty else {
-            return ["r": .int(Int64(rank)), "lora_alpha": .double(alpha), "use_rslora": .bool(isRankStabilised)]
+            return [
+                "r": .int(Int64(rank)), "lora_alpha": .double(alpha), "use_rslora": .bool(isRankStabilised),
+                "lora_dropout": .double(dropout),
+            ]
         }
-        return ModuleTensors.unify(&modules, scales: modules.map { scale(of: $0.path) })
+        let unified = ModuleTensors.unify(&modules, scales: modules.map { scale(of: $0.path) })
+        return .object((unified.objectValue ?? []) + [("lora_dropout", .double(dropout))])
     }
 
     /// The members of a config that are LoRA's own.
@@ -124,7 +134,7 @@ struct PEFTLoRAConfig {
             "init_lora_weights": true,
             // PEFT declares an integer, and takes any number.
             "lora_alpha": Int64(exactly: alpha).map { .int($0) } ?? .double(alpha),
-            "lora_dropout": 0.0,
+            "lora_dropout": .double(try options.requireDouble("lora_dropout", in: name)),
             "r": .int(Int64(try options.requireInt("r", in: name))),
             "use_rslora": .bool(try options.requireBool("use_rslora", in: name)),
         ]

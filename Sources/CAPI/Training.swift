@@ -94,6 +94,7 @@ private func cOptions(_ source: TrainingOptions) -> seam_train_options {
     options.label_smoothing = source.labelSmoothing
     options.warmup_steps = Int64(source.warmupSteps)
     options.total_steps = Int64(source.totalSteps)
+    options.seed = source.seed
     return options
 }
 
@@ -121,6 +122,7 @@ private func trainingOptions(_ source: seam_train_options) throws -> TrainingOpt
     options.labelSmoothing = source.label_smoothing
     options.warmupSteps = Int(source.warmup_steps)
     options.totalSteps = Int(source.total_steps)
+    options.seed = source.seed
     let count = try count(source.route_count, "options.route_count", atMost: 1 << 20)
     if source.routes != nil || count > 0 {
         let names = try required(source.routes, "options.routes")

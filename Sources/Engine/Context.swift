@@ -16,6 +16,10 @@ public final class Context {
     public let pool: MemoryPool
     /// The first failure latched at the C border; later operations there do nothing.
     public var failure: SeamError?
+    /// Whether `dropout` drops anything: the host sets it while it calls into a pass that is differentiated.
+    public var isTraining = false
+    /// What `dropout` draws from; a training sets it for each step.
+    public var random = SeededGenerator(seed: 0)
     private let recordsGradients: Bool
     private var tape: [Step] = []
     private var handles: [Tensor] = []

@@ -94,6 +94,9 @@ extension Tensor {
     public func geluTanh() -> Tensor { apply(pass.ops.pointee.gelu_tanh) }
     /// x sigmoid(x)
     public func silu() -> Tensor { apply(pass.ops.pointee.silu) }
+    /// In a pass of training (`Context.training`) zeros with probability `p`, 0 ... 1, and x / (1 - p) else; x itself in
+    /// every other pass.
+    public func dropout(_ p: Double) -> Tensor { pass.tensor(pass.ops.pointee.dropout(pass.raw, handle, p)) }
 
     /// A constant of the same values: no gradient flows back.
     public func stopGradient() -> Tensor { apply(pass.ops.pointee.stop_gradient) }

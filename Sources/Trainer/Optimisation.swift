@@ -113,6 +113,8 @@ public final class Optimisation {
     public func update(_ batch: Batch, encoded: Tensor? = nil) throws -> StepReport {
         try requireTrained(batch.takenRoutes)
         let context = session.makeContext(recordsGradients: true)
+        // By the step, so that a run that is resumed draws what it would have drawn.
+        context.random = SeededGenerator(seed: options.seed, stream: "step \(step)")
         let variables = self.variables
         defer { clearGradients(variables) }
         let loss = try session.loss(

@@ -4,8 +4,11 @@ import Support
 public struct RunOptions: Sendable {
     public var training = TrainingOptions()
     public var batchSize = 32
-    /// The seed of the order of examples, and of the adapters' initial values.
-    public var seed: UInt64 = 0
+    /// The seed of the order of examples, of the adapters' initial values, and of what the training's steps draw.
+    public var seed: UInt64 {
+        get { training.seed }
+        set { training.seed = newValue }
+    }
     /// Keep the frozen encoder's outputs; off, the encoder runs for every batch.
     public var usesSeamCache = true
     /// Steps between scorings of the development set; 0: only at the end.

@@ -37,6 +37,8 @@ public struct TrainingOptions: Sendable, Equatable {
     public var labelSmoothing = 0.0
     public var warmupSteps = 0
     public var totalSteps = 0
+    /// The seed of what a step draws: which elements dropout takes.
+    public var seed: UInt64 = 0
     /// The routes whose adapters are trained, each once, nil for the default one. Several are trained side by side, by
     /// batches whose rows take any of them; the backbone is trained with the default one alone.
     public var routes: [String?] = [nil]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -329,6 +330,9 @@ WRONG: dict[str, tuple[Callable[[Pass, Any, Any], Any], list[str]]] = {
         lambda p, x, i: behind(p, prefix([p.constant(normal(2, 1, 3, 4))]), handles([x])),
         ["attention_with_prefix: prefix_biases of route 0", "[2, 3]", "[2, 2, 3, 3]"],
     ),
+    "dropout": (lambda p, x, i: p.op("dropout", x, 1.5), ["dropout: p", "0 ... 1", "1.5"]),
+    "dropout NaN": (lambda p, x, i: p.op("dropout", x, math.nan), ["dropout: p", "0 ... 1", "nan"]),
+    "dropout dtype": (lambda p, x, i: p.op("dropout", i, 0.5), ["dropout: dtype must be f32", "i32"]),
     "rotary": (lambda p, x, i: p.op("rotary", x, x, x), ["rotary", "[2, 3]"]),
     "rotary sine": (
         lambda p, x, i: p.op(
@@ -337,6 +341,14 @@ WRONG: dict[str, tuple[Callable[[Pass, Any, Any], Any], list[str]]] = {
         ["rotary", "[1, 1, 3, 4]", "[1, 3, 2]", "[3, 2]"],
     ),
 }
+
+
+@covers("dropout")
+@pytest.mark.parametrize("p", [0.0, 0.5, 1.0])
+def test_dropout_where_nothing_is_trained(runtime: Runtime, p: float) -> None:
+    pass_ = Pass(runtime)
+    x = normal(3, 5)
+    assert (pass_.numpy(pass_.op("dropout", pass_.constant(x), p)) == x).all()
 
 
 @pytest.mark.parametrize("name", WRONG)

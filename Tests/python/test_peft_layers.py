@@ -112,6 +112,8 @@ def test_there_and_back(model: Model, tmp_path: Path, kind: str) -> None:
     stored = {name.replace(f"base_model.model.{body}", "base_model.model."): each for name, each in stored.items()}
     assert stored.keys() == written.keys()
     assert all(stored[name].tobytes() == written[name].tobytes() for name in stored)
+    configs = [json.loads((path / "adapter_config.json").read_text()) for path in (tmp_path / "peft", again)]
+    assert configs[0].get("lora_dropout") == configs[1].get("lora_dropout") == {"rslora": 0.1, "lora": 0.0}.get(kind)
     assert_same_scores(model, [adapter], with_exported(model, again))
 
 

@@ -536,9 +536,10 @@ typedef struct seam_train_options {
    * Borrowed during seam_session_begin_training. */
   const char *const *routes;
   size_t route_count;
+  uint64_t seed; /* of what a step draws: which elements dropout takes */
 } seam_train_options;
 
-/* AdamW, 1e-3 (backbone 1e-4), betas 0.9 and 0.999, epsilon 1e-8, weight decay 0.01, clipping at 1, constant rate.
+/* AdamW, 1e-3 (backbone 1e-4), betas 0.9 and 0.999, epsilon 1e-8, weight decay 0.01, clipping at 1, constant rate, seed 0.
  * Writes what lies within the caller's struct_size. */
 SEAM_API void seam_train_options_init(seam_train_options *options);
 

@@ -114,6 +114,11 @@ typedef struct seam_ops {
   seam_tensor *(*gelu)(seam_context *ctx, seam_tensor *x);      /* x/2 (1 + erf(x/sqrt 2)) */
   seam_tensor *(*gelu_tanh)(seam_context *ctx, seam_tensor *x); /* the tanh approximation */
   seam_tensor *(*silu)(seam_context *ctx, seam_tensor *x);      /* x sigmoid(x) */
+  /* Dropout (Srivastava et al. 2014), scaled as in torch: in a pass whose seam_pass.training is 1 each element is 0 with
+   * probability p, 0 ... 1, and x / (1 - p) else; the gradient takes the same elements. In every other pass x itself, as
+   * with p = 0. What is drawn follows from the seed of the training and from the step (native engine), or from torch's
+   * generator. */
+  seam_tensor *(*dropout)(seam_context *ctx, seam_tensor *x, double p);
 
   /* ---- Matrix products */
 

@@ -96,7 +96,7 @@ SEAM_METHOD_SIZE_1_0 = 40
 SEAM_NOT_FOUND = 2
 SEAM_NUMERIC = 9
 SEAM_OK = 0
-SEAM_OPS_SIZE_1_0 = 560
+SEAM_OPS_SIZE_1_0 = 568
 SEAM_OPTIMIZER_ADAM = 1
 SEAM_OPTIMIZER_ADAMW = 0
 SEAM_OPTION_BOOL = 0
@@ -149,7 +149,7 @@ SEAM_STACK_DECODER = 1
 SEAM_STACK_ENCODER = 0
 SEAM_STEP_SIZE_1_0 = 40
 SEAM_TEXT = 3
-SEAM_TRAIN_OPTIONS_SIZE_1_0 = 112
+SEAM_TRAIN_OPTIONS_SIZE_1_0 = 120
 SEAM_UNSUPPORTED = 8
 SEAM_VALUE_DOUBLE = 2
 SEAM_VALUE_INT = 1
@@ -285,6 +285,7 @@ class seam_ops(ctypes.Structure):
     gelu: Any
     gelu_tanh: Any
     silu: Any
+    dropout: Any
     matmul: Any
     linear: Any
     linear_low_rank: Any
@@ -749,6 +750,7 @@ class seam_train_options(ctypes.Structure):
     total_steps: int
     routes: Any
     route_count: int
+    seed: int
 
 
 class seam_step(ctypes.Structure):
@@ -838,6 +840,7 @@ seam_ops._fields_ = [
     ("gelu", CFUNCTYPE(c_void_p, c_void_p, c_void_p)),
     ("gelu_tanh", CFUNCTYPE(c_void_p, c_void_p, c_void_p)),
     ("silu", CFUNCTYPE(c_void_p, c_void_p, c_void_p)),
+    ("dropout", CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_double)),
     ("matmul", CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_void_p, c_int32, c_int32)),
     ("linear", CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_void_p, c_void_p)),
     ("linear_low_rank", CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_double)),
@@ -1259,6 +1262,7 @@ seam_train_options._fields_ = [
     ("total_steps", c_int64),
     ("routes", POINTER(c_char_p)),
     ("route_count", c_uint64),
+    ("seed", c_uint64),
 ]
 seam_step._fields_ = [
     ("struct_size", c_uint32),

@@ -124,6 +124,49 @@ def test_dora_is_that_of_peft(runtime: seamkit.Runtime, tmp_path: Path, name: st
     assert_close(torch.from_numpy(apart), session.forward(batch), places(name, batch))
 
 
+@pytest.mark.parametrize("use_dora", [False, True])
+def test_dropout_is_that_of_peft(runtime: seamkit.Runtime, tmp_path: Path, use_dora: bool) -> None:
+    """In PyTorch 5 losses from PEFT's start, where both draw from torch's generator in the same order; natively, whose
+    numbers are others, that what is drawn follows from the seed and the step, and that only a training draws."""
+    folder, (batch, given) = save("llama", tmp_path / "model"), inputs("llama")
+    expected = theirs("llama", folder, lora_dropout=0.5, use_dora=use_dora)
+    model, chosen = opened("llama", folder), options("llama") | {"lora_dropout": 0.5, "use_dora": use_dora}
+    adapter, own = seamkit.attach(model, "lora", **chosen), pairs("llama", folder, expected)
+    adapter.load_state_dict({name: each.detach() for name, each in own.items()}, strict=False)
+    adapter.save(tmp_path / "adapter")
+
+    def losses(model: Any) -> list[float]:
+        optimizer = torch.optim.SGD([each for each in model.parameters() if each.requires_grad], lr=0.5)
+        found = []
+        for step in range(5):
+            torch.manual_seed(step)
+            optimizer.zero_grad()
+            loss = model(**given).logits.square().mean()
+            loss.backward()
+            optimizer.step()
+            found.append(loss.item())
+        return found
+
+    without = losses(expected.eval())
+    expected = theirs("llama", folder, lora_dropout=0.5, use_dora=use_dora)
+    found, wanted = losses(model.train()), losses(expected.train())
+    assert found == pytest.approx(wanted, rel=1e-5) and found[1:] != pytest.approx(without[1:], rel=1e-3)
+
+    def native(seed: int) -> list[float]:
+        session = runtime.open(folder).session()
+        session.load(tmp_path / "adapter")
+        plain = session.forward(batch)
+        session.begin_training(learning_rate=1e-2, seed=seed)
+        losses = [session.train_step(batch).loss for _ in range(4)]
+        session.end_training()
+        assert np.abs(session.forward(batch) - plain).max() > 0
+        return losses
+
+    # The first loss is that of the start, whose update is zero.
+    one, same, other = native(1), native(1), native(2)
+    assert one == same and one[0] == other[0] and one[2:] != other[2:]
+
+
 @pytest.mark.parametrize("name", ["t5", "llama"])
 def test_the_start(runtime: seamkit.Runtime, tmp_path: Path, name: str) -> None:
     """A is drawn from PEFT's distribution, B is zeros, and both engines draw the same."""

@@ -158,6 +158,9 @@ public enum OpsTable {
         ops.gelu = { unary($0, $1, "gelu") { (pass, x) throws(SeamError) in try pass.unary(.gelu, x) } }
         ops.gelu_tanh = { unary($0, $1, "gelu_tanh") { (pass, x) throws(SeamError) in try pass.unary(.geluTanh, x) } }
         ops.silu = { unary($0, $1, "silu") { (pass, x) throws(SeamError) in try pass.unary(.silu, x) } }
+        ops.dropout = { context, x, p in
+            unary(context, x, "dropout") { (pass, x) throws(SeamError) in try pass.dropout(x, p: p) }
+        }
     }
 
     private static func fillMatrix(_ ops: inout seam_ops) {

@@ -15,6 +15,10 @@ extension Context {
             pass.ops = OpsTable.native
             pass.parameters = handles.baseAddress
             pass.parameter_count = handles.count
+            // A backbone's pass may call an adapter's, and goes on as it was.
+            let outer = isTraining
+            isTraining = training
+            defer { isTraining = outer }
             return try withOwnScopes { try body(&pass) }
         }
     }

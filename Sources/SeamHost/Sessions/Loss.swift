@@ -143,6 +143,9 @@ extension Session {
         var losses: [Float] = []
         for rows in chunks {
             let part = makeContext(recordsGradients: training)
+            // Each piece draws numbers of its own.
+            part.random = context.random
+            defer { context.random = part.random }
             let values = try part.slice(states.hidden.detached, axis: 0, start: rows.lowerBound, length: rows.count)
             let leaf = part.retain(wantsGradient ? values.asLeaf : values)
             let loss = try part.crossEntropy(

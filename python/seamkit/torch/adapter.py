@@ -264,7 +264,7 @@ class Adapter(torch.nn.Module):
     ) -> tuple[list[Tensor | None], Trace | None]:
         """Runs the plugin, and keeps what it computed."""
         count = seams.output_count(self.seam, self.site)
-        pass_ = Pass(device, real, self.factory.plugin.id, record=True)
+        pass_ = Pass(device, real, self.factory.plugin.id, record=True, training=self.training)
         try:
             frame = self._frame(
                 pass_, [pass_.placeholder(f"parameter_{index}", each) for index, each in enumerate(weights)]

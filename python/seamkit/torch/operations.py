@@ -30,6 +30,11 @@ def gelu_tanh(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
 
 
+def dropout(x: Tensor, p: float) -> Tensor:
+    """Of a pass in training; in others there is no operation at all."""
+    return F.dropout(x, p)
+
+
 def stop_gradient(x: Tensor) -> Tensor:
     return x.detach()
 

@@ -24,11 +24,18 @@ class Pass:
     """One forward. It ends with `close`, and with it every handle made in it.
 
     device: where constants are made. real: the dtype that a plugin knows as f32. origin: the plugin's id, for errors.
-    record: whether the operations are kept as a graph (`trace`).
+    record: whether the operations are kept as a graph (`trace`). training: whether dropout drops anything.
     """
 
-    def __init__(self, device: torch.device, real: torch.dtype = torch.float32, origin: str = "", record: bool = False):
-        self.device, self.real, self.origin = device, real, origin
+    def __init__(
+        self,
+        device: torch.device,
+        real: torch.dtype = torch.float32,
+        origin: str = "",
+        record: bool = False,
+        training: bool = False,
+    ):
+        self.device, self.real, self.origin, self.training = device, real, origin, training
         self.failure: SeamError | None = None
         self.interruption: BaseException | None = None
         self._tensors: dict[int, Tensor] = {}

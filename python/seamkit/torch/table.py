@@ -19,7 +19,7 @@ from seamkit import _declarations as c
 from seamkit.errors import InvalidArgumentError, PluginError, SeamError, ShapeError, UnsupportedError
 from seamkit.torch import buffers, checks, memory
 from seamkit.torch.machine import require_memory
-from seamkit.torch.operations import OPERATIONS, attention_with_prefix, embedding, to_dtype
+from seamkit.torch.operations import OPERATIONS, attention_with_prefix, dropout, embedding, to_dtype
 from seamkit.torch.passes import Handle, Handles, Pass, find
 
 Body = Callable[..., Any]
@@ -191,6 +191,14 @@ def _cast(pass_: Pass, handle: int | None, dtype: int) -> int:
     return pass_.compute(to_dtype, [x, pass_.real if target == torch.float32 else target])
 
 
+def _dropout(pass_: Pass, handle: int | None, p: float) -> int:
+    x = operand(pass_, handle)
+    if not 0 <= p <= 1:
+        raise InvalidArgumentError(f"dropout: p must be 0 ... 1, found {p:g}")
+    checks.check("dropout", [pass_.tensor(x)])
+    return pass_.compute(dropout, [x, p]) if pass_.training and p > 0 else int(x)
+
+
 def _embedding(pass_: Pass, weight: int | None, ids: int | None) -> int:
     table, index = operand(pass_, weight), operand(pass_, ids)
     checks.check("embedding", [pass_.tensor(table), pass_.tensor(index)])
@@ -298,6 +306,7 @@ _BODIES: dict[str, _Entry] = _COMMON | {
     "full": (_full, _null),
     "to_dlpack": (_to_dlpack, _null),
     "cast": (_cast, _null),
+    "dropout": (_dropout, _null),
     "embedding": (_embedding, _null),
     "attention_with_prefix": (_attention_with_prefix, _null),
     "buffer_create": (buffers.create, _null),

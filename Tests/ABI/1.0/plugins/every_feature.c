@@ -210,6 +210,8 @@ static checker check_elements(checker check) {
   EXPECT("gelu_tanh", ops->gelu_tanh(ctx, a), -0.5 * (1 + tanh(sqrt(2 / acos(-1)) * -1.044715)),
          2 * (1 + tanh(sqrt(2 / acos(-1)) * (4 + 0.044715 * 64))));
   EXPECT("silu", ops->silu(ctx, a), -1 / (1 + exp(1)), 4 / (1 + exp(-4)));
+  /* The pass is none of training. */
+  EXPECT("dropout", ops->dropout(ctx, a, 0.5), -1, 4);
   return check;
 }
 
