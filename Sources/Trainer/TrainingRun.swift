@@ -69,6 +69,7 @@ public final class TrainingRun {
         for row in data.routes.isEmpty ? 0..<1 : 0..<data.count {
             try data.located(row) { try optimisation.requireTrained([data.route(row)]) }
         }
+        try checkRoutesTaken()
         let settings = try self.settings()
         // After what may be refused, before anything is computed.
         let lock = try RunFolder.claim(options.output, resumes: resumes, overwrites: options.overwrites)
@@ -87,6 +88,26 @@ public final class TrainingRun {
             // The first error is the one to tell.
             if !history.isEmpty { try? writePictures() }
             throw error
+        }
+    }
+
+    /// Throws for a route to train that no example takes, and warns of development examples that take another.
+    private func checkRoutesTaken() throws {
+        func taken(_ data: TokenPairs) -> [TextKey] { (0..<data.count).map { TextKey(data.route($0) ?? "") } }
+        let learned = Set(taken(data))
+        if let (route, _) = trained.first(where: { !learned.contains(TextKey($0.route)) }) {
+            throw SeamError(
+                .invalidArgument,
+                "\(routeTitle(route)) is to be trained, and none of the \(data.count) training examples takes it: name it in their column route, or leave its adapters out"
+            )
+        }
+        guard let development else { return }
+        let strays = taken(development).count { !learned.contains($0) }
+        if strays > 0 {
+            session.runtime.log?(
+                .warning,
+                "\(strays) of the \(development.count) development examples take a route that is not trained: what is said of these does not change"
+            )
         }
     }
 

@@ -74,6 +74,7 @@ struct ClassifyCommand: ParsableCommand {
         let inputs = measured?.inputs ?? given.map { InputText($0) }
         let routes = measured?.routes ?? [String?](repeating: route, count: given.count)
         let rows = try self.rows(of: chains, count: inputs.count, routes: routes, in: measured)
+        adapters.warnOfUntaken(by: routes)
         for (chain, own) in zip(chains, rows) where !own.isEmpty { try measured?.check(fits: chain.task.template) }
         let model = try model.openAnswering(try common.makeRuntime(), remote)
         let taken = zip(chains, rows).filter { !$0.1.isEmpty }
@@ -150,6 +151,7 @@ struct ClassifyCommand: ParsableCommand {
         Interruption.watch()
         if let data {
             let texts = try labelled.read(data, labels: labels, routeColumn: routes.column)
+            adapters.warnOfUntaken(by: texts.routes)
             let results = try ClassResults(session, tokenizer, texts, options: options, batchSize: 32)
             return try show(texts, results.scores, classes: labels.count)
         }
@@ -157,8 +159,9 @@ struct ClassifyCommand: ParsableCommand {
             GivenTexts(texts: given, isStandardInput: texts.isEmpty), route: route, in: session)
         let data = TokenPairs(
             sources: try sources.tokens(tokenizer, session), classes: given.map { _ in 0 }, routes: sources.routes)
-        try show(
-            given, try classLogProbabilities(session, data, batchSize: 32) { _ in !Interruption.isRequested }, labels)
+        let found = try classLogProbabilities(session, data, batchSize: 32) { _ in !Interruption.isRequested }
+        adapters.warnOfUntaken(by: sources.routes)
+        try show(given, found, labels)
     }
 
     // MARK: Texts

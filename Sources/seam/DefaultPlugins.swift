@@ -8,10 +8,11 @@ enum DefaultPlugins {
     static let fewshotHead = "dect"
     /// What `seam fewshot --adapter` is given for one of `fewshotCandidates`, which is chosen for each draw.
     static let chosenHead = "auto"
-    /// The heads among which is chosen, those that learn more from the examples first.
-    static let fewshotCandidates: [(name: String, id: String, options: JSON)] = [
-        ("ridge-head", "ridge-head", .null), ("dect", "dect", .null),
-        ("the scores alone", "ridge-head", ["hidden": false]),
+    /// The heads among which is chosen, those that learn more from the examples first. One that is doubted is taken only
+    /// where it is better beyond doubt.
+    static let fewshotCandidates: [(name: String, id: String, options: JSON, isDoubted: Bool)] = [
+        ("ridge-head", "ridge-head", .null, false), ("dect", "dect", .null, true),
+        ("the scores alone", "ridge-head", ["hidden": false], false),
     ]
     /// The backbone that asks a server.
     static let serverBackbone = "remote"

@@ -82,6 +82,7 @@ struct EvaluateCommand: ParsableCommand {
         if session.isClassification { return try evaluateClasses(session, tokenizer) }
         try checkLossOnly()
         let texts = try pairs.texts(data, session.backbone.info, routeColumn: routes.column)
+        adapters.warnOfUntaken(by: texts.routes)
         let data = try pairs.tokens(of: texts, tokenizer, session)
         let summary = try score(session, data, batchSize: batchSize, shouldContinue: { !Interruption.isRequested })
         var results: [(key: String, value: JSON)] = [
@@ -136,6 +137,7 @@ struct EvaluateCommand: ParsableCommand {
         }
         let texts = try labelled.columns.read(
             data, labels: try session.requireClassLabels(), routeColumn: routes.column)
+        adapters.warnOfUntaken(by: texts.routes)
         let found = try ClassResults(session, tokenizer, texts, options: labelled, batchSize: batchSize)
         if let predictions { try found.write(to: predictions) }
         let results: JSON = [

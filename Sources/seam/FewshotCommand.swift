@@ -94,8 +94,8 @@ struct FewshotCommand: ParsableCommand {
             allowingDuplicates: allowDuplicates)
         let task = try task.task(training: training, info: model.session.backbone.info)
         for data in [training, test] { try data.check(fits: task.template) }
-        let candidates = try wantedHeads(runtime).map { name, heads in
-            FewShotExperiment.Candidate(name: name) { seed in
+        let candidates = try wantedHeads(runtime).map { name, isDoubted, heads in
+            FewShotExperiment.Candidate(name: name, isDoubted: isDoubted) { seed in
                 // The first one reads all prompts, and what leaves it is as the answer to one.
                 try heads.enumerated().map { index, head in
                     try Adapter(
@@ -159,11 +159,13 @@ struct FewshotCommand: ParsableCommand {
     }
 
     /// What may be trained: one or several adapters behind each other, or candidates of which one is chosen.
-    private func wantedHeads(_ runtime: Runtime) throws -> [(name: String, heads: [(id: String, options: JSON)])] {
+    private func wantedHeads(_ runtime: Runtime) throws -> [(
+        name: String, isDoubted: Bool, heads: [(id: String, options: JSON)]
+    )] {
         guard adapter == DefaultPlugins.chosenHead else {
             let factories = try adapterFactories(runtime)
             let given = try adapterOptions(settings, for: factories)
-            return [(adapter, zip(factories, given).map { ($0.id, $1) })]
+            return [(adapter, false, zip(factories, given).map { ($0.id, $1) })]
         }
         guard settings.isEmpty else {
             throw SeamError(
@@ -171,7 +173,7 @@ struct FewshotCommand: ParsableCommand {
                 "--option is for one adapter, and --adapter \(adapter) chooses among several, found \(settings[0].debugDescription)"
             )
         }
-        return DefaultPlugins.fewshotCandidates.map { ($0.name, [($0.id, $0.options)]) }
+        return DefaultPlugins.fewshotCandidates.map { ($0.name, $0.isDoubted, [($0.id, $0.options)]) }
     }
 
     private func adapterFactories(_ runtime: Runtime) throws -> [AdapterFactory] {

@@ -145,6 +145,7 @@ struct GenerateCommand: ParsableCommand {
         let session = Session(backbone: backbone)
         try adapters.attach(to: session)
         let sources = try sources(session)
+        adapters.warnOfUntaken(by: sources.routes)
         Interruption.watch()
         let generated = try generateAll(
             session, sources: try sources.tokens(tokenizer, session), routes: sources.routes, batchSize: batchSize,

@@ -97,8 +97,8 @@ struct PrepareCommand: ParsableCommand {
             let found = given.isEmpty ? "none" : given.map(\.0).joined(separator: " and ")
             throw SeamError(.invalidArgument, "give one of --train, --text and --text-file, found \(found)")
         }
-        guard train != nil || labels == nil else {
-            throw SeamError(.invalidArgument, "--labels is for the labelled texts of --train")
+        if train == nil, let flag = labels != nil ? "--labels" : labelled.firstGiven {
+            throw SeamError(.invalidArgument, "\(flag) is for the labelled texts of --train")
         }
         guard batchSize > 0 else {
             throw SeamError(.invalidArgument, "--batch-size must be positive, found \(batchSize)")
@@ -113,8 +113,7 @@ struct PrepareCommand: ParsableCommand {
             let ids = try GivenTexts.tokens(text, tokenizer, limit: session.textLimits.source, place: place)
             return ([try Batch(sources: [ids], info: info)], [])
         }
-        let given = labels.map { $0.split(separator: ",").map(String.init) }
-        let names = try given ?? labelled.columns.read(train, labels: nil).sortedLabelNames
+        let names = try ClassOptions.names(labels) ?? labelled.columns.read(train, labels: nil).sortedLabelNames
         let data = try labelled.tokens(of: try labelled.columns.read(train, labels: names), tokenizer, session)
         return (
             try batches(Array(0..<data.count), size: batchSize).map { try data.batch($0, info: info) }, names

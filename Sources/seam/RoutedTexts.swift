@@ -45,6 +45,18 @@ struct RoutedAdapterOptions: ParsableArguments {
             try session.attach(all: try AdapterFolder.loadAll(path, backbone: session.backbone), route: route)
         }
     }
+
+    /// Warns of adapters that were given and that no row takes.
+    /// - Parameter rows: the route of each row; empty: all take the default one.
+    func warnOfUntaken(by rows: [String?]) {
+        let taken = Set((rows.isEmpty ? [nil] : rows).map { TextKey($0 ?? "") })
+        for (route, paths) in folders where !taken.contains(TextKey(route ?? "")) {
+            let name = route.map { "the route \"\($0)\"" } ?? "the default route"
+            printError(
+                "warning: no text takes \(name), so \(paths.joined(separator: " and ")) \(paths.count == 1 ? "does" : "do") nothing here"
+            )
+        }
+    }
 }
 
 /// Which column of a file has the routes of its rows.

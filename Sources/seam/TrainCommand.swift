@@ -222,7 +222,7 @@ private struct LabelledData {
     init(_ command: TrainCommand, _ session: Session) throws {
         let columns = command.labelled.columns
         let saved = session.isClassification ? try session.requireClassLabels() : nil
-        let given = command.labels.map { $0.split(separator: ",").map(String.init) }
+        let given = try ClassOptions.names(command.labels)
         if let saved, let given, saved.map({ TextKey($0) }) != given.map({ TextKey($0) }) {
             throw SeamError(
                 .invalidArgument,
@@ -231,10 +231,9 @@ private struct LabelledData {
         }
         let known = saved ?? given
         labels = try known ?? columns.read(command.train, labels: nil).sortedLabelNames
-        guard labels.count >= 2, labels.areDistinct else {
+        guard labels.count >= 2 else {
             throw SeamError(
-                .invalidArgument,
-                "a classification needs 2 labels or more, each another, found \(labels.joined(separator: ","))")
+                .invalidArgument, "a classification needs 2 labels or more, found \(labels.joined(separator: ","))")
         }
         let names = labels
         let routes = command.routes.column

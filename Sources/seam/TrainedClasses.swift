@@ -14,6 +14,27 @@ struct ClassOptions: ParsableArguments {
     @Flag(help: "In a classification, leave out the end of texts that are longer than the model reads.")
     var truncate = false
 
+    /// The first of these options that was given; nil: none. A column that was given its usual name counts as not given.
+    var firstGiven: String? {
+        let given: [(name: String, isGiven: Bool)] = [
+            ("--truncate", truncate), ("--label-column", columns.labelColumn != "label"),
+            ("--text-column", columns.textColumn != "text"), ("--text-b-column", columns.textBColumn != nil),
+        ]
+        return given.first(where: \.isGiven)?.name
+    }
+
+    /// The names in a list joined by commas; nil where there is no list.
+    /// - Throws: `.invalidArgument` for an empty name, and for one that is there twice.
+    static func names(_ list: String?) throws -> [String]? {
+        guard let list else { return nil }
+        let names = list.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+        guard names.allSatisfy({ !$0.isEmpty }), names.areDistinct else {
+            throw SeamError(
+                .invalidArgument, "--labels must be names, each another, joined by commas, found \"\(list)\"")
+        }
+        return names
+    }
+
     /// The texts as token ids, none longer than what the session's model reads beside the prefixes of the text's route.
     func tokens(of texts: LabelledTexts, _ tokenizer: Tokenizer, _ session: Session) throws -> TokenPairs {
         let data = try ClassDataset(

@@ -69,11 +69,17 @@ struct TrainedRoute {
 
     /// Makes the new adapters and attaches them.
     /// - Parameter classes: of a classification, whose head is added where the route has none; 0: none.
+    /// - Throws: what an adapter cannot be made of, with the name of the route.
     func attachNew(to session: Session, backboneFrozen: Bool, classes: Int, seed: UInt64) throws {
         let hasHead = session.adapters(of: route).contains { $0.classes > 0 }
-        try AdapterComposition(
-            parsing: composition ?? "none", options: settings,
-            defaultHead: classes > 0 && !hasHead ? DefaultPlugins.classificationHead : nil, in: session.runtime
-        ).attach(to: session, route: route, backboneFrozen: backboneFrozen, classes: classes, seed: seed)
+        do {
+            try AdapterComposition(
+                parsing: composition ?? "none", options: settings,
+                defaultHead: classes > 0 && !hasHead ? DefaultPlugins.classificationHead : nil, in: session.runtime
+            ).attach(to: session, route: route, backboneFrozen: backboneFrozen, classes: classes, seed: seed)
+        } catch let error as SeamError {
+            guard let route else { throw error }
+            throw SeamError(error.code, "route \"\(route)\": \(error.message)", origin: error.origin)
+        }
     }
 }

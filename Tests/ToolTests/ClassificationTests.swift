@@ -103,6 +103,10 @@ import Testing
         }
         try expectRefusal(["--adapter", "gate"], "attach a prefix adapter before it")
         try expectRefusal(["--adapter", "none", "--labels", "bad"], "needs 2 labels or more")
+        try expectRefusal(["--adapter", "none", "--labels", "bad,bad"], "must be names, each another", "\"bad,bad\"")
+        try expectRefusal(["--adapter", "none", "--labels", "bad,,good"], "must be names, each another")
+        try expectRefusal(
+            ["--adapter", "a=repcali", "--option", "prefix_length=3"], "route \"a\": ", "prefix_length")
         try expectRefusal(["--adapter", "none", "--labels", "bad,fine"], "line 3", "the label \"good\" is unknown")
         try expectRefusal(["--adapter", "none", "--text-column", "text"], "\"text\"")
         try expectRefusal(["--adapter", "none", "--task", "pairs", "--labels", "a,b"], "are for --task classification")

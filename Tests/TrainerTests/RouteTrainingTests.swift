@@ -140,6 +140,25 @@ import Testing
         return fixture
     }
 
+    @Test func everyRouteIsTaken() throws {
+        var fixture = try fixture()
+        let (sources, targets) = (fixture.data.sources, fixture.data.targets)
+        fixture.development = TokenPairs(
+            sources: [sources[0], sources[1]], targets: [targets[0], targets[1]], routes: ["fr", "es"])
+        try Part(route: "es", id: "lora", options: ["r": 2], seed: 6).attach(to: fixture.model, route: "es")
+        var said: [String] = []
+        fixture.model.session.runtime.log = { said.append("\($0): \($1)") }
+        _ = try fixture.run()
+        #expect(
+            said.contains { $0.hasPrefix("warning: 1 of the 2 development examples take a route that is not trained") })
+        fixture.data = TokenPairs(sources: sources, targets: targets, routes: sources.map { _ in "fr" })
+        fixture.options.overwrites = true
+        expectError(
+            .invalidArgument,
+            "the default route is to be trained, and none of the \(sources.count) training examples takes it"
+        ) { try fixture.run() }
+    }
+
     @Test func aRunSavesEveryRoute() throws {
         let fixture = try fixture()
         let result = try fixture.run()

@@ -40,12 +40,14 @@ public struct FewShotExperiment {
     public struct Candidate {
         /// What it is called where one of several was chosen.
         public let name: String
+        /// Of several, whether it is taken only where it is better beyond doubt (`LeaveOneOut.best`).
+        public let isDoubted: Bool
         /// New ones for a seed, in the order in which they run.
         public let make: (UInt64) throws -> [Adapter]
 
         /// A candidate of these parts.
-        public init(name: String, make: @escaping (UInt64) throws -> [Adapter]) {
-            (self.name, self.make) = (name, make)
+        public init(name: String, isDoubted: Bool = false, make: @escaping (UInt64) throws -> [Adapter]) {
+            (self.name, self.isDoubted, self.make) = (name, isDoubted, make)
         }
     }
 
@@ -219,7 +221,7 @@ public struct FewShotExperiment {
                 candidates: made, scores: known.scores, hidden: known.hidden, labels: labels,
                 emptyScores: asked.empty.scores, options: options.training,
                 progress: { observe(.choosing(shots: examples.draw.shots, seed: examples.draw.seed)) }
-            ).best
+            ).best(doubting: candidates.firstIndex(where: \.isDoubted))
         let adapters = made[best]
         _ = try fit(
             adapters: adapters, scores: known.scores, hidden: known.hidden, labels: labels,

@@ -8,19 +8,38 @@ import Support
 /// already is needed.
 ///
 /// Up to 64 examples are left out one at a time, more in 16 groups, each with about as many of every class. Only examples
-/// whose class has another one count, since nothing could be learned of a class without it. A candidate is measured by the
-/// mean logarithm of the probability that it gives the right class, its scores being scaled as suits it best: a measure
-/// that tells candidates apart where as many answers are right.
+/// whose class has another one count, since nothing could be learned of a class without it. A candidate is measured by how
+/// many it answers right, and by the mean of -log p of the right class, its scores being scaled as suits it best.
 public struct LeaveOneOut: Sendable {
     /// Of each candidate the mean of -log p of the right class; empty where no example could be left out.
     public let losses: [Double]
+    private let answers: [Answers]
 
-    /// The best candidate. Candidates stand in falling order of how much they learn from the examples: of those that
-    /// are level the last one is taken, and the first one where nothing could be left out.
-    public var best: Int {
-        var best = 0
-        for (index, loss) in losses.enumerated() where loss <= losses[best] + Self.margin { best = index }
-        return best
+    /// What a candidate said of the examples that were left out.
+    private struct Answers {
+        let right: Int
+        /// -log p of the right class, of each example.
+        let losses: [Double]
+        var loss: Double { losses.reduce(0, +) / Double(losses.count) }
+    }
+
+    /// The best candidate: the one with more right answers, of those with as many the one with the lower loss, of those that
+    /// are level there, too, the last one. The first one where nothing could be left out.
+    /// - Parameter doubted: a candidate with much to learn, which a few examples may favour by chance: it has to be better
+    ///   than the best of the others by more than a standard error of the difference of the losses, as well.
+    public func best(doubting doubted: Int? = nil) -> Int {
+        guard !answers.isEmpty else { return 0 }
+        func isBetter(_ one: Answers, _ other: Answers) -> Bool {
+            one.right == other.right ? one.loss <= other.loss + Self.margin : one.right > other.right
+        }
+        let certain = answers.indices.filter { $0 != doubted }
+        guard var best = certain.first else { return 0 }
+        for index in certain.dropFirst() where isBetter(answers[index], answers[best]) { best = index }
+        guard let doubted, isBetter(answers[doubted], answers[best]) else { return best }
+        let differences = zip(answers[best].losses, answers[doubted].losses).map { $0 - $1 }
+        let (count, mean) = (Double(differences.count), differences.reduce(0, +) / Double(differences.count))
+        let variance = differences.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / max(count - 1, 1)
+        return mean > (variance / count).squareRoot() ? doubted : best
     }
 
     private static let margin = 1e-6
@@ -39,7 +58,7 @@ public struct LeaveOneOut: Sendable {
         options: HeadTrainingOptions = HeadTrainingOptions(), progress: () -> Bool = { true }
     ) throws {
         let groups = Self.groups(labels)
-        losses =
+        answers =
             try groups.isEmpty
             ? []
             : candidates.map { adapters in
@@ -73,8 +92,9 @@ public struct LeaveOneOut: Sendable {
                             (labels[place], Array(found[row * sizes.classes..<(row + 1) * sizes.classes])))
                     }
                 }
-                return Self.scales.map { Self.loss(said, scale: $0) }.min() ?? .infinity
+                return Self.measured(said)
             }
+        losses = answers.map(\.loss)
     }
 
     /// The places of the examples that are left out together, those of each class dealt out in turn.
@@ -86,12 +106,17 @@ public struct LeaveOneOut: Sendable {
         return (0..<count).map { group in stride(from: group, to: counted.count, by: count).map { counted[$0] } }
     }
 
-    private static func loss(_ said: [(label: Int32, scores: [Float])], scale: Double) -> Double {
-        let sum = said.reduce(0.0) { sum, each in
-            let scores = each.scores.map { scale * Double($0) }
+    private static func measured(_ said: [(label: Int32, scores: [Float])]) -> Answers {
+        let right = said.count { label, scores in scores.firstIndex(of: scores.max()!) == Int(label) }
+        return scales.map { scale in Answers(right: right, losses: losses(said, scale: scale)) }
+            .min { $0.loss < $1.loss }!
+    }
+
+    private static func losses(_ said: [(label: Int32, scores: [Float])], scale: Double) -> [Double] {
+        said.map { label, scores in
+            let scores = scores.map { scale * Double($0) }
             let highest = scores.max() ?? 0
-            return sum + log(scores.reduce(0) { $0 + exp($1 - highest) }) + highest - scores[Int(each.label)]
+            return log(scores.reduce(0) { $0 + exp($1 - highest) }) + highest - scores[Int(label)]
         }
-        return sum / Double(said.count)
     }
 }
