@@ -1,8 +1,8 @@
 import CSeam
 import SeamPlugin
 
-/// RepCali (Zhang, Su and Gao 2025): a calibration block between encoder and decoder. Each hidden state h
-/// is moved by a learned vector d, the embedding of a *shape seed*, and normalised:
+/// RepCali (Zhang, Fan, Su and Gao 2025, arXiv 2505.08463v2): a calibration block between encoder and decoder. Each hidden
+/// state h is moved by a learned vector d, the embedding of a *shape seed*, and normalised:
 ///
 ///     p = LayerNorm(h + lambda d)
 ///
@@ -110,7 +110,7 @@ extension RepCali {
     static var descriptor: AdapterDescriptor {
         AdapterDescriptor(
             id: "repcali",
-            summary: "RepCali: calibrates the encoder's output with a learned shift (Zhang, Su and Gao 2025).",
+            summary: "RepCali: calibrates the encoder's output with a learned shift (Zhang et al. 2025).",
             seams: [Seam.encoderOutput],
             options: [
                 .double("lambda", default: "1.0", "Weight of the learned vector that is added to each hidden state."),
@@ -119,7 +119,7 @@ extension RepCali {
                     "ones: the same learned vector at every position, as in the paper; positions: one vector each."),
                 .string(
                     "norm", default: "\"layer\"", choices: "layer|none",
-                    "layer: normalise after the shift, as in the paper; none: only shift."),
+                    "layer: normalise after the shift, where the paper's LayerNorm is taken to be; none: only shift."),
                 .string(
                     "initialization", default: "\"auto\"", choices: "auto|identity|paper",
                     """
