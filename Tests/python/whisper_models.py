@@ -76,8 +76,11 @@ def save(path: Path, seed: int = 0, settings: dict[str, Any] | None = None, **ch
     model = whisper(**changes)
     randomise(model, seed)
     with torch.no_grad():
-        # Ends come often, and so texts of several lengths.
-        model.model.decoder.embed_tokens.weight[END] *= 1.5
+        # What is heard decides what is written, ends come often, and so texts of several lengths.
+        for layer in model.model.decoder.layers:
+            layer.encoder_attn.v_proj.weight *= 3
+            layer.encoder_attn.out_proj.weight *= 3
+        model.model.decoder.embed_tokens.weight[END] *= 3
     model.save_pretrained(path)
     ids = {name: getattr(model.config, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
     every = ids | {"decoder_start_token_id": START} | (settings or {})
