@@ -29,18 +29,21 @@ struct FeatureEmbedding {
     ///   - features: [batch, frames, width].
     ///   - mask: [batch, frames] i32.
     func states(_ features: Tensor, mask: Tensor, in context: Context) -> EmbeddedTokens {
-        let (batch, frames) = (features.size(0), features.size(1))
-        let shown = mask.cast(to: .f32).reshape([batch, frames, 1])
+        let shown = mask.cast(to: .f32).reshape([features.size(0), features.size(1), 1])
         let x = context.scope {
             let inner = first(features * shown, in: context).gelu() * shown
             return second(inner, in: context).gelu()
         }
-        let count = x.size(1)
-        let pairs =
-            frames % Self.stride == 0
-            ? mask : mask.concat([context.full(0, [batch, count * Self.stride - frames], .i32)], axis: 1)
-        let firsts = pairs.reshape([batch, count, Self.stride]).slice(2, from: 0, length: 1)
-        return EmbeddedTokens(x: x, mask: firsts.reshape([batch, count]), positions: nil)
+        return EmbeddedTokens(x: x, mask: positionMask(mask, in: context), positions: nil)
+    }
+
+    /// The mask of positions, [batch, positions] i32, from that of frames.
+    func positionMask(_ mask: Tensor, in context: Context) -> Tensor {
+        let (batch, frames) = (mask.size(0), mask.size(1))
+        let count = (frames + Self.stride - 1) / Self.stride
+        let rest = count * Self.stride - frames
+        let pairs = rest == 0 ? mask : mask.concat([context.full(0, [batch, rest], .i32)], axis: 1)
+        return pairs.reshape([batch, count, Self.stride]).slice(2, from: 0, length: 1).reshape([batch, count])
     }
 
     /// The states at their positions, from 0.

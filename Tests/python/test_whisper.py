@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import DynamicCache, EncoderDecoderCache, WhisperForConditionalGeneration
 
+from prefix_reference import PAST, _Joined, cache, session
 from seam_abi import SeamError
 from seam_objects import Batch, Runtime
 from whisper_models import FRAMES, MELS, POSITIONS, VOCABULARY, features, inputs, labels, reference, save, shifted
@@ -71,8 +73,6 @@ def test_shorter_features(runtime: Runtime, folder: Path, tmp_path: Path, frames
 
 def reference_encoder(path: Path) -> Any:
     """The encoder of transformers without its test of the length, which refuses odd ones."""
-    from transformers import WhisperForConditionalGeneration
-
     encoder = WhisperForConditionalGeneration.from_pretrained(path).eval().model.encoder
 
     def states(x: torch.Tensor) -> torch.Tensor:
@@ -135,6 +135,23 @@ def test_gradients_of_all_weights(runtime: Runtime, tmp_path: Path) -> None:
     untouched = before.keys() - expected.keys()
     assert untouched == {"model.encoder.embed_positions.weight"}
     assert all(torch.equal(before[key], after[key]) for key in untouched)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("chosen", [("encoder",), ("cross",), ("encoder", "decoder", "cross")], ids="-".join)
+def test_prefixes(runtime: Runtime, folder: Path, chosen: tuple[str, ...]) -> None:
+    """Of every attention, with the same numbers in the attention of transformers, which itself takes the decoder's."""
+    model, backbone, generator = reference(folder, "joined"), runtime.open(folder), torch.Generator().manual_seed(4)
+    layers = {"encoder": backbone.info.encoder_layers, "decoder": 3, "cross": 3}
+    prefix = {each: torch.randn((layers[each], 2, 4, 5, 6), generator=generator) for each in chosen}
+    frames, target = features(6), labels(6)
+    past = EncoderDecoderCache(cache(prefix["decoder"], 3) if "decoder" in prefix else DynamicCache(), DynamicCache())
+    with _Joined(model, prefix):
+        expected = model(**inputs(frames, target), **{PAST: past}).logits.numpy()
+    batch = Batch(input_features=frames, labels=target)
+    found = session(backbone, prefix).forward(batch)
+    close(found, expected)
+    assert np.abs(found - backbone.session().forward(batch)).max() > 0.01 * np.abs(expected).max()
 
 
 def test_what_does_not_fit(runtime: Runtime, folder: Path) -> None:

@@ -13,7 +13,7 @@ import seamkit
 from layer_models import disturb
 from whisper_models import FRAMES, features, inputs, labels, reference, save
 
-# Every seam that Whisper has: the encoder's output, matrices, layers, prefixes of each attention, the decoder's text.
+# The encoder's output, matrices, layers, and the prefix that transformers knows.
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "repcali": ("repcali", {}),
     "lora": ("lora", {"r": 2, "targets": ["q", "v", "cross_q", "cross_v"]}),
@@ -21,7 +21,6 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "ia3": ("ia3", {}),
     "layers": ("bottleneck-adapter", {"bottleneck_size": 4}),
     "prefix of the decoder": ("prefix-tuning", {"prefix_length": 3, "attention": "decoder"}),
-    "prefix of all": ("prefix-tuning", {"prefix_length": 3, "attention": "all"}),
 }
 STEPS = 10
 # Epsilon is large enough for the rounding noise of vanishing gradients not to be blown up to whole steps.
