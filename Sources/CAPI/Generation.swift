@@ -139,7 +139,8 @@ private func applySpeech(_ source: seam_generate_options, to options: inout Gene
         let name = language != nil ? "language" : task != nil ? "task" : "return_timestamps"
         throw SeamError(
             .unsupported,
-            "option \(name): the model's settings of a generation, as they are followed, name no languages, tasks or times")
+            "option \(name): the model's settings of a generation, as they are followed, name no languages, tasks or times"
+        )
     }
     try speech.choose(language: language, task: task)
     speech.returnsTimestamps = times

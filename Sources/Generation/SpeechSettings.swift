@@ -39,7 +39,8 @@ public struct SpeechSettings: Sendable, Equatable {
             guard let value else { continue }
             guard isMultilingual, !known.isEmpty else {
                 throw SeamError(
-                    .unsupported, "option \(name): the model's settings name no \(name)s to choose among, found \"\(value)\"")
+                    .unsupported,
+                    "option \(name): the model's settings name no \(name)s to choose among, found \"\(value)\"")
             }
         }
         if let language {
@@ -60,7 +61,8 @@ public struct SpeechSettings: Sendable, Equatable {
         guard !returnsTimestamps || noTimestampsToken != nil else {
             throw SeamError(
                 .invalidArgument,
-                "option return_timestamps: the model's settings name no no_timestamps_token_id, behind which its times are")
+                "option return_timestamps: the model's settings name no no_timestamps_token_id, behind which its times are"
+            )
         }
         var tokens: [Int32?] = [start] + (language == nil && task == nil ? forcedTokens : [])
         let chosen = try language.map { try token(ofLanguage: $0) }
@@ -73,7 +75,9 @@ public struct SpeechSettings: Sendable, Equatable {
         let known = Set(tasks.values)
         if let task {
             tokens.append(try token(ofTask: task))
-        } else if chosen != nil, let transcribe = tasks["transcribe"], !tokens.contains(where: { $0.map(known.contains) ?? false }) {
+        } else if chosen != nil, let transcribe = tasks["transcribe"],
+            !tokens.contains(where: { $0.map(known.contains) ?? false })
+        {
             tokens.append(transcribe)
         }
         if let none = noTimestampsToken {
@@ -106,7 +110,8 @@ public struct SpeechSettings: Sendable, Equatable {
         let known = languages.keys.map { $0.text.hasPrefix("<|") ? String($0.text.dropFirst(2).dropLast(2)) : $0.text }
         throw SeamError(
             .invalidArgument,
-            "option language: the model does not know \"\(name)\"; give one of \(known.sortedExactly().joined(separator: ", "))")
+            "option language: the model does not know \"\(name)\"; give one of \(known.sortedExactly().joined(separator: ", "))"
+        )
     }
 
     private func token(ofTask name: String) throws -> Int32 {

@@ -113,7 +113,9 @@ def test_what_the_model_does_not_know(runtime: Runtime, model: Any) -> None:
     given = features(1, count=1)
     with pytest.raises(SeamError, match='option language: the model does not know "fr"; give one of de, en, hu'):
         written(runtime, path, given, language="fr")
-    with pytest.raises(SeamError, match='option task: the model does not know "sing"; give one of transcribe, translate'):
+    with pytest.raises(
+        SeamError, match='option task: the model does not know "sing"; give one of transcribe, translate'
+    ):
         written(runtime, path, given, task="sing")
     with pytest.raises(SeamError, match="max_new_tokens must be at most 36 positions, which the prompts leave"):
         written(runtime, path, given, language="en", max_new_tokens=37)

@@ -90,9 +90,7 @@ def save(path: Path, seed: int = 0, settings: dict[str, Any] | None = None, **ch
 
 def reference(path: Path, attention: str = "eager") -> WhisperForConditionalGeneration:
     """The folder as transformers reads it, computing in f32."""
-    model = WhisperForConditionalGeneration.from_pretrained(
-        path, dtype=torch.float32, attn_implementation=attention
-    )
+    model = WhisperForConditionalGeneration.from_pretrained(path, dtype=torch.float32, attn_implementation=attention)
     model.generation_config = GenerationConfig.from_pretrained(path)
     # Whisper's own constructor freezes them; transformers 5.24 gives those of an opened folder gradients.
     model.model.encoder.embed_positions.requires_grad_(False)

@@ -20,6 +20,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "lora on all": ("lora", {"r": 2, "targets": ["k", "o", "cross_k", "cross_o", "up", "down"]}),
     "ia3": ("ia3", {}),
     "layers": ("bottleneck-adapter", {"bottleneck_size": 4}),
+    "vectors before the decoder's text": ("prompt-tuning", {"prompt_length": 2, "stack": "decoder", "deviation": 0.5}),
     "prefix of the decoder": ("prefix-tuning", {"prefix_length": 3, "attention": "decoder"}),
 }
 STEPS = 10
