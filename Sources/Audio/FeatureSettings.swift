@@ -22,6 +22,9 @@ public struct FeatureSettings: Sendable, Equatable {
     /// Frames of a whole chunk.
     public var frameCount: Int { sampleCount / hopLength }
 
+    /// Far above what models have, and little enough that features fit into memory.
+    private static let mostFrames = 65_536
+
     /// Reads what a model's folder says.
     ///
     /// Throws `SeamError`: `.notFound` without such a file, `.unsupported` for features of another kind and for settings
@@ -73,13 +76,16 @@ public struct FeatureSettings: Sendable, Equatable {
         }
         featureSize = try size("feature_size", 80, 1...1024)
         samplingRate = try size("sampling_rate", 16_000, 1000...1_000_000)
-        fftLength = try size("n_fft", 400, 2...65_536)
+        fftLength = try size("n_fft", 400, 2...8192)
         hopLength = try size("hop_length", 160, 1...65_536)
         chunkLength = try size("chunk_length", 30, 1...3600)
         paddingValue = Float(try json.optionalDouble("padding_value", in: name) ?? 0)
-        guard fftLength.isMultiple(of: 2), fftLength / 2 < sampleCount, hopLength <= sampleCount,
-            sampleCount <= 1 << 28
-        else {
+        guard frameCount <= Self.mostFrames else {
+            throw SeamError(
+                .unsupported,
+                "\(name): \"chunk_length\" seconds must have at most \(Self.mostFrames) frames, found \(frameCount)")
+        }
+        guard fftLength.isMultiple(of: 2), fftLength / 2 < sampleCount, hopLength <= sampleCount else {
             throw SeamError(
                 .unsupported,
                 "\(name): \"n_fft\" must be even and with \"hop_length\" fit into \"chunk_length\" seconds, which are"

@@ -262,6 +262,11 @@ BAD_SETTINGS: dict[str, tuple[dict[str, Any], type[seamkit.SeamError], str]] = {
     "the left": ({"padding_side": "left"}, seamkit.UnsupportedError, '"padding_side" must be "right", found "left"'),
     "no filters": ({"feature_size": 0}, seamkit.FormatError, '"feature_size" must be 1 to 1024, found 0'),
     "an odd window": ({"n_fft": 401}, seamkit.UnsupportedError, '"n_fft" must be even'),
+    "too many frames": (
+        {"hop_length": 1},
+        seamkit.UnsupportedError,
+        '"chunk_length" seconds must have at most 65536 frames, found 480000',
+    ),
     "a text": ({"hop_length": "160"}, seamkit.FormatError, '"hop_length" must be an integer, found a string'),
 }
 

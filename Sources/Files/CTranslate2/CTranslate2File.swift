@@ -73,7 +73,7 @@ final class CTranslate2File: Sendable {
             throw SeamError(
                 .unsupported,
                 "\(path): version \(version) of CTranslate2's files is not read, only \(Self.version) is; convert the"
-                    + " original model with a CTranslate2 that writes it (3.0 or newer)")
+                    + " original model with a CTranslate2 that writes it")
         }
         specification = try cursor.countedString("the name of the specification")
         revision = Int(try cursor.integer(UInt32.self, "the revision of the specification"))
