@@ -28,20 +28,21 @@ struct Attention {
         _ family: Family
     ) {
         let (width, bias) = (family.headDim, family.biases.queryKeyValue)
-        func projection(_ part: String, _ heads: Int, _ place: ProjectionPlace) -> Linear {
+        func projection(_ part: String, _ heads: Int, _ place: ProjectionPlace, bias: Bool) -> Linear {
             Linear(weights, name + part, from: family.dModel, to: heads * width, bias: bias, family, at: place)
         }
         switch stack.names.projections {
         case .separate(let query, let key, let value):
             projections = .separate(
-                query: projection(query, stack.heads, layer.projection(points.query)),
-                key: projection(key, stack.keyValueHeads, layer.projection(points.key)),
-                value: projection(value, stack.keyValueHeads, layer.projection(points.value)))
+                query: projection(query, stack.heads, layer.projection(points.query), bias: bias),
+                key: projection(
+                    key, stack.keyValueHeads, layer.projection(points.key), bias: bias && family.biases.key),
+                value: projection(value, stack.keyValueHeads, layer.projection(points.value), bias: bias))
         case .fused(let part):
             let groups = stack.keyValueHeads
             let parts = [(points.query, stack.heads), (points.key, groups), (points.value, groups)]
             let place = layer.projection("qkv", parts: parts.map { Point.Part($0, width: $1 * width) })
-            projections = .fused(projection(part, stack.heads + 2 * groups, place))
+            projections = .fused(projection(part, stack.heads + 2 * groups, place, bias: bias))
         }
         output = Linear(
             weights, name + stack.names.output, from: stack.heads * width, to: family.dModel,

@@ -19,7 +19,7 @@ struct Decoder {
         bias = RelativeBias(weights, stack, bidirectional: false, family)
         rotary = Rotary(family)
         norm = family.finalNorm ? Norm(weights, stack.names.stack + stack.names.finalNorm, family) : nil
-        limit = family.limit
+        limit = family.targetLimit
         self.attendsToEncoder = attendsToEncoder
     }
 

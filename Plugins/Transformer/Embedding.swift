@@ -31,8 +31,9 @@ struct Embedding {
     /// stack only.
     static func tables(_ weights: Weights, _ family: Family) -> (source: Parameter, target: Parameter) {
         let (encoder, decoder) = (family.encoder?.names.embedding.tokens, family.decoder?.names.embedding.tokens)
-        guard let encoder, let decoder else {
-            let table = weights.parameter(encoder ?? decoder ?? "", [family.sourceVocabulary, family.dModel])
+        guard let encoder, let decoder, family.features == nil else {
+            let tokens = family.features == nil ? encoder ?? decoder : decoder
+            let table = weights.parameter(tokens ?? "", [family.sourceVocabulary, family.dModel])
             return (table, table)
         }
         if !family.sharedEmbedding, weights.has(decoder) {

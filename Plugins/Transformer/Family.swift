@@ -15,6 +15,15 @@ struct Family {
         case relative(buckets: Int, maxDistance: Int)
         /// Queries and keys are rotated, pair i of the halves by position times frequencies[i].
         case rotary(limit: Int, frequencies: [Float])
+
+        /// Longest sequence; 0: no limit.
+        var limit: Int {
+            switch self {
+            case .learned(let limit, _), .learnedByToken(let limit, _), .sinusoidal(let limit), .rotary(let limit, _):
+                limit
+            case .relative: 0
+            }
+        }
     }
 
     enum NormKind { case layer, rms }
@@ -33,6 +42,8 @@ struct Family {
     /// Which projections have a bias.
     struct Biases {
         var queryKeyValue, attentionOutput, feedForward: Bool
+        /// Keys have one where queries and values do.
+        var key = true
         static let all = Biases(queryKeyValue: true, attentionOutput: true, feedForward: true)
         static let none = Biases(queryKeyValue: false, attentionOutput: false, feedForward: false)
     }
@@ -46,6 +57,8 @@ struct Family {
     var encoder: Stack?
     var decoder: Stack?
     let positions: Positions
+    /// What an encoder reads in the place of tokens; nil: tokens.
+    var features: Features?
 
     let norm: NormKind
     let epsilon: Double
@@ -77,6 +90,17 @@ struct Family {
     let sourceVocabulary: Int
     let targetVocabulary: Int
 
+    /// Frames of numbers, which convolutions in front of an encoder read, with a table of the encoder's positions in the
+    /// file that is not trained.
+    struct Features {
+        /// The numbers of a frame.
+        let width: Int
+        /// The most positions.
+        let limit: Int
+        /// After the stack's name.
+        let firstConvolution, secondConvolution: String
+    }
+
     /// How the last states become scores.
     struct Head {
         enum Weight {
@@ -105,13 +129,9 @@ struct Family {
         }
     }
 
-    /// Longest sequence; 0: no limit.
-    var limit: Int {
-        switch positions {
-        case .learned(let limit, _), .learnedByToken(let limit, _), .sinusoidal(let limit), .rotary(let limit, _): limit
-        case .relative: 0
-        }
-    }
+    /// Longest sequence of each stack; 0: no limit.
+    var sourceLimit: Int { features?.limit ?? positions.limit }
+    var targetLimit: Int { positions.limit }
 
     /// The stacks that the family has.
     var architecture: Architecture {
@@ -132,6 +152,7 @@ extension Family {
             ("mbart", { config throws(PluginError) in try .mbart(config) }),
             ("marian", { config throws(PluginError) in try .marian(config) }),
             ("pegasus", { config throws(PluginError) in try .pegasus(config) }),
+            ("whisper", { config throws(PluginError) in try .whisper(config) }),
             ("bert", { config throws(PluginError) in try .bert(config) }),
             ("roberta", { config throws(PluginError) in try .roberta(config, "roberta") }),
             ("xlm-roberta", { config throws(PluginError) in try .roberta(config, "xlm-roberta") }),

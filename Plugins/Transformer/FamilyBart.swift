@@ -24,14 +24,7 @@ extension Family {
         _ config: Options, _ name: StaticString, learned: Bool, normFirst: Bool, embeddingNorm: Bool
     ) throws(PluginError) -> Family {
         let dModel = try config.size("d_model")
-        let encoder = try stack(config, "encoder")
-        let decoder = try stack(config, "decoder")
-        guard encoder.heads == decoder.heads, dModel % encoder.heads == 0 else {
-            throw PluginError(
-                .unsupported,
-                "config.json: 'd_model' is \(dModel), 'encoder_attention_heads' \(encoder.heads) and "
-                    + "'decoder_attention_heads' \(decoder.heads); expected equal numbers that divide the width")
-        }
+        let (encoder, decoder) = try stacks(config, width: dModel)
         let limit = try config.size("max_position_embeddings")
         // Positions that are computed make a table before any tensor of the file could tell that they are too many.
         guard learned || limit * dModel <= 1 << 26 else {
@@ -56,6 +49,19 @@ extension Family {
             sharedEmbedding: shared && tied, head: Head(weight: tied ? .tied : .separate),
             sourceVocabulary: vocabulary,
             targetVocabulary: shared ? vocabulary : try config.size("decoder_vocab_size", default: vocabulary))
+    }
+
+    /// Encoder and decoder, whose heads have one width.
+    static func stacks(_ config: Options, width dModel: Int) throws(PluginError) -> (encoder: Stack, decoder: Stack) {
+        let encoder = try stack(config, "encoder")
+        let decoder = try stack(config, "decoder")
+        guard encoder.heads == decoder.heads, dModel % encoder.heads == 0 else {
+            throw PluginError(
+                .unsupported,
+                "config.json: 'd_model' is \(dModel), 'encoder_attention_heads' \(encoder.heads) and "
+                    + "'decoder_attention_heads' \(decoder.heads); expected equal numbers that divide the width")
+        }
+        return (encoder, decoder)
     }
 
     private static func stack(_ config: Options, _ side: String) throws(PluginError) -> Stack {

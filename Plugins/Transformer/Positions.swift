@@ -52,7 +52,7 @@ struct PositionTable {
 
     /// Nil for a family that has no such vectors.
     init?(_ weights: Weights, _ name: String, _ family: Family) {
-        let shape = [family.limit, family.dModel]
+        let shape = [family.targetLimit, family.dModel]
         switch family.positions {
         case .learned(let limit, let offset):
             (self.offset, padding) = (offset, nil)
@@ -66,7 +66,7 @@ struct PositionTable {
             table =
                 weights.has(name)
                 ? weights.parameter(name, shape, frozen: true)
-                : weights.constant(name, shape, sinusoids(family.limit, family.dModel))
+                : weights.constant(name, shape, sinusoids(family.targetLimit, family.dModel))
         case .relative, .rotary:
             return nil
         }

@@ -10,8 +10,8 @@ final class Transformer: Backbone {
         BackboneDescriptor(
             id: "transformer",
             summary: """
-                Transformers in the Hugging Face layout: T5, mT5, BART, mBART, Marian, PEGASUS; BERT, RoBERTa, \
-                XLM-RoBERTa; GPT-2, Llama, Mistral, Qwen2.
+                Transformers in the Hugging Face layout: T5, mT5, BART, mBART, Marian, PEGASUS, Whisper; BERT, \
+                RoBERTa, XLM-RoBERTa; GPT-2, Llama, Mistral, Qwen2.
                 """,
             options: Pooling.options)
     }
@@ -91,9 +91,9 @@ final class Transformer: Backbone {
         (info.encoderLayers, info.decoderLayers) = (family.encoder?.layers ?? 0, family.decoder?.layers ?? 0)
         let stack = family.decoder ?? family.encoder
         (info.heads, info.keyValueHeads, info.headDim) = (stack?.heads ?? 0, stack?.keyValueHeads ?? 0, family.headDim)
-        (info.maxSourcePositions, info.maxTargetPositions) = (family.limit, family.limit)
+        (info.maxSourcePositions, info.maxTargetPositions) = (family.sourceLimit, family.targetLimit)
         // A prefix of a decoder, or of an encoder alone, takes positions of the text and must leave it one.
-        let room = max(family.limit - 1, 0)
+        let room = max(family.targetLimit - 1, 0)
         let isAlone = family.decoder == nil
         info.prefixLayers = [info.encoderLayers, info.decoderLayers, family.encoder == nil ? 0 : info.decoderLayers]
         info.maxPrefixLength = [isAlone ? room : 0, room, 0]
@@ -102,6 +102,9 @@ final class Transformer: Backbone {
         }
         info.vocabSize = family.targetVocabulary
         info.sourceVocabSize = family.sourceVocabulary
+        if let features = family.features {
+            (info.featureWidth, info.featureStride) = (features.width, FeatureEmbedding.stride)
+        }
         info.hasHead = hasHead
         info.decoderStartToken = token("decoder_start_token_id")
         info.beginToken = token("bos_token_id")

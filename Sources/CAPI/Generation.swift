@@ -98,6 +98,7 @@ private func cOptions(_ source: GenerationOptions, ignoresFile: Bool) -> seam_ge
     options.no_repeat_ngram_size = Int32(clamping: source.noRepeatNgramSize)
     options.seed = source.seed
     options.ignore_generation_config = ignoresFile ? 1 : 0
+    options.return_timestamps = source.speech?.returnsTimestamps == true ? 1 : 0
     return options
 }
 
@@ -125,4 +126,23 @@ private func apply(_ source: seam_generate_options, to options: inout Generation
     options.repetitionPenalty = Float(source.repetition_penalty)
     options.noRepeatNgramSize = Int(source.no_repeat_ngram_size)
     options.seed = source.seed
+    try applySpeech(source, to: &options)
+}
+
+/// A language, a task and times, of a model whose settings name them.
+private func applySpeech(_ source: seam_generate_options, to options: inout GenerationOptions) throws {
+    let language = try optionalText(source.language, "options.language")
+    let task = try optionalText(source.task, "options.task")
+    let times = try flag(source.return_timestamps, "return_timestamps")
+    guard options.speech != nil || language != nil || task != nil || times else { return }
+    guard var speech = options.speech else {
+        let name = language != nil ? "language" : task != nil ? "task" : "return_timestamps"
+        throw SeamError(
+            .unsupported,
+            "option \(name): the model's settings of a generation, as they are followed, name no languages, tasks or times"
+        )
+    }
+    try speech.choose(language: language, task: task)
+    speech.returnsTimestamps = times
+    options.speech = speech
 }

@@ -90,6 +90,8 @@ public struct GenerationOptions: Sendable, Equatable {
     public var suppressTokens: [Int32] = []
     /// Tokens that are not generated first; second, where `forcedBosToken` is.
     public var beginSuppressTokens: [Int32] = []
+    /// Of a speech model: the tokens that its decoder begins with, and rules on times; nil: the start token alone.
+    public var speech: SpeechSettings?
     /// Beam search turns scores into log-probabilities again after the rules, so that what the rules forbid counts for
     /// the tokens that they leave.
     public var renormalizeLogits = false
@@ -150,12 +152,14 @@ public struct GenerationOptions: Sendable, Equatable {
         } else if !sample {
             try require(numReturnSequences == 1, "num_return_sequences", "1 for greedy search", numReturnSequences)
         }
-        let named: [(String, [Int32])] = [
-            ("pad_token_id", [padToken]), ("decoder_start_token_id", [decoderStartToken]), ("eos_token_id", eosTokens),
-            ("bad_words_ids", badWords.flatMap { $0 }), ("sequence_bias", sequenceBiases.flatMap(\.tokens)),
-            ("suppress_tokens", suppressTokens), ("begin_suppress_tokens", beginSuppressTokens),
-            ("forced_bos_token_id", forcedBosToken.map { [$0] } ?? []), ("forced_eos_token_id", forcedEosTokens),
-        ]
+        let named: [(String, [Int32])] =
+            [
+                ("pad_token_id", [padToken]), ("decoder_start_token_id", [decoderStartToken]),
+                ("eos_token_id", eosTokens),
+                ("bad_words_ids", badWords.flatMap { $0 }), ("sequence_bias", sequenceBiases.flatMap(\.tokens)),
+                ("suppress_tokens", suppressTokens), ("begin_suppress_tokens", beginSuppressTokens),
+                ("forced_bos_token_id", forcedBosToken.map { [$0] } ?? []), ("forced_eos_token_id", forcedEosTokens),
+            ] + (speech?.namedTokens ?? [])
         try require(!badWords.contains([]), "bad_words_ids", "sequences of one token or more", "an empty one")
         for bias in sequenceBiases {
             try require(!bias.tokens.isEmpty, "sequence_bias", "sequences of one token or more", "an empty one")

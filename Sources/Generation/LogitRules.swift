@@ -1,8 +1,9 @@
 /// The rules of the options that change the scores of the next token: biases, repetition penalty, n-gram blocking,
-/// forbidden words, earliest end, forced and suppressed tokens, in the order of Hugging Face.
+/// forbidden words, earliest end, forced and suppressed tokens, times, in the order of Hugging Face.
 struct LogitRules {
     private let options: GenerationOptions
     private let bannedWords: [SequenceBias]
+    private let times: TimestampRules?
     /// The number of the last row in which each token was penalised, so that a token that
     /// occurs several times in a row is penalised once without clearing a set per row.
     private var stampOf: [UInt32]
@@ -12,6 +13,7 @@ struct LogitRules {
         self.options = options
         bannedWords = options.badWords.filter { word in !options.eosTokens.contains { [$0] == word } }
             .map { SequenceBias(tokens: $0, bias: -.infinity) }
+        times = options.speech?.timestampRules(ends: options.eosTokens)
         stampOf = options.repetitionPenalty == 1 ? [] : [UInt32](repeating: 0, count: vocabulary)
     }
 
@@ -39,6 +41,7 @@ struct LogitRules {
         if generated == (prompt == 1 && options.forcedBosToken != nil ? 1 : 0) {
             for token in options.beginSuppressTokens { scores[base + Int(token)] = -.infinity }
         }
+        times?.apply(to: &scores, in: range, written: histories.tokens[context].suffix(generated))
     }
 
     /// Leaves these tokens alone, each with a score of 0.

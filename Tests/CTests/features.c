@@ -50,6 +50,21 @@ int main(int argc, char **argv) {
   OK(seam_session_score(session, &batch, &score, 1, &error));
   CHECK(score.token_count == 2 && score.log_probability < 0);
 
+  seam_batch source = batch;
+  source.target_length = 0;
+  source.labels = NULL;
+  seam_generate_options options = {.struct_size = sizeof options};
+  OK(seam_generate_options_init(backbone, &options, &error));
+  CHECK(options.language == NULL && options.task == NULL && options.return_timestamps == 0);
+  options.max_new_tokens = 3;
+  seam_sequences *texts = NULL;
+  OK(seam_session_generate(session, &source, &options, NULL, NULL, &texts, &error));
+  CHECK(seam_sequences_count(texts, 0) == 1);
+  seam_sequences_release(texts);
+  options.language = "en";
+  FAILS(seam_session_generate(session, &source, &options, NULL, NULL, &texts, &error), SEAM_UNSUPPORTED,
+        "option language: the model's settings of a generation, as they are followed, name no languages");
+
   seam_batch wrong = batch;
   const int32_t ids[FRAMES] = {3, 4, 5, 6, 7};
   wrong.input_features = NULL;

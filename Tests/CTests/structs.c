@@ -112,8 +112,8 @@ static void sessions(seam_backbone *backbone) {
   sequences = NULL;
   TOO_SHORT(brief_generate, generate, SEAM_GENERATE_OPTIONS_SIZE_1_0);
   FAILS(seam_session_generate(session, &batch, brief_generate, NULL, NULL, &sequences, &error), SEAM_INVALID_ARGUMENT,
-        "struct_size of argument options must be at least 88, found 84");
-  FAILS(seam_generate_options_init(backbone, brief_generate, &error), SEAM_INVALID_ARGUMENT, "found 84");
+        "struct_size of argument options must be at least 112, found 108");
+  FAILS(seam_generate_options_init(backbone, brief_generate, &error), SEAM_INVALID_ARGUMENT, "found 108");
   free(brief_generate);
   CHECK(sequences == NULL);
 

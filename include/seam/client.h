@@ -430,6 +430,13 @@ typedef struct seam_generate_options {
   uint64_t seed;
   int64_t ignore_generation_config; /* set by the caller, before seam_generate_options_init: 0, or 1 to take nothing of
                                        the model's own settings but its token ids */
+  /* Of a speech model, whose settings name languages, tasks and times (Whisper): else NULL, NULL and 0. A language by its
+   * token or the code in it ("de"), nullable: that of the settings or, where they have none, the most likely one of each row;
+   * a task ("transcribe", "translate"), nullable: that of the settings, else transcribe where a language is given. Borrowed
+   * during the call. */
+  const char *language;
+  const char *task;
+  int64_t return_timestamps; /* 1: tokens of times are written, by the model's rules on them; 0: none */
 } seam_generate_options;
 
 /* The model's own settings: of generation_config.json or, where there is none, of config.json; with

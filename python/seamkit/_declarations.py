@@ -68,7 +68,7 @@ SEAM_FOLD_SIZE_1_0 = 24
 SEAM_FOLD_WEIGHT_SIZE_1_0 = 48
 SEAM_FORMAT = 7
 SEAM_FORWARD_SIZE_1_0 = 48
-SEAM_GENERATE_OPTIONS_SIZE_1_0 = 88
+SEAM_GENERATE_OPTIONS_SIZE_1_0 = 112
 SEAM_HEAD_SIZE_1_0 = 24
 SEAM_HOST_SIZE_1_0 = 120
 SEAM_I32 = 3
@@ -720,6 +720,9 @@ class seam_generate_options(ctypes.Structure):
     no_repeat_ngram_size: int
     seed: int
     ignore_generation_config: int
+    language: bytes | None
+    task: bytes | None
+    return_timestamps: int
 
 
 class seam_row_step(ctypes.Structure):
@@ -1232,6 +1235,9 @@ seam_generate_options._fields_ = [
     ("no_repeat_ngram_size", c_int32),
     ("seed", c_uint64),
     ("ignore_generation_config", c_int64),
+    ("language", c_char_p),
+    ("task", c_char_p),
+    ("return_timestamps", c_int64),
 ]
 seam_row_step._fields_ = [
     ("row", c_int64),

@@ -77,6 +77,14 @@ public final class ContinuousBatch {
 
     /// Adds the rows of a batch of sources, token ids or features; the rest is as for texts.
     public func add(_ batch: Batch, start: Int32? = nil) throws -> [Row] {
+        try add(batch, start: start, beginning: nil).rows
+    }
+
+    /// - Parameter beginning: what an encoder-decoder is given in place of the start token; nil: that token.
+    /// - Returns: the new rows, and what each was given of that.
+    func add(
+        _ batch: Batch, start: Int32?, beginning: DecoderBeginning?
+    ) throws -> (rows: [Row], beginnings: [[Int32]]?) {
         let info = session.backbone.info
         let isContinuation = info.architecture == .decoderOnly
         guard let first = start ?? info.decoderStartToken ?? (isContinuation ? 0 : nil) else {
@@ -88,7 +96,8 @@ public final class ContinuousBatch {
         }
         let routes = batch.routes
         /// Tokens of each row before those that it is given.
-        let given = isContinuation ? batch.texts.map(\.count) : [Int](repeating: 1, count: batch.count)
+        let own = beginning?.tokens.count ?? 1
+        let given = isContinuation ? batch.texts.map(\.count) : [Int](repeating: own, count: batch.count)
         let most = try given.enumerated().map { index, length in
             let route = routes.isEmpty ? nil : routes[index]
             try session.requireRoute(route)
@@ -102,7 +111,7 @@ public final class ContinuousBatch {
         }
         let added = given.indices.map { Row(number: nextNumber + $0) }
         // Before a shorter prompt than the longest stands padding, which the row keeps.
-        let longest = isContinuation ? batch.sourceLength : 1
+        let longest = isContinuation ? batch.sourceLength : own
         let padding = longest - (given.min() ?? longest)
         // Adapters put them before a row's text, which has as much room behind them.
         let before = (routes.isEmpty ? [nil] : routes).map { session.promptLength(of: $0)[Int(Stack.decoder.rawValue)] }
@@ -112,7 +121,8 @@ public final class ContinuousBatch {
         let isRoomy = stepper != nil && room >= needed
         let joining = try SessionStepper(
             session: session, batch: batch,
-            capacity: (isRoomy ? longest : needed - vectors) - (isContinuation ? longest : 0))
+            capacity: (isRoomy ? longest : needed - vectors) - (isContinuation ? longest : own - 1),
+            beginning: beginning)
         var logits = [Float](repeating: 0, count: batch.count * vocabulary)
         try joining.step(tokens: [Int32](repeating: first, count: batch.count), into: &logits)
         if let stepper {
@@ -126,7 +136,7 @@ public final class ContinuousBatch {
         rows += added
         lengths += given
         limits += most
-        return added
+        return (added, joining.beginnings)
     }
 
     /// Gives every row one more token, and has the logits of the tokens that follow afterwards.

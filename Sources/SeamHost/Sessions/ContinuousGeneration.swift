@@ -56,11 +56,12 @@ public final class ContinuousGeneration {
     public func add(_ sources: Batch, options: GenerationOptions) throws -> [ContinuousBatch.Row] {
         let session = batch.session
         let info = session.backbone.info
-        let texts = info.architecture == .decoderOnly ? sources.texts : nil
+        let beginning = try session.beginning(options)
+        let texts = session.prompts(of: sources, beginning)
         let (options, limits) = try session.fitted(
             options, routes: try session.routeIndices(of: sources), prompts: texts)
-        let new = try (0..<sources.count).map { index in
-            let prompt = texts?[index] ?? [options.decoderStartToken]
+        func search(_ index: Int, _ prompts: [[Int32]]?) throws -> RowSearch {
+            let prompt = prompts?[index] ?? [options.decoderStartToken]
             // The last token that is generated is given to nobody.
             let most = min(try options.limit(behind: prompt.count), limits?[index] ?? .max)
             let length = prompt.count + most - 1
@@ -72,11 +73,17 @@ public final class ContinuousGeneration {
             }
             return try RowSearch(prompt: prompt, options: options, limit: most, vocabularySize: info.vocabSize)
         }
+        // All that can be wrong is found before the model runs, which may first say what a row begins with.
+        let known = try (0..<sources.count).map { try search($0, texts) }
+        let isContinuation = info.architecture == .decoderOnly
         let added = try clearing {
-            try batch.add(sources, start: texts == nil ? options.decoderStartToken : nil)
+            try batch.add(
+                sources, start: isContinuation ? nil : options.decoderStartToken, beginning: beginning)
         }
-        for (row, search) in zip(added, new) { searches[row] = search }
-        return added
+        for (index, row) in added.rows.enumerated() {
+            searches[row] = try added.beginnings.map { try search(index, $0) } ?? known[index]
+        }
+        return added.rows
     }
 
     /// Chooses the next token of every row, and gives it to those that go on; those that have ended leave.

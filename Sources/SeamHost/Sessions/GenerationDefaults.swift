@@ -34,7 +34,8 @@ enum GenerationDefaults {
         }
         var options = GenerationOptions(decoderStartToken: start, eosTokens: ends, padToken: pad)
         if let settings = sources.first, !ignoresFile {
-            try settings.apply(to: &options, isContinuation: isContinuation)
+            let forced = try info.readsFeatures ? sources.lazy.compactMap { try $0.forcedTokens() }.first ?? [] : nil
+            try settings.apply(to: &options, isContinuation: isContinuation, forced: forced)
         }
         guard info.maxTargetPositions > 0 else { return options }
         if options.maxLength == nil, options.maxNewTokens > info.maxTargetPositions {

@@ -25,8 +25,12 @@ struct GenerationSettings {
         "top_h": [], "typical_p": [.double(1)], "watermarking_config": [],
     ]
 
-    func apply(to options: inout GenerationOptions, isContinuation: Bool) throws {
-        try refuseOthers()
+    /// - Parameters:
+    ///   - isContinuation: lengths count a prompt, and not a start token.
+    ///   - forced: what stands behind the start token of a model whose sources are features; see `forcedTokens`.
+    func apply(to options: inout GenerationOptions, isContinuation: Bool, forced: [Int32?]? = nil) throws {
+        try refuseOthers(Self.refused)
+        options.speech = try forced.flatMap { try speech(forced: $0) }
         try applyLengths(to: &options, isContinuation: isContinuation)
         if let beams = try integer("num_beams") { options.beams = beams }
         if let count = try integer("num_return_sequences") { options.numReturnSequences = count }
@@ -63,6 +67,9 @@ struct GenerationSettings {
     private func applyLengths(to options: inout GenerationOptions, isContinuation: Bool) throws {
         if let count = try integer("max_new_tokens") {
             options.maxNewTokens = count
+        } else if let length = try integer("max_length"), options.speech != nil {
+            // A speech model's length is that of what it writes behind the tokens that it begins with.
+            options.maxNewTokens = length
         } else if let length = try integer("max_length") {
             // A length without room for a new token stays as it is, to be refused where nothing else is set.
             if isContinuation || length <= 1 { options.maxLength = length } else { options.maxNewTokens = length - 1 }
@@ -70,12 +77,17 @@ struct GenerationSettings {
         if let count = try integer("min_new_tokens") {
             options.minNewTokens = count
         } else if let length = try integer("min_length"), length > 0 {
-            if isContinuation { options.minLength = length } else { options.minNewTokens = length - 1 }
+            if isContinuation || options.speech != nil {
+                options.minLength = length
+            } else {
+                options.minNewTokens = length - 1
+            }
         }
     }
 
-    private func refuseOthers() throws {
-        for (key, neutral) in Self.refused {
+    /// Throws for a key that is not offered.
+    func refuseOthers(_ refused: KeyValuePairs<String, [JSON]>) throws {
+        for (key, neutral) in refused {
             guard let value = member(key) else { continue }
             if neutral.contains(where: { $0 == value || $0.doubleValue != nil && $0.doubleValue == value.doubleValue })
             {
@@ -88,13 +100,13 @@ struct GenerationSettings {
         }
     }
 
-    private func member(_ key: String) -> JSON? { json[key].flatMap { $0 == .null ? nil : $0 } }
+    func member(_ key: String) -> JSON? { json[key].flatMap { $0 == .null ? nil : $0 } }
 
-    private func wrong(_ key: String, _ expected: String, _ found: JSON) -> SeamError {
+    func wrong(_ key: String, _ expected: String, _ found: JSON) -> SeamError {
         SeamError(.format, "\(name): \"\(key)\" must be \(expected), found \((try? found.serialized()) ?? found.kind)")
     }
 
-    private func integer(_ key: String) throws -> Int? {
+    func integer(_ key: String) throws -> Int? {
         try member(key).map { value in
             guard let found = value.intValue else { throw wrong(key, "an integer", value) }
             return found
@@ -108,14 +120,14 @@ struct GenerationSettings {
         }
     }
 
-    private func flag(_ key: String) throws -> Bool? {
+    func flag(_ key: String) throws -> Bool? {
         try member(key).map { value in
             guard case .bool(let found) = value else { throw wrong(key, "true or false", value) }
             return found
         }
     }
 
-    private func ids(_ value: JSON, _ key: String, _ expected: String) throws -> [Int32] {
+    func ids(_ value: JSON, _ key: String, _ expected: String) throws -> [Int32] {
         try (value.arrayValue ?? [value]).map { item in
             guard let id = item.intValue.flatMap({ Int32(exactly: $0) }) else { throw wrong(key, expected, value) }
             return id

@@ -16,20 +16,39 @@ extension Session {
     ) throws -> [[GeneratedSequence]] {
         let info = backbone.info
         try info.requireDecoder()
-        let prompts = info.architecture == .decoderOnly ? batch.texts : nil
+        let beginning = try beginning(options)
+        let prompts = prompts(of: batch, beginning)
         let (options, limits) = try fitted(options, routes: try routeIndices(of: batch), prompts: prompts)
         try options.requireMemory(batch: batch.count, vocabularySize: info.vocabSize)
         let capacity = try prompts?.map { try options.limit(behind: $0.count) }.max() ?? options.maxNewTokens
-        let stepper = try SessionStepper(session: self, batch: batch, capacity: capacity)
+        let stepper = try SessionStepper(session: self, batch: batch, capacity: capacity, beginning: beginning)
         return try Generation.generate(
-            stepper: stepper, batch: batch.count, options: options, prompts: prompts, limits: limits,
-            progress: progress)
+            stepper: stepper, batch: batch.count, options: options, prompts: stepper.beginnings ?? prompts,
+            limits: limits, progress: progress)
+    }
+
+    /// What the decoder of a speech model is given to begin with; nil: the start token alone, or a prompt.
+    func beginning(_ options: GenerationOptions) throws -> DecoderBeginning? {
+        try options.speech.map { speech in
+            guard backbone.info.architecture == .encoderDecoder else {
+                throw SeamError(.unsupported, "settings of speech are for encoder-decoder backbones")
+            }
+            return DecoderBeginning(
+                tokens: try speech.beginning(behind: options.decoderStartToken),
+                choices: speech.languages.values.sorted())
+        }
+    }
+
+    /// What stands before the new tokens of each row, as far as it is known before the model runs; nil: the start token.
+    func prompts(of batch: Batch, _ beginning: DecoderBeginning?) -> [[Int32]]? {
+        if backbone.info.architecture == .decoderOnly { return batch.texts }
+        return beginning.map { [[Int32]](repeating: $0.tokens.map { $0 ?? 0 }, count: batch.count) }
     }
 
     /// Options whose new tokens fit into the backbone's positions.
     /// - Parameters:
     ///   - routes: of each row, whose prefix takes some of its positions.
-    ///   - prompts: of each row; nil in an encoder-decoder.
+    ///   - prompts: of each row; nil in an encoder-decoder that is given its start token alone.
     /// - Returns: the options, and the most new tokens that each row has room for; nil where there is no limit.
     /// - Throws: `.invalidArgument` where they do not fit and say so, or name other values that cannot be.
     func fitted(

@@ -21,6 +21,9 @@ final class SessionStepper: DecoderStepper {
     private var prefix: Prefix
     /// The prompts of a decoder-only backbone, until the first step has read them.
     private var prompts: Batch?
+    /// What the rows of an encoder-decoder are given to begin with in place of the search's start token, in the order of the
+    /// search; nil: that token.
+    private(set) var beginnings: [[Int32]]?
     private var rows: [Row]
     /// The tokens so far of every row, for a backbone without a state.
     private var histories: [[Int32]]
@@ -54,8 +57,10 @@ final class SessionStepper: DecoderStepper {
 
     var vocabularySize: Int { session.backbone.info.vocabSize }
 
-    /// - Parameter capacity: the most tokens that will be generated.
-    init(session: Session, batch: Batch, capacity: Int) throws {
+    /// - Parameters:
+    ///   - capacity: the most tokens that will be generated.
+    ///   - beginning: what an encoder-decoder is given in place of the search's start token; nil: that token.
+    init(session: Session, batch: Batch, capacity: Int, beginning: DecoderBeginning? = nil) throws {
         self.session = session
         context = session.makeContext(recordsGradients: false)
         routes = try session.routeIndices(of: batch)
@@ -76,11 +81,37 @@ final class SessionStepper: DecoderStepper {
             encoderHidden = try session.adapt(context, own.rows, hidden: hidden, mask: mask, training: false)
             encoderMask = mask
             rows = [Row](repeating: Row(padding: 0), count: batch.count)
+            // The start token is the room of the first token, and the last one is given to nobody.
+            promptLength = max((beginning?.tokens.count ?? 1) - 1, 0)
         }
         let vectors = session.promptLengths(order, .decoder).max() ?? 0
         state = try session.backbone.makeState(
             session.pass(context), batch: batch.count, capacity: vectors + promptLength + capacity)
         histories = state == nil ? [[Int32]](repeating: [], count: batch.count) : []
+        beginnings = try beginning.map { beginning in
+            guard beginning.hasChoice else {
+                return [[Int32]](repeating: beginning.tokens.map { $0 ?? 0 }, count: batch.count)
+            }
+            return try mostLikely(among: beginning.choices, behind: beginning.tokens[0] ?? 0)
+                .map { choice in beginning.tokens.map { $0 ?? choice } }
+        }
+    }
+
+    /// The token, among some, that the decoder finds the most likely behind a first one, for each row of the search.
+    private func mostLikely(among choices: [Int32], behind first: Int32) throws -> [Int32] {
+        defer { context.reset() }
+        let shape = [rows.count, 1] as Shape
+        var input = DecoderInput(
+            ids: context.retain(try context.constant([Int32](repeating: first, count: rows.count), shape)))
+        input.generated = context.retain(try context.constant([Int32](repeating: 0, count: rows.count), shape))
+        (input.encoderHidden, input.encoderMask, input.prefix) = (encoderHidden, encoderMask, prefix)
+        let scores = try context.contiguous(
+            try session.backbone.decode(session.pass(context, rows: order), input).logits
+        ).floats
+        return rows.indices.map { row in
+            let base = order.row(ofCallers: row) * vocabularySize
+            return choices.max { scores[base + Int($0)] < scores[base + Int($1)] } ?? first
+        }
     }
 
     func step(tokens: [Int32], into logits: inout [Float]) throws {
@@ -88,7 +119,8 @@ final class SessionStepper: DecoderStepper {
         try followRoutes()
         let count = tokens.count
         var ids = order.ordered(tokens)
-        if isFirst { givenLength = prompts?.sourceLength ?? 1 }
+        if isFirst { givenLength = prompts?.sourceLength ?? beginnings?.first?.count ?? 1 }
+        if isFirst, let beginnings { ids = order.ordered(beginnings).flatMap { $0 } }
         if let prompts {
             ids = prompts.inputIDs
             self.prompts = nil
@@ -254,6 +286,15 @@ final class SessionStepper: DecoderStepper {
         }
         encoderMask = try context.contiguous(try context.concat([try padded(mask), try padded(joiningMask)], axis: 0))
     }
+}
+
+/// What a decoder with an encoder is given to begin with.
+struct DecoderBeginning {
+    /// The start token first; nil stands for one of `choices`, which is found out for each row.
+    let tokens: [Int32?]
+    let choices: [Int32]
+
+    var hasChoice: Bool { tokens.contains(nil) }
 }
 
 extension Tensor {

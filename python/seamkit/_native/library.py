@@ -103,7 +103,7 @@ def changed(struct: Any, changes: Mapping[str, Any]) -> Any:
         if name not in known:
             raise TypeError(f"unknown option {name!r}; known are {', '.join(known)}")
         check_integer(value, known[name], f"option {name}")
-        setattr(struct, name, value)
+        setattr(struct, name, utf8(value) if known[name] is ctypes.c_char_p else value)
     return struct
 
 
