@@ -65,6 +65,7 @@ let package = Package(
         .systemLibrary(name: "CUTF8Proc", path: "Sources/CUTF8Proc"),
         .systemLibrary(name: "CFFI", path: "Sources/CFFI", pkgConfig: "libffi"),
         .systemLibrary(name: "CXXHash", path: "Sources/CXXHash"),
+        .systemLibrary(name: "CSound", path: "Sources/CSound"),
 
         // The core, lowest layer first.
         .target(name: "Support"),
@@ -75,6 +76,7 @@ let package = Package(
             linkerSettings: [.linkedLibrary("m")]),
         .target(name: "Engine", dependencies: ["Support", "Kernels"]),
         .target(name: "Files", dependencies: ["Support", "Platform", "CJansson", "CXXHash"]),
+        .target(name: "Audio", dependencies: ["Support", "Files", "CSound"]),
         .target(name: "SentencePieceBridge", linkerSettings: [.linkedLibrary("sentencepiece")]),
         .target(name: "Tokenizers", dependencies: ["Support", "Files", "COnig", "CUTF8Proc", "SentencePieceBridge"]),
         .target(name: "Datasets", dependencies: ["Tokenizers", "Files", "Support"]),
@@ -99,8 +101,8 @@ let package = Package(
         .target(
             name: "CAPI",
             dependencies: [
-                "Trainer", "FewShot", "SeamHost", "Tokenizers", "Datasets", "Files", "Engine", "Generation", "Support",
-                "CSeam",
+                "Trainer", "FewShot", "SeamHost", "Tokenizers", "Datasets", "Audio", "Files", "Engine", "Generation",
+                "Support", "CSeam",
             ],
             exclude: ["exports.map"],
             linkerSettings: [
@@ -136,6 +138,7 @@ let package = Package(
             path: "Tests/TestSupport"),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels"], exclude: ["Fixtures"]),
         .testTarget(name: "FilesTests", dependencies: ["Files", "Support", "TestSupport"], exclude: ["Fixtures"]),
+        .testTarget(name: "AudioTests", dependencies: ["Audio", "Files", "Support", "TestSupport"]),
         .testTarget(name: "GenerationTests", dependencies: ["Generation"], exclude: ["Fixtures"]),
         .testTarget(
             name: "TokenizersTests", dependencies: ["Tokenizers", "Files", "Support", "TestSupport"],

@@ -23,7 +23,10 @@ enum ForeignModel {
         }
         let vocabulary = first { $0.hasSuffix("vocabulary.json") || $0.hasSuffix("vocabulary.txt") }
         if names.contains("model.bin"), let vocabulary {
-            return ("a model converted for CTranslate2 (model.bin, \(vocabulary)), which is not read", export)
+            return (
+                "a model converted for CTranslate2 (model.bin, \(vocabulary)), which is not read",
+                "make a folder of it with `seam convert` if it is a Whisper model, else " + export
+            )
         }
         if let weights = first({ $0.hasSuffix(".npz") }) {
             let settings = first { $0.hasPrefix("decoder") && $0.hasSuffix(".yml") }

@@ -12,11 +12,15 @@ public enum TextMetric: String, Sendable, CaseIterable {
     /// pycocoevalcap's: of several references the best precision and the best recall.
     case rougeLCoco = "rouge-l-coco"
     case cider
+    /// jiwer's word error rate: lower is better.
+    case wer
+    /// jiwer's character error rate: lower is better.
+    case cer
 
     /// The metrics of the E2E challenge but METEOR, which needs WordNet.
     public static let e2e: [TextMetric] = [.bleuMteval, .nist, .rougeLCoco, .cider]
 
-    /// The score of a corpus: 0...100, but NIST without an upper limit and CIDEr 0...10.
+    /// The score of a corpus: 0...100, but NIST and the error rates without an upper limit and CIDEr 0...10.
     ///
     /// - Parameters:
     ///   - hypotheses: generated texts, 1 or more.
@@ -35,6 +39,8 @@ public enum TextMetric: String, Sendable, CaseIterable {
         case .rougeL: 100 * (try meanRougeL(hypotheses: hypotheses, references: references)).fMeasure
         case .rougeLCoco: 100 * (try captionRougeL(hypotheses: hypotheses, references: references))
         case .cider: try corpusCIDEr(hypotheses: hypotheses, references: references)
+        case .wer: 100 * (try wordErrorRate(hypotheses: hypotheses, references: references))
+        case .cer: 100 * (try characterErrorRate(hypotheses: hypotheses, references: references))
         }
     }
 

@@ -10,7 +10,8 @@ public struct SweepMetric: Hashable, Sendable {
     /// The mean loss of an example's labels.
     public static let loss = SweepMetric("loss")
 
-    public var isLowerBetter: Bool { self == .loss }
+    /// Losses and error rates.
+    public var isLowerBetter: Bool { ["loss", "wer", "cer"].contains(name) }
     private var isShare: Bool { name.hasSuffix("accuracy") }
 
     /// "token accuracy 81.20 %".

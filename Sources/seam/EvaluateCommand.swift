@@ -16,7 +16,7 @@ struct EvaluateCommand: ParsableCommand {
         discussion: """
             The loss is the mean negative log-probability of a target token, in nats, given the tokens before it. The \
             other metrics compare generated texts with the targets, on a scale of 0 to 100, but nist, which has no \
-            upper end, and cider, of 0 to 10. With an adapter that was trained to classify, the data are texts with \
+            upper end, cider, of 0 to 10, and the error rates wer and cer in percent, of which lower is better. With an adapter that was trained to classify, the data are texts with \
             labels, and the loss is that of a text's label. Rows may take different adapters: one that is given as \
             NAME=FOLDER is for those whose route is NAME; the figures are of all rows together.
 

@@ -21,7 +21,7 @@ struct Seam: ParsableCommand {
         subcommands: [
             PluginsCommand.self, DescribeCommand.self, TrainCommand.self, EvaluateCommand.self, GenerateCommand.self,
             FewshotCommand.self, ClassifyCommand.self, SweepCommand.self, CallCommand.self, ExportCommand.self,
-            ImportCommand.self, MergeCommand.self, PrepareCommand.self,
+            ImportCommand.self, MergeCommand.self, PrepareCommand.self, ConvertCommand.self,
         ])
 
     /// Runs the command that the arguments name, and checks that all it printed arrived, help and version as well.

@@ -2,7 +2,8 @@ import Glibc
 import Testing
 
 /// Segments with the scores that other programs give them (Fixtures/make_metric_fixtures.py for sacrebleu and
-/// rouge-score, Fixtures/make_data_to_text_fixtures.py for those of the E2E challenge).
+/// rouge-score, Fixtures/make_data_to_text_fixtures.py for those of the E2E challenge,
+/// Fixtures/make_error_rate_fixtures.py for jiwer).
 struct MetricGroup: Sendable, CustomTestStringConvertible {
     let number: Int
     var hypotheses: [String] = []
@@ -13,6 +14,7 @@ struct MetricGroup: Sendable, CustomTestStringConvertible {
 
     static let all = groups(in: "metric_fixtures.txt")
     static let dataToText = groups(in: "data_to_text_fixtures.txt")
+    static let errorRates = groups(in: "error_rate_fixtures.txt")
 
     /// Texts and the words that pycocoevalcap cuts them into.
     static let captionTokens: [(text: String, tokens: [String])] = lines(of: "data_to_text_fixtures.txt")

@@ -31,6 +31,23 @@ import Testing
         }
     }
 
+    @Test(arguments: MetricGroup.errorRates) func errorRatesAreThoseOfJiwer(_ group: MetricGroup) throws {
+        for (name, expected) in group.scores {
+            let metric = try #require(TextMetric(rawValue: name))
+            let found = try metric.value(hypotheses: group.hypotheses, references: group.references)
+            #expect((found - 100 * expected).magnitude <= 1e-9 * max(100 * expected, 1), "\(name)")
+        }
+    }
+
+    /// jiwer has no several references.
+    @Test func errorRatesOfSeveralReferences() throws {
+        #expect(MetricGroup.errorRates.count == 49)
+        // One error in two words, and one in four, which is fewer a word.
+        let references = [["a x", "a b c y"], ["d"]]
+        #expect(try wordErrorRate(hypotheses: ["a b c d", "d"], references: references) == 1.0 / 5)
+        #expect(try characterErrorRate(hypotheses: ["ab"], references: [["", "abcd"]]) == 0.5)
+    }
+
     @Test func captionTokensAreThoseOfTheJavaProgram() {
         #expect(MetricGroup.captionTokens.count > 30)
         func tokens(_ text: String) -> [String] {

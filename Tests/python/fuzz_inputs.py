@@ -18,6 +18,7 @@ import numpy as np
 
 import seamkit
 from command_line import seam, start
+from ctranslate2_files import tiny_whisper, variables, write_folder
 from fewshot_models import byte_level, sentence_piece_bpe, unigram, wordpiece
 from single_stack import save as save_one_stack
 from tiny_models import add_tokenizer
@@ -75,6 +76,18 @@ class Uses:
         session = self.pairs.session()
         session.load(folder / "adapter")
         session.generate(seamkit.Batch([[4, 5, 6]]), self.pairs.generate_options(max_new_tokens=2))
+
+    def sound(self, folder: Path) -> None:
+        """Files of three kinds; that one is damaged is no reason to leave the others."""
+        extractor = seamkit.FeatureExtractor(folder)
+        refused = None
+        for name in ("sound.wav", "sound.flac", "sound.ogg"):
+            try:
+                extractor(folder / name, truncation=True)
+            except seamkit.SeamError as error:
+                refused = error
+        if refused is not None:
+            raise refused
 
     def classifier(self, folder: Path) -> None:
         """Cached answers of a model; the task with its label words is read from task.json."""
@@ -199,6 +212,17 @@ def _peft(folder: Path) -> None:
     save_file({"prompt_embeddings": np.zeros((3, 3 * 2 * 12), np.float32)}, folder / "adapter_model.safetensors")
 
 
+def _sounds(folder: Path) -> None:
+    import soundfile
+
+    folder.mkdir()
+    settings = {"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": 80, "chunk_length": 1}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (800, 2))
+    for kind in ("wav", "flac", "ogg"):
+        soundfile.write(folder / f"sound.{kind}", samples, 8000)
+
+
 def make(good: Path) -> list[Subject]:
     """Writes the valid inputs below `good`."""
     uses_models = []
@@ -269,6 +293,8 @@ def make(good: Path) -> list[Subject]:
     )
     (good / "labels" / "words.json").write_text(json.dumps({"n": ["w4"], "p": ["w9", "w10"]}))
     _peft(good / "peft")
+    write_folder(good / "ctranslate2", variables(tiny_whisper(), "int8"))
+    _sounds(good / "sound")
     # Killed behind a checkpoint.
     train = [
         "train",
@@ -349,6 +375,12 @@ def make(good: Path) -> list[Subject]:
             ("adapter_config.json", "adapter_model.safetensors"),
             ["import", "--model", str(good / "llama"), "--format", "peft", "--input", "{}", "--output", "{}/out"],
         ),
+        Subject(
+            "ctranslate2",
+            ("model.bin", "config.json", "vocabulary.json", "tokenizer.json"),
+            ["convert", "--model", "{}", "--output", "{}/out"],
+        ),
+        Subject("sound", ("sound.wav", "sound.flac", "sound.ogg", "preprocessor_config.json"), uses.sound),
         *(Subject("data", (name,), [*evaluate, "{}/" + name]) for name in ("pairs.jsonl", "pairs.csv", "pairs.tsv")),
         Subject(
             "labels",

@@ -50,6 +50,7 @@ typedef struct seam_backbone seam_backbone;
 typedef struct seam_adapter seam_adapter;
 typedef struct seam_session seam_session;
 typedef struct seam_tokenizer seam_tokenizer;
+typedef struct seam_feature_extractor seam_feature_extractor;
 typedef struct seam_sequences seam_sequences;
 typedef struct seam_generation seam_generation;
 
@@ -663,6 +664,30 @@ SEAM_API seam_status seam_tokenizer_encode(seam_tokenizer *tokenizer, const char
 /* Text of ids, special tokens left out; owned by the caller. */
 SEAM_API seam_status seam_tokenizer_decode(seam_tokenizer *tokenizer, const int32_t *ids, size_t count, char **text,
                                            seam_error **error);
+
+/* ---- Sound: features, which a model of speech reads in the place of token ids (input_features of seam_batch) */
+
+/* Opens the feature extractor of a model's folder, a WhisperFeatureExtractor of transformers that
+ * preprocessor_config.json describes (or "feature_extractor" in processor_config.json). */
+SEAM_API seam_status seam_feature_extractor_open(const char *path, seam_feature_extractor **out, seam_error **error);
+SEAM_API void seam_feature_extractor_release(seam_feature_extractor *extractor);
+/* A JSON object with the sizes: "frames" of a whole chunk and "feature_size", "sampling_rate" in Hz, "chunk_length" in
+ * seconds, "hop_length" and "n_fft" in samples; owned by the caller (seam_string_release). [thread-safe] */
+SEAM_API seam_status seam_feature_extractor_describe(seam_feature_extractor *extractor, char **json,
+                                                     seam_error **error);
+/* The features of a sound file (WAV, FLAC, Ogg and what else libsndfile reads): features [frames, feature_size], filled, with
+ * room for `capacity` floats. Channels are mixed into one, another sampling rate is converted, and sound that is shorter
+ * than a chunk is followed by silence.
+ * truncation: 1: of sound that is longer than a chunk the rest is left out; 0: it is refused (SEAM_INVALID_ARGUMENT).
+ * SEAM_FORMAT for what is no sound file, damaged or without sound, SEAM_NUMERIC for NaN or infinity in it, SEAM_NOT_FOUND
+ * also where libsndfile, libsamplerate or kissfft is needed and not installed. [thread-safe] */
+SEAM_API seam_status seam_feature_extractor_read(seam_feature_extractor *extractor, const char *path,
+                                                 int32_t truncation, float *features, size_t capacity,
+                                                 seam_error **error);
+/* The same of `count` samples of one channel, from -1 to 1, sampling_rate of them a second. [thread-safe] */
+SEAM_API seam_status seam_feature_extractor_extract(seam_feature_extractor *extractor, const float *samples,
+                                                    size_t count, int32_t sampling_rate, int32_t truncation,
+                                                    float *features, size_t capacity, seam_error **error);
 
 /* ---- The native engine by itself: for other bindings, and for testing plugins */
 

@@ -36,7 +36,7 @@ public final class GGUFFile: Sendable {
     /// another version or byte order, a part of a split model, and tensors of a type that is not read.
     public init(_ path: String) throws {
         file = try MappedFile(path)
-        var cursor = GGUFCursor(file.bytes, path: path)
+        var cursor = FileCursor(file.bytes, path: path)
         version = try Self.readVersion(&cursor)
         // A tensor takes a name's length, the number of axes, a type and an offset; a value a key's length and a type.
         let tensorCount = try cursor.count(least: 24, "the number of tensors")
@@ -67,7 +67,7 @@ public final class GGUFFile: Sendable {
         return candidates.first.map { FileSystem.join(path, $0) }
     }
 
-    private static func readVersion(_ cursor: inout GGUFCursor) throws -> Int {
+    private static func readVersion(_ cursor: inout FileCursor) throws -> Int {
         let magic = cursor.bytes.prefix(4)
         let bigEndian = SeamError(
             .unsupported, "\(cursor.path) is a GGUF file for big-endian machines; convert it to little endian")
@@ -85,7 +85,7 @@ public final class GGUFFile: Sendable {
         return Int(version)
     }
 
-    private static func readEntries(_ cursor: inout GGUFCursor, _ count: Int) throws -> [TextKey: GGUFEntry] {
+    private static func readEntries(_ cursor: inout FileCursor, _ count: Int) throws -> [TextKey: GGUFEntry] {
         var entries: [TextKey: GGUFEntry] = [:]
         for number in 0..<count {
             let key = try cursor.string("the key of metadata value \(number)")
@@ -104,7 +104,7 @@ public final class GGUFFile: Sendable {
             throw SeamError(
                 .format, "\(path): \"general.alignment\" must be a 32-bit integer, found \(entry.type.kind)")
         }
-        var cursor = GGUFCursor(bytes, path: path, at: entry.offset)
+        var cursor = FileCursor(bytes, path: path, at: entry.offset)
         let alignment = try cursor.integer(UInt32.self, "\"general.alignment\"")
         guard alignment.nonzeroBitCount == 1 else {
             throw cursor.malformed("\"general.alignment\" must be a power of two, found \(alignment)")
@@ -121,7 +121,7 @@ public final class GGUFFile: Sendable {
         let offset: UInt64
     }
 
-    private static func readTensors(_ cursor: inout GGUFCursor, _ count: Int, _ alignment: Int) throws -> [GGUFTensor] {
+    private static func readTensors(_ cursor: inout FileCursor, _ count: Int, _ alignment: Int) throws -> [GGUFTensor] {
         var names: Set<TextKey> = []
         var listings: [Listing] = []
         for number in 0..<count {
@@ -155,7 +155,7 @@ public final class GGUFFile: Sendable {
         return tensors
     }
 
-    private static func readListing(_ cursor: inout GGUFCursor, _ number: Int) throws -> Listing {
+    private static func readListing(_ cursor: inout FileCursor, _ number: Int) throws -> Listing {
         let name = try cursor.string("the name of tensor \(number)")
         let rank = try cursor.integer(UInt32.self, "tensor \"\(name)\"")
         guard (1...4).contains(rank) else {

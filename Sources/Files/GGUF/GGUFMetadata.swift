@@ -33,7 +33,7 @@ extension GGUFFile {
     public func string(_ key: String) throws -> String? {
         try scalar(key, "a string") { type, entry in
             guard type == .string else { return nil }
-            var cursor = GGUFCursor(file.bytes, path: path, at: entry.offset)
+            var cursor = FileCursor(file.bytes, path: path, at: entry.offset)
             return try cursor.string("\"\(key)\"")
         }
     }
@@ -41,7 +41,7 @@ extension GGUFFile {
     public func strings(_ key: String) throws -> [String]? {
         try array(key, "an array of strings") { type, entry in
             guard type == .string else { return nil }
-            var cursor = GGUFCursor(file.bytes, path: path, at: entry.offset)
+            var cursor = FileCursor(file.bytes, path: path, at: entry.offset)
             return try (0..<entry.count).map { try cursor.string("element \($0) of \"\(key)\"") }
         }
     }

@@ -8,6 +8,7 @@ from seamkit._native.info import BackboneInfo
 from seamkit._native.progress import Progress
 from seamkit._native.runtime import Backbone, PluginInfo, Runtime, set_thread_count
 from seamkit._native.session import Generated, Score, Session, Step
+from seamkit._native.sound import FeatureExtractor
 from seamkit._native.tokenizer import Tokenizer
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Batch",
     "Classifier",
     "ContinuousGeneration",
+    "FeatureExtractor",
     "Generated",
     "PluginInfo",
     "Progress",
