@@ -8,10 +8,24 @@ public enum PairFormat: String, Sendable, CaseIterable {
     /// Meaning representations of the E2E NLG Challenge, which are linearised. Rows with the same one give several
     /// references of one example.
     case e2e
+    /// Sound files, whose paths begin at the folder of the file that names them.
+    case audio
 
     /// The columns of the format's own files.
-    public var sourceColumn: String { self == .e2e ? "mr" : "source" }
-    public var targetColumn: String { self == .e2e ? "ref" : "target" }
+    public var sourceColumn: String {
+        switch self {
+        case .text: "source"
+        case .e2e: "mr"
+        case .audio: "audio"
+        }
+    }
+    public var targetColumn: String {
+        switch self {
+        case .text: "target"
+        case .e2e: "ref"
+        case .audio: "text"
+        }
+    }
 }
 
 /// Pairs of texts, in the order of the file, before a tokenizer sees them.
@@ -42,7 +56,7 @@ public struct TextPairs: Sendable {
     public let name: String
     public let sourceColumn: String
     public let targetColumn: String
-    /// The sources as a model is given them: linearised, with prefix and suffix.
+    /// The sources as a model is given them: linearised, with prefix and suffix; or paths of sound files.
     public let sources: [String]
     public let targets: [String]
     /// The route of each pair, nil for the default one; empty: that of all.
@@ -55,7 +69,7 @@ public struct TextPairs: Sendable {
     /// Reads a JSONL, CSV or TSV file of texts.
     ///
     /// Throws `SeamError`: as `Table.read`, and `.format` with the line for a text that is empty or white space only,
-    /// or is no meaning representation where one is expected.
+    /// or is no meaning representation where one is expected; `.notFound` for a sound file that is not there.
     public init(_ path: String, options: Options = Options()) throws {
         try self.init(Table.read(path), options: options)
     }
@@ -74,8 +88,18 @@ public struct TextPairs: Sendable {
         }
         targets = try texts(options.targetColumn) { text, _ in text }
         sources = try texts(options.sourceColumn) { text, place in
-            let body = options.format == .text ? text : try MeaningRepresentation(text, place: place).linearised
-            return options.sourcePrefix + body + options.sourceSuffix
+            switch options.format {
+            case .text: return options.sourcePrefix + text + options.sourceSuffix
+            case .e2e:
+                let body = try MeaningRepresentation(text, place: place).linearised
+                return options.sourcePrefix + body + options.sourceSuffix
+            case .audio:
+                let path = text.hasPrefix("/") ? text : FileSystem.join(FileSystem.parent(table.name), text)
+                guard FileSystem.exists(path), !FileSystem.isDirectory(path) else {
+                    throw SeamError(.notFound, "\(place) must name a sound file, found \"\(path)\", which is none")
+                }
+                return path
+            }
         }
         routes = try table.routes(options.routeColumn)
         name = table.name

@@ -54,19 +54,18 @@ public func score(
 }
 
 /// The best generated target of every source, in order.
-/// - Parameter progress: called after every batch with the number of sources done; false throws `.cancelled`.
+/// - Parameters:
+///   - data: its sources and routes; targets are not read.
+///   - progress: called after every batch with the number of sources done; false throws `.cancelled`.
 public func generateAll(
-    _ session: Session, sources: [[Int32]], routes: [String?] = [], batchSize: Int, options: GenerationOptions,
+    _ session: Session, _ data: TokenPairs, batchSize: Int, options: GenerationOptions,
     progress: (Int) -> Bool = { _ in true }
 ) throws -> [[Int32]] {
-    var results = [[Int32]](repeating: [], count: sources.count)
-    let pairs = TokenPairs(sources: sources, targets: sources)
+    var results = [[Int32]](repeating: [], count: data.count)
     var done = 0
-    for indices in try pairs.batchesByLength(size: batchSize) {
-        let batch = try Batch(
-            sources: indices.map { sources[$0] }, routes: routes.isEmpty ? [] : indices.map { routes[$0] },
-            info: session.backbone.info)
-        let generated = try session.generate(batch, options: options)
+    for indices in try data.batchesByLength(size: batchSize) {
+        let generated = try session.generate(
+            try data.sourceBatch(indices, info: session.backbone.info), options: options)
         for (row, index) in indices.enumerated() { results[index] = generated[row][0].tokens }
         done += indices.count
         guard progress(done) else { throw SeamError(.cancelled, "generation was cancelled after \(done) sources") }

@@ -3,7 +3,8 @@ import Files
 import SeamHost
 import Support
 
-/// Token ids of a data set: sources and, in the same order, targets, or the class of each source.
+/// Token ids of a data set: sources, which may be features in their place, and, in the same order, targets, or the class
+/// of each source.
 public struct TokenPairs: Sendable {
     /// The file that examples were read from, and the line of each, counted from 1.
     public struct Origin: Sendable {
@@ -13,7 +14,10 @@ public struct TokenPairs: Sendable {
         public init(name: String, lines: [Int]) { (self.name, self.lines) = (name, lines) }
     }
 
+    /// Each without a token where sources are features.
     public let sources: [[Int32]]
+    /// What the sources are where they are no token ids.
+    public let features: FeatureSources?
     /// Empty in a classification.
     public let targets: [[Int32]]
     /// The class of each source, from 0, in a classification; else empty.
@@ -30,17 +34,23 @@ public struct TokenPairs: Sendable {
         self.init(sources, targets: targets, classes: [], routes, origin)
     }
 
+    public init(features: FeatureSources, targets: [[Int32]], routes: [String?] = [], origin: Origin? = nil) {
+        precondition(features.count == targets.count)
+        self.init(targets.map { _ in [] }, features, targets: targets, classes: [], routes, origin)
+    }
+
     public init(sources: [[Int32]], classes: [Int32], routes: [String?] = [], origin: Origin? = nil) {
         precondition(sources.count == classes.count)
         self.init(sources, targets: [], classes: classes, routes, origin)
     }
 
     private init(
-        _ sources: [[Int32]], targets: [[Int32]], classes: [Int32], _ routes: [String?], _ origin: Origin?
+        _ sources: [[Int32]], _ features: FeatureSources? = nil, targets: [[Int32]], classes: [Int32],
+        _ routes: [String?], _ origin: Origin?
     ) {
         precondition(routes.isEmpty || routes.count == sources.count)
         precondition(sources.count == origin?.lines.count ?? sources.count)
-        (self.sources, self.targets, self.classes) = (sources, targets, classes)
+        (self.sources, self.features, self.targets, self.classes) = (sources, features, targets, classes)
         (self.routes, self.origin) = (routes, origin)
     }
 
@@ -50,11 +60,16 @@ public struct TokenPairs: Sendable {
     /// The examples of one route, without it, as if they were all.
     /// - Parameter route: empty for the default one.
     func examples(ofRoute route: String) -> TokenPairs {
-        let rows = (0..<count).filter { (self.route($0) ?? "") == route }
+        let own = taking((0..<count).filter { (self.route($0) ?? "") == route })
+        return TokenPairs(own.sources, own.features, targets: own.targets, classes: own.classes, [], own.origin)
+    }
+
+    /// Some of the examples, in any order.
+    public func taking(_ rows: [Int]) -> TokenPairs {
+        func pick<Value>(_ values: [Value]) -> [Value] { values.isEmpty ? [] : rows.map { values[$0] } }
         return TokenPairs(
-            rows.map { sources[$0] }, targets: isClassification ? [] : rows.map { targets[$0] },
-            classes: isClassification ? rows.map { classes[$0] } : [], [],
-            origin.map { origin in Origin(name: origin.name, lines: rows.map { origin.lines[$0] }) })
+            pick(sources), features?.taking(rows), targets: pick(targets), classes: pick(classes), pick(routes),
+            origin.map { Origin(name: $0.name, lines: pick($0.lines)) })
     }
 
     /// An example as people find it: its file and line, or its number.
@@ -66,10 +81,31 @@ public struct TokenPairs: Sendable {
     public func batch(_ indices: [Int], info: BackboneInfo) throws -> Batch {
         let sources = indices.map { self.sources[$0] }
         let routes = self.routes.isEmpty ? [] : indices.map { self.routes[$0] }
+        guard features == nil else { return try featureBatch(indices, hasTargets: true, routes, info) }
         guard isClassification else {
             return try Batch(sources: sources, targets: indices.map { targets[$0] }, routes: routes, info: info)
         }
         return try Batch(sources: sources, classes: indices.map { classes[$0] }, routes: routes, info: info)
+    }
+
+    /// The sources at `indices` as a padded batch, without labels.
+    public func sourceBatch(_ indices: [Int], info: BackboneInfo) throws -> Batch {
+        let routes = self.routes.isEmpty ? [] : indices.map { self.routes[$0] }
+        guard features == nil else { return try featureBatch(indices, hasTargets: false, routes, info) }
+        return try Batch(sources: indices.map { sources[$0] }, routes: routes, info: info)
+    }
+
+    private func featureBatch(
+        _ indices: [Int], hasTargets: Bool, _ routes: [String?], _ info: BackboneInfo
+    ) throws -> Batch {
+        guard let features else { throw SeamError(.internal, "a batch of features without features") }
+        let targets = hasTargets ? indices.map { self.targets[$0] } : []
+        let length = targets.map(\.count).max() ?? 0
+        let labels = targets.flatMap { $0 + [Int32](repeating: Batch.ignoredLabel, count: length - $0.count) }
+        return try Batch(
+            count: indices.count, sourceLength: features.frames,
+            inputFeatures: indices.flatMap { row in try located(row) { try features.features(row) } },
+            targetLength: length, labels: labels, routes: routes, info: info)
     }
 
     /// Examples by length, cut into batches: the order that pads least.
@@ -95,6 +131,7 @@ public struct TokenPairs: Sendable {
             withUnsafeBytes(of: Int64(name.count)) { hash.update($0) }
             name.withUnsafeBytes { hash.update($0) }
         }
+        if let features { hash.update(features.contentHash) }
         return hash.hex
     }
 
@@ -106,8 +143,11 @@ public struct TokenPairs: Sendable {
         var limitsOfRoutes: [String: TextLimits] = [:]
         let vocabulary = session.backbone.info.vocabSize
         let isContinued = session.backbone.info.architecture == .decoderOnly && !isClassification
+        if let features { try session.requireFeatures(of: features) }
         for row in sources.indices {
-            let parts = [("source", sources[row])] + (isClassification ? [] : [("target", targets[row])])
+            let parts =
+                (features == nil ? [("source", sources[row])] : [])
+                + (isClassification ? [] : [("target", targets[row])])
             for (what, ids) in parts {
                 guard !ids.isEmpty else {
                     throw SeamError(
@@ -165,5 +205,15 @@ extension Session {
     fileprivate func requiredTextLimits(of route: String?) throws -> TextLimits {
         try requireRoute(route)
         return textLimits(of: route)
+    }
+
+    fileprivate func requireFeatures(of sources: FeatureSources) throws {
+        let info = backbone.info
+        guard info.readsFeatures, info.featureWidth == sources.width else {
+            throw SeamError(
+                .incompatible,
+                "the sources are features of \(sources.width) numbers, and \(backbone.name) reads \(info.readsFeatures ? "features of \(info.featureWidth)" : "token ids")"
+            )
+        }
     }
 }

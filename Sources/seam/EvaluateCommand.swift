@@ -90,12 +90,14 @@ struct EvaluateCommand: ParsableCommand {
             (key: "token_accuracy", value: .double(100 * summary.accuracy)),
         ]
         if !lossOnly {
-            let isE2E = pairs.sourceFormat == .e2e
+            let format = try pairs.format(session.backbone.info)
+            let isE2E = format == .e2e
             let groups = ReferencedTexts(texts, tokens: data, areGrouped: multiReference || isE2E)
             if multiReference || isE2E { results.append((key: "sources", value: .int(Int64(groups.sources.count)))) }
             let hypotheses = try generate(session, groups, tokenizer)
             if let predictions { try write(predictions, groups, hypotheses) }
-            let names = metrics.isEmpty ? isE2E ? TextMetric.e2e : [.exactMatch] : metrics
+            let usual: [TextMetric] = isE2E ? TextMetric.e2e : format == .audio ? [.wer, .cer] : [.exactMatch]
+            let names = metrics.isEmpty ? usual : metrics
             for (name, value) in try TextMetric.compute(names, hypotheses: hypotheses, references: groups.references) {
                 results.append((key: name, value: .double(value)))
             }
@@ -155,11 +157,11 @@ struct EvaluateCommand: ParsableCommand {
 
     private func generate(_ session: Session, _ texts: ReferencedTexts, _ tokenizer: Tokenizer) throws -> [String] {
         let sources = texts.sources
-        let options = try generation.options(for: session)
+        let options = try pairs.speech.applied(to: try generation.options(for: session))
         var progress = ProgressLine()
         let start = monotonicSeconds()
         let generated = try generateAll(
-            session, sources: sources, routes: texts.routes, batchSize: batchSize, options: options,
+            session, sources, batchSize: batchSize, options: options,
             progress: { done in
                 let seconds = (monotonicSeconds() - start) / Double(done)
                 let left = duration(seconds * Double(sources.count - done))
@@ -173,7 +175,7 @@ struct EvaluateCommand: ParsableCommand {
 
     /// One reference is written as "target", several as "targets".
     private func write(_ path: String, _ texts: ReferencedTexts, _ hypotheses: [String]) throws {
-        let lines = try texts.sources.indices.map { index in
+        let lines = try texts.sourceTexts.indices.map { index in
             let targets = texts.references[index]
             let source = (key: "source", value: JSON.string(texts.sourceTexts[index]))
             let own: [(key: String, value: JSON)] = [

@@ -147,8 +147,9 @@ struct GenerateCommand: ParsableCommand {
         let sources = try sources(session)
         adapters.warnOfUntaken(by: sources.routes)
         Interruption.watch()
+        let tokens = try sources.tokens(tokenizer, session)
         let generated = try generateAll(
-            session, sources: try sources.tokens(tokenizer, session), routes: sources.routes, batchSize: batchSize,
+            session, TokenPairs(sources: tokens, targets: tokens, routes: sources.routes), batchSize: batchSize,
             options: try generation.options(for: session), progress: { _ in !Interruption.isRequested })
         for tokens in generated { print(try tokenizer.decode(tokens)) }
     }

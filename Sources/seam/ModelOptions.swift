@@ -103,13 +103,17 @@ extension PairFormat: ExpressibleByArgument {}
 
 /// A data set of text pairs, how its columns are named, and what a model is given of its sources.
 struct PairOptions: ParsableArguments {
-    @Option(help: "How the sources are written: text, or e2e for meaning representations as name[...], area[...].")
-    var sourceFormat = PairFormat.text
+    @Option(
+        help: """
+            What the sources are: text, e2e for meaning representations as name[...], area[...], or audio for paths of \
+            sound files. Default: audio for a model of speech, else text.
+            """)
+    var sourceFormat: PairFormat?
 
-    @Option(help: "Column of the source text. Default: source; mr with e2e.")
+    @Option(help: "Column of the source. Default: source; mr with e2e; audio with audio.")
     var sourceColumn: String?
 
-    @Option(help: "Column of the target text. Default: target; ref with e2e.")
+    @Option(help: "Column of the target text. Default: target; ref with e2e; text with audio.")
     var targetColumn: String?
 
     @Option(help: "Text in front of every source.")
@@ -120,6 +124,28 @@ struct PairOptions: ParsableArguments {
             Text behind every source. Default: nothing; a line end with e2e and a model that continues its prompt.
             """)
     var sourceSuffix: String?
+
+    @OptionGroup var speech: SpeechTargets
+
+    /// How the sources of the model's data are written.
+    /// - Throws: `.invalidArgument` for a format that the model does not read.
+    func format(_ info: BackboneInfo) throws -> PairFormat {
+        let usual: PairFormat = info.readsFeatures ? .audio : .text
+        let format = sourceFormat ?? usual
+        guard (format == .audio) == info.readsFeatures else {
+            throw SeamError(
+                .invalidArgument,
+                "--source-format \(format.rawValue) is for models that read \(format == .audio ? "sound" : "texts"), and the model (\(info.family)) reads \(info.readsFeatures ? "sound" : "texts")"
+            )
+        }
+        if format == .audio, let flag = sourcePrefix.isEmpty ? sourceSuffix.map({ _ in "--source-suffix" }) : "--source-prefix" {
+            throw SeamError(.invalidArgument, "\(flag) is of texts, and the sources are sound")
+        }
+        if format != .audio, let flag = speech.firstGiven {
+            throw SeamError(.invalidArgument, "\(flag) is of sound, and the sources are texts")
+        }
+        return format
+    }
 
     func read(_ path: String, _ tokenizer: Tokenizer, _ session: Session, routeColumn: RouteColumn = .none) throws
         -> TokenPairs
@@ -140,11 +166,12 @@ struct PairOptions: ParsableArguments {
     /// The pairs as texts, their sources as the model is given them.
     func texts(_ path: String, _ info: BackboneInfo, routeColumn: RouteColumn = .none) throws -> TextPairs {
         try Self.check(info)
-        var options = TextPairs.Options(format: sourceFormat)
+        let format = try format(info)
+        var options = TextPairs.Options(format: format)
         if let sourceColumn { options.sourceColumn = sourceColumn }
         if let targetColumn { options.targetColumn = targetColumn }
         options.sourcePrefix = sourcePrefix
-        let separates = sourceFormat == .e2e && info.architecture == .decoderOnly
+        let separates = format == .e2e && info.architecture == .decoderOnly
         options.sourceSuffix = sourceSuffix ?? (separates ? "\n" : "")
         options.routeColumn = routeColumn
         return try TextPairs(path, options: options)
@@ -153,6 +180,7 @@ struct PairOptions: ParsableArguments {
     /// Their token ids, none longer than what the session's model reads beside the prefixes of the pair's route.
     func tokens(of texts: TextPairs, _ tokenizer: Tokenizer, _ session: Session) throws -> TokenPairs {
         let info = session.backbone.info
+        if info.readsFeatures { return try speech.tokens(of: texts, tokenizer, session) }
         var options = PairDataset.Options()
         if texts.routes.isEmpty {
             options.maxSourceLength = session.textLimits.source

@@ -90,7 +90,7 @@ struct SweepData {
         guard let generation else { return }
         let limits = session.textLimits
         let isContinuation = session.backbone.info.architecture == .decoderOnly
-        let longest = isContinuation ? texts.values.flatMap(\.sources).map(\.count).max() ?? 0 : 0
+        let longest = isContinuation ? texts.values.flatMap(\.sources.sources).map(\.count).max() ?? 0 : 0
         guard let limit = isContinuation ? limits.source : limits.target else { return }
         if generation.maxLength != nil || generation.fitsRoom, longest < limit {
             _ = try generation.limit(behind: longest)
@@ -108,7 +108,7 @@ struct SweepData {
         guard let generation, let texts = texts[part] else { return [] }
         var progress = ProgressLine()
         let generated = try generateAll(
-            session, sources: texts.sources, batchSize: batchSize, options: generation,
+            session, texts.sources, batchSize: batchSize, options: generation,
             progress: { done in
                 // Not stopped here: the run would be lost, which needs nothing but this.
                 let note = Interruption.isRequested ? ", then stops" : ""
