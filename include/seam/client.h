@@ -536,6 +536,15 @@ typedef struct seam_train_options {
    * Borrowed during seam_session_begin_training. */
   const char *const *routes;
   size_t route_count;
+  /* What flows into the lowest layer that is trained is a constant of an example: it is computed once for each and kept until
+   * the training ends, and steps begin at that layer. An example is known by what its row of seam_batch holds without the
+   * padding. Bytes of memory for it; what is beyond goes into a file. 0: nothing is kept; -1: a quarter of the machine's
+   * memory. Of a backbone that has no layer ranges the encoder's output alone is kept; nothing where the first layer is
+   * trained. */
+  int64_t seam_cache_bytes;
+  /* The folder of that file, which has no name there and is gone with the training or the process; NULL: that of TMPDIR, or
+   * /tmp. What a full disk has no room for is computed again. Borrowed during seam_session_begin_training. */
+  const char *seam_cache_folder;
 } seam_train_options;
 
 /* AdamW, 1e-3 (backbone 1e-4), betas 0.9 and 0.999, epsilon 1e-8, weight decay 0.01, clipping at 1, constant rate.
