@@ -24,31 +24,40 @@ struct Encoder {
     func callAsFunction(_ source: Source, in context: Context) -> Tensor {
         guard let ids = source.ids else { return context.fail(.unsupported, "this model reads token ids") }
         let length = ids.size(1)
-        let tokens = embedding.tokens(ids, mask: source.mask, source.visitor, in: context)
+        let tokens =
+            source.layers.state.map { EmbeddedTokens(x: $0, mask: source.mask, positions: nil) }
+            ?? embedding.tokens(ids, mask: source.mask, source.visitor, in: context)
         let prefix = PrefixLengths(prefixTakesPositions ? source.prefix : nil)
         let places = Places(of: length, after: 0, behind: prefix, tokens, in: context)
         guard limit == 0 || prefix.longest + places.count <= limit else {
             return context.fail(
                 .shape, "the source \(tooLong(length, prefix.longest, vectors: places.vectors, limit, "reads"))")
         }
-        var x = embedding(tokens, of: ids, at: places, types: source.tokenTypes, in: context)
+        var x =
+            source.layers.state
+            ?? embedding(tokens, of: ids, at: places, types: source.tokenTypes, in: context)
         // One bias for all layers: it depends on the positions only.
         let sight = Sight(
             bias: bias.map { $0(queries: 0..<places.count, keys: places.count, in: context) }, mask: tokens.mask,
             causal: false, rotation: nil)
         let context = context.visiting(source.visitor, tokens, at: places, from: 0)
-        for (index, layer) in layers.enumerated() {
+        let running = source.layers.of(layers.count)
+        if source.layers.state != nil, running.lowerBound > 0 {
+            x = layers[running.lowerBound - 1].visited(x, in: context)
+        }
+        for index in running {
             x = context.scope(keeping: {
                 var kept: [Tensor] = []
-                let y = layer(
+                let y = layers[index](
                     x, sight, prefix: source.prefix?[index],
                     past: { own in
                         kept += source.keysValues.map { [own.put(into: $0, of: index)] } ?? []
                         return own
                     }, in: context)
-                return (y, kept)
+                return (source.layers.ends(behind: index) ? y : layers[index].visited(y, in: context), kept)
             })
         }
+        if source.layers.stop > 0 { return x }
         return norm.map { $0(x, in: context) } ?? x
     }
 }

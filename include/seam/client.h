@@ -547,8 +547,8 @@ typedef struct seam_train_options {
   const char *seam_cache_folder;
 } seam_train_options;
 
-/* AdamW, 1e-3 (backbone 1e-4), betas 0.9 and 0.999, epsilon 1e-8, weight decay 0.01, clipping at 1, constant rate.
- * Writes what lies within the caller's struct_size. */
+/* AdamW, 1e-3 (backbone 1e-4), betas 0.9 and 0.999, epsilon 1e-8, weight decay 0.01, clipping at 1, constant rate,
+ * no seam cache. Writes what lies within the caller's struct_size. */
 SEAM_API void seam_train_options_init(seam_train_options *options);
 
 typedef struct seam_step {
@@ -563,8 +563,8 @@ typedef struct seam_step {
  * Several routes are trained side by side, each as it is by its own rows alone: by the mean over its labels, its gradient
  * clipped by its own norm, an update in the steps that have rows of it. The schedule of the learning rate counts all steps.
  * Adapters that start from examples are prepared before (seam_session_prepare).
- * SEAM_INVALID_ARGUMENT when no adapter has a parameter that is trained; SEAM_NOT_FOUND for a route that is not there;
- * SEAM_UNSUPPORTED for an adapter that is on two of the routes, and for train_backbone with a route that has a name. */
+ * SEAM_INVALID_ARGUMENT when no adapter has a parameter that is trained; SEAM_NOT_FOUND for a route or a
+ * seam_cache_folder that is not there; SEAM_UNSUPPORTED for an adapter that is on two of the routes, and for train_backbone with a route that has a name. */
 SEAM_API seam_status seam_session_begin_training(seam_session *session, const seam_train_options *options,
                                                  seam_error **error);
 /* One forward, backward and update; seam_step.loss is the mean over the labels of all rows, gradient_norm that of all gradients.
