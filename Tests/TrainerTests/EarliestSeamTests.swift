@@ -33,7 +33,8 @@ import Testing
         Case(.llama, [("low-rank", ["layers": "2", "targets": "q,v"])], decoder: 2),
         // Of two adapters the lower one decides.
         Case(
-            .llama, [("scale-input", ["layers": "2", "targets": "down"]), ("low-rank", ["layers": "1", "targets": "k"])],
+            .llama,
+            [("scale-input", ["layers": "2", "targets": "down"]), ("low-rank", ["layers": "1", "targets": "k"])],
             decoder: 1),
         Case(.gpt2, [("bias", ["layers": "1-2", "targets": "o,up"])], decoder: 1),
         // What leaves a layer is changed before the next one.
@@ -46,6 +47,8 @@ import Testing
         // The last layer's output: no layer runs in a step.
         Case(.bart, [("steer", ["stack": "decoder", "layers": "2"])], encoded: true, decoder: 3),
         Case(.bart, [("steer", ["stack": "encoder", "layers": "0"]), ("repcali", .null)], encoder: 1),
+        // What leaves encoder.output flows into every layer of the decoder.
+        Case(.t5, [("repcali", .null), ("low-rank", ["stack": "decoder", "layers": "2"])], encoded: true),
         Case(.bert, [("low-rank", ["layers": "2"]), ("linear-head", .null)], encoder: 2),
         Case(.bert, [("linear-head", .null)], encoded: true),
         Case(.t5, [("prefix-tuning", ["prefix_length": 2, "attention": "decoder"])], encoded: true),
@@ -145,21 +148,34 @@ import Testing
         }
     }
 
-    /// A backbone in C that does not say that it can begin at a layer is run as a whole.
-    @Test func aBackboneWithoutLayerRanges() throws {
+    /// A backbone in C, and the same one where it does not say that it can run a part of its layers: it is run as a whole.
+    @Test func backbonesWithLayerRangesAndWithout() throws {
         let scratch = try ScratchFolder()
         let runtime = try makeRuntime()
-        for source in ["points-backbone/points.c", "low-rank-plugin/low_rank.c"] {
+        for source in ["points-backbone/points.c", "points-backbone/wrong_visits.c", "low-rank-plugin/low_rank.c"] {
             try runtime.loadPlugin(try compilePlugin(source, into: scratch.path))
         }
-        let backbone = try Backbone(runtime: runtime, id: "tiny-points", path: nil)
-        let session = Session(backbone: backbone)
-        try session.attach(try Adapter(backbone: backbone, id: "low-rank", options: ["layers": "1", "targets": "q"]))
-        #expect(try session.trainingStart(ofRoutes: [nil]) == TrainingStart())
-        #expect(try !SeamCache.isUseful(for: session, routes: [nil]))
-        let batch = try Batch(sources: [[3, 4, 1]], targets: [[5, 1]], info: backbone.info)
-        #expect(try SeamCache(session: session).states(of: batch, examples: [0]) == nil)
-        _ = try Optimisation(session: session, options: TrainingOptions()).update(batch)
+        func losses(_ id: String, isKept: Bool) throws -> [Double] {
+            let backbone = try Backbone(runtime: runtime, id: id, path: nil)
+            let session = Session(backbone: backbone)
+            for (id, layers) in [("steer", "0"), ("low-rank", "1")] {
+                try session.attach(
+                    try Adapter(backbone: backbone, id: id, options: ["layers": .string(layers)], seed: 3))
+            }
+            #expect(try session.trainingStart(ofRoutes: [nil]).layer(.decoder) == (isKept ? 1 : 0))
+            #expect(try SeamCache.isUseful(for: session, routes: [nil]) == isKept)
+            let cache = SeamCache(session: session)
+            let optimisation = try Optimisation(session: session, options: TrainingOptions())
+            return try [[[3, 4, 1], [6, 1]], [[6, 1], [5, 3, 2, 1]], [[3, 4, 1], [5, 3, 2, 1]]].map {
+                (sources: [[Int32]]) in
+                let batch = try Batch(sources: sources, targets: sources, info: backbone.info)
+                let kept = try cache.states(of: batch)
+                #expect((kept != nil) == isKept)
+                return try optimisation.update(batch, kept: kept).loss
+            }
+        }
+        let (with, without) = (try losses("tiny-points", isKept: true), try losses("wrong-visits", isKept: false))
+        #expect(zip(with, without).allSatisfy { abs($0 - $1) < 1e-5 } && Set(with).count == 3, "\(with) \(without)")
     }
 
     /// The lowest place of all routes that are trained; other routes are no part of it.

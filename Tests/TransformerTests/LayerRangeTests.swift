@@ -89,7 +89,9 @@ import Testing
                 io.struct_size = UInt32(MemoryLayout<seam_decode>.size)
                 io.hidden_only = 1
                 (io.decoder_input_ids, io.visitor) = (input.ids.handle, visitor)
-                (io.encoder_hidden, io.encoder_attention_mask) = (input.encoderHidden?.handle, input.encoderMask?.handle)
+                (io.encoder_hidden, io.encoder_attention_mask) = (
+                    input.encoderHidden?.handle, input.encoderMask?.handle
+                )
                 (io.start_layer, io.start_state, io.stop_layer) = (start, state, stop)
                 context.withPass(pass.weights) { model.backbone.table.decode(model.backbone.instance, $0, &io) }
                 withExtendedLifetime(input) {}

@@ -169,7 +169,9 @@ public struct BackboneInfo: Sendable, Equatable {
         encodesLayerRanges = source.encodes_layer_ranges != 0
         decodesLayerRanges = source.decodes_layer_ranges != 0
         guard !isOpaque || !encodesLayerRanges && !decodesLayerRanges else {
-            throw SeamError(.plugin, "an opaque backbone has no ranges of layers, which adapters inside them are for", origin: origin)
+            throw SeamError(
+                .plugin, "an opaque backbone has no ranges of layers, which adapters inside them are for",
+                origin: origin)
         }
         guard vocabSize > 0 || architecture == .text || mayLackVocabulary, dModel > 0 else {
             throw SeamError(

@@ -84,7 +84,8 @@ extension Session {
     }
 
     /// - Parameter kept: here and below in the order of the pass, as the results are.
-    func encodeAdapted(_ context: Context, _ own: RoutedBatch, kept: KeptStates? = nil, training: Bool) throws -> Tensor {
+    func encodeAdapted(_ context: Context, _ own: RoutedBatch, kept: KeptStates? = nil, training: Bool) throws -> Tensor
+    {
         let prefix = try prefix(context, own.rows, training: training)
         let hidden = try encode(context, own, kept: kept, prefix: prefix, training: training)
         return try adapt(

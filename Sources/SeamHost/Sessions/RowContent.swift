@@ -50,7 +50,9 @@ extension Batch {
                     let size = MemoryLayout<Value>.stride
                     values.withUnsafeBytes { all in
                         let start = row * width * size
-                        add(UnsafeRawBufferPointer(rebasing: all.isEmpty ? all[...] : all[start..<start + count * size]))
+                        add(
+                            UnsafeRawBufferPointer(rebasing: all.isEmpty ? all[...] : all[start..<start + count * size])
+                        )
                     }
                 }
                 addRow(of: inputIDs, sourceLength, first: length)

@@ -70,7 +70,8 @@ public final class StateStore {
     func read(_ place: Place, into values: UnsafeMutableBufferPointer<Float>) throws {
         let bytes = UnsafeMutableRawBufferPointer(values)
         switch place {
-        case .memory(let kept): bytes.copyMemory(from: UnsafeRawBufferPointer(start: kept.baseAddress, count: bytes.count))
+        case .memory(let kept):
+            bytes.copyMemory(from: UnsafeRawBufferPointer(start: kept.baseAddress, count: bytes.count))
         case .file(let offset): try file?.read(into: bytes, at: offset)
         }
     }
