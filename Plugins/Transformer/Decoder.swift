@@ -46,8 +46,9 @@ struct Decoder {
             return context.fail(.plugin, "decoding needs the source's mask")
         }
         let own = starts == nil ? target.mask?.slice(1, from: seen, length: length) : nil
-        let tokens = embedding.tokens(
-            target.ids, mask: own, positions: target.positions, target.visitor, in: context)
+        let tokens =
+            target.layers.state.map { EmbeddedTokens(x: $0, mask: own, positions: target.positions) }
+            ?? embedding.tokens(target.ids, mask: own, positions: target.positions, target.visitor, in: context)
         let places = Places(of: length, after: seen, behind: lengths, tokens, in: context)
         if places.vectors > 0,
             let problem = problem(
@@ -58,7 +59,7 @@ struct Decoder {
         }
         let mask = places.vectors > 0 ? tokens.mask : target.mask
         let count = places.count
-        var x = embedding(tokens, of: target.ids, at: places, in: context)
+        var x = target.layers.state ?? embedding(tokens, of: target.ids, at: places, in: context)
         let sight = Sight(
             bias: bias.map { bias in
                 starts.map { bias(after: $0, keys: seen + count, in: context) }
@@ -70,7 +71,12 @@ struct Decoder {
         )
         let sourceContext = context.visitingSource(of: target)
         let context = context.visiting(target.visitor, tokens, at: places, from: seen)
-        for (index, layer) in layers.enumerated() {
+        let running = target.layers.of(layers.count)
+        if target.layers.state != nil, running.lowerBound > 0 {
+            x = layers[running.lowerBound - 1].visited(x, in: context)
+        }
+        for index in running {
+            let layer = layers[index]
             x = context.scope(keeping: {
                 var kept: [Tensor] = []
                 let source = sourceMask.map { mask in
@@ -85,10 +91,11 @@ struct Decoder {
                         return state?.extend(index, by: own, count: count, in: context) ?? own
                     },
                     source: source, in: context)
-                return (y, kept)
+                return (target.layers.ends(behind: index) ? y : layer.visited(y, in: context), kept)
             })
         }
         state?.advance(by: count)
+        if target.layers.stop > 0 { return x }
         return norm.map { $0(x, in: context) } ?? x
     }
 

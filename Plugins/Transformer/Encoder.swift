@@ -30,19 +30,8 @@ struct Encoder {
     }
 
     func callAsFunction(_ source: Source, in context: Context) -> Tensor {
-        let tokens: EmbeddedTokens
-        let length: Int
-        switch front {
-        case .tokens(let embedding):
-            guard let ids = source.ids else { return context.fail(.unsupported, "this model reads token ids") }
-            length = ids.size(1)
-            tokens = embedding.tokens(ids, mask: source.mask, source.visitor, in: context)
-        case .features(let embedding):
-            guard let features = source.features else {
-                return context.fail(.unsupported, "this model reads features")
-            }
-            tokens = embedding.states(features, mask: source.mask, in: context)
-            length = tokens.x.size(1)
+        guard let (tokens, length) = embedded(source, in: context) else {
+            return context.fail(.unsupported, "this model reads \(source.ids == nil ? "token ids" : "features")")
         }
         let prefix = PrefixLengths(prefixTakesPositions ? source.prefix : nil)
         let places = Places(of: length, after: 0, behind: prefix, tokens, in: context)
@@ -51,29 +40,60 @@ struct Encoder {
                 .shape, "the source \(tooLong(length, prefix.longest, vectors: places.vectors, limit, "reads"))")
         }
         var x =
-            switch front {
-            case .tokens(let embedding):
-                source.ids.map { embedding(tokens, of: $0, at: places, types: source.tokenTypes, in: context) }
-                    ?? tokens.x
-            case .features(let embedding): embedding.placed(tokens.x, in: context)
-            }
+            source.layers.state
+            ?? placed(tokens, source, at: places, in: context)
         // One bias for all layers: it depends on the positions only.
         let sight = Sight(
             bias: bias.map { $0(queries: 0..<places.count, keys: places.count, in: context) }, mask: tokens.mask,
             causal: false, rotation: nil)
         let context = context.visiting(source.visitor, tokens, at: places, from: 0)
-        for (index, layer) in layers.enumerated() {
+        let running = source.layers.of(layers.count)
+        if source.layers.state != nil, running.lowerBound > 0 {
+            x = layers[running.lowerBound - 1].visited(x, in: context)
+        }
+        for index in running {
             x = context.scope(keeping: {
                 var kept: [Tensor] = []
-                let y = layer(
+                let y = layers[index](
                     x, sight, prefix: source.prefix?[index],
                     past: { own in
                         kept += source.keysValues.map { [own.put(into: $0, of: index)] } ?? []
                         return own
                     }, in: context)
-                return (y, kept)
+                return (source.layers.ends(behind: index) ? y : layers[index].visited(y, in: context), kept)
             })
         }
+        if source.layers.stop > 0 { return x }
         return norm.map { $0(x, in: context) } ?? x
+    }
+
+    /// What enters the layers, before positions are added, with its mask, and the positions that are the source's own; where
+    /// the layers begin with a state there is that. Nil for the other kind of source.
+    private func embedded(_ source: Source, in context: Context) -> (tokens: EmbeddedTokens, length: Int)? {
+        switch front {
+        case .tokens(let embedding):
+            guard let ids = source.ids else { return nil }
+            let tokens =
+                source.layers.state.map { EmbeddedTokens(x: $0, mask: source.mask, positions: nil) }
+                ?? embedding.tokens(ids, mask: source.mask, source.visitor, in: context)
+            return (tokens, ids.size(1))
+        case .features(let embedding):
+            guard let features = source.features else { return nil }
+            let tokens =
+                source.layers.state.map {
+                    EmbeddedTokens(x: $0, mask: embedding.positionMask(source.mask, in: context), positions: nil)
+                } ?? embedding.states(features, mask: source.mask, in: context)
+            return (tokens, tokens.x.size(1))
+        }
+    }
+
+    private func placed(
+        _ tokens: EmbeddedTokens, _ source: Source, at places: Places, in context: Context
+    ) -> Tensor {
+        switch front {
+        case .tokens(let embedding):
+            source.ids.map { embedding(tokens, of: $0, at: places, types: source.tokenTypes, in: context) } ?? tokens.x
+        case .features(let embedding): embedding.placed(tokens.x, in: context)
+        }
     }
 }

@@ -74,6 +74,7 @@ struct Layer {
         let prefix: LayerPrefix?
     }
 
+    /// What leaves the layer, before anybody is told of it (`visited`).
     /// `prefix`: what stands before the layer's own keys and values.
     /// `past`: turns the new ones into those of the whole text.
     func callAsFunction(
@@ -93,9 +94,13 @@ struct Layer {
                     query, over: source.memory, behind: source.prefix, mask: source.mask, in: context)
             }
         }
-        x = feedForwardResidual(x, in: context) { feedForward($0, in: context) }
-        if let visitor = context.visitor, visitor.wants(output) { return visitor.layerOutput(x, at: output) }
-        return x
+        return feedForwardResidual(x, in: context) { feedForward($0, in: context) }
+    }
+
+    /// What goes on in the place of what left the layer: the same where nobody wants its `layer.output`.
+    func visited(_ x: Tensor, in context: Context) -> Tensor {
+        guard let visitor = context.visitor, visitor.wants(output) else { return x }
+        return visitor.layerOutput(x, at: output)
     }
 
     /// What the layer looks up in an encoder's output: the same for every target position. Nil for a layer that

@@ -60,7 +60,9 @@ final class Transformer: Backbone {
             let failed = context.fail(.unsupported, "this model has no decoder")
             return (failed, failed)
         }
-        let hidden = outputHead.input(decoder(target, in: context))
+        let states = decoder(target, in: context)
+        // What leaves a layer goes to the next one, not to the head.
+        let hidden = target.layers.stop > 0 ? states : outputHead.input(states)
         return (target.hiddenOnly ? nil : outputHead(hidden, in: context), hidden)
     }
 
@@ -100,6 +102,8 @@ final class Transformer: Backbone {
         if let encoder = family.encoder, encoder.keyValueHeads != info.keyValueHeads {
             info.prefixKeyValueHeads[0] = [Int](repeating: encoder.keyValueHeads, count: encoder.layers)
         }
+        info.encodesLayerRanges = family.encoder != nil
+        info.decodesLayerRanges = family.decoder != nil
         info.vocabSize = family.targetVocabulary
         info.sourceVocabSize = family.sourceVocabulary
         if let features = family.features {

@@ -59,6 +59,8 @@ final class SessionHandle {
     let strings = LentStrings()
     /// Present from begin_training to end_training.
     var training: Optimisation?
+    /// The same, where the training keeps what is a constant of its examples.
+    var seamCache: SeamCache?
 
     init(_ owner: BackboneHandle) {
         self.owner = owner

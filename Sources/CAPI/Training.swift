@@ -1,4 +1,5 @@
 import CSeam
+import Files
 import SeamHost
 import Support
 import Trainer
@@ -40,7 +41,10 @@ public func seam_session_begin_training(
         guard handle.training == nil else {
             throw SeamError(.invalidArgument, "training of this session has begun already: end it first")
         }
-        handle.training = try Optimisation(session: handle.session, options: try trainingOptions(given))
+        let options = try trainingOptions(given)
+        let cache = try seamCache(given, options, for: handle.session)
+        handle.training = try Optimisation(session: handle.session, options: options)
+        handle.seamCache = cache
     }
 }
 
@@ -55,7 +59,9 @@ public func seam_session_train_step(
         guard let training = handle.training else {
             throw SeamError(.invalidArgument, "training of this session has not begun")
         }
-        let report = try training.update(source)
+        // A row that is refused is computed for nobody.
+        try training.requireTrained(source.takenRoutes)
+        let report = try training.update(source, kept: try handle.seamCache?.states(of: source))
         var step = seam_step()
         step.step = Int64(report.step)
         step.loss = report.loss
@@ -70,9 +76,34 @@ public func seam_session_end_training(_ session: OpaquePointer?) {
     guard let handle = try? object(session, "session", as: SessionHandle.self) else { return }
     handle.training?.end()
     handle.training = nil
+    handle.seamCache = nil
 }
 
 // MARK: Options
+
+/// What keeps the constant part of the examples of a training; nil where none is wanted, or nothing is constant.
+private func seamCache(
+    _ source: seam_train_options, _ options: TrainingOptions, for session: Session
+) throws -> SeamCache? {
+    guard source.seam_cache_bytes >= -1 else {
+        throw SeamError(
+            .invalidArgument,
+            "seam_cache_bytes must be a number of bytes, 0 to keep nothing or -1 for a quarter of the machine's memory, found \(source.seam_cache_bytes)"
+        )
+    }
+    let folder = try optionalText(source.seam_cache_folder, "options.seam_cache_folder")
+    if let folder, !FileSystem.isDirectory(folder) {
+        throw SeamError(.notFound, "seam_cache_folder must be a folder, found \"\(folder)\"")
+    }
+    guard source.seam_cache_bytes != 0, !options.trainsBackbone,
+        try SeamCache.isUseful(for: session, routes: options.routes)
+    else { return nil }
+    let log = session.runtime.log
+    let limit = source.seam_cache_bytes > 0 ? Int(source.seam_cache_bytes) : StateStore.usualMemoryLimit
+    return SeamCache(
+        session: session, routes: options.routes,
+        store: StateStore(memoryLimit: limit, folder: folder ?? StateStore.usualFolder) { log?(.warning, $0) })
+}
 
 private func cOptions(_ source: TrainingOptions) -> seam_train_options {
     var options = seam_train_options.sized

@@ -55,6 +55,8 @@ public struct Source {
     public let visitor: Visitor?
     /// Where the keys and values of the source's tokens go; nil: nobody wants them.
     public let keysValues: LayerKeysValues?
+    /// The layers that run, of a backbone with `BackboneInfo.encodesLayerRanges`.
+    public let layers: LayerRange
 }
 
 /// What a decoder reads.
@@ -83,6 +85,34 @@ public struct Target {
     /// Where the keys and values of the target's own tokens go, and those of `encoder`; nil: nobody wants them.
     public let keysValues: LayerKeysValues?
     public let crossKeysValues: LayerKeysValues?
+    /// The layers that run, of a backbone with `BackboneInfo.decodesLayerRanges`.
+    public let layers: LayerRange
+}
+
+/// The part of a stack's layers that runs. The cut is behind a layer, before its `layer.output` is visited.
+public struct LayerRange {
+    /// What left layer `start` - 1, [batch, n, d_model]: it takes the place of what would be embedded, and is the first
+    /// that is visited, at that layer's `layer.output`. Nil: the stack begins with its tokens.
+    public let state: Tensor?
+    /// The first layer that runs; 0 without `state`.
+    public let start: Int
+    /// The layers before this one run, and the stack gives what leaves the last of them: without a visit at its
+    /// `layer.output`, and without a norm behind the layers. 0: all run, and the stack gives what it always does.
+    public let stop: Int
+
+    init(start: Int64, state: OpaquePointer?, stop: Int64, _ tensor: (OpaquePointer?) -> Tensor) {
+        self.state = start > 0 ? tensor(state) : nil
+        (self.start, self.stop) = (Int(max(start, 0)), Int(max(stop, 0)))
+    }
+
+    /// The layers that run, of `count`.
+    public func of(_ count: Int) -> Range<Int> {
+        let end = stop > 0 ? min(stop, count) : count
+        return min(start, end)..<end
+    }
+
+    /// Whether the stack gives what leaves this layer, as it is.
+    public func ends(behind layer: Int) -> Bool { stop == layer + 1 }
 }
 
 /// What a backbone remembers between decoding steps (past keys and values).
@@ -121,6 +151,8 @@ public struct BackboneInfo {
     public var prefixKeyValueHeads: [[Int]] = [[], [], []], prefixHeadDim: [[Int]] = [[], [], []]
     /// The numbers of a frame, where sources are features, and how many frames are one position of the hidden states.
     public var featureWidth = 0, featureStride = 0
+    /// Whether `encode` and `decode` honour `Source.layers` and `Target.layers`.
+    public var encodesLayerRanges = false, decodesLayerRanges = false
     /// The seams inside the layers, of which `Source.visitor` and `Target.visitor` are told.
     public var points: [Point] = []
 

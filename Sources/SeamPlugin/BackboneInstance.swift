@@ -29,7 +29,9 @@ final class BackboneInstance {
             ids: given.input_ids.map(tensor), features: given.input_features.map(tensor),
             mask: tensor(given.attention_mask), tokenTypes: given.token_type_ids.map(tensor),
             prefix: LayerPrefixes(given.prefix, context.pass),
-            visitor: Visitor(given.visitor, pass), keysValues: LayerKeysValues(given.keys_values))
+            visitor: Visitor(given.visitor, pass), keysValues: LayerKeysValues(given.keys_values),
+            layers: LayerRange(
+                start: given.start_layer, state: given.start_state, stop: given.stop_layer, tensor))
         io.pointee.hidden = backbone.encode(source, in: context).handle
     }
 
@@ -42,7 +44,9 @@ final class BackboneInstance {
             positions: given.position_ids.map(tensor), state: StateInstance.at(given.state)?.state,
             hiddenOnly: given.hidden_only != 0, prefix: LayerPrefixes(given.prefix, context.pass),
             crossPrefix: LayerPrefixes(given.cross_prefix, context.pass), visitor: Visitor(given.visitor, pass),
-            keysValues: LayerKeysValues(given.keys_values), crossKeysValues: LayerKeysValues(given.cross_keys_values))
+            keysValues: LayerKeysValues(given.keys_values), crossKeysValues: LayerKeysValues(given.cross_keys_values),
+            layers: LayerRange(
+                start: given.start_layer, state: given.start_state, stop: given.stop_layer, tensor))
         let (logits, hidden) = backbone.decode(target, in: context)
         io.pointee.logits = logits?.handle
         io.pointee.hidden = hidden.handle

@@ -103,6 +103,8 @@ final class BackboneTable {
         value.prefix_head_dim = (widths[0], widths[1], widths[2])
         value.feature_width = Int64(info.featureWidth)
         value.feature_stride = Int64(info.featureStride)
+        value.encodes_layer_ranges = info.encodesLayerRanges ? 1 : 0
+        value.decodes_layer_ranges = info.decodesLayerRanges ? 1 : 0
         value.points = points.isEmpty ? nil : UnsafePointer(pointList.baseAddress)
         value.point_count = points.count
         fill(out, out.pointee.struct_size, with: &value)

@@ -29,7 +29,7 @@ func labelUnit(isClassification: Bool) -> String { isClassification ? "example" 
 
 /// Loss and accuracy of a session on a data set.
 /// - Parameters:
-///   - cache: of the encoder's outputs, keyed by position in `data`; nil runs the encoder.
+///   - cache: of what is a constant of the examples, keyed by position in `data`; nil computes all.
 ///   - shouldContinue: asked before every batch; false throws `.cancelled`.
 public func score(
     _ session: Session, _ data: TokenPairs, batchSize: Int, cache: SeamCache? = nil,
@@ -41,8 +41,8 @@ public func score(
     for indices in try data.batchesByLength(size: batchSize) {
         guard shouldContinue() else { throw SeamError(.cancelled, "scoring was cancelled") }
         let batch = try data.batch(indices, info: session.backbone.info)
-        let encoded = try cache?.encoded(batch, examples: indices)
-        for score in try session.score(batch, encoded: encoded) {
+        let kept = try cache?.states(of: batch, examples: indices)
+        for score in try session.score(batch, kept: kept) {
             logProbability += score.logProbability
             tokens += score.tokenCount
             correct += score.correctCount

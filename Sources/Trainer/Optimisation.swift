@@ -107,10 +107,10 @@ public final class Optimisation {
     }
 
     /// One update from a batch with labels, whose rows take routes that are trained.
-    /// - Parameter encoded: the encoder's output from a seam cache; nil runs the encoder.
+    /// - Parameter kept: what a seam cache has of the rows; nil computes all of them.
     /// - Throws: `.numeric`, with everything unchanged, when the loss or a gradient is not finite; `.invalidArgument` for a
     ///   row on a route that is not trained.
-    public func update(_ batch: Batch, encoded: Tensor? = nil) throws -> StepReport {
+    public func update(_ batch: Batch, kept: KeptStates? = nil) throws -> StepReport {
         try requireTrained(batch.takenRoutes)
         let context = session.makeContext(recordsGradients: true)
         // By the step, so that a run that is resumed draws what it would have drawn.
@@ -118,7 +118,7 @@ public final class Optimisation {
         let variables = self.variables
         defer { clearGradients(variables) }
         let loss = try session.loss(
-            context, batch, encoded: encoded, labelSmoothing: options.labelSmoothing, training: true)
+            context, batch, kept: kept, labelSmoothing: options.labelSmoothing, training: true)
         for value in [loss.mean, Double(loss.value.floats[0])] where !value.isFinite {
             throw SeamError(.numeric, "the loss of step \(step + 1) is \(value); the learning rate may be too high")
         }
@@ -148,7 +148,7 @@ public final class Optimisation {
     }
 
     /// Throws `.invalidArgument` for a route that is not trained.
-    func requireTrained(_ taken: [String?]) throws {
+    public func requireTrained(_ taken: [String?]) throws {
         for name in taken.map({ $0 ?? "" }) where !routes.contains(where: { $0.name == name }) {
             try session.requireRoute(name)
             throw SeamError(

@@ -1,3 +1,4 @@
+import SeamHost
 import Support
 
 /// What a run does besides single steps.
@@ -9,8 +10,10 @@ public struct RunOptions: Sendable {
         get { training.seed }
         set { training.seed = newValue }
     }
-    /// Keep the frozen encoder's outputs; off, the encoder runs for every batch.
+    /// Keep what flows into the lowest layer that is trained; off, the layers before it run for every batch.
     public var usesSeamCache = true
+    /// Bytes of memory for that; what is beyond goes into a file in `output`, which has no name there.
+    public var seamCacheBytes = StateStore.usualMemoryLimit
     /// Steps between scorings of the development set; 0: only at the end.
     public var evaluationInterval = 0
     /// Steps between checkpoints; 0: only when stopped.
@@ -48,7 +51,7 @@ public struct RunResult: Sendable {
     public let routePaths: [(route: String, path: String)]
     /// Folder of the saved backbone, where it was trained.
     public let backbonePath: String?
-    /// Examples the frozen encoder ran on; nil without a seam cache.
+    /// Training examples of which a constant part was computed; nil where no seam cache kept any.
     public let encodedExamples: Int?
 
     /// Of a run that was asked to stop.

@@ -152,21 +152,16 @@ public final class TrainingRun {
     ) throws -> RunResult {
         let (total, first) = (options.training.totalSteps, optimisation.step)
         try observe(.started(steps: total, resumedAt: first))
-        let hasEncoder =
-            session.backbone.info.architecture == .encoderDecoder
-            && [data, development].allSatisfy { session.hasConstantEncoder(ofRoutes: $0?.routes ?? []) }
-        let cachesEncoder = hasEncoder && options.usesSeamCache && !options.training.trainsBackbone
-        let cache = cachesEncoder ? SeamCache(session: session) : nil
-        let developmentCache = cachesEncoder && development != nil ? SeamCache(session: session) : nil
+        let (cache, developmentCache) = try makeCaches()
 
         func stopped() -> RunResult { .stopped(after: optimisation.step, encoded: cache?.encodedCount) }
         if let cache {
-            // What the encoder gives for an example differs in its last bits with the examples beside it. So that a resumed
-            // run trains on the same values, its cache is filled as the first epoch filled it.
+            // What is computed of an example differs in its last bits with the examples beside it. So that a resumed run
+            // trains on the same values, its cache is filled as the first epoch filled it.
             for step in 0..<min(first, batchesPerEpoch) {
                 guard shouldContinue() else { return stopped() }
                 let indices = try batchIndices(step: step)
-                _ = try cache.encoded(try data.batch(indices, info: session.backbone.info), examples: indices)
+                _ = try cache.states(of: try data.batch(indices, info: session.backbone.info), examples: indices)
             }
         }
 
@@ -204,8 +199,8 @@ public final class TrainingRun {
             }
             let indices = try batchIndices(step: optimisation.step)
             let batch = try data.batch(indices, info: session.backbone.info)
-            let encoded = try cache?.encoded(batch, examples: indices)
-            let report = try optimisation.update(batch, encoded: encoded)
+            let kept = try cache?.states(of: batch, examples: indices)
+            let report = try optimisation.update(batch, kept: kept)
             try note(.step(report))
             if Recording.isDue(step: report.step, total: total) { try record(step: report.step) }
             try observe(
@@ -221,6 +216,24 @@ public final class TrainingRun {
             }
         }
         return try finish(optimisation, summary, encoded: cache?.encodedCount)
+    }
+
+    /// Caches of the examples that come up more than once, nil for the others; of those both share the room.
+    private func makeCaches() throws -> (training: SeamCache?, development: SeamCache?) {
+        let routes = options.training.routes
+        guard options.usesSeamCache, !options.training.trainsBackbone,
+            try SeamCache.isUseful(for: session, routes: routes)
+        else { return (nil, nil) }
+        let log = session.runtime.log
+        let store = StateStore(memoryLimit: options.seamCacheBytes, folder: options.output) { log?(.warning, $0) }
+        func cache(_ isRepeated: Bool) -> SeamCache? {
+            isRepeated ? SeamCache(session: session, routes: routes, store: store) : nil
+        }
+        let total = options.training.totalSteps
+        return (
+            cache(total > batchesPerEpoch),
+            cache(development != nil && (1..<total).contains(options.evaluationInterval))
+        )
     }
 
     private func note(_ entry: RunEntry) throws {

@@ -108,8 +108,18 @@ struct TrainCommand: ParsableCommand {
 
     @Flag(
         inversion: .prefixedNo,
-        help: "Keep what the frozen encoder computes for every pair, instead of computing it in every epoch.")
+        help: """
+            Keep what flows into the lowest layer that is trained, of every example, instead of computing it in every \
+            epoch.
+            """)
     var seamCache = true
+
+    @Option(
+        help: """
+            MiB of memory for the seam cache; what is beyond goes into a file on the disk of the output folder. Default: a \
+            quarter of the machine's memory.
+            """)
+    var seamCacheMemory: Int?
 
     @Flag(help: "Go on from the checkpoint in the output folder.")
     var resume = false
@@ -152,6 +162,7 @@ struct TrainCommand: ParsableCommand {
         options.training.routes = trained.map(\.route)
         options.seed = seed
         options.usesSeamCache = seamCache
+        if let seamCacheMemory { options.seamCacheBytes = seamCacheMemory << 20 }
         options.keepsReparameterization = keepReparameterization
         let what = task == .pairs ? "pairs" : "texts"
         options.notes = "- model: \(model.name)\n- training \(what): \(train) (\(examples.count))"
@@ -161,6 +172,11 @@ struct TrainCommand: ParsableCommand {
     }
 
     private func checkTask() throws {
+        let most = Int.max >> 20
+        if let seamCacheMemory, !(0...most).contains(seamCacheMemory) {
+            throw SeamError(
+                .invalidArgument, "--seam-cache-memory must be 0 to \(most) MiB, found \(seamCacheMemory)")
+        }
         guard !adapter.isEmpty || !initAdapter.isEmpty else {
             throw ValidationError("Missing expected argument '--adapter <adapter>'")
         }

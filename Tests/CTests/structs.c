@@ -125,7 +125,7 @@ static void sessions(seam_backbone *backbone) {
   CHECK_LATER(train);
   CHECK(train.known.learning_rate == 1e-3);
   TOO_SHORT(brief_train, train, SEAM_TRAIN_OPTIONS_SIZE_1_0);
-  FAILS(seam_session_begin_training(session, brief_train, &error), SEAM_INVALID_ARGUMENT, "at least 120, found 116");
+  FAILS(seam_session_begin_training(session, brief_train, &error), SEAM_INVALID_ARGUMENT, "at least 136, found 132");
   free(brief_train);
   OK(seam_session_begin_training(session, &train.known, &error));
   TOO_SHORT(brief_step, step, SEAM_STEP_SIZE_1_0);

@@ -170,6 +170,59 @@ static void saved_is_the_same(seam_backbone *backbone, seam_session *session, se
   for (size_t i = 0; i < count; i++) give_back(views[i]);
 }
 
+/* The losses of six steps on two batches in turn. */
+static void losses_of(seam_backbone *backbone, int64_t cache_bytes, const char *folder, double losses[6]) {
+  seam_adapter *adapter = NULL;
+  seam_session *session = NULL;
+  seam_batch batches[2] = {tiny_batch(), tiny_batch()};
+  seam_train_options options = {.struct_size = sizeof options};
+  seam_step step = {.struct_size = sizeof step};
+  batches[1].batch = 1;
+  OK(seam_session_create(backbone, &session, &error));
+  OK(seam_session_add(session, NULL, "repcali",
+                      OPTIONS(.options_json = "{\"seed\": \"positions\", \"max_positions\": 5}"), &adapter, &error));
+  seam_train_options_init(&options);
+  CHECK(options.seam_cache_bytes == 0 && options.seam_cache_folder == NULL);
+  options.learning_rate = 0.05;
+  options.seam_cache_bytes = cache_bytes;
+  options.seam_cache_folder = folder;
+  OK(seam_session_begin_training(session, &options, &error));
+  for (int i = 0; i < 6; i++) {
+    OK(seam_session_train_step(session, &batches[i % 2], &step, &error));
+    losses[i] = step.loss;
+  }
+  seam_session_end_training(session);
+  seam_session_release(session);
+  seam_adapter_release(adapter);
+}
+
+/* What an opaque backbone's encoder gives may be kept, in memory or in a file. */
+static void kept_is_the_same(seam_backbone *backbone, const char *folder) {
+  ERROR_SLOT;
+  double whole[6], kept[6], in_file[6];
+  losses_of(backbone, 0, NULL, whole);
+  losses_of(backbone, -1, NULL, kept);
+  losses_of(backbone, 1, folder, in_file);
+  for (int i = 0; i < 6; i++) CHECK(fabs(whole[i] - kept[i]) < 1e-5 && kept[i] == in_file[i]);
+  CHECK(whole[4] < whole[0]);
+
+  seam_session *session = NULL;
+  seam_train_options options = {.struct_size = sizeof options};
+  OK(seam_session_create(backbone, &session, &error));
+  OK(seam_session_add(session, NULL, "repcali", NULL, NULL, &error));
+  seam_train_options_init(&options);
+  options.seam_cache_bytes = -2;
+  FAILS(seam_session_begin_training(session, &options, &error), SEAM_INVALID_ARGUMENT,
+        "seam_cache_bytes must be a number of bytes");
+  options.seam_cache_bytes = 1;
+  options.seam_cache_folder = "/no/such/folder";
+  FAILS(seam_session_begin_training(session, &options, &error), SEAM_NOT_FOUND,
+        "seam_cache_folder must be a folder, found \"/no/such/folder\"");
+  options.seam_cache_folder = NULL;
+  OK(seam_session_begin_training(session, &options, &error));
+  seam_session_release(session);
+}
+
 int main(int argc, char **argv) {
   if (argc < 3) return 2;
   char path[1000];
@@ -182,6 +235,7 @@ int main(int argc, char **argv) {
   OK(seam_session_create(backbone, &session, &error));
   seam_adapter *adapter = train(backbone, session);
   saved_is_the_same(backbone, session, adapter, argv[2]);
+  kept_is_the_same(backbone, argv[2]);
 
   /* Released in the middle of training: nothing leaks and nothing is left trainable. */
   seam_train_options options = {.struct_size = sizeof options};

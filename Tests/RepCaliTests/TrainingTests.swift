@@ -79,7 +79,7 @@ import Trainer
                 for indices in epoch {
                     let batch = try data.batch(indices, info: model.info)
                     result.append(
-                        try optimisation.update(batch, encoded: try cache?.encoded(batch, examples: indices)).loss)
+                        try optimisation.update(batch, kept: try cache?.states(of: batch, examples: indices)).loss)
                 }
             }
             if let cache { #expect(cache.encodedCount == 12) }
@@ -95,12 +95,14 @@ import Trainer
         let pairs = makePairs(6)
         let data = TokenPairs(sources: pairs.sources, targets: pairs.targets)
         let batch = try data.batch(Array(0..<6), info: model.info)
-        let all = SeamCache(session: model.session)
-        let expected = try all.encoded(batch, examples: Array(0..<6)).floats
-        #expect(all.byteCount == pairs.sources.map(\.count).reduce(0, +) * 16 * 4)
-        let some = SeamCache(session: model.session, byteLimit: all.byteCount / 2)
-        for _ in 0..<3 { #expect(distance(try some.encoded(batch, examples: Array(0..<6)).floats, expected) < 1e-5) }
-        #expect(some.byteCount <= all.byteCount / 2)
+        func encoded(_ cache: SeamCache) throws -> [Float] {
+            try #require(try cache.states(of: batch, examples: Array(0..<6))?.encoded).floats
+        }
+        let (whole, half) = (StateStore(), StateStore(memoryLimit: pairs.sources.map(\.count).reduce(0, +) * 16 * 2))
+        let expected = try encoded(SeamCache(session: model.session, store: whole))
+        let some = SeamCache(session: model.session, store: half)
+        for _ in 0..<3 { #expect(distance(try encoded(some), expected) < 1e-5) }
+        #expect(half.memoryBytes > 0 && half.fileBytes == 0 && some.keptCount < 6)
         #expect(some.encodedCount > 6)
         #expect(some.encodedCount < 18)
     }

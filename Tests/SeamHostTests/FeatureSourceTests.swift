@@ -95,10 +95,11 @@ import Testing
         for entry in adapter.parameters.entries { randomise(entry.tensor, deviation: 0.3) }
         let found = try session.score(batch)
         #expect(found != plain)
-        let cache = SeamCache(session: session)
-        #expect(try session.score(batch, encoded: try cache.encoded(batch, examples: [4, 2])) == found)
-        #expect(try session.score(batch, encoded: try cache.encoded(batch, examples: [4, 2])) == found)
-        #expect(cache.encodedCount == 2 && cache.byteCount == (3 + 2) * 8 * 4)
+        let store = StateStore()
+        let cache = SeamCache(session: session, store: store)
+        #expect(try session.score(batch, kept: try cache.states(of: batch, examples: [4, 2])) == found)
+        #expect(try session.score(batch, kept: try cache.states(of: batch, examples: [4, 2])) == found)
+        #expect(cache.encodedCount == 2 && store.memoryBytes == (3 + 2) * 8 * 4)
         var options = try session.defaultGenerationOptions()
         options.maxNewTokens = 4
         options.beams = 2

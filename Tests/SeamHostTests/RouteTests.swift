@@ -353,25 +353,27 @@ import Testing
             randomise(adapter, deviation: 0.2)
             try model.session.attach(adapter, route: route)
         }
-        #expect(model.session.hasConstantEncoder(), "other routes have no part in it")
-        #expect(model.session.hasConstantEncoder(ofRoutes: [nil, "calibrated"]))
-        #expect(!model.session.hasConstantEncoder(ofRoutes: [nil, "inside"]))
-        let cache = SeamCache(session: model.session)
+        #expect(
+            try model.session.trainingStart(ofRoutes: [nil]).hasConstantEncoder, "other routes have no part in it")
+        #expect(try model.session.trainingStart(ofRoutes: [nil, "calibrated"]).hasConstantEncoder)
+        #expect(try model.session.trainingStart(ofRoutes: [nil, "inside"]) == TrainingStart())
+        let store = StateStore()
+        let cache = SeamCache(session: model.session, store: store)
         func check(_ routes: [String?]) throws {
             let all = try batch(model.info, [0, 1, 2, 3], routes: routes)
             let context = model.session.makeContext(recordsGradients: false)
             let plain = try model.session.forward(context, all).logits
-            let kept = try cache.encoded(all, examples: [0, 1, 2, 3])
-            let found = try model.session.forward(context, all, encoded: kept).logits
+            let kept = try cache.states(of: all, examples: [0, 1, 2, 3])
+            let found = try model.session.forward(context, all, kept: kept).logits
             let wanted = try context.contiguous(plain).floats
             #expect(distance(try context.contiguous(found).floats, wanted) < 1e-5 * largest(wanted))
         }
         try check([nil, "calibrated", nil, "calibrated"])
-        #expect(cache.byteCount > 0 && cache.encodedCount == 4)
+        #expect(store.memoryBytes > 0 && cache.encodedCount == 4)
         try check([nil, "calibrated", nil, "calibrated"])
         #expect(cache.encodedCount == 4)
         try check([nil, "inside", nil, "calibrated"])
-        #expect(cache.byteCount == 0)
+        #expect(store.memoryBytes == 0)
     }
 
     /// Each route has the mean over its own labels and, of the sum of these, the gradient that it has alone: whole, and where

@@ -174,13 +174,14 @@ def test_a_saved_adapter_gives_the_same(
 
 
 def test_the_seam_cache_changes_nothing(folders: dict[str, Path], tmp_path: Path) -> None:
-    """Through the command line: the encoder run once for every example, or in every step."""
+    """Through the command line: the encoder run once for every example, kept in memory or in a file, or in every step."""
     model = save("marian", tmp_path / "model")
     add_tokenizer(model)
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text("".join(json.dumps(pair) + "\n" for pair in text_pairs(10)))
     logs = []
-    for name, flags in {"cached": [], "not cached": ["--no-seam-cache"]}.items():
+    flags_of = {"cached": [], "in a file": ["--seam-cache-memory", "0"], "not cached": ["--no-seam-cache"]}
+    for name, flags in flags_of.items():
         output = tmp_path / name
         seam(
             "train",
@@ -203,7 +204,7 @@ def test_the_seam_cache_changes_nothing(folders: dict[str, Path], tmp_path: Path
             *flags,
         )
         logs.append([json.loads(line)["loss"] for line in (output / "log.jsonl").read_text().splitlines()])
-    assert len(logs[0]) == 13 and logs[0] == pytest.approx(logs[1], rel=1e-5)
+    assert len(logs[0]) == 13 and logs[0] == logs[1] and logs[0] == pytest.approx(logs[2], rel=1e-5)
 
 
 def text_pairs(count: int) -> list[dict[str, str]]:

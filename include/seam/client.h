@@ -544,11 +544,20 @@ typedef struct seam_train_options {
    * Borrowed during seam_session_begin_training. */
   const char *const *routes;
   size_t route_count;
+  /* What flows into the lowest layer that is trained is a constant of an example: it is computed once for each and kept until
+   * the training ends, and steps begin at that layer. An example is known by what its row of seam_batch holds without the
+   * padding. Bytes of memory for it; what is beyond goes into a file. 0: nothing is kept; -1: a quarter of the machine's
+   * memory. Of a backbone that has no layer ranges the encoder's output alone is kept; nothing where the first layer is
+   * trained. */
+  int64_t seam_cache_bytes;
+  /* The folder of that file, which has no name there and is gone with the training or the process; NULL: that of TMPDIR, or
+   * /tmp. What a full disk has no room for is computed again. Borrowed during seam_session_begin_training. */
+  const char *seam_cache_folder;
   uint64_t seed; /* of what a step draws: which elements dropout takes */
 } seam_train_options;
 
-/* AdamW, 1e-3 (backbone 1e-4), betas 0.9 and 0.999, epsilon 1e-8, weight decay 0.01, clipping at 1, constant rate, seed 0.
- * Writes what lies within the caller's struct_size. */
+/* AdamW, 1e-3 (backbone 1e-4), betas 0.9 and 0.999, epsilon 1e-8, weight decay 0.01, clipping at 1, constant rate,
+ * no seam cache, seed 0. Writes what lies within the caller's struct_size. */
 SEAM_API void seam_train_options_init(seam_train_options *options);
 
 typedef struct seam_step {
@@ -563,8 +572,8 @@ typedef struct seam_step {
  * Several routes are trained side by side, each as it is by its own rows alone: by the mean over its labels, its gradient
  * clipped by its own norm, an update in the steps that have rows of it. The schedule of the learning rate counts all steps.
  * Adapters that start from examples are prepared before (seam_session_prepare).
- * SEAM_INVALID_ARGUMENT when no adapter has a parameter that is trained; SEAM_NOT_FOUND for a route that is not there;
- * SEAM_UNSUPPORTED for an adapter that is on two of the routes, and for train_backbone with a route that has a name. */
+ * SEAM_INVALID_ARGUMENT when no adapter has a parameter that is trained; SEAM_NOT_FOUND for a route or a
+ * seam_cache_folder that is not there; SEAM_UNSUPPORTED for an adapter that is on two of the routes, and for train_backbone with a route that has a name. */
 SEAM_API seam_status seam_session_begin_training(seam_session *session, const seam_train_options *options,
                                                  seam_error **error);
 /* One forward, backward and update; seam_step.loss is the mean over the labels of all rows, gradient_norm that of all gradients.

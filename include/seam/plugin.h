@@ -461,6 +461,10 @@ typedef struct seam_backbone_info {
    * cross-attention and for pool. */
   int64_t feature_width;
   int64_t feature_stride;
+  /* Of encode and of decode. 1: it honours start_layer, start_state and stop_layer, so that a training of upper layers
+   * computes the lower ones once for each example; 0: it is never given them. Traced backbones. */
+  int32_t encodes_layer_ranges;
+  int32_t decodes_layer_ranges;
 } seam_backbone_info;
 
 /* Decoding state (past keys and values): the backbone's own. */
@@ -480,6 +484,18 @@ typedef struct seam_encode {
   seam_tensor **keys_values; /* NULL: nobody wants them. Else one entry for each encoder layer that takes a prefix,
                                 * NULL on entry; out: [2, batch, kv_heads, positions, head_dim], keys and values of the
                                 * tokens as attention reads them. A backbone that has none leaves them NULL */
+  /* A part of the layers, where the backbone has encodes_layer_ranges; both 0: all of them. At most one is given, up to
+   * encoder_layers. The cut is where layer.output is: behind a layer, before its layer.output is visited.
+   * stop_layer: the layers before this one run, and hidden is what leaves the last of them; nobody is called at its
+   * layer.output, and a norm behind the layers is not applied.
+   * start_layer: the layers before this one do not run, and nothing is embedded: start_state is what left the last of them,
+   * as stop_layer gave it for these rows, with 0 at padding, of which there may be more or less. Its layer.output is visited
+   * first, then all goes on as in a whole run: ids or features and mask are the source's, and positions, biases, masks and
+   * prefixes of the layers that run are as ever. Nothing is put before the source at prompt.embedding in either case, and
+   * keys_values is NULL. */
+  int64_t start_layer;
+  int64_t stop_layer;
+  seam_tensor *start_state; /* [batch, source, d_model], of features of the shape of hidden; NULL without start_layer */
 } seam_encode;
 
 /* Target tokens, given what left the encoder.output seam, to scores. In a decoder-only backbone the tokens are all
@@ -514,6 +530,11 @@ typedef struct seam_decode {
    * Without a state. */
   seam_tensor **keys_values;
   seam_tensor **cross_keys_values;
+  /* As seam_encode has them, with decodes_layer_ranges, up to decoder_layers and without a state: start_state is [batch, target, d_model]. With stop_layer
+   * hidden_only is 1. encoder_hidden is given in either case: the layers that run look it up. */
+  int64_t start_layer;
+  int64_t stop_layer;
+  seam_tensor *start_state;
 } seam_decode;
 
 /* Hidden states, as encode (encoder-only) or decode give them, to scores of the vocabulary: position by position. */

@@ -38,7 +38,7 @@ SEAM_ADAPTER_FACTORY_SIZE_1_0 = 152
 SEAM_ADAPTER_OPTIONS_SIZE_1_0 = 96
 SEAM_ALREADY_EXISTS = 3
 SEAM_BACKBONE_FACTORY_SIZE_1_0 = 168
-SEAM_BACKBONE_INFO_SIZE_1_0 = 304
+SEAM_BACKBONE_INFO_SIZE_1_0 = 312
 SEAM_BACKBONE_OPAQUE = 1
 SEAM_BACKBONE_TRACED = 0
 SEAM_BATCH_SIZE_1_0 = 96
@@ -47,7 +47,7 @@ SEAM_CANCELLED = 11
 SEAM_DECODER_ONLY = 2
 SEAM_DECODER_OUTPUT_HIDDEN = 1
 SEAM_DECODER_OUTPUT_SCORES = 0
-SEAM_DECODE_SIZE_1_0 = 112
+SEAM_DECODE_SIZE_1_0 = 136
 SEAM_DECODE_VJP_SIZE_1_0 = 48
 SEAM_EARLY_STOPPING_HEURISTIC = 0
 SEAM_EARLY_STOPPING_NEVER = 2
@@ -56,7 +56,7 @@ SEAM_ENCODER_DECODER = 0
 SEAM_ENCODER_ONLY = 1
 SEAM_ENCODER_OUTPUT_HIDDEN = 0
 SEAM_ENCODER_OUTPUT_MASK = 1
-SEAM_ENCODE_SIZE_1_0 = 72
+SEAM_ENCODE_SIZE_1_0 = 96
 SEAM_F16 = 2
 SEAM_F32 = 0
 SEAM_FINISH_ERROR = 3
@@ -149,7 +149,7 @@ SEAM_STACK_DECODER = 1
 SEAM_STACK_ENCODER = 0
 SEAM_STEP_SIZE_1_0 = 40
 SEAM_TEXT = 3
-SEAM_TRAIN_OPTIONS_SIZE_1_0 = 120
+SEAM_TRAIN_OPTIONS_SIZE_1_0 = 136
 SEAM_UNSUPPORTED = 8
 SEAM_VALUE_DOUBLE = 2
 SEAM_VALUE_INT = 1
@@ -524,6 +524,8 @@ class seam_backbone_info(ctypes.Structure):
     point_count: int
     feature_width: int
     feature_stride: int
+    encodes_layer_ranges: int
+    decodes_layer_ranges: int
 
 
 class seam_encode(ctypes.Structure):
@@ -536,6 +538,9 @@ class seam_encode(ctypes.Structure):
     visitor: Any
     hidden: Any
     keys_values: Any
+    start_layer: int
+    stop_layer: int
+    start_state: Any
 
 
 class seam_decode(ctypes.Structure):
@@ -554,6 +559,9 @@ class seam_decode(ctypes.Structure):
     hidden: Any
     keys_values: Any
     cross_keys_values: Any
+    start_layer: int
+    stop_layer: int
+    start_state: Any
 
 
 class seam_head(ctypes.Structure):
@@ -753,6 +761,8 @@ class seam_train_options(ctypes.Structure):
     total_steps: int
     routes: Any
     route_count: int
+    seam_cache_bytes: int
+    seam_cache_folder: bytes | None
     seed: int
 
 
@@ -1065,6 +1075,8 @@ seam_backbone_info._fields_ = [
     ("point_count", c_uint64),
     ("feature_width", c_int64),
     ("feature_stride", c_int64),
+    ("encodes_layer_ranges", c_int32),
+    ("decodes_layer_ranges", c_int32),
 ]
 seam_encode._fields_ = [
     ("struct_size", c_uint32),
@@ -1076,6 +1088,9 @@ seam_encode._fields_ = [
     ("visitor", POINTER(seam_visitor)),
     ("hidden", c_void_p),
     ("keys_values", POINTER(c_void_p)),
+    ("start_layer", c_int64),
+    ("stop_layer", c_int64),
+    ("start_state", c_void_p),
 ]
 seam_decode._fields_ = [
     ("struct_size", c_uint32),
@@ -1093,6 +1108,9 @@ seam_decode._fields_ = [
     ("hidden", c_void_p),
     ("keys_values", POINTER(c_void_p)),
     ("cross_keys_values", POINTER(c_void_p)),
+    ("start_layer", c_int64),
+    ("stop_layer", c_int64),
+    ("start_state", c_void_p),
 ]
 seam_head._fields_ = [("struct_size", c_uint32), ("hidden", c_void_p), ("logits", c_void_p)]
 seam_pool._fields_ = [
@@ -1268,6 +1286,8 @@ seam_train_options._fields_ = [
     ("total_steps", c_int64),
     ("routes", POINTER(c_char_p)),
     ("route_count", c_uint64),
+    ("seam_cache_bytes", c_int64),
+    ("seam_cache_folder", c_char_p),
     ("seed", c_uint64),
 ]
 seam_step._fields_ = [

@@ -101,6 +101,35 @@ def test_training_scoring_saving(backbone: seamkit.Backbone, tmp_path: Path) -> 
     assert adapter.call("lambda") == 0.5
 
 
+@pytest.mark.parametrize("stack", ["encoder", "decoder"])
+def test_training_from_an_upper_layer(backbone: seamkit.Backbone, tmp_path: Path, stack: str) -> None:
+    """What flows into the layer is computed once for each example, which is known beside other rows and padding, too."""
+    assert backbone.info.encodes_layer_ranges and backbone.info.decodes_layer_ranges
+    sources, targets = [[5, 6, 7, 2], [8, 2], [9, 4, 2]], [[9, 2], [4, 5, 6, 2], [7, 2]]
+    batches = [[0, 1, 2], [1, 2], [0, 2], [2, 1, 0], [0, 0]]
+
+    def losses(**cache: Any) -> list[float]:
+        session = backbone.session(backbone.adapter("lora", {"layers": "1", "stack": stack}, seed=5))
+        session.begin_training(learning_rate=1e-2, **cache)
+        steps = [
+            session.train_step(backbone.batch([sources[row] for row in rows], [targets[row] for row in rows]))
+            for rows in batches * 2
+        ]
+        session.end_training()
+        return [each.loss for each in steps]
+
+    expected = losses()
+    kept, in_file = losses(seam_cache_bytes=-1), losses(seam_cache_bytes=1, seam_cache_folder=tmp_path)
+    assert np.allclose(kept, expected, rtol=0, atol=1e-5) and kept == in_file and not list(tmp_path.iterdir())
+    session = backbone.session(backbone.adapter("lora"))
+    with pytest.raises(seamkit.InvalidArgumentError, match="seam_cache_bytes must be a number of bytes"):
+        session.begin_training(seam_cache_bytes=-2)
+    with pytest.raises(seamkit.NotFoundError, match="seam_cache_folder must be a folder"):
+        backbone.session(backbone.adapter("lora", {"layers": "1"})).begin_training(
+            seam_cache_bytes=1, seam_cache_folder=tmp_path / "none"
+        )
+
+
 def test_generation(backbone: seamkit.Backbone, folder: Path) -> None:
     given, session = tokens(3), backbone.session()
     options = backbone.generate_options(num_beams=3, max_new_tokens=7, num_return_sequences=2)

@@ -21,6 +21,8 @@ struct DecoderInput {
     /// [batch, target] i32: which are tokens and which padding that `mask` need not hide, for adapters inside the layers;
     /// nil: as `mask` says.
     var tokens: Tensor?
+    /// The layers that run.
+    var layers = LayerRange()
 }
 
 /// What all calls of a backbone in one pass of a session share.
@@ -58,7 +60,7 @@ extension Backbone {
     /// - Parameter keysValues: takes those of the source's tokens; nil: nobody wants them.
     func encode(
         _ pass: BackbonePass, inputIDs: Tensor?, features: Tensor? = nil, mask: Tensor, tokenTypes: Tensor? = nil,
-        prefix: Prefix, keysValues: TextKeysValues? = nil
+        prefix: Prefix, keysValues: TextKeysValues? = nil, layers: LayerRange = LayerRange()
     ) throws
         -> Tensor
     {
@@ -70,11 +72,12 @@ extension Backbone {
         io.token_type_ids = tokenTypes?.handle
         io.prefix = prefix.pointer(.encoder)
         io.keys_values = keysValues?.slots(.encoder)
-        try during(pass, .encoder) { own, visitor in
+        (io.start_layer, io.start_state, io.stop_layer) = layers.members
+        try during(pass, .encoder, layers: layers) { own, visitor in
             io.visitor = visitor
             table.encode(instance, own, &io)
         }
-        withExtendedLifetime(prefix) {}
+        withExtendedLifetime((prefix, layers)) {}
         let positions = info.positions(ofSource: mask.shape[1]) + pass.promptLength(.encoder)
         try keysValues?.check(.encoder, [mask.shape[0], positions], of: self)
         return try output(io.hidden, "encode", "hidden", [mask.shape[0], positions, info.dModel])
@@ -123,10 +126,14 @@ extension Backbone {
         io.state = state?.pointer
         io.keys_values = keysValues?.slots(.decoder)
         io.cross_keys_values = keysValues?.slots(.cross)
+        (io.start_layer, io.start_state, io.stop_layer) = input.layers.members
         // A state that has seen tokens has what the encoder gave, and the projections of that are not made again.
         let isComplete = state?.isFresh ?? true
         let length = pass.promptLength(.decoder, state)
-        try during(pass, .decoder, tokens: input.tokens, generated: input.generated, isComplete: isComplete) {
+        try during(
+            pass, .decoder, layers: input.layers, tokens: input.tokens, generated: input.generated,
+            isComplete: isComplete
+        ) {
             own, visitor in
             io.visitor = visitor
             table.decode(instance, own, &io)
@@ -142,7 +149,8 @@ extension Backbone {
 
     /// Calls one of the functions that visit points.
     private func during(
-        _ pass: BackbonePass, _ stack: Stack, tokens: Tensor? = nil, generated: Tensor? = nil, isComplete: Bool = true,
+        _ pass: BackbonePass, _ stack: Stack, layers: LayerRange, tokens: Tensor? = nil, generated: Tensor? = nil,
+        isComplete: Bool = true,
         _ body: (UnsafePointer<seam_pass>, UnsafePointer<seam_visitor>?) -> Void
     ) throws {
         try requireComputation()
@@ -150,7 +158,7 @@ extension Backbone {
             guard let visitor = pass.visitor else { return body(own, nil) }
             try visitor.during(
                 Visitor.Call(
-                    context: pass.context, training: pass.training, slices: pass.slices, tokens: tokens,
+                    context: pass.context, training: pass.training, slices: pass.slices, layers: layers, tokens: tokens,
                     generated: generated, beginsText: isComplete),
                 stack, isComplete: isComplete
             ) { body(own, $0) }

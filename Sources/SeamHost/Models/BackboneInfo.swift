@@ -58,6 +58,9 @@ public struct BackboneInfo: Sendable, Equatable {
     /// 0: sources are token ids.
     public let featureWidth: Int
     public let featureStride: Int
+    /// Whether the encoder and the decoder can run a part of their layers.
+    public let encodesLayerRanges: Bool
+    public let decodesLayerRanges: Bool
     /// The places inside its layers where adapters attach, in the backbone's order.
     public let points: [Point]
 
@@ -161,6 +164,13 @@ public struct BackboneInfo: Sendable, Equatable {
             throw SeamError(
                 .plugin,
                 "the backbone describes itself with feature_width \(featureWidth) and has no encoder, which features are for",
+                origin: origin)
+        }
+        encodesLayerRanges = source.encodes_layer_ranges != 0
+        decodesLayerRanges = source.decodes_layer_ranges != 0
+        guard !isOpaque || !encodesLayerRanges && !decodesLayerRanges else {
+            throw SeamError(
+                .plugin, "an opaque backbone has no ranges of layers, which adapters inside them are for",
                 origin: origin)
         }
         guard vocabSize > 0 || architecture == .text || mayLackVocabulary, dModel > 0 else {

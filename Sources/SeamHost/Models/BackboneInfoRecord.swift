@@ -39,6 +39,8 @@ public final class BackboneInfoRecord {
         store(info.maxPrefixLength, in: &record.max_prefix_length)
         record.feature_width = Int64(info.featureWidth)
         record.feature_stride = Int64(info.featureStride)
+        record.encodes_layer_ranges = info.encodesLayerRanges ? 1 : 0
+        record.decodes_layer_ranges = info.decodesLayerRanges ? 1 : 0
         // No list is needed where all layers are as kv_heads and head_dim say.
         func lists(_ numbers: [[Int]], unless usual: Int) -> SizesByAttention {
             let lists = numbers.map { $0.allSatisfy { $0 == usual } ? nil : memory.copy($0.map(Int64.init)) }

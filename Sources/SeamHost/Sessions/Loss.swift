@@ -90,14 +90,14 @@ extension Session {
     /// respect to the states is kept. The gradient of a trained head is gathered on the way: the loss is to be walked back
     /// as it is, from a gradient of 1.
     /// - Parameters:
-    ///   - encoded: the encoder's output, when a cache has it; else the encoder runs.
+    ///   - kept: what a cache has of these rows, which is not computed then.
     ///   - training: whether gradients are wanted.
     /// - Throws: `.invalidArgument` for a batch without labels, or whose classes are not the session's.
     public func loss(
-        _ context: Context, _ batch: Batch, encoded: Tensor? = nil, labelSmoothing: Double, training: Bool = false
+        _ context: Context, _ batch: Batch, kept: KeptStates? = nil, labelSmoothing: Double, training: Bool = false
     ) throws -> Loss {
         if batch.classes.isEmpty,
-            let states = try labelledStates(context, batch, encoded: encoded, training: training)
+            let states = try labelledStates(context, batch, kept: kept, training: training)
         {
             let shares = LabelShares(batch, examples: states.examples)
             let chunks = headChunks(states.targets.count)
@@ -109,7 +109,7 @@ extension Session {
                 targets: try context.constant(states.targets, [states.targets.count]), shares,
                 labelSmoothing: labelSmoothing)
         }
-        let predictions = try predictions(context, batch, encoded: encoded, training: training)
+        let predictions = try predictions(context, batch, kept: kept, training: training)
         return try loss(
             context, scores: predictions.scores, targets: predictions.targets,
             LabelShares(batch, examples: predictions.examples), labelSmoothing: labelSmoothing)

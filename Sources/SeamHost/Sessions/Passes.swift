@@ -13,9 +13,12 @@ extension Session {
         return try own.rows.restored(try encode(context, own, prefix: prefix, training: training), in: context)
     }
 
-    /// - Parameter keysValues: takes those of the source's tokens; nil: nobody wants them.
+    /// - Parameters:
+    ///   - keysValues: takes those of the source's tokens; nil: nobody wants them.
+    ///   - layers: those that run.
     func encode(
-        _ context: Context, _ own: RoutedBatch, prefix: Prefix, training: Bool, keysValues: TextKeysValues? = nil
+        _ context: Context, _ own: RoutedBatch, prefix: Prefix, training: Bool, keysValues: TextKeysValues? = nil,
+        layers: LayerRange = LayerRange()
     ) throws -> Tensor {
         guard backbone.info.architecture != .decoderOnly else {
             throw SeamError(.unsupported, "the backbone has no encoder")
@@ -31,7 +34,16 @@ extension Session {
         return try backbone.encode(
             pass(context, rows: own.rows, training: training), inputIDs: ids, features: features,
             mask: context.retain(try context.constant(batch.attentionMask, shape)), tokenTypes: types,
-            prefix: prefix, keysValues: keysValues)
+            prefix: prefix, keysValues: keysValues, layers: layers)
+    }
+
+    /// What the encoder gives, or has given.
+    private func encode(
+        _ context: Context, _ own: RoutedBatch, kept: KeptStates?, prefix: Prefix, training: Bool
+    ) throws -> Tensor {
+        try kept?.encoded
+            ?? encode(
+                context, own, prefix: prefix, training: training, layers: LayerRange(start: kept?.encoder))
     }
 
     private var queriesOnly: SeamError {
@@ -71,18 +83,20 @@ extension Session {
         return try own.rows.restored(try encodeAdapted(context, own, training: training), in: context)
     }
 
-    func encodeAdapted(_ context: Context, _ own: RoutedBatch, training: Bool) throws -> Tensor {
+    /// - Parameter kept: here and below in the order of the pass, as the results are.
+    func encodeAdapted(_ context: Context, _ own: RoutedBatch, kept: KeptStates? = nil, training: Bool) throws -> Tensor
+    {
         let prefix = try prefix(context, own.rows, training: training)
-        let hidden = try encode(context, own, prefix: prefix, training: training)
+        let hidden = try encode(context, own, kept: kept, prefix: prefix, training: training)
         return try adapt(
             context, own.rows, hidden: hidden, mask: try encodedMask(context, own), training: training)
     }
 
     /// The states that `encodeAdapted` gives of the text's own tokens alone.
-    func textStates(_ context: Context, _ own: RoutedBatch, training: Bool) throws -> Tensor {
+    func textStates(_ context: Context, _ own: RoutedBatch, kept: KeptStates? = nil, training: Bool) throws -> Tensor {
         let pass = pass(context, rows: own.rows, training: training)
         return try pass.text(
-            of: encodeAdapted(context, own, training: training), behind: pass.promptLength(.encoder))
+            of: encodeAdapted(context, own, kept: kept, training: training), behind: pass.promptLength(.encoder))
     }
 
     /// The scores of each class, [batch, classes], from the adapters on `decoder.output`: they start from the pooled
@@ -93,14 +107,14 @@ extension Session {
         return try own.rows.restored(try classify(context, own, training: training), in: context)
     }
 
-    func classify(_ context: Context, _ own: RoutedBatch, training: Bool) throws -> Tensor {
+    func classify(_ context: Context, _ own: RoutedBatch, kept: KeptStates? = nil, training: Bool) throws -> Tensor {
         let classes = try classes(of: own.rows)
         guard classes > 0 else {
             throw SeamError(
                 .invalidArgument,
                 "a classification needs an adapter on decoder.output: none is attached")
         }
-        let hidden = try pool(context, own, training: training)
+        let hidden = try pool(context, own, kept: kept, training: training)
         let start = context.retain(try context.full(0, .f32, [own.rows.count, classes]))
         return try own.rows.apply(to: start, in: context) { slice, start in
             let hidden = try slice.rows(of: hidden, in: context, outOf: own.rows.count)
@@ -123,59 +137,59 @@ extension Session {
         return try own.rows.restored(try pool(context, own, training: training), in: context)
     }
 
-    func pool(_ context: Context, _ own: RoutedBatch, training: Bool) throws -> Tensor {
-        let hidden = try encodeAdapted(context, own, training: training)
+    func pool(_ context: Context, _ own: RoutedBatch, kept: KeptStates? = nil, training: Bool) throws -> Tensor {
+        let hidden = try encodeAdapted(context, own, kept: kept, training: training)
         return try backbone.pool(
             pass(context, training: training), hidden: hidden, mask: try encodedMask(context, own))
     }
 
     /// Teacher-forced scores of a batch with targets; for a backbone that is not an encoder-decoder, the scores at
     /// every position of its source.
-    /// - Parameter encoded: the encoder's output, when a cache has it; else the encoder runs.
+    /// - Parameter kept: what a cache has of these rows, which is not computed then.
     /// - Returns: logits [batch, target, vocab_size] and the hidden states that the head reads [batch, target,
     ///   d_model], alive as long as the context. Without an encoder and a decoder, target is the source's length.
-    public func forward(_ context: Context, _ batch: Batch, encoded: Tensor? = nil, training: Bool = false) throws
+    public func forward(_ context: Context, _ batch: Batch, kept: KeptStates? = nil, training: Bool = false) throws
         -> (logits: Tensor, hidden: Tensor)
     {
         let own = try RoutedBatch(batch, in: self)
-        let encoded = try encoded.map { try own.rows.ordered($0, in: context) }
-        let (logits, hidden) = try forward(context, own, encoded: encoded, training: training)
+        let kept = try kept?.ordered(own.rows, in: context)
+        let (logits, hidden) = try forward(context, own, kept: kept, training: training)
         return (try own.rows.restored(logits, in: context), try own.rows.restored(hidden, in: context))
     }
 
-    /// - Parameter encoded: in the order of the pass, as the results are.
-    func forward(_ context: Context, _ own: RoutedBatch, encoded: Tensor?, training: Bool) throws
+    func forward(_ context: Context, _ own: RoutedBatch, kept: KeptStates?, training: Bool) throws
         -> (logits: Tensor, hidden: Tensor)
     {
         guard backbone.info.architecture != .encoderDecoder || own.batch.targetLength > 0 else {
             throw SeamError(.invalidArgument, "the batch has no targets: give labels or decoder_input_ids")
         }
-        if let input = try decoderInput(context, own, encoded: encoded, training: training) {
+        if let input = try decoderInput(context, own, kept: kept, training: training) {
             return try backbone.decode(pass(context, rows: own.rows, training: training), input)
         }
-        let hidden = try textStates(context, own, training: training)
+        let hidden = try textStates(context, own, kept: kept, training: training)
         return (try backbone.head(pass(context, training: training), hidden: hidden), hidden)
     }
 
     /// What the decoder reads of a batch, adapters of `encoder.output` applied; nil without a decoder.
-    /// - Parameter encoded: the encoder's output, when a cache has it, in the order of the pass; else the encoder runs.
-    func decoderInput(_ context: Context, _ own: RoutedBatch, encoded: Tensor? = nil, training: Bool = false) throws
+    func decoderInput(_ context: Context, _ own: RoutedBatch, kept: KeptStates? = nil, training: Bool = false) throws
         -> DecoderInput?
     {
         let batch = own.batch
         switch backbone.info.architecture {
         case .encoderDecoder:
             let prefix = try prefix(context, own.rows, training: training)
-            let hidden = try encoded ?? encode(context, own, prefix: prefix, training: training)
+            let hidden = try encode(context, own, kept: kept, prefix: prefix, training: training)
             let mask = try encodedMask(context, own)
             let adapted = try adapt(context, own.rows, hidden: hidden, mask: mask, training: training)
             let ids = context.retain(try context.constant(batch.decoderInputIDs, [batch.count, batch.targetLength]))
             var input = DecoderInput(ids: ids, encoderHidden: adapted, encoderMask: mask, prefix: prefix)
+            input.layers.start = kept?.decoder
             try mark(&input, context, own)
             return input
         case .decoderOnly:
             var input = try continuation(context, own)
             input.prefix = try prefix(context, own.rows, training: training)
+            input.layers.start = kept?.decoder
             try mark(&input, context, own)
             return input
         case .encoderOnly: return nil

@@ -53,25 +53,25 @@ extension Session {
     ///
     /// Where the backbone has its head apart, only positions with a label are multiplied with the vocabulary: the sources
     /// of a decoder-only backbone and all padding cost nothing there.
-    /// - Parameter encoded: the encoder's output, when a cache has it; else the encoder runs.
+    /// - Parameter kept: what a cache has of these rows, which is not computed then.
     /// - Throws: `.invalidArgument` for a batch without labels, or whose classes are not the session's.
-    public func predictions(_ context: Context, _ batch: Batch, encoded: Tensor? = nil, training: Bool = false) throws
+    public func predictions(_ context: Context, _ batch: Batch, kept: KeptStates? = nil, training: Bool = false) throws
         -> Predictions
     {
         if !batch.classes.isEmpty {
             return try classPredictions(
-                context, try RoutedBatch(batch, in: self), training: training)
+                context, try RoutedBatch(batch, in: self), kept: kept, training: training)
         }
         let (scores, targets, examples): (Tensor, [Int32], [Int])
-        if let states = try labelledStates(context, batch, encoded: encoded, training: training) {
+        if let states = try labelledStates(context, batch, kept: kept, training: training) {
             scores = try backbone.head(pass(context, training: training), hidden: states.hidden)
             (targets, examples) = (states.targets, states.examples)
         } else {
             let own = try RoutedBatch(batch, in: self)
             let labels = try LabelPlaces(own)
-            let encoded = try encoded.map { try own.rows.ordered($0, in: context) }
+            let kept = try kept?.ordered(own.rows, in: context)
             scores = try labels.picked(
-                try forward(context, own, encoded: encoded, training: training).logits, in: context)
+                try forward(context, own, kept: kept, training: training).logits, in: context)
             (targets, examples) = (labels.targets, labels.examples)
         }
         return Predictions(
@@ -79,23 +79,26 @@ extension Session {
     }
 
     /// What the head reads where the batch has labels; nil for a backbone whose head is not apart.
-    func labelledStates(_ context: Context, _ batch: Batch, encoded: Tensor?, training: Bool) throws -> LabelledStates?
+    func labelledStates(_ context: Context, _ batch: Batch, kept: KeptStates?, training: Bool) throws -> LabelledStates?
     {
         guard backbone.hasSeparateHead, !backbone.info.isOpaque else { return nil }
         let own = try RoutedBatch(batch, in: self)
         let labels = try LabelPlaces(own)
-        let encoded = try encoded.map { try own.rows.ordered($0, in: context) }
-        let input = try decoderInput(context, own, encoded: encoded, training: training)
+        let kept = try kept?.ordered(own.rows, in: context)
+        let input = try decoderInput(context, own, kept: kept, training: training)
         let hidden =
             try input.map { try backbone.decodeHidden(pass(context, rows: own.rows, training: training), $0) }
-            ?? textStates(context, own, training: training)
+            ?? textStates(context, own, kept: kept, training: training)
         return LabelledStates(
             hidden: try labels.picked(hidden, in: context), targets: labels.targets, examples: labels.examples)
     }
 
-    private func classPredictions(_ context: Context, _ own: RoutedBatch, training: Bool) throws -> Predictions {
+    private func classPredictions(
+        _ context: Context, _ own: RoutedBatch, kept: KeptStates?, training: Bool
+    ) throws -> Predictions {
         let batch = own.batch
-        let scores = try classify(context, own, training: training)
+        let scores = try classify(
+            context, own, kept: try kept?.ordered(own.rows, in: context), training: training)
         let classes = scores.shape[1]
         if let stranger = batch.classes.first(where: { $0 < 0 || $0 >= classes }) {
             throw SeamError(
@@ -119,7 +122,7 @@ extension Session {
 
     /// Teacher-forced scores of every example of a batch with labels, or the scores of its classes.
     /// - Throws: `.numeric` where one is not a number.
-    public func score(_ batch: Batch, encoded: Tensor? = nil) throws -> [Score] {
+    public func score(_ batch: Batch, kept: KeptStates? = nil) throws -> [Score] {
         var sums = [(logProbability: Double, count: Int, correct: Int)](repeating: (0, 0, 0), count: batch.count)
         func add(_ scores: Tensor, _ targets: [Int32], _ examples: ArraySlice<Int>, in context: Context) throws {
             let losses = try context.crossEntropy(
@@ -139,7 +142,7 @@ extension Session {
         }
         let context = makeContext(recordsGradients: false)
         if batch.classes.isEmpty,
-            let states = try labelledStates(context, batch, encoded: encoded, training: false)
+            let states = try labelledStates(context, batch, kept: kept, training: false)
         {
             for rows in headChunks(states.targets.count) {
                 let part = makeContext(recordsGradients: false)
@@ -150,7 +153,7 @@ extension Session {
                     in: part)
             }
         } else {
-            let predictions = try predictions(context, batch, encoded: encoded)
+            let predictions = try predictions(context, batch, kept: kept)
             try add(predictions.scores, predictions.targets.integers, predictions.examples[...], in: context)
         }
         return sums.map { Score(logProbability: $0.logProbability, tokenCount: $0.count, correctCount: $0.correct) }

@@ -140,14 +140,6 @@ extension Session {
         return try PrefixAttention.allCases.map { try prefix[$0].compactMap(\.self).map { try context.copied($0) } }
     }
 
-    /// Whether the encoder computes the same for a source whatever the values of its route's adapters are.
-    /// - Parameter routes: of some sources; empty: the default one.
-    public func hasConstantEncoder(ofRoutes routes: [String?] = []) -> Bool {
-        let taken = routes.isEmpty ? [0] : Set(routes.compactMap { try? index(ofRoute: $0) }).sorted()
-        return taken.allSatisfy { chains[$0].prefixLength[PrefixAttention.encoder.rawValue] == 0 }
-            && !hasAdapters(inside: .encoder, routes: taken) && merged.isEmpty
-    }
-
     /// First all adapters on attention.prefix, then those on prefix.tokens, each in the order attached.
     static func prefix(
         of adapters: [Adapter], for info: BackboneInfo, in context: Context, training: Bool = false

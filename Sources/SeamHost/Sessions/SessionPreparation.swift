@@ -319,7 +319,7 @@ private struct Preparation {
         let encoded =
             info.architecture == .decoderOnly
             ? nil : try before.encode(context, own, prefix: prefix, training: false, keysValues: found)
-        if let input = try before.decoderInput(context, own, encoded: encoded) {
+        if let input = try before.decoderInput(context, own, kept: encoded.map { KeptStates(encoded: $0) }) {
             _ = try backbone.decodeHidden(before.pass(context, rows: own.rows), input, keysValues: found)
         }
         return try found.ofOneRow(in: context)

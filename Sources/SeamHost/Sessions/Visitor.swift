@@ -47,6 +47,8 @@ final class Visitor {
         let training: Bool
         /// Which rows take which route.
         let slices: [RouteSlice]
+        /// The layers that run.
+        var layers = LayerRange()
         /// Which are tokens and which padding, [batch, n] i32; nil: as the backbone says.
         var tokens: Tensor?
         /// Which tokens the model generated itself, [batch, n] i32; nil: not known.
@@ -136,14 +138,14 @@ final class Visitor {
         let routes = call.slices.map(\.route)
         guard wants(stack, routes) else { return body(nil) }
         current = call
+        let points = backbone.info.points
         for index in visited.indices {
             visited[index] = 0
-            wanted[index] = routes.reduce(0) { $0 | phases[$1][index] }
+            wanted[index] = call.layers.visits(points[index]) ? routes.reduce(0) { $0 | phases[$1][index] } : 0
         }
         body(record)
         current = nil
         guard isComplete, call.context.failure == nil else { return }
-        let points = backbone.info.points
         for index in points.indices where points[index].stack == stack && wanted[index] & ~visited[index] != 0 {
             let missed = routes.lazy.flatMap { self.stops[$0][index] }.first { $0.phases != 0 }
             let adapter = missed?.adapter ?? recorder?.adapter
@@ -262,7 +264,7 @@ final class Visitor {
             known.position_ids = try rows(pass.position_ids)
             known.generated_mask = try rows(pass.generated_mask)
             let call = Call(
-                context: context, training: current.training, slices: [slice],
+                context: context, training: current.training, slices: [slice], layers: current.layers,
                 tokens: try current.tokens.map { try slice.rows(of: $0, in: context, outOf: count) },
                 generated: try current.generated.map { try slice.rows(of: $0, in: context, outOf: count) },
                 beginsText: current.beginsText)

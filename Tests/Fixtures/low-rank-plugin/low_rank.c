@@ -2,6 +2,7 @@
  *   "low-rank"     y + scale * B A x behind a projection (LoRA, Hu et al. 2021), A [rank, in], B [out, rank]
  *   "scale-input"  x * s in front of a projection (as IA3, Liu et al. 2022, scales), s [in]
  *   "steer"        h + v on the tokens of a layer's output, v [d_model]
+ *   "steer-fixed"  the same with a v that is never trained
  *   "steer-along"  h + c v likewise, where v is the same at every point and c [1] the point's own
  * Else each point has parameters of its own. Each adapter starts as the identity. */
 #include <seam/seam.h>
@@ -94,6 +95,11 @@ static void steer_parameter(void *self, size_t index, seam_parameter *out) {
   out->rank = 1;
   out->shape[0] = ((adapter *)self)->widths[index].out;
   out->init = SEAM_INIT_ZEROS;
+}
+
+static void fixed_parameter(void *self, size_t index, seam_parameter *out) {
+  steer_parameter(self, index, out);
+  out->flags = SEAM_PARAMETER_FROZEN;
 }
 
 /* h + v on the tokens; padding stays as it is, where it is known. */
@@ -194,6 +200,16 @@ static const seam_adapter_factory steer = {.struct_size = sizeof steer,
                                            .parameter_count = one_for_each_point,
                                            .parameter = steer_parameter,
                                            .forward = steer_forward};
+static const seam_adapter_factory fixed = {.struct_size = sizeof fixed,
+                                           .id = "steer-fixed",
+                                           .summary = "Adds a vector that is not trained to the tokens.",
+                                           .seams = layers,
+                                           .seam_count = 1,
+                                           .create = create,
+                                           .destroy = free,
+                                           .parameter_count = one_for_each_point,
+                                           .parameter = fixed_parameter,
+                                           .forward = steer_forward};
 static const seam_adapter_factory along = {.struct_size = sizeof along,
                                            .id = "steer-along",
                                            .summary = "Adds a multiple of one vector to layers.",
@@ -204,7 +220,7 @@ static const seam_adapter_factory along = {.struct_size = sizeof along,
                                            .parameter_count = along_parameter_count,
                                            .parameter = along_parameter,
                                            .forward = along_forward};
-static const seam_adapter_factory *const adapters[] = {&low_rank, &scale_input, &steer, &along};
+static const seam_adapter_factory *const adapters[] = {&low_rank, &scale_input, &steer, &fixed, &along};
 
 static const char *const operations[] = {"linear_low_rank"};
 static const seam_requirements requirements = {
@@ -218,7 +234,7 @@ static const seam_plugin plugin = {.struct_size = sizeof plugin,
                                    .license = "Apache-2.0",
                                    .summary = "Adapters inside the layers, for tests.",
                                    .adapters = adapters,
-                                   .adapter_count = 4,
+                                   .adapter_count = 5,
                                    .requirements = &requirements};
 
 const seam_plugin *seam_plugin_entry(void) { return &plugin; }

@@ -96,6 +96,7 @@ static void info(void *self, seam_backbone_info *out) {
   out->eos_token_count = 1;
   out->points = point_list;
   out->point_count = EMBEDDED + 1;
+  out->decodes_layer_ranges = 1;
 }
 
 static const char *const weights[] = {
@@ -129,8 +130,13 @@ static seam_tensor *layer(const seam_pass *pass, const seam_decode *io, size_t n
   seam_tensor *seen =
       ops->attention(pass->ctx, x[Q], x[K], x[V], NULL, pass->attention_mask, 1 / sqrt((double)WIDTH), 1);
   seen = ops->reshape(pass->ctx, seen, flat, 3);
-  hidden = ops->add(pass->ctx, hidden, project(io->visitor, pass, first + O, seen, own[O], own[O_BIAS]));
-  return visited(io->visitor, pass, (seam_visit){.phase = SEAM_PHASE_AFTER, .point = first + OUTPUT, .value = hidden});
+  return ops->add(pass->ctx, hidden, project(io->visitor, pass, first + O, seen, own[O], own[O_BIAS]));
+}
+
+/* What goes on behind a layer. */
+static seam_tensor *leaving(const seam_pass *pass, const seam_decode *io, size_t number, seam_tensor *hidden) {
+  const size_t point = number * LAYER_POINTS + OUTPUT;
+  return visited(io->visitor, pass, (seam_visit){.phase = SEAM_PHASE_AFTER, .point = point, .value = hidden});
 }
 
 /* The embedded tokens, with what the visitor puts before them: `known` is told of all of these. */
@@ -154,8 +160,13 @@ static void head(void *self, const seam_pass *pass, seam_head *io) {
 static void decode(void *self, const seam_pass *pass, seam_decode *io) {
   (void)self;
   seam_pass known = inside(pass, io);
-  io->hidden = embedded(&known, io);
-  for (size_t i = 0; i < LAYERS; i++) io->hidden = layer(&known, io, i, io->hidden);
+  const size_t start = (size_t)io->start_layer, stop = (size_t)io->stop_layer;
+  /* The cut is behind a layer and before its output is visited. */
+  io->hidden = start > 0 ? leaving(&known, io, start - 1, io->start_state) : embedded(&known, io);
+  for (size_t i = start; i < (stop > 0 ? stop : LAYERS); i++) {
+    io->hidden = layer(&known, io, i, io->hidden);
+    if (i + 1 != stop) io->hidden = leaving(&known, io, i, io->hidden);
+  }
   if (!io->hidden_only) io->logits = pass->ops->linear(pass->ctx, io->hidden, pass->parameters[EMBEDDING], NULL);
 }
 

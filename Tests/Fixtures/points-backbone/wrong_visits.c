@@ -1,4 +1,5 @@
-/* "wrong-visits": the backbone of points.c, whose visits go wrong in the way that its option "mode" names. */
+/* "wrong-visits": the backbone of points.c, whose visits go wrong in the way that its option "mode" names. It does not run
+ * a part of its layers. */
 #define _POSIX_C_SOURCE 200809L
 #include <seam/seam.h>
 #define seam_plugin_entry points_entry
@@ -21,6 +22,11 @@ static seam_status create_wrong(const seam_host *host, seam_config *options, con
   if (status != SEAM_OK) return host->set_error(error, status, "no mode");
   *self = strdup(text);
   return *self != NULL ? SEAM_OK : host->set_error(error, SEAM_OUT_OF_MEMORY, "no memory");
+}
+
+static void info_whole(void *self, seam_backbone_info *out) {
+  info(self, out);
+  out->decodes_layer_ranges = 0;
 }
 
 /* What the decoder is given in the place of the host's visitor. */
@@ -70,7 +76,7 @@ static const seam_backbone_factory wrong = {
     .option_count = 1,
     .create = create_wrong,
     .destroy = free,
-    .info = info,
+    .info = info_whole,
     .parameter_count = parameter_count,
     .parameter = parameter,
     .decode = decode_wrong,

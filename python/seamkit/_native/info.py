@@ -62,6 +62,9 @@ class BackboneInfo:
     # Where sources are features: the numbers of a frame, and how many frames are one position of the hidden states.
     feature_width: int
     feature_stride: int
+    # Whether a training of upper layers can compute the encoder's and the decoder's lower ones once for each example.
+    encodes_layer_ranges: bool
+    decodes_layer_ranges: bool
 
     @classmethod
     def of(cls, struct: c.seam_backbone_info) -> BackboneInfo:
@@ -71,6 +74,8 @@ class BackboneInfo:
             kind=_KINDS.get(struct.kind, str(struct.kind)),
             architecture=_ARCHITECTURES.get(struct.architecture, str(struct.architecture)),
             has_head=bool(struct.has_head),
+            encodes_layer_ranges=bool(struct.encodes_layer_ranges),
+            decodes_layer_ranges=bool(struct.decodes_layer_ranges),
             family=_text(struct.family),
             identity=None if struct.identity is None else _text(struct.identity),
             seams=tuple(_text(each) for each in struct.seams[: struct.seam_count]),

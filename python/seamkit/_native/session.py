@@ -330,7 +330,14 @@ class Session(Handle):
             progress, "seam_session_prepare", self.handle, utf8(route), adapter.handle, pointers, len(given), CALLBACK
         )
 
-    def begin_training(self, *, routes: Sequence[str | None] | None = None, **changes: Any) -> None:
+    def begin_training(
+        self,
+        *,
+        routes: Sequence[str | None] | None = None,
+        seam_cache_bytes: int = 0,
+        seam_cache_folder: str | Path | None = None,
+        **changes: Any,
+    ) -> None:
         """Starts training of the attached adapters. `changes` are members of seam_train_options: learning_rate,
         train_backbone ...
 
@@ -338,8 +345,12 @@ class Session(Handle):
         are trained side by side, by batches whose rows take any of them: each as it is by its own rows alone, by the mean
         over its labels, its gradient clipped by its own norm, an update in the steps that have rows of it.
 
+        seam_cache_bytes: memory for what flows into the lowest layer that is trained, which is then computed once for each
+        example, known by its row of a batch, and not in every step; -1: a quarter of the machine's, 0: nothing is kept.
+        What is beyond goes into a file without a name in seam_cache_folder (None: the folder for temporary files).
+
         Raises TypeError for a name that is none of them, InvalidArgumentError for a value out of range, or while
-        a training runs, NotFoundError for a route that is not there, UnsupportedError for an adapter that is on two of
+        a training runs, NotFoundError for a route or a folder that is not there, UnsupportedError for an adapter that is on two of
         them, and for train_backbone with a route that has a name.
         """
         options = sized(c.seam_train_options())
@@ -347,6 +358,8 @@ class Session(Handle):
         if routes is not None:
             options.routes = (ctypes.c_char_p * len(routes))(*map(utf8, routes))
             options.route_count = len(routes)
+        options.seam_cache_folder = utf8(seam_cache_folder)
+        changes["seam_cache_bytes"] = seam_cache_bytes
         checked("seam_session_begin_training", self.handle, ctypes.byref(changed(options, changes)))
 
     def train_step(self, batch: Batch) -> Step:
