@@ -477,6 +477,15 @@ def test_files_that_are_refused(small: Model, tmp_path: Path, case: str) -> None
     assert all(part in sentence for part in parts), sentence
 
 
+def test_a_folder_of_pyreft_is_read_in_python(small: Model, tmp_path: Path) -> None:
+    folder = tmp_path / "pyreft"
+    folder.mkdir()
+    for name in ("config.json", "intkey_layer_0_comp_block_output_unit_pos_nunit_1#0.bin"):
+        (folder / name).write_text("{}")
+    sentence = refused_import(small, folder, tmp_path / "adapter")
+    assert "holds interventions of pyreft, pickles" in sentence and "seamkit.torch.load_pyreft" in sentence
+
+
 def test_one_kind_of_folder_does_not_replace_the_other(small: Model, tmp_path: Path) -> None:
     own = tmp_path / "adapter"
     small.backbone.adapter("prefix-tuning", {"prefix_length": 2}).save(own)

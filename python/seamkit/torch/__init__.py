@@ -10,6 +10,7 @@ from seamkit.torch.family import Family
 from seamkit.torch.folder import load, read_adapter
 from seamkit.torch.folder import save_attached as save
 from seamkit.torch.plugins import Plugin, load_plugin
+from seamkit.torch.pyreft import load_pyreft, save_pyreft
 from seamkit.torch.site import Site
 from seamkit.torch.visit import Visit
 
@@ -28,8 +29,10 @@ __all__ = [
     "detach",
     "load",
     "load_plugin",
+    "load_pyreft",
     "open_model",
     "read_adapter",
     "register_family",
     "save",
+    "save_pyreft",
 ]
