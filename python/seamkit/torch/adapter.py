@@ -73,7 +73,9 @@ class Adapter(torch.nn.Module):
         points: Sequence[str] | None = None,
     ):
         super().__init__()
-        check_kinds(site, options, classes, seed)
+        check_kinds(site, options, classes, seed, seam, points)
+        if len(tuple(prefix_length) if isinstance(prefix_length, Sequence) else ()) != 3:
+            raise InvalidArgumentError(f"prefix_length must be three numbers of tokens, found {prefix_length!r}")
         made = factory(id)
         given = json_options(made, options or {})
         with plugins.lock, DescribedModel(plugins.runtime(), site.info()) as model:

@@ -148,6 +148,8 @@ def attach(
             'adapter must be an id, such as "repcali", or a seamkit.torch.Adapter, found '
             f"{type(adapter).__module__}.{type(adapter).__qualname__}"
         )
+    if not isinstance(seam, str | None):
+        raise InvalidArgumentError(f"seam must be the name of a seam or None, found {seam!r}")
     if not isinstance(frozen, bool):
         raise InvalidArgumentError(f"frozen must be True or False, found {frozen!r}")
     if isinstance(getattr(model, NAME, None), Attached) and getattr(model, NAME).frozen != frozen:

@@ -53,8 +53,8 @@ class _Intervention:
 
 
 def load_pyreft(path: str | Path, model: torch.nn.Module, *, positions: str) -> Adapter | list[Adapter]:
-    """Attaches the interventions that pyreft saved in a folder to a model of transformers: LoReFT as adapters `loreft`,
-    NoReFT as `noreft`, DiReFT and NodiReFT as `direft`; all or, after an error, none. They can be trained on; the directions
+    """Attaches the interventions that pyreft saved in a folder to a model of transformers: LoReFT as adapters "loreft",
+    NoReFT as "noreft", DiReFT and NodiReFT as "direft"; all or, after an error, none. They can be trained on; the directions
     of a DiReFT do not stay orthonormal then.
 
     positions: the tokens at which they act, which a folder does not say, as pyreft writes it and as the option of these
@@ -88,7 +88,7 @@ def load_pyreft(path: str | Path, model: torch.nn.Module, *, positions: str) -> 
 
 
 def save_pyreft(model: torch.nn.Module, path: str | Path) -> None:
-    """Writes the adapters `loreft`, `noreft` and `direft` that are attached to a model as a folder in the layout of pyreft,
+    """Writes the adapters "loreft", "noreft" and "direft" that are attached to a model as a folder in the layout of pyreft,
     in f32, whole or not at all: LoreftIntervention, NoreftIntervention with add_bias=False, and NodireftIntervention.
 
     At which tokens they act is not written, since the layout has no place for it. In a decoder a layer is pyvene's
