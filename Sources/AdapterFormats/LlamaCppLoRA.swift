@@ -130,7 +130,12 @@ enum LlamaCppLoRA {
             throw SeamError(.unsupported, "a lora_alpha of 0 cannot be written: llama.cpp takes it for a scale of 1")
         }
         let isStabilised = try options.requireBool("use_rslora", in: owner)
-        try adapter.refuseMagnitudes(for: "llama.cpp")
+        guard try !options.requireBool("use_dora", in: owner) else {
+            throw SeamError(
+                .unsupported,
+                "adapter \"\(id)\" has use_dora, which is not written for llama.cpp: merge it into the model (seam merge)"
+            )
+        }
         let tensors = try adapter.points.flatMap { point -> [GGUFWriter.Tensor] in
             guard let name = point.weightParameter.flatMap(LlamaNames.ggml(ofLayerMatrix:)) else {
                 throw SeamError(.unsupported, "the matrix of \"\(point.path)\" has no name in llama.cpp")

@@ -12,26 +12,30 @@ struct ModuleTensors {
 
     /// Gives the two matrices of LoRA, lora_A [r, in] and lora_B [out, r], one rank and one scale at all modules, which an
     /// adapter `lora` has: the largest rank, and a scale of 1, with each module's own in its B. Rows and columns that are
-    /// added are zeros, and stay so in training: neither matrix gets a gradient through the other's.
+    /// added are zeros, and stay so in training: neither matrix gets a gradient through the other's. What a module has
+    /// behind the two stays as it is.
     /// - Parameter scales: of each module's product.
     /// - Returns: the adapter's options.
     static func unify(_ modules: inout [ModuleTensors], scales: [Double]) -> JSON {
         let most = modules.map { $0.tensors[0].shape[0] }.max() ?? 1
         for index in modules.indices {
-            let (a, b) = (modules[index].tensors[0], modules[index].tensors[1])
+            let (a, b, others) = (
+                modules[index].tensors[0], modules[index].tensors[1], modules[index].tensors.dropFirst(2)
+            )
             let (own, scale) = (a.shape[0], Float(scales[index]))
             let (input, output) = (a.shape[1], b.shape[0])
             let padding = [Float](repeating: 0, count: most - own)
-            modules[index].tensors = [
-                PEFTFolder.Tensor(
-                    name: a.name, shape: [most, input],
-                    values: a.values + [Float](repeating: 0, count: (most - own) * input)),
-                PEFTFolder.Tensor(
-                    name: b.name, shape: [output, most],
-                    values: (0..<output).flatMap { row in
-                        b.values[row * own..<(row + 1) * own].map { $0 * scale } + padding
-                    }),
-            ]
+            modules[index].tensors =
+                [
+                    PEFTFolder.Tensor(
+                        name: a.name, shape: [most, input],
+                        values: a.values + [Float](repeating: 0, count: (most - own) * input)),
+                    PEFTFolder.Tensor(
+                        name: b.name, shape: [output, most],
+                        values: (0..<output).flatMap { row in
+                            b.values[row * own..<(row + 1) * own].map { $0 * scale } + padding
+                        }),
+                ] + others
         }
         return ["r": .int(Int64(most)), "lora_alpha": .double(Double(most)), "use_rslora": false]
     }
@@ -62,17 +66,6 @@ struct ModuleTensors {
 }
 
 extension Adapter {
-    /// Refuses a LoRA adapter with lengths of its own (`use_dora`), which are kept as changes of those that the rows of
-    /// the model's matrices have, and elsewhere as whole lengths.
-    func refuseMagnitudes(for format: String) throws {
-        guard options.json["use_dora"]?.boolValue != true else {
-            throw SeamError(
-                .unsupported,
-                "adapter \"\(factory.id)\" has use_dora, which is not written for \(format): merge it into the model (seam merge)"
-            )
-        }
-    }
-
     /// A parameter at one of the adapter's points, to be written for another program.
     /// - Throws: `.incompatible` where the plugin has none of that name; `.numeric` for NaN or infinity.
     func exported(_ parameter: String, at point: Point, for format: String) throws -> (shape: [Int], values: [Float]) {

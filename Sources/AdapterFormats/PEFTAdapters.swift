@@ -22,7 +22,7 @@ public enum PEFTAdapters {
     /// - Throws: as `PEFTPrefix.adapter`, `PEFTPrompt.adapter` and `PEFTLayers.adapter` do.
     private static func adapter(of folder: PEFTFolder, backbone: Backbone) throws -> Adapter {
         switch folder.method {
-        case .prefixTuning: try PEFTPrefix.adapter(of: folder, backbone: backbone)
+        case .prefixTuning, .cartridge: try PEFTPrefix.adapter(of: folder, backbone: backbone)
         case .promptTuning, .pTuning: try PEFTPrompt.adapter(of: folder, backbone: backbone)
         case .lora, .ia3: try PEFTLayers.adapter(of: folder, backbone: backbone)
         }

@@ -16,6 +16,8 @@ struct PEFTConfig {
     /// The layers of the prefix; 0 for a prompt.
     let layers: Int
     let submodules: Int
+    /// The first tokens of a cartridge that are not trained; else 0.
+    let frozenTokens: Int
 
     /// Keys that do not change what the model computes: how the prefix began and was trained, of which what came out is
     /// saved.
@@ -25,6 +27,7 @@ struct PEFTConfig {
         "encoder_dropout", "encoder_num_layers", "encoder_reparameterization_type", "prompt_tuning_init",
         "prompt_tuning_init_text", "tokenizer_kwargs", "tokenizer_name_or_path",
     ]
+    private static let frozenKey = "num_frozen_tokens"
     private static let followed = [
         "modules_to_save", "num_attention_heads", "num_layers", "num_transformer_submodules", "num_virtual_tokens",
         "peft_type", "task_type", "token_dim",
@@ -49,18 +52,29 @@ struct PEFTConfig {
         tokens = try count("num_virtual_tokens")
         tokenDim = try count("token_dim")
         (heads, layers) =
-            method == .prefixTuning ? (try count("num_attention_heads"), try count("num_layers")) : (0, 0)
+            method.isPrefix ? (try count("num_attention_heads"), try count("num_layers")) : (0, 0)
         submodules = try json.optionalInt("num_transformer_submodules", in: name) ?? (task == "SEQ_2_SEQ_LM" ? 2 : 1)
+        frozenTokens = method == .cartridge ? try json.optionalInt(Self.frozenKey, in: name) ?? 1 : 0
+        guard (0...tokens).contains(frozenTokens) else {
+            throw SeamError(
+                .format,
+                "\(name): \(Self.frozenKey) must be 0 ... \(tokens), the num_virtual_tokens, found \(frozenTokens)")
+        }
         try folder.checkModules()
-        try folder.refuseUnknownKeys(
-            besides: Self.harmless + Self.followed + (method == .prefixTuning ? [] : Self.harmlessOfPrompts))
+        let own =
+            switch method {
+            case .cartridge: [Self.frozenKey]
+            case .prefixTuning: Self.harmless
+            default: Self.harmless + Self.harmlessOfPrompts
+            }
+        try folder.refuseUnknownKeys(besides: Self.followed + own)
     }
 
     /// The config of a prompt of so many vectors for a backbone.
     init(promptOf tokens: Int, for info: BackboneInfo) {
         (method, task) = (.promptTuning, Self.task(of: info))
         (self.tokens, tokenDim) = (tokens, info.dModel)
-        (heads, layers) = (0, 0)
+        (heads, layers, frozenTokens) = (0, 0, 0)
         // PEFT gives an encoder-decoder's encoder the first of these.
         submodules = 1
     }
@@ -76,8 +90,10 @@ struct PEFTConfig {
     }
 
     /// The config of a prefix for a backbone.
-    init(_ layout: PEFTLayout, for info: BackboneInfo) {
-        (method, task) = (.prefixTuning, Self.task(of: info))
+    /// - Parameter frozenTokens: of a cartridge; nil: it is none.
+    init(_ layout: PEFTLayout, frozenTokens: Int? = nil, for info: BackboneInfo) {
+        (method, task) = (frozenTokens == nil ? .prefixTuning : .cartridge, Self.task(of: info))
+        self.frozenTokens = frozenTokens ?? 0
         tokens = layout.tokens
         tokenDim = layout.heads * layout.headDim
         heads = layout.heads
@@ -87,22 +103,25 @@ struct PEFTConfig {
 
     /// The members that every release of PEFT knows, in its order.
     func json(baseModel: String?) -> JSON {
-        guard method == .prefixTuning else { return promptJSON(baseModel: baseModel) }
-        return [
+        guard method.isPrefix else { return promptJSON(baseModel: baseModel) }
+        let common: JSON = [
             "auto_mapping": .null,
             "base_model_name_or_path": baseModel.map { .string($0) } ?? .null,
-            "encoder_hidden_size": .int(Int64(tokenDim)),
             "inference_mode": true,
             "num_attention_heads": .int(Int64(heads)),
             "num_layers": .int(Int64(layers)),
             "num_transformer_submodules": .int(Int64(submodules)),
             "num_virtual_tokens": .int(Int64(tokens)),
-            "peft_type": "PREFIX_TUNING",
-            "prefix_projection": false,
+            "peft_type": .string(method.rawValue),
             "revision": .null,
             "task_type": .string(task),
             "token_dim": .int(Int64(tokenDim)),
         ]
+        let own: JSON =
+            method == .cartridge
+            ? [Self.frozenKey: .int(Int64(frozenTokens))]
+            : ["encoder_hidden_size": .int(Int64(tokenDim)), "prefix_projection": false]
+        return .object((common.objectValue! + own.objectValue!).sorted { $0.key < $1.key })
     }
 
     private func promptJSON(baseModel: String?) -> JSON {

@@ -3,11 +3,12 @@ import Files
 import SeamHost
 import Support
 
-/// Trained prefixes as folders of PEFT's prefix tuning.
+/// Trained prefixes as folders of PEFT's prefix tuning, and cartridges as those of its cartridges.
 public enum PEFTPrefix {
     /// Writes what the adapters attached to a session put before the tokens, as a folder that
     /// `PeftModel.from_pretrained` reads: adapter_config.json and adapter_model.safetensors (F32), replaced as a whole
-    /// or not at all. Networks and gates are computed away.
+    /// or not at all. Networks and gates are computed away. An adapter `cartridge` alone is written as CARTRIDGE, which
+    /// PEFT can train on, all else as PREFIX_TUNING.
     /// - Parameters:
     ///   - baseModel: `base_model_name_or_path`, the model's name or path for whoever loads the folder; nil: none.
     ///   - replaces: whether one of PEFT's that is at `path` is replaced; else it is refused.
@@ -24,10 +25,16 @@ public enum PEFTPrefix {
         let layout = PEFTLayout(
             layers: layers, storedLayers: isPair && layers.isMultiple(of: 2) ? layers + 1 : layers,
             submodules: isPair ? 2 : 1, heads: prefix[0].shape[1], tokens: tokens, headDim: prefix[0].shape[3])
-        let config = PEFTConfig(layout, for: info)
+        let config = PEFTConfig(layout, frozenTokens: try frozenTokens(of: session.adapters), for: info)
         try config.write(
             layout.rows(from: prefix.flatMap(\.floats)), [tokens, config.layers * 2 * config.tokenDim],
             baseModel: baseModel, replaces: replaces, to: path)
+    }
+
+    /// The tokens of a cartridge that are not trained; nil where the adapters are something else.
+    private static func frozenTokens(of adapters: [Adapter]) throws -> Int? {
+        guard adapters.count == 1, adapters[0].factory.id == PEFTMethod.cartridge.adapter else { return nil }
+        return try adapters[0].options.json.requireInt("frozen_tokens", in: "the options of adapter \"cartridge\"")
     }
 
     /// The one prefix of the session's adapters that PEFT has a place for: for each layer [2, kv_heads, prefix, head_dim].

@@ -38,6 +38,7 @@ struct PEFTFolder {
         }
         self.path = path
         let name = FileSystem.join(path, Self.configName)
+        try Self.refuseInterventions(path)
         config = try JSON.read(name)
         guard config["schema"] == nil || config["peft_type"] != nil else {
             throw SeamError(.invalidArgument, "\(name) is of an adapter of SeamKit: it needs no import")
@@ -49,6 +50,17 @@ struct PEFTFolder {
                 .unsupported, "\(name): peft_type must be one of \(known), those that can be read, found \(type)")
         }
         self.method = method
+    }
+
+    /// Throws `.unsupported` for a folder of pyreft, whose tensors are pickles.
+    private static func refuseInterventions(_ path: String) throws {
+        guard !FileSystem.exists(FileSystem.join(path, configName)),
+            let name = try? FileSystem.list(path).first(where: { $0.hasPrefix("intkey_") && $0.hasSuffix(".bin") })
+        else { return }
+        throw SeamError(
+            .unsupported,
+            "the folder \"\(path)\" holds interventions of pyreft, pickles (\(name)), which are never executed here:"
+                + " seamkit.torch.load_pyreft in Python reads the tensors in them")
     }
 
     /// Throws `.unsupported` where another part of the model than a head was trained along.

@@ -8,9 +8,11 @@ public enum PEFTLayers {
     /// What stands before a module's path in the names of the tensors.
     private static let root = "base_model.model."
 
-    /// What the names of a module's tensors end in, which are also those of the adapter's parameters at a point.
-    private static func endings(of method: PEFTMethod) -> [String] {
-        method == .ia3 ? ["ia3_l"] : ["lora_A.weight", "lora_B.weight"]
+    /// What the names of a module's tensors end in, which are also those of the adapter's parameters at a point, but for
+    /// the lengths of DoRA.
+    private static func endings(of method: PEFTMethod, hasMagnitudes: Bool) -> [String] {
+        if method == .ia3 { return ["ia3_l"] }
+        return ["lora_A.weight", "lora_B.weight"] + (hasMagnitudes ? [PEFTMagnitudes.ending] : [])
     }
 
     /// Whether PEFT has a method for the adapter.
@@ -24,6 +26,7 @@ public enum PEFTLayers {
     /// classification head beside it is left out, with a warning in the log.
     ///
     /// A LoRA whose modules have ranks or alphas of their own gets the largest rank, and values that give the same product.
+    /// The lengths of DoRA become what they add to those of the backbone's own rows.
     /// - Parameter folder: one of these methods, with adapter_model.safetensors in F32, F16 or BF16. A pickle is never
     ///   executed.
     /// - Throws: `.notFound` for a missing file; `.format` and `.shape` for a damaged one; `.unsupported` for what is not
@@ -32,10 +35,13 @@ public enum PEFTLayers {
         try folder.checkModules()
         let lora = folder.method == .lora ? try PEFTLoRAConfig(folder) : nil
         if lora == nil { try folder.refuseUnknownKeys(besides: PEFTIA3Config.known) }
-        var modules = try read(folder, for: backbone)
+        var modules = try read(folder, hasMagnitudes: lora?.hasMagnitudes ?? false, for: backbone)
         let options: JSON
         if let lora {
             options = try lora.unify(&modules, in: folder)
+            if lora.hasMagnitudes {
+                for index in modules.indices { try PEFTMagnitudes.subtractOwn(from: &modules[index], of: backbone) }
+            }
         } else {
             options = try PEFTIA3Config.options(of: modules, in: folder)
         }
@@ -44,8 +50,10 @@ public enum PEFTLayers {
     }
 
     /// The modules of a folder, in the order of the backbone's points.
-    private static func read(_ folder: PEFTFolder, for backbone: Backbone) throws -> [ModuleTensors] {
-        let endings = endings(of: folder.method)
+    private static func read(
+        _ folder: PEFTFolder, hasMagnitudes: Bool, for backbone: Backbone
+    ) throws -> [ModuleTensors] {
+        let endings = endings(of: folder.method, hasMagnitudes: hasMagnitudes)
         let file = try folder.openWeights()
         let known = PEFTModules(backbone.info)
         var modules: [TextKey: ModuleTensors] = [:]
@@ -64,9 +72,12 @@ public enum PEFTLayers {
                     "\(file.path): \"\(path)\" is no projection of this backbone (\(backbone.info.family)) on which adapters attach"
                 )
             }
-            guard stored.shape.count == 2 else {
+            let axes = ending == PEFTMagnitudes.ending ? 1 : 2
+            guard stored.shape.count == axes else {
                 throw SeamError(
-                    .shape, "\(file.path): tensor \"\(stored.name)\" must have two sizes, found \(stored.shape)")
+                    .shape,
+                    "\(file.path): tensor \"\(stored.name)\" must have \(axes == 1 ? "one size" : "two sizes"), found \(stored.shape)"
+                )
             }
             let tensor = PEFTFolder.Tensor(
                 name: ending, shape: stored.shape, values: try PEFTFolder.numbers(of: stored, in: file))
@@ -113,8 +124,11 @@ public enum PEFTLayers {
         let known = PEFTModules(info)
         let modules = try adapter.points.map { point in
             let path = try known.path(of: point)
-            let tensors = try endings(of: method).map { ending in
-                let (shape, values) = try adapter.exported(ending, at: point, for: "PEFT's \(method.name)")
+            let tensors = try endings(of: method, hasMagnitudes: PEFTMagnitudes.has(adapter)).map { ending in
+                let isMagnitude = ending == PEFTMagnitudes.ending
+                var (shape, values) = try adapter.exported(
+                    isMagnitude ? PEFTMagnitudes.parameter : ending, at: point, for: "PEFT's \(method.name)")
+                if isMagnitude { values = try PEFTMagnitudes.addOwn(to: values, at: point, of: session.backbone) }
                 return PEFTFolder.Tensor(name: "\(root)\(path).\(ending)", shape: shape, values: values)
             }
             return ModuleTensors(point: point, path: path, tensors: tensors)

@@ -21,6 +21,8 @@ struct PEFTLoRAConfig {
     private let alpha: Double
     private let isRankStabilised: Bool
     private let dropout: Double
+    /// Whether the rows have lengths of their own (`use_dora`).
+    let hasMagnitudes: Bool
     private let ranks: [Pattern]
     private let alphas: [Pattern]
 
@@ -32,8 +34,7 @@ struct PEFTLoRAConfig {
     ]
     private static let followed = [
         "alpha_pattern", "bias", "lora_alpha", "lora_dropout", "modules_to_save", "peft_type", "r", "rank_pattern",
-        "task_type",
-        "use_rslora",
+        "task_type", "use_dora", "use_rslora",
     ]
     /// Ways to start that change the weights of the model as well.
     private static let changesModel = ["corda", "loftq", "olora", "pissa"]
@@ -53,6 +54,7 @@ struct PEFTLoRAConfig {
         guard (0...1).contains(dropout) else {
             throw SeamError(.format, "\(name): lora_dropout must be 0 ... 1, found \(dropout)")
         }
+        hasMagnitudes = try json.optionalBool("use_dora", in: name) ?? false
         ranks = try Self.patterns("rank_pattern", folder)
         alphas = try Self.patterns("alpha_pattern", folder)
         let bias = try json.optionalString("bias", in: name) ?? "none"
@@ -103,9 +105,16 @@ struct PEFTLoRAConfig {
     /// - Returns: the adapter's options.
     /// - Throws: `.shape` where a tensor is not as the config and the module say.
     func unify(_ modules: inout [ModuleTensors], in folder: PEFTFolder) throws -> JSON {
+        let options = try matrixOptions(&modules, in: folder).objectValue!
+        return .object(options + [(key: "use_dora", value: .bool(hasMagnitudes))])
+    }
+
+    /// The options of the two matrices.
+    private func matrixOptions(_ modules: inout [ModuleTensors], in folder: PEFTFolder) throws -> JSON {
         for module in modules {
             let rank = rank(of: module.path)
-            let expected = [[rank, module.point.inputWidth], [module.point.outputWidth, rank]]
+            var expected = [[rank, module.point.inputWidth], [module.point.outputWidth, rank]]
+            if hasMagnitudes { expected.append([module.point.outputWidth]) }
             for (tensor, shape) in zip(module.tensors, expected) where tensor.shape != shape {
                 throw SeamError(
                     .shape,
@@ -128,8 +137,7 @@ struct PEFTLoRAConfig {
         let options = adapter.options.json
         let name = "the options of adapter \"\(adapter.factory.id)\""
         let alpha = try options.requireDouble("lora_alpha", in: name)
-        try adapter.refuseMagnitudes(for: "PEFT")
-        return [
+        let common: JSON = [
             "bias": "none",
             "init_lora_weights": true,
             // PEFT declares an integer, and takes any number.
@@ -138,5 +146,8 @@ struct PEFTLoRAConfig {
             "r": .int(Int64(try options.requireInt("r", in: name))),
             "use_rslora": .bool(try options.requireBool("use_rslora", in: name)),
         ]
+        // A key that early releases of PEFT do not know.
+        guard PEFTMagnitudes.has(adapter) else { return common }
+        return .object(common.objectValue! + [(key: "use_dora", value: true)])
     }
 }

@@ -1,6 +1,7 @@
 /// The methods of PEFT whose folders are read and written.
 enum PEFTMethod: String, CaseIterable {
     case prefixTuning = "PREFIX_TUNING"
+    case cartridge = "CARTRIDGE"
     case promptTuning = "PROMPT_TUNING"
     case pTuning = "P_TUNING"
     case lora = "LORA"
@@ -10,6 +11,7 @@ enum PEFTMethod: String, CaseIterable {
     var name: String {
         switch self {
         case .prefixTuning: "prefix tuning"
+        case .cartridge: "cartridges"
         case .promptTuning: "prompt tuning"
         case .pTuning: "P-tuning"
         case .lora: "LoRA"
@@ -21,6 +23,7 @@ enum PEFTMethod: String, CaseIterable {
     var adapter: String {
         switch self {
         case .prefixTuning: "prefix-tuning"
+        case .cartridge: "cartridge"
         case .promptTuning, .pTuning: "prompt-tuning"
         case .lora: "lora"
         case .ia3: "ia3"
@@ -31,17 +34,13 @@ enum PEFTMethod: String, CaseIterable {
     var product: String {
         switch self {
         case .prefixTuning: "prefix"
+        case .cartridge: "cartridge"
         case .promptTuning, .pTuning: "prompt"
         case .lora: "LoRA adapter"
         case .ia3: "IA3 adapter"
         }
     }
 
-    /// Whether it puts something before a text, and is one tensor; else it sits on the projections of the layers.
-    var isBeforeText: Bool {
-        switch self {
-        case .prefixTuning, .promptTuning, .pTuning: true
-        case .lora, .ia3: false
-        }
-    }
+    /// Whether it puts keys and values before a text.
+    var isPrefix: Bool { self == .prefixTuning || self == .cartridge }
 }

@@ -12,10 +12,10 @@ extension PEFTConfig {
             throw SeamError(.format, "\(file.path) has no tensor \"\(PEFTConfig.tensorName)\"")
         }
         try folder.leaveOut(file.tensors.map(\.name).filter { $0 != PEFTConfig.tensorName }, of: file, runtime)
-        let count = method == .prefixTuning ? tokens : tokens * submodules
+        let count = method.isPrefix ? tokens : tokens * submodules
         let width = factors.map(String.init).joined(separator: " * ")
         let keys =
-            method == .prefixTuning
+            method.isPrefix
             ? "num_virtual_tokens, num_layers and token_dim say"
             : "num_virtual_tokens, num_transformer_submodules and token_dim say"
         // By quotients: the numbers of the config may be too large to multiply.
@@ -36,6 +36,6 @@ extension PEFTConfig {
     /// Writes a folder with this config and the tensor of a prefix or a prompt, as `PEFTFolder.write` does.
     func write(_ rows: [Float], _ shape: [Int], baseModel: String?, replaces: Bool, to path: String) throws {
         let tensor = PEFTFolder.Tensor(name: Self.tensorName, shape: shape, values: rows)
-        try PEFTFolder.write(try json(baseModel: baseModel), [tensor], replaces: replaces, to: path)
+        try PEFTFolder.write(json(baseModel: baseModel), [tensor], replaces: replaces, to: path)
     }
 }

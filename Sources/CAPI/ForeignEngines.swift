@@ -8,6 +8,7 @@ import Support
 
 extension seam_pass: SizedStruct { static var leastSize: UInt32 { SEAM_PASS_SIZE_1_0 } }
 extension seam_forward: SizedStruct { static var leastSize: UInt32 { SEAM_FORWARD_SIZE_1_0 } }
+extension seam_examples: SizedStruct { static var leastSize: UInt32 { SEAM_EXAMPLES_SIZE_1_0 } }
 
 @c @implementation
 public func seam_backbone_create(
@@ -46,30 +47,33 @@ public func seam_adapter_forward(
 
 @c @implementation
 public func seam_adapter_prepare(
-    _ adapter: OpaquePointer?, _ inputs: UnsafePointer<UnsafeMutablePointer<DLManagedTensorVersioned>?>?,
-    _ inputCount: Int, _ labels: UnsafeMutablePointer<DLManagedTensorVersioned>?,
-    _ emptyScores: UnsafeMutablePointer<DLManagedTensorVersioned>?, _ error: ErrorSlot
+    _ adapter: OpaquePointer?, _ given: UnsafePointer<seam_examples>?, _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
+        let given = try read(given, "given")
+        func tensor(_ pointer: UnsafeMutablePointer<DLManagedTensorVersioned>?) -> Result<Tensor?, any Error> {
+            Result { try pointer.map { try DLPack.importing($0) } }
+        }
         // Before anything else can fail: they are taken over in any case.
-        let given = Result { try tensors(inputs, inputCount) }
-        let labels = Result { try labels.map { try DLPack.importing($0) } }
-        let emptyScores = Result { try emptyScores.map { try DLPack.importing($0) } }
+        let inputs = Result { try tensors(given.inputs, given.input_count) }
+        let (labels, emptyScores) = (tensor(given.labels), tensor(given.empty_scores))
+        let (tokens, generated) = (tensor(given.attention_mask), tensor(given.generated_mask))
         let adapter = try object(adapter, "adapter", as: AdapterHandle.self).adapter
-        try adapter.prepare(checking: try given.get(), labels: try labels.get(), emptyScores: try emptyScores.get())
+        try adapter.prepare(
+            checking: PreparationInput(
+                inputs: try inputs.get(), point: given.point < 0 ? nil : Int(given.point), tokens: try tokens.get(),
+                generated: try generated.get(), labels: try labels.get(), emptyScores: try emptyScores.get()))
     }
 }
 
-/// Tensors of the caller's; each is taken over, even when another is wrong.
+/// Tensors of the caller's; each is taken over, even when another is wrong. Nil for one that is not there.
 private func tensors(_ array: UnsafePointer<UnsafeMutablePointer<DLManagedTensorVersioned>?>?, _ count: Int) throws
-    -> [Tensor]
+    -> [Tensor?]
 {
     let count = try CAPI.count(count, "input_count", atMost: 1 << 20)
     guard count > 0 else { return [] }
     let source = UnsafeBufferPointer(start: try required(array, "inputs"), count: count)
-    let converted = source.enumerated().map { index, tensor in
-        Result { try DLPack.importing(try required(tensor, "inputs[\(index)]")) }
-    }
+    let converted = source.map { tensor in Result { try tensor.map { try DLPack.importing($0) } } }
     return try converted.map { try $0.get() }
 }
 

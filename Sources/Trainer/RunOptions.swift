@@ -49,6 +49,9 @@ public struct RunResult: Sendable {
     public let adapterPath: String?
     /// The same for each route with a name that was trained.
     public let routePaths: [(route: String, path: String)]
+    /// By route, "" for the default one: the numbers of its saved adapters, those that were trained or, where folding has
+    /// left others in their place, these.
+    public let savedNumbers: [String: Int]
     /// Folder of the saved backbone, where it was trained.
     public let backbonePath: String?
     /// Training examples of which a constant part was computed; nil where no seam cache kept any.
@@ -58,6 +61,6 @@ public struct RunResult: Sendable {
     static func stopped(after steps: Int, encoded: Int? = nil) -> RunResult {
         RunResult(
             isComplete: false, steps: steps, development: nil, adapterPath: nil, routePaths: [],
-            backbonePath: nil, encodedExamples: encoded)
+            savedNumbers: [:], backbonePath: nil, encodedExamples: encoded)
     }
 }

@@ -354,9 +354,14 @@ public final class TrainingRun {
                 "\n- development loss: \(fixed(summary.loss, 4)) nats per \(summary.unit), \(summary.accuracyName) \(fixed(100 * summary.accuracy, 1)) %"
         }
         notes += "\n- steps: \(optimisation.step), batch size \(options.batchSize), seed \(options.seed)"
-        func save(_ adapters: [Adapter], to path: String) throws {
+        var savedNumbers: [String: Int] = [:]
+        func save(_ adapters: [Adapter], of route: String, to path: String) throws {
             let kept = try adapters.map {
                 options.keepsReparameterization ? $0 : try $0.folded(for: session.backbone)
+            }
+            savedNumbers[route] = zip(adapters, kept).reduce(0) { sum, pair in
+                let (trained, saved) = pair
+                return sum + (saved === trained ? trained.parameters.trainableCount : saved.parameters.elementCount)
             }
             try AdapterFolder.saveAll(
                 kept, backbone: session.backbone, isBackboneTrained: options.training.trainsBackbone,
@@ -365,18 +370,18 @@ public final class TrainingRun {
         var adapterPath: String?
         if let adapters = trained.first(where: { $0.route.isEmpty })?.adapters, !adapters.isEmpty {
             let path = FileSystem.join(options.output, RunFolder.adapterName)
-            try save(adapters, to: path)
+            try save(adapters, of: "", to: path)
             adapterPath = path
         }
         let named = trained.map(\.route).filter { !$0.isEmpty }
         let routesPath = FileSystem.join(options.output, RunFolder.routesName)
         if !named.isEmpty {
-            try SavedRoutes.write(named, to: routesPath) { try save(session.adapters(of: $0), to: $1) }
+            try SavedRoutes.write(named, to: routesPath) { try save(session.adapters(of: $0), of: $0, to: $1) }
         }
         if FileSystem.exists(checkpointPath) { try FileSystem.remove(checkpointPath) }
         return RunResult(
             isComplete: true, steps: optimisation.step, development: summary, adapterPath: adapterPath,
-            routePaths: named.map { ($0, FileSystem.join(routesPath, $0)) }, backbonePath: backbonePath,
-            encodedExamples: encoded)
+            routePaths: named.map { ($0, FileSystem.join(routesPath, $0)) }, savedNumbers: savedNumbers,
+            backbonePath: backbonePath, encodedExamples: encoded)
     }
 }

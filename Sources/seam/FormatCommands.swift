@@ -57,9 +57,10 @@ struct ImportCommand: ParsableCommand {
         abstract: "Make an adapter of one that another program trained.",
         discussion: """
             With --format peft: a folder of PEFT's LoRA becomes an adapter lora, one of its IA3 an adapter ia3, one of its \
-            prefix tuning an adapter prefix-tuning, one of its prompt tuning or P-tuning an adapter prompt-tuning. All of \
-            them can be trained on. With --format gguf: a LoRA of llama.cpp becomes an adapter lora, a \
-            control vector an adapter control-vector. With --overwrite an adapter of SeamKit's is replaced, nothing else.
+            prefix tuning an adapter prefix-tuning, one of its cartridges an adapter cartridge, one of its prompt tuning or \
+            P-tuning an adapter prompt-tuning. All of them can be trained on. With --format gguf: a LoRA of llama.cpp \
+            becomes an adapter lora, a control vector an adapter control-vector. With --overwrite an adapter of SeamKit's \
+            is replaced, nothing else.
 
             Example: seam import --model model --format peft --input peft-lora --output adapter
             """)

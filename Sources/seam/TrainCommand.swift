@@ -218,10 +218,8 @@ struct TrainCommand: ParsableCommand {
         }
         let saved = (result.adapterPath.map { [(route: "", path: $0)] } ?? []) + result.routePaths
         for (route, path) in saved {
-            let adapters = session.adapters(of: route)
-            let names = adapters.map(\.factory.id).joined(separator: " + ")
-            let count = adapters.reduce(0) { $0 + $1.parameters.trainableCount }
-            print("saved \(names) (\(count) parameters) to \(path)")
+            let names = session.adapters(of: route).map(\.factory.id).joined(separator: " + ")
+            print("saved \(names) (\(result.savedNumbers[route] ?? 0) parameters) to \(path)")
         }
         if let path = result.backbonePath { print("saved the model to \(path)") }
         print("loss curve: \(FileSystem.join(output, "loss.svg"))")

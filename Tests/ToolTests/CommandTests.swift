@@ -70,6 +70,16 @@ import Testing
             try Tool.run(["describe", "nothing"]), "no loaded plugin, adapter or backbone has the id \"nothing\"")
     }
 
+    /// Not the network that folding throws away.
+    @Test func whatIsSavedIsCounted() throws {
+        let tool = try Tool()
+        let more = ["--adapter", "prefix-tuning", "--option", "prefix_length=2", "--option", "attention=decoder"]
+        let trained = succeeded(try Tool.run(tool.training(more, steps: 1)))
+        let file = try SafetensorsFile(FileSystem.join(tool.adapter, "adapter_model.safetensors"))
+        let count = file.tensors.reduce(0) { $0 + $1.shape.reduce(1, *) }
+        #expect(trained.contains("saved prefix-tuning (\(count) parameters) to \(tool.adapter)"))
+    }
+
     /// One model from training to a method's result.
     @Test(arguments: [TinyModel(.marian), TinyModel(.t5)]) func trainEvaluateGenerateCall(_ family: TinyModel) throws {
         let tool = try Tool(family)

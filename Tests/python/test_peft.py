@@ -13,7 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 import transformers as hf
-from peft import PeftModel, PrefixTuningConfig, get_peft_model
+from peft import CartridgeConfig, PeftModel, PrefixTuningConfig, get_peft_model
 from safetensors.numpy import load_file, save_file
 from transformers import PreTrainedModel
 
@@ -67,7 +67,7 @@ largest: dict[str, float] = {}
 
 @pytest.fixture(scope="module")
 def runtime(plugin_folder: Path) -> Runtime:
-    names = ("Gate", "PrefixTuning", "RepCali", "ResidualPrefix", "Transformer")
+    names = ("Cartridge", "Gate", "PrefixTuning", "RepCali", "ResidualPrefix", "Transformer")
     return Runtime([plugin_folder / f"lib{name}.so" for name in names])
 
 
@@ -260,6 +260,47 @@ def test_what_is_exported_comes_back(model: Model, tmp_path: Path) -> None:
     assert (tmp_path / "peft" / "adapter_model.safetensors").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("name", "frozen"), [("llama", 0), ("llama", 2), ("llama", 5), ("t5", 2), ("t5-even", 2), ("bert", 2)]
+)
+def test_cartridges_there_and_back(runtime: Runtime, tmp_path: Path, name: str, frozen: int) -> None:
+    """As PEFT's own, which it can train on: with the tokens that are not trained apart from the others."""
+    model = make(name, tmp_path / "model", runtime)
+    torch.manual_seed(0)
+    config = CartridgeConfig(
+        task_type=model.family.task, num_virtual_tokens=5, num_frozen_tokens=frozen, **dict(model.family.told)
+    )
+    there = get_peft_model(model.hugging_face(), config).eval()
+    there.save_pretrained(tmp_path / "peft")
+    adapter = imported(model, tmp_path / "peft", tmp_path / "adapter")
+    assert adapter.options["frozen_tokens"] == frozen
+    tokens = {name.rpartition(".")[2]: each.shape[3] for name, each in adapter.parameters.items()}
+    assert tokens == {key: count for key, count in (("frozen", frozen), ("trained", 5 - frozen)) if count}
+    assert_same_scores(model, [adapter], there, least_effect=0.05)
+    assert_same_texts(model, [adapter], there)
+    again = export(model, tmp_path / "again", tmp_path / "adapter")
+    kept = CartridgeConfig.from_pretrained(again)
+    assert kept.peft_type == "CARTRIDGE" and kept.num_frozen_tokens == frozen
+    assert_same_scores(model, [adapter], peft_model(model, again), least_effect=0.05)
+    stored, written = (load_file(path / "adapter_model.safetensors") for path in (tmp_path / "peft", again))
+    same = stored["prompt_embeddings"].tobytes() == written["prompt_embeddings"].tobytes()
+    assert same == model.family.is_read_whole
+
+
+def test_a_cartridge_beside_another_prefix_is_one_prefix(small: Model, tmp_path: Path) -> None:
+    for name in ("cartridge", "prefix-tuning"):
+        small.backbone.adapter(name, {"prefix_length": 2}).save(tmp_path / name)
+    folder = export(small, tmp_path / "peft", tmp_path / "cartridge", tmp_path / "prefix-tuning")
+    config = PrefixTuningConfig.from_pretrained(folder)
+    assert config.peft_type == "PREFIX_TUNING" and config.num_virtual_tokens == 4
+
+
+def test_every_key_of_pefts_cartridges_is_known(small: Model, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "peft.md").read_text()
+    config = CartridgeConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
+    assert {key for key in config.to_dict() if f"`{key}`" not in page} == set()
+
+
 def test_what_is_imported_is_trained(small: Model, tmp_path: Path) -> None:
     adapter = imported(small, saved(small, tmp_path / "peft"), tmp_path / "adapter")
     session = small.backbone.session(adapter)
@@ -376,6 +417,12 @@ BAD_CONFIGS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "unknown-key": ({"layers_pattern": "h"}, ["layers_pattern", "is no key of PEFT's prefix tuning", '"h"']),
     "huge": ({"num_virtual_tokens": 2**62}, ["prompt_embeddings", "[3, 72]"]),
 }
+BAD_CARTRIDGES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "frozen": ({"num_frozen_tokens": 4}, ["num_frozen_tokens must be 0 ... 3", "found 4"]),
+    "negative": ({"num_frozen_tokens": -1}, ["num_frozen_tokens must be 0 ... 3", "found -1"]),
+    "kind": ({"num_frozen_tokens": "all"}, ["num_frozen_tokens", "integer", "string"]),
+    "projection": ({"prefix_projection": True}, ["prefix_projection", "no key of PEFT's cartridges"]),
+}
 BAD_FILES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "pickle": (only_pickle, ["adapter_model.bin", "pickle", "never executed"]),
     "no-weights": (lambda path: (path / "adapter_model.safetensors").unlink(), ["no adapter_model.safetensors"]),
@@ -412,6 +459,15 @@ def test_configs_that_are_refused(small: Model, tmp_path: Path, case: str) -> No
     assert all(part in sentence for part in parts), sentence
 
 
+@pytest.mark.parametrize("case", BAD_CARTRIDGES)
+def test_cartridges_that_are_refused(small: Model, tmp_path: Path, case: str) -> None:
+    changes, parts = BAD_CARTRIDGES[case]
+    own = {"peft_type": "CARTRIDGE", "prefix_projection": None, "encoder_hidden_size": None}
+    folder = saved(small, tmp_path / "peft", **(own | changes))
+    sentence = refused_import(small, folder, tmp_path / "adapter")
+    assert all(part in sentence for part in parts), sentence
+
+
 @pytest.mark.parametrize("case", BAD_FILES)
 def test_files_that_are_refused(small: Model, tmp_path: Path, case: str) -> None:
     change, parts = BAD_FILES[case]
@@ -419,6 +475,15 @@ def test_files_that_are_refused(small: Model, tmp_path: Path, case: str) -> None
     change(path)
     sentence = refused_import(small, path, tmp_path / "adapter")
     assert all(part in sentence for part in parts), sentence
+
+
+def test_a_folder_of_pyreft_is_read_in_python(small: Model, tmp_path: Path) -> None:
+    folder = tmp_path / "pyreft"
+    folder.mkdir()
+    for name in ("config.json", "intkey_layer_0_comp_block_output_unit_pos_nunit_1#0.bin"):
+        (folder / name).write_text("{}")
+    sentence = refused_import(small, folder, tmp_path / "adapter")
+    assert "holds interventions of pyreft, pickles" in sentence and "seamkit.torch.load_pyreft" in sentence
 
 
 def test_one_kind_of_folder_does_not_replace_the_other(small: Model, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from command_line import run
 from seam_objects import Adapter, Runtime
+from single_stack import padded
 from test_peft import (
     ENCODER,
     FAMILIES,
@@ -126,6 +127,35 @@ def with_exported(model: Model, folder: Path) -> Any:
     return whole.eval()
 
 
+@pytest.mark.parametrize("name", ["llama", "t5", "gpt2"])
+def test_dora_there_and_back(name: str, tmp_path: Path, runtime: Runtime) -> None:
+    """With lengths far from those of the model's rows, moved by some steps of training, and a rank of a module's own."""
+    model = make(name, tmp_path / "model", runtime)
+    module = modules(model, MODULES)[0]
+    there = trained(model, lora(model, use_dora=True, rank_pattern={module: 2}))
+    lengths = [each for key, each in there.named_parameters() if "magnitude" in key]
+    start = [each.detach().clone() for each in lengths]
+    optimizer = torch.optim.Adam([each for each in there.parameters() if each.requires_grad], lr=0.02)
+    ids = torch.from_numpy(padded(0, False)[0]).long()
+    for _ in range(4):
+        optimizer.zero_grad()
+        there(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+    assert all((each - own).abs().max() > 1e-2 for each, own in zip(lengths, start, strict=True))
+    there.save_pretrained(tmp_path / "peft")
+    adapter = imported(model, tmp_path / "peft", tmp_path / "adapter")
+    assert adapter.options["use_dora"] is True
+    assert_same_scores(model, [adapter], there)
+    again = export(model, tmp_path / "again", tmp_path / "adapter")
+    stored, written = (load_file(path / "adapter_model.safetensors") for path in (tmp_path / "peft", again))
+    assert stored.keys() == written.keys()
+    for key, each in stored.items():
+        if key.endswith("lora_magnitude_vector"):
+            # Rounded where a row's own length is taken off and added: that is about 1 here.
+            assert np.abs(each - written[key]).max() <= 1e-6
+    assert_same_scores(model, [adapter], peft_model(model, again))
+
+
 @pytest.mark.parametrize("name", ["t5-even", "marian-even"])
 def test_layers_of_other_numbers(name: str, tmp_path: Path, runtime: Runtime) -> None:
     model = make(name, tmp_path / "model", runtime)
@@ -191,7 +221,11 @@ LORA_CONFIGS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "rank": ({"r": 0}, ["r must be positive", "0"]),
     "other-rank": ({"r": 4}, ["lora_A.weight", "must be [4, 24]", "[3, 24]"]),
     "bias": ({"bias": "all"}, ['bias must be "none"', '"all"']),
-    "dora": ({"use_dora": True}, ["use_dora", "no key of PEFT's LoRA that is known", "true"]),
+    "dora": (
+        {"use_dora": True},
+        ["lora_B.weight and lora_magnitude_vector once", "found lora_A.weight, lora_B.weight"],
+    ),
+    "dora-kind": ({"use_dora": "yes"}, ["use_dora", "must be a boolean", "string"]),
     "pissa": ({"init_lora_weights": "pissa_niter_4"}, ["init_lora_weights", "pissa changes the weights of the model"]),
     "modules": ({"modules_to_save": ["lm_head"]}, ["modules_to_save", "lm_head", "only a LoRA adapter alone"]),
     "replicated": ({"layer_replication": [[0, 2], [1, 3]]}, ["layer_replication"]),
@@ -242,6 +276,22 @@ def test_files_that_are_refused(small: Model, tmp_path: Path, case: str) -> None
     change(path)
     sentence = refused_import(small, path, tmp_path / "adapter")
     assert all(part in sentence for part in parts), sentence
+
+
+@pytest.mark.parametrize("shape", [(5,), (24, 1)], ids=["width", "axes"])
+def test_lengths_of_another_shape(small: Model, tmp_path: Path, shape: tuple[int, ...]) -> None:
+    path = tmp_path / "peft"
+    trained(small, lora(small, use_dora=True)).save_pretrained(path)
+    file = path / "adapter_model.safetensors"
+    tensors = load_file(file)
+    name = f"base_model.model.model.{Q}.lora_magnitude_vector"
+    assert tensors[name].shape == (24,)
+    save_file(tensors | {name: np.ones(shape, np.float32)}, file)
+    sentence = refused_import(small, path, tmp_path / "adapter")
+    wanted = (
+        "must be [24] as r and the model say, found [5]" if len(shape) == 1 else "must have one size, found [24, 1]"
+    )
+    assert "lora_magnitude_vector" in sentence and wanted in sentence, sentence
 
 
 def test_factors_of_another_width(small: Model, tmp_path: Path) -> None:

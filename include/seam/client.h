@@ -275,14 +275,27 @@ SEAM_API seam_status seam_adapter_call(seam_adapter *adapter, const char *method
  * [thread-safe], with a pass for each thread. */
 SEAM_API seam_status seam_adapter_forward(seam_adapter *adapter, const seam_pass *pass, seam_forward *io,
                                           seam_error **error);
-/* Lets an adapter start from all training examples, once, before the first step (seam_adapter_factory.prepare); nothing
- * happens to one that starts from nothing. Every value that the plugin gives is taken or, after an error, none.
- * SEAM_UNSUPPORTED for an adapter inside the model or on prefixes, which a session prepares (seam_session_prepare).
- * inputs: as the seam defines them, on the CPU. labels [examples] i32, nullable; empty_scores [1, classes], of an adapter
- * that reads several prompts [1, prompts, classes], nullable. All are taken over, also on failure. */
-SEAM_API seam_status seam_adapter_prepare(seam_adapter *adapter, DLManagedTensorVersioned *const *inputs,
-                                          size_t input_count, DLManagedTensorVersioned *labels,
-                                          DLManagedTensorVersioned *empty_scores, seam_error **error);
+/* What an adapter starts from (seam_adapter_prepare): what flows into its seam for all examples, on the CPU, as seam_prepare
+ * has it. */
+typedef struct seam_examples {
+  uint32_t struct_size;                    /* set by the caller */
+  int64_t point;                           /* index in the adapter's points; -1 at seams that have none */
+  DLManagedTensorVersioned *const *inputs; /* NULL for a bias or a prefix that is not there */
+  size_t input_count;
+  DLManagedTensorVersioned *labels;         /* [examples] i32: the class of each; nullable */
+  DLManagedTensorVersioned *empty_scores;   /* decoder.output: [1, classes], of an adapter that reads several prompts
+                                             * [1, prompts, classes]; nullable */
+  DLManagedTensorVersioned *attention_mask; /* at a point: which are tokens, [examples, n] i32; nullable: all are */
+  DLManagedTensorVersioned *generated_mask; /* at a point: which the model generated, [examples, n] i32; nullable */
+} seam_examples;
+
+/* Lets an adapter start from examples, once, before the first step (seam_adapter_factory.prepare), as seam_session_prepare
+ * does where the model is run natively; nothing happens to one that starts from nothing. At a seam that has points there is
+ * one call for each, in their order, and the adapter's values are still those of before: the caller keeps what each call
+ * gave, puts the old ones back before the next, and takes all in the end. Every value that the plugin gives in a call is
+ * taken or, after an error, none. SEAM_SHAPE for inputs that are not those of the seam.
+ * The tensors of `given` are taken over, also on failure, but for a struct that is too short. */
+SEAM_API seam_status seam_adapter_prepare(seam_adapter *adapter, const seam_examples *given, seam_error **error);
 
 /* ---- Sessions */
 

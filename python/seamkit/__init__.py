@@ -1,7 +1,7 @@
 """SeamKit: small trainable adapters on the seams of pretrained models.
 
-The native engine (Runtime, Backbone, Session ...) runs models by itself. `attach`, `detach`, `load` and `save` put
-adapters into a Hugging Face model in PyTorch, `export_onnx` writes them for ONNX Runtime; they import torch when they
+The native engine (Runtime, Backbone, Session ...) runs models by itself. `attach`, `detach`, `prepare`, `load` and `save`
+put adapters into a Hugging Face model in PyTorch, `export_onnx` writes them for ONNX Runtime; they import torch when they
 are first used.
 """
 
@@ -49,7 +49,7 @@ from seamkit.errors import (
 if TYPE_CHECKING:
     from seamkit.classification import DecTClassifier
     from seamkit.onnx import export_onnx
-    from seamkit.torch import attach, detach, load, save
+    from seamkit.torch import attach, detach, load, prepare, save
 
 __all__ = [
     "Adapter",
@@ -87,6 +87,7 @@ __all__ = [
     "detach",
     "export_onnx",
     "load",
+    "prepare",
     "save",
     "set_thread_count",
 ]
@@ -96,7 +97,7 @@ __version__ = "0.1.0"
 
 # What needs a package that not everyone has, and where it is.
 _LATE = {"DecTClassifier": "seamkit.classification", "export_onnx": "seamkit.onnx"} | dict.fromkeys(
-    ("attach", "detach", "load", "save"), "seamkit.torch"
+    ("attach", "detach", "load", "prepare", "save"), "seamkit.torch"
 )
 
 

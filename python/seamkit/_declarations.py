@@ -57,6 +57,7 @@ SEAM_ENCODER_ONLY = 1
 SEAM_ENCODER_OUTPUT_HIDDEN = 0
 SEAM_ENCODER_OUTPUT_MASK = 1
 SEAM_ENCODE_SIZE_1_0 = 96
+SEAM_EXAMPLES_SIZE_1_0 = 64
 SEAM_F16 = 2
 SEAM_F32 = 0
 SEAM_FINISH_ERROR = 3
@@ -692,6 +693,17 @@ class seam_value(ctypes.Structure):
     tensor: Any
 
 
+class seam_examples(ctypes.Structure):
+    struct_size: int
+    point: int
+    inputs: Any
+    input_count: int
+    labels: Any
+    empty_scores: Any
+    attention_mask: Any
+    generated_mask: Any
+
+
 class seam_batch(ctypes.Structure):
     struct_size: int
     batch: int
@@ -1225,6 +1237,16 @@ seam_value._fields_ = [
     ("string", c_char_p),
     ("tensor", POINTER(DLManagedTensorVersioned)),
 ]
+seam_examples._fields_ = [
+    ("struct_size", c_uint32),
+    ("point", c_int64),
+    ("inputs", POINTER(POINTER(DLManagedTensorVersioned))),
+    ("input_count", c_uint64),
+    ("labels", POINTER(DLManagedTensorVersioned)),
+    ("empty_scores", POINTER(DLManagedTensorVersioned)),
+    ("attention_mask", POINTER(DLManagedTensorVersioned)),
+    ("generated_mask", POINTER(DLManagedTensorVersioned)),
+]
 seam_batch._fields_ = [
     ("struct_size", c_uint32),
     ("batch", c_int64),
@@ -1399,14 +1421,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         POINTER(c_void_p),
     )),
     "seam_adapter_forward": (c_int32, (c_void_p, POINTER(seam_pass), POINTER(seam_forward), POINTER(c_void_p))),
-    "seam_adapter_prepare": (c_int32, (
-        c_void_p,
-        POINTER(POINTER(DLManagedTensorVersioned)),
-        c_uint64,
-        POINTER(DLManagedTensorVersioned),
-        POINTER(DLManagedTensorVersioned),
-        POINTER(c_void_p),
-    )),
+    "seam_adapter_prepare": (c_int32, (c_void_p, POINTER(seam_examples), POINTER(c_void_p))),
     "seam_session_create": (c_int32, (c_void_p, POINTER(c_void_p), POINTER(c_void_p))),
     "seam_session_release": (None, (c_void_p,)),
     "seam_session_attach": (c_int32, (c_void_p, c_char_p, c_void_p, c_int32, POINTER(c_void_p))),

@@ -23,8 +23,11 @@ _INTEGERS = (
 def c_string(text: str, name: str = "a text") -> bytes:
     """UTF-8 for a parameter that ends at its first zero byte.
 
-    Raises InvalidArgumentError, with `name`, for a text that would be cut there, and for half of a surrogate pair.
+    Raises InvalidArgumentError, with `name`, for what is no text, for a text that would be cut there, and for half of a
+    surrogate pair.
     """
+    if not isinstance(text, str):
+        raise InvalidArgumentError(f"{name} must be a text, found {type(text).__name__}")
     if "\0" in text:
         raise InvalidArgumentError(
             f"{name} holds the character U+0000 at position {text.index(chr(0))}, which ends a text in C: take it out"
@@ -39,7 +42,10 @@ def c_string(text: str, name: str = "a text") -> bytes:
 
 
 def check_integer(value: Any, kind: Any, name: str) -> None:
-    """Raises InvalidArgumentError for an integer that does not fit a type of ctypes, which would take it modulo."""
+    """Raises InvalidArgumentError for what is no integer where a type of ctypes is one of these, and for an integer that does
+    not fit it, which it would take modulo."""
+    if kind in _INTEGERS and not hasattr(value, "__index__"):
+        raise InvalidArgumentError(f"{name} must be an integer, found {type(value).__name__}")
     if kind in _INTEGERS and isinstance(value, Integral) and kind(int(value)).value != int(value):
         bits = 8 * ctypes.sizeof(kind)
         signed = kind(-1).value < 0

@@ -43,6 +43,15 @@ def low_rank(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def starting(tmp_path_factory: pytest.TempPathFactory, runtime: seamkit.Runtime) -> seamkit.Runtime:
+    """Tests/Fixtures/prepare-plugin: "mean-difference", "text-prefix" and "prefix-mean", for PyTorch and natively."""
+    library = built("prepare-plugin/prepare.c", tmp_path_factory.mktemp("plugin") / "libPrepare.so")
+    engine.load_plugin(library)
+    runtime.load_plugin(library)
+    return runtime
+
+
+@pytest.fixture(scope="session")
 def real_model() -> Path:
     """The published encoder-decoder of molecules that scripts/test fetches, which fails a run that skips a test."""
     if not (folder := os.environ.get("SEAM_REAL_MODEL")):

@@ -420,6 +420,31 @@ WRAPPED: dict[str, tuple[Any, type[Exception], str]] = {
         seamkit.InvalidArgumentError,
         "option max_new_tokens must be an integer from",
     ),
+    "no text": (
+        lambda b, t: b.adapter("repcali", seam=3),
+        seamkit.InvalidArgumentError,
+        "seam must be a text, found int",
+    ),
+    "no integer": (
+        lambda b, t: b.adapter("repcali", seed=1.5),
+        seamkit.InvalidArgumentError,
+        "seed must be an integer, found float",
+    ),
+    "no mapping": (
+        lambda b, t: b.adapter("repcali", [1]),
+        seamkit.InvalidArgumentError,
+        "options must be a mapping from names to values, found list",
+    ),
+    "no value": (
+        lambda b, t: b.adapter("repcali", {"lambda": object()}),
+        seamkit.InvalidArgumentError,
+        "option 'lambda' must be a value of JSON, found object",
+    ),
+    "no choice": (
+        lambda b, t: b.adapter("repcali", frozen="no"),
+        seamkit.InvalidArgumentError,
+        "frozen must be True or False, found 'no'",
+    ),
     "a text": (lambda b, t: t.encode("good\0bad"), seamkit.InvalidArgumentError, r"U\+0000 at position 4"),
     "half a pair": (lambda b, t: t.encode("good\ud83d"), seamkit.InvalidArgumentError, r"U\+D83D at position 4"),
     "a path": (lambda b, t: b.load("adapter\0"), seamkit.InvalidArgumentError, r"U\+0000"),

@@ -139,6 +139,22 @@ ARGUMENTS: dict[str, tuple[Call, type[Exception], str]] = {
         seamkit.InvalidArgumentError,
         "classes must be an integer, found str",
     ),
+    "seam": (lambda m: seamkit.attach(m, "repcali", 3), seamkit.InvalidArgumentError, "seam must be .* found 3"),
+    "points": (
+        lambda m: engine.Adapter("lora", engine.Site.of(m), points="decoder.0.q"),
+        seamkit.InvalidArgumentError,
+        "points must be a list of names .* found 'decoder.0.q'",
+    ),
+    "prompts": (
+        lambda m: engine.Adapter("dect", engine.Site.of(m), classes=2, prompts="2"),  # type: ignore[arg-type]
+        seamkit.InvalidArgumentError,
+        "prompts must be an integer, found str",
+    ),
+    "prefix": (
+        lambda m: engine.Adapter("gate", engine.Site.of(m), prefix_length=3),  # type: ignore[arg-type]
+        seamkit.InvalidArgumentError,
+        "prefix_length must be three numbers of tokens, found 3",
+    ),
     "detached": (
         lambda m: seamkit.detach(m, "repcali"),
         seamkit.NotFoundError,  # type: ignore[arg-type]

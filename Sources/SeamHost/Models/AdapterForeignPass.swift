@@ -60,21 +60,28 @@ extension Adapter {
 
     /// - Throws: `.invalidArgument` for a point that the adapter is not on, and for a phase that the point does not have.
     private func point(of io: seam_forward) throws -> Int? {
+        guard let index = try index(ofPoint: io.point) else { return nil }
+        guard io.phase == Phase.after || (io.phase == Phase.before && points[index].isProjection) else {
+            throw SeamError(.invalidArgument, "the point \"\(points[index].path)\" has no phase \(io.phase)")
+        }
+        return index
+    }
+
+    /// The index of one of the adapter's points; nil at a seam that has none.
+    /// - Throws: `.invalidArgument` for a point that the adapter is not on.
+    func index(ofPoint given: Int64) throws -> Int? {
         guard !points.isEmpty else {
-            guard io.point < 0 else {
+            guard given < 0 else {
                 throw SeamError(
-                    .invalidArgument, "adapter \"\(factory.id)\" is on \(seam), which has no points, found \(io.point)")
+                    .invalidArgument, "adapter \"\(factory.id)\" is on \(seam), which has no points, found \(given)")
             }
             return nil
         }
-        guard let index = Int(exactly: io.point), points.indices.contains(index) else {
+        guard let index = Int(exactly: given), points.indices.contains(index) else {
             throw SeamError(
                 .invalidArgument,
-                "adapter \"\(factory.id)\" is on \(seam), at several points: point must be 0 ... \(points.count - 1), found \(io.point)"
+                "adapter \"\(factory.id)\" is on \(seam), at several points: point must be 0 ... \(points.count - 1), found \(given)"
             )
-        }
-        guard io.phase == Phase.after || (io.phase == Phase.before && points[index].isProjection) else {
-            throw SeamError(.invalidArgument, "the point \"\(points[index].path)\" has no phase \(io.phase)")
         }
         return index
     }

@@ -4,7 +4,7 @@ import Glibc
 import Support
 
 /// What one call of `prepare` gives a plugin (`seam_prepare`).
-struct PreparationInput {
+public struct PreparationInput {
     /// As the seam defines them, all examples along the batch axis; nil for a prefix that is not there.
     var inputs: [Tensor?]
     /// Index among the adapter's own points; nil at a seam that has none.
@@ -16,6 +16,15 @@ struct PreparationInput {
     var labels: Tensor?
     /// decoder.output: the scores for an empty text; nil where they are not known.
     var emptyScores: Tensor?
+
+    public init(
+        inputs: [Tensor?], point: Int? = nil, tokens: Tensor? = nil, generated: Tensor? = nil, labels: Tensor? = nil,
+        emptyScores: Tensor? = nil
+    ) {
+        (self.inputs, self.point) = (inputs, point)
+        (self.tokens, self.generated) = (tokens, generated)
+        (self.labels, self.emptyScores) = (labels, emptyScores)
+    }
 }
 
 extension Adapter {
@@ -76,33 +85,54 @@ extension Adapter {
         isPrepared = true
     }
 
-    /// The same, for inputs that are not known to be those of the seam.
-    /// - Throws: `.shape` for inputs, labels or scores of other shapes, `.unsupported` for an adapter inside its model or on
-    ///   prefixes, which a session prepares (`Session.prepare`).
-    public func prepare(checking inputs: [Tensor], labels: Tensor? = nil, emptyScores: Tensor? = nil) throws {
+    /// Lets an adapter start from what flows into its seam, or at one of its points, and is not known to be of that kind.
+    ///
+    /// Either every value that the plugin gives is taken or, after an error, none.
+    /// - Throws: `.invalidArgument` for a point that the adapter is not on, and at a point for classes that
+    ///   `checkClasses` refuses; `.shape` for inputs, masks, labels or scores of other shapes; else as the other form.
+    public func prepare(checking given: PreparationInput) throws {
         guard startsFromExamples else { return }
-        guard points.isEmpty, !isPrefix else {
+        let point = try index(ofPoint: given.point.map(Int64.init) ?? -1)
+        try checkInputs(given.inputs, at: point, phase: Phase.after)
+        let first = given.inputs.first.flatMap(\.self)?.shape
+        let rows = isPrefix ? 1 : first?[0] ?? 0
+        let positions = point == nil ? Shape() : first.map { Shape($0.prefix(2)) } ?? Shape()
+        let checks: [(String, Tensor?, DType, Shape)] = [
+            ("labels", given.labels, .i32, [rows]),
+            ("empty_scores", given.emptyScores, .f32, Shape([1] + promptAxis + [classes])),
+            ("attention_mask", given.tokens, .i32, positions), ("generated_mask", given.generated, .i32, positions),
+        ]
+        for (name, tensor, dtype, shape) in checks {
+            guard let tensor, tensor.dtype != dtype || tensor.shape != shape else { continue }
             throw SeamError(
-                .unsupported,
-                "adapter \"\(factory.id)\" is on \(seam): examples are given to adapters on \(SEAM_ENCODER_OUTPUT) and \(SEAM_DECODER_OUTPUT) alone, others are prepared in a session",
+                .shape,
+                "adapter \"\(factory.id)\": \(name) must be \(dtype.name) \(shape), found \(tensor.dtype.name) \(tensor.shape)",
                 origin: origin)
         }
-        try checkInputs(inputs.map(Optional.some))
-        let examples = inputs[0].shape[0]
-        let empty = Shape([1] + promptAxis + [classes])
-        let wrong =
-            labels.flatMap {
-                $0.shape == [examples] && $0.dtype == .i32 ? nil : ("labels must be i32 [\(examples)]", $0)
-            }
-            ?? emptyScores.flatMap {
-                $0.shape == empty && $0.dtype == .f32 ? nil : ("empty_scores must be f32 \(empty)", $0)
-            }
-        if let (sentence, found) = wrong {
+        if point != nil, let labels = given.labels { try checkClasses(labels.integers, of: rows) }
+        take(prepared: try preparedValues(given))
+    }
+
+    /// Throws `.invalidArgument` unless classes are those of all examples, from 0 on and each with an example.
+    func checkClasses(_ found: [Int32], of count: Int) throws {
+        guard found.count == count else {
             throw SeamError(
-                .shape, "adapter \"\(factory.id)\": \(sentence), found \(found.dtype.name) \(found.shape)",
-                origin: origin)
+                .invalidArgument, "all examples must have a class or none, found \(found.count) of \(count)")
         }
-        try prepare(inputs: inputs, labels: labels, emptyScores: emptyScores)
+        let limit = classes > 0 ? classes : count
+        if let index = found.firstIndex(where: { $0 < 0 || Int($0) >= limit }) {
+            throw SeamError(
+                .invalidArgument,
+                classes > 0
+                    ? "the class of example \(index) must be 0 ... \(classes - 1), found \(found[index])"
+                    : "classes are numbered from 0 and each has an example, found \(found[index]) among \(count) examples"
+            )
+        }
+        let present = Set(found)
+        let most = classes > 0 ? classes : Int(found.max() ?? 0) + 1
+        if let missing = (0..<most).first(where: { !present.contains(Int32($0)) }) {
+            throw SeamError(.invalidArgument, "every class needs an example, and class \(missing) has none")
+        }
     }
 
     /// Takes values that the plugin gave for the parameters, in their order; NULL leaves one as it is. All or none.

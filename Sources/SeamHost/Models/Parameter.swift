@@ -215,6 +215,9 @@ public final class ParameterSet {
 
     public subscript(name: String) -> Tensor? { index(of: name).map { entries[$0].tensor } }
 
+    /// How many numbers all parameters have together.
+    public var elementCount: Int { entries.reduce(0) { $0 + $1.tensor.elementCount } }
+
     /// The number of trained numbers, or of those that would be.
     public var trainableCount: Int { entries.filter { !$0.isFrozen }.reduce(0) { $0 + $1.tensor.elementCount } }
 

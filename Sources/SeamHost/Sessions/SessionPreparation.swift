@@ -91,24 +91,7 @@ private struct PreparationExamples {
             labels = nil
             return
         }
-        guard classes.count == count else {
-            throw SeamError(
-                .invalidArgument, "all examples must have a class or none, found \(classes.count) of \(count)")
-        }
-        let limit = adapter.classes > 0 ? adapter.classes : count
-        if let index = classes.firstIndex(where: { $0 < 0 || Int($0) >= limit }) {
-            throw SeamError(
-                .invalidArgument,
-                adapter.classes > 0
-                    ? "the class of example \(index) must be 0 ... \(adapter.classes - 1), found \(classes[index])"
-                    : "classes are numbered from 0 and each has an example, found \(classes[index]) among \(count) examples"
-            )
-        }
-        let present = Set(classes)
-        let most = adapter.classes > 0 ? adapter.classes : Int(classes.max() ?? 0) + 1
-        if let missing = (0..<most).first(where: { !present.contains(Int32($0)) }) {
-            throw SeamError(.invalidArgument, "every class needs an example, and class \(missing) has none")
-        }
+        try adapter.checkClasses(classes, of: count)
         labels = try Context(pool: adapter.runtime.pool, recordsGradients: false).constant(classes, [count])
     }
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -115,14 +115,43 @@ class Adapter(Handle):
         adapter that reads several prompts [1, prompts, classes].
         Raises ShapeError for others, NumericError for values that are not finite, and what the plugin fails with.
         """
+        self.prepare_at(-1, inputs, labels=labels, empty_scores=empty_scores)
+
+    def prepare_at(
+        self,
+        point: int,
+        inputs: Sequence[Any],
+        *,
+        labels: Any = None,
+        empty_scores: Any = None,
+        attention_mask: Any = None,
+        generated_mask: Any = None,
+    ) -> None:
+        """`prepare` for what flows at one of the adapter's points, -1 at a seam that has none: of an adapter whose model
+        another engine runs (seam_adapter_prepare).
+
+        inputs: None for a bias or a prefix that is not there. attention_mask, generated_mask: of the tokens at a point,
+        [examples, n] int32.
+        """
         # Before anything is lent, which the call gives back.
-        arrays = [array(each) for each in inputs]
-        arrays = [np.ascontiguousarray(each, np.float32 if each.dtype.kind == "f" else np.int32) for each in arrays]
+        arrays = [None if each is None else array(each) for each in inputs]
+        arrays = [
+            None if each is None else np.ascontiguousarray(each, np.float32 if each.dtype.kind == "f" else np.int32)
+            for each in arrays
+        ]
         classes = None if labels is None else integers(labels, "labels")
         empty = None if empty_scores is None else array(empty_scores, np.float32)
-        given = (type(output()) * len(arrays))(*[lend(each) for each in arrays])
-        extra = [None if each is None else lend(each) for each in (classes, empty)]
-        checked("seam_adapter_prepare", self.handle, given, len(arrays), *extra)
+        given = sized(c.seam_examples())
+        given.point = point
+        lent = [None if each is None else lend(each) for each in arrays]
+        given.inputs, given.input_count = (type(output()) * len(lent))(*lent), len(lent)
+        for name, each in (("labels", classes), ("empty_scores", empty)):
+            if each is not None:
+                setattr(given, name, lend(each))
+        for name, each in (("attention_mask", attention_mask), ("generated_mask", generated_mask)):
+            if each is not None:
+                setattr(given, name, lend(np.ascontiguousarray(each, np.int32)))
+        checked("seam_adapter_prepare", self.handle, ctypes.byref(given))
 
     def fit(
         self,

@@ -12,7 +12,7 @@ from typing import Any
 
 from seamkit import _declarations as c
 from seamkit import locations, scores
-from seamkit.errors import IncompatibleError, SeamError
+from seamkit.errors import IncompatibleError, InvalidArgumentError, SeamError
 from seamkit.texts import c_string, check_integer
 
 Options = Mapping[str, Any]
@@ -79,12 +79,26 @@ def taken_json(name: str, *arguments: Any) -> Any:
     return json.loads(taken_string(text))
 
 
-def utf8(text: str | Path | None) -> bytes | None:
-    return None if text is None else os.fsencode(text) if isinstance(text, Path) else c_string(text)
+def utf8(text: str | Path | None, name: str = "a text") -> bytes | None:
+    """A text or a path for C, None for NULL. Raises InvalidArgumentError, with `name`, for anything else."""
+    return None if text is None else os.fsencode(text) if isinstance(text, os.PathLike) else c_string(text, name)
 
 
 def options_json(options: Options | None) -> bytes | None:
-    return None if options is None else c_string(json.dumps(dict(options)))
+    """Options as JSON. Raises InvalidArgumentError for what is no mapping, and for a value that JSON does not have."""
+    if options is None:
+        return None
+    if not isinstance(options, Mapping):
+        raise InvalidArgumentError(f"options must be a mapping from names to values, found {type(options).__name__}")
+    given = {name: list(value) if isinstance(value, range) else value for name, value in options.items()}
+    for name, value in given.items():
+        try:
+            json.dumps({name: value})
+        except (TypeError, ValueError):
+            raise InvalidArgumentError(
+                f"option {name!r} must be a value of JSON, found {type(value).__name__}"
+            ) from None
+    return c_string(json.dumps(given))
 
 
 def sized(struct: Any) -> Any:
@@ -110,7 +124,9 @@ def changed(struct: Any, changes: Mapping[str, Any]) -> Any:
 def adapter_options(
     options: Options | None, seam: str | None, frozen: bool, classes: int, seed: int, score_kind: str, prompts: int = 1
 ) -> c.seam_adapter_options:
-    """Which adapter is wanted, for the functions that make one."""
+    """Which adapter is wanted, for the functions that make one. Raises InvalidArgumentError for values of other kinds."""
+    if not isinstance(frozen, bool | int):
+        raise InvalidArgumentError(f"frozen must be True or False, found {frozen!r}")
     check_integer(classes, ctypes.c_int64, "classes")
     check_integer(prompts, ctypes.c_int64, "prompts")
     check_integer(seed, ctypes.c_uint64, "seed")
@@ -118,7 +134,7 @@ def adapter_options(
         c.seam_adapter_options(
             train_backbone=int(not frozen),
             score_kind=scores.score_kind(score_kind),
-            seam=utf8(seam),
+            seam=utf8(seam, "seam"),
             options_json=options_json(options),
             classes=classes,
             prompts=prompts,

@@ -10,6 +10,8 @@ from seamkit.torch.family import Family
 from seamkit.torch.folder import load, read_adapter
 from seamkit.torch.folder import save_attached as save
 from seamkit.torch.plugins import Plugin, load_plugin
+from seamkit.torch.preparation import prepare
+from seamkit.torch.pyreft import load_pyreft, save_pyreft
 from seamkit.torch.site import Site
 from seamkit.torch.visit import Visit
 
@@ -28,8 +30,11 @@ __all__ = [
     "detach",
     "load",
     "load_plugin",
+    "load_pyreft",
     "open_model",
+    "prepare",
     "read_adapter",
     "register_family",
     "save",
+    "save_pyreft",
 ]

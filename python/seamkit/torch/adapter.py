@@ -6,7 +6,7 @@ import ctypes
 import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,11 +25,12 @@ from seamkit.torch.passes import Pass, Trace
 from seamkit.torch.plugins import factory
 from seamkit.torch.site import NO_PREFIX, Site
 from seamkit.torch.table import OPS
-from seamkit.torch.visit import Visit
+from seamkit.torch.visit import Flowing, Visit
 from seamkit.torch.writing import save
 
 if TYPE_CHECKING:
     from pathlib import Path
+
 
 # Traces kept by input shapes; batches of many lengths push out the oldest.
 MAX_TRACES = 64
@@ -72,7 +73,9 @@ class Adapter(torch.nn.Module):
         points: Sequence[str] | None = None,
     ):
         super().__init__()
-        check_kinds(site, options, classes, seed)
+        check_kinds(site, options, classes, seed, seam, points)
+        if len(tuple(prefix_length) if isinstance(prefix_length, Sequence) else ()) != 3:
+            raise InvalidArgumentError(f"prefix_length must be three numbers of tokens, found {prefix_length!r}")
         made = factory(id)
         given = json_options(made, options or {})
         with plugins.lock, DescribedModel(plugins.runtime(), site.info()) as model:
@@ -361,6 +364,34 @@ class Adapter(torch.nn.Module):
             self._native.prepare(*given, **extra)
             for place in self._places:
                 place.fetch()
+
+    def start_from(self, calls: Iterable[Flowing], labels: Any = None) -> None:
+        """Lets the adapter start from what flows into its seam, at several points by a call for each, in their order; the
+        values are taken after the last, all or, after an error, none. `seamkit.torch.prepare` makes the calls of a model.
+
+        labels [examples]: classes, integers.
+
+        Raises ShapeError for other inputs, InvalidArgumentError for classes of which one has no example, NumericError for
+        values that are not finite, and what the plugin fails with.
+        """
+        masks = ("attention_mask", "generated_mask")
+        classes = on_host(labels) if isinstance(labels, Tensor) else labels
+        with self._plugin:
+            found: dict[str, Any] = {}
+            for each in calls:
+                # Each call sees the values of before.
+                self._write_back("prepared")
+                own = zip(masks, (each.mask, each.generated), strict=True)
+                self._native.prepare_at(
+                    each.point,
+                    [None if tensor is None else on_host(tensor) for tensor in each.inputs],
+                    labels=classes,
+                    **{name: None if mask is None else on_host(mask) for name, mask in own},
+                )
+                found |= {place.name: new for place in self._places if (new := place.changed()) is not None}
+            for place in self._places:
+                if place.name in found:
+                    place.take(found[place.name])
 
     def folded(self) -> Adapter:
         """A new adapter with the same outputs, without what only training needs: a prefix without the network that made

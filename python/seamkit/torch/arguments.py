@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,8 +17,14 @@ from seamkit.torch.plugins import Factory
 from seamkit.torch.site import Site
 
 
-def check_kinds(site: Any, options: Any, classes: Any, seed: Any) -> None:
+def check_kinds(site: Any, options: Any, classes: Any, seed: Any, seam: Any = None, points: Any = None) -> None:
     """Raises one sentence for a value of another kind, which libSeam would be given as garbage."""
+    if not isinstance(seam, str | None):
+        raise InvalidArgumentError(f"seam must be the name of a seam or None, found {seam!r}")
+    if points is not None and (
+        isinstance(points, str) or not isinstance(points, Sequence) or not all(isinstance(each, str) for each in points)
+    ):
+        raise InvalidArgumentError(f'points must be a list of names such as "decoder.0.q", found {points!r}')
     for name, value, kind, wanted in (
         ("site", site, Site, "a Site, such as Site.of(model)"),
         ("classes", classes, int, "an integer"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 
@@ -22,6 +24,52 @@ from seamkit.torch.site import Site
 
 # Where the attached adapters stand among the model's modules, so that its optimizers, `to` and `train` reach them.
 NAME = "seamkit"
+
+
+class _Chain(Protocol):
+    def on(self, seam: str) -> list[Adapter]: ...
+    @property
+    def adapters(self) -> list[Adapter]: ...
+
+
+def _put_hooks(model: torch.nn.Module, chain: _Chain, connection: Connection, handles: list[Removable]) -> None:
+    """The hooks that the adapters of a chain need, and no others, added to `handles` as they are put."""
+    # Masks and positions grow by vectors before a text first: they are of the text for all that follow, also for a prefix.
+    if chain.on(c.SEAM_PROMPT_EMBEDDING):
+        handles += prompts.hooks(model, chain)
+    # They read masks and positions before those of a prefix are added.
+    handles += point_hooks.hooks(model, chain)
+    handles += connection.begin()
+    if chain.on(c.SEAM_ENCODER_OUTPUT):
+        handles += encoder_output.hooks(model, chain, connection)
+    if chain.on(c.SEAM_ATTENTION_PREFIX):
+        handles += prefixes.hooks(model, chain, connection)
+    handles += connection.end()
+
+
+@dataclass
+class _Others:
+    """Adapters, or what stands in their place, that run in a model for a while."""
+
+    adapters: list[Any]
+
+    def on(self, seam: str) -> list[Any]:
+        return [each for each in self.adapters if each.seam == seam]
+
+
+@contextmanager
+def running(model: torch.nn.Module, others: Sequence[Any]) -> Iterator[None]:
+    """While it lasts, others run in a model in the place of the adapters that are attached to it."""
+    holder: Any = getattr(model, NAME)
+    handles: list[Removable] = []
+    holder.unhook()
+    try:
+        _put_hooks(model, _Others(list(others)), Connection(model), handles)
+        yield
+    finally:
+        for each in handles:
+            each.remove()
+        holder.hook(model)
 
 
 class Attached(torch.nn.ModuleList):
@@ -46,17 +94,7 @@ class Attached(torch.nn.ModuleList):
     def hook(self, model: torch.nn.Module) -> None:
         """The hooks that the attached adapters need, and no others."""
         self.unhook()
-        # Masks and positions grow by vectors before a text first: they are of the text for all that follow, also for a prefix.
-        if self.on(c.SEAM_PROMPT_EMBEDDING):
-            self._handles += prompts.hooks(model, self)
-        # They read masks and positions before those of a prefix are added.
-        self._handles += point_hooks.hooks(model, self)
-        self._handles += self._connection.begin()
-        if self.on(c.SEAM_ENCODER_OUTPUT):
-            self._handles += encoder_output.hooks(model, self, self._connection)
-        if self.on(c.SEAM_ATTENTION_PREFIX):
-            self._handles += prefixes.hooks(model, self, self._connection)
-        self._handles += self._connection.end()
+        _put_hooks(model, self, self._connection, self._handles)
 
     def unhook(self) -> None:
         for each in self._handles:
@@ -110,6 +148,8 @@ def attach(
             'adapter must be an id, such as "repcali", or a seamkit.torch.Adapter, found '
             f"{type(adapter).__module__}.{type(adapter).__qualname__}"
         )
+    if not isinstance(seam, str | None):
+        raise InvalidArgumentError(f"seam must be the name of a seam or None, found {seam!r}")
     if not isinstance(frozen, bool):
         raise InvalidArgumentError(f"frozen must be True or False, found {frozen!r}")
     if isinstance(getattr(model, NAME, None), Attached) and getattr(model, NAME).frozen != frozen:

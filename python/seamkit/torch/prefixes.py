@@ -148,6 +148,13 @@ def held_length(past: Any) -> int:
     return int(past.get_seq_length()) - int(getattr(past, _MARK, 0))
 
 
+def of_text(past: Any) -> list[Tensor]:
+    """The keys and values of a text of one row that a cache holds, of each layer [2, kv_heads, n, head_dim], without those
+    of a prefix before it."""
+    length = int(getattr(past, _MARK, 0))
+    return [torch.stack([each.keys[0], each.values[0]])[:, :, length:] for each in _own(past).layers]
+
+
 def _own(past: Any) -> Any:
     return past.self_attention_cache if isinstance(past, EncoderDecoderCache) else past
 

@@ -1,7 +1,8 @@
-"""One call of an adapter at a point inside the layers, and what is known of the tokens there."""
+"""One call of an adapter at a point inside the layers, what is known of the tokens there, and what an adapter starts from."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -28,3 +29,14 @@ class Visit:
     def is_before(self) -> bool:
         """Whether it is before the product."""
         return self.phase == c.SEAM_PHASE_BEFORE
+
+
+@dataclass(frozen=True)
+class Flowing:
+    """What flows into an adapter's seam for all examples, or at one of its points (-1: it has none), from which it starts.
+    mask, generated: of the tokens at a point, [examples, n]; None where they are not known."""
+
+    point: int
+    inputs: Sequence[Tensor | None]
+    mask: Tensor | None = None
+    generated: Tensor | None = None
