@@ -41,7 +41,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
     "forced language": (MULTILINGUAL | {"forced_decoder_ids": [[1, 44], [2, 45], [3, NO_TIMES]]}, {}, 4),
     "forced, and chosen": (MULTILINGUAL | {"forced_decoder_ids": [[1, 44], [2, 45]]}, {"language": "de"}, 4),
     "no settings": ({}, {}, 1),
-    "lengths": (MULTILINGUAL | {"max_length": 9, "min_length": 7}, {"language": "en"}, 4),
+    "lengths": (MULTILINGUAL | {"max_length": 20, "min_length": 14}, {"language": "en"}, 4),
+    "suppressed": (MULTILINGUAL | {"suppress_tokens": [2, 32]}, {"language": "en"}, 4),
     "new tokens": (ENGLISH | {"max_new_tokens": 5, "min_new_tokens": 4}, {}, 2),
     "repetition": (MULTILINGUAL | {"repetition_penalty": 1.8, "no_repeat_ngram_size": 2}, {"language": "en"}, 4),
 }
