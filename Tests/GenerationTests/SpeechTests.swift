@@ -57,6 +57,36 @@ import Testing
         }
     }
 
+    /// The same logits in every step.
+    private final class Constant: DecoderStepper {
+        let scores: [Float]
+        var vocabularySize: Int { scores.count }
+
+        init(_ scores: [Float]) { self.scores = scores }
+
+        func step(tokens: [Int32], into logits: inout [Float]) { logits = scores }
+        func reorder(rows: [Int32]) {}
+    }
+
+    /// By hand: times are 6 to 8, 5 says that there are none, 4 is the end, and 0 is the likeliest of the other words.
+    /// A time comes first, text behind it, then a time since all of them together are likelier than the word; behind a
+    /// second time not text but the end or a time, the same again; then text, behind which only the last time is left, which
+    /// is less likely than the word.
+    @Test func timesAreWrittenByTheRules() throws {
+        var options = GenerationOptions(decoderStartToken: 3, eosTokens: [4], padToken: 4)
+        options.maxNewTokens = 6
+        options.speech = SpeechSettings()
+        options.speech?.noTimestampsToken = 5
+        options.speech?.returnsTimestamps = true
+        let stepper = Constant([1, -5, -5, -5, -5, 9, 0.5, 0.4, 0.3])
+        #expect(try generate(stepper: stepper, batch: 1, options: options)[0][0].tokens == [6, 0, 7, 7, 0, 0])
+        options.speech?.maxInitialTimestampIndex = 0
+        let late = Constant([1, -5, -5, -5, -5, 9, 0.3, 0.4, 0.5])
+        #expect(try generate(stepper: late, batch: 1, options: options)[0][0].tokens[0] == 6)
+        options.speech?.maxInitialTimestampIndex = nil
+        #expect(try generate(stepper: late, batch: 1, options: options)[0][0].tokens[0] == 8)
+    }
+
     @Test func tokensOutsideTheVocabularyAreRefused() {
         var options = GenerationOptions(decoderStartToken: 9, eosTokens: [8], padToken: 8)
         options.speech = settings()
