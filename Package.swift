@@ -115,9 +115,7 @@ let package = Package(
             name: "seam",
             dependencies: [
                 "Trainer", "FewShot", "Sweeps", "AdapterFormats", "SeamHost", "Tokenizers", "Datasets", "Metrics",
-                "Files",
-                "Engine",
-                "Generation", "Platform", "Support",
+                "Audio", "Files", "Engine", "Generation", "Platform", "Support",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
