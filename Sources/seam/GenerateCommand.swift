@@ -3,6 +3,7 @@ import Files
 import Generation
 import SeamHost
 import Support
+import Tokenizers
 import Trainer
 
 /// How to generate; what is not given comes from the model's own settings (generation_config.json).
@@ -105,13 +106,14 @@ struct GenerationFlags: ParsableArguments {
 struct GenerateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "generate",
-        abstract: "Generate a target for every source text.",
+        abstract: "Generate a target for every source text, or write what is said in sound files.",
         discussion: """
             Texts may take different adapters: one that is given as NAME=FOLDER is for those whose route is NAME. They \
             are generated together, in batches.
 
             Example: seam generate --model model --adapter run/adapter "CCO" "c1ccccc1O"
             Example: seam generate --model model --adapter fr=french --adapter de=german --data texts.jsonl
+            Example: seam generate --model whisper-tiny --audio sentence.flac
             """)
 
     @OptionGroup(title: "Model") var model: ModelOptions
@@ -130,6 +132,8 @@ struct GenerateCommand: ParsableCommand {
     @Option(help: "The NAME of the adapters that all texts take which are no --data.")
     var route: String?
 
+    @OptionGroup(title: "Speech") var speech: SpeechOptions
+
     @OptionGroup(title: "Generation") var generation: GenerationFlags
 
     @Option(help: "Texts in a batch.")
@@ -141,9 +145,14 @@ struct GenerateCommand: ParsableCommand {
         guard batchSize > 0 else {
             throw SeamError(.invalidArgument, "--batch-size must be positive, found \(batchSize)")
         }
+        try checkSpeech()
         let (backbone, tokenizer) = try model.open(try common.makeRuntime())
         let session = Session(backbone: backbone)
         try adapters.attach(to: session)
+        if !speech.files.isEmpty { return try transcribe(session, tokenizer) }
+        if backbone.info.readsFeatures {
+            throw SeamError(.invalidArgument, "\(backbone.name) reads sound, not texts: give --audio FILE")
+        }
         let sources = try sources(session)
         adapters.warnOfUntaken(by: sources.routes)
         Interruption.watch()
@@ -153,6 +162,28 @@ struct GenerateCommand: ParsableCommand {
             options: try generation.options(for: session), progress: { _ in !Interruption.isRequested })
         for tokens in generated { print(try tokenizer.decode(tokens)) }
     }
+
+    /// Refuses options of speech where texts are given, and texts where sound is.
+    private func checkSpeech() throws {
+        guard let given = speech.firstGiven else { return }
+        guard !speech.files.isEmpty else {
+            throw SeamError(.invalidArgument, "\(given) is of sound: give --audio, or leave it out")
+        }
+        if let other = data.map({ _ in "--data" }) ?? texts.first.map({ "the text " + $0.debugDescription }) {
+            throw SeamError(
+                .invalidArgument, "--audio takes the place of texts, and \(other) is given: leave one of them out")
+        }
+    }
+
+    private func transcribe(_ session: Session, _ tokenizer: Tokenizer) throws {
+        try session.requireRoute(route)
+        Interruption.watch()
+        let options = try speech.applied(to: try generation.options(for: session))
+        let written = try speech.generate(
+            session, model: model.model, route: route, batchSize: batchSize, options: options)
+        for tokens in written { print(try tokenizer.decode(tokens)) }
+    }
+
     private func sources(_ session: Session) throws -> RoutedTexts {
         if let data {
             if let stray = texts.first {

@@ -14,9 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from transformers import WhisperFeatureExtractor
+import torch
+from tokenizers import Tokenizer
+from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
 import seamkit
+from command_line import run, seam
+from ctranslate2_files import tiny_whisper, variables, write_folder
 
 RATE = 16000
 # Features are of the size of 1: four powers of ten are one.
@@ -314,3 +318,67 @@ def test_a_library_that_is_not_installed(tmp_path: Path, library: str, package: 
         check=True,
     )
     assert purpose in done.stdout and f"install Debian's package {package}" in done.stdout, done.stdout
+
+
+def written_by_transformers(model: Path, sounds: list[Path]) -> list[str]:
+    """What `generate` of transformers writes of features made here."""
+    extractor = seamkit.FeatureExtractor(model)
+    features = torch.from_numpy(np.stack([extractor(sound) for sound in sounds])).transpose(1, 2)
+    reference = WhisperForConditionalGeneration.from_pretrained(model, dtype=torch.float32).eval()
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    return [tokenizer.decode(row).strip() for row in reference.generate(features).tolist()]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Whisper of one-second chunks, by way of CTranslate2's form."""
+    place = tmp_path_factory.mktemp("tiny")
+    source = write_folder(place / "source", variables(tiny_whisper(encoder_attention_heads=3), "float32"))
+    seam("convert", "--model", source, "--output", place / "model")
+    return place / "model"
+
+
+def test_the_program_writes_what_transformers_writes(tiny: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(6)
+    sounds = [tmp_path / f"{number}.wav" for number in range(3)]
+    for number, sound in enumerate(sounds):
+        soundfile.write(sound, random.normal(0, 0.1 * (number + 1), 4000 * (number + 2)), RATE)
+    found = seam(
+        "generate", "--model", tiny, "--batch-size", "2", *(each for sound in sounds for each in ("--audio", sound))
+    )
+    expected = written_by_transformers(tiny, sounds)
+    assert [line.strip() for line in found.splitlines()] == expected
+    assert any(expected)
+
+
+def test_what_the_program_refuses(tiny: Path, real_model: Path, tmp_path: Path) -> None:
+    sound = tmp_path / "sound.wav"
+    write(sound, samples=np.zeros(2 * RATE))
+    heard = ("generate", "--model", tiny, "--audio", sound)
+    for arguments, words in (
+        (heard, "is 2.0 s long, and the model hears 1 s at once"),
+        ((*heard, "a text"), '--audio takes the place of texts, and the text "a text" is given'),
+        ((*heard, "--truncation", "--language", "de"), "option language: the model's settings name no languages"),
+        (("generate", "--model", tiny, "a text"), "reads sound, not texts: give --audio FILE"),
+        (("generate", "--model", tiny, "--truncation"), "--truncation is of sound: give --audio"),
+        (("generate", "--model", real_model, "--audio", sound), "--audio is for models of speech, and"),
+    ):
+        done = run(*arguments)
+        assert done.returncode == 1 and words in done.stderr and done.stdout == "", done.stderr
+    (tiny / "preprocessor_config.json").rename(tmp_path / "kept")
+    folder_of(tiny, feature_size=7, chunk_length=1)
+    done = run(*heard, "--truncation")
+    (tmp_path / "kept").rename(tiny / "preprocessor_config.json")
+    assert "reads features of 6 numbers, and its feature extractor makes 7" in done.stderr
+    seam(*heard, "--truncation")
+
+
+def test_a_published_model_writes_what_is_said(speech: Path, tmp_path: Path) -> None:
+    """Whisper tiny.en, converted from the folder of CTranslate2 that SEAM_WHISPER names."""
+    if not (source := os.environ.get("SEAM_WHISPER")):
+        pytest.skip("SEAM_WHISPER names no folder of CTranslate2: no published model hears")
+    model = tmp_path / "model"
+    seam("convert", "--model", source, "--output", model)
+    found = seam("generate", "--model", model, "--audio", speech)
+    assert "lazy dog near the river bank." in found
+    assert [found.strip()] == written_by_transformers(model, [speech])
