@@ -36,6 +36,39 @@ public func seam_session_generate(
 }
 
 @c @implementation
+public func seam_session_transcribe(
+    _ session: OpaquePointer?, _ route: UnsafePointer<CChar>?, _ features: UnsafePointer<Float>?, _ frames: Int,
+    _ secondsPerFrame: Double, _ options: UnsafePointer<seam_generate_options>?, _ progress: seam_progress_callback?,
+    _ user: UnsafeMutableRawPointer?, _ out: UnsafeMutablePointer<OpaquePointer?>?, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let handle = try object(session, "session", as: SessionHandle.self)
+        let (first, out) = (try required(features, "features"), try required(out, "out"))
+        let count = try count(frames, "frames", atMost: 1 << 24)
+        let numbers = UnsafeBufferPointer(start: first, count: count * handle.session.backbone.info.featureWidth)
+        let settings = try generationOptions(options, for: handle.session)
+        let progress = Progress(progress, user)
+        let segments = try handle.session.transcribe(
+            features: Array(numbers), route: try optionalText(route, "route"), options: settings,
+            secondsPerFrame: secondsPerFrame
+        ) { progress.report(.transcribe, done: $0, total: $1) }
+        out.pointee = handOver(SequencesHandle(segments))
+    }
+}
+
+@c @implementation
+public func seam_sequences_times(
+    _ sequences: OpaquePointer?, _ index: Int, _ start: UnsafeMutablePointer<Double>?,
+    _ end: UnsafeMutablePointer<Double>?
+) -> Int32 {
+    let times = (try? object(sequences, "sequences", as: SequencesHandle.self))?.times ?? []
+    guard times.indices.contains(index) else { return 0 }
+    start?.pointee = times[index].start
+    end?.pointee = times[index].end
+    return 1
+}
+
+@c @implementation
 public func seam_sequences_count(_ sequences: OpaquePointer?, _ item: Int) -> Int {
     (try? object(sequences, "sequences", as: SequencesHandle.self))?.count(item) ?? 0
 }

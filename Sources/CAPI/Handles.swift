@@ -78,8 +78,18 @@ final class SequencesHandle {
     /// One block for all tokens, so that lent pointers stay put.
     private let tokens: UnsafeMutablePointer<Int32>
     private let places: [[(start: Int, length: Int, score: Double)]]
+    /// Of the first item's sequences, where they are parts of a sound.
+    let times: [(start: Double, end: Double)]
 
-    init(_ items: [[GeneratedSequence]]) {
+    /// The parts of one sound.
+    convenience init(_ segments: [SpeechSegment]) {
+        self.init(
+            [segments.map { GeneratedSequence(tokens: $0.tokens, score: $0.score, tokenLogProbabilities: []) }],
+            times: segments.map { ($0.start, $0.end) })
+    }
+
+    init(_ items: [[GeneratedSequence]], times: [(start: Double, end: Double)] = []) {
+        self.times = times
         let total = items.joined().reduce(0) { $0 + $1.tokens.count }
         let block = UnsafeMutablePointer<Int32>.allocate(capacity: max(total, 1))
         var start = 0

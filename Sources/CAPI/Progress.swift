@@ -2,7 +2,7 @@ import CSeam
 
 /// What is done in a call that takes long (`seam_activity`).
 enum Activity {
-    case query, generate, fit, classify, prepare
+    case query, generate, fit, classify, prepare, transcribe
 
     fileprivate var rawValue: seam_activity {
         switch self {
@@ -11,6 +11,7 @@ enum Activity {
         case .fit: seam_activity(SEAM_ACTIVITY_FIT)
         case .classify: seam_activity(SEAM_ACTIVITY_CLASSIFY)
         case .prepare: seam_activity(SEAM_ACTIVITY_PREPARE)
+        case .transcribe: seam_activity(SEAM_ACTIVITY_TRANSCRIBE)
         }
     }
 }

@@ -61,6 +61,15 @@ int main(int argc, char **argv) {
   OK(seam_session_generate(session, &source, &options, NULL, NULL, &texts, &error));
   CHECK(seam_sequences_count(texts, 0) == 1);
   seam_sequences_release(texts);
+  double start = -1, end = -1;
+  OK(seam_session_transcribe(session, NULL, frames[0], FRAMES, 0.5, &options, NULL, NULL, &texts, &error));
+  /* One window; half a second for each frame of its two whole positions. */
+  CHECK(seam_sequences_count(texts, 0) == 1 && seam_sequences_times(texts, 0, &start, &end) == 1);
+  CHECK(start == 0 && end == 2);
+  CHECK(seam_sequences_times(texts, 1, &start, &end) == 0 && seam_sequences_times(NULL, 0, NULL, NULL) == 0);
+  seam_sequences_release(texts);
+  FAILS(seam_session_transcribe(session, NULL, NULL, FRAMES, 0.5, &options, NULL, NULL, &texts, &error),
+        SEAM_INVALID_ARGUMENT, "features is NULL");
   options.language = "en";
   FAILS(seam_session_generate(session, &source, &options, NULL, NULL, &texts, &error), SEAM_UNSUPPORTED,
         "option language: the model's settings of a generation, as they are followed, name no languages");

@@ -6,14 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import GenerationConfig
 
+import seamkit
+import tiny_models
 from seam_abi import SeamError
 from seam_objects import Batch, Runtime
 from tiny_models import until
-from whisper_models import END, ENGLISH, MULTILINGUAL, NO_TIMES, START, TARGETS, features, reference, save
+from whisper_models import END, ENGLISH, FRAMES, MULTILINGUAL, NO_TIMES, START, TARGETS, features, reference, save
 
 # Of a random model some searches end at once: these many rows, of which some do not.
 ROWS = 6
@@ -136,3 +139,56 @@ def test_what_the_model_does_not_know(runtime: Runtime, model: Any) -> None:
         configured(path, **(MULTILINGUAL | settings))
         with pytest.raises(SeamError, match=sentence):
             written(runtime, path, given)
+
+
+# ---- Sounds of any length
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("language", "frames"),
+    [("de", 7), ("de", FRAMES), ("de", 2 * FRAMES + 3), (None, 2 * FRAMES + 3), (None, 5 * FRAMES)],
+)
+def test_windows_are_those_of_transformers(runtime: Runtime, model: Any, language: str | None, frames: int) -> None:
+    path, hugging_face = model
+    configured(path, **MULTILINGUAL)
+    hugging_face.generation_config = GenerationConfig.from_pretrained(path)
+    backbone, cut = runtime.open(path), 0
+    options = backbone.generate_options(language=language, return_timestamps=1)
+    for seed in range(4):
+        given = features(seed, count=1, frames=frames)
+        expected = hugging_face.generate(
+            torch.from_numpy(given).transpose(1, 2), language=language, return_timestamps=True, return_segments=True
+        )["segments"][0]
+        seen: list[seamkit.Progress] = []
+        found = backbone.session().transcribe(given[0], options, progress=seen.append)
+        assert [each.tokens for each in found] == [each["tokens"].tolist() for each in expected]
+        for mine, theirs in zip(found, expected, strict=True):
+            assert (mine.start, mine.end) == pytest.approx((theirs["start"].item(), theirs["end"].item()), abs=1e-6)
+        assert (seen[0].activity, seen[0].done, seen[-1].done, seen[0].total) == ("transcribe", 0, frames, frames)
+        cut += len({each.done for each in seen}) - 1
+    # Some windows begin within the one before.
+    assert cut > 4 * -(-frames // FRAMES) or frames < 5 * FRAMES
+
+
+def test_sounds_that_are_refused(runtime: Runtime, model: Any) -> None:
+    path, _ = model
+    configured(path, **MULTILINGUAL)
+    session, given = runtime.open(path).session(), features(1, count=1, frames=FRAMES + 1)[0]
+    with pytest.raises(SeamError, match=f"the sound has {FRAMES + 1} frames and the model reads {FRAMES} at once"):
+        session.transcribe(given)
+    with pytest.raises(
+        SeamError, match=rf"features must be \[frames, 5\] for this model, found \[1, {FRAMES + 1}, 5\]"
+    ):
+        session.transcribe(given[None])
+    with pytest.raises(SeamError, match="NaN or infinity in row 0, frame 3"):
+        session.transcribe(np.where(np.arange(FRAMES)[:, None] == 3, np.nan, given[:FRAMES]))
+    with pytest.raises(SeamError, match="a positive number of seconds for each, found 5 numbers and 0.0 seconds"):
+        session.transcribe(given[:1], seconds_per_frame=0.0)
+    with pytest.raises(SeamError, match="a sound is frames of 5 numbers"):
+        session.transcribe(given[:0])
+    with pytest.raises(seamkit.CancelledError):
+        session.transcribe(given[:FRAMES], progress=lambda _: False)
+    text = runtime.open(tiny_models.save("marian", path.parent / "text"))
+    with pytest.raises(SeamError, match="only a backbone that reads features"):
+        text.session().transcribe(np.zeros((3, 5)))

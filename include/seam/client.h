@@ -118,11 +118,12 @@ SEAM_API seam_status seam_runtime_describe(seam_runtime *runtime, const char *id
 
 typedef int32_t seam_activity;
 enum {
-  SEAM_ACTIVITY_QUERY = 0,    /* prompts: done are those that are known to be answered */
-  SEAM_ACTIVITY_GENERATE = 1, /* done counts the steps, one token for each row, total the most there may be */
-  SEAM_ACTIVITY_FIT = 2,      /* epochs */
-  SEAM_ACTIVITY_CLASSIFY = 3, /* texts that the model is asked about: each once, none that it has answered before */
-  SEAM_ACTIVITY_PREPARE = 4   /* batches that the model has read, some of them more than once where there are many */
+  SEAM_ACTIVITY_QUERY = 0,     /* prompts: done are those that are known to be answered */
+  SEAM_ACTIVITY_GENERATE = 1,  /* done counts the steps, one token for each row, total the most there may be */
+  SEAM_ACTIVITY_FIT = 2,       /* epochs */
+  SEAM_ACTIVITY_CLASSIFY = 3,  /* texts that the model is asked about: each once, none that it has answered before */
+  SEAM_ACTIVITY_PREPARE = 4,   /* batches that the model has read, some of them more than once where there are many */
+  SEAM_ACTIVITY_TRANSCRIBE = 5 /* frames of a sound */
 };
 
 /* How far a call has come; borrowed during the callback. */
@@ -451,6 +452,22 @@ SEAM_API seam_status seam_generate_options_init(seam_backbone *backbone, seam_ge
 SEAM_API seam_status seam_session_generate(seam_session *session, const seam_batch *batch,
                                            const seam_generate_options *options, seam_progress_callback progress,
                                            void *user, seam_sequences **out, seam_error **error);
+/* Writes what a sound of any length says, window by window, each of as many frames as the model has positions for: a window
+ * begins where the one before has ended or, if that breaks off within a part, where its last whole part has. For a backbone
+ * whose sources are features.
+ * route nullable: the default one. features [frames, feature_width], borrowed during the call; seconds_per_frame: of them,
+ * 0.01 for Whisper. options nullable: the model's own, for each window; a sound longer than a window needs
+ * return_timestamps. progress nullable: SEAM_ACTIVITY_TRANSCRIBE.
+ * *out has one item, the parts of the sound in their order, without end tokens; the score of each is that of its window.
+ * SEAM_UNSUPPORTED for a backbone that reads no features; SEAM_INVALID_ARGUMENT for a longer sound without times. Since 1.0. */
+SEAM_API seam_status seam_session_transcribe(seam_session *session, const char *route, const float *features,
+                                             size_t frames, double seconds_per_frame,
+                                             const seam_generate_options *options, seam_progress_callback progress,
+                                             void *user, seam_sequences **out, seam_error **error);
+/* Where a part of a sound begins and ends, in seconds from the sound's beginning; each nullable. 0, and nothing written, for
+ * an index out of range and sequences that are no parts of a sound; else 1. Since 1.0. */
+SEAM_API int32_t seam_sequences_times(const seam_sequences *sequences, size_t index, double *start, double *end);
+
 /* Sequences of item `item`, best first for beams. */
 SEAM_API size_t seam_sequences_count(const seam_sequences *sequences, size_t item);
 /* Borrowed from `sequences`; NULL and 0 out of range. Without the start token, with the end token if one came.

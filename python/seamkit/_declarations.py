@@ -34,6 +34,7 @@ SEAM_ACTIVITY_FIT = 2
 SEAM_ACTIVITY_GENERATE = 1
 SEAM_ACTIVITY_PREPARE = 4
 SEAM_ACTIVITY_QUERY = 0
+SEAM_ACTIVITY_TRANSCRIBE = 5
 SEAM_ADAPTER_FACTORY_SIZE_1_0 = 152
 SEAM_ADAPTER_OPTIONS_SIZE_1_0 = 96
 SEAM_ALREADY_EXISTS = 3
@@ -1447,6 +1448,19 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         POINTER(c_void_p),
         POINTER(c_void_p),
     )),
+    "seam_session_transcribe": (c_int32, (
+        c_void_p,
+        c_char_p,
+        POINTER(c_float),
+        c_uint64,
+        c_double,
+        POINTER(seam_generate_options),
+        CFUNCTYPE(c_int32, c_void_p, POINTER(seam_progress)),
+        c_void_p,
+        POINTER(c_void_p),
+        POINTER(c_void_p),
+    )),
+    "seam_sequences_times": (c_int32, (c_void_p, c_uint64, POINTER(c_double), POINTER(c_double))),
     "seam_sequences_count": (c_uint64, (c_void_p, c_uint64)),
     "seam_sequences_tokens": (POINTER(c_int32), (c_void_p, c_uint64, c_uint64, POINTER(c_uint64), POINTER(c_double))),
     "seam_sequences_release": (None, (c_void_p,)),

@@ -14,17 +14,26 @@ extension Session {
     public func generate(
         _ batch: Batch, options: GenerationOptions, progress: (GenerationProgress) -> Bool = { _ in true }
     ) throws -> [[GeneratedSequence]] {
+        try backbone.info.requireDecoder()
+        return try search(batch, options: options, beginning: try beginning(options), progress: progress).sequences
+    }
+
+    /// - Parameter beginning: what an encoder-decoder is given in place of the start token.
+    /// - Returns: the sequences, and what each row was given of that.
+    func search(
+        _ batch: Batch, options: GenerationOptions, beginning: DecoderBeginning?,
+        progress: (GenerationProgress) -> Bool
+    ) throws -> (sequences: [[GeneratedSequence]], beginnings: [[Int32]]?) {
         let info = backbone.info
-        try info.requireDecoder()
-        let beginning = try beginning(options)
         let prompts = prompts(of: batch, beginning)
         let (options, limits) = try fitted(options, routes: try routeIndices(of: batch), prompts: prompts)
         try options.requireMemory(batch: batch.count, vocabularySize: info.vocabSize)
         let capacity = try prompts?.map { try options.limit(behind: $0.count) }.max() ?? options.maxNewTokens
         let stepper = try SessionStepper(session: self, batch: batch, capacity: capacity, beginning: beginning)
-        return try Generation.generate(
+        let sequences = try Generation.generate(
             stepper: stepper, batch: batch.count, options: options, prompts: stepper.beginnings ?? prompts,
             limits: limits, progress: progress)
+        return (sequences, stepper.beginnings)
     }
 
     /// What the decoder of a speech model is given to begin with; nil: the start token alone, or a prompt.

@@ -7,7 +7,7 @@ from seamkit._native.continuous import ContinuousGeneration, RowStep
 from seamkit._native.info import BackboneInfo
 from seamkit._native.progress import Progress
 from seamkit._native.runtime import Backbone, PluginInfo, Runtime, set_thread_count
-from seamkit._native.session import Generated, Score, Session, Step
+from seamkit._native.session import Generated, Score, Segment, Session, Step
 from seamkit._native.sound import FeatureExtractor
 from seamkit._native.tokenizer import Tokenizer
 
@@ -25,6 +25,7 @@ __all__ = [
     "RowStep",
     "Runtime",
     "Score",
+    "Segment",
     "Session",
     "Step",
     "Tokenizer",

@@ -15,13 +15,14 @@ _ACTIVITIES = {
     c.SEAM_ACTIVITY_FIT: "fit",
     c.SEAM_ACTIVITY_CLASSIFY: "classify",
     c.SEAM_ACTIVITY_PREPARE: "prepare",
+    c.SEAM_ACTIVITY_TRANSCRIBE: "transcribe",
 }
 
 
 @dataclass(frozen=True)
 class Progress:
-    """activity: "query", "generate", "fit", "classify" or "prepare". done, total: prompts, steps, epochs, texts or batches. loss: "fit", that
-    of the last epoch, NaN before there is one. tokens: "generate", the newest of each row, -1 in one that has ended;
+    """activity: "query", "generate", "fit", "classify", "prepare" or "transcribe". done, total: prompts, steps, epochs,
+    texts, batches or frames. loss: "fit", that of the last epoch, NaN before there is one. tokens: "generate", the newest of each row, -1 in one that has ended;
     empty before the first step and in beam search, where rows still change."""
 
     activity: str

@@ -14,7 +14,7 @@ from seamkit import _declarations as c
 from seamkit._native.adapter import Adapter, HeadSizes, of_backbone
 from seamkit._native.batch import Batch
 from seamkit._native.continuous import ContinuousGeneration
-from seamkit._native.dlpack import Array, output, pointer, received
+from seamkit._native.dlpack import Array, floats, output, pointer, received
 from seamkit._native.handles import Handle, made
 from seamkit._native.library import Options, adapter_options, changed, checked, library, sized, utf8
 from seamkit._native.progress import CALLBACK, Progress, Watch, watched
@@ -45,6 +45,17 @@ class Step:
 class Generated:
     """Tokens without the start token; score: log-probability, over length^length_penalty for beams."""
 
+    tokens: list[int]
+    score: float
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of what was written of a sound: start and end in seconds; tokens without the end token, those of times among
+    them; score: the log-probability of all that was written of its window."""
+
+    start: float
+    end: float
     tokens: list[int]
     score: float
 
@@ -294,6 +305,48 @@ class Session(Handle):
         finally:
             library().seam_sequences_release(out)
 
+    def transcribe(
+        self,
+        features: Any,
+        options: c.seam_generate_options | None = None,
+        *,
+        route: str | None = None,
+        seconds_per_frame: float = 0.01,
+        progress: Watch | None = None,
+    ) -> list[Segment]:
+        """What a sound of any length says, window by window, for a model whose sources are features, as `generate` of
+        transformers writes it.
+
+        features: float32 [frames, feature_width]. options: of `Backbone.generate_options`, for each window; None: the
+        model's own. A sound that is longer than a window, which is what the model has positions for, needs
+        return_timestamps. progress: told how many frames are done; False raises CancelledError.
+
+        Raises ShapeError for features of another width, InvalidArgumentError for a longer sound without times,
+        UnsupportedError for a model that reads no features.
+        """
+        given = floats(features, "features")
+        if given.ndim != 2 or self._feature_width not in (0, given.shape[1]):
+            raise ShapeError(
+                f"features must be [frames, {self._feature_width or 'width'}] for this model, found {list(given.shape)}"
+            )
+        out, chosen = ctypes.c_void_p(), None if options is None else ctypes.byref(options)
+        first = pointer(given, ctypes.c_float)
+        arguments = (
+            self.handle,
+            utf8(route),
+            first,
+            len(given),
+            seconds_per_frame,
+            chosen,
+            CALLBACK,
+            ctypes.byref(out),
+        )
+        watched(progress, "seam_session_transcribe", *arguments)
+        try:
+            return [_segment(out, index, each) for index, each in enumerate(_sequences(out, 0))]
+        finally:
+            library().seam_sequences_release(out)
+
     def continuous_generation(self, capacity: int) -> ContinuousGeneration:
         """A generation whose rows come and go, each with options and a route of its own (continuous batching).
 
@@ -362,6 +415,12 @@ class Session(Handle):
     def end_training(self) -> None:
         """Ends training; the trained values stay."""
         library().seam_session_end_training(self.handle)
+
+
+def _segment(out: ctypes.c_void_p, index: int, written: Generated) -> Segment:
+    start, end = ctypes.c_double(), ctypes.c_double()
+    library().seam_sequences_times(out, index, ctypes.byref(start), ctypes.byref(end))
+    return Segment(start.value, end.value, written.tokens, written.score)
 
 
 def _sequences(out: ctypes.c_void_p, item: int) -> list[Generated]:

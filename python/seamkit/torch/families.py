@@ -225,7 +225,7 @@ def _found(model: Any, find: Find | None, name: str, *arguments: Name) -> torch.
 
 # Those of the native engine.
 BUILT_IN = {
-    **dict.fromkeys(("t5", "mt5", "bart", "mbart", "marian", "pegasus"), PAIR),
+    **dict.fromkeys(("t5", "mt5", "bart", "mbart", "marian", "pegasus", "whisper"), PAIR),
     **dict.fromkeys(("bert", "roberta", "xlm-roberta"), ENCODER),
     **dict.fromkeys(("gpt2", "llama", "mistral", "qwen2"), DECODER),
 }
