@@ -68,7 +68,7 @@ let package = Package(
         .systemLibrary(name: "CSound", path: "Sources/CSound"),
 
         // The core, lowest layer first.
-        .target(name: "Support"),
+        .target(name: "Support", dependencies: ["CUTF8Proc"]),
         .target(name: "Platform"),
         .target(
             name: "Kernels",
@@ -78,7 +78,7 @@ let package = Package(
         .target(name: "Files", dependencies: ["Support", "Platform", "CJansson", "CXXHash"]),
         .target(name: "Audio", dependencies: ["Support", "Files", "CSound"]),
         .target(name: "SentencePieceBridge", linkerSettings: [.linkedLibrary("sentencepiece")]),
-        .target(name: "Tokenizers", dependencies: ["Support", "Files", "COnig", "CUTF8Proc", "SentencePieceBridge"]),
+        .target(name: "Tokenizers", dependencies: ["Support", "Files", "COnig", "SentencePieceBridge"]),
         .target(name: "Datasets", dependencies: ["Tokenizers", "Files", "Support"]),
         .target(name: "Metrics", dependencies: ["Support"]),
         .target(name: "Generation", dependencies: ["Support"]),

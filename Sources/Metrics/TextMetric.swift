@@ -14,6 +14,8 @@ public enum TextMetric: String, Sendable, CaseIterable {
     case cider
     /// jiwer's word error rate: lower is better.
     case wer
+    /// The same where cases and punctuation are no matter, as Whisper's error rates are given.
+    case werNormalized = "wer-normalized"
     /// jiwer's character error rate: lower is better.
     case cer
 
@@ -40,6 +42,11 @@ public enum TextMetric: String, Sendable, CaseIterable {
         case .rougeLCoco: 100 * (try captionRougeL(hypotheses: hypotheses, references: references))
         case .cider: try corpusCIDEr(hypotheses: hypotheses, references: references)
         case .wer: 100 * (try wordErrorRate(hypotheses: hypotheses, references: references))
+        case .werNormalized:
+            100
+                * (try wordErrorRate(
+                    hypotheses: try hypotheses.map(spokenText),
+                    references: try references.map { try $0.map(spokenText) }))
         case .cer: 100 * (try characterErrorRate(hypotheses: hypotheses, references: references))
         }
     }

@@ -1,5 +1,3 @@
-import CUTF8Proc
-import Glibc
 import Support
 
 /// A normal form of Unicode, by utf8proc.
@@ -33,23 +31,8 @@ enum UnicodeForm: Sendable {
     }
 
     private func append(_ text: [UInt8], _ range: Range<Int>, to result: inout [UInt8]) throws {
-        guard !range.isEmpty else { return }
-        let (composes, compatibly): (Int32, Int32) =
-            switch self {
-            case .nfc: (1, 0)
-            case .nfd: (0, 0)
-            case .nfkc: (1, 1)
-            case .nfkd: (0, 1)
-            }
-        var normalized: UnsafeMutablePointer<UInt8>?
-        defer { free(normalized) }
-        let count = text[range].withUnsafeBufferPointer {
-            cutf8proc_normalize($0.baseAddress, $0.count, composes, compatibly, &normalized)
-        }
-        guard count >= 0, let normalized else {
-            throw SeamError(.outOfMemory, "no memory to normalize a text of \(range.count) bytes")
-        }
-        result += UnsafeBufferPointer(start: normalized, count: count)
+        result += try unicodeNormalized(
+            text[range], composes: self == .nfc || self == .nfkc, compatibly: self == .nfkc || self == .nfkd)
     }
 }
 

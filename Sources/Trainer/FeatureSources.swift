@@ -12,7 +12,8 @@ public final class FeatureSources: Sendable {
     /// Tells these sources from others.
     let contentHash: String
     private let make: @Sendable (Int) throws -> [Float]
-    private let mostKept: Int
+    /// Sources of which the features are kept.
+    let mostKept: Int
     private let kept = Mutex<[Int: [Float]]>([:])
 
     /// - Parameters:

@@ -143,7 +143,11 @@ public struct TokenPairs: Sendable {
         var limitsOfRoutes: [String: TextLimits] = [:]
         let vocabulary = session.backbone.info.vocabSize
         let isContinued = session.backbone.info.architecture == .decoderOnly && !isClassification
-        if let features { try session.requireFeatures(of: features) }
+        if let features {
+            try session.requireFeatures(of: features)
+            // Those that are kept are made now, so that what cannot be read is found before the work begins.
+            for row in 0..<min(count, features.mostKept) { try located(row) { _ = try features.features(row) } }
+        }
         for row in sources.indices {
             let parts =
                 (features == nil ? [("source", sources[row])] : [])

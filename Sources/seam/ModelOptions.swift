@@ -138,7 +138,9 @@ struct PairOptions: ParsableArguments {
                 "--source-format \(format.rawValue) is for models that read \(format == .audio ? "sound" : "texts"), and the model (\(info.family)) reads \(info.readsFeatures ? "sound" : "texts")"
             )
         }
-        if format == .audio, let flag = sourcePrefix.isEmpty ? sourceSuffix.map({ _ in "--source-suffix" }) : "--source-prefix" {
+        if format == .audio,
+            let flag = sourcePrefix.isEmpty ? sourceSuffix.map({ _ in "--source-suffix" }) : "--source-prefix"
+        {
             throw SeamError(.invalidArgument, "\(flag) is of texts, and the sources are sound")
         }
         if format != .audio, let flag = speech.firstGiven {

@@ -49,8 +49,7 @@ import Testing
     @Test func descriptions() throws {
         let tool = try Tool()
         let text = succeeded(try Tool.run(["describe", "repcali"]))
-        for words in ["encoder.output", "lambda", "seam_tensor *(void *, const seam_pass *)", "Zhang et al. 2025"]
-        {
+        for words in ["encoder.output", "lambda", "seam_tensor *(void *, const seam_pass *)", "Zhang et al. 2025"] {
             #expect(text.contains(words))
         }
         let json = try JSON.parse(succeeded(try Tool.run(["describe", "--json", "repcali"])), name: "describe")

@@ -36,4 +36,6 @@ before, after = (
     for name in ("untouched", "repcali")
 )
 for one, other in list(zip(before, after, strict=True))[:3]:
-    print(f"\n{one['source']}\n  said    {one['target']}\n  before  {one['prediction']}\n  after   {other['prediction']}")
+    print(
+        f"\n{one['source']}\n  said    {one['target']}\n  before  {one['prediction']}\n  after   {other['prediction']}"
+    )
