@@ -52,17 +52,12 @@ struct SpeechOptions: ParsableArguments {
         let areLong = try files.map {
             try extractor.frameCount(ofFile: $0, longSound: longSound) > extractor.settings.frameCount
         }
-        if let reason = timestamps
-            ? "--timestamps takes"
-            : areLong.firstIndex(of: true).map({
-                "\"\(files[$0])\" is longer than the \(extractor.settings.chunkLength) s that the model hears at once:"
-                    + " cut it, or give --truncation, since to write it window by window takes"
-            }), options.speech?.noTimestampsToken == nil
-        {
-            throw SeamError(
-                .unsupported,
-                "\(reason) tokens of times, which the model's own settings name (no_timestamps_token_id); these do not, or"
-                    + " are ignored")
+        if timestamps { try requireTimes(options, session, "--timestamps takes") }
+        if let long = areLong.firstIndex(of: true) {
+            try requireTimes(
+                options, session,
+                "\"\(files[long])\" is longer than the \(extractor.settings.chunkLength) s that the model hears at once:"
+                    + " cut it, or give --truncation, since to write it window by window takes")
         }
         var lines: [[String]] = []
         while lines.count < files.count {
@@ -82,7 +77,7 @@ struct SpeechOptions: ParsableArguments {
                     routes: route == nil ? [] : [String?](repeating: route, count: count), info: session.backbone.info)
                 let isWanted: (GenerationProgress) -> Bool = { _ in !Interruption.isRequested }
                 lines += try session.generate(batch, options: options, progress: isWanted).map {
-                    [try tokenizer.decode($0[0].tokens)]
+                    [try text($0[0].tokens, tokenizer, options)]
                 }
             }
         }
@@ -100,12 +95,25 @@ struct SpeechOptions: ParsableArguments {
             features: features.values, route: route, options: options,
             secondsPerFrame: Double(settings.hopLength) / Double(settings.samplingRate)
         ) { _, _ in !Interruption.isRequested }
-        // All tokens behind that one are times, which a tokenizer need not know as special ones.
-        let last = options.speech?.noTimestampsToken ?? .max
-        func text(_ tokens: [Int32]) throws -> String { try tokenizer.decode(tokens.filter { $0 <= last }) }
-        guard timestamps else { return [try text(parts.flatMap(\.tokens))] }
+        guard timestamps else { return [try text(parts.flatMap(\.tokens), tokenizer, options)] }
         return try parts.map { part in
-            "[\(fixed(part.start, 2)) --> \(fixed(part.end, 2))] \(try text(part.tokens).drop(while: \.isWhitespace))"
+            let text = try text(part.tokens, tokenizer, options).drop(while: \.isWhitespace)
+            return "[\(fixed(part.start, 2)) --> \(fixed(part.end, 2))] \(text)"
         }
+    }
+
+    /// The text of tokens without the times, which a tokenizer need not know as special tokens.
+    private func text(_ tokens: [Int32], _ tokenizer: Tokenizer, _ options: GenerationOptions) throws -> String {
+        guard let last = options.speech?.noTimestampsToken else { return try tokenizer.decode(tokens) }
+        return try tokenizer.decode(tokens.filter { $0 <= last })
+    }
+
+    /// Throws where the model has no tokens of times; `reason` is the beginning of the sentence.
+    private func requireTimes(_ options: GenerationOptions, _ session: Session, _ reason: String) throws {
+        if let last = options.speech?.noTimestampsToken, Int(last) + 1 < session.backbone.info.vocabSize { return }
+        throw SeamError(
+            .unsupported,
+            "\(reason) tokens of times, which the model's own settings name (no_timestamps_token_id); these do not, or are"
+                + " ignored")
     }
 }
