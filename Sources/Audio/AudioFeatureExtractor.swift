@@ -34,7 +34,8 @@ public final class AudioFeatureExtractor: Sendable {
         window = (0..<length).map { Float(0.5 - 0.5 * cos(2 * Double.pi * Double($0) / Double(length))) }
     }
 
-    /// The number of frames that the features of a sound file have, by what its header tells.
+    /// The number of frames that the features of a sound file have, without reading more than its header where
+    /// that tells the length.
     /// - Throws: as `features(ofFile:longSound:)` for what can be told without reading the sound.
     public func frameCount(ofFile path: String, longSound: LongSound) throws -> Int {
         let file = try SoundFile(path)

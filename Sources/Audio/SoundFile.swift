@@ -14,7 +14,7 @@ public struct Sound: Sendable {
 
 /// An open sound file (WAV, FLAC, Ogg and what else libsndfile knows by its header), read by libsndfile. For one thread.
 final class SoundFile {
-    /// The length that the header tells of.
+    /// The length that the header tells of; counted where it does not.
     let length: SoundLength
     /// What it is called in error sentences.
     let place: String
@@ -35,7 +35,10 @@ final class SoundFile {
                 "\(place) must have 1 to 1024 channels and a sampling rate above 0, found \(info.channels) channels"
                     + " of \(info.sample_rate) Hz")
         }
-        length = SoundLength(samples: Int(max(info.frames, 0)), samplingRate: Int(info.sample_rate))
+        // A FLAC file that was written into a pipe does not tell: what is there is counted.
+        let isTold = info.frames < Int64.max
+        let samples = isTold ? Int(max(info.frames, 0)) : try OpenSoundFile(path).read(.max) { _ in }
+        length = SoundLength(samples: samples, samplingRate: Int(info.sample_rate))
         guard length.samples > 0 else {
             throw isCutOff
                 ? cutOff(behind: 0) : SeamError(.format, "\(place) holds no sound, only a header")

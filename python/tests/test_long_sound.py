@@ -80,10 +80,16 @@ def test_what_the_whole_is_not(extractor: seamkit.FeatureExtractor, tmp_path: Pa
     found = extractor(tmp_path / "slow.wav", whole=True)
     assert found.shape == (3100, 80)
     np.testing.assert_allclose(found, extractor(mixed, sampling_rate=8000, whole=True), rtol=0, atol=1e-5)
-    soundfile.write(tmp_path / "half.flac", samples, 8000)
-    (tmp_path / "half.flac").write_bytes((tmp_path / "half.flac").read_bytes()[:90000])
+    soundfile.write(tmp_path / "whole.flac", samples, 8000)
+    content = (tmp_path / "whole.flac").read_bytes()
+    (tmp_path / "half.flac").write_bytes(content[:90000])
     with pytest.raises(seamkit.FormatError, match="ends before the sound that its header tells of"):
         extractor(tmp_path / "half.flac", whole=True)
+    # The last 36 bits of these count the samples; a program that writes into a pipe does not know them.
+    assert int.from_bytes(content[21:26], "big") % 2**36 == len(samples)
+    (tmp_path / "piped.flac").write_bytes(content[:21] + bytes([content[21] & 0xF0, 0, 0, 0, 0]) + content[26:])
+    told, counted = (extractor(tmp_path / name, whole=True) for name in ("whole.flac", "piped.flac"))
+    np.testing.assert_array_equal(told, counted)
 
 
 @pytest.fixture(scope="module")
