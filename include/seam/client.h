@@ -721,12 +721,12 @@ enum {
   SEAM_LONG_SOUND_TRUNCATE = 1, /* what is behind the chunk is left out */
   SEAM_LONG_SOUND_WHOLE = 2     /* it has as many frames as it is long: seam_session_transcribe reads it in windows */
 };
-/* The features of a sound file (WAV, FLAC, Ogg and what else libsndfile reads): features [*frames, feature_size], filled,
- * with room for `capacity` floats. Channels are mixed into one, another sampling rate is converted, and sound that is shorter
- * than a chunk is followed by silence.
- * *frames is how many there are: those of a chunk, or more of a longer sound as a whole, of which 2^24 are the most. It is
- * written also where the room is too small; features NULL and capacity 0: nothing else is asked for, and where a file's header
- * tells its length the rest is not read.
+/* The features of a sound file (WAV, FLAC, Ogg and what else libsndfile reads): features [*frames, feature_size],
+ * filled, with room for `capacity` floats. Channels are mixed into one, another sampling rate is converted, and sound
+ * that is shorter than a chunk is followed by silence.
+ * *frames is how many there are: those of a chunk, or more of a longer sound as a whole, of which 2^24 are the most. It
+ * is written also where the room is too small; features NULL and capacity 0: nothing else is asked for, and where a
+ * file's header tells its length the rest is not read.
  * SEAM_FORMAT for what is no sound file, damaged or without sound, SEAM_NUMERIC for NaN or infinity in it, SEAM_NOT_FOUND
  * also where libsndfile, libsamplerate or kissfft is needed and not installed. [thread-safe] */
 SEAM_API seam_status seam_feature_extractor_read(seam_feature_extractor *extractor, const char *path,
