@@ -12,66 +12,67 @@ public struct Sound: Sendable {
     public init(samples: [Float], samplingRate: Int) { (self.samples, self.samplingRate) = (samples, samplingRate) }
 }
 
-/// Sound files (WAV, FLAC, Ogg and what else libsndfile knows by its header), read by libsndfile.
-public enum SoundFile {
-    /// Reads a file and mixes its channels, each with the same weight, into one.
-    ///
-    /// - Parameters:
-    ///   - longest: the seconds that may be read of it.
-    ///   - truncation: whether a longer file is read as far as that; else it is refused.
-    /// - Throws: `SeamError`: as `MappedFile` for what cannot be opened; `.format` for what is no sound file, is damaged or
-    ///   holds no sound; `.invalidArgument` for one that is too long; `.numeric` for NaN and infinity; `.notFound`
-    ///   without libsndfile.
-    ///
-    /// Safe from any thread.
-    public static func read(_ path: String, longest: Double, truncation: Bool) throws -> Sound {
+/// An open sound file (WAV, FLAC, Ogg and what else libsndfile knows by its header), read by libsndfile. For one thread.
+final class SoundFile {
+    /// The length that the header tells of; counted where it does not.
+    let length: SoundLength
+    /// What it is called in error sentences.
+    let place: String
+    private let mapped: MappedFile
+    private let file: OpenSoundFile
+
+    /// - Throws: `SeamError`: as `MappedFile` for what cannot be opened; `.format` for what is no sound file or holds no
+    ///   sound; `.notFound` without libsndfile.
+    init(_ path: String) throws {
         // What is not there, a folder, a device or empty is told as for every other file.
-        let mapped = try MappedFile(path)
-        let file = try OpenSoundFile(path)
+        mapped = try MappedFile(path)
+        file = try OpenSoundFile(path)
+        place = "\"\(path)\""
         let info = file.info
-        let place = "\"\(path)\""
         guard (1...1024).contains(info.channels), info.sample_rate > 0 else {
             throw SeamError(
                 .format,
                 "\(place) must have 1 to 1024 channels and a sampling rate above 0, found \(info.channels) channels"
                     + " of \(info.sample_rate) Hz")
         }
-        let rate = Double(info.sample_rate)
-        let limit = Int64((longest * rate).rounded(.up))
-        guard truncation || info.frames <= limit else {
-            throw SoundLength.tooLong(place, seconds: Double(info.frames) / rate, longest: longest)
+        // A FLAC file that was written into a pipe does not tell: what is there is counted.
+        let isTold = info.frames < Int64.max
+        let samples = isTold ? Int(max(info.frames, 0)) : try OpenSoundFile(path).read(.max) { _ in }
+        length = SoundLength(samples: samples, samplingRate: Int(info.sample_rate))
+        guard length.samples > 0 else {
+            throw isCutOff
+                ? cutOff(behind: 0) : SeamError(.format, "\(place) holds no sound, only a header")
         }
-        let wanted = Int(min(info.frames, limit))
-        let samples = try file.mixed(wanted)
-        guard samples.count == wanted, !isCutOff(mapped) else {
-            throw SeamError(
-                .format,
-                "\(place) ends before the sound that its header tells of, after \(samples.count) samples of each"
-                    + " channel; it may be an incomplete download")
-        }
-        guard !samples.isEmpty else { throw SeamError(.format, "\(place) holds no sound, only a header") }
-        return Sound(samples: samples, samplingRate: Int(info.sample_rate))
+    }
+
+    /// The first samples, of which the channels are mixed into one, each with the same weight, at the sampling rate `rate`.
+    /// - Parameter count: of the file's own samples, at most those of `length`.
+    /// - Throws: `SeamError`: `.format` for a file that is damaged; `.numeric` for NaN and infinity; as `Sound.resampled`.
+    func read(_ count: Int, at rate: Int) throws -> [Float] {
+        let wanted = SoundLength(samples: count, samplingRate: length.samplingRate)
+        let resampler = try Resampler(of: wanted, to: rate, place: place)
+        // What a header says of a length is no reason to ask for memory; that the file has as many bytes is.
+        resampler.reserve(atMost: mapped.bytes.count)
+        let found = try file.read(count) { try resampler.append($0) }
+        guard found == count, !isCutOff else { throw cutOff(behind: found) }
+        return resampler.finish()
+    }
+
+    private func cutOff(behind samples: Int) -> SeamError {
+        SeamError(
+            .format,
+            "\(place) ends before the sound that its header tells of, after \(samples) samples of each"
+                + " channel; it may be an incomplete download")
     }
 
     /// Whether a WAV file is shorter than its header says, which libsndfile passes over. Programs that write into a pipe
     /// do not know the length and put one there that no file has.
-    private static func isCutOff(_ file: MappedFile) -> Bool {
-        file.withBytes { bytes in
+    private var isCutOff: Bool {
+        mapped.withBytes { bytes in
             guard bytes.count >= 12, bytes.prefix(4).elementsEqual("RIFF".utf8) else { return false }
             let size = UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 4, as: UInt32.self))
             return size < 0x7FFF_0000 && Int(size) + 8 > bytes.count
         }
-    }
-}
-
-/// How long sound may be.
-enum SoundLength {
-    /// `place` names the sound as the beginning of a sentence.
-    static func tooLong(_ place: String, seconds: Double, longest: Double) -> SeamError {
-        SeamError(
-            .invalidArgument,
-            "\(place) is \(fixed(seconds, 1)) s long, and the model hears \(fixed(longest, 0)) s at once: cut it, or"
-                + " ask for truncation, which leaves out the rest")
     }
 }
 
@@ -103,28 +104,32 @@ private final class OpenSoundFile {
 
     deinit { _ = functions.close(handle) }
 
-    /// The mean over the channels of at most so many frames; fewer where the file ends or is damaged.
-    func mixed(_ frames: Int) throws -> [Float] {
+    /// Gives `take` the mean over the channels of at most so many frames, part by part, and returns how many there were:
+    /// fewer where the file ends or is damaged.
+    func read(_ frames: Int, _ take: (Span<Float>) throws -> Void) throws -> Int {
         let channels = Int(info.channels)
         let part = max(1, 65_536 / channels)
         var buffer = [Float](repeating: 0, count: part * channels)
-        // What a header says of a length is no reason to ask for memory.
-        var samples: [Float] = []
-        while samples.count < frames {
-            let got = Int(functions.read(handle, &buffer, Int64(min(part, frames - samples.count))))
+        var mixed: [Float] = []
+        var done = 0
+        while done < frames {
+            let got = Int(functions.read(handle, &buffer, Int64(min(part, frames - done))))
             guard got > 0 else { break }
+            mixed.removeAll(keepingCapacity: true)
             for frame in 0..<got {
                 var sum: Float = 0
                 for channel in frame * channels..<(frame + 1) * channels { sum += buffer[channel] }
                 guard sum.isFinite else {
                     throw SeamError(
                         .numeric,
-                        "\"\(path)\" holds NaN or infinity at sample \(samples.count), where numbers are expected")
+                        "\"\(path)\" holds NaN or infinity at sample \(done + frame), where numbers are expected")
                 }
-                samples.append(sum / Float(channels))
+                mixed.append(sum / Float(channels))
             }
+            done += got
+            try take(mixed.span)
         }
-        return samples
+        return done
     }
 
     /// A message of libsndfile without its full stop.

@@ -37,45 +37,66 @@ public func seam_feature_extractor_describe(
 
 @c @implementation
 public func seam_feature_extractor_read(
-    _ extractor: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ truncation: Int32,
-    _ features: UnsafeMutablePointer<Float>?, _ capacity: Int, _ error: ErrorSlot
+    _ extractor: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ longSound: seam_long_sound,
+    _ features: UnsafeMutablePointer<Float>?, _ capacity: Int, _ frames: UnsafeMutablePointer<Int>?,
+    _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
         let extractor = try object(extractor, "extractor", as: AudioFeatureExtractor.self)
         let path = try text(path, "path")
-        let truncation = try flag(truncation, "argument truncation")
-        try fill(features, capacity, extractor) { try extractor.features(ofFile: path, truncation: truncation) }
+        let longSound = try wayOfLongSound(longSound)
+        try fill(
+            features, capacity, frames, size: extractor.settings.featureSize,
+            count: { try extractor.frameCount(ofFile: path, longSound: longSound) },
+            write: { target in try extractor.write(ofFile: path, longSound: longSound, to: &target) })
     }
 }
 
 @c @implementation
 public func seam_feature_extractor_extract(
     _ extractor: OpaquePointer?, _ samples: UnsafePointer<Float>?, _ count: Int, _ samplingRate: Int32,
-    _ truncation: Int32, _ features: UnsafeMutablePointer<Float>?, _ capacity: Int, _ error: ErrorSlot
+    _ longSound: seam_long_sound, _ features: UnsafeMutablePointer<Float>?, _ capacity: Int,
+    _ frames: UnsafeMutablePointer<Int>?, _ error: ErrorSlot
 ) -> seam_status {
     attempt(error) {
         let extractor = try object(extractor, "extractor", as: AudioFeatureExtractor.self)
         let length = try CAPI.count(count, "count", atMost: 1 << 40)
         let source = UnsafeBufferPointer(start: length > 0 ? try required(samples, "samples") : nil, count: length)
-        let truncation = try flag(truncation, "argument truncation")
-        try fill(features, capacity, extractor) {
-            try extractor.features(
-                of: Sound(samples: Array(source), samplingRate: Int(samplingRate)), truncation: truncation,
-                place: "argument samples")
-        }
+        let (rate, longSound) = (Int(samplingRate), try wayOfLongSound(longSound))
+        let place = "argument samples"
+        try fill(
+            features, capacity, frames, size: extractor.settings.featureSize,
+            count: {
+                try extractor.frameCount(ofSamples: length, samplingRate: rate, longSound: longSound, place: place)
+            },
+            write: { target in
+                try extractor.write(
+                    of: source.span, samplingRate: rate, longSound: longSound, place: place, to: &target)
+            })
     }
 }
 
-/// Writes features into the caller's array, whose room is checked before anything is computed.
+private func wayOfLongSound(_ value: seam_long_sound) throws -> LongSound {
+    switch Int(value) {
+    case SEAM_LONG_SOUND_REFUSE: .refuse
+    case SEAM_LONG_SOUND_TRUNCATE: .truncate
+    case SEAM_LONG_SOUND_WHOLE: .whole
+    default: throw SeamError(.invalidArgument, "argument long_sound must be 0, 1 or 2, found \(value)")
+    }
+}
+
+/// Says how many frames there are and writes features into the caller's array, unless there is none; its room is checked
+/// before anything is computed.
 private func fill(
-    _ target: UnsafeMutablePointer<Float>?, _ capacity: Int, _ extractor: AudioFeatureExtractor,
-    _ compute: () throws -> AudioFeatures
+    _ target: UnsafeMutablePointer<Float>?, _ capacity: Int, _ frames: UnsafeMutablePointer<Int>?, size: Int,
+    count: () throws -> Int, write: (inout MutableSpan<Float>) throws -> Void
 ) throws {
+    let frames = try required(frames, "frames")
+    let found = try count()
+    frames.pointee = found
+    guard target != nil || capacity != 0 else { return }
     let target = try required(target, "features")
-    let settings = extractor.settings
-    try requireRoom(
-        capacity, "capacity", for: settings.frameCount * settings.featureSize,
-        "\(settings.frameCount) frames of \(settings.featureSize) features")
-    let found = try compute().values
-    target.update(from: found, count: found.count)
+    try requireRoom(capacity, "capacity", for: found * size, "\(found) frames of \(size) features")
+    var room = UnsafeMutableBufferPointer(start: target, count: found * size).mutableSpan
+    try write(&room)
 }

@@ -178,10 +178,13 @@ struct GenerateCommand: ParsableCommand {
     private func transcribe(_ session: Session, _ tokenizer: Tokenizer) throws {
         try session.requireRoute(route)
         Interruption.watch()
-        let options = try speech.applied(to: try generation.options(for: session))
-        let written = try speech.generate(
-            session, model: model.model, route: route, batchSize: batchSize, options: options)
-        for tokens in written { print(try tokenizer.decode(tokens)) }
+        let written = try speech.write(
+            session, tokenizer, route: route, batchSize: batchSize, options: try generation.options(for: session))
+        for (index, lines) in written.enumerated() {
+            // The parts of several files are told apart by an empty line.
+            if index > 0, speech.timestamps { print() }
+            for line in lines { print(line) }
+        }
     }
 
     private func sources(_ session: Session) throws -> RoutedTexts {

@@ -10,14 +10,13 @@ import Trainer
 
 /// Sound with the texts that are said in it, as a model of speech learns them.
 struct SpeechTargets: ParsableArguments {
-    @Option(help: "Of sound: the language that is spoken, such as de. Default: as the model's own settings say.")
-    var language: String?
+    @OptionGroup var spoken: LanguageOption
 
     @Flag(help: "Of sound: leave out what is behind the seconds that the model hears at once.")
     var truncation = false
 
     /// The first of the options that is given, for what hears nothing.
-    var firstGiven: String? { language != nil ? "--language" : truncation ? "--truncation" : nil }
+    var firstGiven: String? { spoken.language != nil ? "--language" : truncation ? "--truncation" : nil }
 
     /// The features of the sound files, made when they are needed, and the tokens of the texts: those that the model begins
     /// with when it writes, the text with a space in front, as Whisper writes it, and the end.
@@ -35,13 +34,13 @@ struct SpeechTargets: ParsableArguments {
             let spaced = text.first?.isWhitespace == false ? " " + text : text
             return beginning + (try tokenizer.encode(spaced, addSpecialTokens: false)) + [end]
         }
-        let (paths, truncation) = (texts.sources, truncation)
+        let (paths, longSound) = (texts.sources, truncation ? LongSound.truncate : .refuse)
         var hash = ContentHash()
         for path in paths { hash.update("\(try ContentHash.ofFile(path)) \(truncation)") }
         let features = FeatureSources(
             count: paths.count, frames: extractor.settings.frameCount, width: extractor.settings.featureSize,
             contentHash: hash.hex
-        ) { try extractor.features(ofFile: paths[$0], truncation: truncation).values }
+        ) { try extractor.features(ofFile: paths[$0], longSound: longSound).values }
         let pairs = TokenPairs(
             features: features, targets: targets, routes: texts.routes,
             origin: TokenPairs.Origin(name: texts.name, lines: texts.lines))
@@ -49,21 +48,9 @@ struct SpeechTargets: ParsableArguments {
         return pairs
     }
 
-    /// The options with the language that is given.
-    func applied(to options: GenerationOptions) throws -> GenerationOptions {
-        guard let language else { return options }
-        guard options.speech != nil else {
-            throw SeamError(
-                .unsupported, "--language is for models whose own settings name languages, and this one's do not")
-        }
-        var options = options
-        try options.speech?.choose(language: language)
-        return options
-    }
-
     /// What stands between the start token and the text.
     private func beginning(_ session: Session) throws -> [Int32] {
-        let options = try applied(to: session.defaultGenerationOptions())
+        let options = try spoken.applied(to: session.defaultGenerationOptions())
         guard let start = session.backbone.info.decoderStartToken, let speech = options.speech else { return [] }
         return try speech.beginning(behind: start).dropFirst().map { token in
             guard let token else {
@@ -74,25 +61,5 @@ struct SpeechTargets: ParsableArguments {
             }
             return token
         }
-    }
-}
-
-extension Session {
-    /// What makes the features of sound that the model reads, from its folder.
-    /// - Throws: as `AudioFeatureExtractor.init`; `.unsupported` for a model that reads texts, `.incompatible` for features of
-    ///   another width.
-    func featureExtractor() throws -> AudioFeatureExtractor {
-        let info = backbone.info
-        guard info.readsFeatures, let model = backbone.model else {
-            throw SeamError(.unsupported, "--audio is for models of speech, and \(backbone.name) reads texts")
-        }
-        let extractor = try AudioFeatureExtractor(model: model.files.path)
-        guard extractor.settings.featureSize == info.featureWidth else {
-            throw SeamError(
-                .incompatible,
-                "\(model.files.path): the model reads features of \(info.featureWidth) numbers, and its feature extractor makes \(extractor.settings.featureSize)"
-            )
-        }
-        return extractor
     }
 }

@@ -83,7 +83,7 @@ class Uses:
         refused = None
         for name in ("sound.wav", "sound.flac", "sound.ogg"):
             try:
-                extractor(folder / name, truncation=True)
+                extractor(folder / name, whole=True)
             except seamkit.SeamError as error:
                 refused = error
         if refused is not None:

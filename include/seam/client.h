@@ -714,19 +714,29 @@ SEAM_API void seam_feature_extractor_release(seam_feature_extractor *extractor);
  * seconds, "hop_length" and "n_fft" in samples; owned by the caller (seam_string_release). [thread-safe] */
 SEAM_API seam_status seam_feature_extractor_describe(seam_feature_extractor *extractor, char **json,
                                                      seam_error **error);
-/* The features of a sound file (WAV, FLAC, Ogg and what else libsndfile reads): features [frames, feature_size], filled, with
- * room for `capacity` floats. Channels are mixed into one, another sampling rate is converted, and sound that is shorter
- * than a chunk is followed by silence.
- * truncation: 1: of sound that is longer than a chunk the rest is left out; 0: it is refused (SEAM_INVALID_ARGUMENT).
+/* What becomes of sound that is longer than a chunk, which the model hears at once. */
+typedef int32_t seam_long_sound;
+enum {
+  SEAM_LONG_SOUND_REFUSE = 0,   /* SEAM_INVALID_ARGUMENT */
+  SEAM_LONG_SOUND_TRUNCATE = 1, /* what is behind the chunk is left out */
+  SEAM_LONG_SOUND_WHOLE = 2     /* it has as many frames as it is long: seam_session_transcribe reads it in windows */
+};
+/* The features of a sound file (WAV, FLAC, Ogg and what else libsndfile reads): features [*frames, feature_size],
+ * filled, with room for `capacity` floats. Channels are mixed into one, another sampling rate is converted, and sound
+ * that is shorter than a chunk is followed by silence.
+ * *frames is how many there are: those of a chunk, or more of a longer sound as a whole, of which 2^24 are the most. It
+ * is written also where the room is too small; features NULL and capacity 0: nothing else is asked for, and where a
+ * file's header tells its length the rest is not read.
  * SEAM_FORMAT for what is no sound file, damaged or without sound, SEAM_NUMERIC for NaN or infinity in it, SEAM_NOT_FOUND
  * also where libsndfile, libsamplerate or kissfft is needed and not installed. [thread-safe] */
 SEAM_API seam_status seam_feature_extractor_read(seam_feature_extractor *extractor, const char *path,
-                                                 int32_t truncation, float *features, size_t capacity,
-                                                 seam_error **error);
+                                                 seam_long_sound long_sound, float *features, size_t capacity,
+                                                 size_t *frames, seam_error **error);
 /* The same of `count` samples of one channel, from -1 to 1, sampling_rate of them a second. [thread-safe] */
 SEAM_API seam_status seam_feature_extractor_extract(seam_feature_extractor *extractor, const float *samples,
-                                                    size_t count, int32_t sampling_rate, int32_t truncation,
-                                                    float *features, size_t capacity, seam_error **error);
+                                                    size_t count, int32_t sampling_rate, seam_long_sound long_sound,
+                                                    float *features, size_t capacity, size_t *frames,
+                                                    seam_error **error);
 
 /* ---- The native engine by itself: for other bindings, and for testing plugins */
 

@@ -92,6 +92,9 @@ SEAM_LOG_DEBUG = 0
 SEAM_LOG_ERROR = 3
 SEAM_LOG_INFO = 1
 SEAM_LOG_WARNING = 2
+SEAM_LONG_SOUND_REFUSE = 0
+SEAM_LONG_SOUND_TRUNCATE = 1
+SEAM_LONG_SOUND_WHOLE = 2
 SEAM_MAX_RANK = 8
 SEAM_METHOD_RECORDED = 1
 SEAM_METHOD_SIZE_1_0 = 40
@@ -1600,6 +1603,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         c_int32,
         POINTER(c_float),
         c_uint64,
+        POINTER(c_uint64),
         POINTER(c_void_p),
     )),
     "seam_feature_extractor_extract": (c_int32, (
@@ -1610,6 +1614,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         c_int32,
         POINTER(c_float),
         c_uint64,
+        POINTER(c_uint64),
         POINTER(c_void_p),
     )),
     "seam_native_ops": (POINTER(seam_ops), ()),

@@ -356,7 +356,7 @@ def test_what_the_program_refuses(tiny: Path, real_model: Path, tmp_path: Path) 
     write(sound, samples=np.zeros(2 * RATE))
     heard = ("generate", "--model", tiny, "--audio", sound)
     for arguments, words in (
-        (heard, "is 2.0 s long, and the model hears 1 s at once"),
+        (heard, 'sound.wav" is longer than the 1 s that the model hears at once: cut it, or give --truncation'),
         ((*heard, "a text"), '--audio takes the place of texts, and the text "a text" is given'),
         ((*heard, "--truncation", "--language", "de"), "option language: the model's settings name no languages"),
         (("generate", "--model", tiny, "a text"), "reads sound, not texts: give --audio FILE"),
