@@ -110,7 +110,7 @@ def test_what_does_not_fit_is_refused(small: Model, tmp_path: Path) -> None:
         ({"task_type": "CAUSAL_LM"}, ("task_type must be SEQ_2_SEQ_LM", "found CAUSAL_LM")),
         ({"num_transformer_submodules": 3}, ("num_transformer_submodules must be 1 or 2",)),
         ({"num_virtual_tokens": 6}, ("must be [12, 24] as num_virtual_tokens", "found [10, 24]")),
-        ({"peft_type": "VERA"}, ("one of PREFIX_TUNING, PROMPT_TUNING, P_TUNING", "found VERA")),
+        ({"peft_type": "VERA"}, ("one of PREFIX_TUNING, CARTRIDGE, PROMPT_TUNING, P_TUNING", "found VERA")),
         ({"mystery": 3}, ("mystery is no key of PEFT's prompt tuning",)),
     ):
         (folder / "adapter_config.json").write_text(json.dumps(config | changes))
