@@ -211,10 +211,9 @@ enum { SEAM_PREFIX_ENCODER = 0, SEAM_PREFIX_DECODER = 1, SEAM_PREFIX_CROSS = 2 }
 /* "attention.prefix": keys and values that stand before those of the tokens, seen by every token. Layer by layer, since
  * their widths may differ: one input for each layer of each of the SEAM_PREFIX_ATTENTIONS attentions in turn, as many
  * as seam_backbone_info.prefix_layers says, what the adapter before gave, and as many outputs, what all have given up
- * to here:
- * [2, kv_heads, prefix, head_dim] f32, keys at 0 and values at 1; NULL: no prefix there. All layers of an attention
- * have as many tokens. Inputs may be NULL, and are for the first adapter. The same for every example; an output may not
- * depend on anything but inputs and parameters.
+ * to here: [2, kv_heads, prefix, head_dim] f32, keys at 0 and values at 1; NULL: no prefix there. All layers of an
+ * attention have as many tokens. Inputs may be NULL, and are for the first adapter. The same for every example; an
+ * output may not depend on anything but inputs and parameters.
  * The keys are used as they are: no rotation and no projection is applied to them. In a decoder, and in a model with an
  * encoder alone, the prefix takes the first positions and the text follows it, as with past_key_values in transformers;
  * in the encoder of an encoder-decoder and in cross-attention it has no position and no bias. */
@@ -512,8 +511,8 @@ typedef struct seam_encode {
    * layer start_layer - 1 is visited first, then all goes on as in a whole run: ids or features and mask are the
    * source's, and positions, biases, masks and prefixes of the layers that run are as ever. With start_layer =
    * encoder_layers only that visit and the norm behind the layers are left.
-   * Points of layers that do not run, and prompt.embedding, are not visited; the host wants none of them then.
-   * keys_values is NULL in either case. */
+   * Points of layers that do not run are not visited, nor, with start_layer, is prompt.embedding: the host wants none
+   * of them then. In either case nothing is put before the source at prompt.embedding, and keys_values is NULL. */
   int64_t start_layer;
   int64_t stop_layer;
   seam_tensor *start_state; /* [batch, source, d_model], of features of the shape of hidden; NULL without start_layer */
