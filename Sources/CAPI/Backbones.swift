@@ -22,9 +22,13 @@ public func seam_backbone_open(
 public func seam_backbone_release(_ backbone: OpaquePointer?) { release(backbone, BackboneHandle.self) }
 
 @c @implementation
-public func seam_backbone_get_info(_ backbone: OpaquePointer?, _ out: UnsafeMutablePointer<seam_backbone_info>?) {
-    guard let out, let handle = try? object(backbone, "backbone", as: BackboneHandle.self) else { return }
-    write(handle.backbone.record.pointer.pointee, to: out)
+public func seam_backbone_get_info(
+    _ backbone: OpaquePointer?, _ out: UnsafeMutablePointer<seam_backbone_info>?, _ error: ErrorSlot
+) -> seam_status {
+    attempt(error) {
+        let handle = try object(backbone, "backbone", as: BackboneHandle.self)
+        write(handle.backbone.record.pointer.pointee, to: try place(out, "out"))
+    }
 }
 
 @c @implementation

@@ -27,6 +27,7 @@ final class GenerationHandle {
         var entry = seam_row_step()
         entry.row = Int64(step.row.number)
         entry.score = step.sequence.map { Double($0.score) } ?? .nan
+        entry.log_probability = step.logProbability.map(Double.init) ?? .nan
         entry.token = step.token ?? -1
         entry.token_count = Int32(clamping: step.count)
         entry.status = seam_status(SEAM_OK)

@@ -33,7 +33,7 @@ public func seam_adapter_forward(
         let adapter = try object(adapter, "adapter", as: AdapterHandle.self).adapter
         var own = seam_pass.sized
         let given = try read(pass, "pass")
-        own.training = given.training
+        own.training = try flag(given.training, "training of argument pass") ? 1 : 0
         (own.ctx, own.ops) = (given.ctx, given.ops)
         (own.parameters, own.parameter_count) = (given.parameters, given.parameter_count)
         (own.attention_mask, own.position_ids) = (given.attention_mask, given.position_ids)

@@ -58,11 +58,12 @@ public func seam_session_transcribe(
 
 @c @implementation
 public func seam_sequences_times(
-    _ sequences: OpaquePointer?, _ index: Int, _ start: UnsafeMutablePointer<Double>?,
+    _ sequences: OpaquePointer?, _ item: Int, _ index: Int, _ start: UnsafeMutablePointer<Double>?,
     _ end: UnsafeMutablePointer<Double>?
 ) -> Int32 {
     let times = (try? object(sequences, "sequences", as: SequencesHandle.self))?.times ?? []
-    guard times.indices.contains(index) else { return 0 }
+    // Sequences that are parts of a sound have one item.
+    guard item == 0, times.indices.contains(index) else { return 0 }
     start?.pointee = times[index].start
     end?.pointee = times[index].end
     return 1
@@ -152,7 +153,7 @@ private func apply(_ source: seam_generate_options, to options: inout Generation
     default: throw SeamError(.invalidArgument, "early_stopping must be 0, 1 or 2, found \(source.early_stopping)")
     }
     options.lengthPenalty = source.length_penalty
-    options.sample = source.do_sample != 0
+    options.sample = try flag(source.do_sample, "do_sample")
     options.topK = Int(source.top_k)
     options.temperature = Float(source.temperature)
     options.topP = source.top_p

@@ -5,8 +5,10 @@ import SeamHost
 import Support
 
 @c @implementation
-public func seam_fit_options_init(_ options: UnsafeMutablePointer<seam_fit_options>?) {
-    if let options { write(cOptions(HeadTrainingOptions()), to: options) }
+public func seam_fit_options_init(_ options: UnsafeMutablePointer<seam_fit_options>?, _ error: ErrorSlot)
+    -> seam_status
+{
+    attempt(error) { write(cOptions(HeadTrainingOptions()), to: try place(options, "options")) }
 }
 
 @c @implementation
@@ -103,7 +105,7 @@ func headTrainingOptions(_ pointer: UnsafePointer<seam_fit_options>?) throws -> 
     guard let pointer else { return HeadTrainingOptions() }
     let source = try read(pointer, "options")
     var options = HeadTrainingOptions()
-    options.prepares = source.prepare != 0
+    options.prepares = try flag(source.prepare, "prepare")
     options.epochs = Int(source.epochs)
     options.learningRate = source.learning_rate
     options.optimizer.beta1 = source.beta1

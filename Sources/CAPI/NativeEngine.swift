@@ -13,7 +13,8 @@ public func seam_context_create(
 ) -> seam_status {
     attempt(error) {
         let handle = try object(runtime, "runtime", as: RuntimeHandle.self)
-        let context = Context(pool: handle.runtime.pool, recordsGradients: recordGradients != 0)
+        let context = Context(
+            pool: handle.runtime.pool, recordsGradients: try flag(recordGradients, "record_gradients"))
         try required(out, "out").pointee = handOver(context)
     }
 }

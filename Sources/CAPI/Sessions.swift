@@ -160,13 +160,13 @@ public func seam_session_save_merged(
 ) -> seam_status {
     attempt(error) {
         let session = try object(session, "session", as: SessionHandle.self).session
-        try session.saveMergedModel(dequantizes: dequantize != 0, to: try text(path, "path"))
+        try session.saveMergedModel(dequantizes: try flag(dequantize, "dequantize"), to: try text(path, "path"))
     }
 }
 
 // MARK: Routes
 
-/// The name of a route; empty for the default one, which callers give as NULL.
+/// The name of a route; empty for the default one, which callers give as NULL or "".
 func routeName(_ route: UnsafePointer<CChar>?) throws -> String { try optionalText(route, "route") ?? "" }
 
 @c @implementation

@@ -5,8 +5,10 @@ import Support
 import Trainer
 
 @c @implementation
-public func seam_train_options_init(_ options: UnsafeMutablePointer<seam_train_options>?) {
-    if let options { write(cOptions(TrainingOptions()), to: options) }
+public func seam_train_options_init(_ options: UnsafeMutablePointer<seam_train_options>?, _ error: ErrorSlot)
+    -> seam_status
+{
+    attempt(error) { write(cOptions(TrainingOptions()), to: try place(options, "options")) }
 }
 
 @c @implementation
@@ -142,7 +144,7 @@ private func trainingOptions(_ source: seam_train_options) throws -> TrainingOpt
     case SEAM_SCHEDULE_COSINE: options.schedule = .cosine
     default: throw SeamError(.invalidArgument, "schedule must be 0, 1 or 2, found \(source.schedule)")
     }
-    options.trainsBackbone = source.train_backbone != 0
+    options.trainsBackbone = try flag(source.train_backbone, "train_backbone")
     options.learningRate = source.learning_rate
     options.backboneLearningRate = source.backbone_learning_rate
     options.optimizer.beta1 = source.beta1

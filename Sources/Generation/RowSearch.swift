@@ -21,6 +21,8 @@ public struct RowSearch {
     /// Why the newest token ended the sequence; nil while it goes on.
     public private(set) var finishReason: FinishReason?
     public var isFinished: Bool { finishReason != nil }
+    /// Of the newest token, by the scores that it was chosen from; nil before the first, and where the options want none.
+    public private(set) var logProbability: Float?
     /// Tokens so far.
     public var count: Int { histories.generated }
 
@@ -66,6 +68,7 @@ public struct RowSearch {
         rules.apply(to: &logits, in: range, histories: histories, row: 0, limit: limit)
         let choice = try sampler.choose(logits.span.extracting(range), sequence: 0, step: histories.generated)
         histories.append([choice.token], [choice.logProbability])
+        logProbability = options.wantsLogProbabilities ? choice.logProbability : nil
         if options.eosTokens.contains(choice.token) {
             finishReason = .stop
         } else if histories.generated >= limit {

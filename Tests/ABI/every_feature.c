@@ -46,7 +46,7 @@ static DLManagedTensorVersioned *logits_with(seam_backbone *backbone, seam_adapt
 
 static void train(seam_session *session, const seam_batch *batch) {
   seam_train_options options = {.struct_size = sizeof options};
-  seam_train_options_init(&options);
+  OK(seam_train_options_init(&options, &error));
   OK(seam_session_begin_training(session, &options, &error));
   seam_step step = {.struct_size = sizeof step};
   double first = 0;
@@ -129,7 +129,7 @@ static void prompts(seam_backbone *backbone, const char *folder) {
   const float means[] = {3, 3, 1, 0.5f};
   for (int i = 0; i < TEXTS * CLASSES; i++) CHECK(fabsf(found[i] - means[i]) < 1e-6f);
   seam_fit_options options = {.struct_size = sizeof options};
-  seam_fit_options_init(&options);
+  OK(seam_fit_options_init(&options, &error));
   options.epochs = 1;
   options.learning_rate = 0;
   OK(seam_adapter_fit(adapter, scores, hidden, labels, empty_scores, TEXTS, &options, NULL, NULL, losses, 10, &error));

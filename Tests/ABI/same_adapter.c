@@ -17,7 +17,7 @@ static outcome trained(seam_backbone *backbone, const char *id) {
   OK(seam_session_add(session, NULL, id, NULL, &adapter, &error));
   found.parameter_count = seam_adapter_parameter_count(adapter);
   seam_train_options options = {.struct_size = sizeof options};
-  seam_train_options_init(&options);
+  OK(seam_train_options_init(&options, &error));
   OK(seam_session_begin_training(session, &options, &error));
   seam_step step = {.struct_size = sizeof step};
   for (int i = 0; i < 5; i++) OK(seam_session_train_step(session, &batch, &step, &error));

@@ -37,7 +37,7 @@ static void descriptions(seam_runtime *runtime, seam_backbone *backbone) {
   CHECK(plugin->struct_size == SEAM_PLUGIN_INFO_SIZE_1_0);
   CHECK(strcmp(plugin->id, "org.seamkit.repcali") == 0 && strstr(plugin->path, "libRepCali.so") != NULL);
   seam_backbone_info *info = SHORT(seam_backbone_info, SEAM_BACKBONE_INFO_SIZE_1_0);
-  seam_backbone_get_info(backbone, info);
+  OK(seam_backbone_get_info(backbone, info, &error));
   CHECK(info->struct_size == SEAM_BACKBONE_INFO_SIZE_1_0);
   CHECK(info->d_model == WIDTH && info->eos_token_count == 1 && info->eos_token_ids[0] == 1 && info->point_count == 0);
 }
@@ -82,7 +82,7 @@ static void generation(seam_backbone *backbone, seam_session *session) {
 
 static void training(seam_session *session, const seam_batch *batch) {
   seam_train_options *options = SHORT(seam_train_options, SEAM_TRAIN_OPTIONS_SIZE_1_0);
-  seam_train_options_init(options);
+  OK(seam_train_options_init(options, &error));
   CHECK(options->struct_size == SEAM_TRAIN_OPTIONS_SIZE_1_0 && options->beta2 == 0.999);
   OK(seam_session_begin_training(session, options, &error));
   seam_step *step = SHORT(seam_step, SEAM_STEP_SIZE_1_0);
@@ -102,7 +102,7 @@ static void fitting(seam_backbone *backbone) {
   seam_adapter *adapter = NULL;
   OK(seam_adapter_create(backbone, "test-class-bias", wanted, &adapter, &error));
   seam_fit_options *options = SHORT(seam_fit_options, SEAM_FIT_OPTIONS_SIZE_1_0);
-  seam_fit_options_init(options);
+  OK(seam_fit_options_init(options, &error));
   CHECK(options->struct_size == SEAM_FIT_OPTIONS_SIZE_1_0 && options->epochs == 30);
   options->epochs = EPOCHS;
   double losses[EPOCHS] = {0};

@@ -24,7 +24,7 @@ static void null_objects(void) {
   seam_plugin_info plugin = {.struct_size = sizeof plugin};
   seam_train_options train = {.struct_size = sizeof train};
   seam_generate_options generate = {.struct_size = sizeof generate};
-  seam_train_options_init(&train);
+  OK(seam_train_options_init(&train, &error));
 
   static const char *const is_null = "is NULL";
 #define NULL_FAILS(call) FAILS(call, SEAM_INVALID_ARGUMENT, is_null)
@@ -37,6 +37,9 @@ static void null_objects(void) {
   NULL_FAILS(seam_runtime_describe(NULL, "x", &text, &error));
   NULL_FAILS(seam_backbone_open(NULL, "x", NULL, NULL, &backbone, &error));
   NULL_FAILS(seam_backbone_save(NULL, "x", &error));
+  NULL_FAILS(seam_backbone_get_info(NULL, NULL, &error));
+  NULL_FAILS(seam_train_options_init(NULL, &error));
+  NULL_FAILS(seam_fit_options_init(NULL, &error));
   NULL_FAILS(seam_adapter_create(NULL, "x", NULL, &adapter, &error));
   NULL_FAILS(seam_adapter_fit(NULL, NULL, NULL, NULL, NULL, 1, NULL, NULL, NULL, NULL, 0, &error));
   NULL_FAILS(seam_adapter_classify(NULL, NULL, NULL, 1, NULL, 0, &error));
@@ -82,10 +85,7 @@ static void null_objects(void) {
   CHECK(seam_session_route_count(NULL) == 0 && seam_session_route(NULL, 0) == NULL);
   CHECK(seam_sequences_count(NULL, 0) == 0 && seam_sequences_tokens(NULL, 0, 0, &count, NULL) == NULL && count == 0);
   CHECK(seam_error_code(NULL) == SEAM_OK && seam_error_message(NULL)[0] == 0 && seam_error_origin(NULL)[0] == 0);
-  seam_backbone_get_info(NULL, NULL);
   seam_runtime_set_log(NULL, NULL, NULL);
-  seam_train_options_init(NULL);
-  seam_fit_options_init(NULL);
   seam_session_end_training(NULL);
   seam_string_release(NULL);
   seam_error_release(NULL);
@@ -117,17 +117,17 @@ static void backbones(seam_runtime *runtime) {
 
   backbone = open_tiny(runtime);
   seam_backbone_info info = {.struct_size = sizeof info};
-  seam_backbone_get_info(backbone, &info);
+  OK(seam_backbone_get_info(backbone, &info, &error));
   CHECK(info.kind == SEAM_BACKBONE_OPAQUE && info.d_model == WIDTH && info.vocab_size == VOCABULARY);
   CHECK(info.seam_count == 2 && strcmp(info.seams[0], SEAM_ENCODER_OUTPUT) == 0);
   CHECK(strcmp(info.seams[1], SEAM_DECODER_OUTPUT) == 0);
   CHECK(strcmp(info.family, "tiny-opaque") == 0 && info.struct_size == sizeof info);
   CHECK(info.eos_token_count == 1 && info.eos_token_ids[0] == 1);
-  /* A caller with a shorter struct gets no byte more than it has. */
+  /* A struct that is shorter than version 1.0's is refused, and left alone. */
   info.struct_size = offsetof(seam_backbone_info, vocab_size);
-  info.vocab_size = -7;
-  seam_backbone_get_info(backbone, &info);
-  CHECK(info.vocab_size == -7);
+  info.d_model = info.vocab_size = -7;
+  FAILS(seam_backbone_get_info(backbone, &info, &error), SEAM_INVALID_ARGUMENT, "struct_size of argument out must be");
+  CHECK(info.d_model == -7 && info.vocab_size == -7);
   FAILS(seam_backbone_save(backbone, "/nowhere", &error), SEAM_UNSUPPORTED, "without a folder");
   seam_backbone_release(backbone);
 }
@@ -209,9 +209,12 @@ static void batches(seam_backbone *backbone) {
   seam_step step = {.struct_size = sizeof step};
   FAILS(seam_session_train_step(session, &batch, &step, &error), SEAM_INVALID_ARGUMENT, "has not begun");
   seam_train_options train = {.struct_size = sizeof train};
-  seam_train_options_init(&train);
+  OK(seam_train_options_init(&train, &error));
   CHECK(train.struct_size == sizeof train && train.learning_rate == 1e-3 && train.max_grad_norm == 1);
   FAILS(seam_session_begin_training(session, &train, &error), SEAM_INVALID_ARGUMENT, "there is nothing to train");
+  train.train_backbone = 2;
+  FAILS(seam_session_begin_training(session, &train, &error), SEAM_INVALID_ARGUMENT,
+        "train_backbone must be 0 or 1, found 2");
   train.train_backbone = 1;
   FAILS(seam_session_begin_training(session, &train, &error), SEAM_UNSUPPORTED, "is opaque");
   train.beta1 = 1.5;
@@ -261,6 +264,10 @@ static void generation(seam_backbone *backbone) {
   FAILS(seam_session_generate(session, &batch, &options, NULL, NULL, &sequences, &error), SEAM_INVALID_ARGUMENT,
         "early_stopping");
   options.early_stopping = 0;
+  options.do_sample = 2;
+  FAILS(seam_session_generate(session, &batch, &options, NULL, NULL, &sequences, &error), SEAM_INVALID_ARGUMENT,
+        "do_sample must be 0 or 1, found 2");
+  options.do_sample = 0;
   options.ignore_generation_config = 2;
   FAILS(seam_session_generate(session, &batch, &options, NULL, NULL, &sequences, &error), SEAM_INVALID_ARGUMENT,
         "ignore_generation_config must be 0 or 1, found 2");

@@ -21,7 +21,7 @@ static void trains(seam_backbone *backbone, const char *id, const char *folder) 
   seam_adapter *adapter = NULL, *loaded = NULL;
   double losses[40];
   seam_fit_options options = {.struct_size = sizeof options};
-  seam_fit_options_init(&options);
+  OK(seam_fit_options_init(&options, &error));
   CHECK(options.epochs == 30 && options.learning_rate == 0.01 && options.chunk_size == 4096 && options.prepare == 1);
   CHECK(options.beta1 == 0.9 && options.beta2 == 0.999 && options.epsilon == 1e-8 && options.max_grad_norm == 0.0);
   options.epochs = 40;

@@ -26,7 +26,7 @@ int main(int argc, char **argv) {
   OK(seam_backbone_open(runtime, "tiny-features", NULL, NULL, &backbone, &error));
   OK(seam_session_create(backbone, &session, &error));
   seam_backbone_info info = {.struct_size = sizeof info};
-  seam_backbone_get_info(backbone, &info);
+  OK(seam_backbone_get_info(backbone, &info, &error));
   CHECK(info.feature_width == FRAME && info.feature_stride == STRIDE);
 
   float frames[FRAMES][FRAME], expected[POSITIONS][WIDTH];
@@ -64,9 +64,10 @@ int main(int argc, char **argv) {
   double start = -1, end = -1;
   OK(seam_session_transcribe(session, NULL, frames[0], FRAMES, 0.5, &options, NULL, NULL, &texts, &error));
   /* One window; half a second for each frame of its two whole positions. */
-  CHECK(seam_sequences_count(texts, 0) == 1 && seam_sequences_times(texts, 0, &start, &end) == 1);
+  CHECK(seam_sequences_count(texts, 0) == 1 && seam_sequences_times(texts, 0, 0, &start, &end) == 1);
   CHECK(start == 0 && end == 2);
-  CHECK(seam_sequences_times(texts, 1, &start, &end) == 0 && seam_sequences_times(NULL, 0, NULL, NULL) == 0);
+  CHECK(seam_sequences_times(texts, 0, 1, &start, &end) == 0 && seam_sequences_times(NULL, 0, 0, NULL, NULL) == 0);
+  CHECK(seam_sequences_times(texts, 1, 0, &start, &end) == 0);
   seam_sequences_release(texts);
   FAILS(seam_session_transcribe(session, NULL, NULL, FRAMES, 0.5, &options, NULL, NULL, &texts, &error),
         SEAM_INVALID_ARGUMENT, "features is NULL");

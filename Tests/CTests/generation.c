@@ -31,7 +31,7 @@ typedef struct {
   int64_t row;
   int32_t tokens[MOST];
   int32_t count;
-  double score;
+  double score, sum; /* sum: of the log-probabilities of the steps */
 } received;
 
 static void add(seam_generation *generation, seam_backbone *backbone, int which, received *out) {
@@ -49,12 +49,14 @@ static size_t step(seam_generation *generation, received *all) {
       if (all[t].row != steps[i].row) continue;
       CHECK(steps[i].status == SEAM_OK && steps[i].message == NULL && all[t].count < MOST);
       all[t].tokens[all[t].count++] = steps[i].token;
-      CHECK(steps[i].token_count == all[t].count);
+      CHECK(steps[i].token_count == all[t].count && steps[i].log_probability <= 0);
+      all[t].sum += steps[i].log_probability;
       const int ended = steps[i].finish_reason != SEAM_FINISH_NONE;
       CHECK(ended != isnan(steps[i].score));
       if (ended) {
         CHECK(steps[i].finish_reason == SEAM_FINISH_LENGTH && all[t].count == 4 + t);
         all[t].score = steps[i].score;
+        CHECK(fabs(all[t].sum - all[t].score) < 1e-5);
       }
     }
   }
@@ -180,7 +182,7 @@ static void misuse(seam_backbone *backbone, seam_session *session, seam_adapter 
 
   /* While the session trains, and after its adapters have changed. */
   seam_train_options training = {.struct_size = sizeof training};
-  seam_train_options_init(&training);
+  OK(seam_train_options_init(&training, &error));
   training.routes = routes;
   training.route_count = 1;
   OK(seam_session_begin_training(session, &training, &error));

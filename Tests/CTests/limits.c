@@ -195,7 +195,7 @@ static void session_sizes(seam_backbone *backbone) {
   seam_train_options train = {.struct_size = sizeof train};
 #define TRAINS_NOT(member, value, part)                                                       \
   do {                                                                                        \
-    seam_train_options_init(&train);                                                          \
+    OK(seam_train_options_init(&train, &error));                                              \
     train.member = value;                                                                     \
     FAILS(seam_session_begin_training(session, &train, &error), SEAM_INVALID_ARGUMENT, part); \
   } while (0)
@@ -203,7 +203,7 @@ static void session_sizes(seam_backbone *backbone) {
   TRAINS_NOT(warmup_steps, INT64_MIN, "warmup_steps must be 0 or more");
   TRAINS_NOT(learning_rate, NAN, "learning_rate");
   TRAINS_NOT(epsilon, INFINITY, "epsilon must be positive");
-  seam_train_options_init(&train);
+  OK(seam_train_options_init(&train, &error));
   train.warmup_steps = INT64_MAX;
   OK(seam_session_begin_training(session, &train, &error));
   seam_step step = {.struct_size = sizeof step};
@@ -299,7 +299,7 @@ static void fits_by_preparing(seam_backbone *backbone, const char *folder) {
   double losses[3] = {-1, -1, -1};
   seam_adapter *adapter = NULL, *loaded = NULL;
   seam_fit_options options = {.struct_size = sizeof options};
-  seam_fit_options_init(&options);
+  OK(seam_fit_options_init(&options, &error));
   options.epochs = 3;
   OK(seam_adapter_create(backbone, "test-calibration", OPTIONS(.classes = CLASSES), &adapter, &error));
   OK(seam_adapter_fit(adapter, scores, hidden, labels, empty, EXAMPLES, &options, NULL, NULL, losses, 3, &error));

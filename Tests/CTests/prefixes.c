@@ -91,7 +91,7 @@ int main(int argc, char **argv) {
 
   seam_batch batch = labelled_texts();
   seam_train_options options = {.struct_size = sizeof options};
-  seam_train_options_init(&options);
+  OK(seam_train_options_init(&options, &error));
   options.learning_rate = 0.05;
   OK(seam_adapter_set_learning_rate(gate, 0.2, &error));
   OK(seam_session_begin_training(session, &options, &error));

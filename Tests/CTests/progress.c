@@ -110,7 +110,7 @@ static const int32_t labels[EXAMPLES] = {0, 1, 0, 1};
 
 static seam_status fits(seam_adapter *adapter, record *told, double *losses, seam_error **error) {
   seam_fit_options options = {.struct_size = sizeof options};
-  seam_fit_options_init(&options);
+  OK(seam_fit_options_init(&options, &error));
   options.epochs = EPOCHS;
   return seam_adapter_fit(adapter, scores, hidden, labels, NULL, EXAMPLES, &options, watch, told, losses, EPOCHS,
                           error);
@@ -169,7 +169,7 @@ static seam_classifier *classifier_of(seam_backbone *backbone, seam_tokenizer *t
 
 static seam_status fits_texts(seam_classifier *classifier, record *told, double *losses, seam_error **error) {
   seam_fit_options options = {.struct_size = sizeof options};
-  seam_fit_options_init(&options);
+  OK(seam_fit_options_init(&options, &error));
   options.epochs = EPOCHS;
   return seam_classifier_fit(classifier, texts, NULL, labels, EXAMPLES, &options, watch, told, losses, EPOCHS, error);
 }

@@ -33,7 +33,7 @@ int main(int argc, char **argv) {
   labelled.target_length = SOURCE;
   labelled.labels = labels;
   seam_train_options options = {.struct_size = sizeof options};
-  seam_train_options_init(&options);
+  OK(seam_train_options_init(&options, &error));
   options.learning_rate = 0.01;
   OK(seam_session_begin_training(session, &options, &error));
   double first = 0, last = 0;

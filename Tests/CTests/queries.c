@@ -58,7 +58,7 @@ static void answers_in_rows(seam_runtime *runtime) {
   answer found;
   seam_backbone *backbone = open_text(runtime, NULL);
   seam_backbone_info info = {.struct_size = sizeof info};
-  seam_backbone_get_info(backbone, &info);
+  OK(seam_backbone_get_info(backbone, &info, &error));
   CHECK(info.architecture == SEAM_TEXT && info.d_model == FEATURES && info.vocab_size == 0 && !info.has_head);
   CHECK(info.seam_count == 1 && strcmp(info.seams[0], SEAM_DECODER_OUTPUT) == 0);
 

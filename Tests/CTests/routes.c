@@ -74,7 +74,7 @@ static void train(seam_backbone *backbone) {
     OK(seam_session_add(sessions[s], "b", "steer", NULL, &adapters[s][1], &error));
     for (int r = 0; r < 2; r++) disturb(adapters[s][r], 0.3f);
     seam_train_options options = {.struct_size = sizeof options};
-    seam_train_options_init(&options);
+    OK(seam_train_options_init(&options, &error));
     options.routes = s == 2 ? both : &both[s];
     options.route_count = s == 2 ? 2 : 1;
     OK(seam_session_begin_training(sessions[s], &options, &error));
@@ -113,7 +113,7 @@ static void train(seam_backbone *backbone) {
   seam_session *session = NULL;
   OK(seam_session_create(backbone, &session, &error));
   seam_train_options options = {.struct_size = sizeof options};
-  seam_train_options_init(&options);
+  OK(seam_train_options_init(&options, &error));
   options.route_count = 1;
   FAILS(seam_session_begin_training(session, &options, &error), SEAM_INVALID_ARGUMENT, "options.routes is NULL");
   options.routes = both;
@@ -168,7 +168,7 @@ static void come_and_go(seam_backbone *backbone, const char *path) {
   /* Training is that of the default route, where no other is named. */
   OK(seam_session_attach(session, NULL, b, -1, &error));
   seam_train_options options = {.struct_size = sizeof options};
-  seam_train_options_init(&options);
+  OK(seam_train_options_init(&options, &error));
   OK(seam_session_begin_training(session, &options, &error));
   seam_step step = {.struct_size = sizeof step};
   batch = rows(0, 2, (const char *const[]){NULL, "a"});

@@ -152,6 +152,9 @@ static void points(seam_backbone *backbone, const char *path) {
 
   /* Merged, the weights give the same but for the order of sums; unmerged, everything is as it was. */
   OK(seam_session_create(backbone, &fresh, &error));
+  FAILS(seam_session_save_merged(session, path, 0, &error), SEAM_INVALID_ARGUMENT, "is not merged");
+  FAILS(seam_session_save_merged(session, path, 2, &error), SEAM_INVALID_ARGUMENT,
+        "dequantize must be 0 or 1, found 2");
   OK(seam_session_merge(session, adapter, &error));
   DLManagedTensorVersioned *merged = logits_of(session, &batch), *others = logits_of(fresh, &batch);
   check_logits_near(adapted, merged, 1e-4f);
@@ -160,7 +163,7 @@ static void points(seam_backbone *backbone, const char *path) {
   FAILS(seam_session_merge(session, adapter, &error), SEAM_INVALID_ARGUMENT, "merged");
   FAILS(seam_session_save(session, NULL, path, NULL, NULL, &error), SEAM_INVALID_ARGUMENT, "merged");
   seam_train_options options = {.struct_size = sizeof options};
-  seam_train_options_init(&options);
+  OK(seam_train_options_init(&options, &error));
   FAILS(seam_session_begin_training(session, &options, &error), SEAM_INVALID_ARGUMENT, "merged");
   OK(seam_session_unmerge(session, adapter, &error));
   DLManagedTensorVersioned *unmerged = logits_of(session, &batch);

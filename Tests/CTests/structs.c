@@ -121,7 +121,7 @@ static void sessions(seam_backbone *backbone) {
   LATER_OF(seam_step) step = {.known = {0}};
   FILL_LATER(train);
   FILL_LATER(step);
-  seam_train_options_init(&train.known);
+  OK(seam_train_options_init(&train.known, &error));
   CHECK_LATER(train);
   CHECK(train.known.learning_rate == 1e-3);
   TOO_SHORT(brief_train, train, SEAM_TRAIN_OPTIONS_SIZE_1_0);
@@ -139,32 +139,30 @@ static void sessions(seam_backbone *backbone) {
   seam_adapter_release(adapter);
 }
 
-/* ---- Structs that are filled as far as the caller has them, by functions that cannot fail */
+/* ---- Structs that are filled: one that is shorter than version 1.0's is refused and left alone */
 
-static void half_structs(seam_backbone *backbone) {
+static void filled_structs(seam_backbone *backbone) {
+  ERROR_SLOT;
   seam_train_options train, untouched;
   memset(&train, GARBAGE, sizeof train);
   untouched = train;
-  train.struct_size = offsetof(seam_train_options, beta1);
-  seam_train_options_init(&train);
-  CHECK(train.struct_size == offsetof(seam_train_options, beta1) && train.backbone_learning_rate == 1e-4);
-  CHECK(memcmp(&train.beta1, &untouched.beta1, sizeof train - offsetof(seam_train_options, beta1)) == 0);
-  for (uint32_t size = 0; size <= 4; size++) {
-    train = untouched;
-    train.struct_size = size;
-    seam_train_options_init(&train);
-    CHECK(train.struct_size == size);
-    CHECK(memcmp(&train.optimizer, &untouched.optimizer, sizeof train - offsetof(seam_train_options, optimizer)) == 0);
+  for (uint32_t size = 0; size < SEAM_TRAIN_OPTIONS_SIZE_1_0; size += 4) {
+    train.struct_size = untouched.struct_size = size;
+    FAILS(seam_train_options_init(&train, &error), SEAM_INVALID_ARGUMENT, "struct_size of argument options must be");
+    CHECK(memcmp(&train, &untouched, sizeof train) == 0);
   }
   seam_fit_options fit;
   memset(&fit, GARBAGE, sizeof fit);
-  fit.struct_size = offsetof(seam_fit_options, epochs);
-  seam_fit_options_init(&fit);
-  CHECK(fit.prepare == 1 && ((unsigned char *)&fit.epochs)[0] == GARBAGE);
+  fit.struct_size = SEAM_FIT_OPTIONS_SIZE_1_0 - 4;
+  FAILS(seam_fit_options_init(&fit, &error), SEAM_INVALID_ARGUMENT, "struct_size of argument options must be");
+  CHECK(((unsigned char *)&fit.prepare)[0] == GARBAGE);
 
   LATER_OF(seam_backbone_info) info;
   FILL_LATER(info);
-  seam_backbone_get_info(backbone, &info.known);
+  TOO_SHORT(brief, info, SEAM_BACKBONE_INFO_SIZE_1_0);
+  FAILS(seam_backbone_get_info(backbone, brief, &error), SEAM_INVALID_ARGUMENT, "struct_size of argument out must be");
+  free(brief);
+  OK(seam_backbone_get_info(backbone, &info.known, &error));
   CHECK_LATER(info);
   CHECK(info.known.d_model == WIDTH && info.known.point_count == 0);
 }
@@ -199,8 +197,12 @@ static void features(seam_backbone *backbone) {
   seam_adapter *adapter = make_adapter(backbone, "test-calibration", CLASSES);
   LATER_OF(seam_fit_options) options;
   FILL_LATER(options);
-  seam_fit_options_init(&options.known);
+  OK(seam_fit_options_init(&options.known, &error));
   CHECK_LATER(options);
+  options.known.prepare = 2;
+  FAILS(seam_adapter_fit(adapter, scores, hidden, labels, NULL, EXAMPLES, &options.known, NULL, NULL, NULL, 0, &error),
+        SEAM_INVALID_ARGUMENT, "prepare must be 0 or 1, found 2");
+  options.known.prepare = 1;
   options.known.epochs = 3;
   FAILS(
       seam_adapter_fit(adapter, scores, hidden, labels, NULL, EXAMPLES, &options.known, never, NULL, losses, 2, &error),
@@ -298,7 +300,7 @@ int main(int argc, char **argv) {
   OK(seam_tokenizer_open(argv[2], &tokenizer, &error));
   adapter_options(opaque);
   sessions(opaque);
-  half_structs(opaque);
+  filled_structs(opaque);
   plugin_info(runtime);
   features(opaque);
   session_arrays(opaque, attention);

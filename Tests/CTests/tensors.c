@@ -36,6 +36,8 @@ static void lifetime(seam_runtime *runtime) {
 
   /* Borrowed until the pass and every view of it are gone. */
   counted source = make_counted();
+  FAILS(seam_context_create(runtime, 2, &ctx, &error), SEAM_INVALID_ARGUMENT,
+        "record_gradients must be 0 or 1, found 2");
   OK(seam_context_create(runtime, 0, &ctx, &error));
   seam_tensor *x = ops->from_dlpack(ctx, lend(&source));
   CHECK(ops->rank(ctx, x) == 2 && ops->size(ctx, x, -1) == 3 && ops->dtype(ctx, x) == SEAM_F32);

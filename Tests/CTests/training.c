@@ -60,7 +60,7 @@ static void gradient_is_right(seam_backbone *backbone, const char *id, const cha
 
   seam_train_options options = {.struct_size = sizeof options};
   seam_step step = {.struct_size = sizeof step};
-  seam_train_options_init(&options);
+  OK(seam_train_options_init(&options, &error));
   options.optimizer = SEAM_OPTIMIZER_ADAM;
   options.learning_rate = options.epsilon = 1;
   options.weight_decay = options.max_grad_norm = 0;
@@ -102,7 +102,7 @@ static seam_adapter *train(seam_backbone *backbone, seam_session *session) {
                          &adapter, &error));
   OK(seam_adapter_create(backbone, "repcali", OPTIONS(.seed = 7), &other, &error));
   OK(seam_session_attach(session, NULL, adapter, -1, &error));
-  seam_train_options_init(&options);
+  OK(seam_train_options_init(&options, &error));
   options.learning_rate = 0.05;
   OK(seam_session_begin_training(session, &options, &error));
   FAILS(seam_session_begin_training(session, &options, &error), SEAM_INVALID_ARGUMENT, "has begun already");
@@ -162,7 +162,7 @@ static void saved_is_the_same(seam_backbone *backbone, seam_session *session, se
   FAILS(seam_adapter_save(adapter, path, NULL, NULL, &error), SEAM_NUMERIC, "holds NaN or infinity at element 1");
   seam_train_options options = {.struct_size = sizeof options};
   seam_step step = {.struct_size = sizeof step};
-  seam_train_options_init(&options);
+  OK(seam_train_options_init(&options, &error));
   OK(seam_session_begin_training(session, &options, &error));
   FAILS(seam_session_train_step(session, &batch, &step, &error), SEAM_NUMERIC, "loss of step 1 is nan");
   seam_session_end_training(session);
@@ -181,7 +181,7 @@ static void losses_of(seam_backbone *backbone, int64_t cache_bytes, const char *
   OK(seam_session_create(backbone, &session, &error));
   OK(seam_session_add(session, NULL, "repcali",
                       OPTIONS(.options_json = "{\"seed\": \"positions\", \"max_positions\": 5}"), &adapter, &error));
-  seam_train_options_init(&options);
+  OK(seam_train_options_init(&options, &error));
   CHECK(options.seam_cache_bytes == 0 && options.seam_cache_folder == NULL);
   options.learning_rate = 0.05;
   options.seam_cache_bytes = cache_bytes;
@@ -210,7 +210,7 @@ static void kept_is_the_same(seam_backbone *backbone, const char *folder) {
   seam_train_options options = {.struct_size = sizeof options};
   OK(seam_session_create(backbone, &session, &error));
   OK(seam_session_add(session, NULL, "repcali", NULL, NULL, &error));
-  seam_train_options_init(&options);
+  OK(seam_train_options_init(&options, &error));
   options.seam_cache_bytes = -2;
   FAILS(seam_session_begin_training(session, &options, &error), SEAM_INVALID_ARGUMENT,
         "seam_cache_bytes must be a number of bytes");
@@ -239,7 +239,7 @@ int main(int argc, char **argv) {
 
   /* Released in the middle of training: nothing leaks and nothing is left trainable. */
   seam_train_options options = {.struct_size = sizeof options};
-  seam_train_options_init(&options);
+  OK(seam_train_options_init(&options, &error));
   OK(seam_session_begin_training(session, &options, &error));
   seam_session_release(session);
   seam_adapter_release(adapter);

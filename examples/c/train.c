@@ -204,7 +204,7 @@ int main(int argc, char **argv) {
   check(seam_backbone_open(runtime, NULL, argv[1], NULL, &backbone, &error));
   check(seam_tokenizer_open(argv[1], &tokenizer, &error));
   seam_backbone_info info = {.struct_size = sizeof info};
-  seam_backbone_get_info(backbone, &info);
+  check(seam_backbone_get_info(backbone, &info, &error));
   int32_t padding = (int32_t)info.pad_token_id;
   pairs train = read_pairs(argv[2], tokenizer, info.decoder_start_token_id);
   pairs dev = read_pairs(argv[3], tokenizer, info.decoder_start_token_id);
@@ -219,7 +219,7 @@ int main(int argc, char **argv) {
   printf("before   dev loss %.6f\n", dev_loss(session, &dev, padding));
 
   seam_train_options options = {.struct_size = sizeof options};
-  seam_train_options_init(&options);
+  check(seam_train_options_init(&options, &error));
   options.learning_rate = 0.003;
   check(seam_session_begin_training(session, &options, &error));
   for (long step = 0; step < strtol(argv[5], NULL, 10); step++) {

@@ -1,7 +1,7 @@
 /* Versions, status codes, errors and the rules that every struct at the border follows.
  *
- * "Since 1.0" in the first comment of a header holds for all that the header declares, unless a declaration says a later
- * version of its own. docs/abi.md says what the numbers promise. Since 1.0. */
+ * "Since 1.0" in the first comment of a header holds for all that the header declares, unless a declaration says a
+ * later version of its own. docs/abi.md says what the numbers promise. Since 1.0. */
 #ifndef SEAM_BASE_H
 #define SEAM_BASE_H
 
@@ -10,6 +10,11 @@
 
 #ifdef __cplusplus
 extern "C" {
+#endif
+
+/* Version 1 is for platforms whose pointers and size_t have 64 bits. */
+#if UINTPTR_MAX != UINT64_MAX
+#error "SeamKit's ABI 1 is for platforms whose pointers have 64 bits"
 #endif
 
 /* The ABI version. Another major version is refused with a message. Minor versions only add: functions,
@@ -22,6 +27,8 @@ extern "C" {
  * asks. A struct passed with a struct_size smaller than version 1.0 gives it (sizes.h) is refused. Later versions add
  * members at the end only: no struct has bytes at its end that belong to no member. A struct that says "Fixed" has no
  * struct_size and never grows.
+ * A member or argument that is said to be 0 or 1 has no other value: it is refused, SEAM_INVALID_ARGUMENT from a
+ * program, SEAM_PLUGIN from a plugin.
  * A struct that the callee fills has its struct_size set by the caller, who also presets every member: to 0, unless the
  * struct's comment says another value. */
 #define SEAM_HAS(pointer, member) \
@@ -52,8 +59,9 @@ enum {
  * make errors with seam_host.set_error or seam_ops.fail, never by themselves. */
 typedef struct seam_error seam_error;
 
-/* Element types. Real numbers are computed in the engine's own type, on the native engine f32, and "f32" in the comments of
- * these headers is that type; bf16 and f16 are storage for weights; i32 is for token ids, masks and indices. */
+/* Element types. Real numbers are computed in the engine's own type, on the native engine f32, and "f32" in the
+ * comments of these headers is that type; bf16 and f16 are storage for weights; i32 is for token ids, masks and
+ * indices. */
 typedef int32_t seam_dtype;
 enum { SEAM_F32 = 0, SEAM_BF16 = 1, SEAM_F16 = 2, SEAM_I32 = 3 };
 

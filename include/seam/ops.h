@@ -14,9 +14,9 @@
  * rule. Unless said otherwise operands are f32 (a bf16 or f16 weight is accepted wherever "weight" is
  * said, and read as f32), the result is f32, and gradients flow to every f32 operand.
  *
- * Tensors enter and leave through DLPack's own header (https://github.com/dmlc/dlpack, version 1). The producer owns the
- * memory; the consumer calls `deleter`, where there is one, exactly once. Taken are dtypes f32, bf16, f16 and i32 with one
- * lane, NULL `strides` as row-major; the native engine's tensors are on kDLCPU. Since 1.0. */
+ * Tensors enter and leave through DLPack's own header (https://github.com/dmlc/dlpack, version 1). The producer owns
+ * the memory; the consumer calls `deleter`, where there is one, exactly once. Taken are dtypes f32, bf16, f16 and i32
+ * with one lane, NULL `strides` as row-major; the native engine's tensors are on kDLCPU. Since 1.0. */
 #ifndef SEAM_OPS_H
 #define SEAM_OPS_H
 
@@ -35,7 +35,8 @@ typedef struct seam_buffer seam_buffer;   /* memory that outlives a pass (a deco
 typedef int32_t seam_reduction;
 enum { SEAM_REDUCTION_NONE = 0, SEAM_REDUCTION_SUM = 1, SEAM_REDUCTION_MEAN = 2 };
 
-/* Keys and values that stand before those of the tokens in one layer's attention. Rows of a batch may have different ones:
+/* Keys and values that stand before those of the tokens in one layer's attention. Rows of a batch may have different
+ * ones:
  * there is one for each route, and each row says which it takes. */
 typedef struct seam_prefix {
   uint32_t struct_size;
@@ -114,9 +115,10 @@ typedef struct seam_ops {
   seam_tensor *(*gelu)(seam_context *ctx, seam_tensor *x);      /* x/2 (1 + erf(x/sqrt 2)) */
   seam_tensor *(*gelu_tanh)(seam_context *ctx, seam_tensor *x); /* the tanh approximation */
   seam_tensor *(*silu)(seam_context *ctx, seam_tensor *x);      /* x sigmoid(x) */
-  /* Dropout (Srivastava et al. 2014), scaled as in torch: in a pass whose seam_pass.training is 1 each element is 0 with
-   * probability p, 0 ... 1, and x / (1 - p) else; the gradient takes the same elements. In every other pass x itself, as
-   * with p = 0. What is drawn follows from the seed of the training and from the step (native engine), or from torch's
+  /* Dropout (Srivastava et al. 2014), scaled as in torch: in a pass of a training, of which seam_pass.training is 1,
+   * each element is 0 with probability p and x / (1 - p) else; the gradient takes the same elements. In every other
+   * pass x itself, as with p = 0. SEAM_INVALID_ARGUMENT for a p that is not 0 ... 1. Drawn from, natively:
+   * seam_train_options.seed and the step; in seam_adapter_fit and seam_classifier_fit a seed of 0; in PyTorch its
    * generator. */
   seam_tensor *(*dropout)(seam_context *ctx, seam_tensor *x, double p);
 
@@ -139,9 +141,10 @@ typedef struct seam_ops {
   seam_tensor *(*attention)(seam_context *ctx, seam_tensor *query, seam_tensor *key, seam_tensor *value,
                             seam_tensor *bias, seam_tensor *mask, double scale, int32_t causal);
 
-  /* Attention as above, with the keys and values of a prefix before those of key and value, seen by every query; neither `mask` nor
-   * `causal` is about them. prefix_biases (nullable): for each of the prefix's routes what is added to the scaled scores of
-   * its tokens, broadcast to [b, h, q, prefix], of which a row reads its own; NULL entries: nothing. */
+  /* Attention as above, with the keys and values of a prefix before those of key and value, seen by every query;
+   * neither `mask` nor `causal` is about them. prefix_biases (nullable): for each of the prefix's routes what is added
+   * to the scaled scores of its tokens, broadcast to [b, h, q, prefix], of which a row reads its own; NULL entries:
+   * nothing. */
   seam_tensor *(*attention_with_prefix)(seam_context *ctx, seam_tensor *query, seam_tensor *key, seam_tensor *value,
                                         const seam_prefix *prefix, seam_tensor *const *prefix_biases, seam_tensor *bias,
                                         seam_tensor *mask, double scale, int32_t causal);
@@ -213,7 +216,8 @@ typedef struct seam_ops {
   /* buffer[..., start : start + n, ...] = x along axis, n = x's size there; other sizes equal. Returns SEAM_OK
    * or the latched code. */
   seam_status (*buffer_write)(seam_context *ctx, seam_buffer *buffer, int32_t axis, int64_t start, seam_tensor *x);
-  /* Writes with a start for each row of axis 0: buffer[i, ..., starts[i] : starts[i] + n, ...] = x[i]; axis is not 0. */
+  /* Writes with a start for each row of axis 0: buffer[i, ..., starts[i] : starts[i] + n, ...] = x[i]; axis is not
+   * 0. */
   seam_status (*buffer_write_rows)(seam_context *ctx, seam_buffer *buffer, int32_t axis, const int64_t *starts,
                                    int64_t count, seam_tensor *x);
   /* The first `length` elements along `axis`, as a tensor that aliases the buffer: valid in this forward,
@@ -221,8 +225,8 @@ typedef struct seam_ops {
   seam_tensor *(*buffer_read)(seam_context *ctx, seam_buffer *buffer, int32_t axis, int64_t length);
   /* Along axis 0: new row i is old row rows[i]. `count` rows; the buffer then has `count` rows. */
   seam_status (*buffer_select)(seam_context *ctx, seam_buffer *buffer, const int32_t *rows, int64_t count);
-  /* The rows of `other` come behind those of the buffer, along axis 0. Along `axis` (not 0) the shorter of the two has 0 where
-   * it ends; their other sizes and dtypes are equal. `other` is left as it is. */
+  /* The rows of `other` come behind those of the buffer, along axis 0. Along `axis` (not 0) the shorter of the two has
+   * 0 where it ends; their other sizes and dtypes are equal. `other` is left as it is. */
   seam_status (*buffer_append)(seam_context *ctx, seam_buffer *buffer, int32_t axis, seam_buffer *other);
 } seam_ops;
 

@@ -6,12 +6,12 @@
  * gives the same pointer.
  *
  * Names and numbers are checked when a plugin is loaded or an instance is made, and the first one that is wrong refuses
- * it, with a sentence. Ids and the names of seams, options and methods have 1 to 100 characters of [a-z0-9._-], the first
- * of [a-z0-9]; those of parameters may have capitals, too. Each is there once among its kind. Arrays have at most 1000
- * entries, none of them NULL, and an instance at most 2^20 parameters.
+ * it, with a sentence. Ids and the names of seams, options and methods have 1 to 100 characters of [a-z0-9._-], the
+ * first of [a-z0-9]; those of parameters may have capitals, too. Each is there once among its kind. Arrays have at most
+ * 1000 entries, none of them NULL, and an instance at most 2^20 parameters.
  *
- * A function that the host calls must return: it must not throw, longjmp over the host, exit, or fork and go on. What it
- * does otherwise leaves the host's session unusable or ends the process. Within a pass a plugin calls seam_ops and
+ * A function that the host calls must return: it must not throw, longjmp over the host, exit, or fork and go on. What
+ * it does otherwise leaves the host's session unusable or ends the process. Within a pass a plugin calls seam_ops and
  * seam_host only, no function of client.h. Since 1.0. */
 #ifndef SEAM_PLUGIN_H
 #define SEAM_PLUGIN_H
@@ -76,16 +76,18 @@ typedef struct seam_host {
 /* One pass through an adapter or a backbone, as its functions are given it. [during forward] */
 typedef struct seam_pass {
   uint32_t struct_size;
-  int32_t training; /* 1: the pass will be differentiated */
+  /* 1: a pass of a training: it will be differentiated, and dropout drops; 0: any other, also one whose gradient a
+   * caller takes */
+  int32_t training;
   seam_context *ctx;
   const seam_ops *ops;
   /* The instance's, in declared order; in a forward or a fold at a point the shared ones, then the point's. */
   seam_tensor *const *parameters;
   size_t parameter_count;
   /* Of the tokens whose states flow here, each NULL where it is not known: which are tokens (1) and which padding (0),
-   * their positions in the text, and which the model generated itself (1) after a prompt or a start token (0); in teacher
-   * forcing the tokens that are a label that counts stand for generated ones, and without labels none is known. Inside
-   * the layers of a backbone, and [batch, n] i32; of encode, decode and other seams NULL. */
+   * their positions in the text, and which the model generated itself (1) after a prompt or a start token (0); in
+   * teacher forcing the tokens that are a label that counts stand for generated ones, and without labels none is known.
+   * Inside the layers of a backbone, and [batch, n] i32; of encode, decode and other seams NULL. */
   seam_tensor *attention_mask;
   seam_tensor *position_ids;
   seam_tensor *generated_mask;
@@ -131,8 +133,8 @@ typedef uint32_t seam_parameter_flags;
 enum { SEAM_PARAMETER_FROZEN = 1 }; /* a constant that is saved with the others but never trained */
 
 /* The host presets `point` to -1. A name may have parts between dots, none of them empty; "a" and "a.b" are not there
- * together. The sizes of a shape are 0 or more and, 0 counted as 1, at most 2^40 together; all parameters together fit the
- * machine's memory. Every value at the start is finite in f32. */
+ * together. The sizes of a shape are 0 or more and, 0 counted as 1, at most 2^40 together; all parameters together fit
+ * the machine's memory. Every value at the start is finite in f32. */
 typedef struct seam_parameter {
   uint32_t struct_size;
   seam_parameter_flags flags;
@@ -180,8 +182,9 @@ enum { SEAM_ENCODER_OUTPUT_HIDDEN = 0, SEAM_ENCODER_OUTPUT_MASK = 1 };
 
 /* "decoder.output": inputs scores [batch, classes] f32, the backbone's for each class, and hidden
  * [batch, d_model] f32, its state where the answer stands; one output, scores of the same shape. The seam of a
- * classification: seam_site.classes is positive. Nothing of the backbone lies behind it, so every backbone has it. Where
- * it is trained together with adapters on other seams, the scores are 0 and hidden is the pooled vector of the text.
+ * classification: seam_site.classes is positive. Nothing of the backbone lies behind it, so every backbone has it.
+ * Where it is trained together with adapters on other seams, the scores are 0 and hidden is the pooled vector of the
+ * text.
  *
  * An adapter whose factory has reads_prompts reads the answers to several prompts about each text, seam_site.prompts of
  * them, always the same ones in the same order: inputs scores [batch, prompts, classes] and hidden [batch, prompts,
@@ -206,18 +209,19 @@ enum { SEAM_PREFIX_ENCODER = 0, SEAM_PREFIX_DECODER = 1, SEAM_PREFIX_CROSS = 2 }
 #define SEAM_PREFIX_ATTENTIONS 3
 
 /* "attention.prefix": keys and values that stand before those of the tokens, seen by every token. Layer by layer, since
- * their widths may differ: one input for each layer of each of the SEAM_PREFIX_ATTENTIONS attentions in turn, as many as
- * seam_backbone_info.prefix_layers says, what the adapter before gave, and as many outputs, what all have given up to here:
- * [2, kv_heads, prefix, head_dim] f32, keys at 0 and values at 1; NULL: no prefix there. All layers of an attention have
- * as many tokens. Inputs may be NULL, and are for the first adapter. The same for every example; an output may not depend
- * on anything but inputs and parameters.
+ * their widths may differ: one input for each layer of each of the SEAM_PREFIX_ATTENTIONS attentions in turn, as many
+ * as seam_backbone_info.prefix_layers says, what the adapter before gave, and as many outputs, what all have given up
+ * to here: [2, kv_heads, prefix, head_dim] f32, keys at 0 and values at 1; NULL: no prefix there. All layers of an
+ * attention have as many tokens. Inputs may be NULL, and are for the first adapter. The same for every example; an
+ * output may not depend on anything but inputs and parameters.
  * The keys are used as they are: no rotation and no projection is applied to them. In a decoder, and in a model with an
  * encoder alone, the prefix takes the first positions and the text follows it, as with past_key_values in transformers;
  * in the encoder of an encoder-decoder and in cross-attention it has no position and no bias. */
 #define SEAM_ATTENTION_PREFIX "attention.prefix"
 
-/* "prefix.tokens": what has left attention.prefix, weighted. Inputs and outputs as there; an output has the shape of its
- * input, or is NULL as that is. Runs after all adapters on attention.prefix; every backbone with that seam has this one. */
+/* "prefix.tokens": what has left attention.prefix, weighted. Inputs and outputs as there; an output has the shape of
+ * its input, or is NULL as that is. Runs after all adapters on attention.prefix; every backbone with that seam has this
+ * one. */
 #define SEAM_PREFIX_TOKENS "prefix.tokens"
 
 /* ---- Points: seams inside a backbone */
@@ -230,9 +234,9 @@ enum { SEAM_STACK_ENCODER = 0, SEAM_STACK_DECODER = 1 };
  * norm); one output of the same shape. */
 #define SEAM_LAYER_OUTPUT "layer.output"
 
-/* "projection": a matrix of a layer, y = x weight^T + bias. Before the product: inputs x [batch, n, in], weight [out, in]
- * and bias [out] (NULL where there is none), one output of x's shape, which is projected instead. After it: the same inputs
- * and y [batch, n, out], one output of y's shape. */
+/* "projection": a matrix of a layer, y = x weight^T + bias. Before the product: inputs x [batch, n, in], weight [out,
+ * in] and bias [out] (NULL where there is none), one output of x's shape, which is projected instead. After it: the
+ * same inputs and y [batch, n, out], one output of y's shape. */
 #define SEAM_PROJECTION "projection"
 enum { SEAM_PROJECTION_X = 0, SEAM_PROJECTION_WEIGHT = 1, SEAM_PROJECTION_BIAS = 2, SEAM_PROJECTION_Y = 3 };
 
@@ -241,20 +245,20 @@ typedef uint32_t seam_phases;
 enum { SEAM_PHASE_BEFORE = 1, SEAM_PHASE_AFTER = 2 };
 
 /* "prompt.embedding": the embedded tokens of a stack, before its first layer. Inputs x [batch, n, d_model] f32 and mask
- * [batch, n] i32 (1: a token, 0: padding); outputs: vectors [1 or batch, prompt, d_model] that are put before those of the
- * text (NULL: none), and x itself, changed, of its shape (NULL: as it is). The number of vectors is the same in every call,
- * and the first positions are theirs. */
+ * [batch, n] i32 (1: a token, 0: padding); outputs: vectors [1 or batch, prompt, d_model] that are put before those of
+ * the text (NULL: none), and x itself, changed, of its shape (NULL: as it is). The number of vectors is the same in
+ * every call, and the first positions are theirs. */
 #define SEAM_PROMPT_EMBEDDING "prompt.embedding"
 enum { SEAM_PROMPT_EMBEDDING_X = 0, SEAM_PROMPT_EMBEDDING_MASK = 1 };
 enum { SEAM_PROMPT_EMBEDDING_PROMPT = 0, SEAM_PROMPT_EMBEDDING_CHANGED = 1 };
 
 /* One place inside a backbone. Projections have the names "q", "k", "v" and "o" of attention over a stack's own tokens,
- * "cross_q" ... of a decoder's over the encoder's, "gate", "up" and "down" of the feed-forward network; one matrix that does
- * the work of several is one point whose name joins theirs ("qkv"), with the parts of its output in order. */
+ * "cross_q" ... of a decoder's over the encoder's, "gate", "up" and "down" of the feed-forward network; one matrix that
+ * does the work of several is one point whose name joins theirs ("qkv"), with the parts of its output in order. */
 typedef struct seam_point {
   uint32_t struct_size;
   seam_stack stack;
-  int32_t is_transposed; /* projection: how its parameter lies, see weight_parameter */
+  int32_t is_transposed; /* projection, 0 or 1: how its parameter lies, see weight_parameter */
   const char *seam;
   const char *name; /* "" for a whole layer and for embedded tokens */
   int64_t layer;    /* from 0; 0 for embedded tokens */
@@ -262,7 +266,8 @@ typedef struct seam_point {
   const char *const *part_names; /* NULL: it is one */
   const int64_t *part_widths;
   size_t part_count;
-  /* projection: the name of the backbone's parameter that is its matrix, [out, in] or, where is_transposed is 1, [in, out];
+  /* projection: the name of the backbone's parameter that is its matrix, [out, in] or, where is_transposed is 1, [in,
+   * out];
    * NULL: none is, and nothing can be merged into it */
   const char *weight_parameter;
   const char *bias_parameter; /* likewise, [out]; NULL: it has no bias */
@@ -276,20 +281,21 @@ typedef struct seam_visit {
   seam_tensor *x;      /* projection: as the seam says; else NULL */
   seam_tensor *weight; /* likewise */
   seam_tensor *bias;   /* likewise, nullable */
-  seam_tensor *value;  /* in: what flows, x before a projection and y after it, hidden at layer.output, x at
-                        * prompt.embedding; out: what goes on in its place. After a projection or a layer the handle that
-                        * went in must not be used any more: an adapter may have its memory written
-                        * (seam_ops.linear_low_rank) */
+  /* in: what flows, x before a projection and y after it, hidden at layer.output, x at prompt.embedding; out: what goes
+   * on in its place. After a projection or a layer the handle that went in must not be used any more: an adapter may
+   * have its memory written (seam_ops.linear_low_rank) */
+  seam_tensor *value;
   /* prompt.embedding, else NULL. In: those of the tokens in value, NULL where all are tokens, and where positions are
-   * counted from what came before. Out: those of what goes on, which may have more positions, [batch, n] i32: the backbone
-   * goes on with these three in the place of its own. What came before, in a state, has been given in earlier calls. */
+   * counted from what came before. Out: those of what goes on, which may have more positions, [batch, n] i32: the
+   * backbone goes on with these three in the place of its own. What came before, in a state, has been given in earlier
+   * calls. */
   seam_tensor *attention_mask;
   seam_tensor *position_ids;
 } seam_visit;
 
-/* The host's side of a pass with points that somebody wants. A backbone asks `wanted` at each of its points, so that the
- * others cost nothing, and calls `visit` with a struct of its own. The pass that it hands on says what it knows of the
- * tokens there (attention_mask and what follows). A visitor may not be kept beyond the pass. */
+/* The host's side of a pass with points that somebody wants. A backbone asks `wanted` at each of its points, so that
+ * the others cost nothing, and calls `visit` with a struct of its own. The pass that it hands on says what it knows of
+ * the tokens there (attention_mask and what follows). A visitor may not be kept beyond the pass. */
 typedef struct seam_visitor {
   uint32_t struct_size;
   const uint8_t *wanted; /* seam_phases of each point of seam_backbone_info.points; 0: nobody wants it */
@@ -327,14 +333,14 @@ typedef struct seam_forward {
 /* What an adapter may look at before its first training step, to start from the data: what flows into its seam, through
  * the adapters that are attached before it.
  *
- * Inputs are those of its forward, with all examples along the batch axis; rows shorter than the longest are filled with
- * 0 behind their own. At a point seam_pass.attention_mask says which are tokens, and generated_mask is given where it is
- * known of every example.
+ * Inputs are those of its forward, with all examples along the batch axis; rows shorter than the longest are filled
+ * with 0 behind their own. At a point seam_pass.attention_mask says which are tokens, and generated_mask is given where
+ * it is known of every example.
  * - encoder.output, decoder.output, layer.output, prompt.embedding: as the seam defines them.
  * - projection: x, weight, bias and y, as after the product.
- * - attention.prefix: the keys and values of one text, [2, kv_heads, n, head_dim] for each layer of each attention, as a
- *   prefix of the same tokens has them (rotated where the backbone rotates keys); NULL for a decoder's own attention where
- *   the text has no target.
+ * - attention.prefix: the keys and values of one text, [2, kv_heads, n, head_dim] for each layer of each attention, as
+ *   a prefix of the same tokens has them (rotated where the backbone rotates keys); NULL for a decoder's own attention
+ *   where the text has no target.
  * - prefix.tokens: as the seam defines them, without examples. */
 typedef struct seam_prepare {
   uint32_t struct_size;
@@ -369,8 +375,10 @@ typedef struct seam_fold_weight {
   seam_tensor *folded_bias;   /* out: [out] f32; NULL where bias is, and else where it stays */
 } seam_fold_weight;
 
-/* While an instance is not trained, its forward may be called on several threads at once, each with a pass of its own: it
- * changes nothing that *self points to. Other calls on one instance never overlap. */
+/* While an instance is not trained, its forward may be called on several threads at once, each with a pass of its own:
+ * it changes nothing that *self points to. Other calls on one instance never overlap. create and destroy are called on
+ * any thread, and on different instances everything may be called at once, also while others are made and destroyed:
+ * what instances share is the plugin's to guard. */
 typedef struct seam_adapter_factory {
   uint32_t struct_size;
   int32_t reads_prompts;    /* 1: at decoder.output it reads several prompts about each text; 0: one */
@@ -383,7 +391,10 @@ typedef struct seam_adapter_factory {
   const seam_method *const *methods;
   size_t method_count;
 
-  /* Makes an instance for a site, or fails through host->set_error. *self (nullable) is the plugin's own. */
+  /* Makes an instance for a site, or fails through host->set_error. *self (nullable) is the plugin's own, NULL on
+   * entry.
+   * Where create fails, by its status or by an error that it has set, it has released what it made: destroy is not
+   * called. */
   seam_status (*create)(const seam_host *host, seam_config *options, const seam_site *site, void **self,
                         seam_error **error);
   void (*destroy)(void *self);
@@ -391,15 +402,17 @@ typedef struct seam_adapter_factory {
   /* Fills *out, as base.h says; index < parameter_count. */
   void (*parameter)(void *self, size_t index, seam_parameter *out);
   void (*forward)(void *self, const seam_pass *pass, seam_forward *io);
-  /* Called before the first step of a training that starts from new, once or once for each point; not when an adapter is
-   * loaded. Nullable. An adapter all of whose parameters are frozen is fitted by this alone. What the calls for several
-   * points are to have in common the instance may keep from one to the next: the one for point 0 begins anew. */
+  /* Called before the first step of a training that starts from new, once or once for each point; not when an adapter
+   * is loaded. Nullable. An adapter all of whose parameters are frozen is fitted by this alone. What the calls for
+   * several points are to have in common the instance may keep from one to the next: the one for point 0 begins
+   * anew. */
   void (*prepare)(void *self, const seam_pass *pass, seam_prepare *io);
   /* Computes away what training needs and inference does not: the folded instance gives the same outputs. Nullable; a
    * factory that has it declares the bool option "folded", false by default. Not called on a folded instance. */
   void (*fold)(void *self, const seam_pass *pass, seam_fold *io);
   /* Seams inside the layers. The options "layers" and "targets", which choose among a backbone's points, are the host's
-   * and may not be declared. Projections that it attaches to where a user names none, joined by '|' ("q|v"); NULL: all. */
+   * and may not be declared. Projections that it attaches to where a user names none, joined by '|' ("q|v"); NULL:
+   * all. */
   const char *default_targets;
   /* At which phases it wants a projection; asked once for each point. Nullable: after. */
   seam_phases (*phases)(void *self, size_t point);
@@ -425,15 +438,16 @@ enum {
 };
 
 /* What a backbone is. Zero: none, unknown, unlimited; the host presets the ids of tokens to -1, which is none. Strings
- * and arrays are borrowed until the backbone is destroyed. Layers are at most 2^16, positions, vocabularies and ids at most
- * 2^31 - 1, other numbers at most 2^20. */
+ * and arrays are borrowed until the backbone is destroyed. Layers are at most 2^16, positions, vocabularies and ids at
+ * most 2^31 - 1, other numbers at most 2^20. */
 typedef struct seam_backbone_info {
   uint32_t struct_size;
   seam_backbone_kind kind;
   seam_architecture architecture;
   int32_t has_head;   /* 1: scores of the vocabulary can be had; 0: hidden states only, as of a sentence encoder */
   const char *family; /* "t5", "bart", "marian" ... */
-  /* nullable: what tells it apart from other models, where it has no files: a server's address and the model's name there.
+  /* nullable: what tells it apart from other models, where it has no files: a server's address and the model's name
+   * there.
    * Answers are kept on disk under it. */
   const char *identity;
   const char *const *seams;
@@ -447,18 +461,19 @@ typedef struct seam_backbone_info {
   int64_t decoder_start_token_id, pad_token_id, bos_token_id, mask_token_id;
   const int64_t *eos_token_ids; /* each ends a text */
   size_t eos_token_count;
-  int64_t prefix_layers[SEAM_PREFIX_ATTENTIONS];          /* layers whose attention takes a prefix; 0: none. A traced
-                                                      * backbone where one is not */
+  /* Layers whose attention takes a prefix, at most those of its stack (of cross-attention the decoder's); which ones,
+   * in order, is the backbone's own. 0: none. A traced backbone where one is not. */
+  int64_t prefix_layers[SEAM_PREFIX_ATTENTIONS];
   const int64_t *prefix_kv_heads[SEAM_PREFIX_ATTENTIONS]; /* those of each such layer; NULL: kv_heads in all */
   const int64_t *prefix_head_dim[SEAM_PREFIX_ATTENTIONS]; /* likewise; NULL: head_dim in all */
   int64_t max_prefix_length[SEAM_PREFIX_ATTENTIONS]; /* tokens that a prefix may have where it takes positions, which
                                                       * the text then has not; 0: it takes none, any length */
   const seam_point *const *points;                   /* at most 2^16; traced backbones */
   size_t point_count;
-  /* Where sources are not tokens but features (sound, patches of an image): the numbers of a frame, and how many frames are
-   * one position of the hidden states, 1 or more; 0 and 0: sources are token ids. Positions, also max_source_positions, are
-   * those of the hidden states; of the frames' mask the first of each group is theirs, at encoder.output, in
-   * cross-attention and for pool. */
+  /* Where sources are not tokens but features (sound, patches of an image): the numbers of a frame, and how many frames
+   * are one position of the hidden states, 1 or more; 0 and 0: sources are token ids. Positions, also
+   * max_source_positions, are those of the hidden states; of the frames' mask the first of each group is theirs, at
+   * encoder.output, in cross-attention and for pool. */
   int64_t feature_width;
   int64_t feature_stride;
   /* Of encode and of decode. 1: it honours start_layer, start_state and stop_layer, so that a training of upper layers
@@ -477,22 +492,27 @@ typedef struct seam_encode {
   seam_tensor *input_features; /* [batch, frames, feature_width] f32; NULL for tokens */
   seam_tensor *attention_mask; /* [batch, source] i32; of features [batch, frames] */
   seam_tensor *token_type_ids; /* [batch, source] i32: which of two texts a token is of; NULL: all of the first */
-  const seam_prefix *const *prefix; /* of attention.prefix, one for each encoder layer; NULL: none */
-  const seam_visitor *visitor;      /* NULL: nobody wants a point */
-  seam_tensor *hidden;              /* out: [batch, source, d_model], longer by what was put before the source at
+  /* of attention.prefix, one for each encoder layer that takes a prefix (seam_backbone_info.prefix_layers of them, in
+   * the order of the layers); NULL: none */
+  const seam_prefix *const *prefix;
+  const seam_visitor *visitor; /* NULL: nobody wants a point */
+  seam_tensor *hidden;         /* out: [batch, source, d_model], longer by what was put before the source at
                                 * prompt.embedding; of features [batch, frames / feature_stride rounded up, d_model] */
-  seam_tensor **keys_values; /* NULL: nobody wants them. Else one entry for each encoder layer that takes a prefix,
+  seam_tensor **keys_values;   /* NULL: nobody wants them. Else one entry for each encoder layer that takes a prefix,
                                 * NULL on entry; out: [2, batch, kv_heads, positions, head_dim], keys and values of the
                                 * tokens as attention reads them. A backbone that has none leaves them NULL */
-  /* A part of the layers, where the backbone has encodes_layer_ranges; both 0: all of them. At most one is given, up to
-   * encoder_layers. The cut is where layer.output is: behind a layer, before its layer.output is visited.
+  /* A part of the layers, where the backbone has encodes_layer_ranges; both 0: all of them. At most one of start_layer
+   * and stop_layer is not 0, and neither is more than encoder_layers. The cut is where layer.output is: behind a layer,
+   * before its layer.output is visited.
    * stop_layer: the layers before this one run, and hidden is what leaves the last of them; nobody is called at its
    * layer.output, and a norm behind the layers is not applied.
-   * start_layer: the layers before this one do not run, and nothing is embedded: start_state is what left the last of them,
-   * as stop_layer gave it for these rows, with 0 at padding, of which there may be more or less. Its layer.output is visited
-   * first, then all goes on as in a whole run: ids or features and mask are the source's, and positions, biases, masks and
-   * prefixes of the layers that run are as ever. Nothing is put before the source at prompt.embedding in either case, and
-   * keys_values is NULL. */
+   * start_layer: the layers before this one do not run, and nothing is embedded: start_state is what left the last of
+   * them, as stop_layer gave it for these rows, with 0 at padding, of which there may be more or less. layer.output of
+   * layer start_layer - 1 is visited first, then all goes on as in a whole run: ids or features and mask are the
+   * source's, and positions, biases, masks and prefixes of the layers that run are as ever. With start_layer =
+   * encoder_layers only that visit and the norm behind the layers are left.
+   * Points of layers that do not run are not visited, nor, with start_layer, is prompt.embedding: the host wants none
+   * of them then. In either case nothing is put before the source at prompt.embedding, and keys_values is NULL. */
   int64_t start_layer;
   int64_t stop_layer;
   seam_tensor *start_state; /* [batch, source, d_model], of features of the shape of hidden; NULL without start_layer */
@@ -504,9 +524,10 @@ typedef struct seam_decode {
   uint32_t struct_size;
   int32_t hidden_only;            /* 1: leave logits NULL and save their product */
   seam_tensor *decoder_input_ids; /* [batch, target] i32 */
-  seam_tensor *attention_mask;    /* [batch, seen + target] i32 over the target's own tokens, those the state has seen
-                                * first; NULL: all are tokens. seen: the most that a row of the state has seen; a row that
-                                * has seen fewer has its own tokens first, the new ones behind them, and then 0 */
+  /* [batch, seen + target] i32 over the target's own tokens, those the state has seen first; NULL: all are tokens.
+   * seen: the most that a row of the state has seen; a row that has seen fewer has its own tokens first, the new ones
+   * behind them, and then 0 */
+  seam_tensor *attention_mask;
   seam_tensor
       *position_ids; /* [batch, target] i32; NULL: counted from what the state has seen; given where its rows have
                                 * seen different numbers of tokens, and target is 1 then */
@@ -517,20 +538,22 @@ typedef struct seam_decode {
                                         * than the longest that has joined the state; NULL without an encoder */
   seam_state *state;           /* nullable. Given: decoder_input_ids continue what the state has seen;
                                         * the first call also stores what it needs of encoder_hidden */
-  const seam_prefix *const
-      *prefix; /* of attention.prefix, one for each decoder layer; NULL: none. With a state in every call:
-                              * the state keeps none of it, and its tokens count neither to the state's capacity nor to
-                              * attention_mask and position_ids, which are about the target's own tokens */
-  const seam_prefix *const *cross_prefix; /* the same, before the keys and values of encoder_hidden */
-  const seam_visitor *visitor;            /* NULL: nobody wants a point */
-  seam_tensor *logits; /* out: [batch, target, vocab_size], where target has what was put before the text at
+  /* of attention.prefix, one for each decoder layer that takes a prefix (seam_backbone_info.prefix_layers of them, in
+   * the order of the layers); NULL: none. With a state in every call: the state keeps none of it, and its tokens count
+   * neither to the state's capacity nor to attention_mask and position_ids, which are about the target's own tokens */
+  const seam_prefix *const *prefix;
+  /* the same, before the keys and values of encoder_hidden: one for each layer whose cross-attention takes a prefix */
+  const seam_prefix *const *cross_prefix;
+  const seam_visitor *visitor; /* NULL: nobody wants a point */
+  seam_tensor *logits;         /* out: [batch, target, vocab_size], where target has what was put before the text at
                                 * prompt.embedding, too */
-  seam_tensor *hidden; /* out: [batch, target, d_model], what the head reads */
+  seam_tensor *hidden;         /* out: [batch, target, d_model], what the head reads */
   /* As seam_encode has it, for each decoder layer, of the target's own tokens and of encoder_hidden; each may be NULL.
    * Without a state. */
   seam_tensor **keys_values;
   seam_tensor **cross_keys_values;
-  /* As seam_encode has them, with decodes_layer_ranges, up to decoder_layers and without a state: start_state is [batch, target, d_model]. With stop_layer
+  /* As seam_encode has them, with decodes_layer_ranges, up to decoder_layers and without a state: start_state is
+   * [batch, target, d_model], and decoder_input_ids and masks are given as ever; position_ids too. With stop_layer
    * hidden_only is 1. encoder_hidden is given in either case: the layers that run look it up. */
   int64_t start_layer;
   int64_t stop_layer;
@@ -553,7 +576,8 @@ typedef struct seam_pool {
 } seam_pool;
 
 /* Texts to what decoder.output reads, for a backbone that is asked with text: a model behind an HTTP API. Strings are
- * UTF-8 and borrowed, arrays row-major and the host's. Rows may be filled in any order; only the first `answered` count.
+ * UTF-8 and borrowed, arrays row-major and the host's. Rows may be filled in any order; only the first `answered`
+ * count.
  * An answer that the model does not score gets an upper bound, never an infinity. */
 typedef struct seam_query {
   uint32_t struct_size;
@@ -581,8 +605,11 @@ typedef struct seam_decode_vjp {
 } seam_decode_vjp;
 
 /* While an instance is not trained, encode, decode, decode_vjp, head, pool and, on different states, the functions of a
- * state may be called on several threads at once, each with a pass of its own: they change nothing that *self points to.
- * Other calls on one instance never overlap. Failures inside encode, decode and decode_vjp go through seam_ops.fail. */
+ * state may be called on several threads at once, each with a pass of its own: they change nothing that *self points
+ * to.
+ * Other calls on one instance never overlap. accepts, create and destroy are called on any thread, and on different
+ * instances everything may be called at once, also while others are made and destroyed: what instances share is the
+ * plugin's to guard. Failures inside encode, decode and decode_vjp go through seam_ops.fail. */
 typedef struct seam_backbone_factory {
   uint32_t struct_size;
   const char *id; /* "transformer" */
@@ -590,10 +617,11 @@ typedef struct seam_backbone_factory {
   const seam_option *const *options;
   size_t option_count;
 
-  /* How well this factory opens the model, judged by its config.json: 0 not at all, 100 as the one made for it. Among all
-   * that are loaded the highest opens it; two of them are an error that names both. Nullable: only by id. */
+  /* How well this factory opens the model, judged by its config.json: 0 not at all, 100 as the one made for it. Among
+   * all that are loaded the highest opens it; two of them are an error that names both. Nullable: only by id. */
   int32_t (*accepts)(const seam_host *host, const seam_model *model);
-  /* model is NULL for a backbone opened without a folder. */
+  /* model is NULL for a backbone opened without a folder. *self is NULL on entry. Where create fails, by its status or
+   * by an error that it has set, it has released what it made: destroy is not called. */
   seam_status (*create)(const seam_host *host, seam_config *options, const seam_model *model, void **self,
                         seam_error **error);
   void (*destroy)(void *self);
@@ -629,8 +657,8 @@ typedef struct seam_backbone_factory {
 
 /* ---- The entry */
 
-/* What a plugin needs beyond version 1.0. A host that lacks any of it refuses the plugin, with one sentence that lists all
- * that is missing. */
+/* What a plugin needs beyond version 1.0. A host that lacks any of it refuses the plugin, with one sentence that lists
+ * all that is missing. */
 typedef struct seam_requirements {
   uint32_t struct_size;
   uint32_t abi_minor;            /* the least SEAM_ABI_MINOR of a host that will do */

@@ -753,6 +753,7 @@ class seam_generate_options(ctypes.Structure):
 class seam_row_step(ctypes.Structure):
     row: int
     score: float
+    log_probability: float
     message: bytes | None
     token: int
     token_count: int
@@ -1289,6 +1290,7 @@ seam_generate_options._fields_ = [
 seam_row_step._fields_ = [
     ("row", c_int64),
     ("score", c_double),
+    ("log_probability", c_double),
     ("message", c_char_p),
     ("token", c_int32),
     ("token_count", c_int32),
@@ -1368,7 +1370,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         POINTER(c_void_p),
     )),
     "seam_backbone_release": (None, (c_void_p,)),
-    "seam_backbone_get_info": (None, (c_void_p, POINTER(seam_backbone_info))),
+    "seam_backbone_get_info": (c_int32, (c_void_p, POINTER(seam_backbone_info), POINTER(c_void_p))),
     "seam_backbone_save": (c_int32, (c_void_p, c_char_p, POINTER(c_void_p))),
     "seam_backbone_query": (c_int32, (
         c_void_p,
@@ -1502,7 +1504,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         POINTER(c_void_p),
         POINTER(c_void_p),
     )),
-    "seam_sequences_times": (c_int32, (c_void_p, c_uint64, POINTER(c_double), POINTER(c_double))),
+    "seam_sequences_times": (c_int32, (c_void_p, c_uint64, c_uint64, POINTER(c_double), POINTER(c_double))),
     "seam_sequences_count": (c_uint64, (c_void_p, c_uint64)),
     "seam_sequences_tokens": (POINTER(c_int32), (c_void_p, c_uint64, c_uint64, POINTER(c_uint64), POINTER(c_double))),
     "seam_sequences_release": (None, (c_void_p,)),
@@ -1525,11 +1527,11 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     )),
     "seam_generation_remove": (c_int32, (c_void_p, c_int64, POINTER(c_void_p))),
     "seam_generation_rows": (c_int32, (c_void_p, POINTER(c_int64), c_uint64, POINTER(c_uint64), POINTER(c_void_p))),
-    "seam_train_options_init": (None, (POINTER(seam_train_options),)),
+    "seam_train_options_init": (c_int32, (POINTER(seam_train_options), POINTER(c_void_p))),
     "seam_session_begin_training": (c_int32, (c_void_p, POINTER(seam_train_options), POINTER(c_void_p))),
     "seam_session_train_step": (c_int32, (c_void_p, POINTER(seam_batch), POINTER(seam_step), POINTER(c_void_p))),
     "seam_session_end_training": (None, (c_void_p,)),
-    "seam_fit_options_init": (None, (POINTER(seam_fit_options),)),
+    "seam_fit_options_init": (c_int32, (POINTER(seam_fit_options), POINTER(c_void_p))),
     "seam_adapter_fit": (c_int32, (
         c_void_p,
         POINTER(c_float),

@@ -82,12 +82,15 @@ def test_rows_get_what_they_get_alone(backbone: seamkit.Backbone) -> None:
     }
     waiting = list(range(2, 10))
     tokens: dict[int, list[int]] = {}
+    sums: dict[int, float] = {}
     ended: dict[int, seamkit.RowStep] = {}
     left = -1
     for step in generation:
         assert step.token is not None and step.error is None
         tokens.setdefault(step.row, []).append(step.token)
         assert step.count == len(tokens[step.row])
+        assert step.log_probability is not None
+        sums[step.row] = sums.get(step.row, 0.0) + step.log_probability
         if step.finish_reason:
             ended[step.row] = step
         if waiting and step.row == min(generation.rows or [step.row]):
@@ -106,6 +109,7 @@ def test_rows_get_what_they_get_alone(backbone: seamkit.Backbone) -> None:
         assert found[row] == expected.tokens, f"row {row}, {route}"
         last = ended[next(number for number, each in numbers.items() if each == row)]
         assert last.score == pytest.approx(expected.score, abs=1e-4)
+        assert sums[last.row] == pytest.approx(last.score, abs=1e-5)
         ends = expected.tokens[-1] == END and len(expected.tokens) <= options.max_new_tokens
         assert last.finish_reason == ("stop" if ends else "length")
     texts = {tuple(alone(session, wanted[0][0], route, wanted[0][2]).tokens) for route in ROUTES}
@@ -270,6 +274,7 @@ def test_a_row_that_may_choose_nothing_leaves_alone(runtime: seamkit.Runtime, tm
     assert (first.row, first.finish_reason, first.error, first.count) == (kept, None, None, 1)
     assert (second.row, second.token, second.finish_reason, second.count) == (lost, None, "error", 0)
     assert isinstance(second.error, seamkit.NumericError) and second.score is None
+    assert second.log_probability is None
     assert generation.rows == [kept]
     assert [step.count for step in generation] == [2, 3]
 

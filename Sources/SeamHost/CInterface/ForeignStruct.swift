@@ -2,6 +2,18 @@ import CSeam
 import Glibc
 import Support
 
+/// A member of a plugin's that is 0 or 1.
+/// - Parameters:
+///   - name: "has_head of the backbone", for a sentence.
+///   - origin: the plugin's id.
+/// - Throws: `.plugin` for any other value.
+func pluginFlag(_ value: Int32, _ name: String, origin: String) throws(SeamError) -> Bool {
+    guard value == 0 || value == 1 else {
+        throw SeamError(.plugin, "\(name) must be 0 or 1, found \(value)", origin: origin)
+    }
+    return value == 1
+}
+
 /// A copy of a struct that the other side of the border made, read as far as its `struct_size` says and no further:
 /// what lies beyond it is zero, so that a function that is not there is nil.
 /// - Parameters:

@@ -29,11 +29,27 @@ public enum OpsTable {
     }()
 
     /// Whether the table has an operation, by its member's name.
-    static func offers(_ operation: String) -> Bool {
-        // What stands before the operations describes the table itself.
-        let members = Mirror(reflecting: native.pointee).children.lazy.compactMap(\.label)
-        return members.drop { $0 != "status" }.contains { TextKey($0) == TextKey(operation) }
+    static func offers(_ operation: String) -> Bool { operations.contains { TextKey($0) == TextKey(operation) } }
+
+    /// The operations that an engine's table must have and has not, by name: one of version 1.0, or of `required`.
+    static func missing(in table: seam_ops, required: [String]) -> [String] {
+        let first = MemoryLayout<seam_ops>.offset(of: \.status)!
+        let pointer = MemoryLayout<UnsafeRawPointer>.size
+        return withUnsafeBytes(of: table) { bytes in
+            operations.enumerated().filter { index, name in
+                let place = first + index * pointer
+                guard bytes.loadUnaligned(fromByteOffset: place, as: UInt.self) == 0 else { return false }
+                return place < Int(SEAM_OPS_SIZE_1_0) || required.contains { TextKey($0) == TextKey(name) }
+            }.map(\.element)
+        }
     }
+
+    /// The names of all operations, in the order of the table, which has nothing but pointers from the first on.
+    private static let operations: [String] = {
+        let members = Mirror(reflecting: native.pointee).children.compactMap(\.label)
+        // What stands before the operations describes the table itself.
+        return Array(members.drop { $0 != "status" })
+    }()
 
     // MARK: The groups
 

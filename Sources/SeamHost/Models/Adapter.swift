@@ -52,6 +52,8 @@ public final class Adapter {
     public var learningRate: Double?
     /// Whether it has been prepared, or its values are those of a saved adapter: a training then goes on from them.
     public internal(set) var isPrepared = false
+    /// In a preparation point by point: what the plugin has given at the points before the next one.
+    var startingValues: (next: Int, values: [Tensor?])?
     /// What the layer above keeps with a saved adapter: a JSON object that is carried along as it is.
     public var task: JSON?
     /// False when it was made for a backbone that is trained with it.
@@ -164,7 +166,6 @@ public final class Adapter {
         if let error = ErrorObject.failure(
             failure, status: status, origin: origin, during: "creating adapter \"\(id)\"")
         {
-            if status == 0 { table.destroy(instance) }
             throw error
         }
         do {

@@ -25,7 +25,8 @@ extension Adapter {
     ///     ones and then the point's own.
     ///   - io: as the plugin is given it; its outputs are filled.
     /// - Throws: `.shape` for inputs that are not those of the seam, `.plugin` for outputs that are not, `.invalidArgument`
-    ///   for what else the caller gives wrongly, and the code of the first operation that failed.
+    ///   for what else the caller gives wrongly, `.unsupported` for a table that lacks operations, and the code of the first
+    ///   operation that failed.
     public func forward(pass: seam_pass, _ io: inout seam_forward) throws {
         guard let table = pass.ops, pass.ctx != nil else {
             throw SeamError(.invalidArgument, "a pass needs its context and its compute table, found NULL")
@@ -33,6 +34,13 @@ extension Adapter {
         let ops = try bounded(table, atLeast: SEAM_OPS_SIZE_1_0, "seam_ops", code: .invalidArgument)
         guard ops.rank != nil, ops.size != nil, ops.dtype != nil, ops.status != nil else {
             throw SeamError(.invalidArgument, "the compute table must have rank, size, dtype and status, found NULL")
+        }
+        let missing = OpsTable.missing(in: ops, required: factory.plugin.requiredOperations)
+        guard missing.isEmpty else {
+            throw SeamError(
+                .unsupported,
+                "adapter \"\(factory.id)\" needs operations that the compute table does not have: \(missing.joined(separator: ", "))",
+                origin: origin)
         }
         let point = try point(of: io)
         let expected = (point.map { parameters.handles(ofPoint: $0) } ?? parameters.handles).count
@@ -45,7 +53,12 @@ extension Adapter {
         try require(
             UnsafeRawPointer(io.outputs), io.output_count == count, "outputs", count, found: io.output_count)
         for index in 0..<count { io.outputs[index] = nil }
+        // A pass of the native engine knows by itself whether dropout drops.
+        let native = table == OpsTable.native ? Context.from(pass.ctx) : nil
+        let outer = native?.isTraining ?? false
+        native?.isTraining = pass.training == 1
         withUnsafePointer(to: pass) { self.table.forward(instance, $0, &io) }
+        native?.isTraining = outer
         let status = ops.status(pass.ctx)
         guard status == 0 else {
             throw SeamError(

@@ -87,12 +87,23 @@ extension Adapter {
 
     /// Lets an adapter start from what flows into its seam, or at one of its points, and is not known to be of that kind.
     ///
-    /// Either every value that the plugin gives is taken or, after an error, none.
-    /// - Throws: `.invalidArgument` for a point that the adapter is not on, and at a point for classes that
-    ///   `checkClasses` refuses; `.shape` for inputs, masks, labels or scores of other shapes; else as the other form.
+    /// At a seam that has points there is a call for each, in their order, and the last of them takes the values of all.
+    /// Either every value that the plugin gives is taken or, after an error, none; point 0 begins anew.
+    /// - Throws: `.invalidArgument` for a point that the adapter is not on or that is not the next one, and at a point for
+    ///   classes that `checkClasses` refuses; `.shape` for inputs, masks, labels or scores of other shapes; else as the other
+    ///   form.
     public func prepare(checking given: PreparationInput) throws {
         guard startsFromExamples else { return }
+        let before = startingValues
+        startingValues = nil
         let point = try index(ofPoint: given.point.map(Int64.init) ?? -1)
+        let next = before?.next ?? 0
+        guard point == nil || point == 0 || point == next else {
+            throw SeamError(
+                .invalidArgument,
+                "adapter \"\(factory.id)\" starts at its points one by one, in their order: the next one is \(next), found \(point!)"
+            )
+        }
         try checkInputs(given.inputs, at: point, phase: Phase.after)
         let first = given.inputs.first.flatMap(\.self)?.shape
         let rows = isPrefix ? 1 : first?[0] ?? 0
@@ -110,7 +121,15 @@ extension Adapter {
                 origin: origin)
         }
         if point != nil, let labels = given.labels { try checkClasses(labels.integers, of: rows) }
-        take(prepared: try preparedValues(given))
+        var values = try preparedValues(given)
+        guard let point else { return take(prepared: values) }
+        // Of several for one parameter the last.
+        if point > 0, let before { values = zip(values, before.values).map { $0 ?? $1 } }
+        guard point == points.count - 1 else {
+            startingValues = (point + 1, values)
+            return
+        }
+        take(prepared: values)
     }
 
     /// Throws `.invalidArgument` unless classes are those of all examples, from 0 on and each with an example.

@@ -49,7 +49,6 @@ public final class Backbone {
         if let error = ErrorObject.failure(
             failure, status: status, origin: origin, during: "opening backbone \"\(factory.id)\"")
         {
-            if status == 0 { table.destroy(instance) }
             throw model.map { Self.locate(error, in: $0.files) } ?? error
         }
         do {

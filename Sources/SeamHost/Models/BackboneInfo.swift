@@ -99,6 +99,13 @@ public struct BackboneInfo: Sendable, Equatable {
         dModel = try number(source.d_model, "d_model")
         encoderLayers = try number(source.encoder_layers, "encoder_layers", atMost: mostLayers)
         decoderLayers = try number(source.decoder_layers, "decoder_layers", atMost: mostLayers)
+        for (attention, layers) in zip(PrefixAttention.allCases, [encoderLayers, decoderLayers, decoderLayers])
+        where prefixLayers[attention.rawValue] > layers {
+            throw SeamError(
+                .plugin,
+                "the backbone describes itself with prefix_layers \(prefixLayers) and \(encoderLayers) encoder and \(decoderLayers) decoder layers: of a stack at most its layers take a prefix",
+                origin: origin)
+        }
         let places = try Self.points(of: source, layers: (encoderLayers, decoderLayers), dModel: dModel, origin: origin)
         points = places
         let pointSeams = Point.seams.filter { seam in places.contains { $0.seam == seam } }
@@ -138,7 +145,7 @@ public struct BackboneInfo: Sendable, Equatable {
                 origin: origin)
         }
         self.architecture = architecture
-        hasHead = source.has_head != 0
+        hasHead = try pluginFlag(source.has_head, "has_head of the backbone", origin: origin)
         identity = source.identity.map { String(cString: $0) }
         prefixKVHeads = try Self.byLayer(
             source.prefix_kv_heads, prefixLayers, usual: kvHeads, "prefix_kv_heads", origin: origin)
@@ -166,8 +173,10 @@ public struct BackboneInfo: Sendable, Equatable {
                 "the backbone describes itself with feature_width \(featureWidth) and has no encoder, which features are for",
                 origin: origin)
         }
-        encodesLayerRanges = source.encodes_layer_ranges != 0
-        decodesLayerRanges = source.decodes_layer_ranges != 0
+        encodesLayerRanges = try pluginFlag(
+            source.encodes_layer_ranges, "encodes_layer_ranges of the backbone", origin: origin)
+        decodesLayerRanges = try pluginFlag(
+            source.decodes_layer_ranges, "decodes_layer_ranges of the backbone", origin: origin)
         guard !isOpaque || !encodesLayerRanges && !decodesLayerRanges else {
             throw SeamError(
                 .plugin, "an opaque backbone has no ranges of layers, which adapters inside them are for",

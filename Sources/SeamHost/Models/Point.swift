@@ -108,7 +108,7 @@ public struct Point: Sendable, Equatable {
         }
         weightParameter = try parameter(source.weight_parameter, "weight_parameter")
         biasParameter = try parameter(source.bias_parameter, "bias_parameter")
-        isTransposed = source.is_transposed != 0
+        isTransposed = try pluginFlag(source.is_transposed, "is_transposed of \(label)", origin: origin)
     }
 
     private static func parts(of source: seam_point, _ label: String, origin: String) throws -> [Part] {

@@ -13,6 +13,8 @@ public final class Plugin {
     public let summary: String
     /// The header version it was compiled with.
     public let abi: (major: UInt32, minor: UInt32)
+    /// The operations that it requires of every engine, by their names.
+    let requiredOperations: [String]
     public private(set) var adapters: [AdapterFactory] = []
     public private(set) var backbones: [BackboneFactory] = []
     /// Adapters and backbones that are alive: the library must stay. They are made and released on any thread.
@@ -52,7 +54,8 @@ public final class Plugin {
                 throw SeamError(error.code, "plugin \"\(path)\": \(error.message)")
             }
             let id = try checkedName(source.id, "plugin \"\(path)\": the id")
-            if let requirements = source.requirements { try Requirements.check(requirements, plugin: path, id: id) }
+            requiredOperations =
+                try source.requirements.map { try Requirements.check($0, plugin: path, id: id) } ?? []
             self.path = path
             self.table = source
             self.id = id
@@ -121,7 +124,7 @@ public final class AdapterFactory {
         }
         guard !seams.isEmpty else { throw SeamError(.plugin, "\(name) names no seam", origin: origin) }
         try refuseTwice(seams, "\(name): the seam", origin: origin)
-        readsPrompts = source.reads_prompts != 0
+        readsPrompts = try pluginFlag(source.reads_prompts, "reads_prompts of \(name)", origin: origin)
         guard !readsPrompts || seams.contains(SEAM_DECODER_OUTPUT) else {
             throw SeamError(
                 .plugin,

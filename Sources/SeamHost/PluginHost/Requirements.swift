@@ -3,8 +3,11 @@ import Support
 
 /// What a plugin needs beyond version 1.0 (`seam_requirements`), compared with what this host has.
 enum Requirements {
+    /// - Returns: the operations that are required, all of which this host has.
     /// - Throws: `.incompatible` with one sentence that lists all that is missing; `.plugin` for a broken table.
-    static func check(_ pointer: UnsafePointer<seam_requirements>, plugin path: String, id: String) throws {
+    static func check(_ pointer: UnsafePointer<seam_requirements>, plugin path: String, id: String) throws
+        -> [String]
+    {
         let name = "plugin \"\(path)\""
         let source = try bounded(
             pointer, atLeast: SEAM_REQUIREMENTS_SIZE_1_0, "the requirements of \(name)", origin: id)
@@ -15,8 +18,8 @@ enum Requirements {
         }
         var missing: [String] = []
         if source.abi_minor > SEAM_ABI_MINOR { missing.append("ABI \(SEAM_ABI_MAJOR).\(source.abi_minor)") }
-        for operation in try texts(source.operations, source.operation_count, "operation")
-        where !OpsTable.offers(operation) {
+        let operations = try texts(source.operations, source.operation_count, "operation")
+        for operation in operations where !OpsTable.offers(operation) {
             missing.append("the operation \"\(operation)\"")
         }
         for extensionID in try texts(source.extensions, source.extension_count, "extension")
@@ -29,6 +32,7 @@ enum Requirements {
                 "\(name) needs \(listed(missing, ", ")), which this core, ABI \(SEAM_ABI_MAJOR).\(SEAM_ABI_MINOR), does not have",
                 origin: id)
         }
+        return operations
     }
 }
 

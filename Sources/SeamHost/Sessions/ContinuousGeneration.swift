@@ -13,6 +13,9 @@ public final class ContinuousGeneration {
         public let row: ContinuousBatch.Row
         /// The chosen token, an end token among them; nil where none could be chosen.
         public let token: Int32?
+        /// Its log-probability by the scores that it was chosen from; nil where none could be chosen, and where the row's
+        /// options want none.
+        public let logProbability: Float?
         /// Tokens of the row so far.
         public let count: Int
         /// Why the row has ended with this token; nil while it goes on, and where none could be chosen.
@@ -98,12 +101,13 @@ public final class ContinuousGeneration {
                     let search = searches[row]!
                     if !search.isFinished { given[row] = token }
                     return Step(
-                        row: row, token: token, count: search.count, finishReason: search.finishReason,
-                        sequence: search.isFinished ? search.sequence : nil, failure: nil)
+                        row: row, token: token, logProbability: search.logProbability, count: search.count,
+                        finishReason: search.finishReason, sequence: search.isFinished ? search.sequence : nil,
+                        failure: nil)
                 } catch let failure as SeamError {
                     return Step(
-                        row: row, token: nil, count: searches[row]!.count, finishReason: nil, sequence: nil,
-                        failure: failure)
+                        row: row, token: nil, logProbability: nil, count: searches[row]!.count, finishReason: nil,
+                        sequence: nil, failure: failure)
                 }
             }
             try drop(steps.map(\.row).filter { given[$0] == nil })

@@ -22,7 +22,7 @@ static void train(seam_session *session, const seam_batch *batch) {
   seam_batch labelled = *batch;
   labelled.classes = &class;
   seam_train_options options = {.struct_size = sizeof options};
-  seam_train_options_init(&options);
+  OK(seam_train_options_init(&options, &error));
   options.learning_rate = 0.05;
   OK(seam_session_begin_training(session, &options, &error));
   double before = INFINITY;

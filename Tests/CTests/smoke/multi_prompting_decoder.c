@@ -33,7 +33,7 @@ int main(int argc, char **argv) {
                          OPTIONS(.classes = CLASSES, .prompts = PROMPTS, .options_json = "{\"projection_width\": 4}"),
                          &adapter, &error));
   seam_fit_options options = {.struct_size = sizeof options};
-  seam_fit_options_init(&options);
+  OK(seam_fit_options_init(&options, &error));
   options.epochs = EPOCHS;
   OK(seam_adapter_fit(adapter, scores, hidden, labels, empty, EXAMPLES, &options, NULL, NULL, losses, EPOCHS, &error));
   CHECK(losses[EPOCHS - 1] < losses[0]);

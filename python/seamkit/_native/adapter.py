@@ -128,7 +128,7 @@ class Adapter(Handle):
         generated_mask: Any = None,
     ) -> None:
         """`prepare` for what flows at one of the adapter's points, -1 at a seam that has none: of an adapter whose model
-        another engine runs (seam_adapter_prepare).
+        another engine runs (seam_adapter_prepare). At several points the values are taken after the call for the last one.
 
         inputs: None for a bias or a prefix that is not there. attention_mask, generated_mask: of the tokens at a point,
         [examples, n] int32.
@@ -174,7 +174,7 @@ class Adapter(Handle):
         seam or a label out of range, CancelledError where `progress` stops it. After an error the adapter is as before.
         """
         options = sized(c.seam_fit_options())
-        library().seam_fit_options_init(ctypes.byref(options))
+        checked("seam_fit_options_init", ctypes.byref(options))
         changed(options, changes)
         x, h = self._features("fit", scores, hidden)
         y = integers(labels, "labels")

@@ -76,7 +76,7 @@ class Classifier(Handle):
             raise ShapeError(f"fit needs a label for each of {len(texts)} texts, found {len(labels)}")
         numbers = np.array(places(labels, self.labels), np.int32)
         options = sized(c.seam_fit_options())
-        library().seam_fit_options_init(ctypes.byref(options))
+        checked("seam_fit_options_init", ctypes.byref(options))
         losses = losses_of(changed(options, changes))
         watched(
             progress,

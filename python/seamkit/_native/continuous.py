@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,8 @@ class RowStep:
     row: its number. token: the newest, an end token among them; None where none could be chosen. count: tokens of the row so
     far. finish_reason: None while it goes on, "stop" behind an end token, "length" where it has as many tokens as it may
     have, "error" where none could be chosen. score: of a row that has ended, the sum of its tokens' log-probabilities.
-    error: with "error", why.
+    error: with "error", why. log_probability: of the token, by the scores that it was chosen from; None where none was
+    chosen, or it is not known.
     """
 
     row: int
@@ -38,6 +40,7 @@ class RowStep:
     finish_reason: str | None = None
     score: float | None = None
     error: SeamError | None = None
+    log_probability: float | None = None
 
 
 class ContinuousGeneration(Handle):
@@ -148,4 +151,5 @@ def _read(step: c.seam_row_step) -> RowStep:
         reason,
         step.score if reason in ("stop", "length") else None,
         SeamError.of(step.status, (step.message or b"").decode(), "") if reason == "error" else None,
+        None if math.isnan(step.log_probability) else step.log_probability,
     )

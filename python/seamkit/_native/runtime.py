@@ -162,7 +162,7 @@ class Backbone(Handle):
         """What the model is: its sizes, special tokens, seams and points."""
         if self._info is None:
             info = sized(c.seam_backbone_info())
-            library().seam_backbone_get_info(self.handle, ctypes.byref(info))
+            checked("seam_backbone_get_info", self.handle, ctypes.byref(info))
             self._info = BackboneInfo.of(info)
         return self._info
 

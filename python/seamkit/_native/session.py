@@ -407,7 +407,7 @@ class Session(Handle):
         them, and for train_backbone with a route that has a name.
         """
         options = sized(c.seam_train_options())
-        library().seam_train_options_init(ctypes.byref(options))
+        checked("seam_train_options_init", ctypes.byref(options))
         if routes is not None:
             options.routes = (ctypes.c_char_p * len(routes))(*map(utf8, routes))
             options.route_count = len(routes)
@@ -432,7 +432,7 @@ class Session(Handle):
 
 def _segment(out: ctypes.c_void_p, index: int, written: Generated) -> Segment:
     start, end = ctypes.c_double(), ctypes.c_double()
-    library().seam_sequences_times(out, index, ctypes.byref(start), ctypes.byref(end))
+    library().seam_sequences_times(out, 0, index, ctypes.byref(start), ctypes.byref(end))
     return Segment(start.value, end.value, written.tokens, written.score)
 
 

@@ -377,10 +377,8 @@ class Adapter(torch.nn.Module):
         masks = ("attention_mask", "generated_mask")
         classes = on_host(labels) if isinstance(labels, Tensor) else labels
         with self._plugin:
-            found: dict[str, Any] = {}
+            self._write_back("prepared")
             for each in calls:
-                # Each call sees the values of before.
-                self._write_back("prepared")
                 own = zip(masks, (each.mask, each.generated), strict=True)
                 self._native.prepare_at(
                     each.point,
@@ -388,10 +386,8 @@ class Adapter(torch.nn.Module):
                     labels=classes,
                     **{name: None if mask is None else on_host(mask) for name, mask in own},
                 )
-                found |= {place.name: new for place in self._places if (new := place.changed()) is not None}
             for place in self._places:
-                if place.name in found:
-                    place.take(found[place.name])
+                place.fetch()
 
     def folded(self) -> Adapter:
         """A new adapter with the same outputs, without what only training needs: a prefix without the network that made

@@ -75,17 +75,8 @@ class Place:
 
     def fetch(self) -> None:
         """Takes on libSeam's value."""
-        self.take(self._values)
-
-    def take(self, values: Array) -> None:
-        """Takes on a value of its shape."""
         with torch.no_grad():
-            self.tensor.copy_(torch.from_numpy(values))
-
-    def changed(self) -> Array | None:
-        """A copy of libSeam's value where it is another one than this; else None."""
-        own = self.tensor.detach().to("cpu", torch.float32).numpy()
-        return None if np.array_equal(own, self._values) else self._values.copy()
+            self.tensor.copy_(torch.from_numpy(self._values))
 
 
 def _put(name: str, origin: str, put: Any, *arguments: Any) -> None:
