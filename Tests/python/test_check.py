@@ -41,7 +41,9 @@ def test_a_module_is_tested_with_what_lies_below_it() -> None:
 def test_an_unknown_name_is_answered_with_those_that_are_known() -> None:
     done = subprocess.run([CHECK, "nonsense"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith('check: there is no part "nonsense"; there are modules: AdapterFormats, Audio, CAPI, ')
+    assert done.stderr.startswith(
+        'check: there is no part "nonsense"; there are modules: AdapterFormats, Audio, CAPI, '
+    )
     for name in ("Files", "plugins: ", "DecT, ", "RepCali", "Python packages: seamkit._native, "):
         assert name in done.stderr
     assert done.stderr.count("\n") == 1

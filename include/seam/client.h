@@ -767,8 +767,8 @@ enum {
  * *frames is how many there are: those of a chunk, or more of a longer sound as a whole, of which 2^24 are the most. It
  * is written also where the room is too small; features NULL and capacity 0: nothing else is asked for, and where a
  * file's header tells its length the rest is not read.
- * SEAM_FORMAT for what is no sound file, damaged or without sound, SEAM_NUMERIC for NaN or infinity in it, SEAM_NOT_FOUND
- * also where libsndfile, libsamplerate or kissfft is needed and not installed. [thread-safe] */
+ * SEAM_FORMAT for what is no sound file, damaged or without sound, SEAM_NUMERIC for NaN or infinity in it,
+ * SEAM_NOT_FOUND also where libsndfile, libsamplerate or kissfft is needed and not installed. [thread-safe] */
 SEAM_API seam_status seam_feature_extractor_read(seam_feature_extractor *extractor, const char *path,
                                                  seam_long_sound long_sound, float *features, size_t capacity,
                                                  size_t *frames, seam_error **error);

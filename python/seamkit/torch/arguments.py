@@ -40,7 +40,7 @@ def json_options(made: Factory, given: Mapping[Any, Any]) -> dict[str, Any]:
     found = {str(name): list(value) if isinstance(value, range | tuple) else value for name, value in given.items()}
     for name, value in found.items():
         kind = made.options.get(name, "value of JSON")
-        if kind == "integer":
+        if kind == "integer" and isinstance(value, int):
             check_integer(value, ctypes.c_int64, f'adapter "{made.id}": option "{name}"')
         try:
             json.dumps(value)
