@@ -177,6 +177,7 @@ struct GenerateCommand: ParsableCommand {
 
     private func transcribe(_ session: Session, _ tokenizer: Tokenizer) throws {
         try session.requireRoute(route)
+        adapters.warnOfUntaken(by: [route])
         Interruption.watch()
         let written = try speech.write(
             session, tokenizer, route: route, batchSize: batchSize, options: try generation.options(for: session))
