@@ -76,6 +76,8 @@ static void forwards(seam_runtime *runtime, seam_backbone *backbone) {
         "training of argument pass must be 0 or 1, found 2");
   /* A table of the caller's has all operations. */
   seam_ops table = *seam_native_ops();
+  /* A copy is as long as this header's, whatever the library's is. */
+  table.struct_size = sizeof table;
   made.pass.training = 0;
   made.pass.ops = &table;
   table.dropout = NULL;
@@ -83,6 +85,7 @@ static void forwards(seam_runtime *runtime, seam_backbone *backbone) {
   FAILS(seam_adapter_forward(adapter, &made.pass, &made.io, &error), SEAM_UNSUPPORTED,
         "adapter \"lora\" needs operations that the compute table does not have: dropout, gather");
   table = *seam_native_ops();
+  table.struct_size = sizeof table;
   CHECK(distance(&made, adapter) > 0.1f);
   seam_adapter_release(adapter);
 }
