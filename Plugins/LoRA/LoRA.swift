@@ -57,7 +57,9 @@ final class LoRA: Adapter {
         guard let magnitude = update.magnitude else {
             return [y.linearLowRank(x, context[update.a], context[update.b], scale: scale)]
         }
-        let (factor, bias) = (self.factor(magnitude, of: inputs[1], in: context), inputs[2])
+        let factor = self.factor(magnitude, of: inputs[1], in: context)
+        // Of a model in half precision it is no operand of a sum as it is.
+        let bias = inputs[2].isNull ? inputs[2] : inputs[2].cast(to: .f32)
         guard !drops else {
             // What DoRA adds to W x + b is of the x that is left, as in PEFT: (m / ||V|| - 1) W x + m / ||V|| s B A x.
             let product = x.linear(inputs[1])

@@ -81,8 +81,17 @@ struct EvaluateCommand: ParsableCommand {
         Interruption.watch()
         if session.isClassification { return try evaluateClasses(session, tokenizer) }
         try checkLossOnly()
+        if labelled.truncate {
+            throw SeamError(
+                .invalidArgument,
+                "--truncate is for adapters that classify\(session.backbone.info.readsFeatures ? "; of sound it is --truncation" : "")"
+            )
+        }
         let texts = try pairs.texts(data, session.backbone.info, routeColumn: routes.column)
         adapters.warnOfUntaken(by: texts.routes)
+        if session.backbone.info.readsFeatures {
+            try FileSystem.checkApart(texts.sources, from: [predictions].compactMap(\.self))
+        }
         let data = try pairs.tokens(of: texts, tokenizer, session)
         let summary = try score(session, data, batchSize: batchSize, shouldContinue: { !Interruption.isRequested })
         var results: [(key: String, value: JSON)] = [
@@ -170,7 +179,12 @@ struct EvaluateCommand: ParsableCommand {
                     isLast: done == sources.count)
                 return !Interruption.isRequested
             })
-        return try generated.map { try tokenizer.decode($0) }
+        // A model of speech begins with a space.
+        let isSpoken = session.backbone.info.readsFeatures
+        return try generated.map { tokens in
+            let text = try tokenizer.decode(tokens)
+            return isSpoken && text.hasPrefix(" ") ? String(text.dropFirst()) : text
+        }
     }
 
     /// One reference is written as "target", several as "targets".

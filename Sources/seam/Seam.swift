@@ -67,6 +67,8 @@ struct CommonOptions: ParsableArguments {
     /// A runtime with all plugins that can be found.
     func makeRuntime() throws -> Runtime {
         MappedFile.watchForLostPages()
+        // A file that may grow no further (ulimit -f) is then an error of the write, with a sentence, and no sudden end.
+        signal(SIGXFSZ, SIG_IGN)
         let runtime = Runtime()
         runtime.log = { level, message in
             if level == .warning || level == .error { printError("\(level): \(message)") }

@@ -124,6 +124,23 @@ def test_dora_is_that_of_peft(runtime: seamkit.Runtime, tmp_path: Path, name: st
     assert_close(torch.from_numpy(apart), session.forward(batch), places(name, batch))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["f16", "bf16"])
+def test_dora_on_half_precision(runtime: seamkit.Runtime, tmp_path: Path, dtype: torch.dtype) -> None:
+    """On a model whose matrices and biases are stored in half precision, natively, as in PyTorch on the same in f32."""
+    folder, (batch, given) = save("bart", tmp_path / "model"), inputs("bart")
+    opened("bart", folder).to(dtype).save_pretrained(folder)
+    model = opened("bart", folder)
+    chosen = options("bart") | {"use_dora": True}
+    adapter = seamkit.attach(model, "lora", **chosen)
+    with torch.no_grad():
+        for each in adapter.parameters():
+            each.normal_(0, 0.1)
+    adapter.save(tmp_path / "adapter")
+    session = runtime.open(folder).session()
+    session.load(tmp_path / "adapter")
+    assert_close(model(**given).logits, session.forward(batch), places("bart", batch))
+
+
 @pytest.mark.parametrize("use_dora", [False, True])
 def test_dropout_is_that_of_peft(runtime: seamkit.Runtime, tmp_path: Path, use_dora: bool) -> None:
     """In PyTorch 5 losses from PEFT's start, where both draw from torch's generator in the same order; natively, whose

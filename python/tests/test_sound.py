@@ -240,6 +240,8 @@ def test_samples_that_cannot_be_taken(extractor: seamkit.FeatureExtractor) -> No
         extractor(good)
     with pytest.raises(seamkit.InvalidArgumentError, match="must be a positive 32-bit integer, found 0"):
         extractor(good, sampling_rate=0)
+    with pytest.raises(seamkit.InvalidArgumentError, match="fractions from -1 to 1, found int16"):
+        extractor(good.astype(np.int16), sampling_rate=RATE)
     with pytest.raises(seamkit.ShapeError, match="must have 1 axis"):
         extractor(np.zeros((2, 100)), sampling_rate=RATE)
     with pytest.raises(seamkit.InvalidArgumentError, match="a sound file tells its own"):

@@ -107,6 +107,15 @@ def test_it_is_measured_as_jiwer_measures(folder: Path, tmp_path: Path) -> None:
     assert found["cer"] == pytest.approx(100 * jiwer.cer(TEXTS, written))
 
 
+def test_no_sound_is_written_over(folder: Path, tmp_path: Path) -> None:
+    sound = folder / "sounds/0.wav"
+    before = sound.read_bytes()
+    done = run("evaluate", "--model", folder / "model", "--data", folder / "train.jsonl", "--predictions", sound)
+    assert done.returncode == 1 and str(sound) in done.stderr and sound.read_bytes() == before
+    done = run("evaluate", "--model", folder / "model", "--data", folder / "train.jsonl", "--truncate")
+    assert done.returncode == 1 and "--truncate is for adapters that classify; of sound" in done.stderr
+
+
 def test_what_is_refused(folder: Path, real_model: Path, tmp_path: Path) -> None:
     (tmp_path / "sounds").mkdir()
     soundfile.write(tmp_path / "sounds/long.wav", np.zeros(2 * RATE), RATE)

@@ -85,6 +85,12 @@ class FeatureExtractor(Handle):
             if sampling_rate is not None:
                 raise InvalidArgumentError("sampling_rate is for samples: a sound file tells its own")
             return self._filled("seam_feature_extractor_read", utf8(Path(sound)), long_sound)
+        kind = np.asarray(sound).dtype
+        if kind.kind in "biu":
+            raise InvalidArgumentError(
+                f"samples must be fractions from -1 to 1, found {kind}: divide integers by the largest that they may be, "
+                "those of 16 bits by 32768"
+            )
         samples = floats(sound, "samples")
         if samples.ndim != 1:
             raise ShapeError(f"samples must have 1 axis, those of one channel, found the shape {list(samples.shape)}")
