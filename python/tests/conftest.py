@@ -43,12 +43,14 @@ def low_rank(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def starting(tmp_path_factory: pytest.TempPathFactory, runtime: seamkit.Runtime) -> seamkit.Runtime:
-    """Tests/Fixtures/prepare-plugin: "mean-difference", "text-prefix" and "prefix-mean", for PyTorch and natively."""
+def starting(tmp_path_factory: pytest.TempPathFactory) -> seamkit.Runtime:
+    """Tests/Fixtures/prepare-plugin: "mean-difference", "text-prefix" and "prefix-mean", for PyTorch and natively, on a
+    runtime of its own: other tests count the methods that come with SeamKit."""
     library = built("prepare-plugin/prepare.c", tmp_path_factory.mktemp("plugin") / "libPrepare.so")
     engine.load_plugin(library)
-    runtime.load_plugin(library)
-    return runtime
+    host = seamkit.Runtime()
+    host.load_plugin(library)
+    return host
 
 
 @pytest.fixture(scope="session")
