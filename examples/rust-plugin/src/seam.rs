@@ -109,6 +109,7 @@ pub struct seam_ops {
     pub gelu: Unary,
     pub gelu_tanh: Unary,
     pub silu: Unary,
+    pub dropout: unsafe extern "C" fn(Ctx, Tensor, f64) -> Tensor,
 
     pub matmul: unsafe extern "C" fn(Ctx, Tensor, Tensor, i32, i32) -> Tensor,
     pub linear: Ternary,
@@ -224,6 +225,8 @@ pub struct seam_backbone_info {
     pub point_count: usize,
     pub feature_width: i64,
     pub feature_stride: i64,
+    pub encodes_layer_ranges: i32,
+    pub decodes_layer_ranges: i32,
 }
 
 #[repr(C)]
