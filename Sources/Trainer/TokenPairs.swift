@@ -81,7 +81,7 @@ public struct TokenPairs: Sendable {
     public func batch(_ indices: [Int], info: BackboneInfo) throws -> Batch {
         let sources = indices.map { self.sources[$0] }
         let routes = self.routes.isEmpty ? [] : indices.map { self.routes[$0] }
-        guard features == nil else { return try featureBatch(indices, hasTargets: true, routes, info) }
+        if let features { return try batch(of: features, indices, targets: indices.map { targets[$0] }, routes, info) }
         guard isClassification else {
             return try Batch(sources: sources, targets: indices.map { targets[$0] }, routes: routes, info: info)
         }
@@ -91,15 +91,13 @@ public struct TokenPairs: Sendable {
     /// The sources at `indices` as a padded batch, without labels.
     public func sourceBatch(_ indices: [Int], info: BackboneInfo) throws -> Batch {
         let routes = self.routes.isEmpty ? [] : indices.map { self.routes[$0] }
-        guard features == nil else { return try featureBatch(indices, hasTargets: false, routes, info) }
+        if let features { return try batch(of: features, indices, targets: [], routes, info) }
         return try Batch(sources: indices.map { sources[$0] }, routes: routes, info: info)
     }
 
-    private func featureBatch(
-        _ indices: [Int], hasTargets: Bool, _ routes: [String?], _ info: BackboneInfo
+    private func batch(
+        of features: FeatureSources, _ indices: [Int], targets: [[Int32]], _ routes: [String?], _ info: BackboneInfo
     ) throws -> Batch {
-        guard let features else { throw SeamError(.internal, "a batch of features without features") }
-        let targets = hasTargets ? indices.map { self.targets[$0] } : []
         let length = targets.map(\.count).max() ?? 0
         let labels = targets.flatMap { $0 + [Int32](repeating: Batch.ignoredLabel, count: length - $0.count) }
         return try Batch(

@@ -12,7 +12,7 @@ import Support
 /// many it answers right, and by the mean of -log p of the right class, its scores being scaled as suits it best.
 public struct LeaveOneOut: Sendable {
     /// Of each candidate the mean of -log p of the right class; empty where no example could be left out.
-    public let losses: [Double]
+    public var losses: [Double] { answers.map(\.loss) }
     private let answers: [Answers]
 
     /// What a candidate said of the examples that were left out.
@@ -94,7 +94,6 @@ public struct LeaveOneOut: Sendable {
                 }
                 return Self.measured(said)
             }
-        losses = answers.map(\.loss)
     }
 
     /// The places of the examples that are left out together, those of each class dealt out in turn.
