@@ -24,6 +24,8 @@ static seam_status create(const seam_host *host, seam_config *options, const sea
   const char *kind = NULL, *json = NULL;
   if (site->backbone == NULL || site->backbone->d_model != 8)
     return host->set_error(error, SEAM_UNSUPPORTED, "the backbone must have 8 features");
+  if (site->backbone_frozen != 1) /* no test of this one trains the backbone, too */
+    return host->set_error(error, SEAM_INTERNAL, "the backbone stays as it is");
   instance *made = calloc(1, sizeof *made);
   if (made == NULL) return host->set_error(error, SEAM_OUT_OF_MEMORY, "no memory for the adapter");
   *self = made;
@@ -101,12 +103,19 @@ static void forward(void *self, const seam_pass *pass, seam_forward *io) {
 
 static void prepare(void *self, const seam_pass *pass, seam_prepare *io) {
   (void)self;
+  if (io->value_count != STARTS) {
+    pass->ops->fail(pass->ctx, SEAM_INTERNAL, "there is a value for each parameter");
+    return;
+  }
   io->values[CONSTANT] = pass->ops->affine(pass->ctx, pass->parameters[CONSTANT], 2, 0);
 }
 
 static void fold(void *self, const seam_pass *pass, seam_fold *io) {
   (void)self;
-  io->values[0] = sum_of_parameters(pass);
+  if (io->value_count == 1)
+    io->values[0] = sum_of_parameters(pass);
+  else
+    pass->ops->fail(pass->ctx, SEAM_INTERNAL, "a folded instance has one parameter");
 }
 
 /* ---- Every operation, on numbers of which the result is known */
