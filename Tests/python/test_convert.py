@@ -17,6 +17,7 @@ from transformers import AutoProcessor, WhisperForConditionalGeneration
 
 from command_line import run, seam
 from ctranslate2_files import TOKENS, Variables, read, tiny_whisper, variables, vocabulary, write_folder
+from test_output import contents
 
 
 def loaded(folder: Path) -> WhisperForConditionalGeneration:
@@ -79,6 +80,13 @@ def test_settings_and_tokens(tmp_path: Path) -> None:
     (source / "preprocessor_config.json").write_text('{"feature_size": 6}')
     seam("convert", "--model", source, "--output", tmp_path / "output", "--overwrite")
     assert (tmp_path / "output/preprocessor_config.json").read_text() == '{"feature_size": 6}'
+    # Never in the place of a model that another program wrote.
+    foreign = tmp_path / "foreign"
+    tiny_whisper().save_pretrained(foreign)
+    before = contents(foreign)
+    refused = run("convert", "--model", source, "--output", foreign, "--overwrite")
+    assert refused.returncode == 1 and "a model that SeamKit did not write" in refused.stderr
+    assert contents(foreign) == before
 
 
 @pytest.mark.parametrize("listed", [True, False])

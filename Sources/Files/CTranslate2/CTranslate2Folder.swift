@@ -6,7 +6,7 @@ public enum CTranslate2Folder {
     public static let kind = FolderKind(
         "config.json", "model.safetensors", "generation_config.json", preprocessorName, "tokenizer.json",
         "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "normalizer.json", "vocab.json",
-        "merges.txt")
+        "merges.txt", isModel: true)
     static let preprocessorName = "preprocessor_config.json"
 
     /// What belongs to a model beside its weights and lies in a CTranslate2 folder as it was in the original.
@@ -54,7 +54,7 @@ public enum CTranslate2Folder {
                     FileSystem.join(temporary, name), try FileSystem.readBytes(FileSystem.join(folder, name)))
             }
             try SafetensorsWriter.write(
-                model.tensors, metadata: ["format": "pt"], to: FileSystem.join(temporary, "model.safetensors"))
+                model.tensors, metadata: WrittenModel.metadata, to: FileSystem.join(temporary, "model.safetensors"))
         }
     }
 }
