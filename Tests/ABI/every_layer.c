@@ -102,6 +102,28 @@ static void low_rank_in(seam_backbone *backbone, const char *choice) {
   seam_session_release(session);
 }
 
+/* The adapter that reads all that there is at a projection, with a bias and without one, transposed and not. */
+static void projections(seam_backbone *backbone) {
+  double losses[4];
+  seam_session *session = NULL;
+  seam_adapter *adapter = NULL;
+  OK(seam_session_create(backbone, &session, &error));
+  const seam_batch batch = tiny_batch();
+  DLManagedTensorVersioned *plain = logits_of(session, &batch);
+  OK(seam_session_add(session, NULL, "every-projection",
+                      OPTIONS(.options_json = "{\"targets\": [\"kv\", \"cross_o\"]}"), &adapter, &error));
+  DLManagedTensorVersioned *start = logits_of(session, &batch);
+  train(session, -1, losses);
+  DLManagedTensorVersioned *trained = logits_of(session, &batch);
+  CHECK(distance(plain, start) == 0 && distance(start, trained) > 1e-4f);
+  CHECK(seam_adapter_parameter_count(adapter) == 4);
+  give_back(plain);
+  give_back(start);
+  give_back(trained);
+  seam_adapter_release(adapter);
+  seam_session_release(session);
+}
+
 int main(int argc, char **argv) {
   if (argc != 3) return 2;
   static const char *const plugins[] = {"libEveryLayer.so", "libCartridge.so", "libLoRA.so", "libScaleShift.so"};
@@ -121,6 +143,7 @@ int main(int argc, char **argv) {
   CHECK(info.points[1]->part_count == 2 && strcmp(info.points[1]->part_names[1], "v") == 0);
   CHECK(info.points[1]->part_widths[1] == WIDTH && info.prefix_layers[2] == 2);
 
+  projections(backbone);
   prefix_in(backbone, "encoder", argv[2]);
   prefix_in(backbone, "decoder", argv[2]);
   prefix_in(backbone, "cross", argv[2]);

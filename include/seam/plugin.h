@@ -194,11 +194,14 @@ enum { SEAM_ENCODER_OUTPUT_HIDDEN = 0, SEAM_ENCODER_OUTPUT_MASK = 1 };
 typedef int32_t seam_score_kind;
 enum {
   SEAM_SCORES_UNKNOWN = 0,
-  SEAM_SCORES_LOGITS = 1, /* any real numbers, of which a softmax makes probabilities */
-  SEAM_SCORES_LOG_PROBABILITIES =
-      2,                         /* natural logarithms; over other words than the classes', so their sum is below 1 */
-  SEAM_SCORES_PROBABILITIES = 3, /* likewise, from 0 to 1 */
-  SEAM_SCORES_SIMILARITIES = 4   /* cosines, from -1 to 1 */
+  /* any real numbers, of which a softmax makes probabilities */
+  SEAM_SCORES_LOGITS = 1,
+  /* natural logarithms; over other words than the classes', so their sum is below 1 */
+  SEAM_SCORES_LOG_PROBABILITIES = 2,
+  /* likewise, from 0 to 1 */
+  SEAM_SCORES_PROBABILITIES = 3,
+  /* cosines, from -1 to 1 */
+  SEAM_SCORES_SIMILARITIES = 4
 };
 enum { SEAM_DECODER_OUTPUT_SCORES = 0, SEAM_DECODER_OUTPUT_HIDDEN = 1 };
 

@@ -233,6 +233,11 @@ static seam_tensor *encoder_layer(const seam_pass *pass, const seam_encode *io, 
 
 static void encode(void *self, const seam_pass *pass, seam_encode *io) {
   (void)self;
+  if (io->token_type_ids != NULL) {
+    pass->ops->fail(pass->ctx, SEAM_PLUGIN,
+                    "only an encoder without a decoder is told which of two texts a token is of");
+    return;
+  }
   seam_pass known = inside(pass, io->attention_mask, NULL);
   const size_t start = (size_t)io->start_layer, stop = (size_t)io->stop_layer;
   const size_t output = ENC_POINTS - 1; /* of a layer's points the last */
@@ -282,7 +287,62 @@ static void decode(void *self, const seam_pass *pass, seam_decode *io) {
   if (!io->hidden_only) io->logits = pass->ops->linear(pass->ctx, io->hidden, pass->parameters[EMBEDDING], NULL);
 }
 
+/* ---- An adapter that reads all that there is at a projection: y + s * (x weight^T + bias), s [out] */
+
+typedef struct {
+  size_t count;
+  int64_t widths[];
+} projections;
+
+static seam_status create_adapter(const seam_host *host, seam_config *options, const seam_site *site, void **self,
+                                  seam_error **error) {
+  (void)options;
+  projections *made = malloc(sizeof *made + site->point_count * sizeof made->widths[0]);
+  if (made == NULL) return host->set_error(error, SEAM_OUT_OF_MEMORY, "no memory for the adapter");
+  made->count = site->point_count;
+  for (size_t i = 0; i < made->count; i++) made->widths[i] = site->points[i]->output_width;
+  *self = made;
+  return SEAM_OK;
+}
+
+static size_t adapter_parameter_count(void *self) { return ((projections *)self)->count; }
+
+static void adapter_parameter(void *self, size_t index, seam_parameter *out) {
+  out->name = "s";
+  out->point = (int64_t)index;
+  out->init = SEAM_INIT_ZEROS;
+  out->rank = 1;
+  out->shape[0] = ((projections *)self)->widths[index];
+}
+
+static void adapter_forward(void *self, const seam_pass *pass, seam_forward *io) {
+  (void)self;
+  const seam_ops *ops = pass->ops;
+  if (io->input_count != SEAM_PROJECTION_Y + 1) {
+    ops->fail(pass->ctx, SEAM_PLUGIN, "a projection has other inputs in version 1.0");
+    return;
+  }
+  seam_tensor *again = ops->linear(pass->ctx, io->inputs[SEAM_PROJECTION_X], io->inputs[SEAM_PROJECTION_WEIGHT],
+                                   io->inputs[SEAM_PROJECTION_BIAS]);
+  io->outputs[0] = ops->add(pass->ctx, io->inputs[SEAM_PROJECTION_Y], ops->mul(pass->ctx, again, pass->parameters[0]));
+}
+
 /* ---- The tables */
+
+static const char *const adapter_seams[] = {SEAM_PROJECTION};
+static const seam_adapter_factory adapter = {
+    .struct_size = sizeof(seam_adapter_factory),
+    .id = "every-projection",
+    .summary = "Adds to a projection what is learned of it.",
+    .seams = adapter_seams,
+    .seam_count = 1,
+    .create = create_adapter,
+    .destroy = free,
+    .parameter_count = adapter_parameter_count,
+    .parameter = adapter_parameter,
+    .forward = adapter_forward,
+};
+static const seam_adapter_factory *const adapters[] = {&adapter};
 
 static const seam_backbone_factory factory = {
     .struct_size = sizeof(seam_backbone_factory),
@@ -310,6 +370,8 @@ static const seam_plugin plugin = {
     .summary = "A backbone of version 1.0 for tests.",
     .backbones = backbones,
     .backbone_count = 1,
+    .adapters = adapters,
+    .adapter_count = 1,
 };
 
 const seam_plugin *seam_plugin_entry(void) { return &plugin; }
