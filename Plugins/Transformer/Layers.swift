@@ -26,19 +26,6 @@ struct FeedForward {
     }
 }
 
-/// How the tokens of a pass see each other: the same in every layer.
-struct Sight {
-    /// Added to the scores, [1 or batch, heads, queries, keys].
-    let bias: Tensor?
-    /// The bias of the scores of a prefix's tokens, by route; empty: none.
-    var prefixBiases: [Tensor] = []
-    /// [batch, keys], 0 hides a key.
-    let mask: Tensor?
-    /// Later tokens are hidden.
-    let causal: Bool
-    let rotation: Rotation?
-}
-
 /// Self-attention, attention over an encoder's output where there is one, and feed-forward network.
 struct Layer {
     private let attention: Attention
@@ -84,7 +71,7 @@ struct Layer {
         var x = attentionResidual(x, in: context) {
             let (query, memory) = attention.project($0, rotation: sight.rotation, in: context)
             return attention(
-                query, over: past(memory), behind: prefix, prefixBiases: sight.prefixBiases, bias: sight.bias,
+                query, over: past(memory).from(sight.firstKey), behind: prefix, prefixBiases: sight.prefixBiases, bias: sight.bias,
                 mask: sight.mask, causal: sight.causal, in: context)
         }
         if let cross, let source {
