@@ -65,13 +65,13 @@ struct Decoder {
         if places.vectors > 0, mask != nil { state?.hasPaddingInside = true }
         let view = View(
             seen: seen, count: count, starts: starts, mask: mask, prefix: lengths,
-            places: tokens.positions == nil ? nil : places.given,
             countsTokens: places.vectors > 0 || state?.hasPaddingInside ?? false)
         let relative = bias.map { bias in
             starts.map { bias(after: $0, keys: seen + count, in: context) }
                 ?? bias(queries: seen..<seen + count, keys: seen + count, in: context)
         }
-        let relativeOfPrefix = prefixBiases(lengths, at: view.places, seen: seen, count: count, in: context)
+        let relativeOfPrefix = prefixBiases(
+            lengths, at: tokens.positions == nil ? nil : places.given, seen: seen, count: count, in: context)
         let angles = state?.angles ?? RotaryAngles()
         let sights = kinds.all.map { kind in
             let rotation =
