@@ -5,6 +5,7 @@ struct Encoder {
     private let front: Front
     private let layers: [Layer]
     private let bias: RelativeBias?
+    private let distances: DistanceTable?
     private let norm: Norm?
     private let limit: Int
     /// A prefix takes the first positions of the text.
@@ -24,9 +25,10 @@ struct Encoder {
             Layer(weights, LayerPlace(stack: .encoder, index: $0), stack, attendsToEncoder: false, family)
         }
         bias = RelativeBias(weights, stack, bidirectional: true, family)
+        distances = DistanceTable(weights, stack.names, family)
         norm = family.finalNorm ? Norm(weights, stack.names.stack + stack.names.finalNorm, family) : nil
         limit = family.sourceLimit
-        prefixTakesPositions = family.architecture == .encoderOnly
+        prefixTakesPositions = family.architecture == .encoderOnly && family.encoderPrefixTakesPositions
     }
 
     func callAsFunction(_ source: Source, in context: Context) -> Tensor {
@@ -45,7 +47,7 @@ struct Encoder {
         // One bias for all layers: it depends on the positions only.
         let sight = Sight(
             bias: bias.map { $0(queries: 0..<places.count, keys: places.count, in: context) }, mask: tokens.mask,
-            causal: false, rotation: nil)
+            causal: false, rotation: nil, distances: distances.map { $0(places.count, in: context) })
         let context = context.visiting(source.visitor, tokens, at: places, from: 0)
         let running = source.layers.of(layers.count)
         if source.layers.state != nil, running.lowerBound > 0 {

@@ -37,6 +37,8 @@ struct Sight {
     /// Later tokens are hidden.
     let causal: Bool
     let rotation: Rotation?
+    /// Of a family whose scores depend on contents and distances.
+    var distances: Distances?
 }
 
 /// Self-attention, attention over an encoder's output where there is one, and feed-forward network.
@@ -53,7 +55,8 @@ struct Layer {
         let names = stack.names
         let layer = names.layer(place.index)
         attention = Attention(weights, layer + names.selfAttention, place, .own, stack, family)
-        attentionResidual = Residual(weights, layer + names.selfNorm, family)
+        let hasNorm = family.firstAttentionNorm || place.index > 0
+        attentionResidual = Residual(weights, hasNorm ? layer + names.selfNorm : nil, family)
         if attendsToEncoder {
             cross = (
                 Attention(weights, layer + names.crossAttention, place, .cross, stack, family),
@@ -85,7 +88,7 @@ struct Layer {
             let (query, memory) = attention.project($0, rotation: sight.rotation, in: context)
             return attention(
                 query, over: past(memory), behind: prefix, prefixBiases: sight.prefixBiases, bias: sight.bias,
-                mask: sight.mask, causal: sight.causal, in: context)
+                distances: sight.distances, mask: sight.mask, causal: sight.causal, in: context)
         }
         if let cross, let source {
             x = cross.residual(x, in: context) {

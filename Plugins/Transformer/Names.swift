@@ -35,7 +35,7 @@ struct StackNames {
 /// The tensors that token ids become vectors with.
 struct EmbeddingNames {
     let tokens: String
-    var positions = "", tokenTypes = "", norm = ""
+    var positions = "", tokenTypes = "", norm = "", projection = ""
 
     /// T5's and BART's, inside the stack.
     static func of(_ stack: String) -> EmbeddingNames {
