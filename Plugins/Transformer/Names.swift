@@ -14,8 +14,10 @@ struct StackNames {
     let projections: Projections
     let output: String
     /// The two matrices of the feed-forward network, and the second input of a gated one.
-    let up: String
+    var up = ""
     var gate = ""
+    /// One matrix for gate and up, below each other; "": they are two.
+    var gateUp = ""
     let down, feedForwardNorm: String
 
     /// After the stack's name.

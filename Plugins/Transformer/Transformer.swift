@@ -11,7 +11,7 @@ final class Transformer: Backbone {
             id: "transformer",
             summary: """
                 Transformers in the Hugging Face layout: T5, mT5, BART, mBART, Marian, PEGASUS, Whisper; BERT, \
-                RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT, ELECTRA, MPNet, DeBERTa v2 and v3; GPT-2, Llama, Mistral, \
+                RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT, ELECTRA, MPNet, ModernBERT, DeBERTa v2 and v3; GPT-2, Llama, Mistral, \
                 Qwen2.
                 """,
             options: Pooling.options)
