@@ -60,15 +60,18 @@ struct Decoder {
         let mask = places.vectors > 0 ? tokens.mask : target.mask
         let count = places.count
         var x = target.layers.state ?? embedding(tokens, of: target.ids, at: places, in: context)
-        let sight = Sight(
-            bias: bias.map { bias in
-                starts.map { bias(after: $0, keys: seen + count, in: context) }
-                    ?? bias(queries: seen..<seen + count, keys: seen + count, in: context)
-            },
-            prefixBiases: prefixBiases(
-                lengths, at: tokens.positions == nil ? nil : places.given, seen: seen, count: count, in: context),
-            mask: mask, causal: true, rotation: rotary.map { $0(places, state?.angles ?? Angles(), in: context) }
-        )
+        let relative = bias.map { bias in
+            RelativeSight(
+                bias: bias,
+                buckets: starts.map { bias.buckets(after: $0, keys: seen + count, in: context) }
+                    ?? bias.buckets(queries: seen..<seen + count, keys: 0..<seen + count, in: context),
+                prefixBuckets: prefixBuckets(
+                    bias, lengths, at: tokens.positions == nil ? nil : places.given, seen: seen, count: count,
+                    in: context))
+        }
+        let plain = Sight(
+            mask: mask, causal: true, rotation: rotary.map { $0(places, state?.angles ?? Angles(), in: context) })
+        let shared = relative.map { $0.bias.isPerLayer ? plain : $0.of(0, plain, in: context) } ?? plain
         let sourceContext = context.visitingSource(of: target)
         let context = context.visiting(target.visitor, tokens, at: places, from: seen)
         let running = target.layers.of(layers.count)
@@ -84,6 +87,7 @@ struct Decoder {
                     kept += target.crossKeysValues.map { [memory.put(into: $0, of: index)] } ?? []
                     return Layer.SourceMemory(memory: memory, mask: mask, prefix: target.crossPrefix?[index])
                 }
+                let sight = relative.map { $0.bias.isPerLayer ? $0.of(index, plain, in: context) : shared } ?? shared
                 let y = layer(
                     x, sight, prefix: target.prefix?[index],
                     past: { own in
@@ -102,15 +106,14 @@ struct Decoder {
     /// Of each route: the text stands behind the prefix of its row, for relative positions as for any others.
     /// - Parameter given: the positions [batch, count] of the tokens behind the prefix of their row, where rows have
     ///   padding before them or have seen different numbers of tokens.
-    private func prefixBiases(
-        _ prefix: PrefixLengths, at given: Tensor?, seen: Int, count: Int, in context: Context
+    private func prefixBuckets(
+        _ bias: RelativeBias, _ prefix: PrefixLengths, at given: Tensor?, seen: Int, count: Int, in context: Context
     ) -> [Tensor] {
-        guard let bias else { return [] }
-        return prefix.byRoute.map { length in
+        prefix.byRoute.map { length in
             if length == 0 { return context.none }
-            if let given { return bias(at: given, keys: length, in: context) }
+            if let given { return bias.buckets(at: given, keys: length, in: context) }
             let first = length + seen
-            return bias(queries: first..<first + count, keys: length, in: context)
+            return bias.buckets(queries: first..<first + count, keys: 0..<length, in: context)
         }
     }
 

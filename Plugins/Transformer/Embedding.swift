@@ -7,6 +7,8 @@ struct Embedding {
     private let positions: PositionTable?
     private let tokenTypes: Parameter?
     private let norm: Norm?
+    /// The norm is of the tokens alone, before anything is added.
+    private let normsTokens: Bool
     /// The point of what flows into the first layer, before anything but the tokens' own vectors is in it.
     private let point: Int
     /// In an encoder positions are the family's to count; in a decoder they come with the tokens.
@@ -25,6 +27,7 @@ struct Embedding {
             family.tokenTypes > 0
             ? weights.parameter(names.tokenTypes, [family.tokenTypes, family.dModel]) : nil
         norm = family.embeddingNorm ? Norm(weights, names.norm, family) : nil
+        normsTokens = stack == .decoder && family.decoderNormsTokens
     }
 
     /// The vectors of the encoder's and the decoder's tokens, one parameter when both are one tensor or there is one
@@ -67,6 +70,7 @@ struct Embedding {
         _ tokens: EmbeddedTokens, of ids: Tensor, at places: Places, types: Tensor? = nil, in context: Context
     ) -> Tensor {
         var x = tokens.x
+        if normsTokens, let norm { x = norm(x, in: context) }
         var place = positions.map { $0(ids, at: places, in: context) }
         if let tokenTypes {
             var types = types
@@ -78,6 +82,7 @@ struct Embedding {
             place = place.map { $0 + type } ?? type
         }
         if let place { x = x + place }
-        return norm.map { $0(x, in: context) } ?? x
+        guard !normsTokens, let norm else { return x }
+        return norm(x, in: context)
     }
 }

@@ -42,10 +42,12 @@ struct Encoder {
         var x =
             source.layers.state
             ?? placed(tokens, source, at: places, in: context)
-        // One bias for all layers: it depends on the positions only.
-        let sight = Sight(
-            bias: bias.map { $0(queries: 0..<places.count, keys: places.count, in: context) }, mask: tokens.mask,
-            causal: false, rotation: nil)
+        let relative = bias.map {
+            RelativeSight(
+                bias: $0, buckets: $0.buckets(queries: 0..<places.count, keys: 0..<places.count, in: context))
+        }
+        let plain = Sight(mask: tokens.mask, causal: false, rotation: nil)
+        let shared = relative.map { $0.bias.isPerLayer ? plain : $0.of(0, plain, in: context) } ?? plain
         let context = context.visiting(source.visitor, tokens, at: places, from: 0)
         let running = source.layers.of(layers.count)
         if source.layers.state != nil, running.lowerBound > 0 {
@@ -54,6 +56,7 @@ struct Encoder {
         for index in running {
             x = context.scope(keeping: {
                 var kept: [Tensor] = []
+                let sight = relative.map { $0.bias.isPerLayer ? $0.of(index, plain, in: context) : shared } ?? shared
                 let y = layers[index](
                     x, sight, prefix: source.prefix?[index],
                     past: { own in

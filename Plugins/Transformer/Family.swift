@@ -11,6 +11,9 @@ struct Family {
         case learnedByToken(limit: Int, padding: Int)
         /// Vectors of fixed sines and cosines.
         case sinusoidal(limit: Int)
+        /// Fixed ones, too, in the order of tensor2tensor, where only tokens other than `padding` are counted, from the row
+        /// behind it; padding has a row of zeros.
+        case sinusoidalByToken(limit: Int, padding: Int)
         /// A learned bias on the attention scores by bucketed distance; any length.
         case relative(buckets: Int, maxDistance: Int)
         /// Queries and keys are rotated, pair i of the halves by position times frequencies[i].
@@ -19,7 +22,8 @@ struct Family {
         /// Longest sequence; 0: no limit.
         var limit: Int {
             switch self {
-            case .learned(let limit, _), .learnedByToken(let limit, _), .sinusoidal(let limit), .rotary(let limit, _):
+            case .learned(let limit, _), .learnedByToken(let limit, _), .sinusoidal(let limit),
+                .sinusoidalByToken(let limit, _), .rotary(let limit, _):
                 limit
             case .relative: 0
             }
@@ -57,6 +61,8 @@ struct Family {
     var encoder: Stack?
     var decoder: Stack?
     let positions: Positions
+    /// Each layer has a relative bias of its own, else all of a stack that of its first.
+    var relativeBiasPerLayer = false
     /// What an encoder reads in the place of tokens; nil: tokens.
     var features: Features?
 
@@ -68,6 +74,8 @@ struct Family {
     let finalNorm: Bool
     /// A norm after embedding and position are added.
     var embeddingNorm = false
+    /// In a decoder that norm stands before position is added.
+    var decoderNormsTokens = false
 
     let biases: Biases
     /// Matrices lie in the file as [in, out], not as [out, in].
@@ -148,10 +156,16 @@ extension Family {
         [
             ("t5", { config throws(PluginError) in try .t5(config, multilingual: false) }),
             ("mt5", { config throws(PluginError) in try .t5(config, multilingual: true) }),
+            ("umt5", { config throws(PluginError) in try .umt5(config) }),
             ("bart", { config throws(PluginError) in try .bart(config) }),
             ("mbart", { config throws(PluginError) in try .mbart(config) }),
+            ("mvp", { config throws(PluginError) in try .mvp(config) }),
+            ("plbart", { config throws(PluginError) in try .plbart(config) }),
             ("marian", { config throws(PluginError) in try .marian(config) }),
             ("pegasus", { config throws(PluginError) in try .pegasus(config) }),
+            ("m2m_100", { config throws(PluginError) in try .m2m100(config) }),
+            ("blenderbot", { config throws(PluginError) in try .blenderbot(config) }),
+            ("blenderbot-small", { config throws(PluginError) in try .blenderbotSmall(config) }),
             ("whisper", { config throws(PluginError) in try .whisper(config) }),
             ("bert", { config throws(PluginError) in try .bert(config) }),
             ("roberta", { config throws(PluginError) in try .roberta(config, "roberta") }),

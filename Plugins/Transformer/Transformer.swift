@@ -10,8 +10,8 @@ final class Transformer: Backbone {
         BackboneDescriptor(
             id: "transformer",
             summary: """
-                Transformers in the Hugging Face layout: T5, mT5, BART, mBART, Marian, PEGASUS, Whisper; BERT, \
-                RoBERTa, XLM-RoBERTa; GPT-2, Llama, Mistral, Qwen2.
+                Transformers in the Hugging Face layout: T5, mT5, umT5, BART, mBART, MVP, PLBART, Marian, PEGASUS, \
+                M2M-100, Blenderbot, Whisper; BERT, RoBERTa, XLM-RoBERTa; GPT-2, Llama, Mistral, Qwen2.
                 """,
             options: Pooling.options)
     }

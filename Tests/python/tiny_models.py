@@ -19,17 +19,29 @@ from transformers import (
     AutoModelForSeq2SeqLM,
     BartConfig,
     BartForConditionalGeneration,
+    BlenderbotConfig,
+    BlenderbotForConditionalGeneration,
+    BlenderbotSmallConfig,
+    BlenderbotSmallForConditionalGeneration,
+    M2M100Config,
+    M2M100ForConditionalGeneration,
     MarianConfig,
     MarianMTModel,
     MBartConfig,
     MBartForConditionalGeneration,
     MT5Config,
     MT5ForConditionalGeneration,
+    MvpConfig,
+    MvpForConditionalGeneration,
     PegasusConfig,
     PegasusForConditionalGeneration,
+    PLBartConfig,
+    PLBartForConditionalGeneration,
     PreTrainedModel,
     T5Config,
     T5ForConditionalGeneration,
+    UMT5Config,
+    UMT5ForConditionalGeneration,
 )
 from transformers.utils import logging
 
@@ -114,6 +126,16 @@ VARIANTS = {
         )
     ),
     "pegasus": Variant(lambda: bart(PegasusConfig, PegasusForConditionalGeneration, activation_function="relu")),
+    "umt5": Variant(lambda: t5(UMT5Config, UMT5ForConditionalGeneration)),
+    "m2m100": Variant(lambda: bart(M2M100Config, M2M100ForConditionalGeneration)),
+    "mvp": Variant(lambda: bart(MvpConfig, MvpForConditionalGeneration)),
+    "plbart": Variant(lambda: bart(PLBartConfig, PLBartForConditionalGeneration)),
+    "blenderbot": Variant(
+        lambda: bart(BlenderbotConfig, BlenderbotForConditionalGeneration, encoder_no_repeat_ngram_size=0)
+    ),
+    "blenderbot-small": Variant(
+        lambda: bart(BlenderbotSmallConfig, BlenderbotSmallForConditionalGeneration, scale_embedding=True)
+    ),
 }
 
 
