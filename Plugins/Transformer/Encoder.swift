@@ -5,6 +5,11 @@ struct Encoder {
     private let front: Front
     private let layers: [Layer]
     private let bias: RelativeBias?
+    /// Of sums of tokens.
+    private let sumBias: RelativeBias?
+    /// How many tokens each layer sees, 0 for all, and the tokens of a sum.
+    private let windows: [Int]
+    private let sumBlock: Int
     private let norm: Norm?
     private let limit: Int
     /// A prefix takes the first positions of the text.
@@ -24,6 +29,11 @@ struct Encoder {
             Layer(weights, LayerPlace(stack: .encoder, index: $0), stack, attendsToEncoder: false, family)
         }
         bias = RelativeBias(weights, stack, bidirectional: true, family)
+        sumBias =
+            stack.sumBlock > 0
+            ? RelativeBias(weights, stack, bidirectional: true, family, table: "global_relative_attention_bias") : nil
+        windows = (0..<stack.layers).map { $0 < stack.windows.count ? stack.windows[$0] : 0 }
+        sumBlock = stack.sumBlock
         norm = family.finalNorm ? Norm(weights, stack.names.stack + stack.names.finalNorm, family) : nil
         limit = family.sourceLimit
         prefixTakesPositions = family.architecture == .encoderOnly

@@ -41,6 +41,11 @@ struct Family {
         /// Inner width of the feed-forward network.
         var feedForward: Int
         var names: StackNames
+        /// How many tokens a token of each layer sees; 0: all, as in every layer where this is empty. In a decoder they
+        /// are the last ones, the token itself among them; in an encoder half as many on each side, and itself.
+        var windows: [Int] = []
+        /// Beside its window a token of an encoder sees sums of so many tokens each, of the whole text; 0: none.
+        var sumBlock = 0
     }
 
     /// Which projections have a bias.
@@ -157,6 +162,7 @@ extension Family {
             ("t5", { config throws(PluginError) in try .t5(config, multilingual: false) }),
             ("mt5", { config throws(PluginError) in try .t5(config, multilingual: true) }),
             ("umt5", { config throws(PluginError) in try .umt5(config) }),
+            ("longt5", { config throws(PluginError) in try .longT5(config) }),
             ("bart", { config throws(PluginError) in try .bart(config) }),
             ("mbart", { config throws(PluginError) in try .mbart(config) }),
             ("mvp", { config throws(PluginError) in try .mvp(config) }),
