@@ -8,6 +8,14 @@ struct KeysValues {
     func put(into wanted: LayerKeysValues, of layer: Int) -> Tensor {
         wanted.put(keys: keys, values: values, of: layer)
     }
+
+    /// Those of position `first` and later ones.
+    func from(_ first: Int) -> KeysValues {
+        guard first > 0 else { return self }
+        let rest = keys.size(2) - first
+        return KeysValues(
+            keys: keys.slice(2, from: first, length: rest), values: values.slice(2, from: first, length: rest))
+    }
 }
 
 /// Multi-head attention over its own sequence or another's.

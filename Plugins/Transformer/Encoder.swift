@@ -7,8 +7,8 @@ struct Encoder {
     private let bias: RelativeBias?
     /// Of sums of tokens.
     private let sumBias: RelativeBias?
-    /// How many tokens each layer sees, 0 for all, and the tokens of a sum.
-    private let windows: [Int]
+    private let kinds: LayerKinds
+    /// The tokens of a sum; 0: none.
     private let sumBlock: Int
     private let norm: Norm?
     private let limit: Int
@@ -32,7 +32,7 @@ struct Encoder {
         sumBias =
             stack.sumBlock > 0
             ? RelativeBias(weights, stack, bidirectional: true, family, table: "global_relative_attention_bias") : nil
-        windows = (0..<stack.layers).map { $0 < stack.windows.count ? stack.windows[$0] : 0 }
+        kinds = LayerKinds(stack)
         sumBlock = stack.sumBlock
         norm = family.finalNorm ? Norm(weights, stack.names.stack + stack.names.finalNorm, family) : nil
         limit = family.sourceLimit
@@ -52,12 +52,17 @@ struct Encoder {
         var x =
             source.layers.state
             ?? placed(tokens, source, at: places, in: context)
-        let relative = bias.map {
-            RelativeSight(
-                bias: $0, buckets: $0.buckets(queries: 0..<places.count, keys: 0..<places.count, in: context))
+        let relative = kinds.all.contains { $0.window == 0 } ? bias.map {
+            RelativeScores(
+                of: $0, buckets: $0.buckets(queries: 0..<places.count, keys: 0..<places.count, in: context))
+        } : nil
+        func sight(of layer: Int, _ kind: LayerKinds.Kind, in context: Context) -> Sight {
+            if kind.window > 0 { return inBlocks(kind, tokens, in: context) }
+            return Sight(
+                bias: relative?.bias(of: layer, in: context), mask: tokens.mask, causal: false, rotation: nil)
         }
-        let plain = Sight(mask: tokens.mask, causal: false, rotation: nil)
-        let shared = relative.map { $0.bias.isPerLayer ? plain : $0.of(0, plain, in: context) } ?? plain
+        let isPerLayer = bias?.isPerLayer ?? false
+        let sights = isPerLayer ? [] : kinds.all.map { sight(of: 0, $0, in: context) }
         let context = context.visiting(source.visitor, tokens, at: places, from: 0)
         let running = source.layers.of(layers.count)
         if source.layers.state != nil, running.lowerBound > 0 {
@@ -66,9 +71,9 @@ struct Encoder {
         for index in running {
             x = context.scope(keeping: {
                 var kept: [Tensor] = []
-                let sight = relative.map { $0.bias.isPerLayer ? $0.of(index, plain, in: context) : shared } ?? shared
+                let kind = kinds.ofLayer[index]
                 let y = layers[index](
-                    x, sight, prefix: source.prefix?[index],
+                    x, isPerLayer ? sight(of: index, kinds.all[kind], in: context) : sights[kind], prefix: source.prefix?[index],
                     past: { own in
                         kept += source.keysValues.map { [own.put(into: $0, of: index)] } ?? []
                         return own
@@ -78,6 +83,14 @@ struct Encoder {
         }
         if source.layers.stop > 0 { return x }
         return norm.map { $0(x, in: context) } ?? x
+    }
+
+    /// The sight of layers that see a window of the text.
+    private func inBlocks(_ kind: LayerKinds.Kind, _ tokens: EmbeddedTokens, in context: Context) -> Sight {
+        let mask = tokens.mask ?? context.full(1, [tokens.x.size(0), tokens.x.size(1)], .i32)
+        let blocks = BlockSight(
+            radius: kind.window / 2, sumBlock: sumBlock, mask: mask, bias: bias, sumBias: sumBias, in: context)
+        return Sight(bias: nil, mask: nil, causal: false, rotation: nil, blocks: blocks)
     }
 
     /// What enters the layers, before positions are added, with its mask, and the positions that are the source's own; where

@@ -16,15 +16,16 @@ struct Family {
         case sinusoidalByToken(limit: Int, padding: Int)
         /// A learned bias on the attention scores by bucketed distance; any length.
         case relative(buckets: Int, maxDistance: Int)
-        /// Queries and keys are rotated, pair i of the halves by position times frequencies[i].
-        case rotary(limit: Int, frequencies: [Float])
+        /// Queries and keys are rotated.
+        case rotary(RotaryPositions)
 
         /// Longest sequence; 0: no limit.
         var limit: Int {
             switch self {
             case .learned(let limit, _), .learnedByToken(let limit, _), .sinusoidal(let limit),
-                .sinusoidalByToken(let limit, _), .rotary(let limit, _):
+                .sinusoidalByToken(let limit, _):
                 limit
+            case .rotary(let rotary): rotary.limit
             case .relative: 0
             }
         }
@@ -44,6 +45,8 @@ struct Family {
         /// How many tokens a token of each layer sees; 0: all, as in every layer where this is empty. In a decoder they
         /// are the last ones, the token itself among them; in an encoder half as many on each side, and itself.
         var windows: [Int] = []
+        /// The layers that know no rotary positions.
+        var unrotatedLayers: [Int] = []
         /// Beside its window a token of an encoder sees sums of so many tokens each, of the whole text; 0: none.
         var sumBlock = 0
     }
@@ -252,6 +255,29 @@ extension Options {
     /// A number of layers.
     func layers(_ key: String, default value: Int? = nil) throws(PluginError) -> Int {
         try size(key, default: value, most: 1000)
+    }
+
+    /// How many tokens each layer sees: `window` those that `layer_types` calls "sliding_attention" or, where the file has
+    /// no such list, that the family says; 0, all, the others.
+    func windows(_ window: Int, layers: Int, isWindowed: (Int) -> Bool) throws(PluginError) -> [Int] {
+        let key = "layer_types"
+        guard let count = try count(key) else { return (0..<layers).map { isWindowed($0) ? window : 0 } }
+        guard count == layers else {
+            throw PluginError(
+                .invalidArgument, "config.json: '\(key)' has \(count) layers; expected the \(layers) that the model has")
+        }
+        var windows: [Int] = []
+        for layer in 0..<layers {
+            switch try string("\(key).\(layer)") {
+            case "full_attention": windows.append(0)
+            case "sliding_attention": windows.append(window)
+            case let other:
+                throw PluginError(
+                    .unsupported,
+                    "config.json: '\(key).\(layer)' is '\(other)'; expected full_attention or sliding_attention")
+            }
+        }
+        return windows
     }
 
     /// The width of one head of a model whose heads divide its width.

@@ -6,7 +6,8 @@ extension Family {
     static func longT5(_ config: Options) throws(PluginError) -> Family {
         var family = try t5Like(config, "longt5", multilingual: false, isScaled: true)
         let radius = try config.size("local_radius", default: 127)
-        family.encoder?.windows = [Int](repeating: 2 * radius, count: family.encoder?.layers ?? 0)
+        let layers = family.encoder?.layers ?? 0
+        family.encoder?.windows = [Int](repeating: 2 * radius, count: layers)
         let kind = try config.string("encoder_attention_type", default: "local")
         switch kind {
         case "local": family.encoder?.names.selfAttention = "layer.0.LocalSelfAttention."

@@ -26,38 +26,6 @@ struct FeedForward {
     }
 }
 
-/// How the tokens of a pass see each other: the same in every layer.
-struct Sight {
-    /// Added to the scores, [1 or batch, heads, queries, keys].
-    var bias: Tensor?
-    /// The bias of the scores of a prefix's tokens, by route; empty: none.
-    var prefixBiases: [Tensor] = []
-    /// [batch, keys], 0 hides a key.
-    let mask: Tensor?
-    /// Later tokens are hidden.
-    let causal: Bool
-    let rotation: Rotation?
-    /// Of an encoder's layers with a window, in the place of bias and mask.
-    var blocks: BlockSight?
-}
-
-/// The relative bias of one pass: the buckets of its tokens, which all layers share.
-struct RelativeSight {
-    let bias: RelativeBias
-    /// [1 or batch, queries, keys]
-    let buckets: Tensor
-    /// Of the tokens of a prefix, by route; a null tensor for a route that has none.
-    var prefixBuckets: [Tensor] = []
-
-    /// The sight of one layer.
-    func of(_ layer: Int, _ sight: Sight, in context: Context) -> Sight {
-        var sight = sight
-        sight.bias = bias(buckets, layer: layer, in: context)
-        sight.prefixBiases = prefixBuckets.map { bias($0, layer: layer, in: context) }
-        return sight
-    }
-}
-
 /// Self-attention, attention over an encoder's output where there is one, and feed-forward network.
 struct Layer {
     private let attention: Attention
@@ -112,8 +80,8 @@ struct Layer {
                     in: context)
             }
             return attention(
-                query, over: past(memory), behind: prefix, prefixBiases: sight.prefixBiases, bias: sight.bias,
-                mask: sight.mask, causal: sight.causal, in: context)
+                query, over: past(memory).from(sight.firstKey), behind: prefix, prefixBiases: sight.prefixBiases,
+                bias: sight.bias, mask: sight.mask, causal: sight.causal, in: context)
         }
         if let cross, let source {
             x = cross.residual(x, in: context) {

@@ -92,3 +92,22 @@ struct RelativeBias {
         }
     }
 }
+
+/// The relative bias of one pass, by the buckets of its tokens, which all layers share.
+struct RelativeScores {
+    private let bias: RelativeBias
+    /// [1 or batch, queries, keys]
+    private let buckets: Tensor
+    /// Of the tokens of a prefix, by route; a null tensor for a route that has none.
+    private let prefixBuckets: [Tensor]
+
+    init(of bias: RelativeBias, buckets: Tensor, prefixBuckets: [Tensor] = []) {
+        (self.bias, self.buckets, self.prefixBuckets) = (bias, buckets, prefixBuckets)
+    }
+
+    func bias(of layer: Int, in context: Context) -> Tensor { bias(buckets, layer: layer, in: context) }
+
+    func prefixBiases(of layer: Int, in context: Context) -> [Tensor] {
+        prefixBuckets.map { bias($0, layer: layer, in: context) }
+    }
+}

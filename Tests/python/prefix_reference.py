@@ -53,7 +53,7 @@ DECODERS: dict[str, Callable[[], PreTrainedModel]] = {
     "llama": lambda: llama(**ROOM),
     "llama-3": lambda: llama(rope_parameters=LLAMA3, num_key_value_heads=1, head_dim=10, **ROOM),
     "mistral": lambda: llama(hf.MistralConfig, hf.MistralForCausalLM, sliding_window=None, **ROOM),
-    "mistral-window": lambda: llama(hf.MistralConfig, hf.MistralForCausalLM, sliding_window=70, **ROOM),
+    "mistral-window": lambda: llama(hf.MistralConfig, hf.MistralForCausalLM, sliding_window=9, **ROOM),
     "qwen2": lambda: llama(hf.Qwen2Config, hf.Qwen2ForCausalLM, tie_word_embeddings=True, **ROOM),
 }
 FAMILIES = ENCODER_DECODERS | ENCODERS | DECODERS
