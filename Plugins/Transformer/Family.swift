@@ -193,6 +193,9 @@ extension Family {
         guard let family = all.first(where: { modelType == $0.modelType }) else {
             var known = "\(all[0].modelType)"
             for index in 1..<all.count { known += (index < all.count - 1 ? ", " : " or ") + "\(all[index].modelType)" }
+            if let nearest = Self.nearest(to: modelType, among: all.map { $0.modelType }, config) {
+                known += "; the nearest is \(nearest)"
+            }
             throw PluginError(.unsupported, "config.json: 'model_type' is '\(modelType)'; expected \(known)")
         }
         self = try family.read(config)
