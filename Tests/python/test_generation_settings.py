@@ -31,7 +31,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "min_new_tokens before min_length": {"min_new_tokens": 9, "min_length": 2},
     "repetition_penalty": {"repetition_penalty": 1.7},
     "words of the source": {"encoder_no_repeat_ngram_size": 1},
-    "pairs of the source": {"encoder_no_repeat_ngram_size": 2, "sequence_bias": [[[7], 2.0]]},
     "a reward for repetition": {"repetition_penalty": 0.6},
     "no_repeat_ngram_size": {"no_repeat_ngram_size": 2},
     "single tokens are no n-gram twice": {"no_repeat_ngram_size": 1},
