@@ -9,6 +9,8 @@ struct Embedding {
     private let norm: Norm?
     private let projection: Linear?
     private let normFirst: Bool
+    /// The norm is of the tokens alone, before anything is added.
+    private let normsTokens: Bool
     /// The point of what flows into the first layer, before anything but the tokens' own vectors is in it.
     private let point: Int
     /// In an encoder positions are the family's to count; in a decoder they come with the tokens.
@@ -35,6 +37,7 @@ struct Embedding {
         projection = family.embeddingProjection.map {
             Linear(weights, names.projection, from: $0.width, to: family.dModel, bias: $0.bias, family)
         }
+        normsTokens = stack == .decoder && family.decoderNormsTokens
     }
 
     /// The vectors of the encoder's and the decoder's tokens, one parameter when both are one tensor or there is one
@@ -77,6 +80,7 @@ struct Embedding {
         _ tokens: EmbeddedTokens, of ids: Tensor, at places: Places, types: Tensor? = nil, in context: Context
     ) -> Tensor {
         var x = tokens.x
+        if normsTokens, let norm { x = norm(x, in: context) }
         var place = positions.map { $0(ids, at: places, in: context) }
         if let tokenTypes {
             var types = types
@@ -88,7 +92,7 @@ struct Embedding {
             place = place.map { $0 + type } ?? type
         }
         if let place { x = x + place }
-        if let norm, normFirst { x = norm(x, in: context) }
+        if let norm, normFirst, !normsTokens { x = norm(x, in: context) }
         if let projection { x = projection(x, in: context) }
         if let norm, !normFirst { x = norm(x, in: context) }
         return x

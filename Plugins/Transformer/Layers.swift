@@ -53,6 +53,8 @@ struct FeedForward {
 struct Layer {
     private let attention: Attention
     private let attentionResidual: Residual
+    /// Of sums of tokens, where they are seen.
+    private let sumNorm: Norm?
     private let cross: (attention: Attention, residual: Residual)?
     private let feedForward: FeedForward
     private let feedForwardResidual: Residual
@@ -65,6 +67,8 @@ struct Layer {
         attention = Attention(weights, layer + names.selfAttention, place, .own, stack, family)
         let hasNorm = family.firstAttentionNorm || place.index > 0
         attentionResidual = Residual(weights, hasNorm ? layer + names.selfNorm : nil, family)
+        sumNorm =
+            stack.sumBlock > 0 ? Norm(weights, layer + names.selfAttention + "global_input_layer_norm", family) : nil
         if attendsToEncoder {
             cross = (
                 Attention(weights, layer + names.crossAttention, place, .cross, stack, family),
@@ -94,6 +98,11 @@ struct Layer {
     ) -> Tensor {
         var x = attentionResidual(x, in: context) {
             let (query, memory) = attention.project($0, rotation: sight.rotation, in: context)
+            if let blocks = sight.blocks {
+                return attention(
+                    query, over: past(memory), and: sums(of: $0, blocks, in: context), behind: prefix, blocks,
+                    in: context)
+            }
             return attention(
                 query, over: past(memory).from(sight.firstKey), behind: prefix, prefixBiases: sight.prefixBiases,
                 bias: sight.bias, distances: sight.distances, mask: sight.mask, causal: sight.causal, in: context)
@@ -106,6 +115,13 @@ struct Layer {
             }
         }
         return feedForwardResidual(x, in: context) { feedForward($0, in: context) }
+    }
+
+    /// What tokens see of the whole text x.
+    private func sums(of x: Tensor, _ sight: BlockSight, in context: Context) -> KeysValues? {
+        guard let sums = sight.sums, let sumNorm else { return nil }
+        let context = context.visitor.map { context.visiting($0, sums: sums.mask) } ?? context
+        return attention.keysValues(of: sumNorm(sums(x, in: context), in: context), in: context)
     }
 
     /// What goes on in the place of what left the layer: the same where nobody wants its `layer.output`.

@@ -32,7 +32,7 @@ extension Session {
         let stepper = try SessionStepper(session: self, batch: batch, capacity: capacity, beginning: beginning)
         let sequences = try Generation.generate(
             stepper: stepper, batch: batch.count, options: options, prompts: stepper.beginnings ?? prompts,
-            limits: limits, progress: progress)
+            sources: batch.features == nil ? batch.texts : nil, limits: limits, progress: progress)
         return (sequences, stepper.beginnings)
     }
 
