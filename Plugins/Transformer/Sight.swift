@@ -11,6 +11,8 @@ struct Sight {
     /// Later tokens are hidden.
     let causal: Bool
     let rotation: Rotation?
+    /// Of an encoder's layers with a window, in the place of bias and mask.
+    var blocks: BlockSight?
     /// The first of the text's keys that any of the queries sees; bias and mask are about it and those behind it.
     var firstKey = 0
     /// Of a family whose scores depend on contents and distances.
