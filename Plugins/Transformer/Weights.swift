@@ -14,7 +14,10 @@ final class Weights {
         // A vector as wide as the model that every file of the family has.
         let names = (family.encoder ?? family.decoder)?.names
         let probe = names.map { $0.layer(0) + ($0.firstNorm(family) ?? "") + ".weight" } ?? ""
-        let bodies = ["", "model.", "transformer.", "bert.", "roberta.", "distilbert.", "electra.", "mpnet.", "deberta.", "gpt_neox."]
+        let bodies = [
+            "", "model.", "transformer.", "bert.", "roberta.", "distilbert.", "electra.", "mpnet.", "deberta.",
+            "gpt_neox.",
+        ]
         let found = bodies.first { model.shape(of: $0 + probe) != nil }
         guard let found, let shape = model.shape(of: found + probe) else {
             throw PluginError(.notFound, "the model has no tensor '\(probe)', which every \(family.name) model has")

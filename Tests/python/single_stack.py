@@ -183,11 +183,7 @@ DECODERS: dict[str, Callable[[], PreTrainedModel]] = {
     ),
     "phi3": lambda: llama(hf.Phi3Config, hf.Phi3ForCausalLM, sliding_window=9),
     "phi3-longrope": lambda: llama(
-        hf.Phi3Config,
-        hf.Phi3ForCausalLM,
-        hidden_size=32,
-        original_max_position_embeddings=8,
-        rope_parameters=LONGROPE,
+        hf.Phi3Config, hf.Phi3ForCausalLM, hidden_size=32, original_max_position_embeddings=8, rope_parameters=LONGROPE
     ),
     "smollm3": lambda: llama(
         hf.SmolLM3Config,
