@@ -63,7 +63,7 @@ public final class ContinuousGeneration {
         let texts = session.prompts(of: sources, beginning)
         let (options, limits) = try session.fitted(
             options, routes: try session.routeIndices(of: sources), prompts: texts)
-        let given = sources.features == nil ? sources.texts : nil
+        let given = info.readsFeatures ? nil : sources.texts
         func search(_ index: Int, _ prompts: [[Int32]]?) throws -> RowSearch {
             let prompt = prompts?[index] ?? [options.decoderStartToken]
             // The last token that is generated is given to nobody.
