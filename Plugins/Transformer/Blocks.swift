@@ -5,13 +5,13 @@ import SeamPlugin
 ///
 /// Rows of blocked tensors are the blocks of the first text, then those of the second, and so on.
 struct Blocks {
-    /// Tokens of a block, and how many blocks there are; a text whose tokens all see each other is one.
+    /// Tokens of a block, and how many blocks there are; a text that a block and its neighbours hold is one.
     private let length, count: Int
     private let batch, tokens: Int
     private let radius: Int
 
     init(of tokens: Int, batch: Int, radius: Int) {
-        let isWhole = tokens <= radius + 1
+        let isWhole = tokens <= 3 * (radius + 1)
         length = isWhole ? max(tokens, 1) : radius + 1
         count = isWhole ? 1 : (tokens + length - 1) / length
         (self.batch, self.tokens, self.radius) = (batch, tokens, radius)
@@ -25,9 +25,9 @@ struct Blocks {
         count == 1 ? (0..<length, 0..<length) : (length..<2 * length, 0..<3 * length)
     }
 
-    /// What hides the keys of the neighbours that are too far away, [1, 1, queries, keys]; nil where there is none.
+    /// What hides the keys that are too far away, [1, 1, queries, keys]; nil where there is none.
     func hiding(in context: Context) -> Tensor? {
-        if count == 1 { return nil }
+        if tokens <= radius + 1 { return nil }
         let (queries, keys) = places
         return windowBias(queries: queries, keys: keys, before: radius + 1, after: radius + 1, in: context)
     }

@@ -56,27 +56,27 @@ struct PositionTable {
 
     /// Nil for a family that has no such vectors.
     init?(_ weights: Weights, _ name: String, _ family: Family) {
-        let shape = [family.targetLimit, family.dModel]
+        let width = family.embeddingWidth
+        let shape = [family.targetLimit, width]
         switch family.positions {
         case .learned(let limit, let offset):
             (self.offset, padding) = (offset, nil)
-            table = weights.parameter(name, [limit + offset, family.dModel])
+            table = weights.parameter(name, [limit + offset, width])
         case .learnedByToken(let limit, let padding):
             (offset, self.padding) = (padding + 1, padding)
-            table = weights.parameter(name, [limit + padding + 1, family.dModel])
+            table = weights.parameter(name, [limit + padding + 1, width])
         case .sinusoidal:
             (offset, padding) = (0, nil)
             // Some files have the table and some leave it to be computed.
             table =
                 weights.has(name)
                 ? weights.parameter(name, shape, frozen: true)
-                : weights.constant(name, shape, sinusoids(family.targetLimit, family.dModel))
+                : weights.constant(name, shape, sinusoids(family.targetLimit, width))
         case .sinusoidalByToken(let limit, let padding):
             (offset, self.padding) = (padding + 1, padding)
             let rows = limit + padding + 1
-            table = weights.constant(
-                name, [rows, family.dModel], sinusoidsByToken(rows, family.dModel, padding: padding))
-        case .relative, .rotary:
+            table = weights.constant(name, [rows, width], sinusoidsByToken(rows, width, padding: padding))
+        case .relative, .rotary, .none:
             return nil
         }
     }

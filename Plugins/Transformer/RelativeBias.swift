@@ -9,15 +9,23 @@ struct RelativeBias {
     /// The bucket of each distance below the largest; all beyond share the last.
     private let distances: [Int32]
 
-    /// Nil for a family without relative positions. `table`: what the tensor is called in a layer's self-attention.
+    /// Nil for a family without such a bias. `table`: what the tensor is called in a layer's self-attention.
     init?(
         _ weights: Weights, _ stack: Family.Stack, bidirectional: Bool, _ family: Family,
         table: String = "relative_attention_bias"
     ) {
-        guard case .relative(let count, let maxDistance) = family.positions else { return nil }
-        let names = stack.names
-        tables = (0..<(family.relativeBiasPerLayer ? stack.layers : 1)).map {
-            weights.parameter(names.layer($0) + names.selfAttention + "\(table).weight", [count, stack.heads])
+        let (count, maxDistance): (Int, Int)
+        if case .relative(let buckets, let distance) = family.positions {
+            (count, maxDistance) = (buckets, distance)
+            let names = stack.names
+            tables = (0..<(family.relativeBiasPerLayer ? stack.layers : 1)).map {
+                weights.parameter(names.layer($0) + names.selfAttention + "\(table).weight", [count, stack.heads])
+            }
+        } else if let shared = family.sharedBias {
+            (count, maxDistance) = (shared.buckets, shared.maxDistance)
+            tables = [weights.parameter("\(shared.name)", [count, stack.heads])]
+        } else {
+            return nil
         }
         isBidirectional = bidirectional
         distances = Self.buckets(bidirectional ? count / 2 : count, maxDistance)

@@ -15,6 +15,8 @@ struct Sight {
     var blocks: BlockSight?
     /// The first of the text's keys that any of the queries sees; bias and mask are about it and those behind it.
     var firstKey = 0
+    /// Of a family whose scores depend on contents and distances.
+    var distances: Distances?
 }
 
 /// The layers of a stack by what their tokens see, so that this is made once for all layers of a kind.
