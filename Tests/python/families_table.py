@@ -112,9 +112,11 @@ def in_torch(model: Any) -> Places | None:
     except seamkit.SeamError:
         return None
     method = "repcali" if "encoder.output" in found.seams else "residual-prefix" if found.prefixes else "lora"
-    options: dict[str, Any] = {} if method == "repcali" else {"rank": 2}
+    options: dict[str, Any] = {}
     if method == "residual-prefix":
         options = {"prefix_length": 2, "mlp_hidden_size": 4, "attention": found.prefixes[0]}
+    elif method == "lora":
+        options = {"rank": 2, "targets": [next(each.name for each in Site.of(model).points if each.name)]}
     seamkit.attach(model, method, **options)
     seamkit.detach(model)
     return found

@@ -39,7 +39,14 @@ MODERN = {"qkv": "Wqkv", "o": "attn.Wo", "gate_up": "Wi", "down": "mlp.Wo"}
 FAMILIES: dict[str, dict[str, str]] = {
     "distilbert": {"q": "q_lin", "k": "k_lin", "v": "v_lin", "o": "out_lin", "up": "lin1", "down": "lin2"},
     "electra": BERT | {"q": "query", "k": "key", "v": "value"},
-    "mpnet": {"q": "attn.q", "k": "attn.k", "v": "attn.v", "o": "attn.o", "up": "intermediate.dense", "down": "output.dense"},
+    "mpnet": {
+        "q": "attn.q",
+        "k": "attn.k",
+        "v": "attn.v",
+        "o": "attn.o",
+        "up": "intermediate.dense",
+        "down": "output.dense",
+    },
     "modernbert": MODERN,
     "modernbert-biases": MODERN,
     "deberta-v3": DEBERTA,
@@ -111,7 +118,9 @@ def test_gradients_of_all_weights(model: Model, runtime: Runtime, tmp_path: Path
     backbone.save(tmp_path / "trained")
     after = load_file(tmp_path / "trained" / "model.safetensors")
     reference = model.hugging_face()
-    logits = reference(**{name: torch.from_numpy(each).long() for name, each in (("input_ids", ids), ("attention_mask", mask))}).logits
+    logits = reference(
+        **{name: torch.from_numpy(each).long() for name, each in (("input_ids", ids), ("attention_mask", mask))}
+    ).logits
     loss = cross_entropy(logits.flatten(0, 1), torch.from_numpy(labels).long().flatten())
     loss.backward()
     expected = {key: each.grad for key, each in reference.named_parameters() if each.grad is not None}
@@ -134,12 +143,24 @@ def test_lora_from_peft(model: Model, tmp_path: Path) -> None:
             if "lora_" in name:
                 each.normal_(0, 0.2)
     there.save_pretrained(tmp_path / "peft")
-    seam("import", "--model", model.path, "--format", "peft", "--input", tmp_path / "peft", "--output", tmp_path / "own")
+    seam(
+        "import", "--model", model.path, "--format", "peft", "--input", tmp_path / "peft", "--output", tmp_path / "own"
+    )
     lora = model.backbone.load(tmp_path / "own")
     assert {name.split(".")[2] for name in lora.parameters} == points
     assert_same(model, [lora], lambda inputs: there(**inputs, output_hidden_states=True))
     # Written again it is for the bare model, whose head is none of PEFT's matters.
-    seam("export", "--model", model.path, "--adapter", tmp_path / "own", "--format", "peft", "--output", tmp_path / "again")
+    seam(
+        "export",
+        "--model",
+        model.path,
+        "--adapter",
+        tmp_path / "own",
+        "--format",
+        "peft",
+        "--output",
+        tmp_path / "again",
+    )
     whole = model.hugging_face()
     peft.PeftModel.from_pretrained(whole.base_model, tmp_path / "again")
     assert_same(model, [lora], lambda inputs: whole(**inputs, output_hidden_states=True))
@@ -177,7 +198,8 @@ def test_layer_outputs(model: Model) -> None:
 
     def behind(index: int) -> Callable[..., Any]:
         down, first, up, second = (
-            values[f"encoder.{index}.adapter_{each}"] for each in ("down.0.weight", "down.0.bias", "up.weight", "up.bias")
+            values[f"encoder.{index}.adapter_{each}"]
+            for each in ("down.0.weight", "down.0.bias", "up.weight", "up.bias")
         )
 
         def hook(_: Any, __: Any, output: Any) -> Any:
@@ -196,7 +218,9 @@ def test_layer_outputs(model: Model) -> None:
 
 
 def mpnet(self: Any, hidden: torch.Tensor, mask: torch.Tensor, bias: torch.Tensor, **_: Any) -> tuple[torch.Tensor]:
-    parts = (each(hidden).unflatten(-1, (self.num_attention_heads, -1)).transpose(1, 2) for each in (self.q, self.k, self.v))
+    parts = (
+        each(hidden).unflatten(-1, (self.num_attention_heads, -1)).transpose(1, 2) for each in (self.q, self.k, self.v)
+    )
     scale = 1 / math.sqrt(self.attention_head_size)
     return (self.o(joined_attention(self, *parts, mask, scaling=scale, position_bias=bias)[0].flatten(2)),)
 
@@ -249,11 +273,19 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "scores": ("deberta-v3", {"pos_att_type": ["c2p", "p2p"]}, "'pos_att_type' lists 'p2p'; expected c2p and p2c"),
     "score names": ("deberta-v3", {"pos_att_type": "c2p+p2c"}, "'pos_att_type' is 'c2p+p2c'"),
     "norm of distances": ("deberta-v3", {"norm_rel_ebd": "rms_norm"}, "'norm_rel_ebd' is 'rms_norm'; expected none or"),
-    "buckets": ("deberta-v3", {"position_buckets": 60}, "'position_buckets' is 60 and the farthest relative position 20"),
+    "buckets": (
+        "deberta-v3",
+        {"position_buckets": 60},
+        "'position_buckets' is 60 and the farthest relative position 20",
+    ),
     "heads": ("deberta-v3", {"attention_head_size": 8}, "'attention_head_size' is 8; expected 6"),
     "head": ("deberta-own-projections", {"legacy": False}, "'legacy' is false and 'embedding_size' 12; expected"),
     "mpnet buckets": ("mpnet", {"relative_attention_num_buckets": 16}, "'relative_attention_num_buckets' is 16"),
-    "mpnet positions": ("mpnet", {"max_position_embeddings": 2}, "'max_position_embeddings' is 2; expected more than 2"),
+    "mpnet positions": (
+        "mpnet",
+        {"max_position_embeddings": 2},
+        "'max_position_embeddings' is 2; expected more than 2",
+    ),
     "pooling": ("modernbert", {"classifier_pooling": "max"}, "'classifier_pooling' is 'max'; expected cls or mean"),
     "layers": ("modernbert", {"layer_types": ["full_attention"]}, "'layer_types' has 1 layers; expected the 3"),
     "local positions": (
@@ -286,7 +318,9 @@ def test_modernbert_pools_as_its_classifier(runtime: Runtime, tmp_path: Path, ki
     model.save_pretrained(tmp_path)
     batch, _, visible = given(2)
     states = runtime.open(tmp_path).session().encode(batch)
-    expected = [row[shown][0] if kind == "cls" else row[shown].mean(0) for row, shown in zip(states, visible, strict=True)]
+    expected = [
+        row[shown][0] if kind == "cls" else row[shown].mean(0) for row, shown in zip(states, visible, strict=True)
+    ]
     assert runtime.open(tmp_path).session().pool(batch) == pytest.approx(np.stack(expected), abs=1e-5)
 
 

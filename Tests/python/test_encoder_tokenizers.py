@@ -18,7 +18,13 @@ from test_tokenizers import charsmap, trained, wordpiece
 from varied_texts import varied_texts
 
 CLS_SEP = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
-SPECIAL = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]", "mask_token": "[MASK]"}
+SPECIAL = {
+    "pad_token": "[PAD]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "unk_token": "[UNK]",
+    "mask_token": "[MASK]",
+}
 
 
 @functools.cache
@@ -36,9 +42,7 @@ def deberta() -> Any:
 
 
 def deberta_by_punctuation() -> Any:
-    return hf.DebertaV2Tokenizer(
-        vocab=[*scores(), ("[MASK]", 0.0)], unk_id=3, do_lower_case=True, split_by_punct=True
-    )
+    return hf.DebertaV2Tokenizer(vocab=[*scores(), ("[MASK]", 0.0)], unk_id=3, do_lower_case=True, split_by_punct=True)
 
 
 def deberta_of_transformers_4() -> Any:
@@ -51,9 +55,7 @@ def deberta_of_transformers_4() -> Any:
     tokenizer.decoder = decoders.Metaspace("▁", "always")
     tokenizer.add_special_tokens([*CLS_SEP, "[MASK]"])
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
+        single="[CLS] $A [SEP]", pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
     )
     return hf.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL)
 
@@ -106,7 +108,9 @@ def modernbert() -> Any:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS]:0 $A:0 [SEP]:0", pair="[CLS]:0 $A:0 [SEP]:0 $B:0 [SEP]:0", special_tokens=list(ids.items())
     )
-    return hf.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL, model_input_names=["input_ids", "attention_mask"])
+    return hf.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, **SPECIAL, model_input_names=["input_ids", "attention_mask"]
+    )
 
 
 KINDS: dict[str, Callable[[], Any]] = {
@@ -127,7 +131,16 @@ def test_ids_are_those_of_transformers(kind: str, tmp_path: Path) -> None:
     reference, own = type(made).from_pretrained(tmp_path), Tokenizer(tmp_path)
     mask = reference.mask_token
     texts = varied_texts(1000, len(kind))
-    texts += [f"{mask}", f"a {mask} b", f"a{mask}b  c", "a  b   c\td\n", "   a", "a [SEP] b </s> c", "  ", "|||EMAIL_ADDRESS|||"]
+    texts += [
+        f"{mask}",
+        f"a {mask} b",
+        f"a{mask}b  c",
+        "a  b   c\td\n",
+        "   a",
+        "a [SEP] b </s> c",
+        "  ",
+        "|||EMAIL_ADDRESS|||",
+    ]
     unknown = reference.unk_token_id
     seen = 0
     for number, text in enumerate(texts):

@@ -3,7 +3,6 @@ place for there, against the same attention with all pairs of tokens."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import MethodType
 from typing import Any
 
@@ -129,7 +128,9 @@ def test_rows_take_prefixes_of_their_routes(model: Any) -> None:
     batch = given(17)
     shape = (hugging_face.config.num_layers, 2, hugging_face.config.num_heads, 3, hugging_face.config.d_kv)
     numbers = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    adapter = backbone.adapter("prefix-tuning", {"attention": "encoder", "prefix_length": 3, "reparameterization": "none"})
+    adapter = backbone.adapter(
+        "prefix-tuning", {"attention": "encoder", "prefix_length": 3, "reparameterization": "none"}
+    )
     adapter.parameters["encoder.prefix"][...] = numbers.numpy()
     one = backbone.session()
     one.attach(adapter, route="with")
