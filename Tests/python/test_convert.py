@@ -199,7 +199,11 @@ def test_variables_that_are_refused(tmp_path: Path, name: str) -> None:
 BAD_HEADERS: dict[str, tuple[dict[str, Any], str]] = {
     "an older version": ({"version": 5}, "version 5 of CTranslate2's files is not read, only 6 is"),
     "no version": ({"version": 0x10000}, "it is no model of CTranslate2"),
-    "another model": ({"specification": "TransformerSpec"}, "CTranslate2's TransformerSpec, which is not converted"),
+    "another model": ({"specification": "Wav2Vec2Spec"}, "CTranslate2's Wav2Vec2Spec, which is not converted"),
+    "an older Transformer": (
+        {"specification": "TransformerSpec"},
+        "revision 3 of TransformerSpec is not read, only 7 is",
+    ),
     "another revision": ({"revision": 2}, "revision 2 of WhisperSpec is not read, only 3 is"),
     "an alias of nothing": ({"aliases": {"a": "b"}}, '"a" is an alias of "b", which is no variable'),
     "an alias of a name": (
