@@ -68,6 +68,11 @@ struct StripNormalizer: Normalizer {
     private let left: Bool
     private let right: Bool
 
+    init(left: Bool, right: Bool) {
+        self.left = left
+        self.right = right
+    }
+
     init(_ part: TokenizerPart) throws {
         try part.allow("type", "strip_left", "strip_right")
         left = try part.bool("strip_left")
@@ -107,8 +112,10 @@ struct ReplaceNormalizer: Normalizer {
     private let pattern: TextPattern
     private let content: [UInt8]
 
-    init(literal: String, with content: String) {
-        pattern = TextPattern(literal: literal)
+    init(literal: String, with content: String) { self.init(TextPattern(literal: literal), with: content) }
+
+    init(_ pattern: TextPattern, with content: String) {
+        self.pattern = pattern
         self.content = Array(content.utf8)
     }
 
