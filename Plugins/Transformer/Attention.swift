@@ -8,12 +8,21 @@ struct KeysValues {
     func put(into wanted: LayerKeysValues, of layer: Int) -> Tensor {
         wanted.put(keys: keys, values: values, of: layer)
     }
+
+    /// Those of position `first` and later ones.
+    func from(_ first: Int) -> KeysValues {
+        guard first > 0 else { return self }
+        let rest = keys.size(2) - first
+        return KeysValues(
+            keys: keys.slice(2, from: first, length: rest), values: values.slice(2, from: first, length: rest))
+    }
 }
 
 /// Multi-head attention over its own sequence or another's.
 struct Attention {
     private let projections: Projections
     private let output: Linear
+    private let distanceScores: DistanceScores?
     private let heads, keyValueHeads, headDim: Int
     private let scale: Double
 
@@ -49,6 +58,12 @@ struct Attention {
             bias: family.biases.attentionOutput, family, at: layer.projection(points.output))
         (heads, keyValueHeads, headDim) = (stack.heads, stack.keyValueHeads, width)
         scale = family.attentionScale
+        if let disentangled = family.disentangled, case .separate(let query, let key, _) = projections {
+            distanceScores = DistanceScores(
+                weights, name, disentangled, query: query, key: key, heads: stack.heads, family)
+        } else {
+            distanceScores = nil
+        }
     }
 
     /// What the queries of x [batch, positions, d_model] ask for: [batch, heads, positions, head_dim].
@@ -83,12 +98,17 @@ struct Attention {
         return (rotation(query), KeysValues(keys: rotation(memory.keys), values: memory.values))
     }
 
-    /// The states that queries gather from a memory and the prefix before it. `bias` is added to the scores of the memory,
-    /// of which `mask` hides keys, and `prefixBiases`, by route, to those of the prefix.
+    /// The states that queries gather from a memory and the prefix before it. `bias`, or what `distances` say, is added to
+    /// the scores of the memory, of which `mask` hides keys, and `prefixBiases`, by route, to those of the prefix.
     func callAsFunction(
         _ query: Tensor, over memory: KeysValues, behind prefix: LayerPrefix?, prefixBiases: [Tensor] = [],
-        bias: Tensor? = nil, mask: Tensor? = nil, causal: Bool = false, in context: Context
+        bias: Tensor? = nil, distances: Distances? = nil, mask: Tensor? = nil, causal: Bool = false,
+        in context: Context
     ) -> Tensor {
+        var bias = bias
+        if let distances, let distanceScores {
+            bias = distanceScores(query, memory.keys, distances, scale: scale, in: context)
+        }
         let attended = query.attention(
             key: memory.keys, value: memory.values, prefix: prefix, prefixBiases: prefixBiases, bias: bias, mask: mask,
             scale: scale, causal: causal)

@@ -6,6 +6,7 @@ struct Decoder {
     private let layers: [Layer]
     private let bias: RelativeBias?
     private let rotary: Rotary?
+    private let kinds: LayerKinds
     private let norm: Norm?
     private let limit: Int
     private let attendsToEncoder: Bool
@@ -18,6 +19,7 @@ struct Decoder {
         }
         bias = RelativeBias(weights, stack, bidirectional: false, family)
         rotary = Rotary(family)
+        kinds = LayerKinds(stack)
         norm = family.finalNorm ? Norm(weights, stack.names.stack + stack.names.finalNorm, family) : nil
         limit = family.targetLimit
         self.attendsToEncoder = attendsToEncoder
@@ -60,15 +62,26 @@ struct Decoder {
         let mask = places.vectors > 0 ? tokens.mask : target.mask
         let count = places.count
         var x = target.layers.state ?? embedding(tokens, of: target.ids, at: places, in: context)
-        let sight = Sight(
-            bias: bias.map { bias in
-                starts.map { bias(after: $0, keys: seen + count, in: context) }
-                    ?? bias(queries: seen..<seen + count, keys: seen + count, in: context)
-            },
-            prefixBiases: prefixBiases(
-                lengths, at: tokens.positions == nil ? nil : places.given, seen: seen, count: count, in: context),
-            mask: mask, causal: true, rotation: rotary.map { $0(places, state?.angles ?? Angles(), in: context) }
-        )
+        if places.vectors > 0, mask != nil { state?.hasPaddingInside = true }
+        let view = View(
+            seen: seen, count: count, starts: starts, mask: mask, prefix: lengths,
+            countsTokens: places.vectors > 0 || state?.hasPaddingInside ?? false)
+        let relative = bias.map { bias in
+            starts.map { bias(after: $0, keys: seen + count, in: context) }
+                ?? bias(queries: seen..<seen + count, keys: seen + count, in: context)
+        }
+        let relativeOfPrefix = prefixBiases(
+            lengths, at: tokens.positions == nil ? nil : places.given, seen: seen, count: count, in: context)
+        let angles = state?.angles ?? RotaryAngles()
+        let sights = kinds.all.map { kind in
+            let rotation =
+                kind.isRotated
+                ? rotary.map { rotary in
+                    rotary(places, angles, isLocal: kind.window > 0, capacity: state?.capacity, in: context)
+                } : nil
+            return view.sight(
+                window: kind.window, bias: relative, prefixBiases: relativeOfPrefix, rotation: rotation, in: context)
+        }
         let sourceContext = context.visitingSource(of: target)
         let context = context.visiting(target.visitor, tokens, at: places, from: seen)
         let running = target.layers.of(layers.count)
@@ -85,7 +98,7 @@ struct Decoder {
                     return Layer.SourceMemory(memory: memory, mask: mask, prefix: target.crossPrefix?[index])
                 }
                 let y = layer(
-                    x, sight, prefix: target.prefix?[index],
+                    x, sights[kinds.ofLayer[index]], prefix: target.prefix?[index],
                     past: { own in
                         kept += target.keysValues.map { [own.put(into: $0, of: index)] } ?? []
                         return state?.extend(index, by: own, count: count, in: context) ?? own

@@ -5,6 +5,9 @@ struct Encoder {
     private let front: Front
     private let layers: [Layer]
     private let bias: RelativeBias?
+    private let distances: DistanceTable?
+    private let rotary: Rotary?
+    private let kinds: LayerKinds
     private let norm: Norm?
     private let limit: Int
     /// A prefix takes the first positions of the text.
@@ -24,9 +27,12 @@ struct Encoder {
             Layer(weights, LayerPlace(stack: .encoder, index: $0), stack, attendsToEncoder: false, family)
         }
         bias = RelativeBias(weights, stack, bidirectional: true, family)
+        distances = DistanceTable(weights, stack.names, family)
+        rotary = Rotary(family)
+        kinds = LayerKinds(stack)
         norm = family.finalNorm ? Norm(weights, stack.names.stack + stack.names.finalNorm, family) : nil
         limit = family.sourceLimit
-        prefixTakesPositions = family.architecture == .encoderOnly
+        prefixTakesPositions = family.architecture == .encoderOnly && family.encoderPrefixTakesPositions
     }
 
     func callAsFunction(_ source: Source, in context: Context) -> Tensor {
@@ -42,10 +48,7 @@ struct Encoder {
         var x =
             source.layers.state
             ?? placed(tokens, source, at: places, in: context)
-        // One bias for all layers: it depends on the positions only.
-        let sight = Sight(
-            bias: bias.map { $0(queries: 0..<places.count, keys: places.count, in: context) }, mask: tokens.mask,
-            causal: false, rotation: nil)
+        let sights = sights(places, mask: tokens.mask, in: context)
         let context = context.visiting(source.visitor, tokens, at: places, from: 0)
         let running = source.layers.of(layers.count)
         if source.layers.state != nil, running.lowerBound > 0 {
@@ -55,7 +58,7 @@ struct Encoder {
             x = context.scope(keeping: {
                 var kept: [Tensor] = []
                 let y = layers[index](
-                    x, sight, prefix: source.prefix?[index],
+                    x, sights[kinds.ofLayer[index]], prefix: source.prefix?[index],
                     past: { own in
                         kept += source.keysValues.map { [own.put(into: $0, of: index)] } ?? []
                         return own
@@ -65,6 +68,25 @@ struct Encoder {
         }
         if source.layers.stop > 0 { return x }
         return norm.map { $0(x, in: context) } ?? x
+    }
+
+    /// What the tokens see in each kind of layer: it depends on their positions only.
+    private func sights(_ places: Places, mask: Tensor?, in context: Context) -> [Sight] {
+        let all = 0..<places.count
+        let relative = bias.map { $0(queries: all, keys: places.count, in: context) }
+        let (distances, angles) = (distances.map { $0(places.count, in: context) }, RotaryAngles())
+        return kinds.all.map { kind in
+            var bias = relative
+            // A window of n tokens reaches n / 2 to each side.
+            let reach = kind.window / 2
+            if kind.window > 0, reach + 1 < places.count {
+                let hidden = windowBias(queries: all, keys: all, before: reach + 1, after: reach + 1, in: context)
+                bias = bias.map { $0 + hidden } ?? hidden
+            }
+            let rotation =
+                kind.isRotated ? rotary.map { $0(places, angles, isLocal: kind.window > 0, in: context) } : nil
+            return Sight(bias: bias, mask: mask, causal: false, rotation: rotation, distances: distances)
+        }
     }
 
     /// What enters the layers, before positions are added, with its mask, and the positions that are the source's own; where

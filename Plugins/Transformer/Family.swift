@@ -13,15 +13,17 @@ struct Family {
         case sinusoidal(limit: Int)
         /// A learned bias on the attention scores by bucketed distance; any length.
         case relative(buckets: Int, maxDistance: Int)
-        /// Queries and keys are rotated, pair i of the halves by position times frequencies[i].
-        case rotary(limit: Int, frequencies: [Float])
+        /// Queries and keys are rotated.
+        case rotary(RotaryPositions)
+        /// Nothing but what distances do to the scores; any length.
+        case none
 
         /// Longest sequence; 0: no limit.
         var limit: Int {
             switch self {
-            case .learned(let limit, _), .learnedByToken(let limit, _), .sinusoidal(let limit), .rotary(let limit, _):
-                limit
-            case .relative: 0
+            case .learned(let limit, _), .learnedByToken(let limit, _), .sinusoidal(let limit): limit
+            case .rotary(let rotary): rotary.limit
+            case .relative, .none: 0
             }
         }
     }
@@ -37,6 +39,11 @@ struct Family {
         /// Inner width of the feed-forward network.
         var feedForward: Int
         var names: StackNames
+        /// How many tokens a token of each layer sees; 0: all, as in every layer where this is empty. In a decoder they
+        /// are the last ones, the token itself among them; in an encoder half as many on each side, and itself.
+        var windows: [Int] = []
+        /// The layers that know no rotary positions.
+        var unrotatedLayers: [Int] = []
     }
 
     /// Which projections have a bias.
@@ -56,7 +63,7 @@ struct Family {
     /// Nil where the family has none; with both, the decoder attends to the encoder's output.
     var encoder: Stack?
     var decoder: Stack?
-    let positions: Positions
+    var positions: Positions
     /// What an encoder reads in the place of tokens; nil: tokens.
     var features: Features?
 
@@ -68,6 +75,10 @@ struct Family {
     let finalNorm: Bool
     /// A norm after embedding and position are added.
     var embeddingNorm = false
+    /// A layer norm has a bias.
+    var normBias = true
+    /// The attention of the first layer has a norm, as those of the others.
+    var firstAttentionNorm = true
 
     let biases: Biases
     /// Matrices lie in the file as [in, out], not as [out, in].
@@ -76,10 +87,12 @@ struct Family {
     /// The feed-forward network multiplies act(W0 x) with W1 x.
     var gated = false
     /// Factor on query times key, before the bias.
-    let attentionScale: Double
+    var attentionScale: Double
 
     /// Factor on token embeddings.
     var embeddingScale = 1.0
+    /// Where tokens have vectors of another width than the states: the matrix between them.
+    var embeddingProjection: EmbeddingProjection?
     /// One embedding for encoder and decoder, saved as `sharedTable`; otherwise each has its own, if the file does.
     var sharedEmbedding = false
     /// Vectors for which of two texts a token is of; 0: none.
@@ -87,8 +100,54 @@ struct Family {
     let head: Head
     /// An encoder's tanh layer over the first state, where a file may have it.
     var pooler: StaticString?
+    /// What stands for a text where no file of sentence-transformers says it, by the name of the option.
+    var pooling: StaticString = "mean"
+    /// A prefix of an encoder without a decoder takes the first positions of the text, as it does where the model of
+    /// transformers knows a past; else it has none.
+    var encoderPrefixTakesPositions = true
+    /// A bias on an encoder's scores by distance beside positions of another kind.
+    var sharedBias: SharedBias?
+    /// Scores of an encoder's tokens with their distances.
+    var disentangled: Disentangled?
     let sourceVocabulary: Int
     let targetVocabulary: Int
+
+    /// A matrix from the vectors of tokens to the states.
+    struct EmbeddingProjection {
+        /// Of the vectors of tokens, positions and types, and of what the head compares with them.
+        let width: Int
+        let bias: Bool
+        /// The embeddings' norm stands before it, else behind it.
+        let normFirst: Bool
+    }
+
+    /// T5's bias on the scores, one table for all layers of an encoder.
+    struct SharedBias {
+        /// [buckets, heads]
+        let name: StaticString
+        let buckets, maxDistance: Int
+    }
+
+    /// DeBERTa's attention between contents and distances (He et al. 2021, equation 4).
+    struct Disentangled {
+        /// Distances from -span to span - 1 have a row of the table each; those beyond share the last.
+        let span: Int
+        /// Larger distances share buckets by their logarithm (DeBERTa v2); nil: each has its own.
+        let buckets: Buckets?
+        /// The scores of contents with the distances to their keys, and of keys with the distances to their queries.
+        let contentToPosition, positionToContent: Bool
+        /// Distances are projected by the matrices of the tokens' keys and queries, else by their own.
+        let sharesProjections: Bool
+        /// The table has a layer norm.
+        let norm: Bool
+
+        struct Buckets {
+            /// Distances up to half of it have one each.
+            let count: Int
+            /// From here on they share the last.
+            let maxDistance: Int
+        }
+    }
 
     /// Frames of numbers, which convolutions in front of an encoder read, with a table of the encoder's positions in the
     /// file that is not trained.
@@ -120,15 +179,20 @@ struct Family {
         var biasName: StaticString = "final_logits_bias"
         /// The bias is a constant row [1, vocabulary], else a parameter [vocabulary].
         var biasIsConstant = true
+        /// A file without it has no head.
+        var needsBias = false
         /// A layer before the product; a file without it has no head.
         var transform: Transform?
 
         struct Transform {
             let dense, norm: StaticString
             let activation: Activation
+            var bias = true
         }
     }
 
+    /// The width of the vectors of tokens.
+    var embeddingWidth: Int { embeddingProjection?.width ?? dModel }
     /// Longest sequence of each stack; 0: no limit.
     var sourceLimit: Int { features?.limit ?? positions.limit }
     var targetLimit: Int { positions.limit }
@@ -156,6 +220,12 @@ extension Family {
             ("bert", { config throws(PluginError) in try .bert(config) }),
             ("roberta", { config throws(PluginError) in try .roberta(config, "roberta") }),
             ("xlm-roberta", { config throws(PluginError) in try .roberta(config, "xlm-roberta") }),
+            ("camembert", { config throws(PluginError) in try .roberta(config, "camembert") }),
+            ("distilbert", { config throws(PluginError) in try .distilbert(config) }),
+            ("electra", { config throws(PluginError) in try .electra(config) }),
+            ("mpnet", { config throws(PluginError) in try .mpnet(config) }),
+            ("modernbert", { config throws(PluginError) in try .modernbert(config) }),
+            ("deberta-v2", { config throws(PluginError) in try .debertaV2(config) }),
             ("gpt2", { config throws(PluginError) in try .gpt2(config) }),
             ("llama", { config throws(PluginError) in try .llama(config) }),
             ("mistral", { config throws(PluginError) in try .mistral(config) }),
@@ -232,6 +302,29 @@ extension Options {
     /// A number of layers.
     func layers(_ key: String, default value: Int? = nil) throws(PluginError) -> Int {
         try size(key, default: value, most: 1000)
+    }
+
+    /// How many tokens each layer sees: `window` those that `layer_types` calls "sliding_attention" or, where the file has
+    /// no such list, that the family says; 0, all, the others.
+    func windows(_ window: Int, layers: Int, isWindowed: (Int) -> Bool) throws(PluginError) -> [Int] {
+        let key = "layer_types"
+        guard let count = try count(key) else { return (0..<layers).map { isWindowed($0) ? window : 0 } }
+        guard count == layers else {
+            throw PluginError(
+                .invalidArgument, "config.json: '\(key)' has \(count) layers; expected the \(layers) that the model has")
+        }
+        var windows: [Int] = []
+        for layer in 0..<layers {
+            switch try string("\(key).\(layer)") {
+            case "full_attention": windows.append(0)
+            case "sliding_attention": windows.append(window)
+            case let other:
+                throw PluginError(
+                    .unsupported,
+                    "config.json: '\(key).\(layer)' is '\(other)'; expected full_attention or sliding_attention")
+            }
+        }
+        return windows
     }
 
     /// The width of one head of a model whose heads divide its width.

@@ -10,25 +10,42 @@ extension Family {
         let biases = Biases(
             queryKeyValue: attention, attentionOutput: attention,
             feedForward: try config.bool("mlp_bias", default: false))
-        return try llamaLike(config, "llama", biases, window: nil)
+        return try llamaLike(config, "llama", biases)
     }
 
-    /// Mistral 7B (Jiang et al. 2023). A text within the attention's window sees all of itself, so the window is the
-    /// limit.
+    /// Mistral 7B (Jiang et al. 2023): every layer has the window, where the file has one.
     static func mistral(_ config: Options) throws(PluginError) -> Family {
-        try llamaLike(config, "mistral", .none, window: "sliding_window")
+        var family = try llamaLike(config, "mistral", .none)
+        let window = try config.int("sliding_window", default: 0)
+        guard window >= 0, window <= 1 << 24 else {
+            throw PluginError(
+                .invalidArgument,
+                "config.json: 'sliding_window' is \(window); expected 1 to \(1 << 24), or null for none")
+        }
+        let layers = try config.layers("num_hidden_layers")
+        family.decoder?.windows = [Int](repeating: window, count: layers)
+        return family
     }
 
-    /// Qwen2 (Yang et al. 2024): biases on query, key and value; the window as in Mistral, where it is switched on.
+    /// Qwen2 (Yang et al. 2024): biases on query, key and value; a window in the last layers, where it is switched on.
     static func qwen2(_ config: Options) throws(PluginError) -> Family {
         let biases = Biases(queryKeyValue: true, attentionOutput: false, feedForward: false)
-        let windowed = try config.bool("use_sliding_window", default: false)
-        return try llamaLike(config, "qwen2", biases, window: windowed ? "sliding_window" : nil)
+        return try windowed(llamaLike(config, "qwen2", biases), config)
     }
 
-    /// `window`: the key of the number of tokens that one sees before it.
-    private static func llamaLike(
-        _ config: Options, _ name: StaticString, _ biases: Biases, window: String?
+    /// A family with Qwen's keys of windows: `use_sliding_window`, and the layers before `max_window_layers` see all.
+    static func windowed(_ family: Family, _ config: Options) throws(PluginError) -> Family {
+        var family = family
+        let isOn = try config.bool("use_sliding_window", default: false)
+        let window = isOn ? try config.size("sliding_window", default: 4096, most: 1 << 24) : 0
+        let first = try config.int("max_window_layers", default: 28)
+        let layers = try config.layers("num_hidden_layers")
+        family.decoder?.windows = try config.windows(window, layers: layers) { $0 >= first }
+        return family
+    }
+
+    static func llamaLike(
+        _ config: Options, _ name: StaticString, _ biases: Biases
     ) throws(PluginError) -> Family {
         let width = try config.size("hidden_size")
         let heads = try config.size("num_attention_heads")
@@ -44,15 +61,14 @@ extension Family {
         guard headDim > 0, headDim <= 1 << 16 else {
             throw PluginError(.invalidArgument, "config.json: 'head_dim' is \(headDim); expected 1 to \(1 << 16)")
         }
-        var limit = try config.size("max_position_embeddings", default: 2048, most: 1 << 24)
-        if let window { limit = min(limit, try config.size(window, default: limit, most: 1 << 24)) }
+        let limit = try config.size("max_position_embeddings", default: 2048, most: 1 << 24)
         let vocabulary = try config.size("vocab_size")
         return Family(
             name: name, widthKey: "hidden_size", dModel: width, headDim: headDim,
             decoder: Stack(
                 layers: try config.layers("num_hidden_layers"), heads: heads, keyValueHeads: groups,
                 feedForward: try config.size("intermediate_size"), names: .llama),
-            positions: try rotary(config, limit: limit, headDim: headDim), norm: .rms,
+            positions: .rotary(try RotarySettings(config, limit: limit, headDim: headDim).positions()), norm: .rms,
             epsilon: try config.double("rms_norm_eps", default: 1e-6), normFirst: true, finalNorm: true,
             biases: biases,
             activation: try Activation(named: try config.string("hidden_act", default: "silu"), key: "hidden_act"),

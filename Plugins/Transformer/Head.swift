@@ -11,16 +11,18 @@ struct Head {
     /// Nil when the file has none.
     init?(_ weights: Weights, tiedTo embedding: Parameter, _ family: Family) {
         let head = family.head
+        let (name, biasName) = ("\(head.weightName)", "\(head.biasName)")
+        guard !head.needsBias || weights.has(biasName, .head) else { return nil }
+        let width = family.embeddingWidth
         if let names = head.transform {
             guard weights.has("\(names.dense).weight", .head) else { return nil }
             transform = (
-                Linear(weights, "\(names.dense)", from: family.dModel, to: family.dModel, bias: true, family, .head),
-                names.activation, Norm(weights, "\(names.norm)", family, .head)
+                Linear(weights, "\(names.dense)", from: family.dModel, to: width, bias: names.bias, family, .head),
+                names.activation, Norm(weights, "\(names.norm)", family, .head, width: width)
             )
         } else {
             transform = nil
         }
-        let (name, constant) = ("\(head.weightName)", "\(head.biasName)")
         let separate =
             switch head.weight {
             case .tied: false
@@ -29,11 +31,11 @@ struct Head {
             }
         vocabulary = family.targetVocabulary
         scale = head.scale
-        weight = separate ? weights.parameter(name, [vocabulary, family.dModel], .head) : embedding
+        weight = separate ? weights.parameter(name, [vocabulary, width], .head) : embedding
         let shape = head.biasIsConstant ? [1, vocabulary] : [vocabulary]
         bias =
-            weights.has(constant, .head)
-            ? weights.parameter(constant, shape, .head, frozen: head.biasIsConstant) : nil
+            weights.has(biasName, .head)
+            ? weights.parameter(biasName, shape, .head, frozen: head.biasIsConstant) : nil
     }
 
     /// What the head reads: the last states, scaled where the family does.

@@ -2,41 +2,51 @@ import SeamPlugin
 
 /// Two matrices with a non-linearity between them, optionally gated.
 struct FeedForward {
-    private let up: Linear
-    private let gate: Linear?
+    private let inputs: Inputs
     private let down: Linear
     private let activation: Activation
+    private let width: Int
+
+    private enum Inputs {
+        case plain(up: Linear)
+        case gated(gate: Linear, up: Linear)
+        case fused(Linear)
+    }
 
     init(_ weights: Weights, _ name: String, _ layer: LayerPlace, _ stack: Family.Stack, _ family: Family) {
-        func linear(_ part: String, _ point: StaticString, from input: Int, to output: Int) -> Linear {
+        let (names, width) = (stack.names, stack.feedForward)
+        func linear(_ part: String, _ place: ProjectionPlace, from input: Int, to output: Int) -> Linear {
             Linear(
-                weights, name + part, from: input, to: output, bias: family.biases.feedForward, family,
-                at: layer.projection(point))
+                weights, name + part, from: input, to: output, bias: family.biases.feedForward, family, at: place)
         }
-        let names = stack.names
-        gate = family.gated ? linear(names.gate, "gate", from: family.dModel, to: stack.feedForward) : nil
-        up = linear(names.up, "up", from: family.dModel, to: stack.feedForward)
-        down = linear(names.down, "down", from: stack.feedForward, to: family.dModel)
-        activation = family.activation
+        func input(_ part: String, _ point: StaticString) -> Linear {
+            linear(part, layer.projection(point), from: family.dModel, to: width)
+        }
+        if !family.gated {
+            inputs = .plain(up: input(names.up, "up"))
+        } else if names.gateUp.isEmpty {
+            inputs = .gated(gate: input(names.gate, "gate"), up: input(names.up, "up"))
+        } else {
+            let place = layer.projection(
+                "gate_up", parts: [Point.Part("gate", width: width), Point.Part("up", width: width)])
+            inputs = .fused(linear(names.gateUp, place, from: family.dModel, to: 2 * width))
+        }
+        down = linear(names.down, layer.projection("down"), from: width, to: family.dModel)
+        (activation, self.width) = (family.activation, width)
     }
 
     func callAsFunction(_ x: Tensor, in context: Context) -> Tensor {
-        guard let gate else { return down(activation(up(x, in: context)), in: context) }
-        return down(activation(gate(x, in: context)) * up(x, in: context), in: context)
+        let inner: Tensor
+        switch inputs {
+        case .plain(let up): inner = activation(up(x, in: context))
+        case .gated(let gate, let up): inner = activation(gate(x, in: context)) * up(x, in: context)
+        case .fused(let both):
+            let projected = both(x, in: context)
+            inner =
+                activation(projected.slice(2, from: 0, length: width)) * projected.slice(2, from: width, length: width)
+        }
+        return down(inner, in: context)
     }
-}
-
-/// How the tokens of a pass see each other: the same in every layer.
-struct Sight {
-    /// Added to the scores, [1 or batch, heads, queries, keys].
-    let bias: Tensor?
-    /// The bias of the scores of a prefix's tokens, by route; empty: none.
-    var prefixBiases: [Tensor] = []
-    /// [batch, keys], 0 hides a key.
-    let mask: Tensor?
-    /// Later tokens are hidden.
-    let causal: Bool
-    let rotation: Rotation?
 }
 
 /// Self-attention, attention over an encoder's output where there is one, and feed-forward network.
@@ -53,7 +63,8 @@ struct Layer {
         let names = stack.names
         let layer = names.layer(place.index)
         attention = Attention(weights, layer + names.selfAttention, place, .own, stack, family)
-        attentionResidual = Residual(weights, layer + names.selfNorm, family)
+        let hasNorm = family.firstAttentionNorm || place.index > 0
+        attentionResidual = Residual(weights, hasNorm ? layer + names.selfNorm : nil, family)
         if attendsToEncoder {
             cross = (
                 Attention(weights, layer + names.crossAttention, place, .cross, stack, family),
@@ -84,8 +95,8 @@ struct Layer {
         var x = attentionResidual(x, in: context) {
             let (query, memory) = attention.project($0, rotation: sight.rotation, in: context)
             return attention(
-                query, over: past(memory), behind: prefix, prefixBiases: sight.prefixBiases, bias: sight.bias,
-                mask: sight.mask, causal: sight.causal, in: context)
+                query, over: past(memory).from(sight.firstKey), behind: prefix, prefixBiases: sight.prefixBiases,
+                bias: sight.bias, distances: sight.distances, mask: sight.mask, causal: sight.causal, in: context)
         }
         if let cross, let source {
             x = cross.residual(x, in: context) {

@@ -14,8 +14,10 @@ struct StackNames {
     let projections: Projections
     let output: String
     /// The two matrices of the feed-forward network, and the second input of a gated one.
-    let up: String
+    var up = ""
     var gate = ""
+    /// One matrix for gate and up, below each other; "": they are two.
+    var gateUp = ""
     let down, feedForwardNorm: String
 
     /// After the stack's name.
@@ -35,7 +37,7 @@ struct StackNames {
 /// The tensors that token ids become vectors with.
 struct EmbeddingNames {
     let tokens: String
-    var positions = "", tokenTypes = "", norm = ""
+    var positions = "", tokenTypes = "", norm = "", projection = ""
 
     /// T5's and BART's, inside the stack.
     static func of(_ stack: String) -> EmbeddingNames {

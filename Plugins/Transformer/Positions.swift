@@ -8,6 +8,8 @@ struct Places {
     /// The first place of each row, where they differ.
     let starts: [Int]?
     let count: Int
+    /// How many tokens a decoding state has before them.
+    let seen: Int
     /// How many of them no token has: vectors that adapters put before the text.
     let vectors: Int
     /// [batch, count] i32; nil: `start`, `start` + 1 ... in every row.
@@ -19,7 +21,7 @@ struct Places {
     ) {
         vectors = max(tokens.x.size(1) - length, 0)
         let (count, given) = (length + vectors, tokens.positions)
-        self.count = count
+        (self.count, self.seen) = (count, seen)
         start = prefix.longest + seen
         starts = prefix.byRow?.map { $0 + seen }
         if let lengths = prefix.byRow {
@@ -52,22 +54,23 @@ struct PositionTable {
 
     /// Nil for a family that has no such vectors.
     init?(_ weights: Weights, _ name: String, _ family: Family) {
-        let shape = [family.targetLimit, family.dModel]
+        let width = family.embeddingWidth
+        let shape = [family.targetLimit, width]
         switch family.positions {
         case .learned(let limit, let offset):
             (self.offset, padding) = (offset, nil)
-            table = weights.parameter(name, [limit + offset, family.dModel])
+            table = weights.parameter(name, [limit + offset, width])
         case .learnedByToken(let limit, let padding):
             (offset, self.padding) = (padding + 1, padding)
-            table = weights.parameter(name, [limit + padding + 1, family.dModel])
+            table = weights.parameter(name, [limit + padding + 1, width])
         case .sinusoidal:
             (offset, padding) = (0, nil)
             // Some files have the table and some leave it to be computed.
             table =
                 weights.has(name)
                 ? weights.parameter(name, shape, frozen: true)
-                : weights.constant(name, shape, sinusoids(family.targetLimit, family.dModel))
-        case .relative, .rotary:
+                : weights.constant(name, shape, sinusoids(family.targetLimit, width))
+        case .relative, .rotary, .none:
             return nil
         }
     }
@@ -97,11 +100,9 @@ struct PositionTable {
     /// For each token how many before it and including it are not `padding`, plus the row's start, or that of all, and
     /// `padding`; for padding `padding`.
     private func counted(_ ids: Tensor, _ padding: Int, from starts: [Int], in context: Context) -> Tensor {
-        let length = ids.size(1)
         // Ids and counts are far below 2^24, so f32 holds them exactly.
         let isToken = (ids.cast(to: .f32) - Double(padding)).abs().minimum(context.full(1, []))
-        let before: [Float] = (0..<length * length).map { $0 / length <= $0 % length ? 1 : 0 }
-        let within = isToken.matmul(context.constant(before, [length, length]))
+        let within = isToken.runningSum(in: context)
         let count =
             starts.count == 1
             ? within + Double(starts[0]) : within + context.constant(starts.map { Float($0) }, [starts.count, 1])

@@ -8,12 +8,19 @@ struct RelativeBias {
     /// The bucket of each distance below the largest; all beyond share the last.
     private let buckets: [Int32]
 
-    /// Nil for a family without relative positions.
+    /// Nil for a family without such a bias.
     init?(_ weights: Weights, _ stack: Family.Stack, bidirectional: Bool, _ family: Family) {
-        guard case .relative(let count, let maxDistance) = family.positions else { return nil }
-        let names = stack.names
-        table = weights.parameter(
-            names.layer(0) + names.selfAttention + "relative_attention_bias.weight", [count, stack.heads])
+        let (name, count, maxDistance): (String, Int, Int)
+        if case .relative(let buckets, let distance) = family.positions {
+            let names = stack.names
+            let first = names.layer(0) + names.selfAttention
+            (name, count, maxDistance) = (first + "relative_attention_bias.weight", buckets, distance)
+        } else if let shared = family.sharedBias {
+            (name, count, maxDistance) = ("\(shared.name)", shared.buckets, shared.maxDistance)
+        } else {
+            return nil
+        }
+        table = weights.parameter(name, [count, stack.heads])
         heads = stack.heads
         self.bidirectional = bidirectional
         buckets = Self.buckets(bidirectional ? count / 2 : count, maxDistance)

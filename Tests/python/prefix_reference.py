@@ -53,7 +53,7 @@ DECODERS: dict[str, Callable[[], PreTrainedModel]] = {
     "llama": lambda: llama(**ROOM),
     "llama-3": lambda: llama(rope_parameters=LLAMA3, num_key_value_heads=1, head_dim=10, **ROOM),
     "mistral": lambda: llama(hf.MistralConfig, hf.MistralForCausalLM, sliding_window=None, **ROOM),
-    "mistral-window": lambda: llama(hf.MistralConfig, hf.MistralForCausalLM, sliding_window=70, **ROOM),
+    "mistral-window": lambda: llama(hf.MistralConfig, hf.MistralForCausalLM, sliding_window=9, **ROOM),
     "qwen2": lambda: llama(hf.Qwen2Config, hf.Qwen2ForCausalLM, tie_word_embeddings=True, **ROOM),
 }
 FAMILIES = ENCODER_DECODERS | ENCODERS | DECODERS
@@ -126,6 +126,12 @@ class Reference:
         self.name = name
         self.config = self.model.config
 
+    @property
+    def counts_padding(self) -> bool:
+        """With a window, transformers counts padding between a prefix and a text to what a token sees: there the rows are
+        computed one by one, without padding, which SeamKit's are equal to."""
+        return getattr(self.config, "sliding_window", None) is not None
+
     def shape(self, attention: str, length: int) -> tuple[int, ...]:
         config = self.config
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
@@ -144,6 +150,13 @@ class Reference:
         """At every position of the target, or of the text."""
         ids, mask = of(given.input_ids), of(given.attention_mask)
         count = len(ids)
+        if self.counts_padding and mask is not None and (mask[:, 0] == 0).any():
+            rows = []
+            for row in range(count):
+                start = int(mask[row].argmax())
+                alone = Batch(given.input_ids[row : row + 1, start:], given.attention_mask[row : row + 1, start:])
+                rows.append(torch.nn.functional.pad(self.logits(alone, prefix), (0, 0, start, 0)))
+            return torch.cat(rows)
         if self.name in ENCODER_DECODERS:
             past = EncoderDecoderCache(
                 cache(prefix["decoder"], count) if "decoder" in prefix else DynamicCache(), DynamicCache()
@@ -178,6 +191,15 @@ class Reference:
         """The new tokens of each sequence, and the beams' scores. A mask longer than the tokens tells transformers that
         the cache holds others before them."""
         ids, mask, numbers = of(given.input_ids), of(given.attention_mask), prefix["decoder"]
+        if self.counts_padding and mask is not None and (mask[:, 0] == 0).any():
+            rows, scores = [], []
+            for row in range(len(ids)):
+                start = int(mask[row].argmax())
+                alone = Batch(given.input_ids[row : row + 1, start:], given.attention_mask[row : row + 1, start:])
+                tokens, score = self.generate(alone, prefix, **options)
+                rows += tokens
+                scores += [] if score is None else [score]
+            return rows, torch.cat(scores) if scores else None
         count, length = len(ids), numbers.shape[3]
         past: Any = cache(numbers, count * options.get("num_beams", 1))
         if self.name in ENCODER_DECODERS:

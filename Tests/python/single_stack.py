@@ -76,8 +76,11 @@ DECODERS: dict[str, Callable[[], PreTrainedModel]] = {
     "llama-3": lambda: llama(rope_parameters=LLAMA3),
     "llama-linear": lambda: llama(rope_parameters=rope("linear", factor=4.0)),
     "mistral": lambda: llama(hf.MistralConfig, hf.MistralForCausalLM, sliding_window=None),
-    "mistral-window": lambda: llama(hf.MistralConfig, hf.MistralForCausalLM, sliding_window=48),
+    "mistral-window": lambda: llama(hf.MistralConfig, hf.MistralForCausalLM, sliding_window=7),
     "qwen2": lambda: llama(hf.Qwen2Config, hf.Qwen2ForCausalLM, tie_word_embeddings=True),
+    "qwen2-window": lambda: llama(
+        hf.Qwen2Config, hf.Qwen2ForCausalLM, use_sliding_window=True, sliding_window=5, max_window_layers=1
+    ),
 }
 
 

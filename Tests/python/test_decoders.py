@@ -73,7 +73,7 @@ def test_description(model: Any) -> None:
     hugging_face, backbone = model
     info, config = backbone.info, hugging_face.config
     assert info.architecture == "decoder-only" and info.has_head
-    limit = 48 if getattr(config, "sliding_window", None) else 60
+    limit = 60
     assert (info.max_source_positions, info.max_target_positions) == (limit, limit)
     assert (info.encoder_layers, info.decoder_layers) == (0, 3)
     groups = getattr(config, "num_key_value_heads", 4)
