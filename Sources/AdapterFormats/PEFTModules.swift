@@ -8,7 +8,7 @@ import Support
 /// the name of its body in front or not: paths are compared without it.
 struct PEFTModules {
     /// What transformers' classes with a head call the body.
-    private static let bodies = ["model.", "transformer.", "bert.", "roberta."]
+    private static let bodies = ["model.", "transformer.", "bert.", "roberta.", "nomic_bert."]
     /// Of those classes, in a family whose files may lack it.
     private static let bodyOfFamilies = ["gpt2": "transformer.", "t5": ""]
 
