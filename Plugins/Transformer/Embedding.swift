@@ -8,7 +8,7 @@ struct Embedding {
     private let tokenTypes: Parameter?
     private let norm: Norm?
     private let projection: Linear?
-    private let normFirst: Bool
+    private let normFirst, positionsBehind: Bool
     /// The point of what flows into the first layer, before anything but the tokens' own vectors is in it.
     private let point: Int
     /// In an encoder positions are the family's to count; in a decoder they come with the tokens.
@@ -29,6 +29,7 @@ struct Embedding {
             family.tokenTypes > 0
             ? weights.parameter(names.tokenTypes, [family.tokenTypes, family.embeddingWidth]) : nil
         normFirst = family.embeddingProjection?.normFirst ?? true
+        positionsBehind = family.embeddingProjection?.positionsBehind ?? false
         norm =
             family.embeddingNorm
             ? Norm(weights, names.norm, family, width: normFirst ? family.embeddingWidth : family.dModel) : nil
@@ -77,6 +78,7 @@ struct Embedding {
         _ tokens: EmbeddedTokens, of ids: Tensor, at places: Places, types: Tensor? = nil, in context: Context
     ) -> Tensor {
         var x = tokens.x
+        if let projection, positionsBehind { x = projection(x, in: context) }
         var place = positions.map { $0(ids, at: places, in: context) }
         if let tokenTypes {
             var types = types
@@ -89,7 +91,7 @@ struct Embedding {
         }
         if let place { x = x + place }
         if let norm, normFirst { x = norm(x, in: context) }
-        if let projection { x = projection(x, in: context) }
+        if let projection, !positionsBehind { x = projection(x, in: context) }
         if let norm, !normFirst { x = norm(x, in: context) }
         return x
     }

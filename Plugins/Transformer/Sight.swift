@@ -138,7 +138,7 @@ struct View {
 
 /// What hides a key when it is added to its score. It is finite, so that a padding token, which may see nothing, has
 /// states that are numbers.
-private let hiddenScore: Float = -1e30
+let hiddenScore: Float = -1e30
 
 /// The bias [1, 1, queries, keys] that hides keys `before` places or more before a query, and, unless it is 0, `after` places
 /// or more behind it.

@@ -20,7 +20,7 @@ from transformers.masking_utils import eager_mask
 
 from seam_abi import Array
 from seam_objects import Adapter, Backbone, Batch, Session
-from single_stack import LLAMA3, bert, gpt2, llama, padded, places
+from single_stack import LLAMA3, bert, gemma, gpt2, llama, neox, padded, places
 from tiny_models import Tokens, add_head, bart, marian, randomise, t5, tokens
 
 # What a model calls its past: transformers 5.24 renamed it, and takes the older name until 5.40.
@@ -55,6 +55,10 @@ DECODERS: dict[str, Callable[[], PreTrainedModel]] = {
     "mistral": lambda: llama(hf.MistralConfig, hf.MistralForCausalLM, sliding_window=None, **ROOM),
     "mistral-window": lambda: llama(hf.MistralConfig, hf.MistralForCausalLM, sliding_window=9, **ROOM),
     "qwen2": lambda: llama(hf.Qwen2Config, hf.Qwen2ForCausalLM, tie_word_embeddings=True, **ROOM),
+    "gemma2": lambda: gemma(
+        hf.Gemma2Config, hf.Gemma2ForCausalLM, attn_logit_softcapping=2.0, final_logit_softcapping=3.0, **ROOM
+    ),
+    "gpt-neox": lambda: neox(**ROOM),
 }
 FAMILIES = ENCODER_DECODERS | ENCODERS | DECODERS
 
