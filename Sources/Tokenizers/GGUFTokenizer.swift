@@ -104,10 +104,9 @@ extension Tokenizer.Parts {
                 })
         }
         if gguf.removesExtraSpaces {
-            rules += [
-                StripNormalizer(left: true, right: true),
-                ReplaceNormalizer(.regex(try OnigurumaRegex(" {2,}", in: gguf.path)), with: " "),
-            ] as [any Normalizer]
+            for (pattern, content) in [(#"\A +| +\z"#, ""), (" {2,}", " ")] {
+                rules.append(ReplaceNormalizer(.regex(try OnigurumaRegex(pattern, in: gguf.path)), with: content))
+            }
         }
         try self.init(known, model: model, normalizer: rules.isEmpty ? nil : NormalizerSequence(rules))
         let spaces = Metaspace(prepends: gguf.addSpacePrefix)

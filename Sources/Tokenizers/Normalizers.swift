@@ -68,11 +68,6 @@ struct StripNormalizer: Normalizer {
     private let left: Bool
     private let right: Bool
 
-    init(left: Bool, right: Bool) {
-        self.left = left
-        self.right = right
-    }
-
     init(_ part: TokenizerPart) throws {
         try part.allow("type", "strip_left", "strip_right")
         left = try part.bool("strip_left")

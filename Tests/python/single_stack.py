@@ -89,6 +89,8 @@ ENCODERS: dict[str, Callable[[], PreTrainedModel]] = {
     "roberta-relu": lambda: bert(hf.RobertaConfig, hf.RobertaForMaskedLM, hidden_act="relu"),
     "roberta-no-head": lambda: bert(hf.RobertaConfig, hf.RobertaModel, pad_token_id=3),
     "xlm-roberta": lambda: bert(hf.XLMRobertaConfig, hf.XLMRobertaForMaskedLM, tie_word_embeddings=False),
+    "nomic_bert": lambda: bert(hf.NomicBertConfig, hf.NomicBertForMaskedLM, rope_parameters=rope("default")),
+    "nomic_bert-no-head": lambda: bert(hf.NomicBertConfig, hf.NomicBertModel, hidden_act="gelu"),
 }
 DECODERS: dict[str, Callable[[], PreTrainedModel]] = {
     "gpt2": lambda: gpt2(),

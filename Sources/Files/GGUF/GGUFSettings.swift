@@ -181,11 +181,12 @@ extension GGUFSettings {
     func windows(_ absent: Int?, every period: Int) throws -> Members {
         let window = try integer("attention.sliding_window") ?? absent ?? 0
         let period = try integer("attention.sliding_window_pattern") ?? period
-        guard window >= 0, period > 0 else {
+        guard window >= 0, period > 0, layers <= 1 << 16 else {
             throw SeamError(
                 .format,
-                "\(file.path): \"\(key("attention.sliding_window"))\" must not be negative and"
-                    + " \"\(key("attention.sliding_window_pattern"))\" must be positive, found \(window) and \(period)")
+                "\(file.path): \"\(key("attention.sliding_window"))\" must not be negative,"
+                    + " \"\(key("attention.sliding_window_pattern"))\" positive and \"\(key("block_count"))\" at most 65536,"
+                    + " found \(window), \(period) and \(layers)")
         }
         let kinds = (0..<layers).map { layer -> JSON in
             window > 0 && layer % period < period - 1 ? "sliding_attention" : "full_attention"
