@@ -52,7 +52,7 @@ public enum BackboneFolder {
                 return written(stored, .float32) { tensor }
             }
             switch stored.encoding {
-            case .plain(let type) where stored.rowOrder == nil:
+            case .plain(let type) where stored.layout == .same:
                 return SafetensorsWriter.Tensor(name: name, type: type, shape: stored.shape) { body in
                     try withExtendedLifetime(stored.file) { try body(stored.bytes) }
                 }
