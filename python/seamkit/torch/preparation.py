@@ -27,6 +27,7 @@ from seamkit.torch.attachment import attached, running
 from seamkit.torch.calls import bound, replace, spelled
 from seamkit.torch.families import attention_of, past_module
 from seamkit.torch.names import DECODER_EMBEDDED, DECODER_IDS, IS_ENCODER_DECODER, LABELS, MASK, PAST, USES_CACHE
+from seamkit.torch.past import of_text
 from seamkit.torch.seams import ATTENTIONS
 from seamkit.torch.site import Site
 from seamkit.torch.visit import Flowing, Visit
@@ -218,9 +219,9 @@ class _Preparation:
         site = self.adapter.site
         found: dict[str, list[Tensor]] = {}
         if self._has_target(self.batches[0]):
-            found[attention_of(site)] = prefixes.of_text(past)
+            found[attention_of(site)] = of_text(past)
         if is_pair:
-            found["cross"] = prefixes.of_text(past.cross_attention_cache)
+            found["cross"] = of_text(past.cross_attention_cache)
         layers: list[Tensor | None] = []
         for name, count in zip(ATTENTIONS, site.prefix_layers, strict=True):
             layers += found.get(name) or [None] * count
