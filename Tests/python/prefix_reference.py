@@ -84,9 +84,10 @@ def joined_attention(
     attention_mask: torch.Tensor | None,
     scaling: float = 1.0,
     position_bias: torch.Tensor | None = None,
+    softcap: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """softmax(q [P_K; K]^T scale + [0; bias + mask]) [P_V; V]"""
+    """softmax(q [P_K; K]^T scale + [0; bias + mask]) [P_V; V], the products capped before anything is added."""
     added = torch.zeros(1, 1, 1, key.shape[2])
     for each in (position_bias, attention_mask):
         added = added if each is None else added + each
@@ -96,7 +97,10 @@ def joined_attention(
             for own, of_text in zip(prefix, (key, value), strict=True)
         )
         added = torch.nn.functional.pad(added, (prefix.shape[2], 0))
-    weights = torch.softmax(query @ key.transpose(2, 3) * scaling + added, -1)
+    key, value = (each.repeat_interleave(query.shape[1] // each.shape[1], 1) for each in (key, value))
+    scores = query @ key.transpose(2, 3) * scaling
+    scores = scores if softcap is None else softcap * torch.tanh(scores / softcap)
+    weights = torch.softmax(scores + added, -1)
     return (weights @ value).transpose(1, 2).contiguous(), weights
 
 

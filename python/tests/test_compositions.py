@@ -32,12 +32,7 @@ TOGETHER: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def attached(name: str, model: Any, chain: dict[str, dict[str, Any]]) -> list[engine.Adapter]:
-    # Of a pair's attentions the one that takes a past in transformers.
-    own = {"attention": "decoder"} if name in ENCODER_DECODERS else {}
-    return [
-        seamkit.attach(model, id, random_seed=2, **options | (own if options is PREFIX else {}))
-        for id, options in chain.items()
-    ]
+    return [seamkit.attach(model, id, random_seed=2, **options) for id, options in chain.items()]
 
 
 @pytest.mark.parametrize("name", TOGETHER)

@@ -173,7 +173,7 @@ def test_points_that_do_not_fit_together(
     assert seen == [2 * len(adapter.points)] * (2 * len(adapter.points) + 1)
 
 
-PREFIXES = [("llama", "decoder"), ("gpt2", "decoder"), ("t5", "decoder"), ("bart", "decoder"), ("bert", "encoder")]
+PREFIXES = [("llama", "decoder"), ("gpt2", "decoder"), ("t5", "all"), ("bart", "all"), ("bert", "encoder")]
 
 
 @pytest.mark.parametrize("name, attention", PREFIXES)

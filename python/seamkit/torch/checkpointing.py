@@ -56,13 +56,14 @@ class Current(threading.local):
         """As `joined.Source`."""
 
 
+def may_drop_the_past(module: torch.nn.Module) -> bool:
+    """Whether layers of a stack may be left without the past in a forward that begins now."""
+    return module.training and any(getattr(each, "gradient_checkpointing", False) for each in module.modules())
+
+
 def is_checkpointed(module: torch.nn.Module) -> bool:
     """Whether layers of a stack are run again in the backward pass of a forward that begins now."""
-    return (
-        module.training
-        and torch.is_grad_enabled()
-        and any(getattr(each, "gradient_checkpointing", False) for each in module.modules())
-    )
+    return torch.is_grad_enabled() and may_drop_the_past(module)
 
 
 class Checkpointing:

@@ -12,6 +12,7 @@ import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -107,12 +108,21 @@ def check_implementation(config: Any) -> None:
         )
 
 
-def _attention(
-    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **kwargs: Any
+def _attention(module: torch.nn.Module, *tensors: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
+    """The attention function of modules whose configuration names ours."""
+    return _at(getattr(module.config, _PLACE), module, *tensors, **kwargs)
+
+
+def _at(
+    place: _Place,
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Any,
+    **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """softmax(q [P_K; K]^T scale + [0; bias + mask]) [P_V; V], by the function that the model has chosen."""
-    config: Any = module.config
-    place: _Place = getattr(config, _PLACE)
     place.source.saw(place.attention, place.layer, key, value)
     if (prefix := place.source.prefix(place.attention, place.layer)) is not None:
         length = prefix.shape[2]
@@ -125,9 +135,14 @@ def _attention(
             attention_mask = pad(attention_mask, (length, 0), value=True if is_seen else 0.0)
         if isinstance(bias := kwargs.get("position_bias"), Tensor):
             kwargs["position_bias"] = pad(bias, (length, 0))
-        # Without a mask a text that is not causal sees all of it, whatever the module says of itself.
+        # Without a mask all is seen, whatever the module says of itself.
         kwargs["is_causal"] = False
-    compute = _function(type(module), place.config._attn_implementation)
+    outer: _Place | None = getattr(place.config, _PLACE, None)
+    compute: Callable[..., Any]
+    if outer is not None:
+        compute = partial(_at, outer)
+    else:
+        compute = _function(type(module), place.config._attn_implementation)
     result: tuple[Tensor, Tensor | None] = compute(module, query, key, value, attention_mask, **kwargs)
     return result
 
