@@ -8,7 +8,8 @@ their keys and values there, without bias, position and mask.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,17 @@ def attentions(stack: torch.nn.Module, *names: str) -> list[torch.nn.Module]:
     return [module for name, module in stack.named_modules() if name.split(".")[-1] in names]
 
 
+@contextmanager
+def joined_prefixes(entries: Mapping[torch.nn.Module, torch.Tensor]) -> Iterator[None]:
+    """While it lasts, prefixes [2, kv heads, tokens, head_dim] stand in these modules of a model with "joined" as its
+    attn_implementation."""
+    _joined.update(entries)
+    try:
+        yield
+    finally:
+        _joined.clear()
+
+
 # ---- The models
 
 
@@ -209,25 +221,14 @@ class Reference:
         return torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
 
     def joined(self, prefix: Prefix) -> Any:
-        return _Joined(self.model, prefix)
-
-
-class _Joined:
-    """While it is entered, prefixes of the encoder and of cross-attention stand in the attention modules."""
-
-    def __init__(self, model: Any, prefix: Prefix):
-        self._entries: dict[torch.nn.Module, torch.Tensor] = {}
+        """While it lasts, prefixes of the encoder and of cross-attention stand in the attention modules."""
+        entries: dict[torch.nn.Module, torch.Tensor] = {}
         modules = {"encoder": ("SelfAttention", "self_attn"), "cross": ("EncDecAttention", "encoder_attn")}
         for attention, names in modules.items():
-            if attention in prefix and model.config.is_encoder_decoder:
-                stack = model.get_encoder() if attention == "encoder" else model.get_decoder()
-                self._entries |= zip(attentions(stack, *names), prefix[attention], strict=True)
-
-    def __enter__(self) -> None:
-        _joined.update(self._entries)
-
-    def __exit__(self, *_: object) -> None:
-        _joined.clear()
+            if attention in prefix and self.config.is_encoder_decoder:
+                stack = self.model.get_encoder() if attention == "encoder" else self.model.get_decoder()
+                entries |= zip(attentions(stack, *names), prefix[attention], strict=True)
+        return joined_prefixes(entries)
 
 
 def for_peft(model: Any) -> Any:

@@ -12,7 +12,7 @@ import torch
 import seamkit
 import seamkit.torch as engine
 from layer_models import Training, assert_close, disturb, inputs, opened, places
-from prefix_reference import ENCODER_DECODERS, save
+from prefix_reference import save
 
 PREFIX = {"prefix_length": 3, "mlp_hidden_size": 7}
 # Everything at once, in the order in which it is attached: seams against the order in which they are run.

@@ -19,7 +19,7 @@ import pytest  # noqa: E402
 
 import seamkit  # noqa: E402
 from layer_models import assert_close, disturb, inputs, opened, places  # noqa: E402
-from prefix_reference import ENCODER_DECODERS, FAMILIES, save  # noqa: E402
+from prefix_reference import FAMILIES, save  # noqa: E402
 from seamkit.onnx import export_onnx  # noqa: E402
 
 PAGE = ROOT / "docs" / "methods" / "README.md"

@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from seamkit.errors import UnsupportedError
 from seamkit.torch.calls import bound, replace, spelled
@@ -56,39 +58,53 @@ class Current(threading.local):
         """As `joined.Source`."""
 
 
-def may_drop_the_past(module: torch.nn.Module) -> bool:
-    """Whether layers of a stack may be left without the past in a forward that begins now."""
-    return module.training and any(getattr(each, "gradient_checkpointing", False) for each in module.modules())
-
-
 def is_checkpointed(module: torch.nn.Module) -> bool:
     """Whether layers of a stack are run again in the backward pass of a forward that begins now."""
-    return torch.is_grad_enabled() and may_drop_the_past(module)
+    return (
+        module.training
+        and torch.is_grad_enabled()
+        and any(getattr(each, "gradient_checkpointing", False) for each in module.modules())
+    )
 
 
 class Checkpointing:
-    """The functions in front of the checkpointing functions of a stack's layers."""
+    """What hands the past to a stack's layers, until it is removed: functions in front of their checkpointing functions,
+    and hooks for layers that do not run again, from which some stacks take the past all the same."""
 
     def __init__(self, current: Current):
         self._current = current
         self._placed: list[tuple[torch.nn.Module, _Function]] = []
+        self._hooks: dict[torch.nn.Module, RemovableHandle] = {}
 
     def place(self, stack: torch.nn.Module) -> None:
         """Puts one in front of each that has none yet: transformers sets them anew whenever checkpointing is turned on."""
-        for each in stack.modules():
-            function = getattr(each, _FUNCTION, None)
-            if function is None or not getattr(each, "gradient_checkpointing", False):
-                continue
-            if not isinstance(function, _Function):
+        layers = [each for each in stack.modules() if hasattr(each, _FUNCTION)]
+        if not any(each.gradient_checkpointing for each in layers):
+            return
+        for each in layers:
+            if not isinstance(function := getattr(each, _FUNCTION), _Function):
                 self._placed.append((each, _Function(function, self._current)))
                 setattr(each, _FUNCTION, self._placed[-1][1])
+            if isinstance(each, GradientCheckpointingLayer) and each not in self._hooks:
+                self._hooks[each] = each.register_forward_pre_hook(self._before, with_kwargs=True)
+
+    def _before(self, layer: torch.nn.Module, args: Any, kwargs: Any) -> tuple[tuple[()], dict[str, Any]] | None:
+        call = self._current.call
+        is_again = layer.training and layer.gradient_checkpointing and torch.is_grad_enabled()
+        if is_again or call is None or call.past is None or spelled(type(layer), LAYER_PAST) is None:
+            return None
+        given = bound(layer, args, kwargs)
+        replace(layer, given, LAYER_PAST, call.past)
+        return (), given
 
     def remove(self) -> None:
         """The functions that were there before, unless somebody else has put another in their place."""
+        for handle in self._hooks.values():
+            handle.remove()
         for module, placed in self._placed:
             if getattr(module, _FUNCTION, None) is placed:
                 setattr(module, _FUNCTION, placed.function)
-        self._placed = []
+        self._hooks, self._placed = {}, []
 
 
 class _Function:

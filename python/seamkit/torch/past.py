@@ -49,29 +49,21 @@ def layer_lengths(past: Any) -> list[int]:
     return [cache.get_seq_length(each) for each in range(len(cache))]
 
 
-def left_out(
-    module: torch.nn.Module, before: Sequence[int], after: Sequence[int], grown: Set[int], may_drop: bool
-) -> set[int]:
+def left_out(module: torch.nn.Module, before: Sequence[int], after: Sequence[int], grown: Set[int]) -> set[int]:
     """The layers that LayerDrop left out of a forward in training, of what each held before and after it. grown: those
-    that have appended to a copy. may_drop: whether gradient checkpointing takes the past from layers. Raises
-    UnsupportedError where one that ran did not read the past: an attention that reads it has appended to it."""
+    that have appended to a copy. Raises UnsupportedError where one that ran did not read the past: an attention that
+    reads it has appended to it."""
     left = {
         layer
         for layer, (length, now) in enumerate(zip(before, after, strict=True))
         if length and now <= length and layer not in grown
     }
-    if not left or drops_layers(module):
-        return left
-    where = f"attention {min(left)} of {type(module).__name__}"
-    if may_drop:
+    if left and not drops_layers(module):
         raise UnsupportedError(
-            f"{where} was left without the past, and with it without the prefix, since gradient checkpointing is on and "
-            "the model in training: call model.eval() before a text is generated, or turn gradient checkpointing off"
+            f"attention {min(left)} of {type(module).__name__} does not read the past, so that a prefix there would "
+            f"change nothing: register a family with a site of fewer prefix_layers, or another module"
         )
-    raise UnsupportedError(
-        f"{where} does not read the past, so that a prefix there would change nothing: register a family with a site of "
-        "fewer prefix_layers, or another module"
-    )
+    return left
 
 
 def held(module: torch.nn.Module, call: dict[str, Any]) -> int:

@@ -17,7 +17,7 @@ from seamkit import _declarations as c
 from seamkit.errors import IncompatibleError, InvalidArgumentError, UnsupportedError
 from seamkit.torch.adapter import Adapter
 from seamkit.torch.calls import bound, replace, spelled
-from seamkit.torch.checkpointing import Call, Checkpointing, Current, is_checkpointed, may_drop_the_past
+from seamkit.torch.checkpointing import Call, Checkpointing, Current, is_checkpointed
 from seamkit.torch.connection import PREFIX, Connection, drops_layers
 from seamkit.torch.families import attention_of, encoder_modules, past_module
 from seamkit.torch.joined import Joined, attentions, check_implementation
@@ -267,10 +267,9 @@ class _Hooks:
         """A caller that wanted no cache must not find one: `generate` would go on from it."""
         call = self._current.call
         self._after_joined(module)
-        may_drop = may_drop_the_past(module)
-        if call is not None and (self._unseen or may_drop or not self._connection.knows(PREFIX)):
+        if call is not None and (self._unseen or not self._connection.knows(PREFIX)):
             after = [] if call.past is None else layer_lengths(call.past)
-            left = left_out(module, call.before, after[: len(call.before)], call.grown, may_drop)
+            left = left_out(module, call.before, after[: len(call.before)], call.grown)
             if self._connection.knows(PREFIX):
                 self._unseen.intersection_update(left)
             else:

@@ -76,9 +76,15 @@ def prepare(
                 "batches must be mappings with tensors, the model's arguments by their names, such as input_ids, found "
                 f"{type(each).__name__}"
             )
+        _check_mask(MASK.value(each))
     run = _Preparation(model, adapter, chain[:position], given, progress)
     with torch.no_grad(), _evaluating(model):
         adapter.start_from(run.flowing(), labels)
+
+
+def _check_mask(mask: Any) -> None:
+    if isinstance(mask, Tensor) and mask.dim() == 2 and bool((is_hidden := ~mask.bool().any(1)).any()):
+        raise InvalidArgumentError(f"{MASK} hides every token of row {int(is_hidden.nonzero()[0])}")
 
 
 @contextmanager
