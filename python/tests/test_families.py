@@ -206,23 +206,35 @@ def test_an_encoder_alone_of_a_pair() -> None:
         seamkit.attach(model, "prefix-tuning", attention="decoder")
 
 
-SENTENCES: dict[str, tuple[str, str, str]] = {
-    name: (name, "prefix-tuning", 'no seam "attention.prefix", which .* it has encoder.output, .*Model takes no keys')
-    for name in ENCODERS
-    if name not in MOVED_ENCODERS
-} | {
-    "latent attention": ("deepseek_v2", "prefix-tuning", "since its latent attention .*: 10 for keys, 6 for values"),
-    "several tokens at once": ("prophetnet", "prefix-tuning", "since its decoder predicts several tokens at once"),
-    "a cache of another kind": ("xlm", "prefix-tuning", "since its cache is of a kind of its own"),
-    "no encoder": ("opt", "repcali", 'no seam "encoder.output"'),
-} | {
-    f"attention of its own: {name}": (
-        name,
-        "prefix-tuning",
-        "the encoder attention of .* does not compute through its attention interface .* set attention to \"decoder\"",
-    )
-    for name in OWN_ATTENTION
-}
+SENTENCES: dict[str, tuple[str, str, str]] = (
+    {
+        name: (
+            name,
+            "prefix-tuning",
+            'no seam "attention.prefix", which .* it has encoder.output, .*Model takes no keys',
+        )
+        for name in ENCODERS
+        if name not in MOVED_ENCODERS
+    }
+    | {
+        "latent attention": (
+            "deepseek_v2",
+            "prefix-tuning",
+            "since its latent attention .*: 10 for keys, 6 for values",
+        ),
+        "several tokens at once": ("prophetnet", "prefix-tuning", "since its decoder predicts several tokens at once"),
+        "a cache of another kind": ("xlm", "prefix-tuning", "since its cache is of a kind of its own"),
+        "no encoder": ("opt", "repcali", 'no seam "encoder.output"'),
+    }
+    | {
+        f"attention of its own: {name}": (
+            name,
+            "prefix-tuning",
+            'the encoder attention of .* does not compute through its attention interface .* set attention to "decoder"',
+        )
+        for name in OWN_ATTENTION
+    }
+)
 
 
 @pytest.mark.parametrize("what", SENTENCES)

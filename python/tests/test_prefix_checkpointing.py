@@ -11,12 +11,23 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 import seamkit
 from family_models import inputs, made
-from prefix_reference import DECODERS, ENCODER_DECODERS, ENCODERS, FAMILIES, PAST, texts
+from prefix_reference import ENCODERS, FAMILIES, PAST, texts
 from single_stack import gpt2
 from test_attach import disturb
 
 # A family of each way to hand on the past: by keyword or by place, as layer_past, with a bias or with rotations.
-MODELS = ["t5", "bart", "bert", "gpt2", "mistral-window", "bloom", "gpt_neo", "t5gemma", "vision-encoder-decoder", "whisper"]
+MODELS = [
+    "t5",
+    "bart",
+    "bert",
+    "gpt2",
+    "mistral-window",
+    "bloom",
+    "gpt_neo",
+    "t5gemma",
+    "vision-encoder-decoder",
+    "whisper",
+]
 REENTRANT = {"use_reentrant": True}
 
 
@@ -28,7 +39,9 @@ def opened(name: str) -> tuple[Any, dict[str, torch.Tensor]]:
         torch.manual_seed(0)
         model, batch = FAMILIES[name](), texts(name, 1, 3, "behind")
         names = ("input_ids", "attention_mask", "decoder_input_ids")
-        given = {each: torch.from_numpy(getattr(batch, each)).long() for each in names if getattr(batch, each) is not None}
+        given = {
+            each: torch.from_numpy(getattr(batch, each)).long() for each in names if getattr(batch, each) is not None
+        }
     for module in model.modules():
         for each in ("dropout", "attention_dropout", "activation_dropout", "p"):
             if isinstance(getattr(module, each, None), float):
