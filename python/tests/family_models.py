@@ -345,8 +345,8 @@ def prefixed(name: str, adapter: seamkit.torch.Adapter, given: dict[str, Any], b
 
 # The attentions that know no past, by what their modules are called.
 _JOINED = {
-    "encoder": ("self_attn", "SelfAttention", "attention.self", "layers.0.attention", "layers.1.attention"),
-    "cross": ("encoder_attn", "EncDecAttention", "cross_attn", "crossattention.self", "crossattention"),
+    "encoder": (".self_attn", ".SelfAttention", ".attention.self", "layers.0.attention", "layers.1.attention"),
+    "cross": (".encoder_attn", ".EncDecAttention", ".cross_attn", ".crossattention.self", ".crossattention"),
 }
 
 

@@ -147,6 +147,25 @@ def test_a_model_in_half_precision(folders: dict[str, Path], name: str) -> None:
     assert (found - expected).abs().max() <= 0.06 * expected.abs().max()
 
 
+@pytest.mark.parametrize("name", ["t5", "bart"])
+def test_every_attention_function(folders: dict[str, Path], name: str) -> None:
+    """Also one that is chosen later; its weights are those of the prefix, too."""
+    model, (_, given) = opened(name, folders[name]), inputs(name)
+    own = [each for each in model.modules() if hasattr(each, "config")]
+    configs = [each.config for each in own]
+    adapter = seamkit.attach(model, "prefix-tuning", prefix_length=5)
+    disturb(adapter)
+    expected = model(**given).logits
+    model.set_attn_implementation("eager")
+    found = model(**given, output_attentions=True)
+    assert_close(found.logits, expected.detach().numpy())
+    source, target = given["input_ids"].shape[1], given["decoder_input_ids"].shape[1]
+    widths = [part[0].shape[-1] for part in (found.encoder_attentions, found.decoder_attentions, found.cross_attentions)]
+    assert widths == [source + 5, target + 5, source + 5]
+    seamkit.detach(model)
+    assert all(each.config is before for each, before in zip(own, configs, strict=True))
+
+
 def test_two_prefixes_one_after_the_other(runtime: seamkit.Runtime, folders: dict[str, Path], tmp_path: Path) -> None:
     model, (batch, given) = opened("llama", folders["llama"]), inputs("llama")
     disturb(seamkit.attach(model, "prefix-tuning", prefix_length=3))
