@@ -60,8 +60,9 @@ def test_from_torch_to_the_native_engine_and_back(
     session.load(tmp_path / "adapters")
     mask = None if name in ENCODER_DECODERS else batch.attention_mask
     assert_close(logits, session.forward(batch), mask)
+    session.save(tmp_path / "native")
     other = opened(name, folders[name])
-    loaded = seamkit.load(tmp_path / "adapters", other)
+    loaded = seamkit.load(tmp_path / "native", other)
     assert isinstance(loaded, list) and [each.id for each in loaded] == [method, "gate"]
     assert torch.equal(other(**given).logits, logits)
     seamkit.detach(model)
@@ -160,10 +161,22 @@ def test_every_attention_function(folders: dict[str, Path], name: str) -> None:
     found = model(**given, output_attentions=True)
     assert_close(found.logits, expected.detach().numpy())
     source, target = given["input_ids"].shape[1], given["decoder_input_ids"].shape[1]
-    widths = [part[0].shape[-1] for part in (found.encoder_attentions, found.decoder_attentions, found.cross_attentions)]
+    widths = [
+        part[0].shape[-1] for part in (found.encoder_attentions, found.decoder_attentions, found.cross_attentions)
+    ]
     assert widths == [source + 5, target + 5, source + 5]
     seamkit.detach(model)
     assert all(each.config is before for each, before in zip(own, configs, strict=True))
+
+
+@torch.no_grad()
+def test_what_the_encoder_gave_without_a_prefix(folders: dict[str, Path], caplog: pytest.LogCaptureFixture) -> None:
+    model, (_, given) = opened("bart", folders["bart"]), inputs("bart")
+    states = model.get_encoder()(given["input_ids"])
+    disturb(seamkit.attach(model, "prefix-tuning", prefix_length=5))
+    for _ in range(2):
+        model(encoder_outputs=states, decoder_input_ids=given["decoder_input_ids"])
+    assert caplog.text.count("the encoder has not run since a prefix was attached to it") == 1
 
 
 def test_two_prefixes_one_after_the_other(runtime: seamkit.Runtime, folders: dict[str, Path], tmp_path: Path) -> None:

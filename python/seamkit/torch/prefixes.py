@@ -6,6 +6,7 @@ encoder-decoder and in cross-attention, which know no past, they are joined to t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -23,11 +24,12 @@ from seamkit.torch.families import attention_of, encoder_modules, past_module
 from seamkit.torch.joined import Joined, attentions, check_implementation
 from seamkit.torch.kinds import check_heads
 from seamkit.torch.marks import Removable
-from seamkit.torch.names import EMBEDDED, IDS, MASK, PAST, POSITIONS, USES_CACHE
+from seamkit.torch.names import EMBEDDED, ENCODER_OUTPUTS, IDS, MASK, PAST, POSITIONS, USES_CACHE
 from seamkit.torch.past import begin, check_begin, held, is_temporary, layer_lengths, left_out, tokens_of
 from seamkit.torch.seams import ATTENTIONS, by_attention, is_prefix
 from seamkit.torch.site import Site
 
+_LOG = logging.getLogger("seamkit")
 # By attention, the layers of each.
 Prefix = tuple[tuple[Tensor | None, ...], ...]
 _ENCODER, _CROSS = ATTENTIONS.index("encoder"), ATTENTIONS.index("cross")
@@ -123,6 +125,8 @@ class _Hooks:
         self._own = ATTENTIONS.index(attention_of(self._site))
         self._current = _Current()
         self._checkpointing = Checkpointing(self._current)
+        # Whether the encoder, which has a prefix, has not run yet.
+        self._is_unread = self._own != _ENCODER and bool(self._lengths[_ENCODER])
         # Layers that LayerDrop has left out of every forward so far, so that nobody knows whether they read the past.
         self._unseen: set[int] = set()
 
@@ -136,7 +140,7 @@ class _Hooks:
         if joined:
             found.append(Joined(self._current, joined))
             found += [
-                model.register_forward_pre_hook(self._open),
+                model.register_forward_pre_hook(self._open, with_kwargs=True),
                 model.register_forward_hook(self._close, always_call=True),
             ]
         if _ENCODER in joined:
@@ -157,8 +161,16 @@ class _Hooks:
 
     # ---- The model's own forward, in which both stacks need the same prefixes
 
-    def _open(self, *_: Any) -> None:
+    def _open(self, model: torch.nn.Module, args: Any, kwargs: Any) -> None:
         self._current.is_shared, self._current.computed = True, None
+        if self._is_unread and not torch.compiler.is_compiling():
+            if ENCODER_OUTPUTS.value(bound(model, args, kwargs)) is not None:
+                self._is_unread = False
+                _LOG.warning(
+                    "%s was given and the encoder has not run since a prefix was attached to it: the prefix changes "
+                    "nothing there, unless the encoder had it when it gave them",
+                    ENCODER_OUTPUTS,
+                )
 
     def _close(self, *_: Any) -> None:
         self._current.is_shared, self._current.computed = False, None
@@ -185,6 +197,7 @@ class _Hooks:
         check_implementation(getattr(module, "config", self._model.config))
         given = [*args, *kwargs.values()]
         device = next((each.device for each in given if isinstance(each, Tensor)), next(module.parameters()).device)
+        self._is_unread = False
         self._begin(Call(module, {_ENCODER: self._computed(_ENCODER, device)}))
 
     def _after_joined(self, module: torch.nn.Module, *_: Any) -> None:
