@@ -1,10 +1,9 @@
+import Audio
 import Files
 import Glibc
 import Support
 import TestSupport
 import Testing
-
-@testable import Audio
 
 /// python/tests/test_sound.py compares with transformers; here are the formulas.
 @Suite struct FeatureTests {

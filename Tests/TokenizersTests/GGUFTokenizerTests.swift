@@ -1,8 +1,7 @@
 import Files
 import Support
 import Testing
-
-@testable import Tokenizers
+import Tokenizers
 
 /// The vocabulary of a tokenizer.json as a GGUF file has it.
 private func gguf(_ fixture: SubwordFixture) throws -> GGUFTokenizerData {

@@ -16,7 +16,7 @@ public final class PretrainedModel {
     }
 
     /// A weight, checked for shape, dtype and finite values.
-    func tensor(_ name: String, shape: Shape) throws -> Tensor {
+    package func tensor(_ name: String, shape: Shape) throws -> Tensor {
         let stored = try files.requireTensor(name)
         guard stored.shape == Array(shape) else {
             throw SeamError(
@@ -33,7 +33,7 @@ public final class PretrainedModel {
 
     /// The values of a weight: mapped where they lie in the file as the engine reads them, else copied, and quantised
     /// ones widened to f32.
-    static func load(_ stored: ModelTensor) throws -> Tensor {
+    package static func load(_ stored: ModelTensor) throws -> Tensor {
         guard stored.shape.count <= maxRank else {
             throw SeamError(
                 .unsupported,
