@@ -56,10 +56,12 @@ struct Encoder {
         var x =
             source.layers.state
             ?? placed(tokens, source, at: places, in: context)
-        let relative = kinds.all.contains { $0.window == 0 } ? bias.map {
-            RelativeScores(
-                of: $0, buckets: $0.buckets(queries: 0..<places.count, keys: 0..<places.count, in: context))
-        } : nil
+        let relative =
+            kinds.all.contains { $0.window == 0 }
+            ? bias.map {
+                RelativeScores(
+                    of: $0, buckets: $0.buckets(queries: 0..<places.count, keys: 0..<places.count, in: context))
+            } : nil
         let (between, angles) = (distances.map { $0(places.count, in: context) }, RotaryAngles())
         let rotations = kinds.all.map { kind in
             kind.isRotated ? rotary.map { $0(places, angles, isLocal: kind.window > 0, in: context) } : nil

@@ -332,7 +332,8 @@ extension Options {
         guard let count = try count(key) else { return (0..<layers).map { isWindowed($0) ? window : 0 } }
         guard count == layers else {
             throw PluginError(
-                .invalidArgument, "config.json: '\(key)' has \(count) layers; expected the \(layers) that the model has")
+                .invalidArgument, "config.json: '\(key)' has \(count) layers; expected the \(layers) that the model has"
+            )
         }
         var windows: [Int] = []
         for layer in 0..<layers {

@@ -92,7 +92,8 @@ struct View {
         }
         if countsTokens, let mask {
             let places = mask.cast(to: .f32).runningSum(in: context)
-            let own = starts == nil ? places.slice(1, from: seen, length: count) : places.slice(1, from: keys - 1, length: 1)
+            let own =
+                starts == nil ? places.slice(1, from: seen, length: count) : places.slice(1, from: keys - 1, length: 1)
             let distances = own.reshape([mask.size(0), count, 1]) - places.reshape([mask.size(0), 1, keys])
             return distances.hiding(from: window, in: context).reshape([mask.size(0), 1, count, keys])
         }

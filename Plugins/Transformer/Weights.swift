@@ -15,7 +15,9 @@ final class Weights {
         let names = (family.encoder ?? family.decoder)?.names
         let probe =
             names.map { $0.layer(0) + (family.firstAttentionNorm ? $0.selfNorm : $0.feedForwardNorm) + ".weight" } ?? ""
-        let bodies = ["", "model.", "transformer.", "bert.", "roberta.", "distilbert.", "electra.", "mpnet.", "deberta."]
+        let bodies = [
+            "", "model.", "transformer.", "bert.", "roberta.", "distilbert.", "electra.", "mpnet.", "deberta.",
+        ]
         let found = bodies.first { model.shape(of: $0 + probe) != nil }
         guard let found, let shape = model.shape(of: found + probe) else {
             throw PluginError(.notFound, "the model has no tensor '\(probe)', which every \(family.name) model has")
