@@ -65,14 +65,15 @@ struct Decoder {
         if places.vectors > 0, mask != nil { state?.hasPaddingInside = true }
         let view = View(
             seen: seen, count: count, starts: starts, mask: mask, prefix: lengths,
-            places: tokens.positions == nil ? nil : places.given,
             countsTokens: places.vectors > 0 || state?.hasPaddingInside ?? false)
         let relative = bias.map { bias in
             RelativeScores(
                 of: bias,
                 buckets: starts.map { bias.buckets(after: $0, keys: seen + count, in: context) }
                     ?? bias.buckets(queries: seen..<seen + count, keys: 0..<seen + count, in: context),
-                prefixBuckets: prefixBuckets(bias, lengths, at: view.places, seen: seen, count: count, in: context))
+                prefixBuckets: prefixBuckets(
+                    bias, lengths, at: tokens.positions == nil ? nil : places.given, seen: seen, count: count,
+                    in: context))
         }
         let angles = state?.angles ?? RotaryAngles()
         let rotations = kinds.all.map { kind in

@@ -8,7 +8,7 @@ struct Embedding {
     private let tokenTypes: Parameter?
     private let norm: Norm?
     private let projection: Linear?
-    private let normFirst: Bool
+    private let normFirst, positionsBehind: Bool
     /// The norm is of the tokens alone, before anything is added.
     private let normsTokens: Bool
     /// The point of what flows into the first layer, before anything but the tokens' own vectors is in it.
@@ -31,6 +31,7 @@ struct Embedding {
             family.tokenTypes > 0
             ? weights.parameter(names.tokenTypes, [family.tokenTypes, family.embeddingWidth]) : nil
         normFirst = family.embeddingProjection?.normFirst ?? true
+        positionsBehind = family.embeddingProjection?.positionsBehind ?? false
         norm =
             family.embeddingNorm
             ? Norm(weights, names.norm, family, width: normFirst ? family.embeddingWidth : family.dModel) : nil
@@ -80,6 +81,7 @@ struct Embedding {
         _ tokens: EmbeddedTokens, of ids: Tensor, at places: Places, types: Tensor? = nil, in context: Context
     ) -> Tensor {
         var x = tokens.x
+        if let projection, positionsBehind { x = projection(x, in: context) }
         if normsTokens, let norm { x = norm(x, in: context) }
         var place = positions.map { $0(ids, at: places, in: context) }
         if let tokenTypes {
@@ -93,7 +95,7 @@ struct Embedding {
         }
         if let place { x = x + place }
         if let norm, normFirst, !normsTokens { x = norm(x, in: context) }
-        if let projection { x = projection(x, in: context) }
+        if let projection, !positionsBehind { x = projection(x, in: context) }
         if let norm, !normFirst { x = norm(x, in: context) }
         return x
     }

@@ -33,7 +33,14 @@ struct Family {
         }
     }
 
-    enum NormKind { case layer, rms }
+    enum NormKind {
+        case layer, rms
+        /// RMS norm with 1 + weight.
+        case rmsOfOnePlus
+    }
+
+    /// Over what queries and keys are normed before they are rotated.
+    enum QueryKeyNorm { case head, allHeads }
 
     /// One of the two stacks.
     struct Stack {
@@ -97,6 +104,12 @@ struct Family {
     let activation: Activation
     /// The feed-forward network multiplies act(W0 x) with W1 x.
     var gated = false
+    /// Queries and keys have an RMS norm; nil: they have none.
+    var queryKeyNorm: QueryKeyNorm?
+    /// Attention and feed-forward network read the same, each through its norm, and their outputs are added together.
+    var parallelBlocks = false
+    /// Scores of the attention are cap * tanh(score / cap), before the bias; 0: as they are.
+    var attentionCap = 0.0
     /// Factor on query times key, before the bias.
     var attentionScale: Double
 
@@ -108,7 +121,7 @@ struct Family {
     var sharedEmbedding = false
     /// Vectors for which of two texts a token is of; 0: none.
     var tokenTypes = 0
-    let head: Head
+    var head: Head
     /// An encoder's tanh layer over the first state, where a file may have it.
     var pooler: StaticString?
     /// What stands for a text where no file of sentence-transformers says it, by the name of the option.
@@ -130,6 +143,8 @@ struct Family {
         let bias: Bool
         /// The embeddings' norm stands before it, else behind it.
         let normFirst: Bool
+        /// Positions are added behind it, as wide as the states.
+        var positionsBehind = false
     }
 
     /// T5's bias on the scores, one table for all layers of an encoder.
@@ -185,7 +200,13 @@ struct Family {
         var weight: Weight
         /// Factor on the last hidden state.
         var scale = 1.0
+        /// Scores are cap * tanh(score / cap); 0: as they are.
+        var cap = 0.0
+        /// A matrix from the last hidden state to as many numbers as the vectors of tokens have, in the body.
+        var projection: String?
         var weightName: StaticString = "lm_head.weight"
+        /// What it is called in other files of the family.
+        var otherWeightName: StaticString?
         /// Added to the scores where the file has it.
         var biasName: StaticString = "final_logits_bias"
         /// The bias is a constant row [1, vocabulary], else a parameter [vocabulary].
@@ -248,6 +269,14 @@ extension Family {
             ("llama", { config throws(PluginError) in try .llama(config) }),
             ("mistral", { config throws(PluginError) in try .mistral(config) }),
             ("qwen2", { config throws(PluginError) in try .qwen2(config) }),
+            ("qwen3", { config throws(PluginError) in try .qwen3(config) }),
+            ("gemma2", { config throws(PluginError) in try .gemma2(config) }),
+            ("gemma3_text", { config throws(PluginError) in try .gemma3(config) }),
+            ("phi3", { config throws(PluginError) in try .phi3(config) }),
+            ("smollm3", { config throws(PluginError) in try .smolLM3(config) }),
+            ("olmo2", { config throws(PluginError) in try .olmo2(config) }),
+            ("gpt_neox", { config throws(PluginError) in try .gptNeoX(config) }),
+            ("opt", { config throws(PluginError) in try .opt(config) }),
         ]
     }
 
@@ -323,6 +352,16 @@ extension Options {
     /// A number of layers.
     func layers(_ key: String, default value: Int? = nil) throws(PluginError) -> Int {
         try size(key, default: value, most: 1000)
+    }
+
+    /// How many tokens a layer with a window sees; 0, which is no window, where the file has none.
+    func window(_ key: String) throws(PluginError) -> Int {
+        let window = try int(key, default: 0)
+        guard window >= 0, window <= 1 << 24 else {
+            throw PluginError(
+                .invalidArgument, "config.json: '\(key)' is \(window); expected 1 to \(1 << 24), or null for none")
+        }
+        return window
     }
 
     /// How many tokens each layer sees: `window` those that `layer_types` calls "sliding_attention" or, where the file has

@@ -5,13 +5,15 @@ struct Head {
     private let weight: Parameter
     private let bias: Parameter?
     private let transform: (dense: Linear, activation: Activation, norm: Norm)?
-    private let scale: Double
+    private let projection: Linear?
+    private let scale, cap: Double
     private let vocabulary: Int
 
     /// Nil when the file has none.
     init?(_ weights: Weights, tiedTo embedding: Parameter, _ family: Family) {
         let head = family.head
-        let (name, biasName) = ("\(head.weightName)", "\(head.biasName)")
+        let other = head.otherWeightName.map { "\($0)" } ?? ""
+        let (name, biasName) = (weights.has(other, .head) ? other : "\(head.weightName)", "\(head.biasName)")
         guard !head.needsBias || weights.has(biasName, .head) else { return nil }
         let width = family.embeddingWidth
         if let names = head.transform {
@@ -30,7 +32,8 @@ struct Head {
             case .separateIfPresent: weights.has(name, .head)
             }
         vocabulary = family.targetVocabulary
-        scale = head.scale
+        (scale, cap) = (head.scale, head.cap)
+        projection = head.projection.map { Linear(weights, $0, from: family.dModel, to: width, bias: false, family) }
         weight = separate ? weights.parameter(name, [vocabulary, width], .head) : embedding
         let shape = head.biasIsConstant ? [1, vocabulary] : [vocabulary]
         bias =
@@ -44,6 +47,8 @@ struct Head {
     func callAsFunction(_ x: Tensor, in context: Context) -> Tensor {
         var x = x
         if let transform { x = transform.norm(transform.activation(transform.dense(x, in: context)), in: context) }
-        return x.linear(context[weight], bias.map { context[$0].reshape([vocabulary]) })
+        if let projection { x = projection(x, in: context) }
+        let scores = x.linear(context[weight], bias.map { context[$0].reshape([vocabulary]) })
+        return cap > 0 ? (scores * (1 / cap)).tanh() * cap : scores
     }
 }

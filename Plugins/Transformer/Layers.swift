@@ -58,6 +58,7 @@ struct Layer {
     private let cross: (attention: Attention, residual: Residual)?
     private let feedForward: FeedForward
     private let feedForwardResidual: Residual
+    private let isParallel: Bool
     /// The point at its end.
     private let output: Int
 
@@ -65,8 +66,11 @@ struct Layer {
         let names = stack.names
         let layer = names.layer(place.index)
         attention = Attention(weights, layer + names.selfAttention, place, .own, stack, family)
+        /// Nil for a norm that the family does not have.
+        func norm(_ name: String) -> String? { name.isEmpty ? nil : layer + name }
         let hasNorm = family.firstAttentionNorm || place.index > 0
-        attentionResidual = Residual(weights, hasNorm ? layer + names.selfNorm : nil, family)
+        attentionResidual = Residual(
+            weights, hasNorm ? norm(names.selfNorm) : nil, output: norm(names.selfOutputNorm), family)
         sumNorm =
             stack.sumBlock > 0 ? Norm(weights, layer + names.selfAttention + "global_input_layer_norm", family) : nil
         if attendsToEncoder {
@@ -78,7 +82,9 @@ struct Layer {
             cross = nil
         }
         feedForward = FeedForward(weights, layer, place, stack, family)
-        feedForwardResidual = Residual(weights, layer + names.feedForwardNorm, family)
+        feedForwardResidual = Residual(
+            weights, norm(names.feedForwardNorm), output: norm(names.feedForwardOutputNorm), family)
+        isParallel = family.parallelBlocks
         output = weights.point(Point(outputOf: place.index, place.stack, width: family.dModel))
     }
 
@@ -96,17 +102,22 @@ struct Layer {
         _ x: Tensor, _ sight: Sight, prefix: LayerPrefix? = nil, past: (KeysValues) -> KeysValues = { $0 },
         source: SourceMemory? = nil, in context: Context
     ) -> Tensor {
-        var x = attentionResidual(x, in: context) {
-            let (query, memory) = attention.project($0, rotation: sight.rotation, in: context)
+        let attend = { (x: Tensor) -> Tensor in
+            let (query, memory) = attention.project(x, rotation: sight.rotation, in: context)
             if let blocks = sight.blocks {
                 return attention(
-                    query, over: past(memory), and: sums(of: $0, blocks, in: context), behind: prefix, blocks,
+                    query, over: past(memory), and: sums(of: x, blocks, in: context), behind: prefix, blocks,
                     in: context)
             }
             return attention(
                 query, over: past(memory).from(sight.firstKey), behind: prefix, prefixBiases: sight.prefixBiases,
                 bias: sight.bias, distances: sight.distances, mask: sight.mask, causal: sight.causal, in: context)
         }
+        if isParallel {
+            let attended = attentionResidual.added(x, in: context, attend)
+            return x + attended + feedForwardResidual.added(x, in: context) { feedForward($0, in: context) }
+        }
+        var x = attentionResidual(x, in: context, attend)
         if let cross, let source {
             x = cross.residual(x, in: context) {
                 let query = cross.attention.query(of: $0, in: context)

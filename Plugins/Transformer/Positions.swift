@@ -56,7 +56,7 @@ struct PositionTable {
 
     /// Nil for a family that has no such vectors.
     init?(_ weights: Weights, _ name: String, _ family: Family) {
-        let width = family.embeddingWidth
+        let width = family.embeddingProjection?.positionsBehind ?? false ? family.dModel : family.embeddingWidth
         let shape = [family.targetLimit, width]
         switch family.positions {
         case .learned(let limit, let offset):

@@ -16,8 +16,10 @@ struct RotarySettings {
     var partKey = "partial_rotary_factor"
     /// Inside `rope_parameters`, for families whose layers have different ones: "full_attention.".
     var layers = ""
-    /// What the family takes for another type than the file has: the first for the second.
-    var alias: (name: StaticString, type: StaticString)?
+    /// Where the layout of transformers 4 has the scaling; nil: for layers that it is not about.
+    var olderScaling: String? = "rope_scaling."
+    /// What else the family's files call the type longrope.
+    var longropeNames: [StaticString] = []
 
     init(_ config: Options, limit: Int, headDim: Int) {
         (self.config, self.limit, self.headDim) = (config, limit, headDim)
@@ -84,12 +86,11 @@ struct RotarySettings {
 
     /// Where the scaling stands, and its type.
     private func scaling() throws(PluginError) -> (group: String, kind: Text) {
-        for group in [own, "rope_scaling."] {
+        for group in [own, olderScaling ?? own] {
             for key in ["rope_type", "type"] {
                 let kind = try config.string(group + key, default: "")
                 if kind == "" { continue }
-                if let alias, kind == alias.name { return (group, Text(alias.type)) }
-                return (group, kind)
+                return (group, longropeNames.contains { kind == $0 } ? Text("longrope") : kind)
             }
         }
         return (own, Text("default"))

@@ -47,8 +47,9 @@ struct LayerKinds {
 
 /// What the queries of one pass of a decoder have before them.
 ///
-/// A window counts as transformers counts it: by places among the keys, of which those of a prefix are the first. Padding
-/// that stands between the tokens of a row does not count, so that a row is the same alone and beside others.
+/// A window counts as transformers counts it: by places among the keys, of which those of a prefix are the first. Only
+/// padding does not count that stands before a row's tokens, or between vectors of an adapter and them, so that a row is
+/// the same alone and beside others.
 struct View {
     /// Keys before the first query, and queries.
     let seen, count: Int
@@ -57,8 +58,6 @@ struct View {
     /// [batch, keys]; nil: all are tokens.
     let mask: Tensor?
     let prefix: PrefixLengths
-    /// [batch, count] i32: the places of the queries behind the prefix of their row, where they are given.
-    let places: Tensor?
     /// Padding may stand between the tokens of a row.
     let countsTokens: Bool
 
@@ -74,9 +73,8 @@ struct View {
         guard window > 0, prefix.longest + keys > window else {
             return Sight(bias: bias, prefixBiases: prefixBiases, mask: mask, causal: true, rotation: rotation)
         }
-        let isUniform = starts == nil && !(countsTokens && mask != nil)
         let first = isUniform ? max(0, seen + 1 - window) : 0
-        let hidden = keys > window ? hiding(window, from: first, isUniform: isUniform, in: context) : nil
+        let hidden = keys > window ? hiding(window, from: first, in: context) : nil
         let rest = bias?.slice(3, from: first, length: keys - first)
         let both = rest.map { rest in hidden.map { rest + $0 } ?? rest } ?? hidden
         return Sight(
@@ -84,17 +82,19 @@ struct View {
             mask: mask?.slice(1, from: first, length: keys - first), causal: true, rotation: rotation, firstKey: first)
     }
 
+    /// Whether the queries of all rows have the same keys before them.
+    private var isUniform: Bool { starts == nil && !(countsTokens && mask != nil) }
+
     /// Hides the keys from `first` on that a query does not see any more: [1 or batch, 1, count, keys - first]; nil where
     /// there is none.
-    private func hiding(_ window: Int, from first: Int, isUniform: Bool, in context: Context) -> Tensor? {
+    private func hiding(_ window: Int, from first: Int, in context: Context) -> Tensor? {
         if isUniform {
-            return count == 1 ? nil : windowBias(queries: seen..<keys, keys: first..<keys, before: window, in: context)
+            return count == 1
+                ? nil : windowBias(queries: seen..<keys, keys: first..<keys, before: window, in: context)
         }
         if countsTokens, let mask {
             let places = mask.cast(to: .f32).runningSum(in: context)
-            let own =
-                starts == nil ? places.slice(1, from: seen, length: count) : places.slice(1, from: keys - 1, length: 1)
-            let distances = own.reshape([mask.size(0), count, 1]) - places.reshape([mask.size(0), 1, keys])
+            let distances = own(places).reshape([mask.size(0), count, 1]) - places.reshape([mask.size(0), 1, keys])
             return distances.hiding(from: window, in: context).reshape([mask.size(0), 1, count, keys])
         }
         guard let starts else { return nil }
@@ -108,10 +108,11 @@ struct View {
             let (length, bias) = (prefix.byRoute[route], route < biases.count ? biases[route] : nil)
             guard length > 0, length + keys > window else { return bias ?? context.none }
             let hidden: Tensor
-            if let places {
-                let own = places.cast(to: .f32).reshape([places.size(0), count, 1])
-                let before = context.constant((0..<length).map { Float($0) }, [1, 1, length])
-                hidden = (own - before).hiding(from: window, in: context).reshape([places.size(0), 1, count, length])
+            if let mask {
+                let behind = places(mask, in: context).reshape([mask.size(0), count, 1])
+                let before = context.constant((0..<length).map { Float($0 - length) }, [1, 1, length])
+                hidden = (behind - before).hiding(from: window, in: context)
+                    .reshape([mask.size(0), 1, count, length])
             } else {
                 let first = length + seen
                 hidden = windowBias(queries: first..<first + count, keys: 0..<length, before: window, in: context)
@@ -119,11 +120,29 @@ struct View {
             return bias.map { $0 + hidden } ?? hidden
         }
     }
+
+    /// The places of the queries behind a prefix, [batch, count] f32.
+    private func places(_ mask: Tensor, in context: Context) -> Tensor {
+        let tokens = mask.cast(to: .f32).runningSum(in: context)
+        if countsTokens { return own(tokens) - 1 }
+        // Where there is no token yet, there is padding before them all.
+        let padding = (-tokens.minimum(context.full(1, [])) + 1).sum(1, keep: true)
+        let places =
+            starts.map { context.constant($0.map { Float($0) }, [$0.count, 1]) }
+            ?? context.constant((seen..<keys).map { Float($0) }, [1, count])
+        return places - padding
+    }
+
+    /// Of numbers of the keys, [batch, keys], those of the queries: where rows have seen different numbers of tokens the
+    /// last ones, which those of a row's own token are until the end.
+    private func own(_ tokens: Tensor) -> Tensor {
+        tokens.slice(1, from: starts == nil ? seen : keys - 1, length: count)
+    }
 }
 
 /// What hides a key when it is added to its score. It is finite, so that a padding token, which may see nothing, has
 /// states that are numbers.
-private let hiddenScore: Float = -1e30
+let hiddenScore: Float = -1e30
 
 /// The bias [1, 1, queries, keys] that hides keys `before` places or more before a query, and, unless it is 0, `after` places
 /// or more behind it.

@@ -13,10 +13,10 @@ final class Weights {
     convenience init(_ model: Model, _ family: Family) throws(PluginError) {
         // A vector as wide as the model that every file of the family has.
         let names = (family.encoder ?? family.decoder)?.names
-        let probe =
-            names.map { $0.layer(0) + (family.firstAttentionNorm ? $0.selfNorm : $0.feedForwardNorm) + ".weight" } ?? ""
+        let probe = names.map { $0.layer(0) + ($0.firstNorm(family) ?? "") + ".weight" } ?? ""
         let bodies = [
             "", "model.", "transformer.", "bert.", "roberta.", "distilbert.", "electra.", "mpnet.", "deberta.",
+            "gpt_neox.",
         ]
         let found = bodies.first { model.shape(of: $0 + probe) != nil }
         guard let found, let shape = model.shape(of: found + probe) else {
@@ -121,24 +121,32 @@ struct Norm {
     func callAsFunction(_ x: Tensor, in context: Context) -> Tensor {
         switch kind {
         case .rms: x.rmsNorm(context[weight], epsilon: epsilon)
+        case .rmsOfOnePlus: x.rmsNorm(context[weight].cast(to: .f32) + 1, epsilon: epsilon)
         case .layer: x.layerNorm(context[weight], bias.map { context[$0] }, epsilon: epsilon)
         }
     }
 }
 
-/// A sub-layer with its norm and the path around it.
+/// A sub-layer with its norms and the path around it.
 struct Residual {
-    private let norm: Norm?
+    private let norm, outputNorm: Norm?
     private let first: Bool
 
-    /// `name`: nil for a sub-layer without a norm.
-    init(_ weights: Weights, _ name: String?, _ family: Family) {
+    /// `name`: nil for a sub-layer without a norm. `output`: of what it gives; nil: that has none.
+    init(_ weights: Weights, _ name: String?, output: String? = nil, _ family: Family) {
         norm = name.map { Norm(weights, $0, family) }
+        outputNorm = output.map { Norm(weights, $0, family) }
         first = family.normFirst
     }
 
     func callAsFunction(_ x: Tensor, in context: Context, _ sublayer: (Tensor) -> Tensor) -> Tensor {
-        guard let norm else { return x + sublayer(x) }
-        return first ? x + sublayer(norm(x, in: context)) : norm(x + sublayer(x), in: context)
+        guard let norm, !first else { return x + added(x, in: context, sublayer) }
+        return norm(x + sublayer(x), in: context)
+    }
+
+    /// What is added to x, where the norm does not stand behind the sum.
+    func added(_ x: Tensor, in context: Context, _ sublayer: (Tensor) -> Tensor) -> Tensor {
+        let y = sublayer(norm.map { $0(x, in: context) } ?? x)
+        return outputNorm.map { $0(y, in: context) } ?? y
     }
 }

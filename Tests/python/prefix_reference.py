@@ -20,7 +20,7 @@ from transformers.masking_utils import eager_mask
 
 from seam_abi import Array
 from seam_objects import Adapter, Backbone, Batch, Session
-from single_stack import LLAMA3, bert, gpt2, llama, padded, places
+from single_stack import LLAMA3, bert, gemma, gpt2, llama, neox, padded, places
 from tiny_models import Tokens, add_head, bart, marian, randomise, t5, tokens
 
 # What a model calls its past: transformers 5.24 renamed it, and takes the older name until 5.40.
@@ -58,6 +58,10 @@ DECODERS: dict[str, Callable[[], PreTrainedModel]] = {
     "mistral": lambda: llama(hf.MistralConfig, hf.MistralForCausalLM, sliding_window=None, **ROOM),
     "mistral-window": lambda: llama(hf.MistralConfig, hf.MistralForCausalLM, sliding_window=9, **ROOM),
     "qwen2": lambda: llama(hf.Qwen2Config, hf.Qwen2ForCausalLM, tie_word_embeddings=True, **ROOM),
+    "gemma2": lambda: gemma(
+        hf.Gemma2Config, hf.Gemma2ForCausalLM, attn_logit_softcapping=2.0, final_logit_softcapping=3.0, **ROOM
+    ),
+    "gpt-neox": lambda: neox(**ROOM),
 }
 FAMILIES = ENCODER_DECODERS | ENCODERS | DECODERS
 
@@ -129,6 +133,12 @@ class Reference:
         self.name = name
         self.config = self.model.config
 
+    @property
+    def counts_padding(self) -> bool:
+        """With a window, transformers counts padding between a prefix and a text to what a token sees: there the rows are
+        computed one by one, without padding, which SeamKit's are equal to."""
+        return getattr(self.config, "sliding_window", None) is not None
+
     def shape(self, attention: str, length: int) -> tuple[int, ...]:
         config = self.config
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
@@ -147,6 +157,13 @@ class Reference:
         """At every position of the target, or of the text."""
         ids, mask = of(given.input_ids), of(given.attention_mask)
         count = len(ids)
+        if self.counts_padding and mask is not None and (mask[:, 0] == 0).any():
+            rows = []
+            for row in range(count):
+                start = int(mask[row].argmax())
+                alone = Batch(given.input_ids[row : row + 1, start:], given.attention_mask[row : row + 1, start:])
+                rows.append(torch.nn.functional.pad(self.logits(alone, prefix), (0, 0, start, 0)))
+            return torch.cat(rows)
         if self.name in ENCODER_DECODERS:
             past = EncoderDecoderCache(
                 cache(prefix["decoder"], count) if "decoder" in prefix else DynamicCache(), DynamicCache()
@@ -181,6 +198,15 @@ class Reference:
         """The new tokens of each sequence, and the beams' scores. A mask longer than the tokens tells transformers that
         the cache holds others before them."""
         ids, mask, numbers = of(given.input_ids), of(given.attention_mask), prefix["decoder"]
+        if self.counts_padding and mask is not None and (mask[:, 0] == 0).any():
+            rows, scores = [], []
+            for row in range(len(ids)):
+                start = int(mask[row].argmax())
+                alone = Batch(given.input_ids[row : row + 1, start:], given.attention_mask[row : row + 1, start:])
+                tokens, score = self.generate(alone, prefix, **options)
+                rows += tokens
+                scores += [] if score is None else [score]
+            return rows, torch.cat(scores) if scores else None
         count, length = len(ids), numbers.shape[3]
         past: Any = cache(numbers, count * options.get("num_beams", 1))
         if self.name in ENCODER_DECODERS:

@@ -78,11 +78,36 @@ def llama(
     return model(config(**(sizes | SPECIAL | changes)))
 
 
+def gemma(config: type[Any], model: type[Any], **changes: Any) -> PreTrainedModel:
+    sizes = {"head_dim": 6, "query_pre_attn_scalar": 9, "sliding_window": 6, "hidden_activation": "gelu_pytorch_tanh"}
+    return llama(config, model, **(sizes | changes))
+
+
+def neox(**changes: Any) -> PreTrainedModel:
+    sizes = {"layer_norm_eps": 1e-5, "rotary_pct": 0.34}
+    return bert(hf.GPTNeoXConfig, hf.GPTNeoXForCausalLM, **({"max_position_embeddings": 60} | sizes | changes))
+
+
+def opt(**changes: Any) -> PreTrainedModel:
+    sizes = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "ffn_dim": 40}
+    sizes |= {"max_position_embeddings": 60, "word_embed_proj_dim": 24}
+    return hf.OPTForCausalLM(hf.OPTConfig(**(sizes | SPECIAL | changes)))
+
+
 def rope(kind: str, **more: Any) -> dict[str, Any]:
     return {"rope_type": kind, "rope_theta": 500.0, **more}
 
 
 LLAMA3 = rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=30)
+
+# Texts of more than 8 tokens are long ones; heads of 8 rotate 6 numbers.
+LONGROPE = {
+    "rope_type": "longrope",
+    "short_factor": [1.0, 1.2, 1.5],
+    "long_factor": [1.5, 3.0, 5.0],
+    "partial_rotary_factor": 0.75,
+}
+YARN = rope("yarn", factor=3.0, original_max_position_embeddings=20, beta_fast=4.0)
 
 ENCODERS: dict[str, Callable[[], PreTrainedModel]] = {
     "bert": lambda: bert(),
@@ -133,6 +158,46 @@ DECODERS: dict[str, Callable[[], PreTrainedModel]] = {
     "qwen2-window": lambda: llama(
         hf.Qwen2Config, hf.Qwen2ForCausalLM, use_sliding_window=True, sliding_window=5, max_window_layers=1
     ),
+    # The base grows with texts of more than 20 tokens.
+    "llama-dynamic": lambda: llama(max_position_embeddings=20, rope_parameters=rope("dynamic", factor=3.0)),
+    "qwen3": lambda: llama(hf.Qwen3Config, hf.Qwen3ForCausalLM, head_dim=8),
+    "qwen3-yarn": lambda: llama(
+        hf.Qwen3Config,
+        hf.Qwen3ForCausalLM,
+        head_dim=8,
+        attention_bias=True,
+        rope_parameters=YARN,
+        max_position_embeddings=20,
+    ),
+    "gemma2": lambda: gemma(
+        hf.Gemma2Config, hf.Gemma2ForCausalLM, attn_logit_softcapping=2.0, final_logit_softcapping=3.0
+    ),
+    "gemma3": lambda: gemma(
+        hf.Gemma3TextConfig,
+        hf.Gemma3ForCausalLM,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        rope_parameters={
+            "full_attention": rope("linear", factor=4.0),
+            "sliding_attention": {"rope_type": "default", "rope_theta": 50.0},
+        },
+    ),
+    "phi3": lambda: llama(hf.Phi3Config, hf.Phi3ForCausalLM, sliding_window=9),
+    "phi3-longrope": lambda: llama(
+        hf.Phi3Config, hf.Phi3ForCausalLM, hidden_size=32, original_max_position_embeddings=8, rope_parameters=LONGROPE
+    ),
+    "smollm3": lambda: llama(
+        hf.SmolLM3Config,
+        hf.SmolLM3ForCausalLM,
+        no_rope_layer_interval=2,
+        use_sliding_window=True,
+        sliding_window=7,
+        tie_word_embeddings=True,
+    ),
+    "olmo2": lambda: llama(hf.Olmo2Config, hf.Olmo2ForCausalLM),
+    "gpt-neox": lambda: neox(),
+    "gpt-neox-serial": lambda: neox(use_parallel_residual=False, attention_bias=False, rotary_pct=1.0),
+    "opt": lambda: opt(),
+    "opt-350m": lambda: opt(do_layer_norm_before=False, word_embed_proj_dim=16),
 }
 
 

@@ -324,6 +324,29 @@ def test_modernbert_pools_as_its_classifier(runtime: Runtime, tmp_path: Path, ki
     assert runtime.open(tmp_path).session().pool(batch) == pytest.approx(np.stack(expected), abs=1e-5)
 
 
+def test_a_sentence_encoder_of_mpnet(runtime: Runtime, tmp_path: Path) -> None:
+    """The layout of all-mpnet-base-v2, whose files go before what a family takes."""
+    kinds = ("Transformer", "Pooling", "Normalize")
+    modules = [
+        {"idx": index, "path": f"{index}_{kind}" if index else "", "type": f"sentence_transformers.models.{kind}"}
+        for index, kind in enumerate(kinds)
+    ]
+    modes = {"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": False}
+    for name, make in (("mpnet", ENCODERS["mpnet"]), ("modernbert", modernbert)):
+        path = tmp_path / name
+        make().save_pretrained(path)
+        (path / "1_Pooling").mkdir()
+        (path / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": 24} | modes))
+        (path / "modules.json").write_text(json.dumps(modules))
+        (path / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 30, "do_lower_case": False}))
+        batch, _, visible = given(2)
+        states = runtime.open(path).session().encode(batch)
+        mean = np.stack([row[shown].mean(0) for row, shown in zip(states, visible, strict=True)])
+        expected = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+        found = runtime.open(path, options={"normalize": True}).session().pool(batch)
+        assert found == pytest.approx(expected, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     "kind", [hf.ElectraForPreTraining, hf.ModernBertForSequenceClassification, hf.DebertaV2ForTokenClassification]
 )

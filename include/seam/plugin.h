@@ -46,7 +46,7 @@ typedef struct seam_host {
   seam_status (*set_error)(seam_error **error, seam_status code, const char *message);
   void (*log)(const struct seam_host *host, seam_log_level level, const char *message);
 
-  /* Typed reads. SEAM_NOT_FOUND when the key is absent or null, and *out is left alone;
+  /* Typed reads. SEAM_NOT_FOUND when the key is absent or, but for config_json, null, and *out is left alone;
    * SEAM_INVALID_ARGUMENT when it has another type (config_double accepts integers). No error object is
    * made. Strings are borrowed from the config and live as long as it. */
   seam_status (*config_bool)(const seam_config *config, const char *key, int32_t *out);
@@ -55,7 +55,8 @@ typedef struct seam_host {
   seam_status (*config_string)(const seam_config *config, const char *key, const char **out);
   /* How many elements a list has, or keys an object; SEAM_INVALID_ARGUMENT for any other value. */
   seam_status (*config_count)(const seam_config *config, const char *key, int64_t *out);
-  /* Any value, lists and objects too, as JSON text without line breaks; borrowed likewise. key "": the whole config. */
+  /* Any value, lists, objects and null too, as JSON text without line breaks; borrowed likewise. key "": the whole
+   * config. */
   seam_status (*config_json)(const seam_config *config, const char *key, const char **out);
   /* During create only: replaces a declared option by what the plugin resolved it to ("auto" to its
    * choice), so that the saved adapter is rebuilt the same. */
