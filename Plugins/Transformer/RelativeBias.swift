@@ -116,6 +116,6 @@ struct RelativeScores {
     func bias(of layer: Int, in context: Context) -> Tensor { bias(buckets, layer: layer, in: context) }
 
     func prefixBiases(of layer: Int, in context: Context) -> [Tensor] {
-        prefixBuckets.map { bias($0, layer: layer, in: context) }
+        prefixBuckets.map { $0.isNull ? $0 : bias($0, layer: layer, in: context) }
     }
 }
