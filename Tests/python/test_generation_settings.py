@@ -430,6 +430,29 @@ def test_settings_of_a_gguf_file_are_saved(runtime: Runtime, tmp_path: Path) -> 
     assert generated(runtime, tmp_path / "saved", rows) == generated(runtime, path, rows)
 
 
+# ---- The language to write
+
+
+def test_the_language_of_a_translator(tmp_path: Path) -> None:
+    """Its token is forced behind the start token, as forced_bos_token_id does."""
+    path = folder(tmp_path / "model", "m2m100")
+    add_tokenizer(path)
+    first = ["generate", "--model", path, "w5 w9 w11", "--max-new-tokens", "5"]
+    plain = run(*first)
+    found = run(*first, "--target-language", "w7")
+    assert plain.returncode == found.returncode == 0, plain.stderr + found.stderr
+    assert found.stdout.split()[0] == "w7" != plain.stdout.split()[0]
+    configured(path, forced_bos_token_id=7)
+    assert run(*first).stdout == found.stdout
+    unknown = run(*first, "--target-language", "w99")
+    assert 'no token "w99" and no "__w99__"; expected the token of a language' in unknown.stderr
+    other = folder(tmp_path / "decoder", DECODER)
+    add_tokenizer(other)
+    refused = run("generate", "--model", other, "w5", "--target-language", "w7")
+    assert refused.returncode == unknown.returncode == 1
+    assert "--target-language is for translators" in refused.stderr
+
+
 # ---- Refusals
 
 REFUSED: dict[str, Any] = {
