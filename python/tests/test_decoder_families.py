@@ -27,6 +27,10 @@ def test_an_adapter_is_the_same_natively(runtime: seamkit.Runtime, tmp_path: Pat
     seamkit.detach(model)
     made = seamkit.attach(model, "lora", r=3, targets=targets)
     disturb([made])
+    with torch.no_grad():
+        # Larger numbers would magnify the rounding of single tokens.
+        for each in made.parameters():
+            each.mul_(0.3)
     logits = model(**given).logits
     assert (logits - plain).abs().max() > 0.01 * plain.abs().max()
     made.save(tmp_path / "adapter")
