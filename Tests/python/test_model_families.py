@@ -34,7 +34,7 @@ def test_the_table_is_what_opens_and_attaches() -> None:
 @pytest.mark.parametrize(
     "config, nearest",
     [
-        ({"model_type": "gpt-j"}, "gpt2"),
+        ({"model_type": "gpt-j"}, "gpt_neox"),
         ({"model_type": "qwen2_moe"}, "qwen2"),
         ({"model_type": "m2m-100"}, "m2m_100"),
         ({"model_type": "zamba", "architectures": ["ZambaForCausalLM"]}, "llama"),
