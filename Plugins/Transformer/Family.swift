@@ -265,6 +265,7 @@ extension Family {
             ("mpnet", { config throws(PluginError) in try .mpnet(config) }),
             ("modernbert", { config throws(PluginError) in try .modernbert(config) }),
             ("deberta-v2", { config throws(PluginError) in try .debertaV2(config) }),
+            ("nomic_bert", { config throws(PluginError) in try .nomicBert(config) }),
             ("gpt2", { config throws(PluginError) in try .gpt2(config) }),
             ("llama", { config throws(PluginError) in try .llama(config) }),
             ("mistral", { config throws(PluginError) in try .mistral(config) }),

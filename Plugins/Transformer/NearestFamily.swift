@@ -23,7 +23,9 @@ extension Family {
         if (try? config.bool("is_encoder_decoder", default: false)) == true { return "bart" }
         guard let made = try? config.string("architectures.0") else { return nil }
         let bytes = made.utf8
-        func ends(_ ending: StaticString) -> Bool { bytes.suffix(ending.utf8CodeUnitCount).elementsEqual(Text(ending).utf8) }
+        func ends(_ ending: StaticString) -> Bool {
+            bytes.suffix(ending.utf8CodeUnitCount).elementsEqual(Text(ending).utf8)
+        }
         if ends("ForConditionalGeneration") || ends("ForSeq2SeqLM") { return "bart" }
         if ends("ForCausalLM") || ends("LMHeadModel") { return "llama" }
         return ends("ForMaskedLM") ? "bert" : nil

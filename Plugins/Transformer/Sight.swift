@@ -135,7 +135,9 @@ struct View {
 
     /// Of numbers of the keys, [batch, keys], those of the queries: where rows have seen different numbers of tokens the
     /// last ones, which those of a row's own token are until the end.
-    private func own(_ tokens: Tensor) -> Tensor { tokens.slice(1, from: starts == nil ? seen : keys - 1, length: count) }
+    private func own(_ tokens: Tensor) -> Tensor {
+        tokens.slice(1, from: starts == nil ? seen : keys - 1, length: count)
+    }
 }
 
 /// What hides a key when it is added to its score. It is finite, so that a padding token, which may see nothing, has

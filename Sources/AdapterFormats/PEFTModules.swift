@@ -11,7 +11,7 @@ struct PEFTModules {
     private static let bodies = ["model.", "transformer."] + bodiesOfEncoders
     /// Those of encoders alone, some of which have a "transformer." inside.
     private static let bodiesOfEncoders = [
-        "model.", "bert.", "roberta.", "distilbert.", "electra.", "mpnet.", "deberta.",
+        "model.", "bert.", "roberta.", "distilbert.", "electra.", "mpnet.", "deberta.", "nomic_bert.",
     ]
     /// Of those classes, in a family whose files may lack it.
     private static let bodyOfFamilies = ["gpt2": "transformer.", "t5": ""]

@@ -2,20 +2,23 @@ import Glibc
 
 /// Triangular filters over the bins of a spectrum, evenly spaced on Slaney's mel scale and each of the area that its width
 /// gives, as `mel_filter_bank` of transformers (`norm="slaney", mel_scale="slaney"`) and librosa have them.
-struct MelFilters: Sendable {
+package struct MelFilters: Sendable {
     /// A filter's bins and their weights; what is not in it is 0.
-    struct Filter: Sendable {
-        let first: Int
-        let weights: [Float]
+    package struct Filter: Sendable {
+        /// The first bin with a weight.
+        package let first: Int
+        /// The weights of that bin and those behind it.
+        package let weights: [Float]
     }
 
-    let filters: [Filter]
+    /// The filters, the lowest first.
+    package let filters: [Filter]
 
     /// - Parameters:
     ///   - count: the number of filters.
     ///   - bins: of the spectrum, from 0 Hz to half the sampling rate.
     ///   - highest: the frequency in Hz where the last filter ends; the first begins at 0.
-    init(count: Int, bins: Int, samplingRate: Int, highest: Double) {
+    package init(count: Int, bins: Int, samplingRate: Int, highest: Double) {
         let top = Self.mel(highest)
         let edges = (0..<count + 2).map { Self.hertz(top * Double($0) / Double(count + 1)) }
         let step = Double(samplingRate / 2) / Double(bins - 1)

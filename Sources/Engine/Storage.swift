@@ -56,7 +56,7 @@ public final class MemoryPool: @unchecked Sendable {
 
     /// Four classes an octave: at most a fifth of a block is unused, and shapes that vary a little reuse
     /// each other's blocks.
-    static func sizeClass(_ byteCount: Int) -> Int {
+    package static func sizeClass(_ byteCount: Int) -> Int {
         if byteCount <= 256 { return 256 }
         let quarter = (1 << (Int.bitWidth - 1 - (byteCount - 1).leadingZeroBitCount)) >> 2
         return (byteCount + quarter - 1) / quarter * quarter

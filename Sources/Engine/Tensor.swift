@@ -32,7 +32,8 @@ public enum DType: Int32, Sendable {
 /// operation that needs its operand's gradient but not its values does not keep the values alive.
 public final class GradientSlot {
     let shape: Shape
-    public internal(set) var value: Tensor?
+    /// The gradient so far; nil before the first part of it.
+    public package(set) var value: Tensor?
     /// The value is also some other slot's or operation's: it must be replaced, never written.
     private var isShared = false
 

@@ -25,7 +25,7 @@ public final class NamelessFile {
     }
 
     /// Takes over an open file.
-    init(descriptor: Int32, in folder: String, reserve: Int) {
+    package init(descriptor: Int32, in folder: String, reserve: Int) {
         (self.descriptor, self.folder, self.reserve) = (descriptor, folder, reserve)
     }
 

@@ -8,7 +8,7 @@
 /// no punctuation mark, such as £ or a bracket, is a word too.
 /// It differs in the names of signs (£ is # there, a bracket -lrb-: no score changes in a text without those),
 /// abbreviations (their last period is kept there), numbers with a sign, fractions, web addresses and emoticons.
-func captionTokens(of text: Scalars) -> [ArraySlice<UInt32>] {
+package func captionTokens(of text: Scalars) -> [ArraySlice<UInt32>] {
     var result: [ArraySlice<UInt32>] = []
     // The typographer's apostrophe is the plain one.
     for word in words(of: lowercased(text).map({ $0 == 0x2019 ? apostrophe : $0 })) {

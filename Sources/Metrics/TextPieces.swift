@@ -1,8 +1,9 @@
 /// Text as the metrics see it: an array of Unicode scalars. `String` compares by canonical
 /// equivalence and counts grapheme clusters; the metrics' definitions (Python's `str`) do neither.
-typealias Scalars = [UInt32]
+package typealias Scalars = [UInt32]
 
-func scalars(of text: String) -> Scalars {
+/// The scalars of a text.
+package func scalars(of text: String) -> Scalars {
     var result = Scalars()
     result.reserveCapacity(text.utf8.count)
     for scalar in text.unicodeScalars { result.append(scalar.value) }

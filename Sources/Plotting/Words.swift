@@ -1,5 +1,5 @@
 /// Text in a picture: how wide it is, where its lines break, and its elements.
-enum Words {
+package enum Words {
     /// Font sizes and the distance of lines, in pixels.
     static let size = 13.0, titleSize = 16.0, leading = 1.25
 
@@ -10,7 +10,7 @@ enum Words {
 
     /// An upper estimate of a text's width in pixels. The fonts of the reader are not known; these are the widths of
     /// DejaVu Sans, which is wider than the other common ones.
-    static func width(_ text: String, size: Double = size) -> Double {
+    package static func width(_ text: String, size: Double = size) -> Double {
         size * text.unicodeScalars.reduce(0) { $0 + share($1) }
     }
 

@@ -17,11 +17,16 @@ public struct SweepFolder: Sendable {
     private var planPath: String { self["sweep.json"] }
 
     /// What sweep.json holds.
-    struct Description {
+    package struct Description {
         let plan: SweepPlan
         /// The figure that the tables begin with, and the heading above them.
         let metric: SweepMetric
         let title: String
+
+        /// - Parameter metric: the figure that the tables begin with.
+        package init(plan: SweepPlan, metric: SweepMetric, title: String) {
+            (self.plan, self.metric, self.title) = (plan, metric, title)
+        }
     }
 
     /// Nil where there is none yet. Throws `.format` and `.incompatible` for a file that is not as expected.
@@ -78,11 +83,12 @@ public struct SweepFolder: Sendable {
 
     // MARK: Runs
 
-    func folder(of run: SweepRun) -> String { self[run.folder] }
+    /// The path of a run's folder.
+    package func folder(of run: SweepRun) -> String { self[run.folder] }
     func resultPath(of run: SweepRun) -> String { FileSystem.join(folder(of: run), "result.json") }
 
     /// Nil for a run that has not ended.
-    func result(of run: SweepRun) throws -> SweepResult? {
+    package func result(of run: SweepRun) throws -> SweepResult? {
         let path = resultPath(of: run)
         return FileSystem.exists(path) ? try SweepResult(JSON.read(path), in: path) : nil
     }
@@ -93,7 +99,7 @@ public struct SweepFolder: Sendable {
     }
 
     /// The training loss of every step, from the run's log.
-    func losses(of run: SweepRun) throws -> [Double] {
+    package func losses(of run: SweepRun) throws -> [Double] {
         guard RunFolder.hasLog(folder(of: run)) else { return [] }
         return try RunFolder.logEntries(in: folder(of: run)).compactMap(\.trainingLoss)
     }

@@ -76,7 +76,7 @@ public struct SweepPlan: Equatable, Sendable {
     }
 
     /// The plan as it is kept in the sweep's folder.
-    var json: JSON {
+    package var json: JSON {
         [
             "variants": .array(variants.map { .string($0.text) }), "vary": .array(axes.map { .string($0.text) }),
             "seeds": .array(seeds.map { .string("\($0)") }),
@@ -84,7 +84,7 @@ public struct SweepPlan: Equatable, Sendable {
     }
 
     /// Reads what `json` gave; errors name `place`.
-    init(_ json: JSON, in place: String) throws {
+    package init(_ json: JSON, in place: String) throws {
         let seeds = try json.requireStrings("seeds", in: place).map { text in
             guard let seed = UInt64(text) else {
                 throw SeamError(.format, "\(place): \"seeds\" must hold whole numbers, found \"\(text)\"")

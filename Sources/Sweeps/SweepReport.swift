@@ -18,6 +18,14 @@ public struct SweepReport: Sendable {
         public let failed: Int
         /// Seeds that there are to be.
         public let seeds: Int
+
+        /// - Parameters:
+        ///   - spread: over the seeds whose run has ended well; nil without any.
+        ///   - failed: seeds whose run failed.
+        ///   - seeds: those that there are to be.
+        package init(spread: Spread?, failed: Int, seeds: Int) {
+            (self.spread, self.failed, self.seeds) = (spread, failed, seeds)
+        }
     }
 
     /// A series over all values of the first axis.
@@ -38,13 +46,22 @@ public struct SweepReport: Sendable {
         public let meanStep: Double?
         /// Seeds that reach it, of those with both runs.
         public let reached, seeds: Int
+
+        /// - Parameters:
+        ///   - meanStep: over those seeds that reach it; nil where none does.
+        ///   - reached: how many do.
+        ///   - seeds: those with both runs.
+        package init(meanStep: Double?, reached: Int, seeds: Int) {
+            (self.meanStep, self.reached, self.seeds) = (meanStep, reached, seeds)
+        }
     }
 
     public let title: String
     public let plan: SweepPlan
     /// What the tables begin with.
     public let metric: SweepMetric
-    let results: [SweepRun: SweepResult]
+    /// What each run came to; nothing for one that has not ended.
+    package let results: [SweepRun: SweepResult]
     let curves: [SweepRun: LossCurve]
 
     /// Reads a sweep's folder. Throws `.notFound` for one without a sweep, and for files that are not as expected.
@@ -62,7 +79,10 @@ public struct SweepReport: Sendable {
         self.init(description, results: results, curves: curves)
     }
 
-    init(_ description: SweepFolder.Description, results: [SweepRun: SweepResult], curves: [SweepRun: LossCurve]) {
+    /// A report of results that are known.
+    package init(
+        _ description: SweepFolder.Description, results: [SweepRun: SweepResult], curves: [SweepRun: LossCurve]
+    ) {
         (title, plan, metric) = (description.title, description.plan, description.metric)
         (self.results, self.curves) = (results, curves)
     }

@@ -104,7 +104,8 @@ public struct SweepResult: Equatable, Sendable {
     /// The revision of result.json; a newer one is refused.
     private static let schema = 1
 
-    var json: JSON {
+    /// The result as it is kept in the run's folder.
+    package var json: JSON {
         let revision = JSON.int(Int64(Self.schema))
         return switch outcome {
         case .failed(let sentence): ["schema": revision, "failed": .string(sentence), "settings": settings]
@@ -119,7 +120,7 @@ public struct SweepResult: Equatable, Sendable {
     }
 
     /// Reads what `json` gave; errors name `place`.
-    init(_ json: JSON, in place: String) throws {
+    package init(_ json: JSON, in place: String) throws {
         try json.requireSchema(Self.schema, in: place)
         settings = .object(try json.requireObject("settings", in: place))
         if let sentence = try json.optionalString("failed", in: place) {

@@ -1,6 +1,6 @@
 /// Tokens and their ids, both unique. Tokens are compared as UTF-8 bytes: `String` takes "é" and
 /// "e\u{301}" for equal, which would merge tokens.
-struct Vocabulary: Sendable {
+package struct Vocabulary: Sendable {
     private var text: [UInt8] = []
     private var entries: [(start: Int, end: Int, id: Int32)] = []
     /// Open addressing with linear probing: a slot holds the number of an entry, or -1.
@@ -9,7 +9,8 @@ struct Vocabulary: Sendable {
     /// The number of bytes of the longest token.
     private var longest = 0
 
-    init(minimumCapacity: Int = 0) {
+    /// An empty vocabulary.
+    package init(minimumCapacity: Int = 0) {
         var slotCount = 16
         while slotCount < 2 * minimumCapacity { slotCount *= 2 }
         slots = Array(repeating: -1, count: slotCount)
@@ -20,10 +21,11 @@ struct Vocabulary: Sendable {
     /// -1 without tokens.
     private(set) var highestID = -1
 
-    enum Conflict { case token, id }
+    /// What a vocabulary has already.
+    package enum Conflict { case token, id }
 
     /// Adds a token unless the token or its id is there already, which it returns.
-    mutating func insert(_ token: String, id: Int32) -> Conflict? {
+    package mutating func insert(_ token: String, id: Int32) -> Conflict? {
         if self.id(of: token) != nil { return .token }
         if places[id] != nil { return .id }
         let start = text.count
@@ -41,7 +43,8 @@ struct Vocabulary: Sendable {
         return nil
     }
 
-    func id(of token: String) -> Int32? {
+    /// The id of a token, or nil.
+    package func id(of token: String) -> Int32? {
         let bytes = Array(token.utf8)
         return id(of: bytes, bytes.indices)
     }
@@ -77,7 +80,8 @@ struct Vocabulary: Sendable {
         }
     }
 
-    func token(of id: Int32) -> String? {
+    /// The token of an id, or nil.
+    package func token(of id: Int32) -> String? {
         places[id].map { String(decoding: text[entries[$0].start..<entries[$0].end], as: UTF8.self) }
     }
 

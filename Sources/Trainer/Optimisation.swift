@@ -30,7 +30,7 @@ public final class Optimisation {
     /// Steps done so far.
     public private(set) var step = 0
     /// What is trained of each route: the default one first, then those with a name in the order of the options.
-    private(set) var routes: [TrainedRoute] = []
+    package private(set) var routes: [TrainedRoute] = []
     /// All trained leaves, those of the adapters first.
     public var variables: [Variable] { routes.flatMap(\.variables) }
 
@@ -168,14 +168,14 @@ public final class Optimisation {
 }
 
 /// What is trained of one route.
-struct TrainedRoute {
+package struct TrainedRoute {
     /// Empty: the default route.
     let name: String
     let adapters: [Adapter]
     /// The backbone, where it is trained with the route.
     var backbone: Backbone?
     /// Updates so far: the steps that had rows of it.
-    var updates = 0
+    package var updates = 0
     /// Until an update has told which parameters the loss does not reach.
     var isFirstUpdate = true
 

@@ -1,10 +1,9 @@
+import Audio
 import Files
 import Glibc
 import Support
 import TestSupport
 import Testing
-
-@testable import Audio
 
 /// python/tests/test_sound.py compares with transformers; here are the formulas.
 @Suite struct FeatureTests {
@@ -45,6 +44,17 @@ import Testing
         for (found, value) in zip(found.values, expected) {
             #expect((Double(found) - (max(value, highest - 8) + 4) / 4).magnitude < 1e-5)
         }
+    }
+
+    /// A power beyond the numbers there are is no feature.
+    @Test func aSoundIsNotTooLoud() throws {
+        let folder = try ScratchFolder([
+            "preprocessor_config.json": #"{"feature_extractor_type": "WhisperFeatureExtractor", "chunk_length": 1}"#
+        ])
+        let extractor = try AudioFeatureExtractor(model: folder.path)
+        let sound = Sound(samples: [Float](repeating: 1e25, count: 800), samplingRate: 16_000)
+        let error = #expect(throws: SeamError.self) { try extractor.features(of: sound, place: "the sound") }
+        #expect(error?.code == .numeric && error?.message.contains("the sound is too loud near sample 0") == true)
     }
 
     /// Slaney's scale has 15 mel at 1,000 Hz; of five filters up to there, each is a triangle of area 1.

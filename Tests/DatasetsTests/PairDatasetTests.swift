@@ -1,10 +1,9 @@
+import Datasets
 import Files
 import Support
 import TestSupport
 import Testing
 import Tokenizers
-
-@testable import Datasets
 
 /// SplitMix64, so that orders can be written down here.
 private struct SplitMix: RandomNumberGenerator {

@@ -1,9 +1,8 @@
+import Datasets
 import Files
 import Support
 import TestSupport
 import Testing
-
-@testable import Datasets
 
 @Suite struct RouteColumnTests {
     private func table(_ text: String) throws -> Table { try Table.parse(text, format: .jsonl, name: "a.jsonl") }

@@ -1,8 +1,7 @@
+import Engine
 import Support
 import TestSupport
 import Testing
-
-@testable import Engine
 
 @Suite struct BufferTests {
     let pool = MemoryPool()

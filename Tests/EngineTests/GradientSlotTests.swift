@@ -1,8 +1,7 @@
+import Engine
 import Support
 import TestSupport
 import Testing
-
-@testable import Engine
 
 /// How gradients gather where values are used more than once, and where none is wanted.
 @Suite struct GradientSlotTests {

@@ -1,8 +1,7 @@
+import Engine
 import Support
 import TestSupport
 import Testing
-
-@testable import Engine
 
 /// Attention over texts so long that its scores are computed block by block, against products and a softmax over all of
 /// them at once.

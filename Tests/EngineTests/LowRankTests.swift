@@ -1,8 +1,7 @@
+import Engine
 import Support
 import TestSupport
 import Testing
-
-@testable import Engine
 
 /// The low-rank update against its formula in f64, and its gradients against slopes.
 @Suite struct LowRankTests {

@@ -1,8 +1,7 @@
+import Engine
 import Support
 import TestSupport
 import Testing
-
-@testable import Engine
 
 @Suite struct MemoryTests {
     /// A small pass with gradients, as a training step makes one.

@@ -1,8 +1,7 @@
+import Engine
 import Support
 import TestSupport
 import Testing
-
-@testable import Engine
 
 /// One sentence that names the operation and what was found, for every kind of misfit.
 @Suite struct MisfitTests {

@@ -1,9 +1,8 @@
+import Engine
 import Glibc
 import Support
 import TestSupport
 import Testing
-
-@testable import Engine
 
 @Suite struct RandomTests {
     /// The first numbers of xoshiro256** from SplitMix64's state of seed 42, from the authors' C code

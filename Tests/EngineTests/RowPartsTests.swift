@@ -1,7 +1,6 @@
+import Engine
 import TestSupport
 import Testing
-
-@testable import Engine
 
 /// Rows of a tensor that are changed apart and joined again.
 @Suite struct RowPartsTests {

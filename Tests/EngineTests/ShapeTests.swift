@@ -1,8 +1,7 @@
+import Engine
 import Support
 import TestSupport
 import Testing
-
-@testable import Engine
 
 /// A tensor's values in row-major order by NumPy's rules, element by element: what views must look like.
 struct Reference {

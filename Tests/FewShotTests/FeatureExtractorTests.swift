@@ -1,11 +1,10 @@
 import Datasets
+import FewShot
 import Files
 import Glibc
 import Support
 import TestSupport
 import Testing
-
-@testable import FewShot
 
 @Suite struct FeatureExtractorTests {
     private let scratch: ScratchFolder

@@ -1,11 +1,10 @@
 import Engine
+import FewShot
 import Files
 import SeamHost
 import Support
 import TestSupport
 import Testing
-
-@testable import FewShot
 
 /// The choice of heads by leaving out examples; its numbers are compared with NumPy in
 /// python/tests/test_choice_of_heads.py.

@@ -1,12 +1,11 @@
 import Datasets
+import FewShot
 import Files
 import SeamHost
 import Support
 import TestSupport
 import Testing
 import Tokenizers
-
-@testable import FewShot
 
 /// Prompts as tokens of the tiny models' words: "w3" has the id 3; an end token, 1, closes every text; 2 is unknown,
 /// and the mask of BERT.

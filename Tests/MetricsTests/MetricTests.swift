@@ -1,7 +1,6 @@
+import Metrics
 import Support
 import Testing
-
-@testable import Metrics
 
 @Suite struct MetricTests {
     @Test func fixturesAreThere() {

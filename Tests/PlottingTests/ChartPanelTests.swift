@@ -1,6 +1,5 @@
+import Plotting
 import Testing
-
-@testable import Plotting
 
 @Suite struct ChartPanelTests {
     private func chart(_ title: String, high: Double, end: Double, colour: String = "#111111") -> LineChart {

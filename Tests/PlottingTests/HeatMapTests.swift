@@ -1,7 +1,6 @@
 import Glibc
+import Plotting
 import Testing
-
-@testable import Plotting
 
 @Suite struct HeatMapTests {
     private func map(_ values: [[Double]]) -> HeatMap {

@@ -1,6 +1,5 @@
+import Plotting
 import Testing
-
-@testable import Plotting
 
 @Suite struct LineChartTests {
     private func chart(_ points: [LineChart.Point], axis: LineChart.Axis = .counts) -> LineChart {

@@ -1,6 +1,5 @@
+import Plotting
 import Testing
-
-@testable import Plotting
 
 /// Reads a picture and expects what holds for all: well-formed, no number that is none, and no text beyond the sides.
 @discardableResult

@@ -1,10 +1,9 @@
 import Engine
 import Files
+import SeamHost
 import Support
 import TestSupport
 import Testing
-
-@testable import SeamHost
 
 /// Prompt tuning on every family: vectors that are those of tokens are those tokens.
 @Suite struct PromptTuningTests {

@@ -2,11 +2,10 @@ import Engine
 import Files
 import Generation
 import Glibc
+import SeamHost
 import Support
 import TestSupport
 import Testing
-
-@testable import SeamHost
 
 /// Rows that join a decoding state and leave it while others go on have the logits that each has alone.
 @Suite struct ContinuousBatchTests {

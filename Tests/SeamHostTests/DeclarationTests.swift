@@ -1,10 +1,9 @@
 import CSeam
 import Files
+import SeamHost
 import Support
 import TestSupport
 import Testing
-
-@testable import SeamHost
 
 /// What plugins declare: method signatures and options.
 @Suite struct DeclarationTests {

@@ -1,11 +1,10 @@
 import CSeam
 import Engine
 import Generation
+import SeamHost
 import Support
 import TestSupport
 import Testing
-
-@testable import SeamHost
 
 /// Sources that are features, with Tests/Fixtures/features-backbone: frames of 3 numbers, 2 frames a position, 8 numbers a
 /// hidden state.

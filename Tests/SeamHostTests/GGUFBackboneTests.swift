@@ -1,10 +1,9 @@
 import Engine
 import Files
+import SeamHost
 import Support
 import TestSupport
 import Testing
-
-@testable import SeamHost
 
 /// A backbone opened from a GGUF file (Fixtures/make_gguf.py): parameters, generation settings, saving.
 @Suite struct GGUFBackboneTests {
@@ -42,7 +41,7 @@ import Testing
     }
 
     @Test func generationSettingsComeFromTheConfiguration() throws {
-        let options = try GenerationDefaults.options(for: try Backbone(runtime: runtime, path: path))
+        let options = try Session(backbone: try Backbone(runtime: runtime, path: path)).defaultGenerationOptions()
         #expect(options.eosTokens == [2])
         #expect(options.padToken == 2)
     }

@@ -1,11 +1,10 @@
 import Engine
 import Files
 import Glibc
+import SeamHost
 import Support
 import TestSupport
 import Testing
-
-@testable import SeamHost
 
 /// Weights from GGUF files against those that transformers reads from the same files (Fixtures/make_gguf.py).
 @Suite struct GGUFTests {

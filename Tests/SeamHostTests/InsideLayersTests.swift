@@ -1,11 +1,10 @@
 import Engine
 import Files
 import Generation
+import SeamHost
 import Support
 import TestSupport
 import Testing
-
-@testable import SeamHost
 
 /// Adapters at points inside the layers, of Tests/Fixtures/low-rank-plugin, on the families and on the C backbone of
 /// Tests/Fixtures/points-backbone.

@@ -1,11 +1,10 @@
 import Engine
 import Files
 import Glibc
+import SeamHost
 import Support
 import TestSupport
 import Testing
-
-@testable import SeamHost
 
 /// Prefixes layer by layer, where layers have other heads and widths.
 @Suite struct LayerPrefixTests {

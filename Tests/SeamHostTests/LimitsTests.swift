@@ -1,10 +1,9 @@
 import CSeam
 import Engine
+import SeamHost
 import Support
 import TestSupport
 import Testing
-
-@testable import SeamHost
 
 /// What a backbone says of itself, and what comes with a saved adapter, within bounds that later arithmetic relies on.
 @Suite struct LimitsTests {

@@ -1,9 +1,8 @@
 import Engine
+import SeamHost
 import Support
 import TestSupport
 import Testing
-
-@testable import SeamHost
 
 /// The loss of a large vocabulary, made piece by piece, against the scores all at once.
 @Suite struct LossTests {

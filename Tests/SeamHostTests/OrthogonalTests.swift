@@ -1,9 +1,8 @@
 import CSeam
 import Engine
+import SeamHost
 import TestSupport
 import Testing
-
-@testable import SeamHost
 
 /// SEAM_INIT_ORTHOGONAL.
 @Suite struct OrthogonalTests {

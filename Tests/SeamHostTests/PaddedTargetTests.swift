@@ -1,9 +1,8 @@
 import Engine
+import SeamHost
 import Support
 import TestSupport
 import Testing
-
-@testable import SeamHost
 
 /// Targets of several lengths in one batch, with an adapter inside the decoder that reads how many tokens a row has
 /// (Tests/Fixtures/mean-plugin), against each row alone. Sums are made in another order in a batch: 1e-5 of the largest.

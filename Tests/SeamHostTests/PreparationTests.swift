@@ -1,9 +1,8 @@
 import Engine
+import SeamHost
 import Support
 import TestSupport
 import Testing
-
-@testable import SeamHost
 
 /// How a session gathers what adapters start from (Tests/Fixtures/prepare-plugin). Values are compared with transformers' in
 /// Tests/python/test_prepare.py.

@@ -1,11 +1,10 @@
 import Engine
 import Files
 import Generation
+import SeamHost
 import Support
 import TestSupport
 import Testing
-
-@testable import SeamHost
 
 /// Rows of one batch that take different routes, against each row alone in a session with its route's adapters. Sums are
 /// made in another order in a batch: 1e-5 of the largest number.

@@ -1,11 +1,10 @@
 import Engine
 import Files
 import Glibc
+import SeamHost
 import Support
 import TestSupport
 import Testing
-
-@testable import SeamHost
 
 /// Many sessions read one frozen backbone at once, each on a thread of its own.
 @Suite struct ThreadTests {

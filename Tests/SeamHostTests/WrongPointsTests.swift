@@ -1,11 +1,10 @@
 import CSeam
 import Engine
 import Files
+import SeamHost
 import Support
 import TestSupport
 import Testing
-
-@testable import SeamHost
 
 /// Backbones and adapters that break the contract of points: a sentence that says whose fault it is.
 @Suite struct WrongPointsTests {

@@ -1,8 +1,7 @@
 import Support
+import Sweeps
 import TestSupport
 import Testing
-
-@testable import Sweeps
 
 @Suite struct PlanTests {
     @Test func variants() throws {

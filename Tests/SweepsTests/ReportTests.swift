@@ -1,9 +1,8 @@
 import Files
 import Support
+import Sweeps
 import TestSupport
 import Testing
-
-@testable import Sweeps
 
 /// Numbers against those worked out by hand.
 @Suite struct ReportTests {

@@ -1,10 +1,9 @@
 import Files
 import SeamHost
 import Support
+import Sweeps
 import TestSupport
 import Trainer
-
-@testable import Sweeps
 
 /// A small sweep on a tiny model.
 struct SweepFixture {

@@ -1,9 +1,8 @@
 import Files
 import Support
+import Sweeps
 import TestSupport
 import Testing
-
-@testable import Sweeps
 
 @Suite struct SweepTests {
     /// Every file of a sweep; the times are no part of what must be equal.

@@ -2,8 +2,7 @@ import Files
 import Support
 import TestSupport
 import Testing
-
-@testable import Tokenizers
+import Tokenizers
 
 /// A folder with the SentencePiece model of the fixtures under `name`.
 private func modelFolder(_ name: String, beside files: [String: String] = [:]) throws -> ScratchFolder {

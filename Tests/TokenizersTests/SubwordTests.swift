@@ -2,8 +2,7 @@ import Files
 import Support
 import TestSupport
 import Testing
-
-@testable import Tokenizers
+import Tokenizers
 
 /// Small trained tokenizers with what their references give (Fixtures/make_subword_fixtures.py).
 struct SubwordFixture: Sendable, CustomTestStringConvertible {

@@ -2,8 +2,7 @@ import Files
 import Support
 import TestSupport
 import Testing
-
-@testable import Tokenizers
+import Tokenizers
 
 /// A small file that loads, to be spoilt in one place.
 private let plain: JSON = [

@@ -2,8 +2,7 @@ import Files
 import Support
 import TestSupport
 import Testing
-
-@testable import Tokenizers
+import Tokenizers
 
 /// A tokenizer with the ids and texts that Hugging Face tokenizers gives (Fixtures/make_tokenizer_fixtures.py).
 struct TokenizerFixture: Sendable, CustomTestStringConvertible {

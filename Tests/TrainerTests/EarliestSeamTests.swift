@@ -1,13 +1,12 @@
 import CSeam
 import Engine
+import Files
 import Glibc
+import SeamHost
 import Support
 import TestSupport
 import Testing
-
-@testable import Files
-@testable import SeamHost
-@testable import Trainer
+import Trainer
 
 /// Training from the lowest layer in which something is trained, with what flows into it kept for each example.
 @Suite struct EarliestSeamTests {

@@ -4,8 +4,7 @@ import SeamHost
 import Support
 import TestSupport
 import Testing
-
-@testable import Trainer
+import Trainer
 
 /// Training of adapters inside the layers (Tests/Fixtures/low-rank-plugin).
 @Suite struct InsideLayersTrainingTests {

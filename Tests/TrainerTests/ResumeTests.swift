@@ -4,8 +4,7 @@ import SeamHost
 import Support
 import TestSupport
 import Testing
-
-@testable import Trainer
+import Trainer
 
 @Suite struct ResumeTests {
     /// Every file that a run left.

@@ -4,8 +4,7 @@ import SeamHost
 import Support
 import TestSupport
 import Testing
-
-@testable import Trainer
+import Trainer
 
 /// Several routes of a session, trained side by side, against each trained alone on its own rows.
 @Suite struct RouteTrainingTests {

@@ -1,8 +1,7 @@
 import Support
 import TestSupport
 import Testing
-
-@testable import Trainer
+import Trainer
 
 @Suite struct ScheduleTests {
     /// Of steps 0, 1, 2, 3, 5, 7, 9 and 10 of 10, by the lambdas of transformers' optimization.py:

@@ -1,11 +1,10 @@
 import CSeam
 import Engine
 import Files
+import SeamHost
 import Support
 import TestSupport
 import Testing
-
-@testable import SeamHost
 
 /// Stacks that run a part of their layers.
 @Suite struct LayerRangeTests {

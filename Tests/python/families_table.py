@@ -106,18 +106,29 @@ def places(info: Any) -> Places:
 
 
 def in_torch(model: Any) -> Places | None:
-    """Where adapters attach, one of which is attached to see it; nothing for a family that is refused."""
+    """Where adapters attach, some of which are attached to see it; nothing for a family that is refused."""
     try:
         found = places(Site.of(model))
     except seamkit.SeamError:
         return None
-    method = "repcali" if "encoder.output" in found.seams else "residual-prefix" if found.prefixes else "lora"
-    options: dict[str, Any] = {} if method == "repcali" else {"rank": 2}
-    if method == "residual-prefix":
-        options = {"prefix_length": 2, "mlp_hidden_size": 4, "attention": found.prefixes[0]}
+    if "encoder.output" in found.seams:
+        attaches(model, "repcali")
+    if "projection" in found.seams:
+        attaches(model, "lora", targets=[next(each.name for each in Site.of(model).points if each.name)])
+    sizes = {"prefix_length": 2, "reparameterization": "none"}
+    taken = []
+    for each in found.prefixes:
+        try:
+            attaches(model, "prefix-tuning", attention=each, **sizes)
+            taken.append(each)
+        except seamkit.UnsupportedError:
+            continue
+    return Places(found.seams, tuple(taken))
+
+
+def attaches(model: Any, method: str, **options: Any) -> None:
     seamkit.attach(model, method, **options)
     seamkit.detach(model)
-    return found
 
 
 def rows() -> list[tuple[str, str, Places | None, Places | None, bool]]:

@@ -8,7 +8,8 @@ their keys and values there, without bias, position and mask.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +92,10 @@ def joined_attention(
     attention_mask: torch.Tensor | None,
     scaling: float = 1.0,
     position_bias: torch.Tensor | None = None,
+    softcap: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """softmax(q [P_K; K]^T scale + [0; bias + mask]) [P_V; V]"""
+    """softmax(q [P_K; K]^T scale + [0; bias + mask]) [P_V; V], the products capped before anything is added."""
     added = torch.zeros(1, 1, 1, key.shape[2])
     for each in (position_bias, attention_mask):
         added = added if each is None else added + each
@@ -103,7 +105,10 @@ def joined_attention(
             for own, of_text in zip(prefix, (key, value), strict=True)
         )
         added = torch.nn.functional.pad(added, (prefix.shape[2], 0))
-    weights = torch.softmax(query @ key.transpose(2, 3) * scaling + added, -1)
+    key, value = (each.repeat_interleave(query.shape[1] // each.shape[1], 1) for each in (key, value))
+    scores = query @ key.transpose(2, 3) * scaling
+    scores = scores if softcap is None else softcap * torch.tanh(scores / softcap)
+    weights = torch.softmax(scores + added, -1)
     return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
@@ -114,6 +119,17 @@ hf.AttentionMaskInterface.register("joined", eager_mask)
 def attentions(stack: torch.nn.Module, *names: str) -> list[torch.nn.Module]:
     """The attention modules of a stack, layer by layer."""
     return [module for name, module in stack.named_modules() if name.split(".")[-1] in names]
+
+
+@contextmanager
+def joined_prefixes(entries: Mapping[torch.nn.Module, torch.Tensor]) -> Iterator[None]:
+    """While it lasts, prefixes [2, kv heads, tokens, head_dim] stand in these modules of a model with "joined" as its
+    attn_implementation."""
+    _joined.update(entries)
+    try:
+        yield
+    finally:
+        _joined.clear()
 
 
 # ---- The models
@@ -234,25 +250,14 @@ class Reference:
         return torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
 
     def joined(self, prefix: Prefix) -> Any:
-        return _Joined(self.model, prefix)
-
-
-class _Joined:
-    """While it is entered, prefixes of the encoder and of cross-attention stand in the attention modules."""
-
-    def __init__(self, model: Any, prefix: Prefix):
-        self._entries: dict[torch.nn.Module, torch.Tensor] = {}
+        """While it lasts, prefixes of the encoder and of cross-attention stand in the attention modules."""
+        entries: dict[torch.nn.Module, torch.Tensor] = {}
         modules = {"encoder": ("SelfAttention", "self_attn"), "cross": ("EncDecAttention", "encoder_attn")}
         for attention, names in modules.items():
-            if attention in prefix and model.config.is_encoder_decoder:
-                stack = model.get_encoder() if attention == "encoder" else model.get_decoder()
-                self._entries |= zip(attentions(stack, *names), prefix[attention], strict=True)
-
-    def __enter__(self) -> None:
-        _joined.update(self._entries)
-
-    def __exit__(self, *_: object) -> None:
-        _joined.clear()
+            if attention in prefix and self.config.is_encoder_decoder:
+                stack = self.model.get_encoder() if attention == "encoder" else self.model.get_decoder()
+                entries |= zip(attentions(stack, *names), prefix[attention], strict=True)
+        return joined_prefixes(entries)
 
 
 def for_peft(model: Any) -> Any:

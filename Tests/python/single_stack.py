@@ -141,6 +141,8 @@ ENCODERS: dict[str, Callable[[], PreTrainedModel]] = {
     "deberta-to-positions": lambda: deberta(pos_att_type="c2p", position_buckets=6, legacy=False),
     "deberta-from-positions": lambda: deberta(pos_att_type="p2c", share_att_key=True, tie_word_embeddings=False),
     "deberta-absolute": lambda: deberta(relative_attention=False, pos_att_type=None),
+    "nomic_bert": lambda: bert(hf.NomicBertConfig, hf.NomicBertForMaskedLM, rope_parameters=rope("default")),
+    "nomic_bert-no-head": lambda: bert(hf.NomicBertConfig, hf.NomicBertModel, hidden_act="gelu"),
 }
 DECODERS: dict[str, Callable[[], PreTrainedModel]] = {
     "gpt2": lambda: gpt2(),

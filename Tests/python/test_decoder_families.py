@@ -28,10 +28,7 @@ FAMILIES: dict[str, tuple[tuple[str, ...], list[str]]] = {
     "smollm3": (LLAMA, LLAMA_POINTS),
     "olmo2": (LLAMA, LLAMA_POINTS),
     "phi3": (("qkv_proj", "o_proj", "gate_up_proj", "down_proj"), ["qkv", "o", "gate_up", "down"]),
-    "gpt-neox": (
-        ("query_key_value", "attention.dense", "dense_h_to_4h", "dense_4h_to_h"),
-        ["qkv", "o", "up", "down"],
-    ),
+    "gpt-neox": (("query_key_value", "attention.dense", "dense_h_to_4h", "dense_4h_to_h"), ["qkv", "o", "up", "down"]),
     "opt-350m": (("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"), ["q", "k", "v", "o", "up", "down"]),
 }
 
@@ -63,9 +60,7 @@ def test_lora_is_pefts(model: Any, tmp_path: Path) -> None:
             if "lora_" in key:
                 parameter.normal_(0, 0.2)
     there.save_pretrained(tmp_path / "peft")
-    seam(
-        "import", "--model", path, "--format", "peft", "--input", tmp_path / "peft", "--output", tmp_path / "adapter"
-    )
+    seam("import", "--model", path, "--format", "peft", "--input", tmp_path / "peft", "--output", tmp_path / "adapter")
     adapter = backbone.load(tmp_path / "adapter")
     assert {each.split(".")[2] for each in adapter.parameters} == set(points)
     ids, mask = padded(1, True)
@@ -86,9 +81,7 @@ def test_what_leaves_a_layer_is_that_of_transformers(model: Any) -> None:
     random = np.random.default_rng(0)
     for values in adapter.parameters.values():
         values[...] = random.normal(size=values.shape)
-    layers = next(
-        each for key, each in hugging_face.named_modules() if key.endswith("layers") and len(list(each)) == 3
-    )
+    layers = next(each for key, each in hugging_face.named_modules() if key.endswith("layers") and len(list(each)) == 3)
     for layer, vector in zip((0, 2), adapter.parameters.values(), strict=True):
         own = torch.from_numpy(vector.copy())
         layers[layer].register_forward_hook(

@@ -24,12 +24,20 @@ public final class FeatureCache {
     }
 
     /// How large the files become. Rows wait in memory until they have the size of a file.
-    struct Sizes {
+    package struct Sizes {
         /// A file is written when so many bytes wait.
-        var file = 64 << 20
+        let file: Int
         /// Files below this count as small; more than `smallFiles` of them are merged when the cache is opened.
-        var small = 16 << 20
-        var smallFiles = 8
+        let small: Int
+        let smallFiles: Int
+
+        /// - Parameters:
+        ///   - file: bytes that wait when a file is written.
+        ///   - small: bytes from which on a file is no small one.
+        ///   - smallFiles: how many small ones may stay.
+        package init(file: Int = 64 << 20, small: Int = 16 << 20, smallFiles: Int = 8) {
+            (self.file, self.small, self.smallFiles) = (file, small, smallFiles)
+        }
     }
 
     /// The folder of this key's files; nil for one in memory.
@@ -67,7 +75,7 @@ public final class FeatureCache {
     }
 
     /// Opens the cache as above, with files of other sizes.
-    init(folder: String?, key: FeatureKey, width: Int, sizes: Sizes) throws {
+    package init(folder: String?, key: FeatureKey, width: Int, sizes: Sizes) throws {
         guard width > 0 else { throw SeamError(.invalidArgument, "argument width: expected 1 or more, found \(width)") }
         self.key = key.text
         self.width = width

@@ -57,7 +57,9 @@ public final class FeatureExtractor {
     }
 
     /// Makes an extractor as above, with another time between writes to the cache.
-    init(task: ClassificationTask, sources: [any AnswerSource], cacheFolder: String?, flushInterval: Double) throws {
+    package init(task: ClassificationTask, sources: [any AnswerSource], cacheFolder: String?, flushInterval: Double)
+        throws
+    {
         guard sources.count == task.templates.count else {
             throw SeamError(
                 .invalidArgument,

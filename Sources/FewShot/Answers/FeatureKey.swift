@@ -36,5 +36,5 @@ public struct FeatureKey: Sendable {
     }
 
     /// The name of the key's folder in a cache.
-    var folderName: String { ContentHash.hex(ContentHash.of(text)) }
+    package var folderName: String { ContentHash.hex(ContentHash.of(text)) }
 }

@@ -97,7 +97,7 @@ public struct LeaveOneOut: Sendable {
     }
 
     /// The places of the examples that are left out together, those of each class dealt out in turn.
-    static func groups(_ labels: [Int32]) -> [[Int]] {
+    package static func groups(_ labels: [Int32]) -> [[Int]] {
         let byClass = Dictionary(grouping: labels.indices) { labels[$0] }
         let counted = byClass.sorted { $0.key < $1.key }.map(\.value).filter { $0.count > 1 }.flatMap(\.self)
         guard !counted.isEmpty else { return [] }

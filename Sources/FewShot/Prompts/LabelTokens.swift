@@ -2,9 +2,9 @@ import Support
 import Tokenizers
 
 /// The tokens by which a vocabulary scores the label words of a verbaliser.
-struct LabelTokens: Sendable {
+package struct LabelTokens: Sendable {
     /// The tokens of each word, in the verbaliser's order, whose mean score is the word's.
-    let ids: [[Int32]]
+    package let ids: [[Int32]]
 
     /// None: for a model that scores no words.
     init() { ids = [] }
@@ -13,7 +13,7 @@ struct LabelTokens: Sendable {
     ///   - prefix: what stands between the prompt and the word: a space, or nothing.
     /// - Throws: a sentence for a word that the vocabulary cannot spell, and for two labels that the rule for words of
     ///   several tokens cannot tell apart.
-    init(_ verbalizer: Verbalizer, prefix: String, multiToken: MultiToken, tokenizer: Tokenizer) throws {
+    package init(_ verbalizer: Verbalizer, prefix: String, multiToken: MultiToken, tokenizer: Tokenizer) throws {
         var ids: [[Int32]] = []
         var owners: [[Int32]: (label: String, word: String)] = [:]
         for (label, words) in zip(verbalizer.labels, verbalizer.words) {

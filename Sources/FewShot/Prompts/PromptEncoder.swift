@@ -4,12 +4,13 @@ import Support
 import Tokenizers
 
 /// A prompt as token ids, with the place of its answer.
-struct EncodedPrompt {
-    var ids: [Int32]
+package struct EncodedPrompt {
+    /// The tokens that the model reads first: its encoder's, or a decoder's where it has no encoder.
+    package var ids: [Int32]
     /// What the decoder of an encoder-decoder is given; empty otherwise.
-    var decoderIDs: [Int32] = []
+    package var decoderIDs: [Int32] = []
     /// Where the answer stands, in the decoder's ids if there are any; nil: the text as a whole is the answer.
-    var answer: Int?
+    package var answer: Int?
 }
 
 /// Turns prompts into token ids, for each architecture in its own way:
@@ -19,8 +20,9 @@ struct EncodedPrompt {
 /// - encoder-decoder: with a mask in the template, T5's first sentinel is the mask and the decoder starts with it, other
 ///   families reconstruct the text, so that the answer stands where the mask does; without one, or a model that has none,
 ///   it is the first token that the decoder writes.
-struct PromptEncoder {
-    let template: Template
+package struct PromptEncoder {
+    /// The template, with its answer at the end where the model continues a text.
+    package let template: Template
     private let tokenizer: Tokenizer
     private let info: BackboneInfo
     private let mask: (token: String, id: Int32)?
@@ -31,7 +33,7 @@ struct PromptEncoder {
     private static let sentinel = "<extra_id_0>"
 
     /// Throws a sentence for a template that does not fit the architecture or the tokenizer.
-    init(_ template: Template, tokenizer: Tokenizer, info: BackboneInfo) throws {
+    package init(_ template: Template, tokenizer: Tokenizer, info: BackboneInfo) throws {
         (self.tokenizer, self.info) = (tokenizer, info)
         if info.architecture == .encoderDecoder, let id = tokenizer.id(of: Self.sentinel) {
             mask = (Self.sentinel, id)
@@ -62,7 +64,7 @@ struct PromptEncoder {
     /// A text of which the end is left out where its prompt would be too long.
     /// - Returns: the text, and whether it was shortened.
     /// - Throws: a sentence for a template that is too long by itself, and as `Template.render`.
-    func fitted(_ input: InputText) throws -> (input: InputText, isShortened: Bool) {
+    package func fitted(_ input: InputText) throws -> (input: InputText, isShortened: Bool) {
         func fits(_ input: InputText) throws -> Bool {
             try tokenCount(written(try template.render(input))) <= limit
         }
@@ -100,7 +102,7 @@ struct PromptEncoder {
     }
 
     /// The ids of a prompt, as long as it is.
-    func ids(of prompt: Prompt) throws -> EncodedPrompt {
+    package func ids(of prompt: Prompt) throws -> EncodedPrompt {
         switch info.architecture {
         case .decoderOnly:
             var ids = try tokenizer.encode(prompt.before)

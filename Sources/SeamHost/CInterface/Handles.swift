@@ -26,7 +26,7 @@ extension Context {
     }
 
     /// Throws what a plugin's calls latched.
-    func check(origin: String) throws {
+    package func check(origin: String) throws {
         guard let failure else { return }
         throw failure.origin.isEmpty ? SeamError(failure.code, failure.message, origin: origin) : failure
     }

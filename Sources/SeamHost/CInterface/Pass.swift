@@ -4,7 +4,7 @@ import Engine
 extension Context {
     /// Calls a function of a plugin with the pass that it is given, and with scopes of its own.
     /// - Parameter parameters: handles of the instance's parameters, in declared order.
-    func withPass<Result>(
+    package func withPass<Result>(
         _ parameters: [OpaquePointer?], training: Bool = false, _ body: (UnsafePointer<seam_pass>) throws -> Result
     ) rethrows -> Result {
         try parameters.withUnsafeBufferPointer { handles in

@@ -18,12 +18,13 @@ public final class Backbone {
     public let parameters: ParameterSet
     /// Whether its weights were ever made trainable, so that they may differ from those of its folder.
     public private(set) var isTrained = false
-    let instance: UnsafeMutableRawPointer?
+    /// The factory's object, which its functions are given.
+    package let instance: UnsafeMutableRawPointer?
     /// The lock of a backbone that reads text by itself.
     let queries = QueryLock()
 
     /// Without functions in a description.
-    let table: seam_backbone_factory
+    package let table: seam_backbone_factory
     let origin: String
     /// As a sentence begins with it.
     public var name: String { factory.map { "backbone \"\($0.id)\"" } ?? "the model (\(info.family))" }

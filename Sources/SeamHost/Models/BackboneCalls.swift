@@ -3,15 +3,15 @@ import Engine
 import Support
 
 /// What a decoder reads in one call.
-struct DecoderInput {
+package struct DecoderInput {
     /// [batch, target] i32.
-    var ids: Tensor
+    package var ids: Tensor
     /// [batch, source, d_model] and [batch, source] i32; nil without an encoder, the first also on later steps of a
     /// state.
-    var encoderHidden: Tensor?
-    var encoderMask: Tensor?
+    package var encoderHidden: Tensor?
+    package var encoderMask: Tensor?
     /// [batch, seen + target] i32; nil: all ones.
-    var mask: Tensor?
+    package var mask: Tensor?
     /// [batch, target] i32; nil: counted from what the state has seen.
     var positions: Tensor?
     /// Given in every call, also with a state.
@@ -22,15 +22,15 @@ struct DecoderInput {
     /// nil: as `mask` says.
     var tokens: Tensor?
     /// The layers that run.
-    var layers = LayerRange()
+    package var layers = LayerRange()
 }
 
 /// What all calls of a backbone in one pass of a session share.
-struct BackbonePass {
+package struct BackbonePass {
     let context: Context
     let training: Bool
     /// The backbone's parameters, or what stands in for them in the session.
-    let weights: [OpaquePointer?]
+    package let weights: [OpaquePointer?]
     /// Nil where no adapter sits inside the layers.
     let visitor: Visitor?
     /// Which rows take which route; empty in a call that visits no points.
@@ -101,7 +101,7 @@ extension Backbone {
 
     /// The states that `decode` gives, without the scores.
     /// - Parameter keysValues: takes those of the target's own tokens and of the source's; nil: nobody wants them.
-    func decodeHidden(
+    package func decodeHidden(
         _ pass: BackbonePass, _ input: DecoderInput, state: DecodingState? = nil, keysValues: TextKeysValues? = nil
     ) throws -> Tensor {
         try decode(pass, input, state: state, hiddenOnly: true, keysValues: keysValues).hidden

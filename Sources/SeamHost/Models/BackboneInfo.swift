@@ -65,7 +65,7 @@ public struct BackboneInfo: Sendable, Equatable {
     public let points: [Point]
 
     /// - Parameter mayLackVocabulary: of a model that is described and not run.
-    init(_ source: seam_backbone_info, mayLackVocabulary: Bool = false, origin: String) throws {
+    package init(_ source: seam_backbone_info, mayLackVocabulary: Bool = false, origin: String) throws {
         /// A number of the description, small enough that products of a few of them do not overflow.
         func number(_ value: Int64, _ name: String, atMost limit: Int = 1 << 20) throws -> Int {
             guard value >= 0, value <= Int64(limit) else {

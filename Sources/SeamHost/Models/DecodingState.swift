@@ -38,7 +38,7 @@ extension Backbone {
 }
 
 /// A backbone's decoding state; destroyed with this object.
-final class DecodingState {
+package final class DecodingState {
     let pointer: OpaquePointer
     private let backbone: Backbone
     /// Whether it has seen no token yet.

@@ -11,7 +11,7 @@ import Engine
 ///
 /// All of it in double precision; sums run from the first element to the last. A row that nothing is left of, which
 /// normal numbers do not give, becomes NaN, and the caller refuses that.
-func orthogonal(rows: Int, columns: Int, _ random: inout SeededGenerator) -> [Double] {
+package func orthogonal(rows: Int, columns: Int, _ random: inout SeededGenerator) -> [Double] {
     let drawn = (0..<rows * columns).map { _ in random.normal() }
     let isTall = rows > columns
     let (count, length) = isTall ? (columns, rows) : (rows, columns)

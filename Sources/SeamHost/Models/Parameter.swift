@@ -4,7 +4,7 @@ import Glibc
 import Support
 
 /// A declared parameter of an adapter or backbone (`seam_parameter`).
-struct ParameterDeclaration {
+package struct ParameterDeclaration {
     enum Initialisation {
         case zeros, ones
         case constant(Double)
@@ -26,7 +26,7 @@ struct ParameterDeclaration {
     let point: Int?
 
     /// - Parameter points: the names of the instance's points ("decoder.0.q"), which stand before those of their parameters.
-    init(_ source: seam_parameter, points: [String] = [], origin: String) throws {
+    package init(_ source: seam_parameter, points: [String] = [], origin: String) throws {
         let own = try checkedName(source.name, "a parameter name", allowsCapitals: true, origin: origin)
         guard source.point >= -1, source.point < Int64(points.count) else {
             throw SeamError(
@@ -133,7 +133,7 @@ struct ParameterDeclaration {
 
     /// Initial values; `.model` has none.
     /// - Throws: `.plugin` for NaN and infinity among them.
-    func makeTensor(seed: UInt64, pool: MemoryPool, origin: String) throws -> Tensor {
+    package func makeTensor(seed: UInt64, pool: MemoryPool, origin: String) throws -> Tensor {
         var random = SeededGenerator(seed: seed, stream: name)
         let tensor = try Context(pool: pool, recordsGradients: false).makeTensor(shape)
         let values = UnsafeMutableBufferPointer(
@@ -181,18 +181,24 @@ public final class ParameterSet {
         /// Index among the instance's points; nil: shared by all of them, or of an instance without points.
         public internal(set) var point: Int?
         public internal(set) var tensor: Tensor
+
+        /// A parameter of an instance.
+        /// - Parameter point: index among the instance's points; nil: shared by all of them.
+        package init(name: String, isFrozen: Bool, point: Int? = nil, tensor: Tensor) {
+            (self.name, self.isFrozen, self.point, self.tensor) = (name, isFrozen, point, tensor)
+        }
     }
 
     public private(set) var entries: [Entry]
     /// The leaves that training updates; empty while nothing is trained.
     public private(set) var variables: [Variable] = []
     /// The handles for the C border; valid as long as this object.
-    private(set) var handles: [OpaquePointer?] = []
+    package private(set) var handles: [OpaquePointer?] = []
     private var handlesByPoint: [[OpaquePointer?]]
     private let indices: [TextKey: Int]
 
     /// - Parameter points: how many the instance has.
-    init(_ entries: [Entry], points: Int = 0) {
+    package init(_ entries: [Entry], points: Int = 0) {
         self.entries = entries
         indices = Dictionary(
             entries.enumerated().map { (TextKey($1.name), $0) }, uniquingKeysWith: { first, _ in first })

@@ -58,8 +58,9 @@ public struct Point: Sendable, Equatable {
     /// - Parameters:
     ///   - layers: of the encoder and of the decoder.
     ///   - dModel: the width of what leaves a layer.
-    init(_ pointer: UnsafePointer<seam_point>, layers: (encoder: Int, decoder: Int), dModel: Int, origin: String) throws
-    {
+    package init(
+        _ pointer: UnsafePointer<seam_point>, layers: (encoder: Int, decoder: Int), dModel: Int, origin: String
+    ) throws {
         let source = try bounded(pointer, atLeast: SEAM_POINT_SIZE_1_0, "a point of the backbone", origin: origin)
         guard let stack = Stack(rawValue: source.stack) else {
             throw SeamError(.plugin, "a point of the backbone is in the unknown stack \(source.stack)", origin: origin)
@@ -132,7 +133,7 @@ public struct Point: Sendable, Equatable {
     }
 
     /// Throws `.plugin` where a point names a parameter of another shape than its matrix or bias has.
-    func check(_ parameters: ParameterSet, origin: String) throws {
+    package func check(_ parameters: ParameterSet, origin: String) throws {
         let matrix = isTransposed ? [inputWidth, outputWidth] : [outputWidth, inputWidth]
         for (name, expected, what) in [(weightParameter, matrix, "matrix"), (biasParameter, [outputWidth], "bias")] {
             guard let name else { continue }

@@ -111,7 +111,8 @@ public final class Configuration {
         (try? value.serialized()).map { cString("\u{0}json " + key, $0) }
     }
 
-    var handle: OpaquePointer { OpaquePointer(Unmanaged.passUnretained(self).toOpaque()) }
+    /// The handle for the C border, borrowed: valid as long as this object.
+    package var handle: OpaquePointer { OpaquePointer(Unmanaged.passUnretained(self).toOpaque()) }
 
     static func from(_ handle: OpaquePointer?) -> Configuration? {
         handle.map { Unmanaged<Configuration>.fromOpaque(UnsafeRawPointer($0)).takeUnretainedValue() }

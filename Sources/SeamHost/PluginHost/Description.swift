@@ -100,7 +100,7 @@ extension BackboneFactory {
 
 extension DeclaredOption {
     /// `choices`, `minimum` and `maximum` are there only where the option has them.
-    var description: JSON {
+    package var description: JSON {
         var members: [(key: String, value: JSON)] = [
             ("name", .string(name)), ("type", .string(kind.name)), ("default", defaultValue),
         ]

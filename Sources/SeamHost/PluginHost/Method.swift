@@ -71,7 +71,7 @@ public struct Method: @unchecked Sendable {
     }
 
     /// Result and arguments after the leading `void *, const seam_pass *` of a prototype without names; nil if it is none.
-    static func parse(_ signature: String) -> (ValueType, [ValueType])? {
+    package static func parse(_ signature: String) -> (ValueType, [ValueType])? {
         func words(_ text: Substring) -> String {
             text.replacing("*", with: " * ").split(separator: " ").joined(separator: " ")
         }

@@ -31,7 +31,7 @@ public struct DeclaredOption: Sendable {
     private static let reservedName = "learning_rate"
 
     /// - Parameter owner: the adapter or backbone that declares it, for a sentence.
-    init(_ pointer: UnsafePointer<seam_option>, owner: String, origin: String) throws {
+    package init(_ pointer: UnsafePointer<seam_option>, owner: String, origin: String) throws {
         let source = try bounded(pointer, atLeast: SEAM_OPTION_SIZE_1_0, "an option of \(owner)", origin: origin)
         let name = try checkedName(source.name, "an option name of \(owner)", origin: origin)
         guard name != Self.reservedName else {
@@ -118,7 +118,9 @@ public struct DeclaredOption: Sendable {
 
     /// All options of `declared` with the given values or their defaults, in declared order. Unknown keys are an
     /// error that lists the known ones.
-    static func resolve(_ given: JSON, against declared: [DeclaredOption], owner: String) throws -> Configuration {
+    package static func resolve(_ given: JSON, against declared: [DeclaredOption], owner: String) throws
+        -> Configuration
+    {
         guard let members = given == .null ? [] : given.objectValue else {
             throw SeamError(.invalidArgument, "\(owner): the options must be a JSON object, found \(given.kind)")
         }

@@ -18,7 +18,7 @@ public final class Plugin {
     public private(set) var adapters: [AdapterFactory] = []
     public private(set) var backbones: [BackboneFactory] = []
     /// Adapters and backbones that are alive: the library must stay. They are made and released on any thread.
-    let liveInstances = Atomic(0)
+    package let liveInstances = Atomic(0)
     private let library: UnsafeMutableRawPointer
     private let table: seam_plugin
 

@@ -26,7 +26,7 @@ public final class Runtime {
     }
     private var receiver: ((LogLevel, String) -> Void)?
     /// The services given to plugins; as old as the runtime.
-    let host: UnsafeMutablePointer<seam_host>
+    package let host: UnsafeMutablePointer<seam_host>
 
     public init() {
         host = .allocate(capacity: 1)

@@ -244,7 +244,7 @@ public struct Batch: Sendable {
     }
 
     /// The tokens of each row without its padding.
-    var texts: [[Int32]] {
+    package var texts: [[Int32]] {
         (0..<count).map { row in
             (row * sourceLength..<(row + 1) * sourceLength).filter { attentionMask[$0] == 1 }.map { inputIDs[$0] }
         }

@@ -77,7 +77,7 @@ private struct LabelShares {
 
 extension Session {
     /// Rows whose scores are made at once, in pieces of nearly one size.
-    func headChunks(_ rows: Int) -> [Range<Int>] {
+    package func headChunks(_ rows: Int) -> [Range<Int>] {
         let limit = max(1, scoresAtOnce / max(backbone.info.vocabSize, 1))
         let count = (rows + limit - 1) / limit
         return (0..<count).map { rows * $0 / count..<rows * ($0 + 1) / count }

@@ -16,7 +16,7 @@ extension Session {
     /// - Parameters:
     ///   - keysValues: takes those of the source's tokens; nil: nobody wants them.
     ///   - layers: those that run.
-    func encode(
+    package func encode(
         _ context: Context, _ own: RoutedBatch, prefix: Prefix, training: Bool, keysValues: TextKeysValues? = nil,
         layers: LayerRange = LayerRange()
     ) throws -> Tensor {
@@ -171,7 +171,8 @@ extension Session {
     }
 
     /// What the decoder reads of a batch, adapters of `encoder.output` applied; nil without a decoder.
-    func decoderInput(_ context: Context, _ own: RoutedBatch, kept: KeptStates? = nil, training: Bool = false) throws
+    package func decoderInput(_ context: Context, _ own: RoutedBatch, kept: KeptStates? = nil, training: Bool = false)
+        throws
         -> DecoderInput?
     {
         let batch = own.batch

@@ -67,7 +67,7 @@ struct RoutePrefix {
 }
 
 /// What stands before the tokens in one pass: a prefix for each route, and the route of each row.
-struct Prefix {
+package struct Prefix {
     let routes: [RoutePrefix]
     /// Nil: all rows take the first.
     let rows: [Int32]?
@@ -128,7 +128,7 @@ struct RoutePrefixes {
 
 extension Session {
     /// What the adapters of the routes put before the tokens of their rows.
-    func prefix(_ context: Context, _ rows: RowOrder, training: Bool = false) throws -> Prefix {
+    package func prefix(_ context: Context, _ rows: RowOrder, training: Bool = false) throws -> Prefix {
         try RoutePrefixes(self, rows, in: context, training: training).of(rows)
     }
 

@@ -13,7 +13,7 @@ struct RouteSlice: Equatable {
 ///
 /// Routes come as their first rows do, and the rows of a route keep their order. Rows that stand together already are not
 /// moved.
-struct RowOrder {
+package struct RowOrder {
     let slices: [RouteSlice]
     /// The caller's row of each row of the pass; nil: the two orders are the same.
     let sources: [Int]?
@@ -97,12 +97,14 @@ extension RouteSlice {
 }
 
 /// A batch as a pass of a session has it: its rows in the order of their routes.
-struct RoutedBatch {
-    let batch: Batch
-    let rows: RowOrder
+package struct RoutedBatch {
+    /// The batch with its rows in the order of the pass.
+    package let batch: Batch
+    /// Which row came from where.
+    package let rows: RowOrder
 
     /// - Throws: `.notFound` for a route that the session does not have.
-    init(_ batch: Batch, in session: Session) throws {
+    package init(_ batch: Batch, in session: Session) throws {
         rows = try session.rowOrder(of: batch)
         self.batch = rows.sources.map { batch.taking(rows: $0) } ?? batch
     }

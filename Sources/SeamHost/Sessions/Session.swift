@@ -21,9 +21,9 @@ public final class Session {
     /// What stands in for the backbone's parameters in this session, by their index.
     private(set) var replaced: [Int: Tensor] = [:]
     /// The most scores of the vocabulary that a loss makes at once: 64 MiB.
-    var scoresAtOnce = 1 << 24
+    package var scoresAtOnce = 1 << 24
     /// The most bytes of what flows through points that a preparation keeps at once, but for one point alone.
-    var recordedAtOnce = 1 << 30
+    package var recordedAtOnce = 1 << 30
     public var runtime: Runtime { backbone.runtime }
 
     public init(backbone: Backbone) { self.backbone = backbone }
@@ -223,7 +223,7 @@ public final class Session {
 
     /// What the calls of the backbone in one pass share.
     /// - Parameter rows: the routes of the rows that pass through the layers; nil in a call that does not visit them.
-    func pass(_ context: Context, rows: RowOrder? = nil, training: Bool = false) -> BackbonePass {
+    package func pass(_ context: Context, rows: RowOrder? = nil, training: Bool = false) -> BackbonePass {
         var weights = backbone.parameters.handles
         for (index, tensor) in replaced { weights[index] = tensor.handle }
         return BackbonePass(

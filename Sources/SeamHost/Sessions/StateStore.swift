@@ -40,7 +40,7 @@ public final class StateStore {
     }
 
     /// With a file that is open already.
-    init(memoryLimit: Int, file: NamelessFile, log: @escaping (String) -> Void) {
+    package init(memoryLimit: Int, file: NamelessFile, log: @escaping (String) -> Void) {
         (self.memoryLimit, self.file, self.log, folder) = (memoryLimit, file, log, "")
     }
 

@@ -2,7 +2,7 @@
 extension Batch {
     /// [batch, n], of the tokens that a decoder reads: 1 for those that stand in the place of generated ones, which are
     /// those that are a label that counts; 0 for a start token, a prompt and padding. Nil without labels.
-    var generatedMask: [Int32]? {
+    package var generatedMask: [Int32]? {
         guard !labels.isEmpty else { return nil }
         let mask = decoderMask
         // Labels stand where their scores do: the label of a token is that of the position before it.
@@ -18,7 +18,7 @@ extension Batch {
     /// Labels say where a row ends: behind its last one the decoder would read that label, which it is not given when
     /// the row is alone. Ids without labels end where padding begins; an end token may be the padding, too, and then the
     /// first of these stays.
-    var decoderMask: [Int32]? {
+    package var decoderMask: [Int32]? {
         guard info.architecture == .encoderDecoder else { return nil }
         var mask = [Int32](repeating: 1, count: decoderInputIDs.count)
         for row in 0..<count {

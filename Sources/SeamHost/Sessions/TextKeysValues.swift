@@ -3,7 +3,7 @@ import Support
 
 /// The keys and values of a text's tokens, as a backbone's attentions read them: what an adapter on attention.prefix may
 /// start from. One call of `encode` and one of `decode` fill it.
-final class TextKeysValues {
+package final class TextKeysValues {
     private let slots: [UnsafeMutableBufferPointer<OpaquePointer?>]
     /// By `PrefixAttention` and layer: [2, rows, kv_heads, positions, head_dim]; nil for what is not wanted.
     private var layers: [[Tensor?]]

@@ -3,13 +3,19 @@ import Engine
 import Support
 
 /// Where a training begins: what lies before it is a constant of an example, whatever values the trained parameters have.
-struct TrainingStart: Equatable {
+package struct TrainingStart: Equatable {
     /// Whether all that the encoder computes lies before it.
-    var hasConstantEncoder = false
+    package var hasConstantEncoder: Bool
     /// The first layer of each stack that does not, by `Stack`; 0: the stack runs from its tokens.
-    var layers = [0, 0]
+    var layers: [Int]
 
-    func layer(_ stack: Stack) -> Int { layers[Int(stack.rawValue)] }
+    /// - Parameter layers: the first layer of the encoder and of the decoder.
+    package init(hasConstantEncoder: Bool = false, layers: [Int] = [0, 0]) {
+        (self.hasConstantEncoder, self.layers) = (hasConstantEncoder, layers)
+    }
+
+    /// The first layer of a stack that does not lie before it; 0: the stack runs from its tokens.
+    package func layer(_ stack: Stack) -> Int { layers[Int(stack.rawValue)] }
 }
 
 extension Session {
@@ -18,7 +24,7 @@ extension Session {
     /// Adapters without a parameter to train, and those of other routes, are a part of what lies before it. The backbone is
     /// taken to be frozen; nothing lies before the beginning where adapters are merged, whose values may go. A stack in
     /// which some route puts vectors before the text, trained or not, runs from its tokens.
-    func trainingStart(ofRoutes routes: [String?]) throws -> TrainingStart {
+    package func trainingStart(ofRoutes routes: [String?]) throws -> TrainingStart {
         let info = backbone.info
         guard merged.isEmpty, info.architecture != .text else { return TrainingStart() }
         // The first layer with something trained in it, by stack; nil: there is none.
@@ -64,22 +70,32 @@ extension Point {
 }
 
 /// What flows into a layer of a stack, as it left the layer before, for a pass that begins there.
-struct LayerStart {
+package struct LayerStart {
     /// 1 or more.
     let layer: Int
     /// [rows, n, d_model].
     let state: Tensor
+
+    /// - Parameters:
+    ///   - layer: 1 or more.
+    ///   - state: [rows, n, d_model], as it left the layer before.
+    package init(layer: Int, state: Tensor) { (self.layer, self.state) = (layer, state) }
 }
 
 /// The part of a stack's layers that a pass runs (`start_layer` and `stop_layer` of the ABI).
-struct LayerRange {
+package struct LayerRange {
     /// Nil: from the tokens.
     var start: LayerStart?
     /// The layers before this one run, and what leaves the last of them is the result; 0: all.
-    var stop = 0
+    var stop: Int
+
+    /// - Parameters:
+    ///   - start: nil: from the tokens.
+    ///   - stop: the layer before which the run ends; 0: none.
+    package init(start: LayerStart? = nil, stop: Int = 0) { (self.start, self.stop) = (start, stop) }
 
     /// The three members of `seam_encode` and `seam_decode`, alive as long as the range.
-    var members: (start: Int64, state: OpaquePointer?, stop: Int64) {
+    package var members: (start: Int64, state: OpaquePointer?, stop: Int64) {
         // An adapter that is visited first may write into what leaves a layer.
         start?.state.keepValues()
         return (Int64(start?.layer ?? 0), start?.state.handle, Int64(stop))

@@ -48,7 +48,7 @@ _PROJECTIONS = {
         "attention.attn.v",
         "layer.0.SelfAttention.v",
     ),
-    "qkv": ("attn.c_attn", "attn.Wqkv"),
+    "qkv": ("attn.c_attn", "attn.Wqkv", "self_attn.qkv_proj", "attention.query_key_value"),
     "o": (
         "self_attn.o_proj",
         "self_attn.out_proj",
@@ -56,6 +56,7 @@ _PROJECTIONS = {
         "attention.out_lin",
         "attention.attn.o",
         "attn.Wo",
+        "attention.dense",
         "layer.0.SelfAttention.o",
         "attn.c_proj",
     ),
@@ -64,7 +65,7 @@ _PROJECTIONS = {
     "cross_v": ("encoder_attn.v_proj", "crossattention.self.value", "layer.1.EncDecAttention.v"),
     "cross_o": ("encoder_attn.out_proj", "crossattention.output.dense", "layer.1.EncDecAttention.o"),
     "gate": ("mlp.gate_proj", "layer.-1.DenseReluDense.wi_0"),
-    "gate_up": ("mlp.Wi",),
+    "gate_up": ("mlp.Wi", "mlp.gate_up_proj"),
     "up": (
         "mlp.up_proj",
         "fc1",
@@ -73,11 +74,26 @@ _PROJECTIONS = {
         "layer.-1.DenseReluDense.wi_1",
         "mlp.c_fc",
         "ffn.lin1",
+        "mlp.dense_h_to_4h",
     ),
-    "down": ("mlp.down_proj", "fc2", "output.dense", "layer.-1.DenseReluDense.wo", "mlp.c_proj", "ffn.lin2", "mlp.Wo"),
+    "down": (
+        "mlp.down_proj",
+        "fc2",
+        "output.dense",
+        "layer.-1.DenseReluDense.wo",
+        "mlp.c_proj",
+        "ffn.lin2",
+        "mlp.Wo",
+        "mlp.dense_4h_to_h",
+    ),
 }
 # Matrices that do the work of several equal ones, one behind the other.
-_PARTS = {"attn.c_attn": ("q", "k", "v"), "attn.Wqkv": ("q", "k", "v"), "mlp.Wi": ("gate", "up")}
+_PARTS = {
+    "attn.c_attn": ("q", "k", "v"),
+    "attn.Wqkv": ("q", "k", "v"),
+    "mlp.Wi": ("gate", "up"),
+    "mlp.gate_up_proj": ("gate", "up"),
+}
 
 
 @dataclass(frozen=True)
