@@ -25,7 +25,7 @@ enum ForeignModel {
         if names.contains("model.bin"), let vocabulary {
             return (
                 "a model converted for CTranslate2 (model.bin, \(vocabulary)), which is not read",
-                "make a folder of it with `seam convert` if it is a Whisper model, else " + export
+                "make a folder of it with `seam convert` if it is a Whisper or Marian model, else " + export
             )
         }
         if let weights = first({ $0.hasSuffix(".npz") }) {

@@ -204,7 +204,8 @@ struct GenerateCommand: ParsableCommand {
         adapters.warnOfUntaken(by: [route])
         Interruption.watch()
         let written = try speech.write(
-            session, tokenizer, route: route, batchSize: batchSize, options: try generation.options(for: session, tokenizer))
+            session, tokenizer, route: route, batchSize: batchSize,
+            options: try generation.options(for: session, tokenizer))
         for (index, lines) in written.enumerated() {
             // The parts of several files are told apart by an empty line.
             if index > 0, speech.timestamps { print() }

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from seam_abi import Array, SeamError, constant
 from seam_objects import Batch, Runtime
@@ -276,6 +277,50 @@ def test_configs_of_transformers_4(runtime: Runtime, tmp_path: Path, scaling: di
     del config["rope_parameters"]
     (path / "config.json").write_text(json.dumps(config | {"rope_theta": 500.0, "rope_scaling": scaling}))
     assert_forward(runtime.open(path), reference("llama", path), *padded(1, True))
+
+
+OLDER: dict[str, dict[str, Any]] = {
+    "gemma3": {
+        "rope_theta": 500.0,
+        "rope_scaling": {"rope_type": "linear", "factor": 4.0},
+        "rope_local_base_freq": 50.0,
+        "sliding_window_pattern": 2,
+        "layer_types": None,
+    },
+    "phi3-longrope": {
+        "rope_theta": 500.0,
+        "partial_rotary_factor": 0.75,
+        "rope_scaling": {"type": "longrope", "short_factor": [1.0, 1.2, 1.5], "long_factor": [1.5, 3.0, 5.0]},
+    },
+    "gpt-neox": {"rotary_pct": 0.67, "rotary_emb_base": 500},
+}
+
+
+@pytest.mark.parametrize("name", OLDER)
+def test_families_in_configs_of_transformers_4(runtime: Runtime, tmp_path: Path, name: str) -> None:
+    path = save(name, tmp_path / "model")
+    config = json.loads((path / "config.json").read_text())
+    del config["rope_parameters"]
+    (path / "config.json").write_text(json.dumps(config | OLDER[name]))
+    for count in (4, 1):
+        assert_forward(runtime.open(path), reference(name, path), *padded(1, True, length=5 if count == 1 else 17))
+
+
+def test_caps_that_are_null_are_none(runtime: Runtime, tmp_path: Path) -> None:
+    path = save("gemma2", tmp_path / "model")
+    config = json.loads((path / "config.json").read_text())
+    changes = {"attn_logit_softcapping": None, "final_logit_softcapping": None}
+    (path / "config.json").write_text(json.dumps(config | changes))
+    assert_forward(runtime.open(path), reference("gemma2", path), *padded(1, True))
+
+
+def test_the_older_name_of_gpt_neoxs_head(runtime: Runtime, tmp_path: Path) -> None:
+    path = save("gpt-neox", tmp_path / "model")
+    hugging_face = reference("gpt-neox", path)
+    tensors = load_file(path / "model.safetensors")
+    tensors["embed_out.weight"] = tensors.pop("lm_head.weight" if "lm_head.weight" in tensors else "embed_out.weight")
+    save_file(tensors, path / "model.safetensors", {"format": "pt"})
+    assert_forward(runtime.open(path), hugging_face, *padded(1, True))
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama-tied"])

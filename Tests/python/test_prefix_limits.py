@@ -14,7 +14,7 @@ from seam_objects import Batch, Runtime
 from single_stack import llama
 from tiny_models import randomise, t5
 
-LIMITED = [name for name in FAMILIES if name not in ("t5", "mt5", "mistral-window")]
+LIMITED = [name for name in FAMILIES if name not in ("t5", "mt5", "umt5", "mistral-window")]
 PLAIN = {"reparameterization": "none"}
 
 
