@@ -16,12 +16,13 @@ import torch
 import transformers as hf
 from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy, relu
+from transformers.modeling_outputs import MaskedLMOutput
 from transformers.models.deberta_v2.modeling_deberta_v2 import DisentangledSelfAttention
 from transformers.models.mpnet.modeling_mpnet import MPNetSelfAttention
 
 import single_stack
 from command_line import seam
-from prefix_reference import _joined, adapter, attentions, joined_attention
+from prefix_reference import PAST, _joined, adapter, attentions, behind, cache, joined_attention
 from repcali_reference import RepCali
 from seam_abi import Array, SeamError
 from seam_objects import Adapter, Backbone, Batch, Runtime
@@ -214,7 +215,7 @@ def test_layer_outputs(model: Model) -> None:
     assert_same(model, [made], lambda inputs: reference(**inputs, output_hidden_states=True))
 
 
-# ---- Prefixes, where transformers knows no past
+# ---- Prefixes
 
 
 def mpnet(self: Any, hidden: torch.Tensor, mask: torch.Tensor, bias: torch.Tensor, **_: Any) -> tuple[torch.Tensor]:
@@ -254,16 +255,27 @@ def prefixed(model: Model, numbers: torch.Tensor, monkeypatch: pytest.MonkeyPatc
         _joined.clear()
 
 
-def test_a_prefix_has_no_position(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    if model.name not in UNMOVED:
-        return  # test_prefix.py has it
+def test_prefixes(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without positions, or as the past of a model that knows one."""
     info = model.backbone.info
-    assert info.max_prefix_length[0] == 0
     generator = torch.Generator().manual_seed(1)
     numbers = torch.randn(info.encoder_layers, 2, info.kv_heads, 5, info.head_dim, generator=generator)
     adapters = adapter(model.backbone, {"encoder": numbers})
-    with prefixed(model, numbers, monkeypatch) as reference:
-        assert_same(model, adapters, lambda inputs: reference(**inputs, output_hidden_states=True))
+    if model.name in UNMOVED:
+        assert info.max_prefix_length[0] == 0
+        with prefixed(model, numbers, monkeypatch) as reference:
+            assert_same(model, adapters, lambda inputs: reference(**inputs, output_hidden_states=True))
+        return
+    assert info.max_prefix_length[0] == info.max_source_positions - 1
+    whole = model.hugging_face()
+
+    def expected(inputs: dict[str, torch.Tensor]) -> Any:
+        ids, mask = inputs["input_ids"], behind(inputs["attention_mask"], 5)
+        states = whole.base_model(input_ids=ids, attention_mask=mask, **{PAST: cache(numbers, len(ids))})[0]
+        logits = whole.generator_lm_head(whole.generator_predictions(states))
+        return MaskedLMOutput(logits=logits, hidden_states=(states,))
+
+    assert_same(model, adapters, expected)
 
 
 # ---- What is not followed
