@@ -111,7 +111,7 @@ extension LoRA {
                 .bool("use_rslora", default: false, "Multiply by lora_alpha / sqrt(r) instead."),
                 .bool("use_dora", default: false, "Rows of the changed matrix get lengths of their own (DoRA)."),
             ],
-            defaultTargets: "q|v", foldsWeight: true)
+            defaultTargets: "q|v|qkv", foldsWeight: true)
     }
 }
 

@@ -139,6 +139,22 @@ struct Attention {
         return output(join(attended), in: context)
     }
 
+    /// The same in blocks: `memory` is that of all tokens, and `sums` what they see of the whole text.
+    func callAsFunction(
+        _ query: Tensor, over memory: KeysValues, and sums: KeysValues?, behind prefix: LayerPrefix?,
+        _ sight: BlockSight, in context: Context
+    ) -> Tensor {
+        let blocks = sight.blocks
+        func lookedUp(_ own: Tensor, _ sums: Tensor?) -> Tensor {
+            let near = blocks.around(own, in: context)
+            return sums.map { near.concat([blocks.repeated($0)], axis: 2) } ?? near
+        }
+        let attended = blocks.split(query, in: context).attention(
+            key: lookedUp(memory.keys, sums?.keys), value: lookedUp(memory.values, sums?.values), prefix: prefix,
+            rowsOfEach: blocks.perText, bias: sight.bias, mask: sight.mask, scale: scale)
+        return output(join(blocks.join(attended)), in: context)
+    }
+
     private func query(fused x: Tensor, in context: Context) -> Tensor {
         part(x, 0, from: 0, heads, norms?.query, in: context)
     }

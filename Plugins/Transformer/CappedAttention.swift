@@ -24,7 +24,8 @@ struct CappedAttention {
         }
         var scores = self.scores(query, memory.keys)
         if let hidden { scores = scores + hidden }
-        guard let prefix, let own = RoutedPrefix(prefix, prefixBiases, batch: batch, queries: queries, in: context) else {
+        guard let prefix, let own = RoutedPrefix(prefix, prefixBiases, batch: batch, queries: queries, in: context)
+        else {
             return weighted(scores.softmax(), memory.values)
         }
         let before = self.scores(query, own.memory.keys)

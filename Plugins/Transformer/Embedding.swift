@@ -9,6 +9,8 @@ struct Embedding {
     private let norm: Norm?
     private let projection: Linear?
     private let normFirst, positionsBehind: Bool
+    /// The norm is of the tokens alone, before anything is added.
+    private let normsTokens: Bool
     /// The point of what flows into the first layer, before anything but the tokens' own vectors is in it.
     private let point: Int
     /// In an encoder positions are the family's to count; in a decoder they come with the tokens.
@@ -36,6 +38,7 @@ struct Embedding {
         projection = family.embeddingProjection.map {
             Linear(weights, names.projection, from: $0.width, to: family.dModel, bias: $0.bias, family)
         }
+        normsTokens = stack == .decoder && family.decoderNormsTokens
     }
 
     /// The vectors of the encoder's and the decoder's tokens, one parameter when both are one tensor or there is one
@@ -79,6 +82,7 @@ struct Embedding {
     ) -> Tensor {
         var x = tokens.x
         if let projection, positionsBehind { x = projection(x, in: context) }
+        if normsTokens, let norm { x = norm(x, in: context) }
         var place = positions.map { $0(ids, at: places, in: context) }
         if let tokenTypes {
             var types = types
@@ -90,7 +94,7 @@ struct Embedding {
             place = place.map { $0 + type } ?? type
         }
         if let place { x = x + place }
-        if let norm, normFirst { x = norm(x, in: context) }
+        if let norm, normFirst, !normsTokens { x = norm(x, in: context) }
         if let projection, !positionsBehind { x = projection(x, in: context) }
         if let norm, !normFirst { x = norm(x, in: context) }
         return x

@@ -11,6 +11,9 @@ struct Family {
         case learnedByToken(limit: Int, padding: Int)
         /// Vectors of fixed sines and cosines.
         case sinusoidal(limit: Int)
+        /// Fixed ones, too, in the order of tensor2tensor, where only tokens other than `padding` are counted, from the row
+        /// behind it; padding has a row of zeros.
+        case sinusoidalByToken(limit: Int, padding: Int)
         /// A learned bias on the attention scores by bucketed distance; any length.
         case relative(buckets: Int, maxDistance: Int)
         /// Queries and keys are rotated.
@@ -21,7 +24,9 @@ struct Family {
         /// Longest sequence; 0: no limit.
         var limit: Int {
             switch self {
-            case .learned(let limit, _), .learnedByToken(let limit, _), .sinusoidal(let limit): limit
+            case .learned(let limit, _), .learnedByToken(let limit, _), .sinusoidal(let limit),
+                .sinusoidalByToken(let limit, _):
+                limit
             case .rotary(let rotary): rotary.limit
             case .relative, .none: 0
             }
@@ -51,6 +56,8 @@ struct Family {
         var windows: [Int] = []
         /// The layers that know no rotary positions.
         var unrotatedLayers: [Int] = []
+        /// Beside its window a token of an encoder sees sums of so many tokens each, of the whole text; 0: none.
+        var sumBlock = 0
     }
 
     /// Which projections have a bias.
@@ -71,6 +78,8 @@ struct Family {
     var encoder: Stack?
     var decoder: Stack?
     var positions: Positions
+    /// Each layer has a relative bias of its own, else all of a stack that of its first.
+    var relativeBiasPerLayer = false
     /// What an encoder reads in the place of tokens; nil: tokens.
     var features: Features?
 
@@ -86,6 +95,8 @@ struct Family {
     var normBias = true
     /// The attention of the first layer has a norm, as those of the others.
     var firstAttentionNorm = true
+    /// In a decoder that norm stands before position is added.
+    var decoderNormsTokens = false
 
     let biases: Biases
     /// Matrices lie in the file as [in, out], not as [out, in].
@@ -233,10 +244,17 @@ extension Family {
         [
             ("t5", { config throws(PluginError) in try .t5(config, multilingual: false) }),
             ("mt5", { config throws(PluginError) in try .t5(config, multilingual: true) }),
+            ("umt5", { config throws(PluginError) in try .umt5(config) }),
+            ("longt5", { config throws(PluginError) in try .longT5(config) }),
             ("bart", { config throws(PluginError) in try .bart(config) }),
             ("mbart", { config throws(PluginError) in try .mbart(config) }),
+            ("mvp", { config throws(PluginError) in try .mvp(config) }),
+            ("plbart", { config throws(PluginError) in try .plbart(config) }),
             ("marian", { config throws(PluginError) in try .marian(config) }),
             ("pegasus", { config throws(PluginError) in try .pegasus(config) }),
+            ("m2m_100", { config throws(PluginError) in try .m2m100(config) }),
+            ("blenderbot", { config throws(PluginError) in try .blenderbot(config) }),
+            ("blenderbot-small", { config throws(PluginError) in try .blenderbotSmall(config) }),
             ("whisper", { config throws(PluginError) in try .whisper(config) }),
             ("bert", { config throws(PluginError) in try .bert(config) }),
             ("roberta", { config throws(PluginError) in try .roberta(config, "roberta") }),
@@ -270,6 +288,9 @@ extension Family {
         guard let family = all.first(where: { modelType == $0.modelType }) else {
             var known = "\(all[0].modelType)"
             for index in 1..<all.count { known += (index < all.count - 1 ? ", " : " or ") + "\(all[index].modelType)" }
+            if let nearest = Self.nearest(to: modelType, among: all.map { $0.modelType }, config) {
+                known += "; the nearest is \(nearest)"
+            }
             throw PluginError(.unsupported, "config.json: 'model_type' is '\(modelType)'; expected \(known)")
         }
         self = try family.read(config)
@@ -351,7 +372,8 @@ extension Options {
         guard let count = try count(key) else { return (0..<layers).map { isWindowed($0) ? window : 0 } }
         guard count == layers else {
             throw PluginError(
-                .invalidArgument, "config.json: '\(key)' has \(count) layers; expected the \(layers) that the model has")
+                .invalidArgument, "config.json: '\(key)' has \(count) layers; expected the \(layers) that the model has"
+            )
         }
         var windows: [Int] = []
         for layer in 0..<layers {

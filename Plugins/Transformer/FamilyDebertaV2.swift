@@ -67,7 +67,8 @@ extension Family {
         return Head(
             weight: .tied, biasName: "lm_predictions.lm_head.bias", biasIsConstant: false,
             transform: Head.Transform(
-                dense: "lm_predictions.lm_head.dense", norm: "lm_predictions.lm_head.LayerNorm", activation: activation))
+                dense: "lm_predictions.lm_head.dense", norm: "lm_predictions.lm_head.LayerNorm", activation: activation)
+        )
     }
 
     private static func disentangled(
@@ -107,7 +108,8 @@ extension Family {
             case "c2p|p2c", "p2c|c2p": return (true, true)
             default:
                 throw PluginError(
-                    .unsupported, "config.json: '\(key)' is '\(names)'; expected c2p, p2c or both with a | between them")
+                    .unsupported, "config.json: '\(key)' is '\(names)'; expected c2p, p2c or both with a | between them"
+                )
             }
         }
         let count = try config.count(key) ?? 0

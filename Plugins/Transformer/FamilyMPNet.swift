@@ -29,7 +29,8 @@ extension Family {
                     + "looks up in any case")
         }
         var family = try bertLike(
-            config, "mpnet", .learnedByToken(limit: rows - padding - 1, padding: padding), head, types: 0, names: .mpnet)
+            config, "mpnet", .learnedByToken(limit: rows - padding - 1, padding: padding), head, types: 0, names: .mpnet
+        )
         family.sharedBias = SharedBias(
             name: "encoder.relative_attention_bias.weight", buckets: buckets, maxDistance: maxDistance)
         family.tokenTypes = 0
@@ -40,6 +41,8 @@ extension Family {
 
 extension StackNames {
     fileprivate static var mpnet: StackNames {
-        .bert(projections: .separate(query: "attn.q", key: "attn.k", value: "attn.v"), output: "attn.o", norm: "LayerNorm")
+        .bert(
+            projections: .separate(query: "attn.q", key: "attn.k", value: "attn.v"), output: "attn.o", norm: "LayerNorm"
+        )
     }
 }

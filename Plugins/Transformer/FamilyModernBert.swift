@@ -12,7 +12,8 @@ extension Family {
         let vocabulary = try config.size("vocab_size")
         let attention = try config.bool("attention_bias", default: false)
         let biases = Biases(
-            queryKeyValue: attention, attentionOutput: attention, feedForward: try config.bool("mlp_bias", default: false))
+            queryKeyValue: attention, attentionOutput: attention,
+            feedForward: try config.bool("mlp_bias", default: false))
         return Family(
             name: "modernbert", widthKey: "hidden_size", dModel: width, headDim: headDim,
             encoder: Stack(

@@ -58,7 +58,8 @@ extension Family {
         }
         guard count >= layers else {
             throw PluginError(
-                .invalidArgument, "config.json: '\(key)' has \(count) layers; expected the \(layers) that the model has")
+                .invalidArgument, "config.json: '\(key)' has \(count) layers; expected the \(layers) that the model has"
+            )
         }
         var unrotated: [Int] = []
         for layer in 0..<layers where try config.int("\(key).\(layer)") == 0 { unrotated.append(layer) }

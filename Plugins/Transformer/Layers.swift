@@ -53,6 +53,8 @@ struct FeedForward {
 struct Layer {
     private let attention: Attention
     private let attentionResidual: Residual
+    /// Of sums of tokens, where they are seen.
+    private let sumNorm: Norm?
     private let cross: (attention: Attention, residual: Residual)?
     private let feedForward: FeedForward
     private let feedForwardResidual: Residual
@@ -69,6 +71,8 @@ struct Layer {
         let hasNorm = family.firstAttentionNorm || place.index > 0
         attentionResidual = Residual(
             weights, hasNorm ? norm(names.selfNorm) : nil, output: norm(names.selfOutputNorm), family)
+        sumNorm =
+            stack.sumBlock > 0 ? Norm(weights, layer + names.selfAttention + "global_input_layer_norm", family) : nil
         if attendsToEncoder {
             cross = (
                 Attention(weights, layer + names.crossAttention, place, .cross, stack, family),
@@ -100,6 +104,11 @@ struct Layer {
     ) -> Tensor {
         let attend = { (x: Tensor) -> Tensor in
             let (query, memory) = attention.project(x, rotation: sight.rotation, in: context)
+            if let blocks = sight.blocks {
+                return attention(
+                    query, over: past(memory), and: sums(of: x, blocks, in: context), behind: prefix, blocks,
+                    in: context)
+            }
             return attention(
                 query, over: past(memory).from(sight.firstKey), behind: prefix, prefixBiases: sight.prefixBiases,
                 bias: sight.bias, distances: sight.distances, mask: sight.mask, causal: sight.causal, in: context)
@@ -117,6 +126,13 @@ struct Layer {
             }
         }
         return feedForwardResidual(x, in: context) { feedForward($0, in: context) }
+    }
+
+    /// What tokens see of the whole text x.
+    private func sums(of x: Tensor, _ sight: BlockSight, in context: Context) -> KeysValues? {
+        guard let sums = sight.sums, let sumNorm else { return nil }
+        let context = context.visitor.map { context.visiting($0, sums: sums.mask) } ?? context
+        return attention.keysValues(of: sumNorm(sums(x, in: context), in: context), in: context)
     }
 
     /// What goes on in the place of what left the layer: the same where nobody wants its `layer.output`.

@@ -9,7 +9,8 @@ struct StackNames {
     var embedding: EmbeddingNames
 
     // After a layer's name; a norm without a name is none.
-    let selfAttention, selfNorm: String
+    var selfAttention: String
+    let selfNorm: String
     var crossAttention = "", crossNorm = ""
     let projections: Projections
     let output: String

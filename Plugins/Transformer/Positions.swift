@@ -14,6 +14,8 @@ struct Places {
     let vectors: Int
     /// [batch, count] i32; nil: `start`, `start` + 1 ... in every row.
     let given: Tensor?
+    /// The tokens came with positions of their own.
+    let arePlaced: Bool
 
     /// A text's `length` tokens, with the vectors before them, that follow `seen` others behind the prefix of their row.
     init(
@@ -21,7 +23,7 @@ struct Places {
     ) {
         vectors = max(tokens.x.size(1) - length, 0)
         let (count, given) = (length + vectors, tokens.positions)
-        (self.count, self.seen) = (count, seen)
+        (self.count, self.seen, arePlaced) = (count, seen, given != nil)
         start = prefix.longest + seen
         starts = prefix.byRow?.map { $0 + seen }
         if let lengths = prefix.byRow {
@@ -70,6 +72,10 @@ struct PositionTable {
                 weights.has(name)
                 ? weights.parameter(name, shape, frozen: true)
                 : weights.constant(name, shape, sinusoids(family.targetLimit, width))
+        case .sinusoidalByToken(let limit, let padding):
+            (offset, self.padding) = (padding + 1, padding)
+            let rows = limit + padding + 1
+            table = weights.constant(name, [rows, width], sinusoidsByToken(rows, width, padding: padding))
         case .relative, .rotary, .none:
             return nil
         }
@@ -78,7 +84,7 @@ struct PositionTable {
     /// [count, d_model] or [batch, count, d_model] for the tokens `ids` [batch, n] and the vectors before them.
     func callAsFunction(_ ids: Tensor, at places: Places, in context: Context) -> Tensor {
         let table = context[table]
-        if let padding, places.vectors == 0 {
+        if let padding, places.vectors == 0, !places.arePlaced {
             return table.embedding(counted(ids, padding, from: places.starts ?? [places.start], in: context))
         }
         if let given = places.given {
@@ -121,6 +127,23 @@ private func sinusoids(_ positions: Int, _ width: Int) -> [Float] {
             let index = column < sines ? column : column - sines
             let angle = Double(position) / pow(10_000, Double(2 * index) / Double(width))
             table.append(Float(column < sines ? sin(angle) : cos(angle)))
+        }
+    }
+    return table
+}
+
+/// The table of tensor2tensor, which differs from that of Vaswani et al. 2017 in the largest wavelength; a row of zeros for
+/// padding. In f32, as the models were trained.
+private func sinusoidsByToken(_ positions: Int, _ width: Int, padding: Int) -> [Float] {
+    let half = width / 2
+    let step = Float(log(10_000.0) / Double(half - 1))
+    let frequencies = (0..<half).map { expf(-Float($0) * step) }
+    var table = [Float](repeating: 0, count: positions * width)
+    for position in 0..<positions where position != padding {
+        for (column, frequency) in frequencies.enumerated() {
+            let angle = Float(position) * frequency
+            table[position * width + column] = sinf(angle)
+            table[position * width + half + column] = cosf(angle)
         }
     }
     return table

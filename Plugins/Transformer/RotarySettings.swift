@@ -51,7 +51,8 @@ struct RotarySettings {
             let factor = try factor(group + "factor")
             guard rotated > 2 else {
                 throw PluginError(
-                    .unsupported, "config.json: rotary positions of the type 'dynamic' need heads of more than 2 numbers")
+                    .unsupported,
+                    "config.json: rotary positions of the type 'dynamic' need heads of more than 2 numbers")
             }
             return RotaryPositions(
                 limit: longest(factor, of: limit), frequencies: plain,
@@ -140,7 +141,8 @@ struct RotarySettings {
             return plain[index] / Float(factor) * ramp + plain[index] * (1 - ramp)
         }
         return RotaryPositions(
-            limit: longest(factor, of: Int(length)), frequencies: frequencies, scale: Float(try yarnScale(group, factor)))
+            limit: longest(factor, of: Int(length)), frequencies: frequencies,
+            scale: Float(try yarnScale(group, factor)))
     }
 
     /// 0.1 ln(factor) + 1 (Peng et al. 2023, equation 22), unless the file has another.

@@ -11,6 +11,8 @@ struct Sight {
     /// Later tokens are hidden.
     let causal: Bool
     let rotation: Rotation?
+    /// Of an encoder's layers with a window, in the place of bias and mask.
+    var blocks: BlockSight?
     /// The first of the text's keys that any of the queries sees; bias and mask are about it and those behind it.
     var firstKey = 0
     /// Of a family whose scores depend on contents and distances.
@@ -133,7 +135,9 @@ struct View {
 
     /// Of numbers of the keys, [batch, keys], those of the queries: where rows have seen different numbers of tokens the
     /// last ones, which those of a row's own token are until the end.
-    private func own(_ tokens: Tensor) -> Tensor { tokens.slice(1, from: starts == nil ? seen : keys - 1, length: count) }
+    private func own(_ tokens: Tensor) -> Tensor {
+        tokens.slice(1, from: starts == nil ? seen : keys - 1, length: count)
+    }
 }
 
 /// What hides a key when it is added to its score. It is finite, so that a padding token, which may see nothing, has

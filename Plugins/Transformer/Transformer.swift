@@ -10,9 +10,9 @@ final class Transformer: Backbone {
         BackboneDescriptor(
             id: "transformer",
             summary: """
-                Transformers in the Hugging Face layout: T5, mT5, BART, mBART, Marian, PEGASUS, Whisper; BERT, \
-                RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT, ELECTRA, MPNet, ModernBERT, DeBERTa v2 and v3; GPT-2, Llama, Mistral, \
-                Qwen2.
+                Transformers in the Hugging Face layout: T5, mT5, umT5, BART, mBART, MVP, PLBART, Marian, PEGASUS, \
+                M2M-100, Blenderbot, Whisper; BERT, RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT, ELECTRA, MPNet, \
+                ModernBERT, DeBERTa v2 and v3; GPT-2, Llama, Mistral, Qwen2.
                 """,
             options: Pooling.options)
     }

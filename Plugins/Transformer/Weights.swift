@@ -15,8 +15,8 @@ final class Weights {
         let names = (family.encoder ?? family.decoder)?.names
         let probe = names.map { $0.layer(0) + ($0.firstNorm(family) ?? "") + ".weight" } ?? ""
         let bodies = [
-            "", "model.", "transformer.", "bert.", "roberta.", "distilbert.", "electra.", "mpnet.", "deberta.", "gpt_neox.",
-            "nomic_bert.",
+            "", "model.", "transformer.", "bert.", "roberta.", "distilbert.", "electra.", "mpnet.", "deberta.",
+            "gpt_neox.", "nomic_bert.",
         ]
         let found = bodies.first { model.shape(of: $0 + probe) != nil }
         guard let found, let shape = model.shape(of: found + probe) else {

@@ -37,6 +37,9 @@ ENCODER_DECODERS: dict[str, Callable[[], PreTrainedModel]] = {
     # As deep as each other: the cache that transformers makes for a generation counts the encoder's layers.
     "marian": lambda: marian(scale_embedding=True, **ROOM),
     "pegasus": lambda: bart(hf.PegasusConfig, hf.PegasusForConditionalGeneration, activation_function="relu", **ROOM),
+    "umt5": lambda: t5(hf.UMT5Config, hf.UMT5ForConditionalGeneration),
+    "m2m_100": lambda: bart(hf.M2M100Config, hf.M2M100ForConditionalGeneration, **ROOM),
+    "blenderbot-small": lambda: bart(hf.BlenderbotSmallConfig, hf.BlenderbotSmallForConditionalGeneration, **ROOM),
 }
 ENCODERS: dict[str, Callable[[], PreTrainedModel]] = {
     "bert": lambda: bert(**ROOM),

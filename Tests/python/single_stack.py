@@ -30,6 +30,34 @@ def bert(config: type[Any] = hf.BertConfig, model: type[Any] = hf.BertForMaskedL
     return model(config(**(sizes | SPECIAL | changes)))
 
 
+def distilbert(**changes: Any) -> PreTrainedModel:
+    return bert(hf.DistilBertConfig, hf.DistilBertForMaskedLM, **({"hidden_dim": 40} | changes))
+
+
+def electra(model: type[Any] = hf.ElectraForMaskedLM, **changes: Any) -> PreTrainedModel:
+    return bert(hf.ElectraConfig, model, **({"embedding_size": 12} | changes))
+
+
+def modernbert(model: type[Any] = hf.ModernBertForMaskedLM, **changes: Any) -> PreTrainedModel:
+    # A token of the layers with a window sees three on each side.
+    sizes = {"local_attention": 7, "norm_eps": 1e-3, "cls_token_id": 0, "sep_token_id": END}
+    return bert(hf.ModernBertConfig, model, **(sizes | changes))
+
+
+DEBERTA_V3: dict[str, Any] = {
+    "position_biased_input": False,
+    "position_buckets": 8,
+    "max_relative_positions": 20,
+    "share_att_key": True,
+    "norm_rel_ebd": "layer_norm",
+}
+
+
+def deberta(model: type[Any] = hf.DebertaV2ForMaskedLM, **changes: Any) -> PreTrainedModel:
+    sizes = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "type_vocab_size": 0}
+    return bert(hf.DebertaV2Config, model, **(sizes | changes))
+
+
 def gpt2(**changes: Any) -> PreTrainedModel:
     sizes = {"n_embd": 24, "n_layer": 3, "n_head": 4, "n_positions": 60}
     return hf.GPT2LMHeadModel(hf.GPT2Config(**(sizes | SPECIAL | changes)))
@@ -89,6 +117,30 @@ ENCODERS: dict[str, Callable[[], PreTrainedModel]] = {
     "roberta-relu": lambda: bert(hf.RobertaConfig, hf.RobertaForMaskedLM, hidden_act="relu"),
     "roberta-no-head": lambda: bert(hf.RobertaConfig, hf.RobertaModel, pad_token_id=3),
     "xlm-roberta": lambda: bert(hf.XLMRobertaConfig, hf.XLMRobertaForMaskedLM, tie_word_embeddings=False),
+    "camembert": lambda: bert(hf.CamembertConfig, hf.CamembertForMaskedLM, type_vocab_size=1),
+    "distilbert": lambda: distilbert(),
+    "electra": lambda: electra(),
+    "electra-no-head": lambda: electra(hf.ElectraModel, embedding_size=24),
+    # Distances beyond the last bucket.
+    "mpnet": lambda: bert(hf.MPNetConfig, hf.MPNetForMaskedLM, max_position_embeddings=150),
+    "modernbert": lambda: modernbert(),
+    "modernbert-biases": lambda: modernbert(
+        attention_bias=True,
+        mlp_bias=True,
+        norm_bias=True,
+        classifier_bias=True,
+        decoder_bias=False,
+        tie_word_embeddings=False,
+        hidden_activation="gelu_new",
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+    ),
+    "deberta-v3": lambda: deberta(**DEBERTA_V3),
+    "deberta-own-projections": lambda: deberta(
+        max_relative_positions=10, embedding_size=12, type_vocab_size=2, norm_rel_ebd="none"
+    ),
+    "deberta-to-positions": lambda: deberta(pos_att_type="c2p", position_buckets=6, legacy=False),
+    "deberta-from-positions": lambda: deberta(pos_att_type="p2c", share_att_key=True, tie_word_embeddings=False),
+    "deberta-absolute": lambda: deberta(relative_attention=False, pos_att_type=None),
     "nomic_bert": lambda: bert(hf.NomicBertConfig, hf.NomicBertForMaskedLM, rope_parameters=rope("default")),
     "nomic_bert-no-head": lambda: bert(hf.NomicBertConfig, hf.NomicBertModel, hidden_act="gelu"),
 }
@@ -133,11 +185,7 @@ DECODERS: dict[str, Callable[[], PreTrainedModel]] = {
     ),
     "phi3": lambda: llama(hf.Phi3Config, hf.Phi3ForCausalLM, sliding_window=9),
     "phi3-longrope": lambda: llama(
-        hf.Phi3Config,
-        hf.Phi3ForCausalLM,
-        hidden_size=32,
-        original_max_position_embeddings=8,
-        rope_parameters=LONGROPE,
+        hf.Phi3Config, hf.Phi3ForCausalLM, hidden_size=32, original_max_position_embeddings=8, rope_parameters=LONGROPE
     ),
     "smollm3": lambda: llama(
         hf.SmolLM3Config,

@@ -28,10 +28,7 @@ FAMILIES: dict[str, tuple[tuple[str, ...], list[str]]] = {
     "smollm3": (LLAMA, LLAMA_POINTS),
     "olmo2": (LLAMA, LLAMA_POINTS),
     "phi3": (("qkv_proj", "o_proj", "gate_up_proj", "down_proj"), ["qkv", "o", "gate_up", "down"]),
-    "gpt-neox": (
-        ("query_key_value", "attention.dense", "dense_h_to_4h", "dense_4h_to_h"),
-        ["qkv", "o", "up", "down"],
-    ),
+    "gpt-neox": (("query_key_value", "attention.dense", "dense_h_to_4h", "dense_4h_to_h"), ["qkv", "o", "up", "down"]),
     "opt-350m": (("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"), ["q", "k", "v", "o", "up", "down"]),
 }
 
@@ -63,9 +60,7 @@ def test_lora_is_pefts(model: Any, tmp_path: Path) -> None:
             if "lora_" in key:
                 parameter.normal_(0, 0.2)
     there.save_pretrained(tmp_path / "peft")
-    seam(
-        "import", "--model", path, "--format", "peft", "--input", tmp_path / "peft", "--output", tmp_path / "adapter"
-    )
+    seam("import", "--model", path, "--format", "peft", "--input", tmp_path / "peft", "--output", tmp_path / "adapter")
     adapter = backbone.load(tmp_path / "adapter")
     assert {each.split(".")[2] for each in adapter.parameters} == set(points)
     ids, mask = padded(1, True)
@@ -86,9 +81,7 @@ def test_what_leaves_a_layer_is_that_of_transformers(model: Any) -> None:
     random = np.random.default_rng(0)
     for values in adapter.parameters.values():
         values[...] = random.normal(size=values.shape)
-    layers = next(
-        each for key, each in hugging_face.named_modules() if key.endswith("layers") and len(list(each)) == 3
-    )
+    layers = next(each for key, each in hugging_face.named_modules() if key.endswith("layers") and len(list(each)) == 3)
     for layer, vector in zip((0, 2), adapter.parameters.values(), strict=True):
         own = torch.from_numpy(vector.copy())
         layers[layer].register_forward_hook(
@@ -99,3 +92,36 @@ def test_what_leaves_a_layer_is_that_of_transformers(model: Any) -> None:
     ids, mask = padded(2, False)
     found = backbone.session(adapter).forward(Batch(ids, mask))
     assert_close(found, scores(hugging_face, ids, mask), mask == 1)
+
+
+@pytest.mark.parametrize("name", ["mistral-window", "gemma2", "gemma3"])
+def test_rows_that_join_others_are_as_they_are_alone(runtime: Runtime, tmp_path: Path, name: str) -> None:
+    """Beyond the window, from prompts of several lengths, behind a prefix, behind vectors, and behind neither."""
+    backbone = runtime.open(save(name, tmp_path / "model"))
+    session = backbone.session()
+    session.add("prefix-tuning", {"prefix_length": 4, "reparameterization": "none"}, route="prefix")
+    session.add("prompt-tuning", {"prompt_length": 3}, route="prompt")
+    random = np.random.default_rng(0)
+    for route in ("prefix", "prompt"):
+        for values in session.adapters_of(route)[0].parameters.values():
+            values[...] = random.normal(size=values.shape)
+    routes = (None, "prefix", "prompt")
+    prompts = [(random.integers(4, 60, 2 + 5 * row % 12).tolist(), routes[row % 3]) for row in range(7)]
+    options = backbone.generate_options(max_new_tokens=14, min_new_tokens=14, num_beams=1, repetition_penalty=2.0)
+    generation = session.continuous_generation(40)
+    # The first three read their prompts together.
+    rows = generation.add_batch(
+        Batch.padded([each for each, _ in prompts[:3]], pad_token_id=1, routes=[route for _, route in prompts[:3]]),
+        options,
+    )
+    waiting, tokens = prompts[3:], dict[int, list[int]]()
+    while len(generation) or waiting:
+        for step in generation.step():
+            tokens.setdefault(step.row, []).append(step.token)
+        if waiting:
+            prompt, route = waiting.pop(0)
+            rows.append(generation.add(prompt, route=route, options=options))
+    assert len({tuple(each) for each in tokens.values()}) == len(prompts)
+    for row, (prompt, route) in zip(rows, prompts, strict=True):
+        [[alone]] = session.generate(Batch.padded([prompt], pad_token_id=1, routes=[route]), options)
+        assert tokens[row] == alone.tokens
