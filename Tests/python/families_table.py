@@ -34,8 +34,8 @@ PAGE = ROOT / "docs" / "model-families.md"
 BEGIN = "<!-- made by Tests/python/families_table.py: -->\n"
 END = "<!-- end -->\n"
 
-# What llama.cpp calls otherwise than transformers, but for "-" and "_".
-GGUF_NAMES = {"gemma3": "gemma3_text"}
+# What files of an architecture of llama.cpp hold, where it is not one family of its name, but for "-" and "_".
+GGUF_FAMILIES = {"gemma3": ["gemma3_text"], "llama": ["llama", "mistral"], "t5": ["t5", "mt5", "umt5"]}
 SEAMS = ("encoder.output", "layer.output", "projection", "prompt.embedding", "attention.prefix")
 ATTENTIONS = ("encoder", "decoder", "cross")
 KINDS = ("encoder-decoder", "encoder", "decoder")
@@ -65,7 +65,7 @@ def read_from_gguf(folder: Path, runtime: Runtime) -> list[str]:
     writer.write_tensors_to_file()
     writer.close()
     names = refused(lambda: runtime.open(file, id="transformer"), "read are ").split(", ")
-    return [GGUF_NAMES.get(each, each) for each in names]
+    return [family for each in names for family in GGUF_FAMILIES.get(each, [each])]
 
 
 def refused(call: Callable[[], Any], before: str) -> str:

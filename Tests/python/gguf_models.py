@@ -223,6 +223,9 @@ ARCHITECTURES = {
         t5_settings,
         separate_head=True,
     ),
+    "umt5": Architecture(
+        "t5", lambda: wide_t5(config=hf.UMT5Config, model=hf.UMT5ForConditionalGeneration), t5_settings
+    ),
 }
 
 

@@ -139,6 +139,7 @@ TARGETS = {
     "nomic-bert": "qkv,o,gate,up,down",
     "t5": "q,k,v,o,cross_q,cross_k,cross_v,cross_o,up,down",
     "t5-1.1": f"{EVERY},cross_q,cross_k,cross_v,cross_o",
+    "umt5": f"{EVERY},cross_q,cross_k,cross_v,cross_o",
 }
 
 

@@ -5,7 +5,7 @@ import Support
 public struct GGUFArchitecture: Sendable {
     /// The key `general.architecture`: "llama".
     public let name: String
-    /// The families of config.json (`model_type`) that such files hold.
+    /// The families of config.json (`model_type`) whose models such files hold; some are read as another, of the same form.
     public let families: [String]
     /// Tensors that are no layer's.
     let whole: [String: String]

@@ -5,9 +5,9 @@ extension GGUFArchitecture {
     /// Every architecture that is read. docs/model-folders.md tells them to people.
     static let all = [llama, qwen2, qwen3, gemma2, gemma3, phi3, gpt2, bert, nomicBert, t5]
 
-    /// Llama; Mistral's models have its name in their files, too.
+    /// Llama, and Mistral, whose files have its name and say nothing of a window.
     private static let llama = GGUFArchitecture(
-        name: "llama", families: ["llama"], whole: llamaWhole, stacks: [llamaLayers()],
+        name: "llama", families: ["llama", "mistral"], whole: llamaWhole, stacks: [llamaLayers()],
         changes: ["attn_q": .pairedQueries, "attn_k": .pairedKeys], settings: rotary.union(["tensor_data_layout"])
     ) { settings in
         try settings.decoder("LlamaForCausalLM", "llama") + settings.rotary()
@@ -148,7 +148,7 @@ extension GGUFArchitecture {
     }
 
     private static let t5 = GGUFArchitecture(
-        name: "t5", families: ["t5", "umt5"],
+        name: "t5", families: ["t5", "mt5", "umt5"],
         whole: [
             "token_embd.weight": "shared.weight", "output.weight": "lm_head.weight",
             "enc.output_norm.weight": "encoder.final_layer_norm.weight",
