@@ -125,6 +125,9 @@ let package = Package(
             name: "ExampleTrain", dependencies: ["Trainer", "SeamHost", "Tokenizers", "Datasets", "Support"],
             path: "examples/swift"),
         .executableTarget(
+            name: "ExampleVoice", dependencies: ["Audio", "Trainer", "SeamHost", "Tokenizers", "Datasets", "Support"],
+            path: "examples/speech/swift"),
+        .executableTarget(
             name: "border-benchmark", dependencies: ["SeamHost", "Engine", "Support", "CSeam"],
             path: "benchmarks/border"),
         .executableTarget(

@@ -68,7 +68,7 @@ extension IA3 {
                     "feedforward_targets", default: "\"down\"",
                     "Targets, joined by commas, whose input is scaled; of the others the output is. Empty: none.")
             ],
-            defaultTargets: "k|v|cross_k|cross_v|down", foldsWeight: true)
+            defaultTargets: "k|v|cross_k|cross_v|down|qkv", foldsWeight: true)
     }
 }
 

@@ -32,8 +32,14 @@ final class LoRA: Adapter {
     convenience init(options: Options, site: Site) throws(PluginError) {
         let (rank, alpha) = (try options.int("r"), try options.double("lora_alpha"))
         let divisor = try options.bool("use_rslora") ? Double(rank).squareRoot() : Double(rank)
+        let dropout = try options.double("lora_dropout")
+        guard dropout < 1 else {
+            throw PluginError(
+                .invalidArgument,
+                "'lora_dropout' is 1, which leaves out everything, so nothing is learned: expected less")
+        }
         self.init(
-            site.points, rank: rank, scale: alpha / divisor, dropout: try options.double("lora_dropout"),
+            site.points, rank: rank, scale: alpha / divisor, dropout: dropout,
             hasMagnitudes: try options.bool("use_dora"))
     }
 
@@ -111,7 +117,7 @@ extension LoRA {
                 .bool("use_rslora", default: false, "Multiply by lora_alpha / sqrt(r) instead."),
                 .bool("use_dora", default: false, "Rows of the changed matrix get lengths of their own (DoRA)."),
             ],
-            defaultTargets: "q|v", foldsWeight: true)
+            defaultTargets: "q|v|qkv", foldsWeight: true)
     }
 }
 

@@ -6,6 +6,7 @@ struct Decoder {
     private let layers: [Layer]
     private let bias: RelativeBias?
     private let rotary: Rotary?
+    private let kinds: LayerKinds
     private let norm: Norm?
     private let limit: Int
     private let attendsToEncoder: Bool
@@ -18,6 +19,7 @@ struct Decoder {
         }
         bias = RelativeBias(weights, stack, bidirectional: false, family)
         rotary = Rotary(family)
+        kinds = LayerKinds(stack)
         norm = family.finalNorm ? Norm(weights, stack.names.stack + stack.names.finalNorm, family) : nil
         limit = family.targetLimit
         self.attendsToEncoder = attendsToEncoder
@@ -60,15 +62,34 @@ struct Decoder {
         let mask = places.vectors > 0 ? tokens.mask : target.mask
         let count = places.count
         var x = target.layers.state ?? embedding(tokens, of: target.ids, at: places, in: context)
-        let sight = Sight(
-            bias: bias.map { bias in
-                starts.map { bias(after: $0, keys: seen + count, in: context) }
-                    ?? bias(queries: seen..<seen + count, keys: seen + count, in: context)
-            },
-            prefixBiases: prefixBiases(
-                lengths, at: tokens.positions == nil ? nil : places.given, seen: seen, count: count, in: context),
-            mask: mask, causal: true, rotation: rotary.map { $0(places, state?.angles ?? Angles(), in: context) }
-        )
+        if places.vectors > 0, mask != nil { state?.hasPaddingInside = true }
+        let view = View(
+            seen: seen, count: count, starts: starts, mask: mask, prefix: lengths,
+            countsTokens: places.vectors > 0 || state?.hasPaddingInside ?? false)
+        let relative = bias.map { bias in
+            RelativeScores(
+                of: bias,
+                buckets: starts.map { bias.buckets(after: $0, keys: seen + count, in: context) }
+                    ?? bias.buckets(queries: seen..<seen + count, keys: 0..<seen + count, in: context),
+                prefixBuckets: prefixBuckets(
+                    bias, lengths, at: tokens.positions == nil ? nil : places.given, seen: seen, count: count,
+                    in: context))
+        }
+        let angles = state?.angles ?? RotaryAngles()
+        let rotations = kinds.all.map { kind in
+            kind.isRotated
+                ? rotary.map { rotary in
+                    rotary(places, angles, isLocal: kind.window > 0, capacity: state?.capacity, in: context)
+                } : nil
+        }
+        func sight(of layer: Int, _ kind: Int, in context: Context) -> Sight {
+            view.sight(
+                window: kinds.all[kind].window, bias: relative?.bias(of: layer, in: context),
+                prefixBiases: relative?.prefixBiases(of: layer, in: context) ?? [], rotation: rotations[kind],
+                in: context)
+        }
+        let isPerLayer = bias?.isPerLayer ?? false
+        let sights = isPerLayer ? [] : kinds.all.indices.map { sight(of: 0, $0, in: context) }
         let sourceContext = context.visitingSource(of: target)
         let context = context.visiting(target.visitor, tokens, at: places, from: seen)
         let running = target.layers.of(layers.count)
@@ -84,8 +105,9 @@ struct Decoder {
                     kept += target.crossKeysValues.map { [memory.put(into: $0, of: index)] } ?? []
                     return Layer.SourceMemory(memory: memory, mask: mask, prefix: target.crossPrefix?[index])
                 }
+                let kind = kinds.ofLayer[index]
                 let y = layer(
-                    x, sight, prefix: target.prefix?[index],
+                    x, isPerLayer ? sight(of: index, kind, in: context) : sights[kind], prefix: target.prefix?[index],
                     past: { own in
                         kept += target.keysValues.map { [own.put(into: $0, of: index)] } ?? []
                         return state?.extend(index, by: own, count: count, in: context) ?? own
@@ -102,15 +124,14 @@ struct Decoder {
     /// Of each route: the text stands behind the prefix of its row, for relative positions as for any others.
     /// - Parameter given: the positions [batch, count] of the tokens behind the prefix of their row, where rows have
     ///   padding before them or have seen different numbers of tokens.
-    private func prefixBiases(
-        _ prefix: PrefixLengths, at given: Tensor?, seen: Int, count: Int, in context: Context
+    private func prefixBuckets(
+        _ bias: RelativeBias, _ prefix: PrefixLengths, at given: Tensor?, seen: Int, count: Int, in context: Context
     ) -> [Tensor] {
-        guard let bias else { return [] }
-        return prefix.byRoute.map { length in
+        prefix.byRoute.map { length in
             if length == 0 { return context.none }
-            if let given { return bias(at: given, keys: length, in: context) }
+            if let given { return bias.buckets(at: given, keys: length, in: context) }
             let first = length + seen
-            return bias(queries: first..<first + count, keys: length, in: context)
+            return bias.buckets(queries: first..<first + count, keys: 0..<length, in: context)
         }
     }
 

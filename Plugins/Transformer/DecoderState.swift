@@ -8,7 +8,9 @@ final class DecoderState: DecodingState {
     /// The tokens seen by each row, where they differ: its next token stands behind its own. Nil where all rows agree.
     private(set) var starts: [Int64]?
     private(set) var capacity: Int
-    let angles = Angles()
+    let angles = RotaryAngles()
+    /// Padding may stand between the tokens of a row: behind vectors that adapters put before its text.
+    var hasPaddingInside = false
     private let layers: [Cache]
     /// Of the source; empty before the first step. Shorter sources than the longest are padded.
     private var sources: [Cache] = []
@@ -77,6 +79,7 @@ final class DecoderState: DecodingState {
             return
         }
         hold(counts + other.counts)
+        hasPaddingInside = hasPaddingInside || other.hasPaddingInside
         capacity = max(capacity, other.capacity)
         sourceLength = max(sourceLength, other.sourceLength)
         for (cache, joining) in zip(layers + sources, other.layers + other.sources) {

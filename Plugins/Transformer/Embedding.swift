@@ -7,6 +7,10 @@ struct Embedding {
     private let positions: PositionTable?
     private let tokenTypes: Parameter?
     private let norm: Norm?
+    private let projection: Linear?
+    private let normFirst, positionsBehind: Bool
+    /// The norm is of the tokens alone, before anything is added.
+    private let normsTokens: Bool
     /// The point of what flows into the first layer, before anything but the tokens' own vectors is in it.
     private let point: Int
     /// In an encoder positions are the family's to count; in a decoder they come with the tokens.
@@ -17,14 +21,24 @@ struct Embedding {
         _ weights: Weights, _ names: EmbeddingNames, _ table: Parameter, _ family: Family, of stack: Point.Stack
     ) {
         self.table = table
-        point = weights.point(Point(embeddingOf: stack, width: family.dModel))
+        // What stands before a text there is as wide as the states.
+        point =
+            family.embeddingProjection == nil ? weights.point(Point(embeddingOf: stack, width: family.dModel)) : -1
         countsPositions = stack == .encoder
         scale = family.embeddingScale
         positions = PositionTable(weights, names.positions, family)
         tokenTypes =
             family.tokenTypes > 0
-            ? weights.parameter(names.tokenTypes, [family.tokenTypes, family.dModel]) : nil
-        norm = family.embeddingNorm ? Norm(weights, names.norm, family) : nil
+            ? weights.parameter(names.tokenTypes, [family.tokenTypes, family.embeddingWidth]) : nil
+        normFirst = family.embeddingProjection?.normFirst ?? true
+        positionsBehind = family.embeddingProjection?.positionsBehind ?? false
+        norm =
+            family.embeddingNorm
+            ? Norm(weights, names.norm, family, width: normFirst ? family.embeddingWidth : family.dModel) : nil
+        projection = family.embeddingProjection.map {
+            Linear(weights, names.projection, from: $0.width, to: family.dModel, bias: $0.bias, family)
+        }
+        normsTokens = stack == .decoder && family.decoderNormsTokens
     }
 
     /// The vectors of the encoder's and the decoder's tokens, one parameter when both are one tensor or there is one
@@ -33,7 +47,7 @@ struct Embedding {
         let (encoder, decoder) = (family.encoder?.names.embedding.tokens, family.decoder?.names.embedding.tokens)
         guard let encoder, let decoder, family.features == nil else {
             let tokens = family.features == nil ? encoder ?? decoder : decoder
-            let table = weights.parameter(tokens ?? "", [family.sourceVocabulary, family.dModel])
+            let table = weights.parameter(tokens ?? "", [family.sourceVocabulary, family.embeddingWidth])
             return (table, table)
         }
         if !family.sharedEmbedding, weights.has(decoder) {
@@ -67,6 +81,8 @@ struct Embedding {
         _ tokens: EmbeddedTokens, of ids: Tensor, at places: Places, types: Tensor? = nil, in context: Context
     ) -> Tensor {
         var x = tokens.x
+        if let projection, positionsBehind { x = projection(x, in: context) }
+        if normsTokens, let norm { x = norm(x, in: context) }
         var place = positions.map { $0(ids, at: places, in: context) }
         if let tokenTypes {
             var types = types
@@ -78,6 +94,9 @@ struct Embedding {
             place = place.map { $0 + type } ?? type
         }
         if let place { x = x + place }
-        return norm.map { $0(x, in: context) } ?? x
+        if let norm, normFirst, !normsTokens { x = norm(x, in: context) }
+        if let projection, !positionsBehind { x = projection(x, in: context) }
+        if let norm, !normFirst { x = norm(x, in: context) }
+        return x
     }
 }

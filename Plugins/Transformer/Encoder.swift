@@ -5,6 +5,13 @@ struct Encoder {
     private let front: Front
     private let layers: [Layer]
     private let bias: RelativeBias?
+    private let distances: DistanceTable?
+    private let rotary: Rotary?
+    /// Of sums of tokens.
+    private let sumBias: RelativeBias?
+    private let kinds: LayerKinds
+    /// The tokens of a sum; 0: none.
+    private let sumBlock: Int
     private let norm: Norm?
     private let limit: Int
     /// A prefix takes the first positions of the text.
@@ -24,9 +31,16 @@ struct Encoder {
             Layer(weights, LayerPlace(stack: .encoder, index: $0), stack, attendsToEncoder: false, family)
         }
         bias = RelativeBias(weights, stack, bidirectional: true, family)
+        distances = DistanceTable(weights, stack.names, family)
+        rotary = Rotary(family)
+        sumBias =
+            stack.sumBlock > 0
+            ? RelativeBias(weights, stack, bidirectional: true, family, table: "global_relative_attention_bias") : nil
+        kinds = LayerKinds(stack)
+        sumBlock = stack.sumBlock
         norm = family.finalNorm ? Norm(weights, stack.names.stack + stack.names.finalNorm, family) : nil
         limit = family.sourceLimit
-        prefixTakesPositions = family.architecture == .encoderOnly
+        prefixTakesPositions = family.architecture == .encoderOnly && family.encoderPrefixTakesPositions
     }
 
     func callAsFunction(_ source: Source, in context: Context) -> Tensor {
@@ -42,10 +56,25 @@ struct Encoder {
         var x =
             source.layers.state
             ?? placed(tokens, source, at: places, in: context)
-        // One bias for all layers: it depends on the positions only.
-        let sight = Sight(
-            bias: bias.map { $0(queries: 0..<places.count, keys: places.count, in: context) }, mask: tokens.mask,
-            causal: false, rotation: nil)
+        let relative =
+            kinds.all.contains { $0.window == 0 }
+            ? bias.map {
+                RelativeScores(
+                    of: $0, buckets: $0.buckets(queries: 0..<places.count, keys: 0..<places.count, in: context))
+            } : nil
+        let (between, angles) = (distances.map { $0(places.count, in: context) }, RotaryAngles())
+        let rotations = kinds.all.map { kind in
+            kind.isRotated ? rotary.map { $0(places, angles, isLocal: kind.window > 0, in: context) } : nil
+        }
+        func sight(of layer: Int, _ place: Int, in context: Context) -> Sight {
+            let (kind, rotation) = (kinds.all[place], rotations[place])
+            if kind.window > 0 { return inBlocks(kind, tokens, rotation, in: context) }
+            return Sight(
+                bias: relative?.bias(of: layer, in: context), mask: tokens.mask, causal: false, rotation: rotation,
+                distances: between)
+        }
+        let isPerLayer = bias?.isPerLayer ?? false
+        let sights = isPerLayer ? [] : kinds.all.indices.map { sight(of: 0, $0, in: context) }
         let context = context.visiting(source.visitor, tokens, at: places, from: 0)
         let running = source.layers.of(layers.count)
         if source.layers.state != nil, running.lowerBound > 0 {
@@ -54,8 +83,9 @@ struct Encoder {
         for index in running {
             x = context.scope(keeping: {
                 var kept: [Tensor] = []
+                let kind = kinds.ofLayer[index]
                 let y = layers[index](
-                    x, sight, prefix: source.prefix?[index],
+                    x, isPerLayer ? sight(of: index, kind, in: context) : sights[kind], prefix: source.prefix?[index],
                     past: { own in
                         kept += source.keysValues.map { [own.put(into: $0, of: index)] } ?? []
                         return own
@@ -65,6 +95,16 @@ struct Encoder {
         }
         if source.layers.stop > 0 { return x }
         return norm.map { $0(x, in: context) } ?? x
+    }
+
+    /// The sight of layers that see a window of the text.
+    private func inBlocks(
+        _ kind: LayerKinds.Kind, _ tokens: EmbeddedTokens, _ rotation: Rotation?, in context: Context
+    ) -> Sight {
+        let mask = tokens.mask ?? context.full(1, [tokens.x.size(0), tokens.x.size(1)], .i32)
+        let blocks = BlockSight(
+            radius: kind.window / 2, sumBlock: sumBlock, mask: mask, bias: bias, sumBias: sumBias, in: context)
+        return Sight(bias: nil, mask: nil, causal: false, rotation: rotation, blocks: blocks)
     }
 
     /// What enters the layers, before positions are added, with its mask, and the positions that are the source's own; where

@@ -5,6 +5,22 @@ extension Family {
     /// T5 (Raffel et al. 2020), its later versions 1.1 and FLAN, and the multilingual mT5, which is
     /// version 1.1 with other defaults.
     static func t5(_ config: Options, multilingual: Bool) throws(PluginError) -> Family {
+        try t5Like(config, multilingual ? "mt5" : "t5", multilingual: multilingual, isScaled: !multilingual)
+    }
+
+    /// umT5 (Chung et al. 2023): mT5 with a relative bias in each layer.
+    static func umt5(_ config: Options) throws(PluginError) -> Family {
+        var family = try t5Like(config, "umt5", multilingual: true, isScaled: true)
+        family.relativeBiasPerLayer = true
+        return family
+    }
+
+    /// - Parameters:
+    ///   - multilingual: the network's default.
+    ///   - isScaled: whether the last states may be scaled, where config.json says it.
+    static func t5Like(
+        _ config: Options, _ name: StaticString, multilingual: Bool, isScaled: Bool
+    ) throws(PluginError) -> Family {
         let dModel = try config.size("d_model")
         let heads = try config.size("num_heads")
         let layers = try config.layers("num_layers")
@@ -16,9 +32,9 @@ extension Family {
         // neither. Files from transformers 4 say so with tie_word_embeddings, those from 5 always set that
         // and say it with scale_decoder_outputs.
         let tied = try config.bool("tie_word_embeddings", default: true)
-        let scaled = multilingual ? false : try config.bool("scale_decoder_outputs", default: tied)
+        let scaled = isScaled ? try config.bool("scale_decoder_outputs", default: tied) : false
         return Family(
-            name: multilingual ? "mt5" : "t5", dModel: dModel, headDim: try config.size("d_kv"),
+            name: name, dModel: dModel, headDim: try config.size("d_kv"),
             encoder: Stack(
                 layers: layers, heads: heads, keyValueHeads: heads, feedForward: width,
                 names: .t5("encoder.", sublayer: 1, gated: gated)),

@@ -2,50 +2,63 @@ import SeamPlugin
 
 /// Two matrices with a non-linearity between them, optionally gated.
 struct FeedForward {
-    private let up: Linear
-    private let gate: Linear?
+    private let inputs: Inputs
     private let down: Linear
     private let activation: Activation
+    private let width: Int
+
+    private enum Inputs {
+        case plain(up: Linear)
+        case gated(gate: Linear, up: Linear)
+        case fused(Linear)
+    }
 
     init(_ weights: Weights, _ name: String, _ layer: LayerPlace, _ stack: Family.Stack, _ family: Family) {
-        func linear(_ part: String, _ point: StaticString, from input: Int, to output: Int) -> Linear {
+        let (names, width) = (stack.names, stack.feedForward)
+        func linear(_ part: String, _ place: ProjectionPlace, from input: Int, to output: Int) -> Linear {
             Linear(
-                weights, name + part, from: input, to: output, bias: family.biases.feedForward, family,
-                at: layer.projection(point))
+                weights, name + part, from: input, to: output, bias: family.biases.feedForward, family, at: place)
         }
-        let names = stack.names
-        gate = family.gated ? linear(names.gate, "gate", from: family.dModel, to: stack.feedForward) : nil
-        up = linear(names.up, "up", from: family.dModel, to: stack.feedForward)
-        down = linear(names.down, "down", from: stack.feedForward, to: family.dModel)
-        activation = family.activation
+        func input(_ part: String, _ point: StaticString) -> Linear {
+            linear(part, layer.projection(point), from: family.dModel, to: width)
+        }
+        if !family.gated {
+            inputs = .plain(up: input(names.up, "up"))
+        } else if names.gateUp.isEmpty {
+            inputs = .gated(gate: input(names.gate, "gate"), up: input(names.up, "up"))
+        } else {
+            let place = layer.projection(
+                "gate_up", parts: [Point.Part("gate", width: width), Point.Part("up", width: width)])
+            inputs = .fused(linear(names.gateUp, place, from: family.dModel, to: 2 * width))
+        }
+        down = linear(names.down, layer.projection("down"), from: width, to: family.dModel)
+        (activation, self.width) = (family.activation, width)
     }
 
     func callAsFunction(_ x: Tensor, in context: Context) -> Tensor {
-        guard let gate else { return down(activation(up(x, in: context)), in: context) }
-        return down(activation(gate(x, in: context)) * up(x, in: context), in: context)
+        let inner: Tensor
+        switch inputs {
+        case .plain(let up): inner = activation(up(x, in: context))
+        case .gated(let gate, let up): inner = activation(gate(x, in: context)) * up(x, in: context)
+        case .fused(let both):
+            let projected = both(x, in: context)
+            inner =
+                activation(projected.slice(2, from: 0, length: width)) * projected.slice(2, from: width, length: width)
+        }
+        return down(inner, in: context)
     }
-}
-
-/// How the tokens of a pass see each other: the same in every layer.
-struct Sight {
-    /// Added to the scores, [1 or batch, heads, queries, keys].
-    let bias: Tensor?
-    /// The bias of the scores of a prefix's tokens, by route; empty: none.
-    var prefixBiases: [Tensor] = []
-    /// [batch, keys], 0 hides a key.
-    let mask: Tensor?
-    /// Later tokens are hidden.
-    let causal: Bool
-    let rotation: Rotation?
 }
 
 /// Self-attention, attention over an encoder's output where there is one, and feed-forward network.
 struct Layer {
     private let attention: Attention
     private let attentionResidual: Residual
+    /// Of sums of tokens, where they are seen.
+    private let sumNorm: Norm?
     private let cross: (attention: Attention, residual: Residual)?
     private let feedForward: FeedForward
     private let feedForwardResidual: Residual
+    private let isParallel: Bool
     /// The point at its end.
     private let output: Int
 
@@ -53,7 +66,13 @@ struct Layer {
         let names = stack.names
         let layer = names.layer(place.index)
         attention = Attention(weights, layer + names.selfAttention, place, .own, stack, family)
-        attentionResidual = Residual(weights, layer + names.selfNorm, family)
+        /// Nil for a norm that the family does not have.
+        func norm(_ name: String) -> String? { name.isEmpty ? nil : layer + name }
+        let hasNorm = family.firstAttentionNorm || place.index > 0
+        attentionResidual = Residual(
+            weights, hasNorm ? norm(names.selfNorm) : nil, output: norm(names.selfOutputNorm), family)
+        sumNorm =
+            stack.sumBlock > 0 ? Norm(weights, layer + names.selfAttention + "global_input_layer_norm", family) : nil
         if attendsToEncoder {
             cross = (
                 Attention(weights, layer + names.crossAttention, place, .cross, stack, family),
@@ -63,7 +82,9 @@ struct Layer {
             cross = nil
         }
         feedForward = FeedForward(weights, layer, place, stack, family)
-        feedForwardResidual = Residual(weights, layer + names.feedForwardNorm, family)
+        feedForwardResidual = Residual(
+            weights, norm(names.feedForwardNorm), output: norm(names.feedForwardOutputNorm), family)
+        isParallel = family.parallelBlocks
         output = weights.point(Point(outputOf: place.index, place.stack, width: family.dModel))
     }
 
@@ -81,12 +102,22 @@ struct Layer {
         _ x: Tensor, _ sight: Sight, prefix: LayerPrefix? = nil, past: (KeysValues) -> KeysValues = { $0 },
         source: SourceMemory? = nil, in context: Context
     ) -> Tensor {
-        var x = attentionResidual(x, in: context) {
-            let (query, memory) = attention.project($0, rotation: sight.rotation, in: context)
+        let attend = { (x: Tensor) -> Tensor in
+            let (query, memory) = attention.project(x, rotation: sight.rotation, in: context)
+            if let blocks = sight.blocks {
+                return attention(
+                    query, over: past(memory), and: sums(of: x, blocks, in: context), behind: prefix, blocks,
+                    in: context)
+            }
             return attention(
-                query, over: past(memory), behind: prefix, prefixBiases: sight.prefixBiases, bias: sight.bias,
-                mask: sight.mask, causal: sight.causal, in: context)
+                query, over: past(memory).from(sight.firstKey), behind: prefix, prefixBiases: sight.prefixBiases,
+                bias: sight.bias, distances: sight.distances, mask: sight.mask, causal: sight.causal, in: context)
         }
+        if isParallel {
+            let attended = attentionResidual.added(x, in: context, attend)
+            return x + attended + feedForwardResidual.added(x, in: context) { feedForward($0, in: context) }
+        }
+        var x = attentionResidual(x, in: context, attend)
         if let cross, let source {
             x = cross.residual(x, in: context) {
                 let query = cross.attention.query(of: $0, in: context)
@@ -95,6 +126,13 @@ struct Layer {
             }
         }
         return feedForwardResidual(x, in: context) { feedForward($0, in: context) }
+    }
+
+    /// What tokens see of the whole text x.
+    private func sums(of x: Tensor, _ sight: BlockSight, in context: Context) -> KeysValues? {
+        guard let sums = sight.sums, let sumNorm else { return nil }
+        let context = context.visitor.map { context.visiting($0, sums: sums.mask) } ?? context
+        return attention.keysValues(of: sumNorm(sums(x, in: context), in: context), in: context)
     }
 
     /// What goes on in the place of what left the layer: the same where nobody wants its `layer.output`.

@@ -49,6 +49,11 @@ extension Context {
         return visiting(visitor, mask: mask, positions: positions(mask.size(0), mask.size(1), from: 0))
     }
 
+    /// For what a layer computes of sums of tokens, [batch, sums], which have places of their own.
+    func visiting(_ visitor: Visitor, sums mask: Tensor) -> Context {
+        visiting(visitor, mask: mask, positions: positions(mask.size(0), mask.size(1), from: 0))
+    }
+
     /// `first`, `first` + 1 ... in every row, [batch, count].
     private func positions(_ batch: Int, _ count: Int, from first: Int) -> Tensor {
         let count = max(count, 0)

@@ -43,7 +43,7 @@ struct Pooling {
         if family.architecture == .encoderOnly {
             let refusal = try config.string("modules.json.refusal", default: "")
             guard refusal == "" else { throw PluginError(.unsupported, "\(refusal)") }
-            found = try config.string("modules.json.pooling", default: "mean")
+            found = try config.string("modules.json.pooling", default: family.pooling)
         }
         try options.resolve("pooling", to: "\(found)")
         return found
@@ -59,7 +59,13 @@ struct Pooling {
         case "cls": return .first
         case "max": return .max
         case "pooler":
-            let dense = family.pooler.map { "\($0)" } ?? ""
+            guard let pooler = family.pooler else {
+                throw PluginError(
+                    .invalidArgument,
+                    "the option 'pooling' is 'pooler', but '\(family.name)' has no tanh layer over the first token; "
+                        + "expected auto, mean, cls or max")
+            }
+            let dense = "\(pooler)"
             guard weights.has(dense + ".weight") else {
                 throw PluginError(
                     .notFound, "the option 'pooling' is 'pooler', but the model has no tensor '\(dense).weight'")

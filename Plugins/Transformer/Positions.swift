@@ -8,10 +8,14 @@ struct Places {
     /// The first place of each row, where they differ.
     let starts: [Int]?
     let count: Int
+    /// How many tokens a decoding state has before them.
+    let seen: Int
     /// How many of them no token has: vectors that adapters put before the text.
     let vectors: Int
     /// [batch, count] i32; nil: `start`, `start` + 1 ... in every row.
     let given: Tensor?
+    /// The tokens came with positions of their own.
+    let arePlaced: Bool
 
     /// A text's `length` tokens, with the vectors before them, that follow `seen` others behind the prefix of their row.
     init(
@@ -19,7 +23,7 @@ struct Places {
     ) {
         vectors = max(tokens.x.size(1) - length, 0)
         let (count, given) = (length + vectors, tokens.positions)
-        self.count = count
+        (self.count, self.seen, arePlaced) = (count, seen, given != nil)
         start = prefix.longest + seen
         starts = prefix.byRow?.map { $0 + seen }
         if let lengths = prefix.byRow {
@@ -52,22 +56,27 @@ struct PositionTable {
 
     /// Nil for a family that has no such vectors.
     init?(_ weights: Weights, _ name: String, _ family: Family) {
-        let shape = [family.targetLimit, family.dModel]
+        let width = family.embeddingProjection?.positionsBehind ?? false ? family.dModel : family.embeddingWidth
+        let shape = [family.targetLimit, width]
         switch family.positions {
         case .learned(let limit, let offset):
             (self.offset, padding) = (offset, nil)
-            table = weights.parameter(name, [limit + offset, family.dModel])
+            table = weights.parameter(name, [limit + offset, width])
         case .learnedByToken(let limit, let padding):
             (offset, self.padding) = (padding + 1, padding)
-            table = weights.parameter(name, [limit + padding + 1, family.dModel])
+            table = weights.parameter(name, [limit + padding + 1, width])
         case .sinusoidal:
             (offset, padding) = (0, nil)
             // Some files have the table and some leave it to be computed.
             table =
                 weights.has(name)
                 ? weights.parameter(name, shape, frozen: true)
-                : weights.constant(name, shape, sinusoids(family.targetLimit, family.dModel))
-        case .relative, .rotary:
+                : weights.constant(name, shape, sinusoids(family.targetLimit, width))
+        case .sinusoidalByToken(let limit, let padding):
+            (offset, self.padding) = (padding + 1, padding)
+            let rows = limit + padding + 1
+            table = weights.constant(name, [rows, width], sinusoidsByToken(rows, width, padding: padding))
+        case .relative, .rotary, .none:
             return nil
         }
     }
@@ -75,7 +84,7 @@ struct PositionTable {
     /// [count, d_model] or [batch, count, d_model] for the tokens `ids` [batch, n] and the vectors before them.
     func callAsFunction(_ ids: Tensor, at places: Places, in context: Context) -> Tensor {
         let table = context[table]
-        if let padding, places.vectors == 0 {
+        if let padding, places.vectors == 0, !places.arePlaced {
             return table.embedding(counted(ids, padding, from: places.starts ?? [places.start], in: context))
         }
         if let given = places.given {
@@ -97,11 +106,9 @@ struct PositionTable {
     /// For each token how many before it and including it are not `padding`, plus the row's start, or that of all, and
     /// `padding`; for padding `padding`.
     private func counted(_ ids: Tensor, _ padding: Int, from starts: [Int], in context: Context) -> Tensor {
-        let length = ids.size(1)
         // Ids and counts are far below 2^24, so f32 holds them exactly.
         let isToken = (ids.cast(to: .f32) - Double(padding)).abs().minimum(context.full(1, []))
-        let before: [Float] = (0..<length * length).map { $0 / length <= $0 % length ? 1 : 0 }
-        let within = isToken.matmul(context.constant(before, [length, length]))
+        let within = isToken.runningSum(in: context)
         let count =
             starts.count == 1
             ? within + Double(starts[0]) : within + context.constant(starts.map { Float($0) }, [starts.count, 1])
@@ -120,6 +127,23 @@ private func sinusoids(_ positions: Int, _ width: Int) -> [Float] {
             let index = column < sines ? column : column - sines
             let angle = Double(position) / pow(10_000, Double(2 * index) / Double(width))
             table.append(Float(column < sines ? sin(angle) : cos(angle)))
+        }
+    }
+    return table
+}
+
+/// The table of tensor2tensor, which differs from that of Vaswani et al. 2017 in the largest wavelength; a row of zeros for
+/// padding. In f32, as the models were trained.
+private func sinusoidsByToken(_ positions: Int, _ width: Int, padding: Int) -> [Float] {
+    let half = width / 2
+    let step = Float(log(10_000.0) / Double(half - 1))
+    let frequencies = (0..<half).map { expf(-Float($0) * step) }
+    var table = [Float](repeating: 0, count: positions * width)
+    for position in 0..<positions where position != padding {
+        for (column, frequency) in frequencies.enumerated() {
+            let angle = Float(position) * frequency
+            table[position * width + column] = sinf(angle)
+            table[position * width + half + column] = cosf(angle)
         }
     }
     return table

@@ -1,28 +1,87 @@
 import CMath
 import SeamPlugin
 
-/// The rotation of one pass (Su et al. 2021): cosine and sine [batch or 1, positions, head_dim / 2].
+/// Rotary positions (Su et al. 2021): numbers i and i + pairs of each head are a pair, which turns by its position times
+/// the pair's frequency. Numbers of a head that are of no pair stay as they are.
+struct RotaryPositions {
+    /// Longest sequence.
+    let limit: Int
+    let frequencies: [Float]
+    /// Those of layers with a window; empty: `frequencies`.
+    var localFrequencies: [Float] = []
+    /// Factor on queries and keys, beside the turn.
+    var scale: Float = 1
+    /// Other frequencies for longer texts.
+    var longer: Longer?
+
+    enum Longer {
+        /// For texts of more tokens than `length`.
+        case other(frequencies: [Float], length: Int)
+        /// The base grows with texts of more tokens than `length`.
+        case growing(base: Float, factor: Float, length: Int)
+    }
+
+    /// The frequencies for a text.
+    /// - Parameters:
+    ///   - length: the tokens up to the last that is read now.
+    ///   - end: the most that there will be.
+    func frequencies(length: Int, end: Int) -> [Float] {
+        switch longer {
+        case .none: return frequencies
+        case .other(let other, let most): return end > most ? other : frequencies
+        case .growing(let base, let factor, let most):
+            guard length > most else { return frequencies }
+            let width = Float(2 * frequencies.count)
+            let growth = factor * Float(length) / Float(most) - (factor - 1)
+            return Self.frequencies(base: base * powf(growth, width / (width - 2)), count: frequencies.count)
+        }
+    }
+
+    /// base^(-i / count)
+    static func frequencies(base: Float, count: Int) -> [Float] {
+        (0..<count).map { 1 / powf(base, Float(2 * $0) / Float(2 * count)) }
+    }
+}
+
+/// The rotation of one pass: cosine and sine [batch or 1, positions, pairs].
 struct Rotation {
     let cosine, sine: Tensor
 
     /// Queries or keys [batch, heads, positions, head_dim], rotated.
-    func callAsFunction(_ x: Tensor) -> Tensor { x.rotary(cosine: cosine, sine: sine) }
+    func callAsFunction(_ x: Tensor) -> Tensor {
+        let (all, rotated) = (x.size(3), 2 * cosine.size(2))
+        guard rotated < all else { return x.rotary(cosine: cosine, sine: sine) }
+        let first = x.slice(3, from: 0, length: rotated).rotary(cosine: cosine, sine: sine)
+        return first.concat([x.slice(3, from: rotated, length: all - rotated)], axis: 3)
+    }
 }
 
 /// Gives the angles of positions, position times frequency, as cosines and sines.
 struct Rotary {
-    private let frequencies: [Float]
+    private let positions: RotaryPositions
 
     /// Nil for a family that rotates nothing.
     init?(_ family: Family) {
-        guard case .rotary(_, let frequencies) = family.positions else { return nil }
-        self.frequencies = frequencies
+        guard case .rotary(let positions) = family.positions else { return nil }
+        self.positions = positions
     }
 
-    /// `angles`: those of a decoding state, which grow with it.
-    func callAsFunction(_ places: Places, _ angles: Angles, in context: Context) -> Rotation {
-        let (end, width) = (places.start + places.count, frequencies.count)
-        angles.extend(to: end, frequencies)
+    /// - Parameters:
+    ///   - angles: those of a decoding state, which grow with it.
+    ///   - isLocal: for layers with a window.
+    ///   - capacity: the tokens that a decoding state was made for. Frequencies for longer texts are taken from the start
+    ///     where it may hold one, since its keys are rotated when they enter it.
+    func callAsFunction(
+        _ places: Places, _ angles: RotaryAngles, isLocal: Bool, capacity: Int? = nil, in context: Context
+    ) -> Rotation {
+        let end = places.start + places.count
+        let isOwn = isLocal && !positions.localFrequencies.isEmpty
+        let most = max(end, capacity.map { places.start - places.seen + $0 } ?? 0)
+        let frequencies =
+            isOwn ? positions.localFrequencies : positions.frequencies(length: end, end: most)
+        let angles = isOwn ? angles.local : angles.common
+        let width = frequencies.count
+        angles.extend(to: end, frequencies, scale: isOwn ? 1 : positions.scale)
         // Positions that are given count tokens, so they lie below the number of all tokens.
         let rows = (places.given == nil ? places.start : 0)..<end
         func table(_ values: [Float]) -> Tensor {
@@ -34,89 +93,28 @@ struct Rotary {
     }
 }
 
-/// Cosines and sines of the positions that were asked for, row by row. They belong to a decoding state, or to one pass
-/// without a state, and not to the model, whose passes may run at the same time.
-final class Angles {
-    fileprivate private(set) var cosines: [Float] = []
-    fileprivate private(set) var sines: [Float] = []
+/// The angles that a decoding state, or one pass without a state, has asked for. They do not belong to the model, whose
+/// passes may run at the same time.
+final class RotaryAngles {
+    fileprivate let common = Angles()
+    fileprivate let local = Angles()
+}
 
-    fileprivate func extend(to count: Int, _ frequencies: [Float]) {
+/// Cosines and sines of positions from 0 on, row by row.
+private final class Angles {
+    private(set) var cosines: [Float] = []
+    private(set) var sines: [Float] = []
+    private var frequencies: [Float] = []
+
+    func extend(to count: Int, _ frequencies: [Float], scale: Float) {
+        if frequencies != self.frequencies { (self.frequencies, cosines, sines) = (frequencies, [], []) }
         // In f32, as the models were trained.
         for position in cosines.count / frequencies.count..<max(count, cosines.count / frequencies.count) {
             for frequency in frequencies {
                 let angle = Float(position) * frequency
-                cosines.append(cosf(angle))
-                sines.append(sinf(angle))
+                cosines.append(cosf(angle) * scale)
+                sines.append(sinf(angle) * scale)
             }
         }
-    }
-}
-
-extension Family {
-    /// The frequencies that config.json asks for, in the layout of transformers 5 (`rope_parameters`) or of 4
-    /// (`rope_theta`, `rope_scaling`): base^(-2i / head_dim), scaled for longer texts.
-    static func rotary(_ config: Options, limit: Int, headDim: Int) throws(PluginError) -> Positions {
-        let older = try config.double("rope_theta", default: 10_000)
-        let base = try config.double("rope_parameters.rope_theta", default: older)
-        guard base > 1, headDim % 2 == 0, try part(config, "rope_parameters.") == 1, try part(config, "") == 1 else {
-            throw PluginError(
-                .unsupported,
-                "config.json: rotary positions need 'rope_theta' above 1, an even head_dim and no "
-                    + "'partial_rotary_factor'")
-        }
-        let plain = (0..<headDim / 2).map { 1 / powf(Float(base), Float(2 * $0) / Float(headDim)) }
-        var (group, kind) = ("rope_parameters.", try config.string("rope_parameters.rope_type", default: ""))
-        if kind == "" { (group, kind) = ("rope_scaling.", try config.string("rope_scaling.rope_type", default: "")) }
-        if kind == "" { kind = try config.string("rope_scaling.type", default: "default") }
-        switch kind {
-        case "default": return .rotary(limit: limit, frequencies: plain)
-        case "linear":
-            let factor = Float(try factor(config, group + "factor"))
-            return .rotary(limit: limit, frequencies: plain.map { $0 / factor })
-        case "llama3":
-            let scaling = try LlamaScaling(config, group, limit: limit)
-            return .rotary(limit: limit, frequencies: plain.map { scaling($0) })
-        case let other:
-            throw PluginError(
-                .unsupported,
-                "config.json: the rotary positions are of the type '\(other)'; expected default, linear or llama3")
-        }
-    }
-
-    /// How much of each head is rotated.
-    private static func part(_ config: Options, _ group: String) throws(PluginError) -> Double {
-        try config.double(group + "partial_rotary_factor", default: 1)
-    }
-
-    fileprivate static func factor(_ config: Options, _ key: String) throws(PluginError) -> Double {
-        let factor = try config.double(key)
-        guard factor > 0, factor < 1e6 else {
-            throw PluginError(.invalidArgument, "config.json: '\(key)' must be a positive number")
-        }
-        return factor
-    }
-}
-
-/// Llama 3.1's scaling: slow frequencies are divided by a factor, fast ones stay, those between are blended.
-private struct LlamaScaling {
-    private let factor, low, high, length: Float
-
-    init(_ config: Options, _ group: String, limit: Int) throws(PluginError) {
-        factor = Float(try Family.factor(config, group + "factor"))
-        low = Float(try Family.factor(config, group + "low_freq_factor"))
-        high = Float(try Family.factor(config, group + "high_freq_factor"))
-        length = Float(try config.size(group + "original_max_position_embeddings", default: limit, most: 1 << 24))
-        guard high > low else {
-            throw PluginError(
-                .invalidArgument, "config.json: '\(group)high_freq_factor' must be above '\(group)low_freq_factor'")
-        }
-    }
-
-    func callAsFunction(_ frequency: Float) -> Float {
-        let wavelength = 2 * Float.pi / frequency
-        if wavelength > length / low { return frequency / factor }
-        if wavelength < length / high { return frequency }
-        let smooth = (length / wavelength - low) / (high - low)
-        return (1 - smooth) * frequency / factor + smooth * frequency
     }
 }

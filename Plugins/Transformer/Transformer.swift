@@ -10,8 +10,9 @@ final class Transformer: Backbone {
         BackboneDescriptor(
             id: "transformer",
             summary: """
-                Transformers in the Hugging Face layout: T5, mT5, BART, mBART, Marian, PEGASUS, Whisper; BERT, \
-                RoBERTa, XLM-RoBERTa; GPT-2, Llama, Mistral, Qwen2.
+                Transformers in the Hugging Face layout: T5, mT5, umT5, BART, mBART, MVP, PLBART, Marian, PEGASUS, \
+                M2M-100, Blenderbot, Whisper; BERT, RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT, ELECTRA, MPNet, \
+                ModernBERT, DeBERTa v2 and v3; GPT-2, Llama, Mistral, Qwen2.
                 """,
             options: Pooling.options)
     }
@@ -96,9 +97,9 @@ final class Transformer: Backbone {
         (info.maxSourcePositions, info.maxTargetPositions) = (family.sourceLimit, family.targetLimit)
         // A prefix of a decoder, or of an encoder alone, takes positions of the text and must leave it one.
         let room = max(family.targetLimit - 1, 0)
-        let isAlone = family.decoder == nil
+        let takesPositions = family.decoder == nil && family.encoderPrefixTakesPositions
         info.prefixLayers = [info.encoderLayers, info.decoderLayers, family.encoder == nil ? 0 : info.decoderLayers]
-        info.maxPrefixLength = [isAlone ? room : 0, room, 0]
+        info.maxPrefixLength = [takesPositions ? room : 0, room, 0]
         if let encoder = family.encoder, encoder.keyValueHeads != info.keyValueHeads {
             info.prefixKeyValueHeads[0] = [Int](repeating: encoder.keyValueHeads, count: encoder.layers)
         }

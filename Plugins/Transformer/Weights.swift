@@ -13,8 +13,12 @@ final class Weights {
     convenience init(_ model: Model, _ family: Family) throws(PluginError) {
         // A vector as wide as the model that every file of the family has.
         let names = (family.encoder ?? family.decoder)?.names
-        let probe = names.map { $0.layer(0) + $0.selfNorm + ".weight" } ?? ""
-        let found = ["", "model.", "transformer.", "bert.", "roberta."].first { model.shape(of: $0 + probe) != nil }
+        let probe = names.map { $0.layer(0) + ($0.firstNorm(family) ?? "") + ".weight" } ?? ""
+        let bodies = [
+            "", "model.", "transformer.", "bert.", "roberta.", "distilbert.", "electra.", "mpnet.", "deberta.",
+            "gpt_neox.", "nomic_bert.",
+        ]
+        let found = bodies.first { model.shape(of: $0 + probe) != nil }
         guard let found, let shape = model.shape(of: found + probe) else {
             throw PluginError(.notFound, "the model has no tensor '\(probe)', which every \(family.name) model has")
         }
@@ -87,6 +91,9 @@ struct Linear {
                 parts: place.parts, weight: weight, isTransposed: isTransposed, bias: self.bias))
     }
 
+    /// Whether somebody wants what flows through it.
+    func isVisited(in context: Context) -> Bool { context.visitor?.wants(point) ?? false }
+
     func callAsFunction(_ x: Tensor, in context: Context) -> Tensor {
         let (stored, bias) = (context[weight], bias.map { context[$0] })
         let weight = isTransposed ? stored.permute([1, 0]) : stored
@@ -95,35 +102,51 @@ struct Linear {
     }
 }
 
-/// Layer norm with weight and bias, or RMS norm with a weight.
+/// Layer norm with a weight and, where the family has one, a bias, or RMS norm with a weight.
 struct Norm {
+    private let kind: Family.NormKind
     private let weight: Parameter
     private let bias: Parameter?
     private let epsilon: Double
 
-    init(_ weights: Weights, _ name: String, _ family: Family, _ part: Weights.Part = .body) {
-        weight = weights.parameter(name + ".weight", [family.dModel], part)
-        bias = family.norm == .layer ? weights.parameter(name + ".bias", [family.dModel], part) : nil
+    /// `width`: nil for that of the states.
+    init(_ weights: Weights, _ name: String, _ family: Family, _ part: Weights.Part = .body, width: Int? = nil) {
+        let shape = [width ?? family.dModel]
+        kind = family.norm
+        weight = weights.parameter(name + ".weight", shape, part)
+        bias = kind == .layer && family.normBias ? weights.parameter(name + ".bias", shape, part) : nil
         epsilon = family.epsilon
     }
 
     func callAsFunction(_ x: Tensor, in context: Context) -> Tensor {
-        guard let bias else { return x.rmsNorm(context[weight], epsilon: epsilon) }
-        return x.layerNorm(context[weight], context[bias], epsilon: epsilon)
+        switch kind {
+        case .rms: x.rmsNorm(context[weight], epsilon: epsilon)
+        case .rmsOfOnePlus: x.rmsNorm(context[weight].cast(to: .f32) + 1, epsilon: epsilon)
+        case .layer: x.layerNorm(context[weight], bias.map { context[$0] }, epsilon: epsilon)
+        }
     }
 }
 
-/// A sub-layer with its norm and the path around it.
+/// A sub-layer with its norms and the path around it.
 struct Residual {
-    private let norm: Norm
+    private let norm, outputNorm: Norm?
     private let first: Bool
 
-    init(_ weights: Weights, _ name: String, _ family: Family) {
-        norm = Norm(weights, name, family)
+    /// `name`: nil for a sub-layer without a norm. `output`: of what it gives; nil: that has none.
+    init(_ weights: Weights, _ name: String?, output: String? = nil, _ family: Family) {
+        norm = name.map { Norm(weights, $0, family) }
+        outputNorm = output.map { Norm(weights, $0, family) }
         first = family.normFirst
     }
 
     func callAsFunction(_ x: Tensor, in context: Context, _ sublayer: (Tensor) -> Tensor) -> Tensor {
-        first ? x + sublayer(norm(x, in: context)) : norm(x + sublayer(x), in: context)
+        guard let norm, !first else { return x + added(x, in: context, sublayer) }
+        return norm(x + sublayer(x), in: context)
+    }
+
+    /// What is added to x, where the norm does not stand behind the sum.
+    func added(_ x: Tensor, in context: Context, _ sublayer: (Tensor) -> Tensor) -> Tensor {
+        let y = sublayer(norm.map { $0(x, in: context) } ?? x)
+        return outputNorm.map { $0(y, in: context) } ?? y
     }
 }

@@ -42,7 +42,7 @@ enum LlamaCppControlVector {
             vectors[layer] = try file.numbers(of: tensor)
         }
         guard !vectors.isEmpty else { throw SeamError(.format, "\(file.path) holds no tensors") }
-        if let hint = try file.string(hintKey), hint != info.family {
+        if let hint = try file.string(hintKey), hint != architecture(of: info) {
             backbone.runtime.log?(
                 .warning,
                 "\(file.path) was made for a model of the architecture \"\(hint)\", and this one is of the family \"\(info.family)\""
@@ -94,9 +94,14 @@ enum LlamaCppControlVector {
         }
         try GGUFWriter.write(
             [
-                ("general.architecture", .string(architecture)), (hintKey, .string(info.family)),
+                ("general.architecture", .string(architecture)), (hintKey, .string(architecture(of: info))),
                 (countKey, .uint32(UInt32(tensors.count))),
             ], tensors, to: path)
+    }
+
+    /// What llama.cpp calls models of the family.
+    private static func architecture(of info: BackboneInfo) -> String {
+        GGUFArchitecture.of(family: info.family)?.name ?? info.family
     }
 
     private static func requireDecoder(_ info: BackboneInfo) throws {

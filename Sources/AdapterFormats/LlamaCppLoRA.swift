@@ -7,28 +7,26 @@ import Support
 enum LlamaCppLoRA {
     /// The adapter that it is here.
     static let id = "lora"
-    /// The family whose GGUF files are read.
-    private static let family = "llama"
     private static let endings = [".lora_a": "lora_A.weight", ".lora_b": "lora_B.weight"]
     private static let alphaKey = "adapter.lora.alpha"
 
     /// A LoRA adapter in a GGUF file, as an adapter `lora` on the same projections, not yet attached.
     /// - Parameters:
     ///   - file: of F32, F16 or BF16.
-    ///   - backbone: a llama model, from a GGUF file or a folder.
-    /// - Throws: `.format` and `.shape` for a damaged file; `.unsupported` for one that is no LoRA adapter of a
-    ///   llama model, and for what is not followed; `.incompatible` where it is for another model; `.numeric`.
+    ///   - backbone: a model of a family whose GGUF files are read, from such a file or a folder.
+    /// - Throws: `.format` and `.shape` for a damaged file; `.unsupported` for one that is no LoRA adapter of
+    ///   a model like this, and for what is not followed; `.incompatible` where it is for another model; `.numeric`.
     static func adapter(in file: GGUFFile, backbone: Backbone) throws -> Adapter {
         let (info, path) = (backbone.info, file.path)
-        try requireLlama(info)
+        let architecture = try architecture(of: info)
         for (key, expected) in [
-            ("general.type", "adapter"), ("adapter.type", "lora"), ("general.architecture", family),
+            ("general.type", "adapter"), ("adapter.type", "lora"), ("general.architecture", architecture.name),
         ] {
             let found = try file.string(key)
             guard found == expected else {
                 throw SeamError(
                     .unsupported,
-                    "\(path): \"\(key)\" must be \"\(expected)\" for a LoRA adapter of a llama model, found \(found.map { "\"\($0)\"" } ?? "none")"
+                    "\(path): \"\(key)\" must be \"\(expected)\" for a LoRA adapter of a \(info.family) model, found \(found.map { "\"\($0)\"" } ?? "none")"
                 )
             }
         }
@@ -40,7 +38,7 @@ enum LlamaCppLoRA {
                 "\(path): the setting \"\(stranger)\" is not followed, and could change what the adapter does")
         }
         let alpha = try file.requireDouble(alphaKey)
-        var modules = try modules(in: file, for: info)
+        var modules = try modules(in: file, architecture, for: info)
         let ranks = Set(modules.map { $0.tensors[0].shape[0] })
         // llama.cpp multiplies by 1 where alpha is 0.
         let scale = { (rank: Int) in alpha == 0 ? 1 : alpha / Double(rank) }
@@ -52,34 +50,36 @@ enum LlamaCppLoRA {
             id, options, with: modules, of: "a LoRA adapter of llama.cpp", for: backbone)
     }
 
-    private static func requireLlama(_ info: BackboneInfo) throws {
-        guard info.family == family else {
+    private static func architecture(of info: BackboneInfo) throws -> GGUFArchitecture {
+        guard let architecture = GGUFArchitecture.of(family: info.family) else {
             throw SeamError(
                 .unsupported,
-                "LoRA adapters of llama.cpp are exchanged for llama models, found a model of the family \"\(info.family)\""
+                "LoRA adapters of llama.cpp are exchanged for models of the families \(GGUFArchitecture.readableFamilies.joined(separator: ", ")), found a model of the family \"\(info.family)\""
             )
         }
+        return architecture
     }
 
-    /// The places of a projection's rows in files of llama.cpp; nil where they are in order.
-    private static func rowOrder(_ point: Point, _ info: BackboneInfo) -> [Int]? {
-        let heads = point.name == "q" ? info.heads : info.kvHeads
-        guard ["q", "k"].contains(point.name), point.outputWidth.isMultiple(of: 2 * heads) else { return nil }
-        return LlamaNames.rowOrder(rows: point.outputWidth, heads: heads)
+    /// The numbers of layers of the stacks, as files of llama.cpp list them.
+    private static func layers(_ info: BackboneInfo) -> [Int] {
+        [info.encoderLayers, info.decoderLayers].filter { $0 > 0 }
     }
 
-    private static func modules(in file: GGUFFile, for info: BackboneInfo) throws -> [ModuleTensors] {
-        let known = PEFTModules(info)
+    private static func modules(
+        in file: GGUFFile, _ architecture: GGUFArchitecture, for info: BackboneInfo
+    ) throws -> [ModuleTensors] {
+        let (known, layers) = (PEFTModules(info), layers(info))
         var found: [TextKey: ModuleTensors] = [:]
         for tensor in file.tensors {
             guard let (ending, name) = endings.first(where: { tensor.name.hasSuffix($0.key) }),
-                let full = LlamaNames.huggingFace(
-                    String(tensor.name.dropLast(ending.count)), layers: info.decoderLayers),
-                full.hasSuffix(".weight"), let point = known.point(of: String(full.dropLast(".weight".count)))
+                case let path = String(tensor.name.dropLast(ending.count)), path.hasSuffix(".weight"),
+                let point = architecture.huggingFace(path, layers: layers).compactMap({
+                    known.point(of: String($0.dropLast(".weight".count)))
+                }).first
             else {
                 throw SeamError(
                     .incompatible,
-                    "\(file.path): tensor \"\(tensor.name)\" is no LoRA of a projection of this model, which has \(info.decoderLayers) layers"
+                    "\(file.path): tensor \"\(tensor.name)\" is no LoRA of a projection of this model, which has \(layers.map { "\($0)" }.joined(separator: " and ")) layers"
                 )
             }
             let isA = name == "lora_A.weight"
@@ -91,11 +91,12 @@ enum LlamaCppLoRA {
                 )
             }
             var values = try file.numbers(of: tensor)
-            if !isA, let order = rowOrder(point, info) {
+            if !isA,
+                let order = architecture.rowOrder(path, rows: width, heads: info.heads, kvHeads: info.kvHeads)
+            {
                 let rank = tensor.shape[1]
                 values = order.flatMap { values[$0 * rank..<($0 + 1) * rank] }
             }
-            let path = String(tensor.name.dropLast(ending.count))
             found[TextKey(point.path), default: ModuleTensors(point: point, path: path, tensors: [])].tensors.append(
                 PEFTFolder.Tensor(name: name, shape: tensor.shape, values: values))
         }
@@ -120,7 +121,7 @@ enum LlamaCppLoRA {
     /// Writes a LoRA adapter in f32. An alpha that stands for another scale (`use_rslora`) is written as the one that gives
     /// the same.
     static func export(_ adapter: Adapter, _ info: BackboneInfo, to path: String) throws {
-        try requireLlama(info)
+        let architecture = try architecture(of: info)
         let options = adapter.options.json
         let owner = "the options of adapter \"lora\""
         let (rank, alpha) = (
@@ -137,13 +138,16 @@ enum LlamaCppLoRA {
             )
         }
         let tensors = try adapter.points.flatMap { point -> [GGUFWriter.Tensor] in
-            guard let name = point.weightParameter.flatMap(LlamaNames.ggml(ofLayerMatrix:)) else {
+            guard let name = point.weightParameter.flatMap({ architecture.ggml(ofLayerMatrix: $0) }) else {
                 throw SeamError(.unsupported, "the matrix of \"\(point.path)\" has no name in llama.cpp")
             }
             return try ["lora_a", "lora_b"].map { ending in
                 var (shape, values) = try adapter.exported(
                     endings[".\(ending)"]!, at: point, for: "a LoRA adapter of llama.cpp")
-                if ending == "lora_b", let order = rowOrder(point, info) {
+                if ending == "lora_b",
+                    let order = architecture.rowOrder(
+                        name, rows: shape[0], heads: info.heads, kvHeads: info.kvHeads)
+                {
                     let (own, rank) = (values, shape[1])
                     for (row, place) in order.enumerated() {
                         values.replaceSubrange(
@@ -155,7 +159,7 @@ enum LlamaCppLoRA {
         }
         try GGUFWriter.write(
             [
-                ("general.architecture", .string(family)), ("general.type", .string("adapter")),
+                ("general.architecture", .string(architecture.name)), ("general.type", .string("adapter")),
                 ("adapter.type", .string("lora")),
                 (alphaKey, .float32(Float(isStabilised ? alpha * rank.squareRoot() : alpha))),
             ], tensors, to: path)

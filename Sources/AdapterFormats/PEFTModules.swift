@@ -8,7 +8,11 @@ import Support
 /// the name of its body in front or not: paths are compared without it.
 struct PEFTModules {
     /// What transformers' classes with a head call the body.
-    private static let bodies = ["model.", "transformer.", "bert.", "roberta."]
+    private static let bodies = ["model.", "transformer."] + bodiesOfEncoders
+    /// Those of encoders alone, some of which have a "transformer." inside.
+    private static let bodiesOfEncoders = [
+        "model.", "bert.", "roberta.", "distilbert.", "electra.", "mpnet.", "deberta.", "nomic_bert.",
+    ]
     /// Of those classes, in a family whose files may lack it.
     private static let bodyOfFamilies = ["gpt2": "transformer.", "t5": ""]
 
@@ -33,9 +37,9 @@ struct PEFTModules {
                 "the matrix of \"\(point.path)\" is no parameter that ends in \".weight\": PEFT has no name for its module"
             )
         }
-        let bare = Self.bare(path)
         // Folders for an encoder are for the bare model, as those of prefixes are.
-        if info.architecture == .encoderOnly { return bare }
+        if info.architecture == .encoderOnly { return Self.without(Self.bodiesOfEncoders, path) }
+        let bare = Self.bare(path)
         return bare == path ? (Self.bodyOfFamilies[info.family] ?? "model.") + bare : path
     }
 
@@ -44,7 +48,10 @@ struct PEFTModules {
         return String(name.dropLast(".weight".count))
     }
 
-    private static func bare(_ path: String) -> String {
+    /// Without what stands before it in one class or another: "transformer." too, inside of "distilbert.".
+    private static func bare(_ path: String) -> String { without(bodies, without(bodies, path)) }
+
+    private static func without(_ bodies: [String], _ path: String) -> String {
         guard let body = bodies.first(where: path.hasPrefix) else { return path }
         return String(path.dropFirst(body.count))
     }

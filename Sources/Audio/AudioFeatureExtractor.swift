@@ -60,7 +60,7 @@ public final class AudioFeatureExtractor: Sendable {
         let plan = try plan(for: file.length, longSound, file.place)
         try requireMemory(for: plan, file.place)
         let samples = try file.read(plan.kept, at: settings.samplingRate)
-        return try features(plan) { target in try logMel(samples.span, plan, to: &target) }
+        return try features(plan) { target in try logMel(samples.span, plan, to: &target, file.place) }
     }
 
     /// Writes the features of a sound file, as `features(ofFile:longSound:)` gives them.
@@ -71,7 +71,7 @@ public final class AudioFeatureExtractor: Sendable {
         let plan = try plan(for: file.length, longSound, file.place)
         try requireMemory(for: plan, file.place)
         let samples = try file.read(plan.kept, at: settings.samplingRate)
-        try logMel(samples.span, plan, to: &target)
+        try logMel(samples.span, plan, to: &target, file.place)
     }
 
     /// The features of samples.
@@ -110,13 +110,13 @@ public final class AudioFeatureExtractor: Sendable {
         }
         try requireMemory(for: plan, place)
         let kept = samples.extracting(first: plan.kept)
-        guard samplingRate != settings.samplingRate else { return try logMel(kept, plan, to: &target) }
+        guard samplingRate != settings.samplingRate else { return try logMel(kept, plan, to: &target, place) }
         let resampler = try Resampler(
             of: SoundLength(samples: kept.count, samplingRate: samplingRate), to: settings.samplingRate, place: place)
         resampler.reserve(atMost: plan.heard)
         try resampler.append(kept)
         let resampled = resampler.finish()
-        try logMel(resampled.span, plan, to: &target)
+        try logMel(resampled.span, plan, to: &target, place)
     }
 
     /// What is made of a sound.
@@ -168,7 +168,9 @@ public final class AudioFeatureExtractor: Sendable {
     }
 
     /// Writes the features of samples at the model's rate; where there are fewer than it hears, silence follows.
-    private func logMel(_ samples: Span<Float>, _ plan: Plan, to target: inout MutableSpan<Float>) throws {
+    private func logMel(
+        _ samples: Span<Float>, _ plan: Plan, to target: inout MutableSpan<Float>, _ place: String
+    ) throws {
         let (length, half, count) = (settings.fftLength, settings.fftLength / 2, plan.heard)
         let bins = settings.featureSize
         guard target.count == plan.frames * bins else {
@@ -194,6 +196,12 @@ public final class AudioFeatureExtractor: Sendable {
                 var sum: Float = 0
                 for (offset, weight) in filter.weights.enumerated() { sum += weight * power[filter.first + offset] }
                 let value = log10(max(sum, 1e-10))
+                guard value.isFinite else {
+                    throw SeamError(
+                        .numeric,
+                        "\(place) is too loud near sample \(index * settings.hopLength) to have features: samples are"
+                            + " expected to lie between -1 and 1")
+                }
                 target[index * bins + bin] = value
                 highest = max(highest, value)
             }

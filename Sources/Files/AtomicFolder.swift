@@ -7,14 +7,20 @@ public struct FolderKind: Sendable {
     public let marker: String
     /// Whether a path in such a folder is part of it.
     let isOwn: @Sendable (String) -> Bool
+    /// Whether only models that SeamKit wrote are replaced: other programs write folders with the same files.
+    let isModel: Bool
 
-    public init(marker: String, isOwn: @escaping @Sendable (_ path: String) -> Bool) {
-        (self.marker, self.isOwn) = (marker, isOwn)
+    /// One of which everything is a part that `isOwn` says it of. `isModel`: it is a model as transformers has it, and
+    /// one that another program wrote is never replaced.
+    public init(marker: String, isModel: Bool = false, isOwn: @escaping @Sendable (_ path: String) -> Bool) {
+        (self.marker, self.isModel, self.isOwn) = (marker, isModel, isOwn)
     }
 
     /// One that holds files of these names, the first of them always.
-    public init(_ marker: String, _ names: String...) {
-        self.init(marker: marker) { names.contains(FileSystem.baseName($0)) && !FileSystem.isDirectory($0) }
+    public init(_ marker: String, _ names: String..., isModel: Bool = false) {
+        self.init(marker: marker, isModel: isModel) {
+            names.contains(FileSystem.baseName($0)) && !FileSystem.isDirectory($0)
+        }
     }
 }
 
@@ -24,8 +30,8 @@ public enum AtomicFolder {
     /// wrote to the disk, and gives the folder the name `path`, creating the folders above.
     ///
     /// A folder that is already at `path` is replaced as a whole, but only when it is empty, or holds what
-    /// `kind` says and nothing else: a mistyped path never costs somebody else's files, nor does one where
-    /// somebody keeps more beside an adapter. A link at `path` is followed.
+    /// `kind` says and nothing else, a model only if SeamKit wrote it: a mistyped path never costs somebody else's
+    /// files, nor does one where somebody keeps more beside an adapter. A link at `path` is followed.
     ///
     /// Throws `SeamError(.alreadyExists)` when something else is at `path`, or with `replaces` false any
     /// folder that is not empty; `.io` when the disk fails or is full, and whatever `body` throws; then
@@ -68,6 +74,12 @@ public enum AtomicFolder {
                 .alreadyExists,
                 "cannot replace the folder \"\(path)\", beside what is written there it holds other files (\(stranger))"
             )
+        }
+        guard names.isEmpty || !kind.isModel || WrittenModel.isIn(path) else {
+            throw SeamError(
+                .alreadyExists,
+                "cannot replace the folder \"\(path)\", it holds a model that SeamKit did not write: move it away, or"
+                    + " give another name")
         }
     }
 

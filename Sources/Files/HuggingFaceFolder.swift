@@ -33,7 +33,7 @@ struct HuggingFaceFolder {
             for stored in file.tensors {
                 let tensor = ModelTensor(
                     name: stored.name, shape: stored.shape, encoding: .plain(stored.type), file: file.file,
-                    range: stored.range, rowOrder: nil)
+                    range: stored.range, layout: .same)
                 if let other = tensors.updateValue(tensor, forKey: TextKey(stored.name)) {
                     throw SeamError(
                         .format,

@@ -32,7 +32,7 @@ public final class ModelFiles: Sendable {
             throw SeamError(.notFound, "cannot open the model \"\(path)\", there is no such folder or file")
         }
         if let file = try GGUFFile.locate(path) {
-            let model = try LlamaGGUF(GGUFFile(file))
+            let model = try GGUFModel(GGUFFile(file))
             self.path = file
             folder = nil
             configPath = file

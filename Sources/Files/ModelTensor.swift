@@ -19,6 +19,18 @@ public enum TensorEncoding: Sendable, Equatable {
     }
 }
 
+/// How a tensor's values lie in its file, where that is not as transformers has them.
+public enum TensorLayout: Sendable, Equatable {
+    /// As transformers has them.
+    case same
+    /// Row r of the tensor (along its first axis) is row `order[r]` of the bytes.
+    case rows([Int64])
+    /// A matrix [a, b] whose bytes are one of [b, a].
+    case transposed
+    /// Each value is larger by 1; plain F32 only.
+    case oneAdded
+}
+
 /// One tensor of a pretrained model, under the name that it has in transformers, with the place of its bytes.
 public struct ModelTensor: Sendable {
     /// Unique within its model.
@@ -30,15 +42,20 @@ public struct ModelTensor: Sendable {
     public let file: MappedFile
     /// The bytes, counted from the start of the file; of any alignment.
     public let range: Range<Int>
-    /// Row r of the tensor (along its first axis) is row `rowOrder[r]` of the bytes; nil where they are in order.
-    public let rowOrder: [Int64]?
+    /// How the bytes are to be taken to get the tensor.
+    public let layout: TensorLayout
+
+    /// The order of the rows, where it is another.
+    public var rowOrder: [Int64]? {
+        if case .rows(let order) = layout { order } else { nil }
+    }
 
     /// The bytes as they are stored, valid while `file` lives.
     public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: file.bytes[range]) }
 
     /// Whether another tensor has the same content, whatever its name.
     public func hasContent(of other: ModelTensor) -> Bool {
-        encoding == other.encoding && shape == other.shape && rowOrder == other.rowOrder
+        encoding == other.encoding && shape == other.shape && layout == other.layout
             && withExtendedLifetime((file, other.file)) { bytes.elementsEqual(other.bytes) }
     }
 }

@@ -47,13 +47,13 @@ struct BeamSearch {
     private var logProbabilities: [Float]
     private var newRunning: [Float]
 
-    init(prompts: [[Int32]], limits: [Int], options: GenerationOptions, vocabulary: Int) throws {
+    init(prompts: [[Int32]], sources: [[Int32]]?, limits: [Int], options: GenerationOptions, vocabulary: Int) throws {
         let batch = prompts.count
         self.limits = limits
         self.options = options
         self.vocabulary = vocabulary
         beams = options.beams
-        rules = LogitRules(options: options, vocabulary: vocabulary)
+        rules = LogitRules(options: options, vocabulary: vocabulary, sources: sources)
         histories = Histories(prompts: prompts, maxRows: batch * options.beams, limit: limits.max() ?? 0)
         candidates = TopCandidates(capacity: options.candidatesPerItem)
         continuing = TopCandidates(capacity: options.beams)
@@ -61,7 +61,7 @@ struct BeamSearch {
         // All beams of an item start equal, so only the first may be continued.
         running = (0..<batch * options.beams).map { $0 % options.beams == 0 ? 0 : Self.removed }
         finished = Array(repeating: [], count: batch)
-        sources = []
+        self.sources = []
         tokens = [Int32](repeating: options.decoderStartToken, count: batch)
         logProbabilities = []
         newRunning = []
@@ -105,7 +105,7 @@ struct BeamSearch {
         let range = row * vocabulary..<(row + 1) * vocabulary
         try normalise(&logits, range)
         let item = items[histories.generated == 0 ? row : row / beams]
-        rules.apply(to: &logits, in: range, histories: histories, row: row, limit: limits[item])
+        rules.apply(to: &logits, in: range, histories: histories, row: row, item: item, limit: limits[item])
         if options.renormalizeLogits { try normalise(&logits, range) }
     }
 

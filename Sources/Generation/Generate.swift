@@ -50,6 +50,7 @@ public struct GenerationProgress: Sendable, Equatable {
 ///   - batch: number of items, 1 or more.
 ///   - prompts: of each item, what the decoder has been given to continue, one token or more; nil: the start token of
 ///     the options. The rules look at it; the stepper knows it.
+///   - sources: of each item the tokens of what the decoder reads, which rules may be about; nil: none are known.
 ///   - options: how to search.
 ///   - limits: the most new tokens of each item, 1 or more, where that is less than the options allow; nil: no such limit.
 ///   - progress: called before each step and after the last; `false` ends the call with `cancelled`.
@@ -62,7 +63,7 @@ public struct GenerationProgress: Sendable, Equatable {
 /// Runs on the calling thread and keeps no state between calls.
 public func generate(
     stepper: some DecoderStepper, batch: Int, options: GenerationOptions, prompts: [[Int32]]? = nil,
-    limits: [Int]? = nil, progress: (GenerationProgress) -> Bool = { _ in true }
+    sources: [[Int32]]? = nil, limits: [Int]? = nil, progress: (GenerationProgress) -> Bool = { _ in true }
 ) throws -> [[GeneratedSequence]] {
     guard batch >= 1 else {
         throw SeamError(.invalidArgument, "argument batch: expected 1 or more, found \(batch)")
@@ -77,6 +78,7 @@ public func generate(
             .invalidArgument,
             "argument prompts: expected \(batch) of one token or more, all in 0..<\(stepper.vocabularySize)")
     }
+    try options.check(sources: sources, batch: batch, vocabularySize: stepper.vocabularySize)
     var most = try prompts.map { try options.limit(behind: $0.count) }
     if let limits {
         guard limits.count == batch, limits.allSatisfy({ $0 >= 1 }) else {
@@ -88,12 +90,30 @@ public func generate(
     let driver = StepDriver(stepper: stepper, batch: batch, options: options)
     if options.beams > 1 {
         var search = try BeamSearch(
-            prompts: prompts, limits: most, options: options, vocabulary: stepper.vocabularySize)
+            prompts: prompts, sources: sources, limits: most, options: options, vocabulary: stepper.vocabularySize)
         return try search.run(driver, progress)
     }
     var search = try StepwiseSearch(
-        prompts: prompts, limits: most, options: options, vocabulary: stepper.vocabularySize)
+        prompts: prompts, sources: sources, limits: most, options: options, vocabulary: stepper.vocabularySize)
     return try search.run(driver, progress)
+}
+
+extension GenerationOptions {
+    /// Throws where the rules are about sources that are not there, or not of this vocabulary.
+    func check(sources: [[Int32]]?, batch: Int, vocabularySize: Int) throws {
+        guard encoderNoRepeatNgramSize > 0 else { return }
+        guard let sources, sources.count == batch else {
+            throw SeamError(
+                .unsupported,
+                "option encoder_no_repeat_ngram_size: it is about the tokens of sources, and these have none")
+        }
+        guard let foreign = sources.joined().first(where: { !(0..<Int32(clamping: vocabularySize)).contains($0) })
+        else { return }
+        throw SeamError(
+            .unsupported,
+            "option encoder_no_repeat_ngram_size: the source's token \(foreign) is none of the \(vocabularySize) that are"
+                + " written; expected one vocabulary")
+    }
 }
 
 /// The stepper with the buffers of a search, and the checks that every step needs.

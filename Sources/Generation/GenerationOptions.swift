@@ -66,6 +66,8 @@ public struct GenerationOptions: Sendable, Equatable {
     public var repetitionPenalty: Float = 1
     /// No run of this many tokens may come twice in a context and what follows it; 0 for no such rule.
     public var noRepeatNgramSize = 0
+    /// No run of this many tokens of the source is written; 0 for no such rule.
+    public var encoderNoRepeatNgramSize = 0
     /// Seed of the random stream of sampling. The same seed, options and logits give the same tokens.
     public var seed: UInt64 = 0
     /// Sequences to return per item: at most `beams` for beam search, any number when sampling, 1
@@ -137,6 +139,8 @@ public struct GenerationOptions: Sendable, Equatable {
             repetitionPenalty > 0 && repetitionPenalty.isFinite, "repetition_penalty", "above 0 and finite",
             repetitionPenalty)
         try require(noRepeatNgramSize >= 0, "no_repeat_ngram_size", "0 or more", noRepeatNgramSize)
+        try require(
+            encoderNoRepeatNgramSize >= 0, "encoder_no_repeat_ngram_size", "0 or more", encoderNoRepeatNgramSize)
         try require(numReturnSequences >= 1, "num_return_sequences", "1 or more", numReturnSequences)
         try require(
             numReturnSequences <= Self.mostRows, "num_return_sequences", "at most \(Self.mostRows)", numReturnSequences)

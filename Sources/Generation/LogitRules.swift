@@ -4,13 +4,17 @@ struct LogitRules {
     private let options: GenerationOptions
     private let bannedWords: [SequenceBias]
     private let times: TimestampRules?
+    /// The tokens of each item's source; empty where no rule is about them.
+    private let sources: [[Int32]]
     /// The number of the last row in which each token was penalised, so that a token that
     /// occurs several times in a row is penalised once without clearing a set per row.
     private var stampOf: [UInt32]
     private var stamp: UInt32 = 0
 
-    init(options: GenerationOptions, vocabulary: Int) {
+    /// - Parameter sources: of each item the tokens of its source; nil where it has none.
+    init(options: GenerationOptions, vocabulary: Int, sources: [[Int32]]?) {
         self.options = options
+        self.sources = options.encoderNoRepeatNgramSize > 0 ? sources ?? [] : []
         bannedWords = options.badWords.filter { word in !options.eosTokens.contains { [$0] == word } }
             .map { SequenceBias(tokens: $0, bias: -.infinity) }
         times = options.speech?.timestampRules(ends: options.eosTokens)
@@ -23,14 +27,22 @@ struct LogitRules {
     ///   - scores: logits, or log-probabilities in beam search, of several rows; changed in place.
     ///   - range: where the row lies in `scores`.
     ///   - histories: the tokens so far, of which `row` is the row's.
+    ///   - item: whose source is the row's.
     ///   - limit: the most tokens that the row may get.
-    mutating func apply(to scores: inout [Float], in range: Range<Int>, histories: Histories, row: Int, limit: Int) {
+    mutating func apply(
+        to scores: inout [Float], in range: Range<Int>, histories: Histories, row: Int, item: Int, limit: Int
+    ) {
         let context = histories.context(of: row)
         let base = range.lowerBound
         let (prompt, generated) = (histories.promptLength(of: row), histories.generated)
         add(options.sequenceBiases, &scores, base, histories.tokens, context)
         if options.repetitionPenalty != 1 { penaliseRepetition(&scores, base, histories.tokens, context) }
-        if options.noRepeatNgramSize > 0 { blockRepeatedNgrams(&scores, base, histories.tokens, context) }
+        if options.noRepeatNgramSize > 0 {
+            block(options.noRepeatNgramSize, of: histories.tokens[context], &scores, base, histories.tokens, context)
+        }
+        if item < sources.count {
+            block(options.encoderNoRepeatNgramSize, of: sources[item][...], &scores, base, histories.tokens, context)
+        }
         add(bannedWords, &scores, base, histories.tokens, context)
         if generated < options.least(behind: prompt) {
             for token in options.eosTokens { scores[base + Int(token)] = -.infinity }
@@ -81,17 +93,18 @@ struct LogitRules {
         }
     }
 
-    /// Forbids every token that once followed the last `n - 1` tokens of the history.
-    private func blockRepeatedNgrams(
-        _ scores: inout [Float], _ base: Int, _ history: [Int32], _ positions: Range<Int>
+    /// Forbids every token that in a text follows the last `size - 1` tokens of the history.
+    private func block(
+        _ size: Int, of text: ArraySlice<Int32>, _ scores: inout [Float], _ base: Int, _ history: [Int32],
+        _ positions: Range<Int>
     ) {
-        let prefix = options.noRepeatNgramSize - 1
-        guard positions.count > prefix else { return }
-        let suffixStart = positions.upperBound - prefix
-        for start in positions.lowerBound..<suffixStart {
+        let prefix = size - 1
+        guard positions.count >= prefix, text.count > prefix else { return }
+        let suffix = positions.upperBound - prefix
+        for start in text.startIndex..<text.endIndex - prefix {
             var matched = 0
-            while matched < prefix, history[start + matched] == history[suffixStart + matched] { matched += 1 }
-            if matched == prefix { scores[base + Int(history[start + prefix])] = -.infinity }
+            while matched < prefix, text[start + matched] == history[suffix + matched] { matched += 1 }
+            if matched == prefix { scores[base + Int(text[start + prefix])] = -.infinity }
         }
     }
 }

@@ -30,12 +30,15 @@ public struct RowSearch {
     ///
     /// - Parameters:
     ///   - prompt: what the decoder has been given to continue, one token or more; in an encoder-decoder its start token.
+    ///   - source: the tokens of the row's source, which rules may be about; nil where it has none.
     ///   - options: how to search: without beams, and for one sequence.
     ///   - limit: the most new tokens, 1 or more, where that is less than the options allow; nil: no such limit.
     ///   - vocabularySize: number of logits.
     /// - Throws: `SeamError`: `invalidArgument` for the options and the prompt, `unsupported` for beams and several
     ///   sequences, `outOfMemory`.
-    public init(prompt: [Int32], options: GenerationOptions, limit most: Int? = nil, vocabularySize: Int) throws {
+    public init(
+        prompt: [Int32], source: [Int32]? = nil, options: GenerationOptions, limit most: Int? = nil, vocabularySize: Int
+    ) throws {
         try options.validate(vocabularySize: vocabularySize)
         guard options.beams == 1, options.numReturnSequences == 1 else {
             throw SeamError(
@@ -50,7 +53,8 @@ public struct RowSearch {
         try options.requireMemory(batch: 1, vocabularySize: vocabularySize)
         self.options = options
         limit = min(try options.limit(behind: prompt.count), most ?? .max)
-        rules = LogitRules(options: options, vocabulary: vocabularySize)
+        try options.check(sources: source.map { [$0] }, batch: 1, vocabularySize: vocabularySize)
+        rules = LogitRules(options: options, vocabulary: vocabularySize, sources: source.map { [$0] })
         sampler = Sampler(options: options)
         histories = Histories(prompts: [prompt], maxRows: 1, limit: limit)
     }
@@ -65,7 +69,7 @@ public struct RowSearch {
     ///   called once `isFinished`: `invalidArgument`.
     public mutating func next(_ logits: inout [Float], in range: Range<Int>) throws -> Int32 {
         guard !isFinished else { throw SeamError(.invalidArgument, "the sequence has ended: it takes no more tokens") }
-        rules.apply(to: &logits, in: range, histories: histories, row: 0, limit: limit)
+        rules.apply(to: &logits, in: range, histories: histories, row: 0, item: 0, limit: limit)
         let choice = try sampler.choose(logits.span.extracting(range), sequence: 0, step: histories.generated)
         histories.append([choice.token], [choice.logProbability])
         logProbability = options.wantsLogProbabilities ? choice.logProbability : nil

@@ -16,14 +16,14 @@ struct StepwiseSearch {
     private var tokens: [Int32]
     private var logProbabilities: [Float]
 
-    init(prompts: [[Int32]], limits: [Int], options: GenerationOptions, vocabulary: Int) throws {
+    init(prompts: [[Int32]], sources: [[Int32]]?, limits: [Int], options: GenerationOptions, vocabulary: Int) throws {
         let batch = prompts.count
         self.limits = limits
         self.options = options
         self.vocabulary = vocabulary
         self.batch = batch
         let count = batch * options.numReturnSequences
-        rules = LogitRules(options: options, vocabulary: vocabulary)
+        rules = LogitRules(options: options, vocabulary: vocabulary, sources: sources)
         sampler = Sampler(options: options)
         histories = Histories(prompts: prompts, maxRows: count, limit: limits.max() ?? 0)
         sequences = Array(0..<count)
@@ -46,7 +46,7 @@ struct StepwiseSearch {
                 guard let item = isShared ? row : sequences[row].map({ $0 / perItem }) else { continue }
                 rules.apply(
                     to: &driver.logits, in: row * vocabulary..<(row + 1) * vocabulary, histories: histories, row: row,
-                    limit: limits[item])
+                    item: item, limit: limits[item])
             }
             if isShared {
                 // The sequences of an item share its row up to here and part with their first draw.

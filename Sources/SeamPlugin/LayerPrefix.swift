@@ -40,6 +40,17 @@ public struct LayerPrefix {
     /// Tokens of each route's prefix.
     public var lengths: [Int] { (0..<routeCount).map { keysValues(ofRoute: $0)?.size(2) ?? 0 } }
 
+    /// Calls `body` with the struct for a batch in which each row stands for `count` in sequence.
+    func forRows<Result>(ofEach count: Int, _ body: (UnsafePointer<seam_prefix>) -> Result) -> Result {
+        guard count > 1, let rows else { return body(raw) }
+        let routes = rows.flatMap { [Int32](repeating: Int32($0), count: count) }
+        return routes.withUnsafeBufferPointer {
+            var repeated = given
+            (repeated.routes, repeated.row_count) = ($0.baseAddress, $0.count)
+            return body(&repeated)
+        }
+    }
+
     /// The route of each row; nil: all rows take the first.
     public var rows: [Int]? {
         guard let routes = given.routes else { return nil }
@@ -76,17 +87,22 @@ extension Tensor {
     ///
     /// `prefixBiases`: for each route what is added to the scaled scores of its tokens, broadcast to [b, h, q, prefix], of
     /// which a row reads its own; a null tensor: nothing. Empty: nothing for any route.
+    ///
+    /// `rowsOfEach`: how many rows in sequence each of the prefix's rows stands for, where a text is split over several.
     public func attention(
-        key: Tensor, value: Tensor, prefix: LayerPrefix?, prefixBiases: [Tensor] = [], bias: Tensor? = nil,
+        key: Tensor, value: Tensor, prefix: LayerPrefix?, prefixBiases: [Tensor] = [], rowsOfEach: Int = 1,
+        bias: Tensor? = nil,
         mask: Tensor? = nil, scale: Double, causal: Bool = false
     ) -> Tensor {
         guard let prefix else {
             return attention(key: key, value: value, bias: bias, mask: mask, scale: scale, causal: causal)
         }
         func call(_ biases: UnsafePointer<OpaquePointer?>?) -> OpaquePointer? {
-            pass.ops.pointee.attention_with_prefix(
-                pass.raw, handle, key.handle, value.handle, prefix.raw, biases, bias?.handle, mask?.handle, scale,
-                causal ? 1 : 0)
+            prefix.forRows(ofEach: rowsOfEach) {
+                pass.ops.pointee.attention_with_prefix(
+                    pass.raw, handle, key.handle, value.handle, $0, biases, bias?.handle, mask?.handle, scale,
+                    causal ? 1 : 0)
+            }
         }
         if prefixBiases.isEmpty { return pass.tensor(call(nil)) }
         let biases = (0..<prefix.routeCount).map { $0 < prefixBiases.count ? prefixBiases[$0].handle : nil }

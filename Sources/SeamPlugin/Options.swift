@@ -39,7 +39,7 @@ public struct Options {
         var out: Int64 = 0
         return try read(host.pointee.config_count(raw, key, &out), key, "a list or an object") ? Int(out) : nil
     }
-    /// Any value, lists and objects too, as JSON text; nil when the key is absent. "": all of it.
+    /// Any value, lists, objects and null too, as JSON text; nil when the key is absent. "": all of it.
     public func json(_ key: String) throws(PluginError) -> Text? {
         var out: UnsafePointer<CChar>?
         guard try read(host.pointee.config_json(raw, key, &out), key, "a value"), let out else { return nil }

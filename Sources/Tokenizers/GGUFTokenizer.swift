@@ -11,9 +11,12 @@ extension Tokenizer {
         switch data.model {
         case "gpt2": self.init(try Parts(byteLevel: data))
         case "llama": self.init(try Parts(scored: data))
+        case "bert": self.init(try Parts(words: data))
+        case "t5": self.init(try Parts(unigrams: data))
         default:
             throw data.error(
-                .unsupported, "has a vocabulary of the kind \"\(data.model)\", supported are \"gpt2\", \"llama\"")
+                .unsupported,
+                "has a vocabulary of the kind \"\(data.model)\", supported are \"gpt2\", \"llama\", \"bert\", \"t5\"")
         }
     }
 }
@@ -22,22 +25,18 @@ extension Tokenizer.Parts {
     fileprivate init(byteLevel gguf: GGUFTokenizerData) throws {
         let tokens = try gguf.vocabulary()
         let merges = try gguf.merges.enumerated().map { try mergePair($1, $0, gguf.error) }
-        let (preTokenizer, ignoresMerges) = try gguf.bytePreTokenizer()
+        let cutting = try gguf.bytePreTokenizer()
         let model = BytePairEncoding(
-            vocabulary: tokens, merges: try MergeTable(merges, tokens, gguf.error), ignoresMerges: ignoresMerges)
-        // The tokenizer that Qwen 2 was trained with composes characters.
-        try self.init(gguf, model: model, normalizer: gguf.preTokenizer == "qwen2" ? FormNormalizer(.nfc) : nil)
-        self.preTokenizer = preTokenizer
+            vocabulary: tokens, merges: try MergeTable(merges, tokens, gguf.error), ignoresMerges: cutting.ignoresMerges)
+        try self.init(gguf, model: model, normalizer: cutting.composes ? FormNormalizer(.nfc) : nil)
+        preTokenizer = cutting.steps
         decoder = ByteLevelDecoder()
     }
 
     /// SentencePiece's byte pair encoding: of all neighbours that together are a token, those of the highest score
     /// merge first. That is what merges do when they are ranked by the score of what they make.
     fileprivate init(scored gguf: GGUFTokenizerData) throws {
-        guard gguf.scores.count == gguf.tokens.count else {
-            throw gguf.error(
-                .format, "must have a score for each of the \(gguf.tokens.count) tokens, found \(gguf.scores.count)")
-        }
+        try gguf.requireScores()
         let tokens = try gguf.vocabulary()
         let model = BytePairEncoding(
             vocabulary: tokens, merges: gguf.mergesByScore(tokens),
@@ -55,7 +54,67 @@ extension Tokenizer.Parts {
         decoder = DecoderSequence(steps)
     }
 
-    /// What both kinds share.
+    /// BERT's. In the file a token that begins a word has a mark in front, and one that continues it none; texts are
+    /// lowercased and accents stripped, as llama.cpp does for every such model.
+    fileprivate init(words gguf: GGUFTokenizerData) throws {
+        var words = gguf
+        words.tokens = gguf.tokens.enumerated().map { number, token in
+            let isControl = gguf.tokenTypes.isEmpty ? false : gguf.tokenTypes[number] == 3
+            // Older converters left the marks of special tokens as they are, whatever their type.
+            if isControl || token.hasPrefix("[") && token.hasSuffix("]") { return token }
+            let mark = "\u{2581}".unicodeScalars
+            return token.unicodeScalars.starts(with: mark)
+                ? String(token.unicodeScalars.dropFirst(mark.count)) : "##" + token
+        }
+        func id(_ token: String) -> Int32? { words.tokens.firstIndex(of: token).map { Int32($0) } }
+        words.unknownToken = gguf.unknownToken ?? id("[UNK]")
+        words.bosToken = gguf.bosToken ?? gguf.clsToken ?? id("[CLS]")
+        words.clsToken = gguf.clsToken ?? words.bosToken
+        words.sepToken = gguf.sepToken ?? id("[SEP]")
+        words.padToken = gguf.padToken ?? id("[PAD]")
+        words.maskToken = gguf.maskToken ?? id("[MASK]")
+        let tokens = try words.vocabulary()
+        let unknown = try words.named().unknown.map { words.tokens[Int($0)] } ?? "[UNK]"
+        let model = WordPiece(
+            tokens, unknown: UnknownToken(unknown, in: tokens, place: gguf.path), prefix: "##", longestWord: 100)
+        try self.init(words, model: model, normalizer: BertNormalizer(lowercases: true))
+        // A text has no begin token but this.
+        named.bos = gguf.bosToken
+        preTokenizer = BertPreTokenizer()
+        decoder = WordPieceDecoder(prefix: "##", cleansUp: true)
+    }
+
+    /// SentencePiece's unigrams, with its rules for characters and spaces.
+    fileprivate init(unigrams gguf: GGUFTokenizerData) throws {
+        try gguf.requireScores()
+        let tokens = try gguf.vocabulary()
+        var known = gguf
+        known.eosToken = gguf.eosToken ?? tokens.id(of: "</s>")
+        known.padToken = gguf.padToken ?? tokens.id(of: "<pad>")
+        known.unknownToken = gguf.unknownToken ?? gguf.tokenTypes.firstIndex(of: 2).map { Int32($0) }
+        let types = gguf.tokenTypes
+        let model = Unigram(
+            tokens, scores: gguf.scores.map { Double($0) }, spelled: { types.isEmpty || types[$0] == 1 },
+            unknown: try known.named().unknown, byteFallback: types.contains(6), place: gguf.path)
+        var rules: [any Normalizer] = []
+        if !gguf.precompiledCharsmap.isEmpty {
+            rules.append(
+                try PrecompiledNormalizer(gguf.precompiledCharsmap) {
+                    gguf.error(.format, "has a precompiled_charsmap of \($0) bytes that is none of SentencePiece")
+                })
+        }
+        if gguf.removesExtraSpaces {
+            for (pattern, content) in [(#"\A +| +\z"#, ""), (" {2,}", " ")] {
+                rules.append(ReplaceNormalizer(.regex(try OnigurumaRegex(pattern, in: gguf.path)), with: content))
+            }
+        }
+        try self.init(known, model: model, normalizer: rules.isEmpty ? nil : NormalizerSequence(rules))
+        let spaces = Metaspace(prepends: gguf.addSpacePrefix)
+        preTokenizer = spaces
+        decoder = spaces
+    }
+
+    /// What all kinds share.
     private init(_ gguf: GGUFTokenizerData, model: any TokenizerModel, normalizer: (any Normalizer)?) throws {
         let added = gguf.tokenTypes.enumerated().compactMap { number, type -> AddedToken? in
             guard type == 3 || type == 4 else { return nil }
@@ -75,12 +134,14 @@ extension Tokenizer.Parts {
         }
         postProcessor = TemplateProcessing(
             before: gguf.addBos ? try required(named.bos, "begin") : [],
-            after: gguf.addEos ? try required(named.eos, "end") : [])
+            // llama.cpp puts separators behind texts of WordPiece only.
+            after: (gguf.addEos ? try required(named.eos, "end") : [])
+                + (gguf.addSep && gguf.model == "bert" ? try required(named.sep, "separating") : []))
     }
 }
 
 extension GGUFTokenizerData {
-    fileprivate func error(_ code: ErrorCode, _ sentence: String) -> SeamError {
+    func error(_ code: ErrorCode, _ sentence: String) -> SeamError {
         SeamError(code, "\(path) \(sentence)")
     }
 
@@ -102,7 +163,8 @@ extension GGUFTokenizerData {
         var named = NamedTokens()
         let places: [(WritableKeyPath<NamedTokens, Int32?>, Int32?, String)] = [
             (\.bos, bosToken, "bos"), (\.eos, eosToken, "eos"), (\.unknown, unknownToken, "unknown"),
-            (\.pad, padToken, "padding"),
+            (\.pad, padToken, "padding"), (\.cls, clsToken, "cls"), (\.sep, sepToken, "separating"),
+            (\.mask, maskToken, "mask"),
         ]
         for (place, id, purpose) in places {
             guard let id else { continue }
@@ -114,21 +176,9 @@ extension GGUFTokenizerData {
         return named
     }
 
-    /// How texts are cut, and whether a piece that is a token is taken without merging.
-    fileprivate func bytePreTokenizer() throws -> (PreTokenizerSequence, ignoresMerges: Bool) {
-        let bytes = ByteLevelPreTokenizer(addsPrefixSpace: false, cutsWords: false)
-        let gpt2 = ByteLevelPreTokenizer(addsPrefixSpace: false, cutsWords: true)
-        switch preTokenizer {
-        case "gpt-2": return (PreTokenizerSequence([gpt2]), false)
-        case "smollm": return (PreTokenizerSequence([DigitsPreTokenizer(isolatesEach: true), gpt2]), false)
-        case "llama-bpe", "llama3", "llama-v3":
-            return (PreTokenizerSequence([SplitPreTokenizer(isolating: .llama3(digits: 3)), bytes]), true)
-        case "qwen2": return (PreTokenizerSequence([SplitPreTokenizer(isolating: .llama3(digits: 1)), bytes]), false)
-        default:
-            throw error(
-                .unsupported,
-                "has the pre-tokenizer \"\(preTokenizer)\", supported are \"gpt-2\", \"smollm\", \"llama-bpe\","
-                    + " \"qwen2\"")
+    fileprivate func requireScores() throws {
+        guard scores.count == tokens.count else {
+            throw error(.format, "must have a score for each of the \(tokens.count) tokens, found \(scores.count)")
         }
     }
 

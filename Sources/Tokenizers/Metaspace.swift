@@ -10,6 +10,10 @@ struct Metaspace: PreTokenizer, TokenDecoder {
     private let scheme: Scheme
     private let cuts: Bool
 
+    /// SentencePiece's own character.
+    /// - Parameter prepends: whether each text gets it in front.
+    init(prepends: Bool) { (replacement, scheme, cuts) = ("\u{2581}", prepends ? .always : .never, true) }
+
     init(_ part: TokenizerPart) throws {
         try part.allow("type", "replacement", "prepend_scheme", "split", "add_prefix_space", "str_rep")
         let text = try part.string("replacement")

@@ -107,8 +107,10 @@ struct ReplaceNormalizer: Normalizer {
     private let pattern: TextPattern
     private let content: [UInt8]
 
-    init(literal: String, with content: String) {
-        pattern = TextPattern(literal: literal)
+    init(literal: String, with content: String) { self.init(TextPattern(literal: literal), with: content) }
+
+    init(_ pattern: TextPattern, with content: String) {
+        self.pattern = pattern
         self.content = Array(content.utf8)
     }
 

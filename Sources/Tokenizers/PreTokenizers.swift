@@ -44,8 +44,10 @@ struct SplitPreTokenizer: PreTokenizer {
     private let invert: Bool
 
     /// Makes each match a piece.
-    init(isolating pattern: BytePattern) {
-        self.pattern = .words(pattern)
+    init(isolating pattern: BytePattern) { self.init(isolating: .words(pattern)) }
+
+    init(isolating pattern: TextPattern) {
+        self.pattern = pattern
         behavior = .isolated
         invert = false
     }

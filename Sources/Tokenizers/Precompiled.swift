@@ -14,12 +14,17 @@ struct PrecompiledNormalizer: Normalizer {
         guard let bytes = decodedBase64(try part.string(key)) else {
             throw part.error(.format, "must have text in base64 as \"\(key)\"")
         }
+        try self.init(bytes) {
+            part.error(.format, "has a \"\(key)\" of \($0) bytes that is none of SentencePiece")
+        }
+    }
+
+    /// `error` is thrown for bytes that are none of SentencePiece, and gets their number.
+    init(_ bytes: [UInt8], _ error: (Int) -> SeamError) throws {
         let size = bytes.count < 4 ? 0 : (0..<4).reduce(0) { $0 | Int(bytes[$1]) << (8 * $1) }
         guard size > 0, size % 4 == 0, 4 + size <= bytes.count,
             String(validating: bytes[(4 + size)...], as: UTF8.self) != nil
-        else {
-            throw part.error(.format, "has a \"\(key)\" of \(bytes.count) bytes that is none of SentencePiece")
-        }
+        else { throw error(bytes.count) }
         units = stride(from: 4, to: 4 + size, by: 4).map { place in
             (0..<4).reduce(0) { $0 | UInt32(bytes[place + $1]) << (8 * UInt32($1)) }
         }

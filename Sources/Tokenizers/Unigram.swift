@@ -19,7 +19,6 @@ struct Unigram: TokenizerModel {
             throw part.error(.format, "must have an array of tokens with their scores as \"vocab\"")
         }
         var vocabulary = Vocabulary(minimumCapacity: elements.count)
-        var trie = ByteTrie()
         var scores: [Double] = []
         for (number, element) in elements.enumerated() {
             guard let pair = element.arrayValue, pair.count == 2, let token = pair[0].stringValue,
@@ -31,21 +30,33 @@ struct Unigram: TokenizerModel {
             guard vocabulary.insert(token, id: id) == nil else {
                 throw part.error(.unsupported, "has the token \"\(token)\" twice")
             }
-            if !token.isEmpty { _ = trie.insert(Array(token.utf8), id) }
             scores.append(score)
         }
-        unknownID = (part.member("unk_id") ?? .null) == .null ? nil : try part.id("unk_id")
-        if let unknownID, unknownID >= elements.count {
-            throw part.error(.format, "has the \"unk_id\" \(unknownID), expected one of the \(elements.count) tokens")
+        let unknown = (part.member("unk_id") ?? .null) == .null ? nil : try part.id("unk_id")
+        if let unknown, unknown >= elements.count {
+            throw part.error(.format, "has the \"unk_id\" \(unknown), expected one of the \(elements.count) tokens")
         }
-        byteIDs =
-            try part.bool("byte_fallback", default: false)
-            ? (0...255).map { vocabulary.id(of: byteToken($0)) } : nil
-        unknownScore = (scores.min() ?? 0) - 10
-        self.vocabulary = vocabulary
-        self.trie = trie
-        self.scores = scores
-        place = part.place
+        self.init(
+            vocabulary, scores: scores, spelled: { _ in true }, unknown: unknown,
+            byteFallback: try part.bool("byte_fallback", default: false), place: part.place)
+    }
+
+    /// - Parameters:
+    ///   - vocabulary: of ids from 0 without a gap, with a score for each.
+    ///   - spelled: whether a token may be a part of a text; the scores of others do not count.
+    ///   - place: of the file, for error sentences.
+    init(
+        _ vocabulary: Vocabulary, scores: [Double], spelled: (Int) -> Bool, unknown: Int32?, byteFallback: Bool,
+        place: String
+    ) {
+        var trie = ByteTrie()
+        vocabulary.forEach { token, id in
+            if !token.isEmpty, spelled(Int(id)) { _ = trie.insert(Array(token), id) }
+        }
+        byteIDs = byteFallback ? (0...255).map { vocabulary.id(of: byteToken($0)) } : nil
+        unknownID = unknown
+        unknownScore = (scores.indices.filter(spelled).map { scores[$0] }.min() ?? 0) - 10
+        (self.vocabulary, self.trie, self.scores, self.place) = (vocabulary, trie, scores, place)
     }
 
     var size: Int { vocabulary.count }

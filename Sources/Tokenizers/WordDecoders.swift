@@ -5,6 +5,11 @@ struct WordPieceDecoder: TokenDecoder {
     private let prefix: [UInt8]
     private let cleansUp: Bool
 
+    init(prefix: String, cleansUp: Bool) {
+        self.prefix = Array(prefix.utf8)
+        self.cleansUp = cleansUp
+    }
+
     init(_ part: TokenizerPart) throws {
         try part.allow("type", "prefix", "cleanup")
         prefix = try Array(part.string("prefix").utf8)

@@ -13,13 +13,20 @@ struct WordPiece: TokenizerModel {
 
     init(_ part: TokenizerPart) throws {
         try part.allow("type", "vocab", "unk_token", "continuing_subword_prefix", "max_input_chars_per_word")
-        vocabulary = try part.vocabulary()
-        unknown = UnknownToken(try part.string("unk_token"), in: vocabulary, place: part.place)
-        longestWord = try part.int("max_input_chars_per_word")
+        let vocabulary = try part.vocabulary()
+        let longestWord = try part.int("max_input_chars_per_word")
         guard longestWord >= 0 else {
             throw part.error(.format, "must have 0 or more as \"max_input_chars_per_word\", found \(longestWord)")
         }
-        let prefix = Array(try part.string("continuing_subword_prefix").utf8)
+        self.init(
+            vocabulary, unknown: UnknownToken(try part.string("unk_token"), in: vocabulary, place: part.place),
+            prefix: try part.string("continuing_subword_prefix"), longestWord: longestWord)
+    }
+
+    /// `prefix` is that of the tokens that continue a word; `longestWord` counts characters.
+    init(_ vocabulary: Vocabulary, unknown: UnknownToken, prefix: String, longestWord: Int) {
+        (self.vocabulary, self.unknown, self.longestWord) = (vocabulary, unknown, longestWord)
+        let prefix = Array(prefix.utf8)
         var continuing = Vocabulary()
         vocabulary.forEach { token, id in
             guard token.starts(with: prefix), token.count > prefix.count else { return }

@@ -166,7 +166,7 @@ struct EvaluateCommand: ParsableCommand {
 
     private func generate(_ session: Session, _ texts: ReferencedTexts, _ tokenizer: Tokenizer) throws -> [String] {
         let sources = texts.sources
-        let options = try pairs.speech.spoken.applied(to: try generation.options(for: session))
+        let options = try pairs.speech.spoken.applied(to: try generation.options(for: session, tokenizer))
         var progress = ProgressLine()
         let start = monotonicSeconds()
         let generated = try generateAll(

@@ -15,7 +15,7 @@ struct ExportCommand: ParsableCommand {
         discussion: """
             With --format peft: a folder for PeftModel.from_pretrained, of a LoRA or IA3 adapter, or of the prefix or the \
             prompt that the adapters give together. Networks and gates are computed away. With \
-            --format gguf: a file for llama-cli, of a LoRA adapter of a llama model (--lora) or of a control vector \
+            --format gguf: a file for llama-cli, of a LoRA adapter (--lora) or of a control vector \
             (--control-vector). With --overwrite what is there of that format is replaced, nothing else.
 
             Example: seam export --model model --adapter run/adapter --format peft --output peft-lora

@@ -15,6 +15,13 @@ struct GenerationFlags: ParsableArguments {
             """)
     var ignoreGenerationConfig = false
 
+    @Option(
+        help: """
+            Of a translator into many languages: the one to write, a token of its tokenizer such as fra_Latn or fr_XX, \
+            or fr for __fr__. Default: as the model's own settings say.
+            """)
+    var targetLanguage: String?
+
     @Option(help: "Most tokens to generate.")
     var maxNewTokens: Int?
 
@@ -51,8 +58,9 @@ struct GenerationFlags: ParsableArguments {
     @Option(name: .customLong("sample-seed"), help: "With --sample: seed. Default: 0.")
     var sampleSeed: UInt64?
 
-    func options(for session: Session) throws -> GenerationOptions {
+    func options(for session: Session, _ tokenizer: Tokenizer) throws -> GenerationOptions {
         var options = try session.defaultGenerationOptions(ignoresFile: ignoreGenerationConfig)
+        if let targetLanguage { options.forcedBosToken = try token(of: targetLanguage, session, tokenizer) }
         // One text is written for each source.
         options.numReturnSequences = 1
         if let maxNewTokens { options.maxNewTokens = maxNewTokens }
@@ -81,6 +89,21 @@ struct GenerationFlags: ParsableArguments {
         return options
     }
 
+    /// The token that a text of a language begins with.
+    private func token(of language: String, _ session: Session, _ tokenizer: Tokenizer) throws -> Int32 {
+        guard session.backbone.info.architecture == .encoderDecoder, !session.backbone.info.readsFeatures else {
+            throw SeamError(
+                .unsupported, "--target-language is for translators, which have an encoder of text and a decoder")
+        }
+        guard let token = tokenizer.id(of: language) ?? tokenizer.id(of: "__\(language)__") else {
+            throw SeamError(
+                .invalidArgument,
+                "--target-language: the tokenizer has no token \"\(language)\" and no \"__\(language)__\"; expected the"
+                    + " token of a language that the model writes")
+        }
+        return token
+    }
+
     private typealias Given = (name: String, isGiven: Bool)
 
     private var sampling: [Given] {
@@ -93,7 +116,8 @@ struct GenerationFlags: ParsableArguments {
     /// The first of the flags that is given, for what generates nothing.
     var firstGiven: String? {
         let others: [Given] = [
-            ("--ignore-generation-config", ignoreGenerationConfig), ("--max-new-tokens", maxNewTokens != nil),
+            ("--ignore-generation-config", ignoreGenerationConfig), ("--target-language", targetLanguage != nil),
+            ("--max-new-tokens", maxNewTokens != nil),
             ("--min-new-tokens", minNewTokens != nil), ("--beams", beams != nil),
             ("--length-penalty", lengthPenalty != nil), ("--repetition-penalty", repetitionPenalty != nil),
             ("--no-repeat-ngram-size", noRepeatNgramSize != nil),
@@ -159,7 +183,7 @@ struct GenerateCommand: ParsableCommand {
         let tokens = try sources.tokens(tokenizer, session)
         let generated = try generateAll(
             session, TokenPairs(sources: tokens, targets: tokens, routes: sources.routes), batchSize: batchSize,
-            options: try generation.options(for: session), progress: { _ in !Interruption.isRequested })
+            options: try generation.options(for: session, tokenizer), progress: { _ in !Interruption.isRequested })
         for tokens in generated { print(try tokenizer.decode(tokens)) }
     }
 
@@ -180,7 +204,7 @@ struct GenerateCommand: ParsableCommand {
         adapters.warnOfUntaken(by: [route])
         Interruption.watch()
         let written = try speech.write(
-            session, tokenizer, route: route, batchSize: batchSize, options: try generation.options(for: session))
+            session, tokenizer, route: route, batchSize: batchSize, options: try generation.options(for: session, tokenizer))
         for (index, lines) in written.enumerated() {
             // The parts of several files are told apart by an empty line.
             if index > 0, speech.timestamps { print() }

@@ -28,7 +28,7 @@ struct SweepData {
         let session = Session(backbone: backbone)
         self.tokenizer = tokenizer
         (metrics, batchSize, evalLimit) = (command.metrics, command.training.batchSize, command.evalLimit)
-        generation = try command.metrics.isEmpty ? nil : command.generation.options(for: session)
+        generation = try command.metrics.isEmpty ? nil : command.generation.options(for: session, tokenizer)
         var texts: [SweepTask.Part: ReferencedTexts] = [:]
         let read: (String, SweepTask.Part?) throws -> TokenPairs
         if command.task == .classification {

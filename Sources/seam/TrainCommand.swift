@@ -177,6 +177,10 @@ struct TrainCommand: ParsableCommand {
             throw SeamError(
                 .invalidArgument, "--seam-cache-memory must be 0 to \(most) MiB, found \(seamCacheMemory)")
         }
+        if !seamCache, seamCacheMemory != nil {
+            throw SeamError(
+                .invalidArgument, "--no-seam-cache keeps nothing, so --seam-cache-memory has no use: give one of them")
+        }
         guard !adapter.isEmpty || !initAdapter.isEmpty else {
             throw ValidationError("Missing expected argument '--adapter <adapter>'")
         }

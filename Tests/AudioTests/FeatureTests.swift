@@ -46,6 +46,17 @@ import Testing
         }
     }
 
+    /// A power beyond the numbers there are is no feature.
+    @Test func aSoundIsNotTooLoud() throws {
+        let folder = try ScratchFolder([
+            "preprocessor_config.json": #"{"feature_extractor_type": "WhisperFeatureExtractor", "chunk_length": 1}"#
+        ])
+        let extractor = try AudioFeatureExtractor(model: folder.path)
+        let sound = Sound(samples: [Float](repeating: 1e25, count: 800), samplingRate: 16_000)
+        let error = #expect(throws: SeamError.self) { try extractor.features(of: sound, place: "the sound") }
+        #expect(error?.code == .numeric && error?.message.contains("the sound is too loud near sample 0") == true)
+    }
+
     /// Slaney's scale has 15 mel at 1,000 Hz; of five filters up to there, each is a triangle of area 1.
     @Test func filtersAreTrianglesOfOneArea() {
         let filters = MelFilters(count: 5, bins: 6001, samplingRate: 12_000, highest: 1000).filters

@@ -65,6 +65,16 @@ struct GGUFBuilder {
         }
     }
 
+    /// A model of three tokens and nothing else, with settings that get the architecture's name before theirs.
+    static func model(_ architecture: String, _ settings: [(key: String, value: Value)]) -> GGUFBuilder {
+        var file = GGUFBuilder()
+        file.values =
+            [("general.architecture", .string(architecture))]
+            + settings.map { ("\(architecture).\($0.key)", $0.value) }
+        file.add("token_embd.weight", [3, 8], [Float](repeating: 0, count: 24))
+        return file
+    }
+
     /// A llama model of one layer: d_model 8, two heads, one of them for keys.
     static func llama() -> GGUFBuilder {
         var file = GGUFBuilder()

@@ -84,9 +84,10 @@ import Testing
     @Test func whatHasNoCounterpartIsRefused() throws {
         refuse(
             .unsupported,
-            "holds a model of the architecture \"qwen2\", which is not read from GGUF files; read are llama"
+            "holds a model of the architecture \"mamba\", which is not read from GGUF files; read are llama, qwen2, qwen3,"
+                + " gemma2, gemma3, phi3, gpt2, bert, nomic-bert, t5"
         ) {
-            $0["general.architecture"] = .string("qwen2")
+            $0["general.architecture"] = .string("mamba")
         }
         refuse(.format, "\"general.architecture\" is missing") { $0["general.architecture"] = nil }
         refuse(.unsupported, "the setting \"llama.attention.sliding_window\" is not supported") {
@@ -139,9 +140,9 @@ import Testing
         #expect(try open { $0.add("rope_freqs.weight", [2], [1, 1]) }.config["rope_scaling"] == nil)
         refuse(
             .unsupported,
-            "rotary scaling of type \"yarn\" by 4.0 is not supported; linear scaling and that of Llama 3 are"
+            "rotary scaling of type \"su\" by 4.0 is not supported; linear scaling, YaRN and that of Llama 3 are"
         ) {
-            $0["llama.rope.scaling.type"] = .string("yarn")
+            $0["llama.rope.scaling.type"] = .string("su")
             $0["llama.rope.scaling.factor"] = .float(4)
         }
         refuse(.unsupported, "the factors in \"rope_freqs.weight\" are not those of Llama 3") {
@@ -150,6 +151,67 @@ import Testing
         refuse(.format, "tensor \"rope_freqs.weight\" must be F32 [2], found F32 [3]") {
             $0.add("rope_freqs.weight", [3], [1, 1, 1])
         }
+        refuse(.unsupported, "tensor \"rope_factors_long.weight\" is not supported for such models") {
+            $0.add("rope_factors_long.weight", [2], [1, 1])
+        }
+        #expect(
+            try open {
+                $0["llama.rope.scaling.type"] = .string("yarn")
+                $0["llama.rope.scaling.factor"] = .float(4)
+                $0["llama.rope.scaling.original_context_length"] = .uint32(32)
+            }.config["rope_scaling"]
+                == ["rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32])
+    }
+
+    /// What Gemma's files do not tell, and llama.cpp knows by the number of layers.
+    @Test func queriesOfTheLargestGemmaAreDividedByAnotherNumber() throws {
+        func scalar(_ architecture: String, layers: UInt32) throws -> JSON? {
+            let builder = GGUFBuilder.model(
+                architecture,
+                [
+                    ("block_count", .uint32(layers)), ("context_length", .uint32(64)), ("embedding_length", .uint32(32)),
+                    ("feed_forward_length", .uint32(12)), ("attention.head_count", .uint32(4)),
+                    ("attention.key_length", .uint32(16)), ("attention.value_length", .uint32(16)),
+                    ("attention.layer_norm_rms_epsilon", .float(1e-5)),
+                ])
+            return try ModelFiles(scratch.write("gemma.gguf", bytes: builder.bytes)).config["query_pre_attn_scalar"]
+        }
+        #expect(try scalar("gemma2", layers: 42) == 16)
+        #expect(try scalar("gemma2", layers: 46) == 8)
+        #expect(try scalar("gemma3", layers: 48) == 16)
+        #expect(try scalar("gemma3", layers: 62) == 8)
+    }
+
+    /// Values that are changed as they are read.
+    @Test func layouts() throws {
+        var gemma = GGUFBuilder.model(
+            "gemma2",
+            [
+                ("block_count", .uint32(1)), ("context_length", .uint32(64)), ("embedding_length", .uint32(8)),
+                ("feed_forward_length", .uint32(12)), ("attention.head_count", .uint32(2)),
+                ("attention.layer_norm_rms_epsilon", .float(1e-5)),
+            ])
+        gemma.add("blk.0.post_ffw_norm.weight", [8], [Float](repeating: 1, count: 8))
+        let model = try ModelFiles(scratch.write("gemma.gguf", bytes: gemma.bytes))
+        let norm = try model.requireTensor("model.layers.0.post_feedforward_layernorm.weight")
+        #expect(norm.layout == .oneAdded && norm.shape == [8])
+        gemma.tensors[1].type = 1
+        expectError(.format, "\"blk.0.post_ffw_norm.weight\" of F16 [8] must be F32") {
+            try ModelFiles(scratch.write("gemma.gguf", bytes: gemma.bytes))
+        }
+        var gpt2 = GGUFBuilder.model(
+            "gpt2",
+            [
+                ("block_count", .uint32(1)), ("context_length", .uint32(64)), ("embedding_length", .uint32(8)),
+                ("feed_forward_length", .uint32(12)), ("attention.head_count", .uint32(2)),
+                ("attention.layer_norm_epsilon", .float(1e-5)),
+            ])
+        gpt2.add("blk.0.ffn_up.weight", [12, 8], [Float](repeating: 1, count: 96))
+        gpt2.add("blk.0.ffn_up.bias", [12], [Float](repeating: 1, count: 12))
+        let other = try ModelFiles(scratch.write("gpt2.gguf", bytes: gpt2.bytes))
+        let up = try other.requireTensor("transformer.h.0.mlp.c_fc.weight")
+        #expect(up.layout == .transposed && up.shape == [8, 12])
+        #expect(try other.requireTensor("transformer.h.0.mlp.c_fc.bias").layout == .same)
     }
 
     /// Ends as llama.cpp has them; sampling under the names of transformers, and what has none under its own.

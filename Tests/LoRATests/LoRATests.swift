@@ -105,6 +105,12 @@ import Testing
         try expectGradients(of: "lora", options, in: try OpenModel(family))
     }
 
+    @Test func somethingIsLeftToLearnFrom() throws {
+        let model = try OpenModel(TinyModel(.llama))
+        let error = #expect(throws: SeamError.self) { try attach(model, ["lora_dropout": 1]) }
+        #expect(error?.message.contains("'lora_dropout' is 1, which leaves out everything") == true)
+    }
+
     @Test func aSavedAdapterComesBackAtItsPoints() throws {
         let model = try OpenModel(TinyModel(.llama))
         let batch = try model.batch()

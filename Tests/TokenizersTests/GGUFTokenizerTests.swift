@@ -104,7 +104,7 @@ private func scored() throws -> GGUFTokenizerData {
                 Issue.record("\(error) is not a SeamError", sourceLocation: sourceLocation)
             }
         }
-        refused(.unsupported, "\"bert\"", "\"gpt2\"") { $0.model = "bert" }
+        refused(.unsupported, "\"rwkv\"", "\"gpt2\"", "\"t5\"") { $0.model = "rwkv" }
         refused(.unsupported, "\"default\"", "\"smollm\"") { $0.preTokenizer = "default" }
         refused(.format, "type", "found 1") { $0.tokenTypes = [1] }
         refused(.format, "tokens", "found 0") { $0.tokens = [] }

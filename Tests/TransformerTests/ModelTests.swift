@@ -60,7 +60,8 @@ import Testing
         try FileSystem.atomicWriteFile(
             FileSystem.join(scratch["model"], "config.json"), text: "{\"model_type\": \"gptj\"}")
         expectError(
-            .unsupported, "no loaded backbone opens this model (\"model_type\" is \"gptj\"); asked: transformer"
+            .unsupported, "no loaded backbone opens this model (\"model_type\" is \"gptj\"); asked: transformer",
+            "'model_type' is 'gptj'; expected t5, ", "the nearest is gpt2", "in Python seamkit.attach"
         ) {
             try Backbone(runtime: try makeRuntime(), path: scratch["model"])
         }

@@ -57,54 +57,86 @@ def quantised(matrix: Any) -> tuple[Any, Any]:
     return np.rint(rows * scale[:, None]).astype(np.int8).reshape(matrix.shape), scale
 
 
-def variables(model: transformers.WhisperForConditionalGeneration, weights: str) -> Variables:
-    """A model's variables in CTranslate2's names and joined matrices: NumPy arrays, bfloat16 as torch tensors."""
-    state = {name: value.detach().numpy() for name, value in model.state_dict().items()}
-    found: Variables = {}
+class Joined:
+    """Variables in CTranslate2's names and joined matrices, made of a model of the BART line: NumPy arrays, bfloat16 as torch
+    tensors."""
 
-    def put(name: str, value: Any, is_matrix: bool = False) -> None:
-        if weights == "int8":
+    def __init__(self, model: Any, weights: str):
+        self.config, self.weights = model.config, weights
+        self.state = {name: value.detach().numpy() for name, value in model.state_dict().items()}
+        self.found: Variables = {}
+
+    def put(self, name: str, value: Any, is_matrix: bool = False) -> None:
+        if self.weights == "int8":
             if is_matrix:
-                found[name], found[f"{name}_scale"] = quantised(value)
+                self.found[name], self.found[f"{name}_scale"] = quantised(value)
             else:
-                found[name] = value
-        elif weights == "bfloat16":
-            found[name] = torch.from_numpy(value.copy()).bfloat16()
+                self.found[name] = value
+        elif self.weights == "bfloat16":
+            self.found[name] = torch.from_numpy(value.copy()).bfloat16()
         else:
-            found[name] = value.astype(weights)
+            self.found[name] = value.astype(self.weights)
 
-    def norm(name: str, source: str) -> None:
-        put(f"{name}/gamma", state[f"{source}.weight"])
-        put(f"{name}/beta", state[f"{source}.bias"])
+    def norm(self, name: str, source: str) -> None:
+        self.put(f"{name}/gamma", self.state[f"{source}.weight"])
+        self.put(f"{name}/beta", self.state[f"{source}.bias"])
 
-    def linear(name: str, *sources: str) -> None:
-        put(f"{name}/weight", np.concatenate([state[f"{each}.weight"] for each in sources]), True)
+    def linear(self, name: str, *sources: str) -> None:
+        state = self.state
+        self.put(f"{name}/weight", np.concatenate([state[f"{each}.weight"] for each in sources]), True)
         biases = [state.get(f"{each}.bias", np.zeros(len(state[f"{each}.weight"]), np.float32)) for each in sources]
-        put(f"{name}/bias", np.concatenate(biases))
+        self.put(f"{name}/bias", np.concatenate(biases))
 
-    for stack in ("encoder", "decoder"):
+    def stack(self, stack: str) -> None:
+        """Heads, positions and layers."""
         own = f"model.{stack}"
-        found[f"{stack}/num_heads"] = np.int16(getattr(model.config, f"{stack}_attention_heads"))
-        put(f"{stack}/position_encodings/encodings", state[f"{own}.embed_positions.weight"])
-        norm(f"{stack}/layer_norm", f"{own}.layer_norm")
-        for number in range(getattr(model.config, f"{stack}_layers")):
+        self.found[f"{stack}/num_heads"] = np.int16(getattr(self.config, f"{stack}_attention_heads"))
+        self.put(f"{stack}/position_encodings/encodings", self.state[f"{own}.embed_positions.weight"])
+        for number in range(getattr(self.config, f"{stack}_layers")):
             name, source = f"{stack}/layer_{number}", f"{own}.layers.{number}"
             heads = [("self_attention", "self_attn")] + [("attention", "encoder_attn")] * (stack == "decoder")
             for attention, theirs in heads:
                 q, k, v = (f"{source}.{theirs}.{each}_proj" for each in "qkv")
                 joined = [(q, k, v)] if attention == "self_attention" else [(q,), (k, v)]
                 for index, sources in enumerate([*joined, (f"{source}.{theirs}.out_proj",)]):
-                    linear(f"{name}/{attention}/linear_{index}", *sources)
-                norm(f"{name}/{attention}/layer_norm", f"{source}.{theirs}_layer_norm")
-            norm(f"{name}/ffn/layer_norm", f"{source}.final_layer_norm")
-            linear(f"{name}/ffn/linear_0", f"{source}.fc1")
-            linear(f"{name}/ffn/linear_1", f"{source}.fc2")
+                    self.linear(f"{name}/{attention}/linear_{index}", *sources)
+                self.norm(f"{name}/{attention}/layer_norm", f"{source}.{theirs}_layer_norm")
+            self.norm(f"{name}/ffn/layer_norm", f"{source}.final_layer_norm")
+            self.linear(f"{name}/ffn/linear_0", f"{source}.fc1")
+            self.linear(f"{name}/ffn/linear_1", f"{source}.fc2")
+
+
+def variables(model: transformers.WhisperForConditionalGeneration, weights: str) -> Variables:
+    joined = Joined(model, weights)
+    found, state = joined.found, joined.state
+    for stack in ("encoder", "decoder"):
+        joined.stack(stack)
+        joined.norm(f"{stack}/layer_norm", f"model.{stack}.layer_norm")
     for each in ("conv1", "conv2"):
-        put(f"encoder/{each}/weight", state[f"model.encoder.{each}.weight"], True)
-        put(f"encoder/{each}/bias", state[f"model.encoder.{each}.bias"])
-    put("decoder/embeddings/weight", state["model.decoder.embed_tokens.weight"], True)
+        joined.put(f"encoder/{each}/weight", state[f"model.encoder.{each}.weight"], True)
+        joined.put(f"encoder/{each}/bias", state[f"model.encoder.{each}.bias"])
+    joined.put("decoder/embeddings/weight", state["model.decoder.embed_tokens.weight"], True)
     for name, value in {"activation": 3, "pre_norm": 1, "scale_embeddings": 0, "alibi": 0, "scale_alibi": 0}.items():
         found[f"decoder/{name}"] = np.int8(value)
+    found["decoder/alignment_layer"], found["decoder/alignment_heads"] = np.int16(-1), np.int16(1)
+    return found
+
+
+def marian_variables(model: transformers.MarianMTModel, weights: str) -> Variables:
+    """Without the last row of all that is about tokens, that of the padding."""
+    joined = Joined(model, weights)
+    found, state = joined.found, joined.state
+    for stack in ("encoder", "decoder"):
+        joined.stack(stack)
+        settings = {"activation": 2, "pre_norm": 0}
+        found.update({f"{stack}/{name}": np.int8(value) for name, value in settings.items()})
+        found[f"{stack}/scale_embeddings"] = np.float32(model.config.d_model**0.5)
+    joined.put("encoder/embeddings_0/weight", state["model.shared.weight"][:-1], True)
+    joined.put("decoder/projection/bias", state["final_logits_bias"][0, :-1])
+    for name in ("alibi", "alibi_use_positive_positions", "scale_alibi"):
+        found[f"decoder/{name}"] = np.int8(0)
+    found["decoder/start_from_zero_embedding"] = np.int8(1)
+    found["encoder/embeddings_merge"] = found["encoder/multi_query_attention"] = np.int8(0)
     found["decoder/alignment_layer"], found["decoder/alignment_heads"] = np.int16(-1), np.int16(1)
     return found
 

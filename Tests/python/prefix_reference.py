@@ -8,7 +8,8 @@ their keys and values there, without bias, position and mask.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from transformers.masking_utils import eager_mask
 
 from seam_abi import Array
 from seam_objects import Adapter, Backbone, Batch, Session
-from single_stack import LLAMA3, bert, gpt2, llama, padded, places
+from single_stack import LLAMA3, bert, gemma, gpt2, llama, neox, padded, places
 from tiny_models import Tokens, add_head, bart, marian, randomise, t5, tokens
 
 # What a model calls its past: transformers 5.24 renamed it, and takes the older name until 5.40.
@@ -37,6 +38,9 @@ ENCODER_DECODERS: dict[str, Callable[[], PreTrainedModel]] = {
     # As deep as each other: the cache that transformers makes for a generation counts the encoder's layers.
     "marian": lambda: marian(scale_embedding=True, **ROOM),
     "pegasus": lambda: bart(hf.PegasusConfig, hf.PegasusForConditionalGeneration, activation_function="relu", **ROOM),
+    "umt5": lambda: t5(hf.UMT5Config, hf.UMT5ForConditionalGeneration),
+    "m2m_100": lambda: bart(hf.M2M100Config, hf.M2M100ForConditionalGeneration, **ROOM),
+    "blenderbot-small": lambda: bart(hf.BlenderbotSmallConfig, hf.BlenderbotSmallForConditionalGeneration, **ROOM),
 }
 ENCODERS: dict[str, Callable[[], PreTrainedModel]] = {
     "bert": lambda: bert(**ROOM),
@@ -53,8 +57,12 @@ DECODERS: dict[str, Callable[[], PreTrainedModel]] = {
     "llama": lambda: llama(**ROOM),
     "llama-3": lambda: llama(rope_parameters=LLAMA3, num_key_value_heads=1, head_dim=10, **ROOM),
     "mistral": lambda: llama(hf.MistralConfig, hf.MistralForCausalLM, sliding_window=None, **ROOM),
-    "mistral-window": lambda: llama(hf.MistralConfig, hf.MistralForCausalLM, sliding_window=70, **ROOM),
+    "mistral-window": lambda: llama(hf.MistralConfig, hf.MistralForCausalLM, sliding_window=9, **ROOM),
     "qwen2": lambda: llama(hf.Qwen2Config, hf.Qwen2ForCausalLM, tie_word_embeddings=True, **ROOM),
+    "gemma2": lambda: gemma(
+        hf.Gemma2Config, hf.Gemma2ForCausalLM, attn_logit_softcapping=2.0, final_logit_softcapping=3.0, **ROOM
+    ),
+    "gpt-neox": lambda: neox(**ROOM),
 }
 FAMILIES = ENCODER_DECODERS | ENCODERS | DECODERS
 
@@ -84,9 +92,10 @@ def joined_attention(
     attention_mask: torch.Tensor | None,
     scaling: float = 1.0,
     position_bias: torch.Tensor | None = None,
+    softcap: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """softmax(q [P_K; K]^T scale + [0; bias + mask]) [P_V; V]"""
+    """softmax(q [P_K; K]^T scale + [0; bias + mask]) [P_V; V], the products capped before anything is added."""
     added = torch.zeros(1, 1, 1, key.shape[2])
     for each in (position_bias, attention_mask):
         added = added if each is None else added + each
@@ -96,7 +105,10 @@ def joined_attention(
             for own, of_text in zip(prefix, (key, value), strict=True)
         )
         added = torch.nn.functional.pad(added, (prefix.shape[2], 0))
-    weights = torch.softmax(query @ key.transpose(2, 3) * scaling + added, -1)
+    key, value = (each.repeat_interleave(query.shape[1] // each.shape[1], 1) for each in (key, value))
+    scores = query @ key.transpose(2, 3) * scaling
+    scores = scores if softcap is None else softcap * torch.tanh(scores / softcap)
+    weights = torch.softmax(scores + added, -1)
     return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
@@ -107,6 +119,17 @@ hf.AttentionMaskInterface.register("joined", eager_mask)
 def attentions(stack: torch.nn.Module, *names: str) -> list[torch.nn.Module]:
     """The attention modules of a stack, layer by layer."""
     return [module for name, module in stack.named_modules() if name.split(".")[-1] in names]
+
+
+@contextmanager
+def joined_prefixes(entries: Mapping[torch.nn.Module, torch.Tensor]) -> Iterator[None]:
+    """While it lasts, prefixes [2, kv heads, tokens, head_dim] stand in these modules of a model with "joined" as its
+    attn_implementation."""
+    _joined.update(entries)
+    try:
+        yield
+    finally:
+        _joined.clear()
 
 
 # ---- The models
@@ -126,6 +149,12 @@ class Reference:
         self.name = name
         self.config = self.model.config
 
+    @property
+    def counts_padding(self) -> bool:
+        """With a window, transformers counts padding between a prefix and a text to what a token sees: there the rows are
+        computed one by one, without padding, which SeamKit's are equal to."""
+        return getattr(self.config, "sliding_window", None) is not None
+
     def shape(self, attention: str, length: int) -> tuple[int, ...]:
         config = self.config
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
@@ -144,6 +173,13 @@ class Reference:
         """At every position of the target, or of the text."""
         ids, mask = of(given.input_ids), of(given.attention_mask)
         count = len(ids)
+        if self.counts_padding and mask is not None and (mask[:, 0] == 0).any():
+            rows = []
+            for row in range(count):
+                start = int(mask[row].argmax())
+                alone = Batch(given.input_ids[row : row + 1, start:], given.attention_mask[row : row + 1, start:])
+                rows.append(torch.nn.functional.pad(self.logits(alone, prefix), (0, 0, start, 0)))
+            return torch.cat(rows)
         if self.name in ENCODER_DECODERS:
             past = EncoderDecoderCache(
                 cache(prefix["decoder"], count) if "decoder" in prefix else DynamicCache(), DynamicCache()
@@ -178,6 +214,15 @@ class Reference:
         """The new tokens of each sequence, and the beams' scores. A mask longer than the tokens tells transformers that
         the cache holds others before them."""
         ids, mask, numbers = of(given.input_ids), of(given.attention_mask), prefix["decoder"]
+        if self.counts_padding and mask is not None and (mask[:, 0] == 0).any():
+            rows, scores = [], []
+            for row in range(len(ids)):
+                start = int(mask[row].argmax())
+                alone = Batch(given.input_ids[row : row + 1, start:], given.attention_mask[row : row + 1, start:])
+                tokens, score = self.generate(alone, prefix, **options)
+                rows += tokens
+                scores += [] if score is None else [score]
+            return rows, torch.cat(scores) if scores else None
         count, length = len(ids), numbers.shape[3]
         past: Any = cache(numbers, count * options.get("num_beams", 1))
         if self.name in ENCODER_DECODERS:
@@ -205,25 +250,14 @@ class Reference:
         return torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
 
     def joined(self, prefix: Prefix) -> Any:
-        return _Joined(self.model, prefix)
-
-
-class _Joined:
-    """While it is entered, prefixes of the encoder and of cross-attention stand in the attention modules."""
-
-    def __init__(self, model: Any, prefix: Prefix):
-        self._entries: dict[torch.nn.Module, torch.Tensor] = {}
+        """While it lasts, prefixes of the encoder and of cross-attention stand in the attention modules."""
+        entries: dict[torch.nn.Module, torch.Tensor] = {}
         modules = {"encoder": ("SelfAttention", "self_attn"), "cross": ("EncDecAttention", "encoder_attn")}
         for attention, names in modules.items():
-            if attention in prefix and model.config.is_encoder_decoder:
-                stack = model.get_encoder() if attention == "encoder" else model.get_decoder()
-                self._entries |= zip(attentions(stack, *names), prefix[attention], strict=True)
-
-    def __enter__(self) -> None:
-        _joined.update(self._entries)
-
-    def __exit__(self, *_: object) -> None:
-        _joined.clear()
+            if attention in prefix and self.config.is_encoder_decoder:
+                stack = self.model.get_encoder() if attention == "encoder" else self.model.get_decoder()
+                entries |= zip(attentions(stack, *names), prefix[attention], strict=True)
+        return joined_prefixes(entries)
 
 
 def for_peft(model: Any) -> Any:

@@ -280,6 +280,12 @@ def test_unknown_adapter(good: Path, backbone: Backbone, tmp_path: Path) -> None
     assert_sentence(error, command_failure(*training(good, tmp_path, "repcalli")), "NOT_FOUND", ["repcalli", "repcali"])
 
 
+def test_a_seam_cache_is_kept_or_not(good: Path, tmp_path: Path) -> None:
+    said = command_failure(*training(good, tmp_path), "--no-seam-cache", "--seam-cache-memory", "64")
+    assert "--no-seam-cache keeps nothing, so --seam-cache-memory has no use" in said
+    assert not (tmp_path / "output").exists()
+
+
 def test_a_damaged_data_file_writes_nothing(good: Path, tmp_path: Path) -> None:
     pairs = '{"source": "w5", "target": "w6"}\n{"source": "w5"}\n'
     said = command_failure(*training(good, tmp_path, pairs=pairs))

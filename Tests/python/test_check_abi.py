@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from abi_headers import headers
 
 ROOT = Path(__file__).resolve().parents[2]
 MINOR = ("base.h", "SEAM_ABI_MINOR 0u", "SEAM_ABI_MINOR 1u")
@@ -171,6 +174,21 @@ def test_a_frozen_version_is_not_written_anew(copy: Copy) -> None:
     description.write_text(description.read_text().replace("struct seam_batch size 96", "struct seam_batch size 88"))
     result = copy.check()
     assert result.returncode == 1 and "is not what the frozen headers beside it give" in result.stderr, result
+
+
+def test_the_kept_plugins_use_everything() -> None:
+    """Each member of a struct and each value of the headers for plugins stands in a plugin of the version that is kept."""
+    kept = ROOT / "Tests/ABI/1.0"
+    declared = headers.read(kept / "include")
+    text = "".join((kept / "include/seam" / name).read_text() for name in ("ops.h", "plugin.h"))
+    used = set(re.findall(r"\w+", "".join(each.read_text() for each in (kept / "plugins").glob("*.c"))))
+    # The host's own, which plugins leave alone.
+    own = {"seam_ops.engine", "seam_host.runtime"}
+    structs = {name: each for name, each in declared.structs.items() if re.search(rf"\b{name} {{|}} {name};", text)}
+    members = {f"{name}.{each.name}" for name, struct in structs.items() for each in struct.members} - own
+    values = {name for name in declared.enums if re.search(rf"\b{name}\b", text)}
+    assert len(structs) > 20 and len(members) > 200 and len(values) > 40
+    assert not sorted(each for each in members | values if each.split(".")[-1] not in used)
 
 
 def test_older_headers_than_described(copy: Copy) -> None:

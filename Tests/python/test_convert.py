@@ -17,6 +17,7 @@ from transformers import AutoProcessor, WhisperForConditionalGeneration
 
 from command_line import run, seam
 from ctranslate2_files import TOKENS, Variables, read, tiny_whisper, variables, vocabulary, write_folder
+from test_output import contents
 
 
 def loaded(folder: Path) -> WhisperForConditionalGeneration:
@@ -79,6 +80,13 @@ def test_settings_and_tokens(tmp_path: Path) -> None:
     (source / "preprocessor_config.json").write_text('{"feature_size": 6}')
     seam("convert", "--model", source, "--output", tmp_path / "output", "--overwrite")
     assert (tmp_path / "output/preprocessor_config.json").read_text() == '{"feature_size": 6}'
+    # Never in the place of a model that another program wrote.
+    foreign = tmp_path / "foreign"
+    tiny_whisper().save_pretrained(foreign)
+    before = contents(foreign)
+    refused = run("convert", "--model", source, "--output", foreign, "--overwrite")
+    assert refused.returncode == 1 and "a model that SeamKit did not write" in refused.stderr
+    assert contents(foreign) == before
 
 
 @pytest.mark.parametrize("listed", [True, False])
@@ -191,7 +199,11 @@ def test_variables_that_are_refused(tmp_path: Path, name: str) -> None:
 BAD_HEADERS: dict[str, tuple[dict[str, Any], str]] = {
     "an older version": ({"version": 5}, "version 5 of CTranslate2's files is not read, only 6 is"),
     "no version": ({"version": 0x10000}, "it is no model of CTranslate2"),
-    "another model": ({"specification": "TransformerSpec"}, "CTranslate2's TransformerSpec, which is not converted"),
+    "another model": ({"specification": "Wav2Vec2Spec"}, "CTranslate2's Wav2Vec2Spec, which is not converted"),
+    "an older Transformer": (
+        {"specification": "TransformerSpec"},
+        "revision 3 of TransformerSpec is not read, only 7 is",
+    ),
     "another revision": ({"revision": 2}, "revision 2 of WhisperSpec is not read, only 3 is"),
     "an alias of nothing": ({"aliases": {"a": "b"}}, '"a" is an alias of "b", which is no variable'),
     "an alias of a name": (

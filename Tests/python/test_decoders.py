@@ -12,7 +12,7 @@ import torch
 
 from seam_abi import Array, SeamError, constant
 from seam_objects import Batch, Runtime
-from single_stack import DECODERS, LLAMA3, padded, places, reference, rope, save
+from single_stack import DECODERS, LLAMA3, LONGROPE, padded, places, reference, rope, save
 from tiny_models import END, FIRST_WORD, PAD
 
 # Of the largest value: f32 on both sides, sums in another order (as in test_backbones.py).
@@ -42,6 +42,10 @@ def assert_forward(runtime_backbone: Any, hugging_face: Any, ids: Array, mask: A
     expected = outputs(hugging_face, ids, mask)
     logits, hidden = runtime_backbone.session().forward_with_hidden(Batch(ids, mask))
     assert_close(logits, expected.logits.numpy(), mask == 1)
+    # transformers calls what the head compares with the tokens' vectors the last state, also where a matrix comes before.
+    narrowing = [each for name, each in hugging_face.named_parameters() if "project_out" in name]
+    for weight in narrowing:
+        hidden = hidden @ weight.numpy(force=True).T
     assert_close(hidden, expected.hidden_states[-1].numpy(), mask == 1)
 
 
@@ -73,15 +77,17 @@ def test_description(model: Any) -> None:
     hugging_face, backbone = model
     info, config = backbone.info, hugging_face.config
     assert info.architecture == "decoder-only" and info.has_head
-    limit = 48 if getattr(config, "sliding_window", None) else 60
+    limit = 60
     assert (info.max_source_positions, info.max_target_positions) == (limit, limit)
     assert (info.encoder_layers, info.decoder_layers) == (0, 3)
     groups = getattr(config, "num_key_value_heads", 4)
-    width = getattr(config, "head_dim", None) or 6
-    assert (info.heads, info.kv_heads, info.head_dim, info.d_model) == (4, groups, width, 24)
+    width = getattr(config, "head_dim", None) or config.hidden_size // 4
+    assert (info.heads, info.kv_heads, info.head_dim, info.d_model) == (4, groups, width, config.hidden_size)
     assert (info.bos_token_id, info.pad_token_id, info.mask_token_id) == (0, PAD, None)
     assert info.eos_token_ids == (END,)
     inside = {"prompt.embedding", "layer.output", "projection"}
+    # What stands before a text is as wide as the states.
+    inside -= {"prompt.embedding"} if getattr(config, "word_embed_proj_dim", 24) != 24 else set()
     assert set(info.seams) == inside | {"attention.prefix", "prefix.tokens", "decoder.output"}
     whole = np.full((1, limit), 7, np.int32)
     assert_forward(backbone, hugging_face, whole, np.ones_like(whole))
@@ -146,7 +152,9 @@ def until_end(row: list[int]) -> list[int]:
 
 
 def test_padding_does_not_matter(model: Any) -> None:
-    _, backbone = model
+    hugging_face, backbone = model
+    if (getattr(hugging_face.config, "rope_parameters", None) or {}).get("rope_type") == "dynamic":
+        pytest.skip("its frequencies are those of the longest row's length, as in transformers")
     (ids, mask), session = padded(12, False), backbone.session()
     options = backbone.generate_options(max_new_tokens=12, num_beams=1)
     together = [item[0].tokens for item in session.generate(Batch(ids, mask), options)]
@@ -169,7 +177,10 @@ def test_the_limit_counts_the_prompt(model: Any) -> None:
 # ---- Training
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama-biases"])
+TRAINED = ["gpt2", "llama-biases", "qwen3", "gemma2", "gemma3", "phi3", "smollm3", "olmo2", "gpt-neox", "opt-350m"]
+
+
+@pytest.mark.parametrize("name", TRAINED)
 def test_a_training_step_is_that_of_pytorch(runtime: Runtime, tmp_path: Path, name: str) -> None:
     """Losses of Adam steps on all weights: the gradient passes the rotation, grouped heads and fused projections."""
     path = save(name, tmp_path / "model")
@@ -205,12 +216,27 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "groups": ("llama", {"num_key_value_heads": 3}, "'num_key_value_heads' 3; expected a number that divides it"),
     "odd heads": ("llama", {"head_dim": 5}, "an even head_dim"),
     "negative heads": ("llama", {"head_dim": -2}, "'head_dim' is -2; expected 1 to"),
-    "yarn": (
+    "a type of rope": (
         "llama",
-        {"rope_parameters": rope("yarn", factor=2.0)},
-        "of the type 'yarn'; expected default, linear or llama3",
+        {"rope_parameters": rope("axial")},
+        "of the type 'axial'; expected default, linear, llama3, dynamic, yarn or longrope",
     ),
-    "older yarn": ("llama", {"rope_parameters": None, "rope_scaling": {"type": "yarn"}}, "of the type 'yarn'"),
+    "older type": ("llama", {"rope_parameters": None, "rope_scaling": {"type": "mrope"}}, "of the type 'mrope'"),
+    "factors": (
+        "phi3-longrope",
+        {"rope_parameters": LONGROPE | {"long_factor": [1.0]}},
+        "'rope_parameters.long_factor' has 1 numbers; expected 3",
+    ),
+    "layers": ("gemma2", {"layer_types": ["full_attention"]}, "'layer_types' has 1 layers; expected the 3"),
+    "a kind of layer": (
+        "qwen3",
+        {"layer_types": ["full_attention", "chunked_attention", "full_attention"]},
+        "'layer_types.1' is 'chunked_attention'; expected full_attention or sliding_attention",
+    ),
+    "window": ("mistral-window", {"sliding_window": -1}, "'sliding_window' is -1; expected 1 to"),
+    "cap": ("gemma2", {"final_logit_softcapping": -1}, "'final_logit_softcapping' is -1.0; expected a positive number"),
+    "both ways": ("gemma3", {"use_bidirectional_attention": True}, "'use_bidirectional_attention' is true"),
+    "norms": ("opt", {"layer_norm_elementwise_affine": False}, "'layer_norm_elementwise_affine' is false"),
     "no factor": ("llama", {"rope_parameters": rope("linear")}, "'rope_parameters.factor' is missing"),
     "no frequencies": (
         "llama",

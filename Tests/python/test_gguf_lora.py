@@ -180,7 +180,7 @@ def test_what_is_not_written(small: Model, tmp_path: Path, runtime: Runtime) -> 
     disturbed(small.backbone, tmp_path / "lora")
     disturbed(small.backbone, tmp_path / "zero", lora_alpha=0)
     small.backbone.adapter("ia3").save(tmp_path / "ia3")
-    other = make("qwen2", tmp_path / "qwen2", runtime)
+    other = make("mistral", tmp_path / "mistral", runtime)
     disturbed(other.backbone, tmp_path / "other")
     kept = tmp_path / "kept.gguf"
     kept.write_text("somebody's")
@@ -196,7 +196,7 @@ def test_what_is_not_written(small: Model, tmp_path: Path, runtime: Runtime) -> 
     output = tmp_path / "out.gguf"
     assert 'holds one LoRA adapter or control vector, found "ia3"' in refused(small.path, "ia3", output)
     assert "lora_alpha of 0" in refused(small.path, "zero", output)
-    assert 'family "qwen2"' in refused(other.path, "other", output)
+    assert 'family "mistral"' in refused(other.path, "other", output)
     assert "--base-model is for --format peft" in refused(small.path, "lora", output, "--base-model", "a")
     assert "is no adapter of llama.cpp's" in refused(small.path, "lora", kept, "--overwrite")
     assert "--overwrite" in refused(small.path, "lora", kept)

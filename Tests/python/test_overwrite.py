@@ -33,7 +33,7 @@ def test_a_model_of_the_users_is_kept(good: Path, tmp_path: Path) -> None:
     seam(*training(good, output))
     shutil.copytree(good / "model", output / "backbone")
     before = contents(output)
-    assert "did not save it" in refusal(*training(good, output, "--overwrite"))
+    assert "a model that SeamKit did not write" in refusal(*training(good, output, "--overwrite"))
     assert contents(output) == before
 
 
@@ -49,6 +49,19 @@ def test_an_adapter_without_a_run_is_kept(good: Path, project: Path) -> None:
     before = contents(project)
     assert "no log.jsonl of a run" in refusal(*training(good, project, "--overwrite"))
     assert contents(project) == before
+
+
+def test_a_merged_model_replaces_none_of_another_program(good: Path, tmp_path: Path) -> None:
+    adapter = tmp_path / "run" / "adapter"
+    seam(*training(good, tmp_path / "run", adapter="lora"))
+    merge = ["merge", "--model", good / "model", "--adapter", adapter, "--output"]
+    seam(*merge, tmp_path / "merged")
+    seam(*merge, tmp_path / "merged", "--overwrite")
+    foreign = tmp_path / "foreign"
+    shutil.copytree(good / "model", foreign)
+    before = contents(foreign)
+    assert "a model that SeamKit did not write" in refusal(*merge, foreign, "--overwrite")
+    assert contents(foreign) == before
 
 
 def test_what_is_read_is_not_replaced(good: Path, project: Path) -> None:

@@ -28,7 +28,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "paper positions": {"initialization": "paper", "seed": "positions", "max_positions": 40},
     "paper no norm": {"initialization": "paper", "norm": "none"},
 }
-MODELS = ["t5-1.0", "marian", "bart"]
+MODELS = ["t5-1.0", "marian", "bart", "m2m100", "longt5-global"]
 
 
 @pytest.fixture(scope="module")

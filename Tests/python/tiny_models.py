@@ -19,17 +19,31 @@ from transformers import (
     AutoModelForSeq2SeqLM,
     BartConfig,
     BartForConditionalGeneration,
+    BlenderbotConfig,
+    BlenderbotForConditionalGeneration,
+    BlenderbotSmallConfig,
+    BlenderbotSmallForConditionalGeneration,
+    LongT5Config,
+    LongT5ForConditionalGeneration,
+    M2M100Config,
+    M2M100ForConditionalGeneration,
     MarianConfig,
     MarianMTModel,
     MBartConfig,
     MBartForConditionalGeneration,
     MT5Config,
     MT5ForConditionalGeneration,
+    MvpConfig,
+    MvpForConditionalGeneration,
     PegasusConfig,
     PegasusForConditionalGeneration,
+    PLBartConfig,
+    PLBartForConditionalGeneration,
     PreTrainedModel,
     T5Config,
     T5ForConditionalGeneration,
+    UMT5Config,
+    UMT5ForConditionalGeneration,
 )
 from transformers.utils import logging
 
@@ -114,6 +128,29 @@ VARIANTS = {
         )
     ),
     "pegasus": Variant(lambda: bart(PegasusConfig, PegasusForConditionalGeneration, activation_function="relu")),
+    "umt5": Variant(lambda: t5(UMT5Config, UMT5ForConditionalGeneration)),
+    # Blocks of three tokens, and sums of four: texts have several of both, and some rows no sum.
+    "longt5": Variant(lambda: t5(LongT5Config, LongT5ForConditionalGeneration, local_radius=2)),
+    "longt5-global": Variant(
+        lambda: t5(
+            LongT5Config,
+            LongT5ForConditionalGeneration,
+            local_radius=2,
+            encoder_attention_type="transient-global",
+            global_block_size=4,
+            feed_forward_proj="gated-gelu",
+            tie_word_embeddings=False,
+        )
+    ),
+    "m2m100": Variant(lambda: bart(M2M100Config, M2M100ForConditionalGeneration)),
+    "mvp": Variant(lambda: bart(MvpConfig, MvpForConditionalGeneration)),
+    "plbart": Variant(lambda: bart(PLBartConfig, PLBartForConditionalGeneration)),
+    "blenderbot": Variant(
+        lambda: bart(BlenderbotConfig, BlenderbotForConditionalGeneration, encoder_no_repeat_ngram_size=0)
+    ),
+    "blenderbot-small": Variant(
+        lambda: bart(BlenderbotSmallConfig, BlenderbotSmallForConditionalGeneration, scale_embedding=True)
+    ),
 }
 
 

@@ -3,12 +3,11 @@
 
     speak.py OUTPUT [--voice en-gb-scotland] [--train 192] [--dev 48] [--test 80]
 
-Writes OUTPUT/train.jsonl, dev.jsonl and test.jsonl with the columns "audio" and "text", and the sound beside them. The
+Writes OUTPUT/train.tsv, dev.tsv and test.tsv with the columns "audio" and "text", and the sound beside them. The
 sentences are those of sentences.txt, in its order, none in two of the files.
 """
 
 import argparse
-import json
 import shutil
 import subprocess
 import sys
@@ -20,7 +19,7 @@ def main() -> int:
     parser.add_argument("output", type=Path)
     parser.add_argument("--voice", default="en-gb-scotland", help="of espeak-ng --voices")
     for name, count in (("train", 192), ("dev", 48), ("test", 80)):
-        parser.add_argument(f"--{name}", type=int, default=count, help=f"sentences in {name}.jsonl")
+        parser.add_argument(f"--{name}", type=int, default=count, help=f"sentences in {name}.tsv")
     options = parser.parse_args()
     if shutil.which("espeak-ng") is None:
         print("speak.py: no espeak-ng command found; on Debian: sudo apt-get install espeak-ng", file=sys.stderr)
@@ -42,8 +41,8 @@ def main() -> int:
         for number, text in enumerate(sentences[start : start + count]):
             path = folder / f"{number:03}.wav"
             subprocess.run(["espeak-ng", "-v", options.voice, "-w", path, text], check=True)
-            lines.append(json.dumps({"audio": f"{name}/{path.name}", "text": text}) + "\n")
-        (options.output / f"{name}.jsonl").write_text("".join(lines))
+            lines.append(f"{name}/{path.name}\t{text}\n")
+        (options.output / f"{name}.tsv").write_text("audio\ttext\n" + "".join(lines))
         start += count
     return 0
 

@@ -392,10 +392,9 @@ typedef struct seam_batch {
                                      * attached adapters on decoder.output; nullable; target_length must be 0, but for
                                      * seam_session_prepare */
   const char *const *routes;        /* [batch], the route of each row; NULL, also for a row: the default route */
-  const float
-      *input_features; /* [batch, source_length, feature_width of the backbone], in the place of input_ids, for a
-                                     * backbone whose sources are features, finite (SEAM_NUMERIC); source_length then
-                                     * counts frames; else NULL */
+  /* [batch, source_length, feature_width of the backbone], in the place of input_ids, for a backbone whose sources are
+   * features, finite (SEAM_NUMERIC); source_length then counts frames; else NULL */
+  const float *input_features;
 } seam_batch;
 
 /* What leaves the encoder.output seam, adapters applied: *hidden [batch, source_length, d_model] f32, longer by what

@@ -46,7 +46,7 @@ typedef struct seam_host {
   seam_status (*set_error)(seam_error **error, seam_status code, const char *message);
   void (*log)(const struct seam_host *host, seam_log_level level, const char *message);
 
-  /* Typed reads. SEAM_NOT_FOUND when the key is absent or null, and *out is left alone;
+  /* Typed reads. SEAM_NOT_FOUND when the key is absent or, but for config_json, null, and *out is left alone;
    * SEAM_INVALID_ARGUMENT when it has another type (config_double accepts integers). No error object is
    * made. Strings are borrowed from the config and live as long as it. */
   seam_status (*config_bool)(const seam_config *config, const char *key, int32_t *out);
@@ -55,7 +55,8 @@ typedef struct seam_host {
   seam_status (*config_string)(const seam_config *config, const char *key, const char **out);
   /* How many elements a list has, or keys an object; SEAM_INVALID_ARGUMENT for any other value. */
   seam_status (*config_count)(const seam_config *config, const char *key, int64_t *out);
-  /* Any value, lists and objects too, as JSON text without line breaks; borrowed likewise. key "": the whole config. */
+  /* Any value, lists, objects and null too, as JSON text without line breaks; borrowed likewise. key "": the whole
+   * config. */
   seam_status (*config_json)(const seam_config *config, const char *key, const char **out);
   /* During create only: replaces a declared option by what the plugin resolved it to ("auto" to its
    * choice), so that the saved adapter is rebuilt the same. */
@@ -144,10 +145,9 @@ typedef struct seam_parameter {
   int64_t shape[SEAM_MAX_RANK];
   double a, b;
   const float *data;
-  int64_t
-      point; /* an adapter's at a seam inside the layers: the index in seam_site.points of the point that it belongs to,
-                  * where its name is the point's own; -1: shared by all points. A saved adapter has it as
-                  * "decoder.0.q.NAME" */
+  /* an adapter's at a seam inside the layers: the index in seam_site.points of the point that it belongs to, where its
+   * name is the point's own; -1: shared by all points. A saved adapter has it as "decoder.0.q.NAME" */
+  int64_t point;
 } seam_parameter;
 
 /* ---- Methods: functions of a plugin's own, called by name through libffi */
@@ -195,11 +195,14 @@ enum { SEAM_ENCODER_OUTPUT_HIDDEN = 0, SEAM_ENCODER_OUTPUT_MASK = 1 };
 typedef int32_t seam_score_kind;
 enum {
   SEAM_SCORES_UNKNOWN = 0,
-  SEAM_SCORES_LOGITS = 1, /* any real numbers, of which a softmax makes probabilities */
-  SEAM_SCORES_LOG_PROBABILITIES =
-      2,                         /* natural logarithms; over other words than the classes', so their sum is below 1 */
-  SEAM_SCORES_PROBABILITIES = 3, /* likewise, from 0 to 1 */
-  SEAM_SCORES_SIMILARITIES = 4   /* cosines, from -1 to 1 */
+  /* any real numbers, of which a softmax makes probabilities */
+  SEAM_SCORES_LOGITS = 1,
+  /* natural logarithms; over other words than the classes', so their sum is below 1 */
+  SEAM_SCORES_LOG_PROBABILITIES = 2,
+  /* likewise, from 0 to 1 */
+  SEAM_SCORES_PROBABILITIES = 3,
+  /* cosines, from -1 to 1 */
+  SEAM_SCORES_SIMILARITIES = 4
 };
 enum { SEAM_DECODER_OUTPUT_SCORES = 0, SEAM_DECODER_OUTPUT_HIDDEN = 1 };
 
@@ -344,9 +347,9 @@ typedef struct seam_forward {
  * - prefix.tokens: as the seam defines them, without examples. */
 typedef struct seam_prepare {
   uint32_t struct_size;
-  int64_t
-      point; /* index in seam_site.points: at a seam that has points there is one call for each, in their order; -1 at
-                  * other seams */
+  /* index in seam_site.points: at a seam that has points there is one call for each, in their order; -1 at other
+   * seams */
+  int64_t point;
   seam_tensor *const *inputs;
   size_t input_count;
   seam_tensor *labels;       /* [examples] i32: the class of each, every class has one; NULL where there are none */
@@ -528,16 +531,17 @@ typedef struct seam_decode {
    * seen: the most that a row of the state has seen; a row that has seen fewer has its own tokens first, the new ones
    * behind them, and then 0 */
   seam_tensor *attention_mask;
-  seam_tensor
-      *position_ids; /* [batch, target] i32; NULL: counted from what the state has seen; given where its rows have
-                                * seen different numbers of tokens, and target is 1 then */
-  seam_tensor *encoder_hidden; /* [batch, source, d_model]; NULL on later steps of a state, and
-                                        * without an encoder */
-  seam_tensor
-      *encoder_attention_mask; /* [batch, source] i32; given in every call, with 0 behind a source that is shorter
-                                        * than the longest that has joined the state; NULL without an encoder */
-  seam_state *state;           /* nullable. Given: decoder_input_ids continue what the state has seen;
-                                        * the first call also stores what it needs of encoder_hidden */
+  /* [batch, target] i32; NULL: counted from what the state has seen; given where its rows have seen different numbers
+   * of tokens, and target is 1 then */
+  seam_tensor *position_ids;
+  /* [batch, source, d_model]; NULL on later steps of a state, and without an encoder */
+  seam_tensor *encoder_hidden;
+  /* [batch, source] i32; given in every call, with 0 behind a source that is shorter than the longest that has joined
+   * the state; NULL without an encoder */
+  seam_tensor *encoder_attention_mask;
+  /* nullable. Given: decoder_input_ids continue what the state has seen; the first call also stores what it needs of
+   * encoder_hidden */
+  seam_state *state;
   /* of attention.prefix, one for each decoder layer that takes a prefix (seam_backbone_info.prefix_layers of them, in
    * the order of the layers); NULL: none. With a state in every call: the state keeps none of it, and its tokens count
    * neither to the state's capacity nor to attention_mask and position_ids, which are about the target's own tokens */

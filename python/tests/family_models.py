@@ -13,7 +13,7 @@ from transformers import EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
 import seamkit
-from prefix_reference import PAST, behind, cache
+from prefix_reference import PAST, behind, cache, joined_prefixes
 from seamkit.torch.prefixes import computed
 from single_stack import bert, llama, padded, places
 from tiny_models import START, bart, randomise, t5, tokens
@@ -253,6 +253,8 @@ PAIRS: dict[str, Callable[[], Any]] = {
     "vision-encoder-decoder": pictures,
     "whisper": whisper,
 }
+# Those with attention of their own, in the encoder or in both: a prefix stands in the decoder alone.
+OWN_ATTENTION = ("bigbird_pegasus", "led", "longt5")
 OTHERS: dict[str, Callable[[], Any]] = {
     "deepseek_v2": deepseek,
     "prophetnet": prophetnet,
@@ -341,6 +343,30 @@ def prefixed(name: str, adapter: seamkit.torch.Adapter, given: dict[str, Any], b
     return moved | ({"position_ids": given["position_ids"] + length} if "position_ids" in given else {})
 
 
+# The attentions that know no past, by what their modules are called.
+_JOINED = {
+    "encoder": (".self_attn", ".SelfAttention", ".attention.self", "layers.0.attention", "layers.1.attention"),
+    "cross": (".encoder_attn", ".EncDecAttention", ".cross_attn", ".crossattention.self", ".crossattention"),
+}
+
+
+@contextmanager
+def joined(name: str, model: Any, adapter: seamkit.torch.Adapter) -> Iterator[None]:
+    """The prefixes of a pair's other attentions stand in their modules."""
+    entries: dict[torch.nn.Module, torch.Tensor] = {}
+    if adapter.id != "repcali" and name in PAIRS and name not in OWN_ATTENTION:
+        model.set_attn_implementation("joined")
+        numbers = computed([adapter])
+        for place, stack in (("encoder", model.get_encoder()), ("cross", model.get_decoder())):
+            found = [each for key, each in stack.named_modules() if key.endswith(_JOINED[place])]
+            if place == "cross":
+                # The attention around BERT's own is named as GPT-2's is.
+                found = [each for each in found if not hasattr(each, "self")]
+            entries |= zip(found, numbers[0 if place == "encoder" else 2], strict=True)
+    with joined_prefixes(entries):
+        yield
+
+
 def logits_by_hand(name: str, model: Any, adapter: seamkit.torch.Adapter, given: dict[str, Any]) -> torch.Tensor:
     if adapter.id == "repcali":
         hidden = calibrated(name, model, adapter, given)
@@ -349,7 +375,8 @@ def logits_by_hand(name: str, model: Any, adapter: seamkit.torch.Adapter, given:
     else:
         moved = given | prefixed(name, adapter, given)
         if name not in ENCODERS:
-            return model(**moved).logits  # type: ignore[no-any-return]
+            with joined(name, model, adapter):
+                return model(**moved).logits  # type: ignore[no-any-return]
         hidden = model.base_model(**moved)[0]
     with encoded(model, hidden):
         return model(**given).logits  # type: ignore[no-any-return]

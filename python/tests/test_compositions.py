@@ -12,7 +12,7 @@ import torch
 import seamkit
 import seamkit.torch as engine
 from layer_models import Training, assert_close, disturb, inputs, opened, places
-from prefix_reference import ENCODER_DECODERS, save
+from prefix_reference import save
 
 PREFIX = {"prefix_length": 3, "mlp_hidden_size": 7}
 # Everything at once, in the order in which it is attached: seams against the order in which they are run.
@@ -32,12 +32,7 @@ TOGETHER: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def attached(name: str, model: Any, chain: dict[str, dict[str, Any]]) -> list[engine.Adapter]:
-    # Of a pair's attentions the one that takes a past in transformers.
-    own = {"attention": "decoder"} if name in ENCODER_DECODERS else {}
-    return [
-        seamkit.attach(model, id, random_seed=2, **options | (own if options is PREFIX else {}))
-        for id, options in chain.items()
-    ]
+    return [seamkit.attach(model, id, random_seed=2, **options) for id, options in chain.items()]
 
 
 @pytest.mark.parametrize("name", TOGETHER)

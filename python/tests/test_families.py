@@ -12,7 +12,19 @@ import transformers as hf
 from transformers.modeling_outputs import BaseModelOutput
 
 import seamkit
-from family_models import DECODERS, ENCODERS, MOVED_ENCODERS, PAIRS, calibrated, inputs, logits_by_hand, made, prefixed
+from family_models import (
+    DECODERS,
+    ENCODERS,
+    MOVED_ENCODERS,
+    OWN_ATTENTION,
+    PAIRS,
+    calibrated,
+    inputs,
+    joined,
+    logits_by_hand,
+    made,
+    prefixed,
+)
 from prefix_reference import save
 from seamkit import locations
 from seamkit.torch import Site, attached
@@ -30,7 +42,7 @@ GENERATED = [each for each in CASES if each[0] not in ENCODERS]
 
 def attach(name: str, model: Any, id: str) -> seamkit.torch.Adapter:
     options = {} if id == "repcali" else {"prefix_length": 4, "mlp_hidden_size": 7}
-    options |= {"attention": "decoder"} if name in PAIRS and id != "repcali" else {}
+    options |= {"attention": "decoder"} if name in OWN_ATTENTION and id != "repcali" else {}
     return seamkit.attach(model, id, random_seed=2, **options)
 
 
@@ -147,7 +159,8 @@ def test_beam_search(name: str, id: str) -> None:
             # A mask longer than the tokens says that the cache holds others before them.
             start = torch.full((len(given["input_ids"]), 1), model.config.decoder_start_token_id)
             moved |= {"decoder_input_ids": start, "decoder_attention_mask": torch.ones(len(start), 5)}
-        expected = model.generate(**moved, **settings)
+        with joined(name, model, adapter):
+            expected = model.generate(**moved, **settings)
     assert torch.equal(found, expected) and not torch.equal(found, plain)
 
 
@@ -193,16 +206,35 @@ def test_an_encoder_alone_of_a_pair() -> None:
         seamkit.attach(model, "prefix-tuning", attention="decoder")
 
 
-SENTENCES: dict[str, tuple[str, str, str]] = {
-    name: (name, "prefix-tuning", 'no seam "attention.prefix", which .* it has encoder.output, .*Model takes no keys')
-    for name in ENCODERS
-    if name not in MOVED_ENCODERS
-} | {
-    "latent attention": ("deepseek_v2", "prefix-tuning", "since its latent attention .*: 10 for keys, 6 for values"),
-    "several tokens at once": ("prophetnet", "prefix-tuning", "since its decoder predicts several tokens at once"),
-    "a cache of another kind": ("xlm", "prefix-tuning", "since its cache is of a kind of its own"),
-    "no encoder": ("opt", "repcali", 'no seam "encoder.output"'),
-}
+SENTENCES: dict[str, tuple[str, str, str]] = (
+    {
+        name: (
+            name,
+            "prefix-tuning",
+            'no seam "attention.prefix", which .* it has encoder.output, .*Model takes no keys',
+        )
+        for name in ENCODERS
+        if name not in MOVED_ENCODERS
+    }
+    | {
+        "latent attention": (
+            "deepseek_v2",
+            "prefix-tuning",
+            "since its latent attention .*: 10 for keys, 6 for values",
+        ),
+        "several tokens at once": ("prophetnet", "prefix-tuning", "since its decoder predicts several tokens at once"),
+        "a cache of another kind": ("xlm", "prefix-tuning", "since its cache is of a kind of its own"),
+        "no encoder": ("opt", "repcali", 'no seam "encoder.output"'),
+    }
+    | {
+        f"attention of its own: {name}": (
+            name,
+            "prefix-tuning",
+            'the encoder attention of .* does not compute through its attention interface .* set attention to "decoder"',
+        )
+        for name in OWN_ATTENTION
+    }
+)
 
 
 @pytest.mark.parametrize("what", SENTENCES)

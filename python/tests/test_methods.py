@@ -19,7 +19,7 @@ import pytest  # noqa: E402
 
 import seamkit  # noqa: E402
 from layer_models import assert_close, disturb, inputs, opened, places  # noqa: E402
-from prefix_reference import ENCODER_DECODERS, FAMILIES, save  # noqa: E402
+from prefix_reference import FAMILIES, save  # noqa: E402
 from seamkit.onnx import export_onnx  # noqa: E402
 
 PAGE = ROOT / "docs" / "methods" / "README.md"
@@ -46,10 +46,7 @@ HEADS = {"dect", "linear-head", "ridge-head", "batch-calibration", "multi-prompt
 
 
 def attached(name: str, model: Any, method: str) -> list[Any]:
-    # Of a pair's attentions the one that takes a past in transformers.
-    own = {"attention": "decoder"} if name in ENCODER_DECODERS else {}
-    ids = [("prefix-tuning", SMALL | own)] * (method == "gate")
-    ids.append((method, METHODS[method] | (own if "prefix_length" in METHODS[method] else {})))
+    ids = [("prefix-tuning", SMALL)] * (method == "gate") + [(method, METHODS[method])]
     return [seamkit.attach(model, id, random_seed=2, **more) for id, more in ids]
 
 

@@ -1,4 +1,4 @@
-"""Prefixes in transformers models through their caches, against the native engine on the same folder."""
+"""Prefixes in transformers models, in all attentions that they have, against the native engine on the same folder."""
 
 from __future__ import annotations
 
@@ -41,20 +41,16 @@ def inputs(
     return batch, {each: torch.from_numpy(np.asarray(value)).long() for each, value in arrays.items()}
 
 
-def options(name: str, method: str) -> dict[str, Any]:
-    return METHODS[method] | ({"attention": "decoder"} if name in ENCODER_DECODERS else {})
-
-
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_from_torch_to_the_native_engine_and_back(
     runtime: seamkit.Runtime, folders: dict[str, Path], tmp_path: Path, name: str, method: str
 ) -> None:
-    """A prefix and a gate behind it."""
+    """A prefix of each attention and a gate behind it."""
     model, (batch, given) = opened(name, folders[name]), inputs(name)
     with torch.no_grad():
         plain = model(**given).logits
-    prefix = seamkit.attach(model, method, random_seed=4, **options(name, method))
+    prefix = seamkit.attach(model, method, random_seed=4, **METHODS[method])
     gate = seamkit.attach(model, "gate", scope="token-layer")
     disturb(prefix)
     disturb(gate)
@@ -64,8 +60,9 @@ def test_from_torch_to_the_native_engine_and_back(
     session.load(tmp_path / "adapters")
     mask = None if name in ENCODER_DECODERS else batch.attention_mask
     assert_close(logits, session.forward(batch), mask)
+    session.save(tmp_path / "native")
     other = opened(name, folders[name])
-    loaded = seamkit.load(tmp_path / "adapters", other)
+    loaded = seamkit.load(tmp_path / "native", other)
     assert isinstance(loaded, list) and [each.id for each in loaded] == [method, "gate"]
     assert torch.equal(other(**given).logits, logits)
     seamkit.detach(model)
@@ -83,7 +80,7 @@ def test_generation_is_the_native_one(
     runtime: seamkit.Runtime, folders: dict[str, Path], tmp_path: Path, name: str, beams: int
 ) -> None:
     model, (batch, given) = opened(name, folders[name]), inputs(name, 4, labels=False)
-    adapter = seamkit.attach(model, "prefix-tuning", **options(name, "prefix-tuning"))
+    adapter = seamkit.attach(model, "prefix-tuning", **METHODS["prefix-tuning"])
     disturb(adapter)
     adapter.save(tmp_path / "adapter")
     settings: dict[str, Any] = {"num_beams": beams, "max_new_tokens": 8}
@@ -107,10 +104,10 @@ def test_training_follows_the_native_engine(runtime: seamkit.Runtime, folders: d
     """Ten steps of SGD-like AdamW in the user's loop; losses within 1e-4, relative."""
     batch, given = inputs(name, 6)
     model = opened(name, folders[name])
-    prefix = seamkit.attach(model, "residual-prefix", random_seed=1, **options(name, "residual-prefix"))
+    prefix = seamkit.attach(model, "residual-prefix", random_seed=1, **METHODS["residual-prefix"])
     gate = seamkit.attach(model, "gate")
     session = runtime.open(folders[name]).session()
-    session.add("residual-prefix", options(name, "residual-prefix"), seed=1)
+    session.add("residual-prefix", METHODS["residual-prefix"], seed=1)
     session.add("gate")
     # Epsilon is large enough for the rounding noise of vanishing gradients not to be blown up to whole steps.
     settings = {"weight_decay": 0.01}
@@ -136,7 +133,7 @@ def test_training_follows_the_native_engine(runtime: seamkit.Runtime, folders: d
 def test_a_model_in_half_precision(folders: dict[str, Path], name: str) -> None:
     """In bf16 the adapter's own numbers stay f32. What is left is the model's rounding, 2^-8 in each of its layers."""
     model, (_, given) = opened(name, folders[name]), inputs(name)
-    adapters = [seamkit.attach(model, "prefix-tuning", **options(name, "prefix-tuning"))]
+    adapters = [seamkit.attach(model, "prefix-tuning", **METHODS["prefix-tuning"])]
     if name in ("bert", "t5"):
         adapters.append(seamkit.attach(model, "repcali"))
     for each in adapters:
@@ -149,6 +146,37 @@ def test_a_model_in_half_precision(folders: dict[str, Path], name: str) -> None:
     found = model(**given).logits
     assert found.dtype == torch.bfloat16 and all(each.dtype == torch.float32 for each in adapters[0].parameters())
     assert (found - expected).abs().max() <= 0.06 * expected.abs().max()
+
+
+@pytest.mark.parametrize("name", ["t5", "bart"])
+def test_every_attention_function(folders: dict[str, Path], name: str) -> None:
+    """Also one that is chosen later; its weights are those of the prefix, too."""
+    model, (_, given) = opened(name, folders[name]), inputs(name)
+    own = [each for each in model.modules() if hasattr(each, "config")]
+    configs = [each.config for each in own]
+    adapter = seamkit.attach(model, "prefix-tuning", prefix_length=5)
+    disturb(adapter)
+    expected = model(**given).logits
+    model.set_attn_implementation("eager")
+    found = model(**given, output_attentions=True)
+    assert_close(found.logits, expected.detach().numpy())
+    source, target = given["input_ids"].shape[1], given["decoder_input_ids"].shape[1]
+    widths = [
+        part[0].shape[-1] for part in (found.encoder_attentions, found.decoder_attentions, found.cross_attentions)
+    ]
+    assert widths == [source + 5, target + 5, source + 5]
+    seamkit.detach(model)
+    assert all(each.config is before for each, before in zip(own, configs, strict=True))
+
+
+@torch.no_grad()
+def test_what_the_encoder_gave_without_a_prefix(folders: dict[str, Path], caplog: pytest.LogCaptureFixture) -> None:
+    model, (_, given) = opened("bart", folders["bart"]), inputs("bart")
+    states = model.get_encoder()(given["input_ids"])
+    disturb(seamkit.attach(model, "prefix-tuning", prefix_length=5))
+    for _ in range(2):
+        model(encoder_outputs=states, decoder_input_ids=given["decoder_input_ids"])
+    assert caplog.text.count("the encoder has not run since a prefix was attached to it") == 1
 
 
 def test_two_prefixes_one_after_the_other(runtime: seamkit.Runtime, folders: dict[str, Path], tmp_path: Path) -> None:
@@ -181,8 +209,6 @@ def test_a_cache_goes_on(folders: dict[str, Path], part: str, past: str) -> None
 
 def test_refusals(folders: dict[str, Path]) -> None:
     bart, gpt2, bert = (opened(name, folders[name]) for name in ("bart", "gpt2", "bert"))
-    with pytest.raises(seamkit.UnsupportedError, match='set attention to "decoder"'):
-        seamkit.attach(bart, "prefix-tuning")
     with pytest.raises(seamkit.InvalidArgumentError, match="weights the tokens of a prefix|there are none here"):
         seamkit.attach(gpt2, "gate")
     with pytest.raises(seamkit.InvalidArgumentError, match="at most 79"):
@@ -204,10 +230,11 @@ def test_refusals(folders: dict[str, Path]) -> None:
         gpt2(input_ids=ids, **{PAST: full})
     with pytest.raises(seamkit.UnsupportedError, match="of the text alone"):
         gpt2(input_ids=ids, attention_mask=torch.ones(1, 1, 4, 4))
-    gpt2.train()
-    gpt2.activation_checkpointing_enable()
-    with pytest.raises(seamkit.UnsupportedError, match="turn it off"):
-        gpt2(input_ids=ids)
+    bart.set_attn_implementation("flex_attention")
+    seamkit.attach(bart, "prefix-tuning", attention="cross")
+    with pytest.raises(seamkit.UnsupportedError, match='needs the attn_implementation "eager" or "sdpa"'):
+        bart(input_ids=ids)
+    seamkit.detach(bart)
     with pytest.raises(seamkit.IncompatibleError, match="head_dim"):
         seamkit.attach(
             bert,

@@ -173,7 +173,7 @@ def test_points_that_do_not_fit_together(
     assert seen == [2 * len(adapter.points)] * (2 * len(adapter.points) + 1)
 
 
-PREFIXES = [("llama", "decoder"), ("gpt2", "decoder"), ("t5", "decoder"), ("bart", "decoder"), ("bert", "encoder")]
+PREFIXES = [("llama", "decoder"), ("gpt2", "decoder"), ("t5", "all"), ("bart", "all"), ("bert", "encoder")]
 
 
 @pytest.mark.parametrize("name, attention", PREFIXES)
@@ -211,6 +211,8 @@ def test_what_it_refuses(starting: seamkit.Runtime, tmp_path: Path) -> None:
     refused("classes are numbered from 0", adapter, given, labels=[0, 1, -1, 0, 1])
     refused("labels must be integers", adapter, given, labels=[0.5] * 5)
     refused("stopped after 1 of 2 batches", adapter, given, labels=CLASSES, progress=lambda state: state.done < 1)
+    hidden = given[0] | {"attention_mask": given[0]["attention_mask"] * torch.tensor([[1], [0], [1]])}
+    refused("attention_mask hides every token of row 1", adapter, [hidden, given[1]], labels=CLASSES)
     refused("starts from the keys and values of one text, found 3", prefix, given[0])
     one = {"input_ids": given[0]["input_ids"][:1], "attention_mask": torch.tensor([[1, 0]])}
     refused("it must be without padding", prefix, one)

@@ -13,7 +13,7 @@ import seamkit
 from layer_models import disturb
 from whisper_models import FRAMES, features, inputs, labels, reference, save
 
-# The encoder's output, matrices, layers, and the prefix that transformers knows.
+# The encoder's output, matrices, layers, and prefixes of all attentions.
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "repcali": ("repcali", {}),
     "lora": ("lora", {"r": 2, "targets": ["q", "v", "cross_q", "cross_v"]}),
@@ -21,7 +21,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "ia3": ("ia3", {}),
     "layers": ("bottleneck-adapter", {"bottleneck_size": 4}),
     "vectors before the decoder's text": ("prompt-tuning", {"prompt_length": 2, "stack": "decoder", "deviation": 0.5}),
-    "prefix of the decoder": ("prefix-tuning", {"prefix_length": 3, "attention": "decoder"}),
+    "prefixes": ("prefix-tuning", {"prefix_length": 3}),
 }
 STEPS = 10
 # Epsilon is large enough for the rounding noise of vanishing gradients not to be blown up to whole steps.

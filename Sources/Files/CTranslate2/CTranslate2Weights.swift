@@ -51,6 +51,18 @@ struct CTranslate2Weights {
         }
     }
 
+    /// A setting that is a decimal number, or a whole one; `whole` says of which kind it is.
+    mutating func number(_ name: String) throws -> (value: Double, isWhole: Bool) {
+        guard let variable = file[name], variable.type == .float32, variable.shape.isEmpty else {
+            return (Double(try setting(name)), true)
+        }
+        used.insert(TextKey(name))
+        let value = file.file.withBytes {
+            $0.loadUnaligned(fromByteOffset: variable.range.lowerBound, as: Float.self)
+        }
+        return (Double(value), false)
+    }
+
     /// Takes a setting that must have this value.
     mutating func require(_ name: String, _ value: Int, absent: Int? = nil, _ why: String) throws {
         let found = try setting(name, absent: absent)
@@ -94,6 +106,23 @@ struct CTranslate2Weights {
                 try requireZero(variable, part)
             }
         }
+    }
+
+    /// Takes a weight of that shape with one row of zeros more at its end.
+    /// - Parameter stored: the shape that it has in transformers, of as many values; nil: that with the row.
+    mutating func takeWithRow(_ name: String, as target: String, _ shape: [Int], stored: [Int]? = nil) throws {
+        let first = tensors.count
+        try take(name, as: target, shape)
+        let whole = tensors.remove(at: first)
+        let grown = stored ?? [shape[0] + 1] + shape.dropFirst()
+        tensors.append(
+            SafetensorsWriter.Tensor(name: target, type: whole.type, shape: grown) { body in
+                try whole.withBytes { bytes in
+                    var values = [UInt8](bytes)
+                    values.append(contentsOf: repeatElement(0, count: bytes.count / shape[0]))
+                    try values.withUnsafeBytes { try body($0) }
+                }
+            })
     }
 
     /// Takes a vector that has no counterpart in transformers, if it is there, and must be zero.

@@ -29,10 +29,10 @@ struct CTranslate2Whisper {
         melBins = try weights.weight("encoder/conv1/weight", axes: 3).shape[1]
         sourcePositions = try weights.weight("encoder/position_encodings/encodings", axes: 2).shape[0]
         targetPositions = try weights.weight("decoder/position_encodings/encodings", axes: 2).shape[0]
-        (encoderLayers, encoderInner) = try Self.layers(weights, "encoder")
-        (decoderLayers, decoderInner) = try Self.layers(weights, "decoder")
-        encoderHeads = try Self.heads(&weights, "encoder", width)
-        decoderHeads = try Self.heads(&weights, "decoder", width)
+        (encoderLayers, encoderInner) = try weights.layers("encoder")
+        (decoderLayers, decoderInner) = try weights.layers("decoder")
+        encoderHeads = try weights.heads("encoder", width)
+        decoderHeads = try weights.heads("decoder", width)
         try Self.checkSettings(&weights)
 
         try weights.take("encoder/conv1/weight", as: "model.encoder.conv1.weight", [width, melBins, 3])
@@ -44,10 +44,14 @@ struct CTranslate2Whisper {
             try weights.take(
                 "\(stack)/position_encodings/encodings", as: "model.\(stack).embed_positions.weight",
                 [positions, width])
-            try Self.takeNorm(&weights, "\(stack)/layer_norm", as: "model.\(stack).layer_norm", width)
+            try weights.takeNorm("\(stack)/layer_norm", as: "model.\(stack).layer_norm", width)
         }
-        for layer in 0..<encoderLayers { try Self.takeLayer(&weights, "encoder", layer, width, encoderInner) }
-        for layer in 0..<decoderLayers { try Self.takeLayer(&weights, "decoder", layer, width, decoderInner) }
+        for layer in 0..<encoderLayers {
+            try weights.takeLayer("encoder", layer, width, encoderInner, keysHaveBias: false)
+        }
+        for layer in 0..<decoderLayers {
+            try weights.takeLayer("decoder", layer, width, decoderInner, keysHaveBias: false)
+        }
         try weights.take(embeddings, as: "model.decoder.embed_tokens.weight", [vocabulary, width])
         isTied = weights.takeAlias("decoder/projection/weight", of: embeddings)
         if !isTied { try weights.take("decoder/projection/weight", as: "proj_out.weight", [vocabulary, width]) }
@@ -55,24 +59,6 @@ struct CTranslate2Whisper {
         try weights.requireAllUsed()
         type = weights.commonType
         tensors = weights.tensors
-    }
-
-    /// The number of a stack's layers and the inner width of their feed-forward networks.
-    private static func layers(_ weights: CTranslate2Weights, _ stack: String) throws -> (count: Int, inner: Int) {
-        let inner = try weights.weight("\(stack)/layer_0/ffn/linear_0/weight", axes: 2).shape[0]
-        var count = 1
-        while weights.file["\(stack)/layer_\(count)/ffn/linear_0/weight"] != nil { count += 1 }
-        return (count, inner)
-    }
-
-    private static func heads(_ weights: inout CTranslate2Weights, _ stack: String, _ width: Int) throws -> Int {
-        let heads = try weights.setting("\(stack)/num_heads")
-        guard heads > 0, width % heads == 0 else {
-            throw SeamError(
-                .format,
-                "\(weights.file.path): \"\(stack)/num_heads\" must divide the width \(width), found \(heads)")
-        }
-        return heads
     }
 
     /// What Whisper is, said by settings; the two of alignment choose what is told besides the text and change none of it.
@@ -85,40 +71,5 @@ struct CTranslate2Whisper {
             try weights.require("decoder/\(name)", 0, absent: 0, why)
         }
         for name in ["alignment_heads", "alignment_layer"] { _ = try weights.setting("decoder/\(name)", absent: 0) }
-    }
-
-    private static func takeNorm(
-        _ weights: inout CTranslate2Weights, _ source: String, as target: String, _ width: Int
-    ) throws {
-        try weights.take("\(source)/gamma", as: "\(target).weight", [width])
-        try weights.take("\(source)/beta", as: "\(target).bias", [width])
-    }
-
-    /// Takes the tensors of one layer. CTranslate2 puts the projections that read the same input under each other. Keys
-    /// have no bias in Whisper, and zeros there.
-    private static func takeLayer(
-        _ weights: inout CTranslate2Weights, _ stack: String, _ number: Int, _ width: Int, _ inner: Int
-    ) throws {
-        let source = "\(stack)/layer_\(number)"
-        let target = "model.\(stack).layers.\(number)"
-        func take(_ linear: String, as names: [String], _ rows: Int, _ columns: Int) throws {
-            try weights.take("\(source)/\(linear)/weight", as: names.map { "\(target).\($0).weight" }, [rows, columns])
-            try weights.take(
-                "\(source)/\(linear)/bias", as: names.map { $0.hasSuffix("k_proj") ? nil : "\(target).\($0).bias" },
-                [rows])
-        }
-        try takeNorm(&weights, "\(source)/self_attention/layer_norm", as: "\(target).self_attn_layer_norm", width)
-        try take(
-            "self_attention/linear_0", as: ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"], width, width)
-        try take("self_attention/linear_1", as: ["self_attn.out_proj"], width, width)
-        if stack == "decoder" {
-            try takeNorm(&weights, "\(source)/attention/layer_norm", as: "\(target).encoder_attn_layer_norm", width)
-            try take("attention/linear_0", as: ["encoder_attn.q_proj"], width, width)
-            try take("attention/linear_1", as: ["encoder_attn.k_proj", "encoder_attn.v_proj"], width, width)
-            try take("attention/linear_2", as: ["encoder_attn.out_proj"], width, width)
-        }
-        try takeNorm(&weights, "\(source)/ffn/layer_norm", as: "\(target).final_layer_norm", width)
-        try take("ffn/linear_0", as: ["fc1"], inner, width)
-        try take("ffn/linear_1", as: ["fc2"], width, inner)
     }
 }

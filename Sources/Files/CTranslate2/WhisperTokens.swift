@@ -26,17 +26,7 @@ struct WhisperTokens {
                     + " original model into it")
         }
         path = FileSystem.join(folder, name)
-        if name.hasSuffix(".json") {
-            let list = try JSON.read(path)
-            guard let tokens = list.arrayValue?.map(\.stringValue), !tokens.contains(nil) else {
-                throw SeamError(.format, "\(path): expected a list of strings, found \(list.kind) of something else")
-            }
-            vocabulary = tokens.compactMap(\.self)
-        } else {
-            var lines = try FileSystem.readText(path).split(separator: "\n", omittingEmptySubsequences: false)
-            if lines.last?.isEmpty == true { lines.removeLast() }
-            vocabulary = lines.map(String.init)
-        }
+        vocabulary = try CTranslate2Folder.vocabulary(path)
         guard vocabulary.count == count else {
             throw SeamError(
                 .format, "\(path): expected the model's \(count) tokens, found \(vocabulary.count)")

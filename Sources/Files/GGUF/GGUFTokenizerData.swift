@@ -4,7 +4,8 @@ import Support
 public struct GGUFTokenizerData: Sendable {
     /// The file, for error sentences.
     public var path: String
-    /// The kind of tokenizer: "gpt2" (byte-level BPE), "llama" (SentencePiece) ...
+    /// The kind of tokenizer: "gpt2" (byte-level BPE), "llama" (BPE of SentencePiece), "bert" (WordPiece), "t5" (unigrams of
+    /// SentencePiece) ...
     public var model: String
     /// How texts are cut before the model sees them, "smollm" for instance; "default" where the file does not tell.
     public var preTokenizer: String
@@ -21,24 +22,36 @@ public struct GGUFTokenizerData: Sendable {
     public var eosToken: Int32?
     public var unknownToken: Int32?
     public var padToken: Int32?
+    /// Of models of the BERT line: what stands in front where there is no `bosToken`, behind, and for a hidden word.
+    public var clsToken: Int32?
+    public var sepToken: Int32?
+    public var maskToken: Int32?
     /// Whether a text gets the token in front or behind. Where the file does not tell, as llama.cpp has it: in front
-    /// for "llama" and some pre-tokenizers, behind for none.
+    /// for "llama", "bert" and some pre-tokenizers, behind for "t5"; `sepToken` behind for "bert".
     public var addBos: Bool
     public var addEos: Bool
+    public var addSep: Bool
     /// Whether a text gets a space in front; as llama.cpp has it, for "llama" unless the file tells otherwise.
     public var addSpacePrefix: Bool
+    /// Whether spaces at the ends and all but one of several are taken away, for "t5"; not unless the file tells so.
+    public var removesExtraSpaces: Bool
+    /// The replacements of SentencePiece, as its model files hold them; empty where there are none.
+    public var precompiledCharsmap: [UInt8]
 
     /// Makes the data of values that did not come from a file.
     public init(
         model: String, preTokenizer: String, tokens: [String], tokenTypes: [Int32] = [],
         merges: [String] = [], scores: [Float] = [], bosToken: Int32? = nil, eosToken: Int32? = nil,
-        unknownToken: Int32? = nil, padToken: Int32? = nil, addBos: Bool = false, addEos: Bool = false,
-        addSpacePrefix: Bool = true, path: String
+        unknownToken: Int32? = nil, padToken: Int32? = nil, clsToken: Int32? = nil, sepToken: Int32? = nil,
+        maskToken: Int32? = nil, addBos: Bool = false, addEos: Bool = false, addSep: Bool = false,
+        addSpacePrefix: Bool = true, removesExtraSpaces: Bool = false, precompiledCharsmap: [UInt8] = [], path: String
     ) {
         (self.path, self.model, self.preTokenizer) = (path, model, preTokenizer)
         (self.tokens, self.tokenTypes, self.merges, self.scores) = (tokens, tokenTypes, merges, scores)
         (self.bosToken, self.eosToken, self.unknownToken, self.padToken) = (bosToken, eosToken, unknownToken, padToken)
-        (self.addBos, self.addEos, self.addSpacePrefix) = (addBos, addEos, addSpacePrefix)
+        (self.clsToken, self.sepToken, self.maskToken) = (clsToken, sepToken, maskToken)
+        (self.addBos, self.addEos, self.addSep, self.addSpacePrefix) = (addBos, addEos, addSep, addSpacePrefix)
+        (self.removesExtraSpaces, self.precompiledCharsmap) = (removesExtraSpaces, precompiledCharsmap)
     }
 
     /// The pre-tokenizers for which llama.cpp puts the token in front unless a file tells otherwise.
@@ -78,10 +91,23 @@ public struct GGUFTokenizerData: Sendable {
         eosToken = try file.token("eos", below: tokens.count)
         unknownToken = try file.token("unknown", below: tokens.count)
         padToken = try file.token("padding", below: tokens.count)
+        clsToken = try file.token("cls", below: tokens.count)
+        // The key has this spelling.
+        sepToken = try file.token("seperator", below: tokens.count)
+        maskToken = try file.token("mask", below: tokens.count)
         addBos =
             try file.bool(prefix + "add_bos_token")
-            ?? (model == "llama" || Self.beginningWithBos.contains(preTokenizer))
-        addEos = try file.bool(prefix + "add_eos_token") ?? false
+            ?? (["llama", "bert"].contains(model) || Self.beginningWithBos.contains(preTokenizer))
+        addEos = try file.bool(prefix + "add_eos_token") ?? (model == "t5")
+        addSep = try file.bool(prefix + "add_sep_token") ?? (model == "bert")
+        removesExtraSpaces = try file.bool(prefix + "remove_extra_whitespaces") ?? false
+        precompiledCharsmap = try (file.int32s(prefix + "precompiled_charsmap") ?? []).map { value in
+            guard let byte = UInt8(exactly: value < 0 ? value + 256 : value) else {
+                throw SeamError(
+                    .format, "\(file.path): \"\(prefix)precompiled_charsmap\" must hold bytes, found \(value)")
+            }
+            return byte
+        }
         addSpacePrefix = try file.bool(prefix + "add_space_prefix") ?? (model == "llama")
     }
 }

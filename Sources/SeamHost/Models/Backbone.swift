@@ -139,10 +139,32 @@ public final class Backbone {
             )
         }
         let type = try model.files.config["model_type"].map { try $0.serialized() } ?? "absent"
+        let asked = factories.map { "\($0.id) (\(refusal(of: $0, model, in: runtime)))" }.joined(separator: ", ")
         throw SeamError(
             .unsupported,
-            "\(model.files.configPath): no loaded backbone opens this model (\"model_type\" is \(type)); asked: \(factories.isEmpty ? "none is loaded" : factories.map { "\($0.id) (\($0.summary))" }.joined(separator: ", "))"
+            "\(model.files.configPath): no loaded backbone opens this model (\"model_type\" is \(type)); asked: \(factories.isEmpty ? "none is loaded" : asked); in Python seamkit.attach puts adapters on most models of transformers (docs/python.md)"
         )
+    }
+
+    /// Why a factory does not open a model: its own words where it makes none of it as unsupported, else what it is.
+    private static func refusal(of factory: BackboneFactory, _ model: PretrainedModel, in runtime: Runtime) -> String {
+        let owner = "backbone \"\(factory.id)\""
+        guard let options = try? DeclaredOption.resolve(.null, against: factory.options, owner: owner) else {
+            return factory.summary
+        }
+        var instance: UnsafeMutableRawPointer?
+        var failure: OpaquePointer?
+        let status = factory.table.create(runtime.host, options.handle, model.handle, &instance, &failure)
+        guard
+            let error = ErrorObject.failure(
+                failure, status: status, origin: factory.plugin.id, during: "opening \(owner)")
+        else {
+            factory.table.destroy(instance)
+            return factory.summary
+        }
+        let name = "config.json: "
+        guard error.code == .unsupported, error.message.hasPrefix(name) else { return factory.summary }
+        return String(error.message.dropFirst(name.count))
     }
 
     private static func makeParameters(

@@ -5,7 +5,7 @@ import Support
 /// Writing a backbone with its trained weights as a folder in the Hugging Face layout.
 public enum BackboneFolder {
     /// What is replaced where a backbone is saved: a model's configuration, tokenizer and safetensors, nothing else.
-    public static let kind = FolderKind(marker: "config.json") { path in
+    public static let kind = FolderKind(marker: "config.json", isModel: true) { path in
         let name = FileSystem.baseName(path)
         guard !FileSystem.isDirectory(path) else {
             return !FileSystem.isLink(path) && modules(in: FileSystem.parent(path)).containsExactly(name)
@@ -22,7 +22,7 @@ public enum BackboneFolder {
     /// stays in that file. The old folder or the new one, never a mixture.
     /// - Parameters:
     ///   - replacements: tensors that are written in the place of the backbone's, by the index of its parameters.
-    ///   - replaces: whether a model that is at `path` is replaced; else it is refused.
+    ///   - replaces: whether a model of SeamKit's that is at `path` is replaced; else it is refused.
     /// - Throws: for a backbone opened without a folder, or a trained weight that is not finite.
     public static func save(
         _ backbone: Backbone, replacements: [Int: Tensor] = [:], replaces: Bool = true, to path: String
@@ -52,7 +52,7 @@ public enum BackboneFolder {
                 return written(stored, .float32) { tensor }
             }
             switch stored.encoding {
-            case .plain(let type) where stored.rowOrder == nil:
+            case .plain(let type) where stored.layout == .same:
                 return SafetensorsWriter.Tensor(name: name, type: type, shape: stored.shape) { body in
                     try withExtendedLifetime(stored.file) { try body(stored.bytes) }
                 }
@@ -83,7 +83,7 @@ public enum BackboneFolder {
                 )
             }
             try SafetensorsWriter.write(
-                tensors, metadata: ["format": "pt"], to: FileSystem.join(folder, "model.safetensors"))
+                tensors, metadata: WrittenModel.metadata, to: FileSystem.join(folder, "model.safetensors"))
         }
     }
 

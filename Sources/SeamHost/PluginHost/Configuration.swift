@@ -157,7 +157,9 @@ public final class Configuration {
                 return ErrorCode.invalidArgument.rawValue
             }
             let name = String(cString: key)
-            guard let value = configuration.any(name) else { return ErrorCode.notFound.rawValue }
+            // A null is there, unlike to the readers of one type.
+            let isNull = configuration.values[TextKey(name)] == .null
+            guard let value = isNull ? .null : configuration.any(name) else { return ErrorCode.notFound.rawValue }
             guard let text = configuration.jsonText(name, value) else { return ErrorCode.invalidArgument.rawValue }
             out.pointee = text
             return 0

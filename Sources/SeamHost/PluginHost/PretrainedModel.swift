@@ -53,13 +53,61 @@ public final class PretrainedModel {
                     .unsupported,
                     "tensor \"\(stored.name)\" in \(stored.file.path) must be F32, BF16 or F16, found \(type.rawValue)")
             }
-            return Tensor(shape: shape, dtype: dtype, storage: try mapped(stored, dtype))
+            let storage: Storage
+            switch stored.layout {
+            case .same, .rows: storage = try mapped(stored, dtype)
+            case .transposed:
+                let (start, file) = (bytes.baseAddress!, stored.file)
+                storage =
+                    try dtype == .f32
+                    ? transposed(stored.shape, start, of: file, as: UInt32.self)
+                    : transposed(stored.shape, start, of: file, as: UInt16.self)
+            case .oneAdded:
+                // What opens the file has seen to it that this is f32.
+                storage = try Storage(byteCount: bytes.count) { memory in
+                    let values = memory.assumingMemoryBound(to: Float.self)
+                    for index in 0..<shape.elementCount {
+                        values[index] = bytes.loadUnaligned(fromByteOffset: 4 * index, as: Float.self) - 1
+                    }
+                }
+            }
+            return withExtendedLifetime(stored.file) { Tensor(shape: shape, dtype: dtype, storage: storage) }
         case .blocks(let type):
-            let rows = stored.rowOrder?.count ?? shape.dropLast().reduce(1, *)
+            let isTransposed = stored.layout == .transposed
+            let rows = isTransposed ? shape[1] : stored.rowOrder?.count ?? shape.dropLast().reduce(1, *)
             let storage = try NativeEngine.dequantize(
                 bytes.baseAddress!, format: type.rawValue, rows: rows, columns: shape.elementCount / rows,
                 order: stored.rowOrder)
-            return withExtendedLifetime(stored.file) { Tensor(shape: shape, dtype: .f32, storage: storage) }
+            let tensor = withExtendedLifetime(stored.file) { Tensor(shape: shape, dtype: .f32, storage: storage) }
+            guard isTransposed else { return tensor }
+            return Tensor(
+                shape: shape, dtype: .f32,
+                storage: try transposed(stored.shape, tensor.baseAddress, of: tensor, as: UInt32.self))
+        }
+    }
+
+    /// The values of a matrix [rows, columns] in its order, of bytes that are one of [columns, rows]. `Number` is as wide as
+    /// a value; the bytes live as long as `owner`.
+    private static func transposed<Number: FixedWidthInteger & BitwiseCopyable>(
+        _ shape: [Int], _ bytes: UnsafeRawPointer, of owner: AnyObject, as type: Number.Type
+    ) throws -> Storage {
+        let (rows, columns, size) = (shape[0], shape[1], Number.bitWidth / 8)
+        // By squares, so that the lines of the cache are used whole on both sides.
+        let side = 16
+        return try withExtendedLifetime(owner) {
+            try Storage(byteCount: rows * columns * size) { memory in
+                let values = memory.assumingMemoryBound(to: Number.self)
+                for top in stride(from: 0, to: rows, by: side) {
+                    for left in stride(from: 0, to: columns, by: side) {
+                        for row in top..<min(top + side, rows) {
+                            for column in left..<min(left + side, columns) {
+                                values[row * columns + column] = bytes.loadUnaligned(
+                                    fromByteOffset: (column * rows + row) * size, as: Number.self)
+                            }
+                        }
+                    }
+                }
+            }
         }
     }
 

@@ -63,6 +63,7 @@ public final class ContinuousGeneration {
         let texts = session.prompts(of: sources, beginning)
         let (options, limits) = try session.fitted(
             options, routes: try session.routeIndices(of: sources), prompts: texts)
+        let given = info.readsFeatures ? nil : sources.texts
         func search(_ index: Int, _ prompts: [[Int32]]?) throws -> RowSearch {
             let prompt = prompts?[index] ?? [options.decoderStartToken]
             // The last token that is generated is given to nobody.
@@ -74,7 +75,8 @@ public final class ContinuousGeneration {
                     "a prompt of \(prompt.count) tokens and \(length + 1 - prompt.count) new ones do not fit into the \(batch.capacity) tokens that a row of this batch has room for"
                 )
             }
-            return try RowSearch(prompt: prompt, options: options, limit: most, vocabularySize: info.vocabSize)
+            return try RowSearch(
+                prompt: prompt, source: given?[index], options: options, limit: most, vocabularySize: info.vocabSize)
         }
         // All that can be wrong is found before the model runs, which may first say what a row begins with.
         let known = try (0..<sources.count).map { try search($0, texts) }

@@ -15,7 +15,7 @@ struct GenerationSettings {
     /// Keys that are not offered, with the values that ask for nothing besides null.
     private static let refused: KeyValuePairs<String, [JSON]> = [
         "constraints": [], "diversity_penalty": [.double(0)],
-        "dola_layers": [], "encoder_no_repeat_ngram_size": [.int(0)], "encoder_repetition_penalty": [.double(1)],
+        "dola_layers": [], "encoder_repetition_penalty": [.double(1)],
         "epsilon_cutoff": [.double(0), .double(1)], "eta_cutoff": [.double(0), .double(1)],
         "exponential_decay_length_penalty": [], "force_words_ids": [],
         "general.sampling.mirostat": [.int(0)], "general.sampling.penalty_repeat": [.double(1)],
@@ -48,6 +48,7 @@ struct GenerationSettings {
         if let part = try number("min_p") { options.minP = part }
         if let penalty = try number("repetition_penalty") { options.repetitionPenalty = Float(penalty) }
         if let size = try integer("no_repeat_ngram_size") { options.noRepeatNgramSize = size }
+        if let size = try integer("encoder_no_repeat_ngram_size") { options.encoderNoRepeatNgramSize = size }
         if let renormalizes = try flag("renormalize_logits") { options.renormalizeLogits = renormalizes }
         options.forcedBosToken = try tokens("forced_bos_token_id").first
         options.forcedEosTokens = try tokens("forced_eos_token_id")

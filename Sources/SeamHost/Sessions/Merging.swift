@@ -52,7 +52,7 @@ extension Session {
     /// - Parameters:
     ///   - dequantizes: whether weights that are stored as quantised blocks may be written in f32, all of them; else such a
     ///     model is refused.
-    ///   - replaces: whether a model that is at `path` is replaced; else it is refused.
+    ///   - replaces: whether a model of SeamKit's that is at `path` is replaced; else it is refused.
     /// - Throws: `.invalidArgument` while an adapter is not merged, or none is; `.unsupported` for a model opened without a
     ///   folder or file, and one of quantised weights; `.numeric` for a matrix that is not finite; `.alreadyExists`; `.io`.
     public func saveMergedModel(dequantizes: Bool = false, replaces: Bool = true, to path: String) throws {

@@ -32,7 +32,7 @@ extension Session {
         let stepper = try SessionStepper(session: self, batch: batch, capacity: capacity, beginning: beginning)
         let sequences = try Generation.generate(
             stepper: stepper, batch: batch.count, options: options, prompts: stepper.beginnings ?? prompts,
-            limits: limits, progress: progress)
+            sources: info.readsFeatures ? nil : batch.texts, limits: limits, progress: progress)
         return (sequences, stepper.beginnings)
     }
 

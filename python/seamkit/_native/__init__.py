@@ -6,8 +6,9 @@ from seamkit._native.classifier import Classifier
 from seamkit._native.continuous import ContinuousGeneration, RowStep
 from seamkit._native.info import BackboneInfo
 from seamkit._native.progress import Progress
+from seamkit._native.results import Generated, Score, Segment, Step
 from seamkit._native.runtime import Backbone, PluginInfo, Runtime, set_thread_count
-from seamkit._native.session import Generated, Score, Segment, Session, Step
+from seamkit._native.session import Session
 from seamkit._native.sound import FeatureExtractor
 from seamkit._native.tokenizer import Tokenizer
 

@@ -182,7 +182,7 @@ def _attach(model: torch.nn.Module, site: Site, new: Sequence[Adapter], frozen: 
             raise AlreadyExistsError(f'adapter "{each.id}" is already attached')
         _check_attachable(each.id, each.seam)
         check_same_shape(each, site)
-    prefixes.check(site, [*present, *new])
+    prefixes.check(model, site, [*present, *new])
     prompts.check(site, [*present, *new])
     # What is on "meta" has no values yet, or lies on a disk.
     device = next((each.device for each in model.parameters() if each.device.type != "meta"), None)
@@ -217,7 +217,7 @@ def detach(model: torch.nn.Module, adapter: Adapter | None = None) -> None:
         named = f'adapter "{adapter.id}"' if isinstance(adapter, Adapter) else f"{adapter!r}"
         raise NotFoundError(f"{named} is not attached; detach takes what attach returned")
     left = [each for each in present if adapter is not None and each is not adapter]
-    prefixes.check(_site(model), left)
+    prefixes.check(model, _site(model), left)
     _remove(model, [each for each in present if not any(each is other for other in left)])
 
 

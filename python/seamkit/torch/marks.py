@@ -30,7 +30,7 @@ from seamkit.torch.names import (
     LABELS,
     PAST,
 )
-from seamkit.torch.prefixes import held_length
+from seamkit.torch.past import held_length
 
 # The label that counts nothing.
 _IGNORED = -100

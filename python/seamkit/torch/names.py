@@ -39,6 +39,8 @@ class Name:
 
 # Arguments of a forward. transformers 5.24 renamed the past, in outputs as well.
 PAST = Name("cache", "past_key_values")
+# Of a layer.
+LAYER_PAST = Name(*PAST.spellings, "layer_past")
 MASK = Name("attention_mask")
 IDS = Name("input_ids")
 EMBEDDED = Name("inputs_embeds")
@@ -84,6 +86,7 @@ TARGET_VOCABULARY = Name("decoder_vocab_size", *VOCABULARY.spellings)
 # Of two stacks in one configuration.
 ENCODER_LAYERS = Name("encoder_layers", "num_encoder_layers", *LAYERS.spellings)
 DECODER_LAYERS = Name("decoder_layers", "num_decoder_layers", *LAYERS.spellings)
+ENCODER_HEADS = Name("encoder_attention_heads", "num_encoder_attention_heads")
 DECODER_HEADS = Name("decoder_attention_heads", "num_decoder_attention_heads")
 ENCODER_LIMIT = Name("max_encoder_position_embeddings", "max_source_positions", *LIMIT.spellings)
 DECODER_LIMIT = Name("max_decoder_position_embeddings", "max_target_positions", *LIMIT.spellings)

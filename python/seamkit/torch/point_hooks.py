@@ -21,8 +21,8 @@ from seamkit.torch.encoder_output import states_of, with_states
 from seamkit.torch.families import located_points, stack_modules
 from seamkit.torch.marks import Marking, Marks, Removable
 from seamkit.torch.names import EMBEDDED, ENCODED_MASK, IDS, MASK, PAST, POSITIONS
+from seamkit.torch.past import held_length
 from seamkit.torch.points import Located
-from seamkit.torch.prefixes import held_length
 from seamkit.torch.quantised import Quantised
 from seamkit.torch.visit import Visit
 

@@ -24,15 +24,39 @@ _INNER = ("encoder", "decoder", "transformer")
 # Where a projection is in a layer, by the name of its point; the first that is there. A number counts from the end where
 # it is negative: the feed-forward network of T5 is the last part of a layer.
 _PROJECTIONS = {
-    "q": ("self_attn.q_proj", "attention.self.query", "attention.q_lin", "layer.0.SelfAttention.q"),
-    "k": ("self_attn.k_proj", "attention.self.key", "attention.k_lin", "layer.0.SelfAttention.k"),
-    "v": ("self_attn.v_proj", "attention.self.value", "attention.v_lin", "layer.0.SelfAttention.v"),
-    "qkv": ("attn.c_attn",),
+    "q": (
+        "self_attn.q_proj",
+        "attention.self.query",
+        "attention.self.query_proj",
+        "attention.q_lin",
+        "attention.attn.q",
+        "layer.0.SelfAttention.q",
+    ),
+    "k": (
+        "self_attn.k_proj",
+        "attention.self.key",
+        "attention.self.key_proj",
+        "attention.k_lin",
+        "attention.attn.k",
+        "layer.0.SelfAttention.k",
+    ),
+    "v": (
+        "self_attn.v_proj",
+        "attention.self.value",
+        "attention.self.value_proj",
+        "attention.v_lin",
+        "attention.attn.v",
+        "layer.0.SelfAttention.v",
+    ),
+    "qkv": ("attn.c_attn", "attn.Wqkv", "self_attn.qkv_proj", "attention.query_key_value"),
     "o": (
         "self_attn.o_proj",
         "self_attn.out_proj",
         "attention.output.dense",
         "attention.out_lin",
+        "attention.attn.o",
+        "attn.Wo",
+        "attention.dense",
         "layer.0.SelfAttention.o",
         "attn.c_proj",
     ),
@@ -41,6 +65,7 @@ _PROJECTIONS = {
     "cross_v": ("encoder_attn.v_proj", "crossattention.self.value", "layer.1.EncDecAttention.v"),
     "cross_o": ("encoder_attn.out_proj", "crossattention.output.dense", "layer.1.EncDecAttention.o"),
     "gate": ("mlp.gate_proj", "layer.-1.DenseReluDense.wi_0"),
+    "gate_up": ("mlp.Wi", "mlp.gate_up_proj"),
     "up": (
         "mlp.up_proj",
         "fc1",
@@ -49,11 +74,26 @@ _PROJECTIONS = {
         "layer.-1.DenseReluDense.wi_1",
         "mlp.c_fc",
         "ffn.lin1",
+        "mlp.dense_h_to_4h",
     ),
-    "down": ("mlp.down_proj", "fc2", "output.dense", "layer.-1.DenseReluDense.wo", "mlp.c_proj", "ffn.lin2"),
+    "down": (
+        "mlp.down_proj",
+        "fc2",
+        "output.dense",
+        "layer.-1.DenseReluDense.wo",
+        "mlp.c_proj",
+        "ffn.lin2",
+        "mlp.Wo",
+        "mlp.dense_4h_to_h",
+    ),
 }
-# Matrices that do the work of several equal ones, one behind the other; a Linear of that name mixes them by head.
-_PARTS = {"qkv": ("q", "k", "v")}
+# Matrices that do the work of several equal ones, one behind the other.
+_PARTS = {
+    "attn.c_attn": ("q", "k", "v"),
+    "attn.Wqkv": ("q", "k", "v"),
+    "mlp.Wi": ("gate", "up"),
+    "mlp.gate_up_proj": ("gate", "up"),
+}
 
 
 @dataclass(frozen=True)
@@ -80,9 +120,9 @@ def located(stack: str, module: torch.nn.Module, width: int) -> Iterator[Located
     states."""
     for index, layer in enumerate(_layers(module)):
         for name, paths in _PROJECTIONS.items():
-            found = next(filter(None, (_matrix(layer, each) for each in paths)), None)
+            path, found = next(((each, there) for each in paths if (there := _matrix(layer, each))), ("", None))
             if found is not None:
-                yield Located(_projection(stack, index, name, found), found)
+                yield Located(_projection(stack, index, name, path, found), found)
         yield Located(Point(stack, c.SEAM_LAYER_OUTPUT, index, "", width, width), layer)
 
 
@@ -96,11 +136,12 @@ def _layers(module: torch.nn.Module) -> Sequence[torch.nn.Module]:
     return ()
 
 
-def _projection(stack: str, layer: int, name: str, module: Any) -> Point:
+def _projection(stack: str, layer: int, name: str, path: str, module: Any) -> Point:
     found = module.weight.shape if isinstance(module, Conv1D) else sizes(module)
     assert found is not None  # _matrix has seen to it
     wide, out = found
-    parts = _PARTS.get(name, ()) if isinstance(module, Conv1D) else ()
+    # A Linear of this name mixes its parts by head.
+    parts = () if path == "attn.c_attn" and not isinstance(module, Conv1D) else _PARTS.get(path, ())
     return Point(stack, c.SEAM_PROJECTION, layer, name, wide, out, tuple((each, out // len(parts)) for each in parts))
 
 

@@ -26,13 +26,16 @@ from seamkit.torch.adapter import Adapter
 from seamkit.torch.attachment import attached, running
 from seamkit.torch.calls import bound, replace, spelled
 from seamkit.torch.families import attention_of, past_module
+from seamkit.torch.joined import Joined
 from seamkit.torch.names import DECODER_EMBEDDED, DECODER_IDS, IS_ENCODER_DECODER, LABELS, MASK, PAST, USES_CACHE
+from seamkit.torch.past import of_text
 from seamkit.torch.seams import ATTENTIONS
 from seamkit.torch.site import Site
 from seamkit.torch.visit import Flowing, Visit
 
 # Bytes of what flows at points that are recorded together; for the others the model reads the examples again.
 RECORDED_AT_ONCE = 1 << 30
+_ENCODER = ATTENTIONS.index("encoder")
 # What a decoder reads, so that an encoder-decoder needs no other target.
 _TARGETS = (DECODER_IDS, DECODER_EMBEDDED, LABELS)
 Examples = Mapping[str, Any]
@@ -73,9 +76,15 @@ def prepare(
                 "batches must be mappings with tensors, the model's arguments by their names, such as input_ids, found "
                 f"{type(each).__name__}"
             )
+        _check_mask(MASK.value(each))
     run = _Preparation(model, adapter, chain[:position], given, progress)
     with torch.no_grad(), _evaluating(model):
         adapter.start_from(run.flowing(), labels)
+
+
+def _check_mask(mask: Any) -> None:
+    if isinstance(mask, Tensor) and mask.dim() == 2 and bool((is_hidden := ~mask.bool().any(1)).any()):
+        raise InvalidArgumentError(f"{MASK} hides every token of row {int(is_hidden.nonzero()[0])}")
 
 
 @contextmanager
@@ -207,7 +216,9 @@ class _Preparation:
                 replace(module, call, USES_CACHE, True)
             return (), call
 
-        with running(self.model, self.before):
+        site = self.adapter.site
+        recorded = _RecordedKeys(site.prefix_layers[_ENCODER])
+        with running(self.model, self.before), _recording(self.model, self.adapter, recorded if is_pair else None):
             # Before the hooks of a prefix, which goes into the same cache.
             handle = module.register_forward_pre_hook(fill, with_kwargs=True, prepend=True)
             try:
@@ -215,16 +226,44 @@ class _Preparation:
             finally:
                 handle.remove()
         self._tell(1, 1)
-        site = self.adapter.site
-        found: dict[str, list[Tensor]] = {}
+        found: dict[str, Sequence[Tensor | None]] = {}
         if self._has_target(self.batches[0]):
-            found[attention_of(site)] = prefixes.of_text(past)
+            found[attention_of(site)] = of_text(past)
         if is_pair:
-            found["cross"] = prefixes.of_text(past.cross_attention_cache)
+            found["encoder"] = recorded.layers
+            found["cross"] = of_text(past.cross_attention_cache)
         layers: list[Tensor | None] = []
         for name, count in zip(ATTENTIONS, site.prefix_layers, strict=True):
             layers += found.get(name) or [None] * count
         yield Flowing(-1, layers)
+
+
+class _RecordedKeys:
+    """The keys and values of a text of one row in an attention that knows no past, of each layer [2, kv_heads, n, head_dim]."""
+
+    def __init__(self, layers: int):
+        self.layers: list[Tensor | None] = [None] * layers
+
+    def prefix(self, attention: int, layer: int) -> None:
+        """As `joined.Source`: none of its own."""
+
+    def saw(self, attention: int, layer: int, keys: Tensor, values: Tensor) -> None:
+        """As `joined.Source`."""
+        self.layers[layer] = torch.stack([keys[0], values[0]])
+
+
+@contextmanager
+def _recording(model: Any, adapter: Adapter, recorded: _RecordedKeys | None) -> Iterator[None]:
+    """While it lasts, the encoder of a pair tells its keys and values, where the adapter has a prefix there."""
+    if recorded is None or not prefixes.lengths([adapter])[_ENCODER]:
+        yield
+        return
+    modules = prefixes.joined_attentions(model, adapter.site, _ENCODER)
+    joined = Joined(recorded, {_ENCODER: modules})
+    try:
+        yield
+    finally:
+        joined.remove()
 
 
 class _Recorder:

@@ -37,7 +37,7 @@ from seamkit.torch.names import (
     STARTS,
     TOKEN_TYPES,
 )
-from seamkit.torch.prefixes import held_length
+from seamkit.torch.past import held_length
 from seamkit.torch.prefixes import lengths as prefix_lengths
 from seamkit.torch.site import Site
 from seamkit.torch.visit import Visit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from seamkit import _declarations as c
@@ -12,17 +12,6 @@ from seamkit.errors import InvalidArgumentError
 from seamkit.point import Point, pointers
 
 NO_PREFIX = (0, 0, 0)
-_SIZES = (
-    "d_model",
-    "encoder_layers",
-    "decoder_layers",
-    "heads",
-    "kv_heads",
-    "head_dim",
-    "max_source_positions",
-    "max_target_positions",
-    "vocab_size",
-)
 _THREE = ctypes.c_int64 * c.SEAM_PREFIX_ATTENTIONS
 
 
@@ -75,8 +64,7 @@ class Site:
     vocabulary: Vocabulary = field(default=Vocabulary(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        for name in _SIZES:
-            value = getattr(self, name)
+        for name, value in self._sizes():
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise InvalidArgumentError(f"site: {name} must be a number of 0 or more, found {value!r}")
             if value > _most(name):
@@ -99,6 +87,11 @@ class Site:
                     f"site: {name} must be three lists, each empty or of a number of 1 ... {1 << 20} for each of the "
                     f"{list(self.prefix_layers)} layers, found {lists!r}"
                 )
+
+    def _sizes(self) -> list[tuple[str, int]]:
+        """The fields that are one number each, which has no default, and their values."""
+        needed = [each.name for each in fields(self) if each.default is MISSING]
+        return [(name, getattr(self, name)) for name in needed if name != "family"]
 
     def prefix_sizes(self, attention: int) -> list[tuple[int, int]]:
         """Heads of the keys and values of a prefix, and their width, in each layer of an attention."""
@@ -146,8 +139,8 @@ class Site:
                 setattr(info, name, value)
         ends = self.vocabulary.eos_token_ids
         info.eos_token_ids, info.eos_token_count = (ctypes.c_int64 * len(ends))(*ends), len(ends)
-        for name in _SIZES:
-            setattr(info, name, getattr(self, name))
+        for name, value in self._sizes():
+            setattr(info, name, value)
         info.prefix_layers, info.max_prefix_length = _THREE(*self.prefix_layers), _THREE(*self.max_prefix_length)
         for name in ("prefix_kv_heads", "prefix_head_dim"):
             for attention, sizes in enumerate(getattr(self, name)):

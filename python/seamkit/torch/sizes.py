@@ -44,7 +44,7 @@ def decoder(config: Any) -> Site:
 def _one_stack(config: Any, limit: int, *, is_encoder: bool) -> Site:
     layers = _needed(config, names.LAYERS if is_encoder else names.DECODER_LAYERS)
     stack, room = (layers, 0) if is_encoder else (0, layers), max(limit - 1, 0)
-    heads, kv_heads, head_dim = _attention(config)
+    heads, kv_heads, head_dim = _attention(config, names.DECODER_HEADS)
     return Site(
         config.model_type,
         _width(config),
@@ -65,7 +65,8 @@ def pair(config: Any) -> Site:
     source, target = _part(config, "encoder"), _part(config, "decoder")
     layers = _needed(source, names.ENCODER_LAYERS), _needed(target, names.DECODER_LAYERS)
     limits = (_limit(source, names.ENCODER_LIMIT), _within_window(target, _limit(target, names.DECODER_LIMIT)))
-    heads, kv_heads, head_dim = _attention(target)
+    heads, kv_heads, head_dim = _attention(target, names.DECODER_HEADS)
+    _, source_heads, source_dim = _attention(source, names.ENCODER_HEADS)
     is_shared = getattr(config, "share_encoder_decoder_embeddings", True)
     vocabulary = _number(target, names.VOCABULARY if is_shared else names.TARGET_VOCABULARY) or 0
     return Site(
@@ -78,7 +79,14 @@ def pair(config: Any) -> Site:
         *limits,
         vocabulary,
         *_prefixes(target, (*layers, layers[1]), (0, max(limits[1] - 1, 0), 0)),
+        prefix_kv_heads=(_where_other(source_heads, kv_heads, layers[0]), (), ()),
+        prefix_head_dim=(_where_other(source_dim, head_dim, layers[0]), (), ()),
     )
+
+
+def _where_other(own: int, usual: int, layers: int) -> tuple[int, ...]:
+    """Of each layer of the encoder, where it differs from the decoder's."""
+    return (own,) * layers if own and own != usual else ()
 
 
 def _prefixes(
@@ -101,11 +109,11 @@ def _width(config: Any) -> int:
     return _needed(config, names.WIDTH_BEHIND_AN_ADAPTER if is_adapted else names.WIDTH)
 
 
-def _attention(config: Any) -> tuple[int, int, int]:
-    """The heads of queries, those of keys and values, and their width, of a decoder where there are two stacks; zeros
-    where there is no attention."""
-    # What one configuration with two stacks says of both is about the encoder, and may differ.
-    own = _number(config, names.DECODER_HEADS)
+def _attention(config: Any, of_stack: Name) -> tuple[int, int, int]:
+    """The heads of queries, those of keys and values, and their width; zeros where there is no attention. of_stack: how
+    a configuration of two stacks calls the heads of the one."""
+    # What such a configuration says of both is about the encoder, and may differ.
+    own = _number(config, of_stack)
     heads = own or _number(config, names.HEADS)
     if not heads:
         return 0, 0, 0

@@ -24,6 +24,8 @@ static seam_status create(const seam_host *host, seam_config *options, const sea
   const char *kind = NULL, *json = NULL;
   if (site->backbone == NULL || site->backbone->d_model != 8)
     return host->set_error(error, SEAM_UNSUPPORTED, "the backbone must have 8 features");
+  if (site->backbone_frozen != 1) /* no test of this one trains the backbone, too */
+    return host->set_error(error, SEAM_INTERNAL, "the backbone stays as it is");
   instance *made = calloc(1, sizeof *made);
   if (made == NULL) return host->set_error(error, SEAM_OUT_OF_MEMORY, "no memory for the adapter");
   *self = made;
@@ -94,6 +96,10 @@ static seam_tensor *sum_of_parameters(const seam_pass *pass) {
 /* h + rate * h sum */
 static void forward(void *self, const seam_pass *pass, seam_forward *io) {
   const seam_ops *ops = pass->ops;
+  if (io->input_count <= SEAM_ENCODER_OUTPUT_MASK) {
+    ops->fail(pass->ctx, SEAM_PLUGIN, "an encoder's output comes with its mask");
+    return;
+  }
   seam_tensor *hidden = io->inputs[SEAM_ENCODER_OUTPUT_HIDDEN];
   seam_tensor *moved = ops->matmul(pass->ctx, hidden, sum_of_parameters(pass), 0, 0);
   io->outputs[0] = ops->add(pass->ctx, hidden, ops->affine(pass->ctx, moved, ((instance *)self)->rate, 0));
@@ -101,12 +107,19 @@ static void forward(void *self, const seam_pass *pass, seam_forward *io) {
 
 static void prepare(void *self, const seam_pass *pass, seam_prepare *io) {
   (void)self;
+  if (io->value_count != STARTS || io->input_count <= SEAM_ENCODER_OUTPUT_MASK) {
+    pass->ops->fail(pass->ctx, SEAM_INTERNAL, "there is a value for each parameter");
+    return;
+  }
   io->values[CONSTANT] = pass->ops->affine(pass->ctx, pass->parameters[CONSTANT], 2, 0);
 }
 
 static void fold(void *self, const seam_pass *pass, seam_fold *io) {
   (void)self;
-  io->values[0] = sum_of_parameters(pass);
+  if (io->value_count == 1)
+    io->values[0] = sum_of_parameters(pass);
+  else
+    pass->ops->fail(pass->ctx, SEAM_INTERNAL, "a folded instance has one parameter");
 }
 
 /* ---- Every operation, on numbers of which the result is known */
@@ -272,6 +285,7 @@ static checker check_shapes(checker check) {
   EXPECT("gather", ops->gather(ctx, x, 1, places), 2, 1, 3, 5);
   seam_tensor *targets = ops->constant_i32(ctx, (const int32_t[]){1, -100}, square, 1);
   EXPECT("cross_entropy", ops->cross_entropy(ctx, x, targets, -100, 0, SEAM_REDUCTION_MEAN), log(1 + exp(-1)));
+  EXPECT("cross_entropy, sum", ops->cross_entropy(ctx, x, targets, -100, 0, SEAM_REDUCTION_SUM), log(1 + exp(-1)));
   EXPECT("cross_entropy, each", ops->cross_entropy(ctx, x, targets, -100, 0, SEAM_REDUCTION_NONE), log(1 + exp(-1)), 0);
   return check;
 }
@@ -362,7 +376,8 @@ typedef struct {
 static seam_status create_prompt(const seam_host *host, seam_config *options, const seam_site *site, void **self,
                                  seam_error **error) {
   (void)options;
-  if (strcmp(site->seam, SEAM_PROMPT_EMBEDDING) != 0 || site->point_count < 1)
+  if (strcmp(site->seam, SEAM_PROMPT_EMBEDDING) != 0 || site->point_count < 1 ||
+      site->prefix_length[SEAM_PREFIX_DECODER] != 0 || site->prefix_length[SEAM_PREFIX_CROSS] != 0)
     return host->set_error(error, SEAM_UNSUPPORTED, "the prompt must be attached to embedded tokens");
   prompt *made = malloc(sizeof *made);
   if (made == NULL) return host->set_error(error, SEAM_OUT_OF_MEMORY, "no memory for the adapter");
@@ -471,6 +486,14 @@ static seam_status create_head(const seam_host *host, seam_config *config, const
   if (made == NULL) return host->set_error(error, SEAM_OUT_OF_MEMORY, "no memory for the adapter");
   *made = (head){site->prompts, site->classes, site->backbone->d_model};
   *self = made;
+  static const seam_score_kind kinds[] = {SEAM_SCORES_UNKNOWN, SEAM_SCORES_LOGITS, SEAM_SCORES_LOG_PROBABILITIES,
+                                          SEAM_SCORES_PROBABILITIES, SEAM_SCORES_SIMILARITIES};
+  int is_known = 0;
+  for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) is_known |= site->score_kind == kinds[i];
+  if (!is_known) {
+    free(made);
+    return host->set_error(error, SEAM_PLUGIN, "the scores are of no kind that version 1.0 has");
+  }
   return SEAM_OK;
 }
 

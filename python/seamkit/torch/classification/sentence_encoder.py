@@ -53,6 +53,10 @@ class SentenceEncoder:
         Raises FormatError, and what Python says of files that cannot be read.
         """
         found, folder = SentenceEncoder(), source_folder(model)
+        # What ModernBERT's own classifiers take, where no file of sentence-transformers says it.
+        own = getattr(getattr(model, "config", None), "classifier_pooling", None)
+        if folder is None or not (folder / "modules.json").is_file():
+            found.pooling = own if own in _OFFERED else None
         if folder is None:
             return found
         settings = next((folder / each for each in _TRANSFORMER_FILES if (folder / each).is_file()), None)

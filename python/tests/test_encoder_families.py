@@ -1,0 +1,45 @@
+"""Encoders of today: adapters inside their layers that were made in PyTorch give the same natively."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import seamkit
+from layer_models import all_targets, assert_close, disturb
+from single_stack import ENCODERS, padded, save
+
+FAMILIES = ["electra", "distilbert", "mpnet", "modernbert", "deberta-v3", "deberta-own-projections"]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_an_adapter_is_the_same_natively(runtime: seamkit.Runtime, tmp_path: Path, name: str) -> None:
+    folder = save(name, tmp_path / "model")
+    model = type(ENCODERS[name]()).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    ids, mask = padded(1, False)
+    given = {"input_ids": torch.from_numpy(ids).long(), "attention_mask": torch.from_numpy(mask).long()}
+    plain = model(**given).logits
+    backbone, targets = runtime.open(folder), all_targets(model)
+    assert set(targets) == {each.name for each in backbone.info.points if each.name}
+    made = [
+        seamkit.attach(model, "lora", r=3, targets=targets),
+        seamkit.attach(model, "bottleneck-adapter", bottleneck_size=4),
+        seamkit.attach(model, "repcali"),
+    ]
+    disturb(made)
+    logits = model(**given).logits
+    assert (logits - plain).abs().max() > 0.01 * plain.abs().max()
+    for index, each in enumerate(made):
+        each.save(tmp_path / str(index))
+    session = backbone.session(*[backbone.load(tmp_path / str(index)) for index in range(len(made))])
+    assert_close(logits, session.forward(seamkit.Batch(ids, mask)), mask)
+    # Rows of one batch with and without adapters.
+    routed = backbone.session()
+    routed.attach(backbone.load(tmp_path / "0"), route="lora")
+    mixed = routed.forward(seamkit.Batch(ids, mask, routes=["lora", None, "lora", None]))
+    alone = [backbone.session(backbone.load(tmp_path / "0")), backbone.session()]
+    expected = np.stack([alone[row % 2].forward(seamkit.Batch(ids, mask))[row] for row in range(4)])
+    assert_close(torch.from_numpy(mixed), expected, mask)
