@@ -142,7 +142,8 @@ public enum PEFTLayers {
             "peft_type": .string(method.rawValue),
             "revision": .null,
             "target_modules": .array(modules.map { .string($0.path) }),
-            "task_type": .string(PEFTConfig.task(of: info)),
+            // PEFT's class for SEQ_2_SEQ_LM hands its model input_ids, of which a model of speech has none.
+            "task_type": info.readsFeatures ? .null : .string(PEFTConfig.task(of: info)),
         ]
         let own = method == .ia3 ? PEFTIA3Config.members(of: modules) : try PEFTLoRAConfig.members(of: adapter)
         let members = (common.objectValue! + own.objectValue!).sorted { $0.key < $1.key }

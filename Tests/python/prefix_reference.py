@@ -132,6 +132,17 @@ def joined_prefixes(entries: Mapping[torch.nn.Module, torch.Tensor]) -> Iterator
         _joined.clear()
 
 
+def prefixes_beside_a_cache(model: Any, prefix: Prefix) -> Any:
+    """While it lasts, prefixes of the encoder and of cross-attention stand in the attention modules."""
+    entries: dict[torch.nn.Module, torch.Tensor] = {}
+    modules = {"encoder": ("SelfAttention", "self_attn"), "cross": ("EncDecAttention", "encoder_attn")}
+    for attention, names in modules.items():
+        if attention in prefix and model.config.is_encoder_decoder:
+            stack = model.get_encoder() if attention == "encoder" else model.get_decoder()
+            entries |= zip(attentions(stack, *names), prefix[attention], strict=True)
+    return joined_prefixes(entries)
+
+
 # ---- The models
 
 
@@ -250,14 +261,7 @@ class Reference:
         return torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
 
     def joined(self, prefix: Prefix) -> Any:
-        """While it lasts, prefixes of the encoder and of cross-attention stand in the attention modules."""
-        entries: dict[torch.nn.Module, torch.Tensor] = {}
-        modules = {"encoder": ("SelfAttention", "self_attn"), "cross": ("EncDecAttention", "encoder_attn")}
-        for attention, names in modules.items():
-            if attention in prefix and self.config.is_encoder_decoder:
-                stack = self.model.get_encoder() if attention == "encoder" else self.model.get_decoder()
-                entries |= zip(attentions(stack, *names), prefix[attention], strict=True)
-        return joined_prefixes(entries)
+        return prefixes_beside_a_cache(self.model, prefix)
 
 
 def for_peft(model: Any) -> Any:

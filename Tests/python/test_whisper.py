@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import DynamicCache, EncoderDecoderCache, WhisperForConditionalGeneration
 
-from prefix_reference import PAST, _Joined, cache, session
+from prefix_reference import PAST, cache, prefixes_beside_a_cache, session
 from seam_abi import SeamError
 from seam_objects import Batch, Runtime
 from whisper_models import FRAMES, MELS, POSITIONS, VOCABULARY, features, inputs, labels, reference, save, shifted
@@ -146,7 +146,7 @@ def test_prefixes(runtime: Runtime, folder: Path, chosen: tuple[str, ...]) -> No
     prefix = {each: torch.randn((layers[each], 2, 4, 5, 6), generator=generator) for each in chosen}
     frames, target = features(6), labels(6)
     past = EncoderDecoderCache(cache(prefix["decoder"], 3) if "decoder" in prefix else DynamicCache(), DynamicCache())
-    with _Joined(model, prefix):
+    with prefixes_beside_a_cache(model, prefix):
         expected = model(**inputs(frames, target), **{PAST: past}).logits.numpy()
     batch = Batch(input_features=frames, labels=target)
     found = session(backbone, prefix).forward(batch)
