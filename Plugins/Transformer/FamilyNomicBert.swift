@@ -10,7 +10,8 @@ extension Family {
         let headDim = try config.headDim(width, heads: heads, "hidden_size", "num_attention_heads")
         guard try config.int("head_dim", default: headDim) == headDim else {
             throw PluginError(
-                .unsupported, "config.json: 'head_dim' is not 'hidden_size' divided by 'num_attention_heads', \(headDim)")
+                .unsupported,
+                "config.json: 'head_dim' is not 'hidden_size' divided by 'num_attention_heads', \(headDim)")
         }
         let activation = try Activation(named: try config.string("hidden_act", default: "silu"), key: "hidden_act")
         let vocabulary = try config.size("vocab_size")

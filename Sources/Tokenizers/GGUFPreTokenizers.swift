@@ -13,11 +13,22 @@ struct BytePreTokenizer {
 extension GGUFTokenizerData {
     /// The ways, with the names that llama.cpp gives them (`tokenizer.ggml.pre`).
     private enum Way: String, CaseIterable {
-        case gpt2 = "gpt-2", phi2 = "phi-2", roberta = "roberta-bpe", jina1 = "jina-v1-en", jinaSpanish = "jina-v2-es"
-        case jinaGerman = "jina-v2-de", jinaCode = "jina-v2-code"
+        case gpt2 = "gpt-2"
+        case phi2 = "phi-2"
+        case roberta = "roberta-bpe"
+        case jina1 = "jina-v1-en"
+        case jinaSpanish = "jina-v2-es"
+        case jinaGerman = "jina-v2-de"
+        case jinaCode = "jina-v2-code"
         case smollm, starcoder, refact
-        case llamaBPE = "llama-bpe", llama3, llama3b = "llama-v3", dbrx, smaug = "smaug-bpe"
-        case qwen2, deepseekQwen = "deepseek-r1-qwen", stablelm2
+        case llamaBPE = "llama-bpe"
+        case llama3
+        case llama3b = "llama-v3"
+        case dbrx
+        case smaug = "smaug-bpe"
+        case qwen2
+        case deepseekQwen = "deepseek-r1-qwen"
+        case stablelm2
         case gpt4o = "gpt-4o"
     }
 

@@ -27,7 +27,8 @@ extension Tokenizer.Parts {
         let merges = try gguf.merges.enumerated().map { try mergePair($1, $0, gguf.error) }
         let cutting = try gguf.bytePreTokenizer()
         let model = BytePairEncoding(
-            vocabulary: tokens, merges: try MergeTable(merges, tokens, gguf.error), ignoresMerges: cutting.ignoresMerges)
+            vocabulary: tokens, merges: try MergeTable(merges, tokens, gguf.error), ignoresMerges: cutting.ignoresMerges
+        )
         try self.init(gguf, model: model, normalizer: cutting.composes ? FormNormalizer(.nfc) : nil)
         preTokenizer = cutting.steps
         decoder = ByteLevelDecoder()

@@ -169,7 +169,8 @@ import Testing
             let builder = GGUFBuilder.model(
                 architecture,
                 [
-                    ("block_count", .uint32(layers)), ("context_length", .uint32(64)), ("embedding_length", .uint32(32)),
+                    ("block_count", .uint32(layers)), ("context_length", .uint32(64)),
+                    ("embedding_length", .uint32(32)),
                     ("feed_forward_length", .uint32(12)), ("attention.head_count", .uint32(4)),
                     ("attention.key_length", .uint32(16)), ("attention.value_length", .uint32(16)),
                     ("attention.layer_norm_rms_epsilon", .float(1e-5)),

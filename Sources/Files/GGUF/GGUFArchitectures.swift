@@ -89,7 +89,9 @@ extension GGUFArchitecture {
                 ])
         ],
         changes: Dictionary(
-            uniqueKeysWithValues: ["attn_qkv", "attn_output", "ffn_up", "ffn_down"].map { ("\($0).weight", .transposed) }),
+            uniqueKeysWithValues: ["attn_qkv", "attn_output", "ffn_up", "ffn_down"].map {
+                ("\($0).weight", .transposed)
+            }),
         settings: ["attention.layer_norm_epsilon"]
     ) { settings in
         try settings.identity("GPT2LMHeadModel", "gpt2")

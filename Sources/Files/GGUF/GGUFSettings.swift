@@ -31,7 +31,8 @@ struct GGUFSettings: Sendable {
         if let rows, rows != vocabulary {
             throw SeamError(
                 .format,
-                "\(file.path): \"\(architecture).vocab_size\" is \(vocabulary), but \"token_embd.weight\" has \(rows) rows")
+                "\(file.path): \"\(architecture).vocab_size\" is \(vocabulary), but \"token_embd.weight\" has \(rows) rows"
+            )
         }
     }
 
