@@ -11,6 +11,12 @@ extension Options {
         return size
     }
 
+    /// Whether the file says null, which other reads take for a key that is absent.
+    func isNull(_ key: String) throws(PluginError) -> Bool {
+        guard let found = try json(key) else { return false }
+        return found == "null"
+    }
+
     /// A number of layers.
     func layers(_ key: String, default value: Int? = nil) throws(PluginError) -> Int {
         try size(key, default: value, most: 1000)

@@ -18,6 +18,8 @@ struct RotarySettings {
     var layers = ""
     /// Where the layout of transformers 4 has the scaling; nil: for layers that it is not about.
     var olderScaling: String? = "rope_scaling."
+    /// The tokens that a model was trained with, where the file does not say it; nil: the longest sequence.
+    var usualOriginalLength: Int?
     /// What else the family's files call the type longrope.
     var longropeNames: [StaticString] = []
 
@@ -99,7 +101,7 @@ struct RotarySettings {
     /// The tokens that a model was trained with.
     fileprivate func originalLength(_ group: String) throws(PluginError) -> Int {
         let key = "original_max_position_embeddings"
-        let inner = try config.size(group + key, default: limit, most: 1 << 24)
+        let inner = try config.size(group + key, default: usualOriginalLength ?? limit, most: 1 << 24)
         return try config.size(key, default: inner, most: 1 << 24)
     }
 

@@ -10,10 +10,10 @@ final class Transformer: Backbone {
         BackboneDescriptor(
             id: "transformer",
             summary: """
-                Transformers in the Hugging Face layout: T5, mT5, umT5, BART, mBART, MVP, PLBART, Marian, PEGASUS, \
-                M2M-100, Blenderbot, Whisper; BERT, RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT, ELECTRA, MPNet, \
-                ModernBERT, DeBERTa v2 and v3; GPT-2, Llama, Mistral, Qwen2 and 3, Gemma 2 and 3, Phi-3, SmolLM3, \
-                OLMo 2, GPT-NeoX, OPT.
+                Transformers in the Hugging Face layout: T5, mT5, umT5, LongT5, BART, mBART, MVP, PLBART, Marian, \
+                PEGASUS, M2M-100, Blenderbot, Whisper; BERT, RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT, ELECTRA, \
+                MPNet, ModernBERT, DeBERTa v2 and v3, Nomic BERT; GPT-2, Llama, Mistral, Qwen2 and 3, Gemma 2 and 3, \
+                Phi-3, SmolLM3, OLMo 2, GPT-NeoX, OPT.
                 """,
             options: Pooling.options)
     }

@@ -22,6 +22,9 @@ from tiny_models import END, START, tokens, until
 
 # Of the largest value: f32 on both sides, sums in another order (as in test_backbones.py).
 TOLERANCE = 1e-5
+ENCODERS = ("bert", "nomic-bert")
+WRITERS = tuple(each for each in ARCHITECTURES if each not in ENCODERS)
+OF_DECODERS = tuple(each for each in WRITERS if "t5" not in each)
 
 
 @dataclass(frozen=True)
@@ -93,19 +96,19 @@ def test_scores_are_those_of_transformers(model: Model) -> None:
     assert_close(found, expected, mask == 1)
 
 
+# Windows and scaled rotations are theirs.
+@pytest.mark.parametrize("model", OF_DECODERS, indirect=True)
 def test_a_text_longer_than_windows_and_first_contexts(model: Model) -> None:
-    if not model.is_decoder:
-        pytest.skip("windows and scaled rotations are of decoders")
+    assert model.is_decoder
     ids = np.random.default_rng(5).integers(4, 60, (1, 40)).astype(np.int32)
     with torch.no_grad():
         expected = model.reference(**given(input_ids=ids)).logits.numpy()
     assert_close(model.backbone.session().forward(Batch(ids)), expected)
 
 
+@pytest.mark.parametrize("model", WRITERS, indirect=True)
 def test_greedy_texts_are_those_of_transformers(model: Model) -> None:
     info = model.backbone.info
-    if info.architecture == "encoder-only":
-        pytest.skip("an encoder writes nothing")
     ids = np.array([[7, 8, 9, 10], [11, 12, 13, 14]], np.int32)
     options = model.backbone.generate_options(max_new_tokens=12, num_beams=1)
     found = [item[0].tokens for item in model.backbone.session().generate(Batch(ids), options)]
@@ -119,9 +122,8 @@ def test_greedy_texts_are_those_of_transformers(model: Model) -> None:
     assert info.eos_token_ids == (END,)
 
 
+@pytest.mark.parametrize("model", ENCODERS, indirect=True)
 def test_a_vector_as_the_file_asks_for(model: Model, runtime: Runtime, tmp_path: Path) -> None:
-    if model.backbone.info.architecture != "encoder-only":
-        pytest.skip("only an encoder has a vector")
     batch = Batch(np.array([[7, 8, 9]], np.int32))
     states, session = model.backbone.session().encode(batch), model.backbone.session()
     assert_close(session.pool(batch), states[:, 0])

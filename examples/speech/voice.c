@@ -67,7 +67,9 @@ static sentences read_sentences(const char *file, seam_feature_extractor *extrac
   const int folder = slash == NULL ? 0 : (int)(slash - file) + 1;
   FILE *stream = fopen(file, "r");
   if (stream == NULL || fgets(line, sizeof line, stream) == NULL) fail(file, "cannot be read");
-  while (data.count < MAX_SENTENCES && fgets(line, sizeof line, stream) != NULL) {
+  while (fgets(line, sizeof line, stream) != NULL) {
+    if (data.count == MAX_SENTENCES) fail(file, "there are more sentences than this program reads");
+    if (strchr(line, '\n') == NULL && !feof(stream)) fail(file, "a line is too long");
     line[strcspn(line, "\r\n")] = '\0';
     char *tab = strchr(line, '\t');
     if (tab == NULL) fail(file, "a line has no tab between the sound and what is said");

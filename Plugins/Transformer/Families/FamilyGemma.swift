@@ -85,7 +85,7 @@ extension Family {
 extension Options {
     /// What scores are capped at; 0, which is no cap, where the file says null.
     fileprivate func cap(_ key: String, default value: Double) throws(PluginError) -> Double {
-        if let found = try json(key), found == "null" { return 0 }
+        if try isNull(key) { return 0 }
         let cap = try double(key, default: value)
         guard cap >= 0, cap < 1e6 else {
             throw PluginError(.invalidArgument, "config.json: '\(key)' is \(cap); expected a positive number or null")

@@ -32,7 +32,8 @@ extension Family {
     static func windowed(_ family: Family, _ config: Options) throws(PluginError) -> Family {
         var family = family
         let isOn = try config.bool("use_sliding_window", default: false)
-        let window = isOn ? try config.size("sliding_window", default: 4096, most: 1 << 24) : 0
+        let hasNone = try config.isNull("sliding_window")
+        let window = isOn && !hasNone ? try config.size("sliding_window", default: 4096, most: 1 << 24) : 0
         let first = try config.int("max_window_layers", default: 28)
         let layers = try config.layers("num_hidden_layers")
         family.decoder?.windows = try config.windows(window, layers: layers) { $0 >= first }

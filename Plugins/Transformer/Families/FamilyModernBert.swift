@@ -31,11 +31,12 @@ extension Family {
     }
 
     private static func modernbertHead(_ config: Options) throws(PluginError) -> Head {
-        Head(
+        let hasBias = try config.bool("decoder_bias", default: true)
+        return Head(
             weight: try config.bool("tie_word_embeddings", default: true) ? .tied : .separate,
-            weightName: "decoder.weight", biasName: "decoder.bias", biasIsConstant: false,
+            weightName: "decoder.weight", biasName: hasBias ? "decoder.bias" : "", biasIsConstant: false,
             // A classifier's file has the layer, too, and no scores of the vocabulary behind it.
-            needsBias: try config.bool("decoder_bias", default: true),
+            needsBias: hasBias,
             transform: Head.Transform(
                 dense: "head.dense", norm: "head.norm",
                 activation: try Activation(

@@ -9,6 +9,7 @@ extension Family {
         var family = try llamaLike(config, "phi3", .none, defaults, names: .phi3) { settings throws(PluginError) in
             var settings = settings
             (settings.part, settings.longropeNames) = (1, ["su", "yarn"])
+            settings.usualOriginalLength = 4096
             return try settings.positions()
         }
         let window = try config.window("sliding_window")

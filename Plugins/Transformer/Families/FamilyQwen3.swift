@@ -41,7 +41,9 @@ extension Family {
         var family = try llamaLike(config, "smollm3", biases, defaults)
         let layers = try config.layers("num_hidden_layers")
         let unrotated = try unrotatedLayers(config, layers: layers)
-        let isOn = try config.bool("use_sliding_window", default: false)
+        // A list of the layers says which have a window, whatever the switch is.
+        let isListed = try config.count("layer_types") != nil
+        let isOn = isListed ? true : try config.bool("use_sliding_window", default: false)
         let window = isOn ? try config.window("sliding_window") : 0
         family.decoder?.unrotatedLayers = unrotated
         family.decoder?.windows = try config.windows(window, layers: layers) { unrotated.contains($0) }

@@ -26,13 +26,17 @@ extension Family {
         let layers = try config.layers("num_layers")
         let width = try config.size("d_ff")
         let vocabulary = try config.size("vocab_size")
-        let (activation, gated) = try feedForward(
+        let (told, gated) = try feedForward(
             try config.string("feed_forward_proj", default: multilingual ? "gated-gelu" : "relu"))
+        // transformers writes both, and reads this one behind the other.
+        let own = try config.string("dense_act_fn", default: "")
+        let activation = own == "" ? told : try Activation(named: own, key: "dense_act_fn")
         // Version 1.0 multiplies the last state by 1/sqrt(d_model) and reads it with the embedding; 1.1 does
         // neither. Files from transformers 4 say so with tie_word_embeddings, those from 5 always set that
         // and say it with scale_decoder_outputs.
         let tied = try config.bool("tie_word_embeddings", default: true)
-        let scaled = isScaled ? try config.bool("scale_decoder_outputs", default: tied) : false
+        let isOff = try config.isNull("scale_decoder_outputs")
+        let scaled = isScaled && !isOff ? try config.bool("scale_decoder_outputs", default: tied) : false
         return Family(
             name: name, dModel: dModel, headDim: try config.size("d_kv"),
             encoder: Stack(

@@ -33,7 +33,7 @@ extension GGUFArchitecture {
 
     private static let gemma2 = GGUFArchitecture(
         name: "gemma2", families: ["gemma2"], whole: llamaWhole, stacks: [gemmaLayers()],
-        changes: ["norm.weight": .oneAdded], settings: rotary.union(gemmaSettings)
+        changes: ["norm.weight": .oneAdded], settings: rotary.union(gemmaSettings).union(["attn_logit_softcapping"])
     ) { settings in
         try settings.decoder("Gemma2ForCausalLM", "gemma2", activation: ("hidden_activation", "gelu_pytorch_tanh"))
             + settings.rotary()
@@ -66,7 +66,12 @@ extension GGUFArchitecture {
                     Part("attn_output", "self_attn.o_proj"), Part("ffn_norm", "post_attention_layernorm"),
                     Part("ffn_up", "mlp.gate_up_proj"), Part("ffn_down", "mlp.down_proj"),
                 ])
-        ], changes: [:], settings: rotary.union(["attention.sliding_window", "rope.scaling.attn_factor"])
+        ], changes: [:],
+        settings: [
+            "attention.layer_norm_rms_epsilon", "attention.sliding_window", "rope.dimension_count", "rope.freq_base",
+            "rope.scaling.type", "rope.scaling.factor", "rope.scaling.original_context_length",
+            "rope.scaling.attn_factor",
+        ]
     ) { settings in
         let window = try settings.integer("attention.sliding_window") ?? 0
         return try settings.decoder("Phi3ForCausalLM", "phi3") + settings.longRotary()
@@ -174,6 +179,14 @@ extension GGUFArchitecture {
         // T5 has its relative positions in the first layer, umT5 in each. The files of T5 and of mT5 are of one form, and
         // mT5 is T5 1.1, which is the version with a matrix of its own for the scores.
         let isSeparate = settings.has("output.weight")
+        if let other = try settings.double("attention.layer_norm_epsilon"),
+            other != (try settings.double("attention.layer_norm_rms_epsilon") ?? other)
+        {
+            throw SeamError(
+                .unsupported,
+                "\(settings.file.path): \"\(settings.key("attention.layer_norm_epsilon"))\" is \(other), and that of its RMS"
+                    + " norms is another; one for both is supported")
+        }
         return try settings.identity(
             "T5ForConditionalGeneration", settings.has("enc.blk.1.attn_rel_b.weight") ? "umt5" : "t5")
             + [
@@ -200,8 +213,7 @@ extension GGUFArchitecture {
         "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow",
     ]
     private static let gemmaSettings: Set<TextKey> = [
-        "attention.sliding_window", "attention.sliding_window_pattern", "attn_logit_softcapping",
-        "final_logit_softcapping",
+        "attention.sliding_window", "attention.sliding_window_pattern", "final_logit_softcapping",
     ]
     private static let llamaWhole = [
         "token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight",

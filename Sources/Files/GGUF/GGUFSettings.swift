@@ -159,9 +159,9 @@ extension GGUFSettings {
         if rotated < headDim {
             members.append(("partial_rotary_factor", .double(Double(rotated) / Double(headDim))))
         }
-        if let length = try integer("rope.scaling.original_context_length") {
-            members.append(("original_max_position_embeddings", .int(Int64(length))))
-        }
+        // As llama.cpp has it where the file does not say; transformers would take another length.
+        let length = try integer("rope.scaling.original_context_length").map { JSON.int(Int64($0)) }
+        members.append(("original_max_position_embeddings", try length ?? require("context_length")))
         if let scaling = try RotaryScaling.long(self, count: rotated / 2) { members.append(("rope_scaling", scaling)) }
         return members
     }

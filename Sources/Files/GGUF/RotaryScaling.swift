@@ -67,7 +67,15 @@ enum RotaryScaling {
                 .unsupported,
                 "\(file.path): rotary scaling of type \"\(type)\" is not supported; longrope is")
         }
-        guard lists.contains(where: { $0.value != nil }) else { return nil }
+        guard lists.contains(where: { $0.value != nil }) else {
+            guard try settings.double("rope.scaling.attn_factor") ?? 1 == 1 else {
+                throw SeamError(
+                    .unsupported,
+                    "\(file.path): \"\(settings.key("rope.scaling.attn_factor"))\" goes with \"\(shortName)\" and"
+                        + " \"\(longName)\", which the file has not")
+            }
+            return nil
+        }
         var members: [(key: String, value: JSON)] = [("rope_type", "longrope")]
         for (key, list) in lists {
             guard let list else {

@@ -9,9 +9,8 @@ from seamkit.torch import names
 from seamkit.torch.names import Name
 from seamkit.torch.site import NO_PREFIX, Site, Vocabulary
 
-# Kinds of layers whose past is the keys and values of tokens, and those of them that see a part of a text.
+# Kinds of layers whose past is the keys and values of tokens.
 _ATTENDING = ("full_attention", "sliding_attention", "chunked_attention", "global", "local")
-_WINDOWED = ("sliding_attention", "chunked_attention", "local")
 # Families whose positions begin behind the row of the padding.
 _BEHIND_PADDING = (
     "camembert",
@@ -38,7 +37,7 @@ def encoder(config: Any) -> Site:
 
 def decoder(config: Any) -> Site:
     """A model with a decoder alone; its configuration may be that of the pair that it is one half of."""
-    return _one_stack(config, _within_window(config, _limit(config, names.DECODER_LIMIT)), is_encoder=False)
+    return _one_stack(config, _limit(config, names.DECODER_LIMIT), is_encoder=False)
 
 
 def _one_stack(config: Any, limit: int, *, is_encoder: bool) -> Site:
@@ -64,7 +63,7 @@ def pair(config: Any) -> Site:
     past are the decoder's."""
     source, target = _part(config, "encoder"), _part(config, "decoder")
     layers = _needed(source, names.ENCODER_LAYERS), _needed(target, names.DECODER_LAYERS)
-    limits = (_limit(source, names.ENCODER_LIMIT), _within_window(target, _limit(target, names.DECODER_LIMIT)))
+    limits = (_limit(source, names.ENCODER_LIMIT), _limit(target, names.DECODER_LIMIT))
     heads, kv_heads, head_dim = _attention(target, names.DECODER_HEADS)
     _, source_heads, source_dim = _attention(source, names.ENCODER_HEADS)
     is_shared = getattr(config, "share_encoder_decoder_embeddings", True)
@@ -139,13 +138,6 @@ def _kv_heads(config: Any, heads: int) -> int:
 def _limit(config: Any, name: Name) -> int:
     """Some say -1 where there is none."""
     return max(_number(config, name) or 0, 0)
-
-
-def _within_window(config: Any, limit: int) -> int:
-    """A text within the window of a decoder's attention sees all of itself."""
-    kinds = _kinds_of_layers(config)
-    window = 0 if kinds and not any(each in _WINDOWED for each in kinds) else _number(config, names.WINDOW) or 0
-    return min(limit, window) if limit and window else limit or window
 
 
 def _kinds_of_layers(config: Any) -> list[str]:
