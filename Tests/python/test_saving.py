@@ -87,10 +87,14 @@ def test_saving_replaces_a_folder_and_nothing_else(runtime: Runtime, tmp_path: P
     with pytest.raises(SeamError, match="it holds other files \\(notes.bin\\)"):
         backbone.save(source)
     assert (source / "notes.bin").read_bytes() == b"x"
-    # Over its own source: the mapped weights stay readable.
+    # Another program wrote it.
     (source / "notes.bin").unlink()
-    backbone.save(source)
-    assert_same_logits(backbone, source)
+    with pytest.raises(SeamError, match="a model that SeamKit did not write"):
+        backbone.save(source)
+    # Over its own source: the mapped weights stay readable.
+    again = trained(runtime, tmp_path / "saved")
+    again.save(tmp_path / "saved")
+    assert_same_logits(again, tmp_path / "saved")
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "letter.txt").write_text("keep me")

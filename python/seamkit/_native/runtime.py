@@ -174,7 +174,7 @@ class Backbone(Handle):
     def save(self, path: str | Path) -> None:
         """Writes a Hugging Face folder with the trained weights; the old folder or the new one.
 
-        Raises AlreadyExistsError for a folder that holds something else, NotFoundError or FileError where it cannot be
+        Raises AlreadyExistsError for a folder that holds something else or another program's model, NotFoundError or FileError where it cannot be
         written.
         """
         checked("seam_backbone_save", self.handle, utf8(path))

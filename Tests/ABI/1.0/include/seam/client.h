@@ -168,8 +168,8 @@ SEAM_API void seam_backbone_release(seam_backbone *backbone);
 SEAM_API seam_status seam_backbone_get_info(seam_backbone *backbone, seam_backbone_info *out, seam_error **error);
 /* Writes the backbone, with its trained weights, as a Hugging Face folder: config and tokenizer files are copied, the
  * weights keep their names; trained ones are f32. Of a GGUF file the tokenizer is not written, and quantised weights
- * become f32. Atomic: the old folder or the new one. A model's folder that is there is replaced, one that holds other
- * files is refused with SEAM_ALREADY_EXISTS. */
+ * become f32. Atomic: the old folder or the new one. The folder of a model that SeamKit wrote is replaced, another
+ * program's model and other files are refused with SEAM_ALREADY_EXISTS. */
 SEAM_API seam_status seam_backbone_save(seam_backbone *backbone, const char *path, seam_error **error);
 
 /* Asks a backbone of architecture SEAM_TEXT (any other: SEAM_UNSUPPORTED) how probable each answer is after each
@@ -365,8 +365,8 @@ SEAM_API seam_status seam_session_merge(seam_session *session, seam_adapter *ada
 /* The backbone's own weights again, bit for bit. */
 SEAM_API seam_status seam_session_unmerge(seam_session *session, seam_adapter *adapter, seam_error **error);
 /* Writes the model with the merged adapters in its weights: a folder in the Hugging Face layout that needs neither them
- * nor SeamKit, with the matrices that they change in f32 and all else as it was. Atomic; a model that is at path is
- * replaced, other files are not. `dequantize`: 1 writes weights that are stored as quantised blocks in f32, all of
+ * nor SeamKit, with the matrices that they change in f32 and all else as it was. Atomic; a model that SeamKit wrote at
+ * path is replaced, another program's and other files are not. `dequantize`: 1 writes weights that are stored as quantised blocks in f32, all of
  * them; with 0 such a model is SEAM_UNSUPPORTED. SEAM_INVALID_ARGUMENT while an adapter of the session is not merged,
  * or none is. Since 1.0. */
 SEAM_API seam_status seam_session_save_merged(seam_session *session, const char *path, int32_t dequantize,
