@@ -622,8 +622,8 @@ typedef struct seam_backbone_factory {
   size_t option_count;
 
   /* How well this factory opens the model, judged by its config.json: 0 not at all, 100 as the one made for it. Among
-   * all that are loaded the highest opens it; two of them are an error that names both. Where none does, create is asked
-   * for the reason. Nullable: only by id. */
+   * all that are loaded the highest opens it; two of them are an error that names both. Where none does, create is
+   * asked for the reason. Nullable: only by id. */
   int32_t (*accepts)(const seam_host *host, const seam_model *model);
   /* model is NULL for a backbone opened without a folder. *self is NULL on entry. Where create fails, by its status or
    * by an error that it has set, it has released what it made: destroy is not called. */

@@ -366,9 +366,9 @@ SEAM_API seam_status seam_session_merge(seam_session *session, seam_adapter *ada
 SEAM_API seam_status seam_session_unmerge(seam_session *session, seam_adapter *adapter, seam_error **error);
 /* Writes the model with the merged adapters in its weights: a folder in the Hugging Face layout that needs neither them
  * nor SeamKit, with the matrices that they change in f32 and all else as it was. Atomic; a model that SeamKit wrote at
- * path is replaced, another program's and other files are not. `dequantize`: 1 writes weights that are stored as quantised blocks in f32, all of
- * them; with 0 such a model is SEAM_UNSUPPORTED. SEAM_INVALID_ARGUMENT while an adapter of the session is not merged,
- * or none is. Since 1.0. */
+ * path is replaced, another program's and other files are not. `dequantize`: 1 writes weights that are stored as
+ * quantised blocks in f32, all of them; with 0 such a model is SEAM_UNSUPPORTED. SEAM_INVALID_ARGUMENT while an adapter
+ * of the session is not merged, or none is. Since 1.0. */
 SEAM_API seam_status seam_session_save_merged(seam_session *session, const char *path, int32_t dequantize,
                                               seam_error **error);
 
