@@ -18,7 +18,8 @@ struct RotarySettings {
     var layers = ""
     /// Where the layout of transformers 4 has the scaling; nil: for layers that it is not about.
     var olderScaling: String? = "rope_scaling."
-    /// The tokens that a model was trained with, where the file does not say it; nil: the longest sequence.
+    /// The tokens that a model was trained with, where the file does not say it, in a family that reads them beside the
+    /// scaling alone; nil: the longest sequence.
     var usualOriginalLength: Int?
     /// What else the family's files call the type longrope.
     var longropeNames: [StaticString] = []
@@ -31,6 +32,15 @@ struct RotarySettings {
 
     /// base^(-2i / rotated numbers) for each pair i, scaled for longer texts as the file asks for.
     func positions() throws(PluginError) -> RotaryPositions {
+        // transformers takes the older one whole, with its own defaults, and forgets the other.
+        if let older = try config.count("rope_scaling"), let own = try config.count("rope_parameters"), older > 0,
+            own > 0
+        {
+            throw PluginError(
+                .unsupported,
+                "config.json: there are both 'rope_scaling' and 'rope_parameters'; expected one of them: put what the first "
+                    + "says into the second")
+        }
         let (base, rotated) = (try givenBase(), try rotatedNumbers())
         guard base > 1, rotated > 0, rotated <= headDim, rotated % 2 == 0 else {
             throw PluginError(
@@ -101,7 +111,8 @@ struct RotarySettings {
     /// The tokens that a model was trained with.
     fileprivate func originalLength(_ group: String) throws(PluginError) -> Int {
         let key = "original_max_position_embeddings"
-        let inner = try config.size(group + key, default: usualOriginalLength ?? limit, most: 1 << 24)
+        if let usualOriginalLength { return try config.size(key, default: usualOriginalLength, most: 1 << 24) }
+        let inner = try config.size(group + key, default: limit, most: 1 << 24)
         return try config.size(key, default: inner, most: 1 << 24)
     }
 

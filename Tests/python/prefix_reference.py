@@ -65,6 +65,9 @@ DECODERS: dict[str, Callable[[], PreTrainedModel]] = {
     "gpt-neox": lambda: neox(**ROOM),
 }
 FAMILIES = ENCODER_DECODERS | ENCODERS | DECODERS
+# Of layers with a window, to which transformers counts padding between what stands before a text and the text. SeamKit's
+# native engine does not.
+WINDOWED = ("mistral-window", "gemma2")
 
 # By attention, the numbers of a prefix: [layers, 2, kv heads, tokens, head_dim].
 Prefix = dict[str, torch.Tensor]

@@ -14,6 +14,7 @@ import transformers
 
 import single_stack
 import tiny_models
+from seam_abi import SeamError
 from seam_objects import Batch, Runtime
 
 # Of the largest score: f32 on both sides, sums in another order (as in test_backbones.py).
@@ -27,11 +28,25 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "smollm3",
         {"use_sliding_window": False, "layer_types": WINDOWED, "sliding_window": 4},
     ),
-    "the usual original length": ("phi3-longrope", {"original_max_position_embeddings": ABSENT}),
+    "the usual original length": (
+        "phi3-longrope",
+        {"original_max_position_embeddings": ABSENT, "rope_parameters": {"original_max_position_embeddings": ABSENT}},
+    ),
+    "an original length in the wrong place": (
+        "phi3-longrope",
+        {"original_max_position_embeddings": ABSENT, "rope_parameters": {"original_max_position_embeddings": 14}},
+    ),
     "an activation beside the feed-forward's": ("umt5", {"dense_act_fn": "silu"}),
     "a scale that is null": ("umt5", {"scale_decoder_outputs": None}),
     "no bias of the scores": ("modernbert", {"decoder_bias": False}),
 }
+
+
+def merged(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    result = dict(config)
+    for key, value in changes.items():
+        result[key] = merged(config[key], value) if isinstance(value, dict) else value
+    return {key: value for key, value in result.items() if value is not ABSENT}
 
 
 def scores(model: Any, ids: Any) -> Any:
@@ -40,6 +55,22 @@ def scores(model: Any, ids: Any) -> Any:
         given["labels"] = given["input_ids"][:, :7]
     with torch.no_grad():
         return model.eval()(**given).logits.numpy()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"is_causal": False}, "'is_causal' is false"),
+        ({"rope_scaling": {"rope_type": "linear", "factor": 2.0}}, "both 'rope_scaling' and 'rope_parameters'"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(
+    runtime: Runtime, tmp_path: Path, changes: dict[str, Any], sentence: str
+) -> None:
+    path = single_stack.save("qwen3", tmp_path) / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(SeamError, match=sentence):
+        runtime.open(tmp_path)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -51,12 +82,7 @@ def test_a_setting_is_that_of_transformers(runtime: Runtime, tmp_path: Path, cas
     kind = getattr(transformers, config["architectures"][0])
     ids = np.random.default_rng(3).integers(tiny_models.FIRST_WORD, 60, (1, 24)).astype(np.int32)
     before = scores(kind.from_pretrained(tmp_path, dtype=torch.float32, attn_implementation="eager"), ids)
-    changed = {key: value for key, value in (config | changes).items() if value is not ABSENT}
-    if "rope_parameters" in config:
-        changed["rope_parameters"] = {
-            key: value for key, value in config["rope_parameters"].items() if changes.get(key) is not ABSENT
-        }
-    path.write_text(json.dumps(changed))
+    path.write_text(json.dumps(merged(config, changes)))
     expected = scores(kind.from_pretrained(tmp_path, dtype=torch.float32, attn_implementation="eager"), ids)
     batch = Batch(ids, labels=ids[:, :7]) if kind.config_class().is_encoder_decoder else Batch(ids)
     found = runtime.open(tmp_path).session().forward(batch)

@@ -11,7 +11,7 @@ import torch
 
 import seamkit
 import seamkit.torch as engine
-from prefix_reference import DECODERS, ENCODER_DECODERS, FAMILIES, texts
+from prefix_reference import DECODERS, ENCODER_DECODERS, FAMILIES, WINDOWED, texts
 
 # Of the largest logit: both compute in f32, with sums in another order.
 TOLERANCE = 1e-5
@@ -22,11 +22,12 @@ def opened(name: str, path: Path, **options: Any) -> Any:
 
 
 def inputs(name: str, seed: int = 1, labels: bool = True) -> tuple[seamkit.Batch, dict[str, torch.Tensor]]:
-    given = texts(name, seed, 3, "front" if name in DECODERS else "behind", labels)
+    padding = "none" if name in WINDOWED else "front" if name in DECODERS else "behind"
+    given = texts(name, seed, 3, padding, labels)
     batch = seamkit.Batch(given.input_ids, given.attention_mask, given.labels, given.decoder_input_ids)
     names = ("input_ids", "attention_mask", "decoder_input_ids")
     found = {each: torch.from_numpy(getattr(given, each)).long() for each in names if getattr(given, each) is not None}
-    if name in DECODERS:
+    if name in DECODERS and padding != "none":
         found["position_ids"] = (found["attention_mask"].cumsum(1) - 1).clamp(min=0)
     return batch, found
 

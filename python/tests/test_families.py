@@ -265,10 +265,10 @@ def test_a_mask_of_frames() -> None:
 
 
 def test_what_is_built_in_is_what_the_native_engine_opens(tmp_path: Path) -> None:
-    """The native engine's list is in its sentence, Family.swift; Python's is `BUILT_IN`."""
+    """The native engine's list is in its sentence, FamilyList.swift; Python's is `BUILT_IN`, and finds the others itself."""
     path = save("llama", tmp_path) / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": "unheard-of"}))
     with pytest.raises(seamkit.UnsupportedError) as caught:
         seamkit.Runtime([locations.library("libTransformer.so")]).open(tmp_path, id="transformer")
-    listed = caught.value.message.rpartition("expected ")[2].replace(" or ", ", ").split(", ")
-    assert sorted(listed) == sorted(BUILT_IN)
+    listed = caught.value.message.rpartition("expected ")[2].partition(";")[0].replace(" or ", ", ").split(", ")
+    assert len(listed) > 30 and set(BUILT_IN) <= set(listed)

@@ -12,7 +12,7 @@ import torch
 from transformers import DynamicCache
 
 import seamkit
-from prefix_reference import DECODERS, ENCODER_DECODERS, FAMILIES, PAST, save, texts
+from prefix_reference import DECODERS, ENCODER_DECODERS, FAMILIES, PAST, WINDOWED, save, texts
 from seamkit.torch import attached
 from single_stack import places
 from test_attach import assert_close, disturb, opened
@@ -32,10 +32,13 @@ def inputs(
     name: str, seed: int = 1, padding: str = "front", labels: bool = True
 ) -> tuple[seamkit.Batch, dict[str, torch.Tensor]]:
     """Where the native engine counts a row's own tokens, transformers leaves the positions to the caller."""
-    given = texts(name, seed, 3, padding, labels)
+    given = texts(name, seed, 3, "none" if name in WINDOWED else padding, labels)
     names = ("input_ids", "attention_mask", "decoder_input_ids")
     arrays = {each: getattr(given, each) for each in names if getattr(given, each) is not None}
-    if name in DECODERS and given.attention_mask is not None:
+    if name in WINDOWED:
+        # transformers would find padding in the ids.
+        arrays["attention_mask"] = np.ones_like(given.input_ids)
+    elif name in DECODERS and given.attention_mask is not None:
         arrays["position_ids"] = places(given.attention_mask)
     batch = seamkit.Batch(given.input_ids, given.attention_mask, given.labels, given.decoder_input_ids)
     return batch, {each: torch.from_numpy(np.asarray(value)).long() for each, value in arrays.items()}

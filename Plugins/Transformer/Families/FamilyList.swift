@@ -59,6 +59,11 @@ extension Family {
             throw PluginError(.unsupported, "config.json: 'model_type' is '\(modelType)'; expected \(known)")
         }
         self = try family.read(config)
+        let isCausal = try config.bool("is_causal", default: true)
+        guard isCausal || decoder == nil else {
+            throw PluginError(
+                .unsupported, "config.json: 'is_causal' is false; expected true, tokens that see those before them")
+        }
         let both = architecture == .encoderDecoder
         guard try config.bool("is_encoder_decoder", default: both) == both else {
             throw PluginError(
