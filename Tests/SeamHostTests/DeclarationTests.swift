@@ -181,12 +181,15 @@ import Testing
         for (key, expected) in [
             ("ids", "[3,5]"), ("ids.1", "5"), ("a.b", #"{"c":1.5,"d":null}"#), ("s", #""one\ntwo""#),
             ("", #"{"ids":[3,5],"a":{"b":{"c":1.5,"d":null}},"s":"one\ntwo","n":null}"#),
+            ("n", "null"), ("a.b.d", "null"),
         ] {
             #expect(host.config_json(handle.handle, key, &text) == 0 && String(cString: text!) == expected, "\(key)")
         }
         (count, text) = (-1, nil)
         for key in ["none", "n", "a.b.d", "ids.2"] {
             #expect(host.config_count(handle.handle, key, &count) == ErrorCode.notFound.rawValue)
+        }
+        for key in ["none", "ids.2"] {
             #expect(host.config_json(handle.handle, key, &text) == ErrorCode.notFound.rawValue)
         }
         #expect(host.config_count(handle.handle, "s", &count) == ErrorCode.invalidArgument.rawValue)
