@@ -7,21 +7,30 @@ struct CappedAttention {
     let prefix: LayerPrefix?
     let prefixBiases: [Tensor]
 
-    /// As `Tensor.attention`: [batch, heads, queries, head_dim] for queries of that shape.
-    func callAsFunction(
-        _ query: Tensor, _ memory: KeysValues, bias: Tensor?, mask: Tensor?, causal: Bool, in context: Context
-    ) -> Tensor {
-        let (batch, queries, keys) = (query.size(0), query.size(2), memory.keys.size(2))
-        var hidden = bias
-        func add(_ other: Tensor) { hidden = hidden.map { $0 + other } ?? other }
+    /// What hides the keys that `mask` hides and, where `causal`, later ones, with `bias`: one tensor to be added to the
+    /// scores, so that a pass makes it once for all layers of a kind. Nil where there is nothing to add.
+    static func bias(
+        _ bias: Tensor?, mask: Tensor?, causal: Bool, queries: Int, keys: Int, in context: Context
+    ) -> Tensor? {
+        var sum = bias
+        func add(_ other: Tensor) { sum = sum.map { $0 + other } ?? other }
         if let mask {
             let most = Double(hiddenScore)
-            add(mask.cast(to: .f32).affine(scale: -most, shift: most).reshape([batch, 1, 1, keys]))
+            add(mask.cast(to: .f32).affine(scale: -most, shift: most).reshape([mask.size(0), 1, 1, keys]))
         }
         if causal, queries > 1 {
             let seen = keys - queries
             add(windowBias(queries: seen..<keys, keys: 0..<keys, before: Int.max, after: 1, in: context))
         }
+        return sum
+    }
+
+    /// As `Tensor.attention`: [batch, heads, queries, head_dim] for queries of that shape.
+    func callAsFunction(
+        _ query: Tensor, _ memory: KeysValues, bias: Tensor?, mask: Tensor?, causal: Bool, in context: Context
+    ) -> Tensor {
+        let (batch, queries, keys) = (query.size(0), query.size(2), memory.keys.size(2))
+        let hidden = Self.bias(bias, mask: mask, causal: causal, queries: queries, keys: keys, in: context)
         var scores = self.scores(query, memory.keys)
         if let hidden { scores = scores + hidden }
         guard let prefix, let own = RoutedPrefix(prefix, prefixBiases, batch: batch, queries: queries, in: context)

@@ -10,6 +10,8 @@ struct Decoder {
     private let norm: Norm?
     private let limit: Int
     private let attendsToEncoder: Bool
+    /// Its attention is composed, so that the layers of a kind share what is added to their scores.
+    private let isCapped: Bool
 
     init(_ weights: Weights, _ stack: Family.Stack, _ table: Parameter, _ family: Family) {
         let attendsToEncoder = family.encoder != nil
@@ -23,6 +25,7 @@ struct Decoder {
         norm = family.finalNorm ? Norm(weights, stack.names.stack + stack.names.finalNorm, family) : nil
         limit = family.targetLimit
         self.attendsToEncoder = attendsToEncoder
+        isCapped = family.attentionCap > 0
     }
 
     /// The last states [batch, target, d_model].
@@ -83,10 +86,11 @@ struct Decoder {
                 } : nil
         }
         func sight(of layer: Int, _ kind: Int, in context: Context) -> Sight {
-            view.sight(
+            let sight = view.sight(
                 window: kinds.all[kind].window, bias: relative?.bias(of: layer, in: context),
                 prefixBiases: relative?.prefixBiases(of: layer, in: context) ?? [], rotation: rotations[kind],
                 in: context)
+            return isCapped ? sight.inOneBias(queries: count, keys: seen + count, in: context) : sight
         }
         let isPerLayer = bias?.isPerLayer ?? false
         let sights = isPerLayer ? [] : kinds.all.indices.map { sight(of: 0, $0, in: context) }

@@ -79,6 +79,18 @@ struct RotarySettings {
         }
     }
 
+    /// Those of layers with a window, which no length of a text changes.
+    func localFrequencies() throws(PluginError) -> [Float] {
+        let local = try positions()
+        guard local.scale == 1, local.longer == nil else {
+            throw PluginError(
+                .unsupported,
+                "config.json: the rotary positions of 'sliding_attention' depend on the text's length or scale its "
+                    + "scores; expected the type default, linear or llama3")
+        }
+        return local.frequencies
+    }
+
     private func givenBase() throws(PluginError) -> Double {
         let outer = try config.double(baseKey, default: base)
         return try config.double(own + "rope_theta", default: outer)

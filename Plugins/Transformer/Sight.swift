@@ -19,6 +19,18 @@ struct Sight {
     var distances: Distances?
 }
 
+extension Sight {
+    /// The same with mask and order in the bias, for an attention that adds one thing to its scores.
+    /// - Parameter keys: of the text, those before `firstKey` among them.
+    func inOneBias(queries: Int, keys: Int, in context: Context) -> Sight {
+        let sum = CappedAttention.bias(
+            bias, mask: mask, causal: causal, queries: queries, keys: keys - firstKey, in: context)
+        return Sight(
+            bias: sum, prefixBiases: prefixBiases, mask: nil, causal: false, rotation: rotation, blocks: blocks,
+            firstKey: firstKey, distances: distances)
+    }
+}
+
 /// The layers of a stack by what their tokens see, so that this is made once for all layers of a kind.
 struct LayerKinds {
     struct Kind {

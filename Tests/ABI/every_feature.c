@@ -27,13 +27,6 @@ static void methods(seam_adapter *adapter) {
   FAILS(seam_adapter_call(adapter, "refuse", NULL, 0, NULL, &error), SEAM_CANCELLED, "refused");
 }
 
-static float distance(const DLManagedTensorVersioned *a, const DLManagedTensorVersioned *b) {
-  float largest = count_of(a) == count_of(b) ? 0 : INFINITY;
-  const float *x = data_of((DLManagedTensorVersioned *)a), *y = data_of((DLManagedTensorVersioned *)b);
-  for (int64_t i = 0; i < count_of(a) && i < count_of(b); i++) largest = fmaxf(largest, fabsf(x[i] - y[i]));
-  return largest;
-}
-
 static DLManagedTensorVersioned *logits_with(seam_backbone *backbone, seam_adapter *adapter) {
   seam_session *session = NULL;
   OK(seam_session_create(backbone, &session, &error));
@@ -84,7 +77,7 @@ static void vectors_before_a_text(seam_runtime *runtime, const char *plugins, co
   const seam_batch *const examples[] = {&batch};
   OK(seam_session_prepare(session, NULL, adapter, examples, 1, NULL, NULL, &error));
   DLManagedTensorVersioned *prepared = logits_of(session, &batch);
-  CHECK(distance(start, prepared) > 1e-3f);
+  CHECK(largest_difference(start, prepared) > 1e-3f);
   OK(seam_adapter_parameter(adapter, 0, NULL, &vectors, &error));
   CHECK(count_of(vectors) == 2 * WIDTH);
   give_back(vectors);
@@ -96,7 +89,8 @@ static void vectors_before_a_text(seam_runtime *runtime, const char *plugins, co
   train(session, &labelled);
   DLManagedTensorVersioned *trained = logits_of(session, &batch);
   /* Of the text's own tokens: the shapes are those without vectors. */
-  CHECK(count_of(plain) == count_of(start) && distance(plain, start) > 1e-3f && distance(start, trained) > 1e-3f);
+  CHECK(count_of(plain) == count_of(start) && largest_difference(plain, start) > 1e-3f &&
+        largest_difference(start, trained) > 1e-3f);
   OK(seam_session_save(session, NULL, path_in(path, folder, "every_feature_prompt"), NULL, NULL, &error));
   OK(seam_session_load(fresh, NULL, path, &error));
   DLManagedTensorVersioned *loaded = logits_of(fresh, &batch);
@@ -164,12 +158,12 @@ int main(int argc, char **argv) {
   DLManagedTensorVersioned *bare = logits_with(backbone, NULL), *start = logits_with(backbone, adapter);
   train_attached(backbone, adapter);
   DLManagedTensorVersioned *trained = logits_with(backbone, adapter);
-  CHECK(distance(bare, start) > 1e-3f && distance(start, trained) > 1e-3f);
+  CHECK(largest_difference(bare, start) > 1e-3f && largest_difference(start, trained) > 1e-3f);
 
   OK(seam_adapter_fold(adapter, &folded, &error));
   CHECK(seam_adapter_parameter_count(folded) == 1);
   DLManagedTensorVersioned *after = logits_with(backbone, folded);
-  CHECK(distance(trained, after) < 1e-5f);
+  CHECK(largest_difference(trained, after) < 1e-5f);
   give_back(after);
 
   OK(seam_adapter_save(adapter, path_in(path, argv[2], "every_feature"), NULL, NULL, &error));

@@ -4,13 +4,6 @@
  * to. */
 #include "../CTests/check.h"
 
-static float distance(DLManagedTensorVersioned *a, DLManagedTensorVersioned *b) {
-  float largest = count_of(a) == count_of(b) ? 0 : INFINITY;
-  for (int64_t i = 0; i < count_of(a) && i < count_of(b); i++)
-    largest = fmaxf(largest, fabsf(data_of(a)[i] - data_of(b)[i]));
-  return largest;
-}
-
 /* The losses of some steps, where what flows into the lowest trained layer is kept or computed again each time. */
 static void train(seam_session *session, int64_t cache_bytes, double losses[4]) {
   const seam_batch batch = tiny_batch();
@@ -55,7 +48,8 @@ static void prefix_in(seam_backbone *backbone, const char *attention, const char
   double losses[4];
   train(session, 0, losses);
   DLManagedTensorVersioned *trained = logits_of(session, &batch);
-  CHECK(distance(plain, start) > 1e-4f && distance(start, prepared) > 1e-4f && distance(prepared, trained) > 1e-4f);
+  CHECK(largest_difference(plain, start) > 1e-4f && largest_difference(start, prepared) > 1e-4f &&
+        largest_difference(prepared, trained) > 1e-4f);
   OK(seam_session_save(session, NULL, path_in(path, folder, attention), NULL, NULL, &error));
   OK(seam_session_load(fresh, NULL, path, &error));
   DLManagedTensorVersioned *loaded = logits_of(fresh, &batch);
@@ -90,10 +84,10 @@ static void low_rank_in(seam_backbone *backbone, const char *choice) {
   DLManagedTensorVersioned *merged = logits_of(session, &batch);
   OK(seam_session_unmerge(session, adapter, &error));
   DLManagedTensorVersioned *after = logits_of(session, &batch);
-  CHECK(distance(beside, merged) < 1e-5f && same_bits(beside, after));
+  CHECK(largest_difference(beside, merged) < 1e-5f && same_bits(beside, after));
   OK(seam_session_detach(session, NULL, adapter, &error));
   DLManagedTensorVersioned *plain = logits_of(session, &batch);
-  CHECK(distance(plain, beside) > 1e-4f);
+  CHECK(largest_difference(plain, beside) > 1e-4f);
   give_back(beside);
   give_back(merged);
   give_back(after);
@@ -115,7 +109,7 @@ static void projections(seam_backbone *backbone) {
   DLManagedTensorVersioned *start = logits_of(session, &batch);
   train(session, -1, losses);
   DLManagedTensorVersioned *trained = logits_of(session, &batch);
-  CHECK(distance(plain, start) == 0 && distance(start, trained) > 1e-4f);
+  CHECK(largest_difference(plain, start) == 0 && largest_difference(start, trained) > 1e-4f);
   CHECK(seam_adapter_parameter_count(adapter) == 4);
   give_back(plain);
   give_back(start);

@@ -122,6 +122,14 @@ static inline int same_bits(const DLManagedTensorVersioned *a, const DLManagedTe
   return count_of(a) == count_of(b) && memcmp(a->dl_tensor.data, b->dl_tensor.data, (size_t)count_of(a) * 4) == 0;
 }
 
+/* The largest difference; infinite for other sizes. */
+static inline float largest_difference(DLManagedTensorVersioned *a, DLManagedTensorVersioned *b) {
+  float largest = count_of(a) == count_of(b) ? 0 : INFINITY;
+  for (int64_t i = 0; i < count_of(a) && i < count_of(b); i++)
+    largest = fmaxf(largest, fabsf(data_of(a)[i] - data_of(b)[i]));
+  return largest;
+}
+
 /* Adds numbers of its own to every parameter. */
 static inline void disturb_all(seam_adapter *adapter) {
   for (size_t p = 0; p < seam_adapter_parameter_count(adapter); p++) {

@@ -6,15 +6,8 @@ extension Family {
     /// BERT (Devlin et al. 2019): absolute positions, token types, a masked-language-model head and a pooler where the
     /// file has them.
     static func bert(_ config: Options) throws(PluginError) -> Family {
-        let tied = try config.bool("tie_word_embeddings", default: true)
-        let head = Head(
-            weight: tied ? .tied : .separate, weightName: "cls.predictions.decoder.weight",
-            biasName: tied ? "cls.predictions.bias" : "cls.predictions.decoder.bias", biasIsConstant: false,
-            transform: Head.Transform(
-                dense: "cls.predictions.transform.dense", norm: "cls.predictions.transform.LayerNorm",
-                activation: try activation(config)))
         let limit = try config.size("max_position_embeddings", default: 512)
-        return try bertLike(config, "bert", .learned(limit: limit, offset: 0), head, types: 2)
+        return try bertLike(config, "bert", .learned(limit: limit, offset: 0), .bert(config), types: 2)
     }
 
     /// ELECTRA (Clark et al. 2020): BERT with narrower vectors of tokens, which a matrix brings to the states. A generator
@@ -39,12 +32,6 @@ extension Family {
     /// RoBERTa (Liu et al. 2019), XLM-RoBERTa (Conneau et al. 2020) and CamemBERT (Martin et al. 2020): positions count
     /// the tokens that are not padding, from the row behind the padding's.
     static func roberta(_ config: Options, _ name: StaticString) throws(PluginError) -> Family {
-        let tied = try config.bool("tie_word_embeddings", default: true)
-        let head = Head(
-            weight: tied ? .tied : .separate, weightName: "lm_head.decoder.weight",
-            biasName: tied ? "lm_head.bias" : "lm_head.decoder.bias", biasIsConstant: false,
-            // Whatever the layers have.
-            transform: Head.Transform(dense: "lm_head.dense", norm: "lm_head.layer_norm", activation: .gelu))
         let rows = try config.size("max_position_embeddings", default: 514)
         let padding = try config.int("pad_token_id", default: 1)
         guard padding >= 0, padding < rows - 1 else {
@@ -54,11 +41,7 @@ extension Family {
                     + "expected a token whose row is followed by those of the positions")
         }
         let positions = Positions.learnedByToken(limit: rows - padding - 1, padding: padding)
-        return try bertLike(config, name, positions, head, types: 1)
-    }
-
-    private static func activation(_ config: Options) throws(PluginError) -> Activation {
-        try Activation(named: try config.string("hidden_act", default: "gelu"), key: "hidden_act")
+        return try bertLike(config, name, positions, .roberta(config), types: 1)
     }
 
     /// A family with BERT's layers and keys. `types`: what the configuration's default of `type_vocab_size` is; a family of
@@ -86,7 +69,7 @@ extension Family {
                 feedForward: try config.size("intermediate_size"), names: names),
             positions: positions, norm: .layer, epsilon: try config.double("layer_norm_eps", default: epsilon),
             normFirst: false, finalNorm: false, embeddingNorm: true, biases: .all,
-            activation: try activation(config),
+            activation: try Activation(ofLayers: config),
             attentionScale: 1 / sqrt(Double(headDim)), tokenTypes: try tokenTypes(config, default: types),
             head: head, pooler: "pooler.dense", sourceVocabulary: vocabulary, targetVocabulary: vocabulary)
     }
@@ -95,6 +78,35 @@ extension Family {
         let key = "type_vocab_size"
         if types == 0, try config.int(key, default: 0) == 0 { return 0 }
         return try config.size(key, default: types)
+    }
+}
+
+extension Family.Head {
+    /// BERT's, with the activation of the layers.
+    static func bert(_ config: Options) throws(PluginError) -> Family.Head {
+        let tied = try config.bool("tie_word_embeddings", default: true)
+        return Family.Head(
+            weight: tied ? .tied : .separate, weightName: "cls.predictions.decoder.weight",
+            biasName: tied ? "cls.predictions.bias" : "cls.predictions.decoder.bias", biasIsConstant: false,
+            transform: Transform(
+                dense: "cls.predictions.transform.dense", norm: "cls.predictions.transform.LayerNorm",
+                activation: try Activation(ofLayers: config)))
+    }
+
+    /// RoBERTa's, whose activation is gelu whatever the layers have.
+    static func roberta(_ config: Options) throws(PluginError) -> Family.Head {
+        let tied = try config.bool("tie_word_embeddings", default: true)
+        return Family.Head(
+            weight: tied ? .tied : .separate, weightName: "lm_head.decoder.weight",
+            biasName: tied ? "lm_head.bias" : "lm_head.decoder.bias", biasIsConstant: false,
+            transform: Transform(dense: "lm_head.dense", norm: "lm_head.layer_norm", activation: .gelu))
+    }
+}
+
+extension Activation {
+    /// Of the layers of BERT's line.
+    init(ofLayers config: Options) throws(PluginError) {
+        try self.init(named: try config.string("hidden_act", default: "gelu"), key: "hidden_act")
     }
 }
 

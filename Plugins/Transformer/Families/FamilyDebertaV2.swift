@@ -48,16 +48,7 @@ extension Family {
     private static func debertaHead(
         _ config: Options, width: Int, embeddingWidth: Int
     ) throws(PluginError) -> Head {
-        let activation = try Activation(named: try config.string("hidden_act", default: "gelu"), key: "hidden_act")
-        if try config.bool("legacy", default: true) {
-            let tied = try config.bool("tie_word_embeddings", default: true)
-            return Head(
-                weight: tied ? .tied : .separate, weightName: "cls.predictions.decoder.weight",
-                biasName: tied ? "cls.predictions.bias" : "cls.predictions.decoder.bias", biasIsConstant: false,
-                transform: Head.Transform(
-                    dense: "cls.predictions.transform.dense", norm: "cls.predictions.transform.LayerNorm",
-                    activation: activation))
-        }
+        if try config.bool("legacy", default: true) { return try .bert(config) }
         guard embeddingWidth == width else {
             throw PluginError(
                 .unsupported,
@@ -67,8 +58,8 @@ extension Family {
         return Head(
             weight: .tied, biasName: "lm_predictions.lm_head.bias", biasIsConstant: false,
             transform: Head.Transform(
-                dense: "lm_predictions.lm_head.dense", norm: "lm_predictions.lm_head.LayerNorm", activation: activation)
-        )
+                dense: "lm_predictions.lm_head.dense", norm: "lm_predictions.lm_head.LayerNorm",
+                activation: try Activation(ofLayers: config)))
     }
 
     private static func disentangled(

@@ -29,14 +29,7 @@ extension Family {
             var positions = try settings.positions()
             (settings.layers, settings.base, settings.baseKey) = ("sliding_attention.", 10_000, "rope_local_base_freq")
             settings.olderScaling = nil
-            let local = try settings.positions()
-            guard local.scale == 1, local.longer == nil else {
-                throw PluginError(
-                    .unsupported,
-                    "config.json: 'rope_parameters.sliding_attention' asks for a scaling by the length of a text; "
-                        + "expected the type default, linear or llama3")
-            }
-            positions.localFrequencies = local.frequencies
+            positions.localFrequencies = try settings.localFrequencies()
             return positions
         }
         family.queryKeyNorm = .head

@@ -5,12 +5,6 @@ extension Family {
     /// MPNet (Song et al. 2020): BERT's layers, positions as RoBERTa counts them, and T5's bias on the scores, one for all
     /// layers.
     static func mpnet(_ config: Options) throws(PluginError) -> Family {
-        let tied = try config.bool("tie_word_embeddings", default: true)
-        let head = Head(
-            weight: tied ? .tied : .separate, weightName: "lm_head.decoder.weight",
-            biasName: tied ? "lm_head.bias" : "lm_head.decoder.bias", biasIsConstant: false,
-            // Whatever the layers have.
-            transform: Head.Transform(dense: "lm_head.dense", norm: "lm_head.layer_norm", activation: .gelu))
         // The model counts from the row behind this one, whatever the configuration calls padding, and asks for so many
         // buckets and distances.
         let (padding, buckets, maxDistance) = (1, 32, 128)
@@ -29,8 +23,8 @@ extension Family {
                     + "looks up in any case")
         }
         var family = try bertLike(
-            config, "mpnet", .learnedByToken(limit: rows - padding - 1, padding: padding), head, types: 0, names: .mpnet
-        )
+            config, "mpnet", .learnedByToken(limit: rows - padding - 1, padding: padding), .roberta(config), types: 0,
+            names: .mpnet)
         family.sharedBias = SharedBias(
             name: "encoder.relative_attention_bias.weight", buckets: buckets, maxDistance: maxDistance)
         family.tokenTypes = 0

@@ -55,16 +55,10 @@ extension Family {
         let limit = try config.size("max_position_embeddings", default: 8192, most: 1 << 24)
         var settings = RotarySettings(config, limit: limit, headDim: headDim)
         (settings.base, settings.baseKey, settings.layers) = (10_000, "local_rope_theta", "sliding_attention.")
-        let local = try settings.positions()
-        guard local.scale == 1, local.longer == nil else {
-            throw PluginError(
-                .unsupported,
-                "config.json: the rotary positions of 'sliding_attention' depend on the text's length or scale its "
-                    + "scores; expected the type default, linear or llama3")
-        }
+        let local = try settings.localFrequencies()
         (settings.base, settings.baseKey, settings.layers) = (160_000, "global_rope_theta", "full_attention.")
         var positions = try settings.positions()
-        positions.localFrequencies = local.frequencies
+        positions.localFrequencies = local
         return positions
     }
 

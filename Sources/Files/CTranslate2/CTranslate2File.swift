@@ -51,6 +51,16 @@ final class CTranslate2File: Sendable {
     /// The variables, by their names and by those of their aliases.
     private let variables: [TextKey: CTranslate2Variable]
 
+    /// Throws `.unsupported` for another revision of the specification than the one that is read.
+    func require(revision known: Int) throws {
+        guard revision == known else {
+            throw SeamError(
+                .unsupported,
+                "\(path): revision \(revision) of \(specification) is not read, only \(known) is; convert the original model"
+                    + " with a newer CTranslate2")
+        }
+    }
+
     /// Names of variables and aliases, sorted.
     var names: [String] { variables.keys.sorted().map(\.text) }
 

@@ -16,12 +16,7 @@ struct CTranslate2Whisper {
     /// Throws `SeamError`: `.unsupported` for another revision and for what transformers' Whisper cannot hold, `.format`
     /// for what is missing or misshapen.
     init(_ file: CTranslate2File) throws {
-        guard file.revision == Self.revision else {
-            throw SeamError(
-                .unsupported,
-                "\(file.path): revision \(file.revision) of \(file.specification) is not read, only \(Self.revision) is;"
-                    + " convert the original model with a newer CTranslate2")
-        }
+        try file.require(revision: Self.revision)
         var weights = CTranslate2Weights(file)
         let embeddings = "decoder/embeddings/weight"
         let sizes = try weights.weight(embeddings, axes: 2).shape
